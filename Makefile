@@ -1,0 +1,53 @@
+# Everything a person or CI does here; `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+RUN := $(VENV)/bin
+PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 python3.11 python3))
+
+.PHONY: help setup lint unit test e2e demo cluster cluster-down images crds bench lock
+
+help: ## lists the targets
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready ## makes the development environment from the lock file
+$(VENV)/.ready: tests/requirements.lock pyproject.toml
+	@.ci/setup $(VENV) $(PYTHON)
+	@touch $@
+
+lint: setup ## ruff, mypy --strict, import contracts
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+crds: setup ## generates crds/*.yaml from the models
+	$(RUN)/python crds/generate.py
+
+unit: setup ## tests that need no cluster
+	$(RUN)/pytest tests
+
+cluster: setup ## brings up a two-node Kubernetes (CLUSTER=kind|local decides which; default: kind where Docker answers)
+	$(RUN)/python -m e2e.cluster up
+
+cluster-down: setup ## removes every trace of it
+	$(RUN)/python -m e2e.cluster down
+
+images: setup ## builds the images and loads them into the running cluster
+	$(RUN)/python -m e2e.cluster images
+
+e2e: setup ## the promises, one file each, on the cluster
+	$(RUN)/pytest e2e
+
+demo: setup ## two lanes, a flood, and what the OTPs felt of it: cluster, table and chart
+	$(RUN)/python -m e2e.demo
+
+bench: setup ## the relay beside tuned Postfix, in one run
+	$(RUN)/python -m bench
+
+test: lint unit e2e ## everything, from the gates to the cluster
+
+lock: setup ## renews the lock files from pyproject.toml
+	$(RUN)/uv pip compile -q pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate -o tests/requirements.lock
+	$(RUN)/uv pip compile -q pyproject.toml --extra relay --generate-hashes --no-emit-index-url --no-header --no-annotate -o lanes/requirements.lock
+	$(RUN)/uv pip compile -q pyproject.toml --extra operator --generate-hashes --no-emit-index-url --no-header --no-annotate -o operator/requirements.lock

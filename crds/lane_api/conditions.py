@@ -1,0 +1,104 @@
+"""Condition types and reasons, spelled once; metav1.Condition as a model.
+
+Ready and EgressVerified are normal-true. Reconciling, Stalled, Draining, Suspended are abnormal-true: present only
+while true (kstatus reads their presence).
+"""
+
+from enum import StrEnum
+
+from lane_api.model import ApiModel
+
+__all__ = ["Condition", "ConditionType", "Reason"]
+
+
+class ConditionType(StrEnum):
+    """Types of conditions on the three resources."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    EGRESS_VERIFIED = "EgressVerified"
+    DNS_PUBLISHED = "DNSPublished"
+    CERTIFICATE_READY = "CertificateReady"
+    DRAINING = "Draining"
+    SUSPENDED = "Suspended"
+    NO_REDUNDANCY = "NoRedundancy"
+    CHILDREN_INCOMPLETE = "ChildrenIncomplete"
+    SHARED_DOMAIN = "SharedDomain"
+    CONFIG_IN_FORCE = "ConfigInForce"
+    VALID = "Valid"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions; one meaning each, whatever the type."""
+
+    # Ready
+    ALL_SLOTS_VERIFIED = "AllSlotsVerified"
+    DEGRADED = "Degraded"
+    SUSPENDED = "Suspended"
+    DRAINING = "Draining"
+    # Reconciling
+    NEW_GENERATION = "NewGeneration"
+    PROGRESSING_WITH_RETRY = "ProgressingWithRetry"
+    WAITING_FOR_POOL = "WaitingForPool"
+    WAITING_FOR_SECRET = "WaitingForSecret"  # noqa: S105  # a reason, not a secret
+    WAITING_FOR_ENGINE = "WaitingForEngine"
+    WAITING_FOR_SLOTS = "WaitingForSlots"
+    # Stalled
+    INVALID_SPEC = "InvalidSpec"
+    POOL_NOT_FOUND = "PoolNotFound"
+    POOL_CLOSED = "PoolClosed"
+    POOL_EXHAUSTED = "PoolExhausted"
+    CLASS_MISMATCH = "ClassMismatch"
+    ENGINE_MISSING = "EngineMissing"
+    ENGINE_LIMIT = "EngineLimit"
+    SECRET_KEY_MISSING = "SecretKeyMissing"  # noqa: S105
+    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105
+    DOMAIN_SHARED = "DomainShared"
+    DRAIN_DEADLINE_EXCEEDED = "DrainDeadlineExceeded"
+    FORBIDDEN = "Forbidden"
+    # EgressVerified
+    MATCHED = "Matched"
+    MISMATCH = "Mismatch"
+    PROBE_FAILED = "ProbeFailed"
+    PROOF_STALE = "ProofStale"
+    PORT_BLOCKED = "PortBlocked"
+    SHARED_ADDRESS = "SharedAddress"
+    # DNSPublished
+    ALL_MATCH = "AllMatch"
+    NOT_PUBLISHED = "NotPublished"
+    NOT_SIGNED = "NotSigned"
+    # CertificateReady
+    ISSUED = "Issued"
+    SELF_SIGNED = "SelfSigned"
+    # Draining
+    SCALE_IN = "ScaleIn"
+    DELETE = "Delete"
+    # Suspended
+    SPEC_SUSPEND = "SpecSuspend"
+    # NoRedundancy
+    SINGLE_SLOT = "SingleSlot"
+    SINGLE_NODE = "SingleNode"
+    # ChildrenIncomplete
+    KIND_ABSENT = "KindAbsent"
+    # ConfigInForce
+    IN_FORCE = "InForce"
+    PUSHING = "Pushing"
+    REFUSED = "Refused"
+    # Valid, of IPPool and ISPPolicy
+    ACCEPTED = "Accepted"
+    DEAD_RULE = "DeadRule"
+    POLICY_CONFLICT = "PolicyConflict"
+
+
+class Condition(ApiModel):
+    """metav1.Condition."""
+
+    type: str
+    status: str
+    """True, False or Unknown."""
+    reason: str
+    message: str = ""
+    observed_generation: int = 0
+    last_transition_time: str = ""
+    """RFC 3339, UTC, seconds."""

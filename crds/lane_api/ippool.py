@@ -1,0 +1,134 @@
+"""IPPool: addresses with an owner, a class and an egress engine; and who may draw from it."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from lane_api.classes import TrafficClass
+from lane_api.conditions import Condition
+from lane_api.model import Address, ApiModel, Hostname, Label, ObjectName
+from lane_api.quantities import Duration
+
+__all__ = [
+    "AddressStatus",
+    "AllowedNamespaces",
+    "Capacity",
+    "Engine",
+    "EngineConfig",
+    "IPPoolSpec",
+    "IPPoolStatus",
+    "PoolAddress",
+    "Verification",
+]
+
+
+class Engine(StrEnum):
+    """How a slot's traffic gets its source address."""
+
+    CLUSTER_DEFAULT = "ClusterDefault"
+    """No own address: for trying out."""
+    HOST_NETWORK = "HostNetwork"
+    MULTUS = "Multus"
+
+
+class EngineConfig(ApiModel):
+    """Settings of the pool's engine."""
+
+    network: Annotated[str, Field(max_length=317)] | None = None
+    """Multus: the template NetworkAttachmentDefinition, `namespace/name`."""
+    prefix_length: Annotated[int, Field(ge=1, le=128)] | None = None
+    """Multus: of the addresses' network."""
+    gateway: Address | None = None
+    """Multus: of the addresses' network."""
+    port_range: Annotated[str, Field(max_length=11, pattern=r"^[0-9]{4,5}-[0-9]{4,5}$")] = "20000-20999"
+    """HostNetwork: each slot gets a block of 8 ports from it, unique on its node."""
+
+
+class PoolAddress(ApiModel):
+    """One egress address, with the name that it says HELO with."""
+
+    ip: Address
+    """What the world sees."""
+    hostname: Hostname
+    node: ObjectName | None = None
+    """HostNetwork: the node that holds the address."""
+    source: Address | None = None
+    """What the pod binds where a cloud maps 1:1. Default: `ip`."""
+
+
+class AllowedNamespaces(ApiModel):
+    """Whose lanes may draw from the pool besides those of its own namespace."""
+
+    names: Annotated[tuple[Label, ...], Field(max_length=256, json_schema_extra={"x-kubernetes-list-type": "set"})] = ()
+
+
+class Verification(ApiModel):
+    """How a slot proves that its traffic leaves from its own address."""
+
+    reflectors: Annotated[
+        tuple[Annotated[str, Field(max_length=128, pattern=r"^tcp://.+:[0-9]+$")], ...], Field(max_length=8)
+    ] = ()
+    """`tcp://host:port` of `lane-relay reflect`. Any one proves; with 3 or more, two must agree."""
+    secret_name: ObjectName | None = None
+    """Secret in the pool's namespace with `key`, shared with the reflectors."""
+    every: Duration = 300.0
+    """A proof is renewed this often while it holds."""
+
+
+class IPPoolSpec(ApiModel):
+    """The addresses and their terms."""
+
+    classes: Annotated[
+        tuple[TrafficClass, ...], Field(min_length=1, max_length=4, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ]
+    engine: Engine
+    engine_config: EngineConfig = EngineConfig()
+    addresses: Annotated[
+        tuple[PoolAddress, ...],
+        Field(
+            max_length=256, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["ip"]}
+        ),
+    ] = ()
+    allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
+    cooldown: Duration = 24 * 3600.0
+    """An address rests this long before another lane may have it."""
+    verification: Verification = Verification()
+
+
+class Capacity(ApiModel):
+    """Addresses by state."""
+
+    total: int = 0
+    assigned: int = 0
+    cooling: int = 0
+    free: int = 0
+
+
+class AddressStatus(ApiModel):
+    """One address: the only record of who holds it."""
+
+    ip: str
+    lane: str = ""
+    """`namespace/name`; kept after release, for the cool-down and for a lane of that name."""
+    lane_class: str = ""
+    slot: str = ""
+    released_at: str | None = None
+    """When its lane gave it up; absent while it is held."""
+    port_block: int | None = None
+    """HostNetwork: the first of the slot's 8 ports."""
+
+
+class IPPoolStatus(ApiModel):
+    """Who holds what."""
+
+    observed_generation: int = -1
+    capacity: Capacity = Capacity()
+    addresses: Annotated[
+        tuple[AddressStatus, ...],
+        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["ip"]}),
+    ] = ()
+    conditions: Annotated[
+        tuple[Condition, ...],
+        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+    ] = ()

@@ -1,0 +1,81 @@
+"""The base of every model in the agreement, and the bounded strings that its fields share.
+
+Objects from the API server ignore what they do not know (an older operator must survive a newer CRD; the API server
+itself refuses unknown fields under strict validation). What one of our programs writes for another refuses them.
+Every string and list is bounded: the API server estimates the cost of CEL rules from the bounds (KEP-2876).
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+__all__ = ["Address", "ApiModel", "ConfigModel", "DomainName", "Hostname", "Label", "ObjectName", "Text"]
+
+_SPELLINGS = {
+    "connectionsPerIp": "connectionsPerIP",
+    "totalConnectionsPerIp": "totalConnectionsPerIP",
+    "implicitTlsPort": "implicitTLSPort",
+    "outboundTls": "outboundTLS",
+}
+
+
+def _outside_name(name: str) -> str:
+    """The field's camelCase name; IP and TLS keep their capitals, as users write them."""
+    camel = to_camel(name)
+    return _SPELLINGS.get(camel, camel)
+
+
+class ApiModel(BaseModel):
+    """A part of a custom resource, as users write it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=_outside_name, populate_by_name=True)
+
+
+class ConfigModel(BaseModel):
+    """A part of a file that one of our programs reads; unknown fields are refused there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_outside_name, populate_by_name=True)
+
+
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+"""Name of a Kubernetes object."""
+Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+"""A DNS label: namespaces, ISP names, selectors."""
+DomainName = Annotated[str, Field(min_length=1, max_length=253)]
+"""A mail domain, lower case, IDNA A-labels."""
+Hostname = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])+[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                    "message": "must be a fully qualified host name in lower case, such as out1.example.com: "
+                    "receivers compare it with the PTR record of the address",
+                }
+            ]
+        },
+    ),
+]
+"""A fully qualified host name (the HELO name of RFC 5321 section 2.3.5)."""
+Address = Annotated[
+    str,
+    Field(
+        min_length=2,
+        max_length=45,
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "isIP(self)",
+                    "message": "must be one IP address, such as 203.0.113.10 or 2001:db8::10, without a prefix length",
+                }
+            ]
+        },
+    ),
+]
+"""One IPv4 or IPv6 address."""
+Text = Annotated[str, Field(max_length=1024)]
+"""Short free text."""

@@ -1,0 +1,58 @@
+"""Names that more than one program, manifest or dashboard spells: groups, labels, ports, paths, each once."""
+
+GROUP = "lanewright.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+FIELD_MANAGER = "lanewright"
+
+LANE_LABEL = "lanewright.dev/lane"
+"""Lane name; on every child of a lane."""
+SLOT_LABEL = "lanewright.dev/slot"
+"""Slot name; on every child of a slot and on its pod. Not under kubernetes.io: Cilium ignores such labels."""
+CLASS_LABEL = "lanewright.dev/class"
+"""Traffic class; on pods, so that lanes can avoid one another's nodes."""
+MANAGED_BY = {"app.kubernetes.io/managed-by": "lanewright"}
+"""On every object that the operator applies; also the selector of its watches on child kinds."""
+
+DRAIN_FINALIZER = "lanewright.dev/drain"
+"""On a SendingLane: taken off when every slot is empty and proven so, or released by annotation."""
+QUEUE_FINALIZER = "lanewright.dev/queue"
+"""On a queue volume claim: taken off only on proof of empty."""
+RELEASE_ANNOTATION = "lanewright.dev/release"
+"""On a SendingLane: `keep-volumes` lets a lane go whose drain deadline has passed; volumes and addresses stay."""
+RELEASE_KEEP_VOLUMES = "keep-volumes"
+ADDRESS_ANNOTATION = "lanewright.dev/address"
+"""On a slot's StatefulSet: the pool address it holds; second record of an assignment."""
+POOL_ANNOTATION = "lanewright.dev/pool"
+"""On a slot's StatefulSet: `namespace/name` of the pool its address comes from."""
+
+# Pods listen above 1024, behind the Service's 25, 465, 587; a HostNetwork slot gets a block of 8 of its own.
+SMTP_PORT = 5587
+SMTPS_PORT = 5465
+METRICS_PORT = 9590
+ADMIN_PORT = 9591
+PORT_NAMES = ("smtp", "smtps", "metrics", "admin")
+"""Named container ports, in the order in which a HostNetwork block hands them out."""
+HOST_PORT_BLOCK = 8
+REFLECTOR_PORT = 25
+"""Reflectors listen where mail servers do, so that the proof walks the path that mail walks."""
+
+CONFIG_DIR = "/etc/lanewright/config"
+CONFIG_FILE = f"{CONFIG_DIR}/relay.yaml"
+TLS_DIR = "/etc/lanewright/tls"
+USERS_DIR = "/etc/lanewright/users"
+DKIM_DIR = "/etc/lanewright/dkim"
+ADMIN_DIR = "/etc/lanewright/admin"
+"""Holds `token`, `tls.crt`, `tls.key` of the admin API."""
+PROOF_DIR = "/etc/lanewright/proof"
+"""Holds `key`, shared with the reflectors."""
+ROUTES_DIR = "/etc/lanewright/routes"
+"""Holds one folder a smart-host credential, with `username` and `password`."""
+SPOOL_DIR = "/var/spool/lanewright"
+SIDECAR_RESOLVER = "127.0.0.1:5353"
+"""The validating resolver in the slot's own pod."""
+
+
+def slot_name(lane: str, index: int) -> str:
+    """The name of a lane's slot, also of its StatefulSet and queue volume claim."""
+    return f"{lane}-{index}"

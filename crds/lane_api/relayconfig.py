@@ -1,0 +1,217 @@
+"""RelayConfig: the one file that the operator renders for a slot and the relay reads.
+
+Written at the schema version of the slot's image. A relay that refuses a file keeps the last good one and says so.
+It is also written by hand: `lane-relay --config relay.yaml` needs no Kubernetes.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, IPvAnyAddress, IPvAnyNetwork
+
+from lane_api.classes import TrafficClass
+from lane_api.isppolicy import ResponseRule
+from lane_api.model import ConfigModel
+from lane_api.quantities import ByteSize, Duration, RateField
+from lane_api.sendinglane import Backoff
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Admin",
+    "Delivery",
+    "Egress",
+    "Endpoint",
+    "Intake",
+    "LaneIdentity",
+    "Proof",
+    "Records",
+    "RelayConfig",
+    "RelayRetry",
+    "RelayRoute",
+    "SigningDomain",
+    "SitePolicy",
+    "SlotIdentity",
+    "Spool",
+    "TlsFiles",
+]
+
+SCHEMA_VERSION = 1
+
+
+class LaneIdentity(ConfigModel):
+    """Whose relay this is."""
+
+    namespace: str = "default"
+    name: str
+    traffic_class: TrafficClass = TrafficClass.TRANSACTIONAL
+
+
+class SlotIdentity(ConfigModel):
+    """Which slot of the lane."""
+
+    name: str
+    hostname: str
+    """HELO name, Received `by`, Reporting-MTA."""
+
+
+class Endpoint(ConfigModel):
+    """An address to listen on; both families with `::`."""
+
+    host: str = "::"
+    port: Annotated[int, Field(ge=0, le=65535)]
+
+
+class TlsFiles(ConfigModel):
+    """A certificate chain and its key, in PEM; reloaded when they change."""
+
+    certificate: str
+    key: str
+
+
+class Intake(ConfigModel):
+    """Who may hand in what."""
+
+    state: Literal["Open", "Closed"] = "Open"
+    """Closed: 421 to everybody; set before a slot is drained."""
+    smtp: Endpoint | None = None
+    """Submission with STARTTLS."""
+    smtps: Endpoint | None = None
+    """Submission with implicit TLS."""
+    tls: TlsFiles | None = None
+    """Absent: a self-signed certificate for the slot's hostname, made at start, in memory."""
+    users_dir: str | None = None
+    """Folder with one file a user: name -> password or its hash; reloaded when it changes."""
+    clients: tuple[IPvAnyNetwork, ...] = ()
+    """Networks whose clients may submit without AUTH."""
+    senders: tuple[str, ...] = ()
+    """`@domain` or `local@domain`; empty admits every sender (only sensible by hand)."""
+    max_message_size: ByteSize = 25 * 2**20
+    max_recipients: int = 100
+
+
+class Spool(ConfigModel):
+    """Where accepted mail lies."""
+
+    path: str
+    max_size: ByteSize = 8 * 2**30
+    """Intake answers 452 beyond it."""
+
+
+class Records(ConfigModel):
+    """Where accounting records lie; their budget is never the spool's."""
+
+    path: str
+    max_size: ByteSize = 2**30
+    retention: Duration = 90 * 24 * 3600.0
+
+
+class Proof(ConfigModel):
+    """How the egress address is proved."""
+
+    reflectors: tuple[str, ...]
+    """`tcp://host:port`."""
+    key_file: str
+    every: Duration = 300.0
+
+
+class Egress(ConfigModel):
+    """Which address mail leaves from."""
+
+    address: IPvAnyAddress | None = None
+    """What the world must see. Absent: shared, nothing to prove."""
+    source: IPvAnyAddress | None = None
+    """What every outbound connection binds. Absent: not bound (the engine translates)."""
+    proof: Proof | None = None
+    """Required with an address: a slot that cannot prove it sends nothing."""
+
+
+class RelayRetry(ConfigModel):
+    """The lane's retry schedule."""
+
+    first: Duration = 60.0
+    factor: float = 2.0
+    max: Duration = 1800.0
+
+
+class SitePolicy(ConfigModel):
+    """One ISPPolicy with the lane's own values laid over it, in order of precedence."""
+
+    name: str
+    mx: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    connections: Annotated[int, Field(ge=1)] = 10
+    messages_per_connection: Annotated[int, Field(ge=1)] = 100
+    connect_rate: RateField | None = None
+    message_rate: RateField | None = None
+    retry_after: Duration | None = None
+    backoff: Backoff = Backoff()
+    responses: tuple[ResponseRule, ...] = ()
+
+
+class RelayRoute(ConfigModel):
+    """A fixed route."""
+
+    domains: tuple[str, ...]
+    host: str
+    port: int = 25
+    tls: Literal["None", "Opportunistic", "Required", "Implicit"] = "Opportunistic"
+    auth_dir: str | None = None
+    """Folder with `username` and `password`."""
+
+
+class Delivery(ConfigModel):
+    """How mail goes out."""
+
+    state: Literal["Running", "Suspended", "Held"] = "Running"
+    """Suspended by the lane's owner, Held by its drain policy; intake is another matter."""
+    lifetime: Duration = 4 * 3600.0
+    retry: RelayRetry = RelayRetry()
+    connections: Annotated[int, Field(ge=1)] = 10
+    """Per site, where no policy matches."""
+    total_connections: Annotated[int, Field(ge=1)] = 200
+    policies: tuple[SitePolicy, ...] = ()
+    routes: tuple[RelayRoute, ...] = ()
+    outbound_tls: Literal["Opportunistic", "Required"] = "Opportunistic"
+    resolvers: tuple[str, ...] = ()
+    """`ip` or `ip:port`; empty: /etc/resolv.conf."""
+
+
+class SigningDomain(ConfigModel):
+    """A From domain and its key."""
+
+    name: str
+    mode: Literal["Sign", "Off"] = "Sign"
+    selector: str = ""
+    key_file: str = ""
+    verify_record: bool = True
+    """Hold mail of this domain until DNS answers the selector with this key."""
+
+
+class Admin(ConfigModel):
+    """The admin API `/v1`: TLS and a token; absent: none."""
+
+    listen: Endpoint
+    tls: TlsFiles
+    token_file: str
+
+
+class RelayConfig(ConfigModel):
+    """Everything one relay process needs to know."""
+
+    schema_version: Literal[1] = 1
+    generation: int = 0
+    """Of the lane; read back as the generation in force."""
+    lane: LaneIdentity
+    slot: SlotIdentity
+    intake: Intake = Intake()
+    spool: Spool
+    records: Records
+    egress: Egress = Egress()
+    delivery: Delivery = Delivery()
+    domains: tuple[SigningDomain, ...] = ()
+    health: Endpoint | None = None
+    """`/metrics`, `/livez`, `/readyz`."""
+    admin: Admin | None = None
+    slo_latency: Duration | None = None
+    """Shapes the latency histogram's buckets."""
+    active_bytes: ByteSize = 64 * 2**20
+    """Message bodies held in memory at most; the rest waits on disk."""

@@ -1,0 +1,1 @@
+"""Submission: listeners, TLS, AUTH and the policy of who may send what."""

@@ -1,0 +1,1 @@
+"""The admin API /v1: thin; every act is a method of the stage that owns the state."""

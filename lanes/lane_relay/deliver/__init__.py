@@ -1,0 +1,1 @@
+"""The ready queues, limits and sessions that carry mail to each site."""

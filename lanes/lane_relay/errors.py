@@ -1,0 +1,19 @@
+"""Our few exceptions: for our environment and our bugs. What a peer does is a value, never one of these."""
+
+__all__ = ["ConfigError", "RelayError", "SpoolError", "SpoolFullError"]
+
+
+class RelayError(Exception):
+    """Base of the relay's exceptions. Never raised directly."""
+
+
+class ConfigError(RelayError):
+    """A configuration that cannot be used; the message names the field and the fix."""
+
+
+class SpoolError(RelayError):
+    """The spool could not keep its promise (write or fsync failed); intake stops, nothing is retried."""
+
+
+class SpoolFullError(SpoolError):
+    """The spool's budget or its volume is full; intake answers 452 until there is room."""

@@ -1,0 +1,213 @@
+"""The frozen records that stages hand on, one per arrow of the message's path.
+
+accept -(Message)-> spool -(QueueEntry)-> schedule -(QueueEntry)-> resolve -(Route | Unroutable)-> deliver -(Attempt)->
+account
+
+Invariant: a record never changes after it is made, except QueueEntry, whose only writer is `account`.
+"""
+
+import re
+from typing import Final
+
+from msgspec import Struct
+
+from lane_api.isppolicy import Action, Category, Scope, Stage
+
+__all__ = [
+    "Attempt",
+    "Envelope",
+    "Hop",
+    "Message",
+    "Peer",
+    "QueueEntry",
+    "RecipientResult",
+    "Reply",
+    "Route",
+    "TlsResult",
+    "Unroutable",
+    "Verdict",
+    "message_id_text",
+    "received_at",
+]
+
+_ID_TIME_SHIFT: Final = 48
+_ENHANCED = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})(?:\s|$)")
+
+
+def received_at(message_id: int) -> float:
+    """Unix time, in seconds, at which the message of this spool id was accepted: the id's upper bits, in ms."""
+    return (message_id >> _ID_TIME_SHIFT) / 1000
+
+
+def message_id_text(message_id: int) -> str:
+    """The spool id as records, logs and `trace` show it: 24 hexadecimal digits."""
+    return f"{message_id:024x}"
+
+
+class Reply(Struct, frozen=True, gc=False):
+    """One SMTP reply (RFC 5321 section 4.2): its code and the text of each line, without code and separator."""
+
+    code: int
+    lines: tuple[str, ...] = ()
+
+    @property
+    def enhanced(self) -> str:
+        """The enhanced status code (RFC 3463) that begins the first line, or an empty string."""
+        matched = _ENHANCED.match(self.lines[0]) if self.lines else None
+        return matched[1] if matched else ""
+
+    @property
+    def text(self) -> str:
+        """All lines joined by one space."""
+        return " ".join(self.lines)
+
+    @property
+    def is_positive(self) -> bool:
+        """2yz or 3yz."""
+        return 200 <= self.code < 400
+
+    @property
+    def is_permanent(self) -> bool:
+        """5yz."""
+        return self.code >= 500
+
+    def __str__(self) -> str:
+        """Code and text on one line, for records and DSNs."""
+        return f"{self.code} {self.text}".rstrip()
+
+
+class Envelope(Struct, frozen=True, gc=False):
+    """Who sent it and to whom; a recipient is known by its index everywhere downstream."""
+
+    sender: str
+    """Empty: the null sender (RFC 5321 section 4.5.5)."""
+    recipients: tuple[str, ...]
+    eight_bit: bool = False
+    """BODY=8BITMIME was given (RFC 6152)."""
+    smtp_utf8: bool = False
+    """SMTPUTF8 was given (RFC 6531)."""
+
+
+class Message(Struct, frozen=True, gc=False):
+    """One accepted message, ready to be put on disk."""
+
+    id: int
+    """Spool id, 96 bits: milliseconds since 1970 (48), spool tag (24), counter (24)."""
+    envelope: Envelope
+    body: bytes
+    """Header and content with CRLF line ends, trace fields added, not dot-stuffed, unsigned."""
+    client: str = ""
+    """Address of the submitting client; empty for our own DSNs."""
+    user: str = ""
+    """Authenticated user, or empty."""
+    message_id: str = ""
+    """The Message-ID header's value, with its angle brackets."""
+    correlation_id: str = ""
+    """X-Correlation-Id as the sending system gave it."""
+    from_domain: str = ""
+    """Domain of the header From, lower case: decides which key signs."""
+
+
+class QueueEntry(Struct, gc=False):
+    """Recipients of one message in one domain that wait for their next attempt; small, since a million may live."""
+
+    id: int
+    location: int
+    """Where the spool finds the message; opaque elsewhere."""
+    domain: str
+    """Recipient domain, lower case A-labels, interned."""
+    recipients: tuple[int, ...]
+    """Indexes into the envelope that are not settled yet."""
+    size: int
+    """Bytes of the body."""
+    due: float
+    """Unix time of the next attempt, in seconds."""
+    attempts: int = 0
+
+
+class Hop(Struct, frozen=True, gc=False):
+    """One host that may be tried, with its addresses in the order of trying."""
+
+    host: str
+    addresses: tuple[str, ...]
+
+
+class Route(Struct, frozen=True, gc=False):
+    """Where mail for a domain goes."""
+
+    site: str
+    """The bucket of limits: a policy's name, a rolled-up MX set, or `route:HOST` for a fixed route."""
+    policy: str
+    """Name of the SitePolicy in force, or empty for the lane's own limits."""
+    hops: tuple[Hop, ...]
+    """In MX order; equal preferences shuffled."""
+    port: int = 25
+    tls: str = ""
+    """Of a fixed route: None, Opportunistic, Required, Implicit. Empty: the lane's outboundTLS."""
+    auth_dir: str = ""
+    """Of a fixed route: the folder with `username` and `password`."""
+
+
+class Unroutable(Struct, frozen=True, gc=False):
+    """Why a domain has no route now or ever; a value, judged like a reply."""
+
+    reply: Reply
+    """Our own local reply, such as 556 5.1.10 for a null MX (RFC 7505)."""
+    category: Category
+
+
+class Peer(Struct, frozen=True, gc=False):
+    """The far end of one connection, and our own."""
+
+    host: str
+    address: str
+    port: int
+    source: str
+    """Our address as getsockname saw it."""
+
+
+class TlsResult(Struct, frozen=True, gc=False):
+    """What TLS came to on one connection."""
+
+    version: str
+    cipher: str
+    verified: bool
+
+
+class Verdict(Struct, frozen=True, gc=False):
+    """What one reply means; delivered if `action` is None."""
+
+    category: Category
+    action: Action | None
+    scope: Scope = Scope.MESSAGE
+    retry_after: float | None = None
+    """Seconds until the next attempt, where a rule or policy says so."""
+    backoff_for: float | None = None
+    rule: str = ""
+    """`policy/rule-id`, `default/rule-id`, or empty."""
+
+
+class RecipientResult(Struct, frozen=True, gc=False):
+    """What became of one recipient in one attempt."""
+
+    index: int
+    stage: Stage
+    reply: Reply
+    verdict: Verdict
+
+
+class Attempt(Struct, frozen=True, gc=False):
+    """One attempt for one entry: every recipient of the entry has exactly one result."""
+
+    entry: QueueEntry
+    message: Message
+    site: str
+    started_at: float
+    """Unix time, seconds: when the entry was given to the session (or when resolution failed)."""
+    ended_at: float
+    results: tuple[RecipientResult, ...]
+    peer: Peer | None = None
+    """Absent if no connection was made."""
+    tls: TlsResult | None = None
+    session: int = 0
+    """Counts connections of this process, so that records show reuse."""

@@ -1,0 +1,1 @@
+"""From a recipient domain to a route: MX, addresses, site."""

@@ -1,0 +1,1 @@
+"""The durable store: what got 250 is in here until it is settled."""
