@@ -8,7 +8,7 @@ PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 
 .PHONY: help setup lint unit test e2e demo cluster cluster-down images crds bench lock
 
 help: ## lists the targets
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## makes the development environment from the lock file
 $(VENV)/.ready: tests/requirements.lock pyproject.toml

@@ -1,0 +1,182 @@
+"""The house rules that a machine can check: each test is one rule."""
+
+import ast
+import operator
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PRODUCT = ("crds", "lanes", "operator")
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 500, 60
+
+
+def _tracked(*suffixes: str) -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    return [ROOT / name for name in sorted(set(listed)) if name.endswith(suffixes) and (ROOT / name).is_file()]
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+PYTHON_FILES = _tracked(".py")
+PRODUCT_FILES = [path for path in PYTHON_FILES if path.relative_to(ROOT).parts[0] in PRODUCT]
+
+
+def test_there_is_code_to_check() -> None:
+    assert len(PRODUCT_FILES) > 20
+
+
+def test_the_stdlib_operator_module_is_not_shadowed() -> None:
+    stdlib = sysconfig.get_path("stdlib")
+
+    assert operator.__file__.startswith(stdlib)
+    for trap in ("__init__.py", "conftest.py"):
+        assert not (ROOT / "operator" / trap).exists()
+    assert not list((ROOT / "operator").rglob("test_*.py"))
+
+
+def test_the_top_level_holds_only_what_was_agreed() -> None:
+    agreed = {
+        "pyproject.toml",
+        "README.md",
+        "operator",
+        "crds",
+        "charts",
+        "lanes",
+        "tests",
+        "e2e",
+        "Makefile",
+        "LICENSE",
+    }
+    agreed |= {"CHANGELOG.md", "docs", "bench"}
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+    found = {name.split("/")[0] for name in listed}
+
+    assert {name for name in found if not name.startswith(".")} <= agreed
+
+
+@pytest.mark.parametrize("path", PYTHON_FILES, ids=_relative)
+def test_a_file_stays_readable_in_one_sitting(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_FILE_LINES
+
+
+def _functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+@pytest.mark.parametrize("path", PYTHON_FILES, ids=_relative)
+def test_a_function_fits_on_a_screen(path: Path) -> None:
+    too_long = [
+        f"{function.name} at line {function.lineno}"
+        for function in _functions(ast.parse(path.read_text()))
+        if (function.end_lineno or function.lineno) - function.lineno >= MAX_FUNCTION_LINES
+    ]
+
+    assert too_long == []
+
+
+@pytest.mark.parametrize("path", PRODUCT_FILES, ids=_relative)
+def test_every_module_opens_with_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def _public(body: list[ast.stmt], prefix: str = "") -> list[tuple[str, ast.AST]]:
+    found: list[tuple[str, ast.AST]] = []
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            found.append((prefix + node.name, node))
+            found += _public(node.body, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            found.append((prefix + node.name, node))
+    return found
+
+
+@pytest.mark.parametrize("path", PRODUCT_FILES, ids=_relative)
+def test_everything_public_has_a_docstring(path: Path) -> None:
+    undocumented = [
+        name
+        for name, node in _public(ast.parse(path.read_text()).body)
+        if not ast.get_docstring(node)  # type: ignore[arg-type]  # _public yields classes and functions only
+    ]
+
+    assert undocumented == []
+
+
+def test_no_room_is_called_after_nothing() -> None:
+    empty_names = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
+
+    assert [
+        _relative(p)
+        for p in PYTHON_FILES
+        if empty_names & {part.removesuffix(".py") for part in p.relative_to(ROOT).parts}
+    ] == []
+
+
+def test_lock_files_carry_hashes_and_no_download_addresses() -> None:
+    locks = [path for path in _tracked(".lock", "package-lock.json", "go.sum") if "node_modules" not in path.parts]
+
+    assert locks
+    for lock in locks:
+        text = lock.read_text()
+        assert not re.search(r"https?://", text), lock
+        if lock.name == "requirements.lock":
+            assert text.count("--hash=sha256:") > text.count("=="), lock
+
+
+def test_unfinished_work_is_not_committed() -> None:
+    marks = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
+
+    assert [_relative(path) for path in PRODUCT_FILES if marks.search(path.read_text())] == []
+
+
+def test_no_test_is_skipped() -> None:
+    skipping = re.compile(r"pytest\.skip\(|skipif|xfail|importorskip")
+    tests = [
+        p for p in PYTHON_FILES if p.relative_to(ROOT).parts[0] in ("tests", "e2e") and p != Path(__file__).resolve()
+    ]
+
+    assert [_relative(path) for path in tests if skipping.search(path.read_text())] == []
+
+
+def test_our_own_code_is_never_mocked() -> None:
+    mocking = re.compile(r"unittest\.mock|MagicMock|monkeypatch\.setattr\(\s*[\"']?lane_")
+    tests = [
+        p for p in PYTHON_FILES if p.relative_to(ROOT).parts[0] in ("tests", "e2e") and p != Path(__file__).resolve()
+    ]
+
+    assert [_relative(path) for path in tests if mocking.search(path.read_text())] == []
+
+
+def test_the_makefile_explains_every_target() -> None:
+    text = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^([a-z][a-z0-9-]*):", text, re.MULTILINE)
+    explained = re.findall(r"^([a-z][a-z0-9-]*):.*## \S", text, re.MULTILINE)
+
+    assert set(targets) - set(explained) == set()
+    for wanted in [
+        "help",
+        "setup",
+        "lint",
+        "test",
+        "e2e",
+        "demo",
+        "cluster",
+        "cluster-down",
+        "images",
+        "crds",
+        "bench",
+    ]:
