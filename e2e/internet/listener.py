@@ -83,7 +83,7 @@ class IspConnection(asyncio.Protocol):
         """Counts the connection out; messages whose 250 is still to come are recorded as unanswered."""
         self._closed = self._closed or time.time()
         while self._pending:
-            self._record(self._pending.popleft(), answered=False)
+            self._record(self._pending.popleft(), answered=False, at=self._closed)
         self._isp.enforcer.disconnected(self._source_ip)
         self._isp.connections.discard(self)
         self._isp.recording.closed(self.as_record())
@@ -121,18 +121,17 @@ class IspConnection(asyncio.Protocol):
             self._answer(self._pending.popleft())
 
     def _answer(self, step: Step) -> None:
+        self._record(step, answered=True, at=time.time())  # before the client can know
         if step.replies:
             replies = bytes(step.replies)
             self._transport.write(self._tls.send(replies) if self._tls else replies)
-        self._record(step, answered=True)
         if step.begin_tls:
             self._tls = TlsPipe(self._isp.tls, server_side=True)
         if step.close:
             self._closed = self._closed or time.time()
             self._transport.close()
 
-    def _record(self, step: Step, *, answered: bool) -> None:
-        at = time.time() if answered else self._closed or time.time()
+    def _record(self, step: Step, *, answered: bool, at: float) -> None:
         for refused in step.refused:
             self._note_refusal(
                 refused.stage.value, refused.code, refused.text, refused.sender, refused.recipient, refused.at
