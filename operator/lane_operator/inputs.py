@@ -1,0 +1,270 @@
+"""The frozen values that the steps of one reconciliation hand on: references -> desired -> apply -> observe -> status.
+
+Invariant: plain values, no behaviour, and never the content of a Secret. Everything that decides (pools, desired,
+status, egress, monitoring) reads only these, so each decision can be repeated from what a test writes down.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lane_api.classes import TrafficClass
+from lane_api.conditions import Reason
+from lane_api.ippool import IPPoolSpec, IPPoolStatus, PoolAddress
+from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
+from lane_api.sendinglane import LaneStatus, SendingLaneSpec, SlotRole
+
+__all__ = [
+    "Assignment",
+    "Claim",
+    "Demand",
+    "Desired",
+    "DesiredSettings",
+    "DkimKey",
+    "Key",
+    "Lane",
+    "Manifest",
+    "NodeFacts",
+    "Observation",
+    "Policy",
+    "Pool",
+    "References",
+    "Refusal",
+    "SecretFacts",
+    "SlotObservation",
+]
+
+Manifest = dict[str, Any]
+"""One Kubernetes object as it is applied: only the fields that we own."""
+Key = tuple[str, str]
+"""Namespace and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One SendingLane as the API server has it."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    spec: SendingLaneSpec
+    status: LaneStatus = field(default_factory=LaneStatus)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    deleting_since: str | None = None
+    """Its deletionTimestamp."""
+
+    @property
+    def key(self) -> Key:
+        """Namespace and name."""
+        return (self.namespace, self.name)
+
+    @property
+    def pool_key(self) -> Key:
+        """The pool that its addresses come from."""
+        return (self.spec.pool_ref.namespace or self.namespace, self.spec.pool_ref.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One IPPool as the API server has it."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    spec: IPPoolSpec
+    status: IPPoolStatus = field(default_factory=IPPoolStatus)
+
+    @property
+    def key(self) -> Key:
+        """Namespace and name."""
+        return (self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One ISPPolicy as the API server has it."""
+
+    namespace: str
+    name: str
+    generation: int
+    spec: ISPPolicySpec
+    status: ISPPolicyStatus = field(default_factory=ISPPolicyStatus)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFacts:
+    """What may be known of a Secret outside the pod that mounts it: never its content."""
+
+    name: str
+    keys: frozenset[str]
+    digest: str
+    """Over names and content; tells that it changed, not what it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class DkimKey:
+    """The signing key of one domain, by reference."""
+
+    selector: str
+    secret_name: str
+    secret_key: str
+    """Entry of the Secret that holds the private key in PEM."""
+    public_record: str
+    """The TXT record to publish, as one string; empty while the key cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What the engines need to know of a node."""
+
+    internal_ip: str
+    ready: bool = True
+    unschedulable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """Everything that a lane names, as read in one place; what is absent is None or missing here, never an error."""
+
+    pool: Pool | None = None
+    policies: tuple[Policy, ...] = ()
+    """In order of precedence: the lane's namespace before the operator's, higher priority first, then by name."""
+    secrets: Mapping[str, SecretFacts | None] = field(default_factory=dict)
+    """Of the lane's namespace, for every name in `desired.secret_needs(lane, pool)`; None: absent."""
+    dkim: Mapping[str, DkimKey] = field(default_factory=dict)
+    """By From domain; a domain that signs and is missing here has no readable key yet."""
+    kinds: frozenset[str] = frozenset()
+    """API kinds that the cluster serves, such as `PodMonitor.monitoring.coreos.com`."""
+    nodes: Mapping[str, NodeFacts] = field(default_factory=dict)
+    multus_network: Manifest | None = None
+    """The template NetworkAttachmentDefinition that a Multus pool names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why something that the lane or pool asks for is not done, in words that name the fix."""
+
+    reason: Reason
+    """The reason of Stalled once it is one."""
+    message: str
+    waiting: Reason | None = None
+    """Something absent may still come: the reason of Reconciling for the first five minutes. None: Stalled at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one lane asks of its pool.
+
+    `retained` are the slots that exist and so hold their claim whatever the spec says: their StatefulSet is there, or
+    their queue volume still carries the queue finalizer. A lane that is gone while volumes of it are kept is a demand
+    with replicas 0.
+    """
+
+    namespace: str
+    name: str
+    traffic_class: TrafficClass
+    pool: Key
+    replicas: int
+    retained: frozenset[int] = frozenset()
+    found: Mapping[int, str] = field(default_factory=dict)
+    """Slot index -> pool address annotated on its StatefulSet or volume: rebuilds a lost pool status."""
+    held: bool = False
+    """The drain policy is Hold: slots that are to go keep their mail where it is."""
+    deleting: bool = False
+
+    @property
+    def key(self) -> Key:
+        """Namespace and name."""
+        return (self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One slot and the address that is its own."""
+
+    slot_index: int
+    slot_name: str
+    address: PoolAddress | None
+    """None with engine ClusterDefault."""
+    role: SlotRole
+    port_block: int | None
+    """HostNetwork: the first of the slot's 8 ports."""
+    pool: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The claims of one lane, by slot index; `refusal` says why there are fewer than asked for."""
+
+    claims: tuple[Claim, ...] = ()
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredSettings:
+    """What an installation decides for all lanes."""
+
+    relay_image: str
+    resolver_image: str
+    operator_namespace: str
+    image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    termination_grace_s: int = 60
+    monitoring_labels: Mapping[str, str] = field(default_factory=dict)
+    """Extra labels of PodMonitor and PrometheusRule, such as `release: kube-prometheus-stack`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """The children as they are to be."""
+
+    manifests: tuple[Manifest, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Kinds that the lane asks for and the cluster does not serve."""
+    refusals: tuple[Refusal, ...] = ()
+    complete: bool = True
+    """False: an input was missing, so what is not listed here may still be wanted; nothing is pruned."""
+    config_digests: Mapping[str, str] = field(default_factory=dict)
+    """Slot name -> digest of its relay.yaml: tells when there is something to push."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotObservation:
+    """One slot as last seen: its pod in the cache, and its answer to `GET /v1/slot`."""
+
+    name: str
+    pod_ready: bool = False
+    pod_reason: str = ""
+    """Why the pod is not ready, as the kubelet or the scheduler says it."""
+    node: str = ""
+    reachable: bool = False
+    """False: it did not answer, and every field below is what it said last, or nothing."""
+    config_generation: int = 0
+    config_refused: str = ""
+    proof_state: str = ""
+    """Proved, Unproved, Mismatch, PortBlocked, ProofStale or NotNeeded."""
+    proof_message: str = ""
+    proof_at: str | None = None
+    queued: int = 0
+    oldest_since: str | None = None
+    sessions: int = 0
+    in_flight: int = 0
+    intake: str = ""
+    spool_id: str = ""
+    pvc_uid: str = ""
+    domains_published: Mapping[str, bool] = field(default_factory=dict)
+    certificate_self_signed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The slots of one lane as last seen."""
+
+    slots: tuple[SlotObservation, ...] = ()
+
+    def slot(self, name: str) -> SlotObservation | None:
+        """The slot of that name, if it was looked at."""
+        return next((slot for slot in self.slots if slot.name == name), None)
