@@ -1,1 +1,1 @@
-"""The proof that this slot's traffic leaves from its own address, and the reflector that gives it."""
+"""Proof of the egress address: what a reflector saw decides whether anything may leave."""
