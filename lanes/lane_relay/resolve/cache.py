@@ -1,0 +1,123 @@
+"""The DNS cache of the whole lane: bounded, one question a name at a time, stale answers while the resolver is ill.
+
+`TtlCache` is pure (`now` is an argument); `CachedLookups` asks through it.
+Before it: `router`. After it: `dns.WireResolver`. Invariant: a definite answer replaces what was known, a failure never
+does as long as a stale answer is at hand (RFC 8767).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Generic, TypeVar
+
+from lane_relay.resolve.answers import Answer, Family, Lookups, MxRecord
+
+__all__ = ["CachedLookups", "TtlCache"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_MIN_TTL_S: Final = 30.0
+_MAX_TTL_S: Final = 3600.0
+"""A TTL of 0 would cost a lookup a message; a TTL of days would send to hosts long gone."""
+_STALE_S: Final = 24 * 3600.0
+"""How long an expired answer may stand in for one that cannot be had (RFC 8767 section 5: 1 to 3 days)."""
+_RECHECK_S: Final = 30.0
+"""How long a failure, or the stale answer in its place, keeps the next question away (RFC 8767 section 5)."""
+_MAX_ENTRIES: Final = 50_000
+
+
+class TtlCache(Generic[K, V]):
+    """A bounded map whose values expire; the one put in first is the first to go."""
+
+    def __init__(self, max_entries: int) -> None:
+        self._max_entries = max_entries
+        self._entries: dict[K, tuple[V, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: K, now: float) -> V | None:
+        """The value, unless it has expired."""
+        entry = self._entries.get(key)
+        return entry[0] if entry is not None and now < entry[1] else None
+
+    def get_expired(self, key: K, now: float, grace: float) -> V | None:
+        """The value, also up to `grace` seconds after it expired."""
+        entry = self._entries.get(key)
+        return entry[0] if entry is not None and now < entry[1] + grace else None
+
+    def put(self, key: K, value: V, expires: float) -> None:
+        """Keeps the value until `expires`."""
+        self._entries.pop(key, None)
+        if len(self._entries) >= self._max_entries:
+            del self._entries[next(iter(self._entries))]
+        self._entries[key] = (value, expires)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._entries.clear()
+
+
+class CachedLookups:
+    """Lookups through the cache."""
+
+    def __init__(self, wire: Lookups, monotonic: Callable[[], float], max_entries: int = _MAX_ENTRIES) -> None:
+        self._wire = wire
+        self._monotonic = monotonic
+        self._cache: TtlCache[tuple[str, str], Answer[Any]] = TtlCache(max_entries)
+        self._under_way: dict[tuple[str, str], asyncio.Task[Answer[Any]]] = {}
+        self.hits = 0
+        self.misses = 0
+        self.stale_served = 0
+
+    def replace_wire(self, wire: Lookups) -> None:
+        """Another resolver from now on; what is known stays."""
+        self._wire = wire
+
+    async def mx(self, name: str) -> Answer[MxRecord]:
+        """The MX records of a domain."""
+        return await self._through(("MX", name), lambda: self._wire.mx(name))
+
+    async def addresses(self, name: str, family: Family) -> Answer[str]:
+        """The addresses of a host."""
+        return await self._through((family.value, name), lambda: self._wire.addresses(name, family))
+
+    async def txt(self, name: str) -> Answer[str]:
+        """The TXT records of a name."""
+        return await self._through(("TXT", name), lambda: self._wire.txt(name))
+
+    async def close(self) -> None:
+        """Gives up what is under way."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _through(self, key: tuple[str, str], ask: Callable[[], Awaitable[Answer[Any]]]) -> Answer[Any]:
+        """From the cache, else from the one question for this key that is, or now gets, under way."""
+        known = self._cache.get(key, self._monotonic())
+        if known is not None:
+            self.hits += 1
+            return known
+        task = self._under_way.get(key)
+        if task is None:
+            self.misses += 1
+            task = asyncio.create_task(self._ask(key, ask))
+            self._under_way[key] = task
+            task.add_done_callback(lambda _: self._under_way.pop(key, None))
+        return await asyncio.shield(task)  # one caller that gives up must not take the answer from the others
+
+    async def _ask(self, key: tuple[str, str], ask: Callable[[], Awaitable[Answer[Any]]]) -> Answer[Any]:
+        answer = await ask()
+        now = self._monotonic()
+        if answer.is_definite:
+            ttl = min(max(answer.ttl, _MIN_TTL_S), _MAX_TTL_S)
+            self._cache.put(key, answer, now + ttl)
+            return Answer(answer.status, answer.records, ttl)
+        stale = self._cache.get_expired(key, now, _STALE_S)
+        if stale is not None and stale.records:
+            self.stale_served += 1
+            kept = Answer(stale.status, stale.records, _RECHECK_S)
+            self._cache.put(key, kept, now + _RECHECK_S)
+            return kept
+        return Answer(answer.status, (), _RECHECK_S)

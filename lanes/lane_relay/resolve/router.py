@@ -1,0 +1,207 @@
+"""From a recipient domain to its route: at once from memory, or in the background within bounds.
+
+Before it: the pipeline, with entries that are due. After it: `deliver`. Invariants: a route is asked for once however
+many entries wait for it; lookups that have not been answered for a second no longer count among those that keep others
+waiting, so that dead domains hold up nobody.
+"""
+
+import asyncio
+import ipaddress
+from collections import deque
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final
+
+from lane_api.isppolicy import Category
+from lane_api.relayconfig import RelayConfig, RelayRoute
+from lane_relay.clock import Clock
+from lane_relay.records import Hop, Reply, Route, Unroutable
+from lane_relay.resolve.answers import Answer, Family, Lookups
+from lane_relay.resolve.cache import TtlCache
+from lane_relay.resolve.mx import Ourselves, choose_hosts, make_hops
+from lane_relay.resolve.site_name import SiteNames
+
+__all__ = ["Destination", "Router"]
+
+Destination = Route | Unroutable
+Callback = Callable[[Destination], None]
+
+_QUICK_S: Final = 1.0
+"""A lookup that takes longer counts as slow: most resolvers answer within 0.5 s or not at all."""
+_MAX_QUICK: Final = 128
+_MAX_SLOW: Final = 2048
+"""Together with a lookup's end after some 10 s, 200 dead domains a second may come and nobody waits."""
+_MAX_ROUTES: Final = 50_000
+_UNROUTABLE_S: Final = 30.0
+"""How long a failure is given to everybody who asks; the DNS cache may know better afterwards."""
+_REFRESH_S: Final = 60.0
+"""A route that expired no longer ago than this still serves while it is looked up anew: longer than any lookup takes
+(a dead resolver then stops no busy domain), too short to matter to the owner of the records."""
+
+
+class Router:
+    """Routes by domain. `lookups` is the cached resolver."""
+
+    def __init__(self, config: RelayConfig, lookups: Lookups, clock: Clock, random: Random) -> None:
+        self._lookups = lookups
+        self._clock = clock
+        self._random = random
+        self._routes: TtlCache[str, Destination] = TtlCache(_MAX_ROUTES)
+        self._callbacks: dict[str, list[Callback]] = {}
+        self._waiting: deque[str] = deque()
+        self._quick: dict[str, float] = {}
+        """Domain -> when its resolution began; in that order."""
+        self._slow: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self.resolved = 0
+        self.unroutable = 0
+        self.apply(config)
+
+    def apply(self, config: RelayConfig) -> None:
+        """Another configuration from now on: sites, fixed routes, our own name and address family."""
+        self._sites = SiteNames(config.delivery.policies)
+        self._fixed = config.delivery.routes
+        own = [str(address) for address in (config.egress.address, config.egress.source) if address is not None]
+        self._ourselves = Ourselves(config.slot.hostname, own)
+        self._families = _families(config)
+        self._routes.clear()
+
+    @property
+    def pending(self) -> int:
+        """Domains whose route is not known yet."""
+        return len(self._callbacks)
+
+    def route(self, domain: str, then: Callback) -> Destination | None:
+        """The route if it is known; else None, and `then` is called with it later."""
+        known = self._routes.get(domain, self._clock.monotonic())
+        if known is not None:
+            return known
+        callbacks = self._callbacks.get(domain)
+        expired = self._routes.get_expired(domain, self._clock.monotonic(), _REFRESH_S)
+        serves = expired if isinstance(expired, Route) else None
+        if callbacks is None:
+            callbacks = self._callbacks[domain] = []
+            self._waiting.append(domain)
+            self._start()
+        if serves is None:
+            callbacks.append(then)
+        return serves
+
+    async def close(self) -> None:
+        """Gives up what is under way; nobody is called back any more."""
+        self._callbacks.clear()
+        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- the background
+
+    def _start(self) -> None:
+        """Begins as many resolutions as the bounds allow."""
+        now = self._clock.monotonic()
+        while self._quick and len(self._slow) < _MAX_SLOW:
+            domain, began = next(iter(self._quick.items()))
+            if now - began < _QUICK_S:
+                break
+            del self._quick[domain]
+            self._slow.add(domain)
+        while self._waiting and len(self._quick) < _MAX_QUICK:
+            domain = self._waiting.popleft()
+            self._quick[domain] = now
+            task = asyncio.get_running_loop().create_task(self._resolve(domain))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if self._waiting and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_QUICK_S / 4, self._start_again)
+
+    def _start_again(self) -> None:
+        self._timer = None
+        self._start()
+
+    async def _resolve(self, domain: str) -> None:
+        destination, ttl = await self._find(domain)
+        self._quick.pop(domain, None)
+        self._slow.discard(domain)
+        self.resolved += 1
+        self.unroutable += isinstance(destination, Unroutable)
+        self._routes.put(domain, destination, self._clock.monotonic() + ttl)
+        for callback in self._callbacks.pop(domain, ()):
+            callback(destination)
+        self._start()
+
+    async def _find(self, domain: str) -> tuple[Destination, float]:
+        fixed = next((route for route in self._fixed if _takes(route, domain)), None)
+        if fixed is not None:
+            return await self._find_fixed(fixed)
+        mx = await self._lookups.mx(domain)
+        hosts = choose_hosts(domain, mx, self._random, self._ourselves.hostname)
+        if isinstance(hosts, Unroutable):
+            return hosts, _UNROUTABLE_S
+        answers = await self._addresses(hosts)
+        hops = make_hops(domain, hosts, answers, self._ourselves)
+        if isinstance(hops, Unroutable):
+            return hops, _UNROUTABLE_S
+        site, policy = self._sites.site(domain, hosts)
+        return Route(site, policy, hops), _shortest(answers, mx.ttl)
+
+    async def _find_fixed(self, fixed: RelayRoute) -> tuple[Destination, float]:
+        """A smart host: an address, or a name whose addresses are looked up; no MX."""
+        host = fixed.host.lower()
+        hops: tuple[Hop, ...] = ()
+        ttl = _UNROUTABLE_S
+        if _is_address(host):
+            hops = (Hop(host.strip("[]"), (host.strip("[]"),)),)
+        else:
+            answers = await self._addresses((host,))
+            found = tuple(address for answer in answers[host] for address in answer.records)
+            if found:
+                hops, ttl = (Hop(host, found),), _shortest(answers, 0.0)
+        if not hops:
+            # always temporary: a smart host without an address is a mistake of ours, not of the recipient
+            reply = Reply(451, (f"4.4.3 The fixed route's host {host} has no address",))
+            return Unroutable(reply, Category.BAD_CONFIGURATION), ttl
+        return Route(f"route:{host}", "", hops, fixed.port, fixed.tls, fixed.auth_dir or ""), ttl
+
+    async def _addresses(self, hosts: Sequence[str]) -> dict[str, list[Answer[str]]]:
+        """Of each host, one answer a family; all asked at once."""
+        questions = [(host, family) for host in hosts for family in self._families]
+        found = await asyncio.gather(*[self._lookups.addresses(host, family) for host, family in questions])
+        answers: dict[str, list[Answer[str]]] = {host: [] for host in hosts}
+        for (host, _), answer in zip(questions, found, strict=True):
+            answers[host].append(answer)
+        return answers
+
+
+def _families(config: RelayConfig) -> tuple[Family, ...]:
+    """The families that our address can reach; both where it is not known, IPv4 first as the one that mail speaks."""
+    own = config.egress.source or config.egress.address
+    if own is None:
+        return (Family.V4, Family.V6)
+    return (Family.V4,) if own.version == 4 else (Family.V6,)
+
+
+def _takes(route: RelayRoute, domain: str) -> bool:
+    """`*` takes all, `*.example.com` what lies below, a name itself."""
+    return any(
+        pattern in ("*", domain) or (pattern.startswith("*.") and domain.endswith(pattern[1:]))
+        for pattern in map(str.lower, route.domains)
+    )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _shortest(answers: dict[str, list[Answer[str]]], ttl: float) -> float:
+    """The life of a route: of the shortest-lived record in it."""
+    lives = [answer.ttl for found in answers.values() for answer in found if answer.records]
+    return max(min([*lives, ttl] if ttl else lives), 1.0)

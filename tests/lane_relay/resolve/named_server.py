@@ -1,0 +1,100 @@
+"""A real authoritative server (bind9) on loopback, with zones made by the test; started and ended by id."""
+
+import asyncio
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+ZONE = """$TTL 300
+@ SOA ns hostmaster 1 3600 600 86400 60
+@ NS ns
+ns A 127.0.0.1
+two MX 20 mx2
+two MX 10 mx1
+*.wild MX 10 mx1
+null MX 0 .
+alias CNAME two
+dangling CNAME nothing
+badhost MX 10 gone
+literal MX 10 192.0.2.1.
+plain A 127.0.0.9
+plain AAAA ::1
+mx1 A 127.0.0.2
+mx2 A 127.0.0.3
+mx2 A 127.0.0.4
+mxalias MX 10 mxcname
+mxcname CNAME mx1
+s1._domainkey TXT "v=DKIM1; k=rsa; p=AAAA" "BBBB"
+text TXT "hello"
+"""
+
+
+def free_port() -> int:
+    """A port that was free a moment ago, for UDP and TCP."""
+    with socket.socket() as tcp:
+        tcp.bind(("127.0.0.1", 0))
+        return int(tcp.getsockname()[1])
+
+
+class Named:
+    """One running server."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.server = f"127.0.0.1:{port}"
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Runs it until it answers."""
+        program = shutil.which("named", path="/usr/sbin:/usr/bin:/usr/local/sbin")
+        assert program, "these tests need bind9: apt-get install -y --no-install-recommends bind9"
+        self._process = await asyncio.create_subprocess_exec(
+            program, "-4", "-n", "1", "-g", "-c", str(self.folder / "named.conf"),
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert self._process.stderr is not None
+        async with asyncio.timeout(20):
+            while line := await self._process.stderr.readline():
+                if line.rstrip().endswith(b" running"):
+                    self._reader = asyncio.create_task(_drain(self._process.stderr))
+                    return
+        raise AssertionError("named ended before it ran")
+
+    async def stop(self) -> None:
+        """Ends it."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        await self._process.wait()
+        await self._reader
+        self._process = None
+
+
+async def _drain(stream: asyncio.StreamReader) -> None:
+    while await stream.read(65536):
+        pass
+
+
+@asynccontextmanager
+async def running_named(folder: Path) -> AsyncIterator[Named]:
+    """A server for `example.test`, and for `broken.test`, which it cannot load and answers with SERVFAIL."""
+    port = free_port()
+    (folder / "example.zone").write_text(ZONE)
+    (folder / "broken.zone").write_text("this is no zone\n")
+    (folder / "named.conf").write_text(
+        f"""options {{ directory "{folder}"; listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
+        recursion no; pid-file none; session-keyfile "{folder}/session.key"; }};
+        controls {{ }};
+        zone "example.test" {{ type primary; file "example.zone"; }};
+        zone "broken.test" {{ type primary; file "broken.zone"; }};
+        """
+    )
+    server = Named(folder, port)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
