@@ -1,0 +1,34 @@
+"""Measured figures on disk: one JSON file a subject under `build/figures`.
+
+Invariant: a name stands at most once in its file; recording replaces that name and keeps the others.
+After a run, whatever prints or compares figures reads these files and nothing else.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+FIGURES = Path(__file__).resolve().parents[1] / "build" / "figures"
+
+
+def record(
+    file: str,
+    name: str,
+    value: float,
+    unit: str,
+    target: float | None,
+    better: Literal["lower", "higher"],
+    command: str,
+    *,
+    folder: Path = FIGURES,
+) -> None:
+    """Write one figure into `<folder>/<file>` (such as `e2e.json`), replacing an older one of that name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / file
+    rows = json.loads(path.read_text()) if path.exists() else []
+    rows = [row for row in rows if row["name"] != name]
+    rows.append({"name": name, "value": value, "unit": unit, "target": target, "better": better, "command": command})
+    half = path.with_name(f"{path.name}.{os.getpid()}")
+    half.write_text(json.dumps(sorted(rows, key=lambda row: str(row["name"])), indent=1) + "\n")
+    half.replace(path)
