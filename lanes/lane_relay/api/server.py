@@ -1,0 +1,194 @@
+"""The admin API: TLS, a bearer token, four requests; used by the operator and `kubectl lane`.
+
+Every act is a method of `Slot`, which the pipeline gives; this module parses, checks the token, and words the errors.
+Invariant: nothing is answered without the token; every error is JSON `{"error": ...}` that names the fix.
+"""
+
+import asyncio
+import hmac
+import json
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+import structlog
+from aiohttp import web
+
+from lane_api.relayconfig import Admin, TlsFiles
+from lane_relay.errors import ConfigError, SpoolError
+
+__all__ = ["AdminServer", "Slot"]
+
+BODY_LIMIT: Final = 4 * 2**20  # as config.SIZE_LIMIT: the largest thing ever pushed
+CERTIFICATE_POLL_S: Final = 5.0  # leaves live for 30 days and are renewed at two thirds of it
+ACTS: Final = "GET /v1/slot, PUT /v1/intake, PUT /v1/config, GET /v1/sites"
+
+_log = structlog.get_logger("api")
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Slot(Protocol):
+    """What can be asked of a slot and done to it."""
+
+    def report(self) -> dict[str, Any]:
+        """The answer to GET /v1/slot."""
+
+    async def set_intake(self, state: Literal["Open", "Closed"]) -> None:
+        """Opens or closes intake, kept over a restart; raises SpoolError if that could not be kept."""
+
+    def push(self, text: str) -> int:
+        """Puts a configuration in force and gives its generation; raises ConfigError."""
+
+    def sites(self) -> list[dict[str, Any]]:
+        """Every site with queue, connections and the limit that holds it now."""
+
+
+def _refusal(status: int, error: str) -> web.Response:
+    """An error with its fix."""
+    return web.json_response({"error": error}, status=status)
+
+
+class _Token:
+    """The bearer token, read again when its file changes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp: tuple[int, int] | None = None
+        self._value = b""
+
+    def admits(self, header: str) -> bool:
+        """Whether an Authorization header carries the token; never if the file is unreadable or empty."""
+        try:
+            found = self._path.stat()
+            if (found.st_ino, found.st_mtime_ns) != self._stamp:
+                self._value = self._path.read_bytes().strip()
+                self._stamp = found.st_ino, found.st_mtime_ns
+        except OSError:
+            return False
+        scheme, _, given = header.partition(" ")
+        return (
+            scheme.lower() == "bearer"
+            and self._value != b""
+            and hmac.compare_digest(given.strip().encode(), self._value)
+        )
+
+
+def _guard(token: _Token) -> Any:
+    """401 before anything else, JSON for aiohttp's own errors, 500 in our words."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if not token.admits(request.headers.get("Authorization", "")):
+            return _refusal(
+                401, "send the slot's admin token: Authorization: Bearer TOKEN (Secret SLOT-admin, key token)"
+            )
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            return _refusal(404, f"no such request; there are {ACTS}")
+        except web.HTTPMethodNotAllowed as failed:
+            return _refusal(405, f"use {' or '.join(sorted(failed.allowed_methods))} here")
+        except web.HTTPRequestEntityTooLarge:
+            return _refusal(413, f"the body is larger than {BODY_LIMIT} octets")
+
+    return guard
+
+
+def _application(slot: Slot, token: _Token) -> web.Application:
+    """The requests."""
+
+    async def show(_request: web.Request) -> web.Response:
+        return web.json_response(slot.report())
+
+    async def sites(_request: web.Request) -> web.Response:
+        return web.json_response({"sites": slot.sites()})
+
+    async def intake(request: web.Request) -> web.Response:
+        state = _wanted_state(await request.read())
+        if state is None:
+            return _refusal(422, 'send {"state": "Open"} or {"state": "Closed"}')
+        try:
+            await slot.set_intake(state)
+        except SpoolError as failed:
+            return _refusal(503, f"the order could not be kept: {failed}; replace the slot's volume")
+        return web.json_response({"state": state})
+
+    async def config(request: web.Request) -> web.Response:
+        try:
+            return web.json_response({"generation": slot.push((await request.read()).decode())})
+        except UnicodeDecodeError:
+            return _refusal(422, "the body is not UTF-8: send relay.yaml as it is")
+        except ConfigError as refused:
+            return _refusal(422, str(refused))
+
+    application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_guard(token)])
+    application.router.add_get("/v1/slot", show)
+    application.router.add_get("/v1/sites", sites)
+    application.router.add_put("/v1/intake", intake)
+    application.router.add_put("/v1/config", config)
+    return application
+
+
+def _wanted_state(body: bytes) -> Literal["Open", "Closed"] | None:
+    """The state of `{"state": ...}`, or None for anything else."""
+    try:
+        wanted = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(wanted, dict) or set(wanted) != {"state"}:
+        return None
+    return wanted["state"] if wanted["state"] in ("Open", "Closed") else None
+
+
+class AdminServer:
+    """The API on its port; new certificates serve the next connection."""
+
+    def __init__(self, admin: Admin, slot: Slot) -> None:
+        """Loads certificate and key; raises ConfigError if they cannot be used."""
+        self._endpoint = admin.listen
+        self._files = admin.tls
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
+        self._stamp = self._load()
+        self._runner = web.AppRunner(
+            _application(slot, _Token(Path(admin.token_file))),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=1.0,
+        )
+        self.port = 0
+
+    def _load(self) -> tuple[int, int]:
+        """Loads the chain into the context; raises ConfigError."""
+        try:
+            self._context.load_cert_chain(self._files.certificate, self._files.key)
+            return _stamp(self._files)
+        except (OSError, ssl.SSLError) as failed:
+            raise ConfigError(f"admin.tls: {self._files.certificate} and its key cannot be used: {failed}") from None
+
+    async def start(self) -> None:
+        """Listens; raises OSError if the port is taken."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._endpoint.host, self._endpoint.port, ssl_context=self._context)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def watch(self) -> None:
+        """Takes renewed certificates for ever; a bad pair leaves the old one in use."""
+        while True:
+            await asyncio.sleep(CERTIFICATE_POLL_S)
+            try:
+                if _stamp(self._files) != self._stamp:
+                    self._stamp = self._load()
+            except (OSError, ConfigError) as failed:
+                _log.warning("certificate kept", reason=str(failed))
+
+    async def stop(self) -> None:
+        """Stops listening and ends open requests within a second."""
+        await self._runner.cleanup()
+
+
+def _stamp(files: TlsFiles) -> tuple[int, int]:
+    """What changes when a pair of files is replaced."""
+    return Path(files.certificate).stat().st_mtime_ns, Path(files.key).stat().st_mtime_ns

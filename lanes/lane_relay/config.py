@@ -1,0 +1,224 @@
+"""The configuration in force: one file, watched, read into a frozen RelayConfig; also pushed through `/v1`.
+
+A new text takes force at once if it is valid; otherwise the last good one stays, and `refused` says why.
+A pushed configuration that is newer than the file wins until the file catches up: a mounted directory lags by a minute.
+Invariant: `current` was valid and accepted by every check; listeners never see another.
+Before it: the operator or a person. After it: `pipeline`, which hands it to the stages.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from lane_api.relayconfig import SCHEMA_VERSION, RelayConfig
+from lane_relay.errors import ConfigError
+
+__all__ = ["ConfigSource", "dump", "parse"]
+
+POLL_S: Final = 0.5  # a mounted change is in force within 1 s; one stat() costs microseconds
+SIZE_LIMIT: Final = 4 * 2**20  # Kubernetes keeps at most 1 MiB in a Secret or ConfigMap; the rest is room by hand
+NEEDS_RESTART: Final = (
+    "lane.namespace",
+    "lane.name",
+    "slot.name",
+    "spool.path",
+    "records.path",
+    "health",
+    "admin.listen",
+)
+"""What a running process cannot change: identity, where its data lies, and its operator-facing sockets."""
+
+_log = structlog.get_logger("config")
+_Stamp = tuple[int, int, int, int]
+
+
+def parse(text: str) -> RelayConfig:
+    """The configuration that a YAML text describes; raises ConfigError that names the field and the fix."""
+    if len(text) > SIZE_LIMIT:
+        raise ConfigError(f"the file has {len(text)} characters; at most {SIZE_LIMIT} are read")
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as failed:
+        raise ConfigError(f"not YAML: {' '.join(str(failed).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError("the file holds no fields: begin with `lane:`, `slot:`, `spool:` and `records:`")
+    if tree.get("schemaVersion", SCHEMA_VERSION) != SCHEMA_VERSION:
+        raise ConfigError(
+            f"schemaVersion: this relay reads version {SCHEMA_VERSION}, the file is of {tree['schemaVersion']}: "
+            "use the relay's image of that release"
+        )
+    try:
+        config = RelayConfig.model_validate(tree)
+    except ValidationError as failed:
+        raise ConfigError(_explain(failed)) from None
+    _check_names(config)
+    return config
+
+
+def dump(config: RelayConfig) -> str:
+    """The configuration as YAML with every default written out; `parse` reads it back."""
+    return yaml.safe_dump(config.model_dump(mode="json", by_alias=True, exclude_none=True), sort_keys=False)
+
+
+def _explain(failed: ValidationError) -> str:
+    """Each wrong field with what is wrong and what to do, joined by semicolons."""
+    return "; ".join(f"{_field(error['loc'])}: {_fix(error)}" for error in failed.errors(include_url=False))
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """A location as people write it: `delivery.policies[2].connections`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.removeprefix(".")
+
+
+def _fix(error: Any) -> str:
+    """What is wrong with one field, with the fix where pydantic's own words do not give it."""
+    match error["type"]:
+        case "extra_forbidden":
+            known = ", ".join(_known_beside(error["loc"]))
+            return f"unknown field: take it out or correct it; known here: {known}"
+        case "missing":
+            return "is required: set it"
+        case _:
+            return f"{error['msg'].removeprefix('Value error, ')} (it is {error['input']!r:.80})"
+
+
+def _known_beside(location: tuple[int | str, ...]) -> list[str]:
+    """The field names that the model at this place has."""
+    model: Any = RelayConfig
+    for part in location[:-1]:
+        if isinstance(part, str):
+            model = next((_model_in(f.annotation) for n, f in model.model_fields.items() if part in (n, f.alias)), None)
+        if model is None:
+            return []
+    return sorted(field.alias or name for name, field in model.model_fields.items())
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model inside `X`, `X | None` or `tuple[X, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, getattr(annotation, "__args__", ()))), None)
+
+
+def _check_names(config: RelayConfig) -> None:
+    """Refuses what the model cannot see: two policies, domains or routes for one thing."""
+    for field, names in (
+        ("delivery.policies", [policy.name for policy in config.delivery.policies]),
+        ("delivery.routes", [domain for route in config.delivery.routes for domain in route.domains]),
+        ("domains", [domain.name for domain in config.domains]),
+    ):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigError(f"{field}: {', '.join(twice)} stands there twice: keep one")
+
+
+def _check_change(old: RelayConfig, new: RelayConfig) -> None:
+    """Refuses a change that needs a new process, naming the field."""
+    for field in NEEDS_RESTART:
+        if _value(old, field) != _value(new, field):
+            raise ConfigError(f"{field}: cannot change while the relay runs: restart it with the new file")
+
+
+def _value(config: RelayConfig, field: str) -> Any:
+    """The value of a dotted field; None where a part of the path is absent."""
+    value: Any = config
+    for part in field.split("."):
+        value = getattr(value, part, None)
+    return value
+
+
+class ConfigSource:
+    """Holds the configuration in force and watches where it comes from."""
+
+    def __init__(self, path: Path, check: Callable[[RelayConfig], None] = lambda _config: None) -> None:
+        """Reads the file once; `check` raises ConfigError for what only the stages can judge. Raises ConfigError."""
+        self._path = path
+        self._check = check
+        self._stamp = self._look()
+        self.current = self._read()
+        check(self.current)
+        self._pushed: int | None = None
+        """Generation of the newest configuration that came through `/v1`, until the file catches up."""
+        self.refused = ""
+        """Why the newest text is not in force, or empty."""
+        self.refusals = 0
+        self.on_change: Callable[[RelayConfig], None] = lambda _config: None
+        """Called on the loop with each new configuration in force."""
+
+    def push(self, text: str) -> RelayConfig:
+        """Puts a configuration in force that came through `/v1`; raises ConfigError if it is refused."""
+        config = self._offer(lambda: self._newer(parse(text)))
+        self._pushed = config.generation
+        return config
+
+    def reread(self) -> None:
+        """Reads the file again, as SIGHUP asks; a bad file leaves the last good one in force."""
+        self._stamp = self._look()
+        try:
+            self._offer(self._read_unless_overtaken)
+        except ConfigError as refused:
+            _log.error("configuration refused, the last good one stays", path=str(self._path), reason=str(refused))
+
+    async def watch(self) -> None:
+        """Looks for a changed file for ever; the mounted `..data` link's swap shows as another inode."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            stamp = self._look()
+            if stamp is not None and stamp != self._stamp:
+                self.reread()
+
+    def _look(self) -> _Stamp | None:
+        """What changes when the file does; None while there is none, as for an instant during a swap."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+    def _read(self) -> RelayConfig:
+        """The file's configuration; raises ConfigError."""
+        try:
+            return parse(self._path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as failed:
+            raise ConfigError(f"{self._path} cannot be read: {failed}") from None
+
+    def _read_unless_overtaken(self) -> RelayConfig:
+        """The file's configuration, or the one in force while the file is older than what was pushed."""
+        config = self._read()
+        if self._pushed is not None and config.generation < self._pushed:
+            _log.info("the file is older than what was pushed", file=config.generation, in_force=self._pushed)
+            return self.current
+        self._pushed = None
+        return config
+
+    def _newer(self, config: RelayConfig) -> RelayConfig:
+        """The pushed configuration, unless one of a later generation is in force."""
+        if config.generation < self.current.generation:
+            raise ConfigError(
+                f"generation: {config.generation} is older than {self.current.generation}, "
+                "which is in force: push a newer one"
+            )
+        return config
+
+    def _offer(self, read: Callable[[], RelayConfig]) -> RelayConfig:
+        """Puts what `read` gives in force, or notes why not and raises ConfigError."""
+        try:
+            config = read()
+            _check_change(self.current, config)
+            self._check(config)
+        except ConfigError as refused:
+            self.refused = str(refused)
+            self.refusals += 1
+            raise
+        self.refused = ""
+        if config != self.current:
+            self.current = config
+            _log.info("configuration in force", generation=config.generation)
+            self.on_change(config)
+        return config

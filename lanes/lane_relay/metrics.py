@@ -1,0 +1,218 @@
+"""Every metric of the relay, declared with its meaning, and the collector that reads plain figures at scrape time.
+
+Stages count in plain integers; nothing on a message's path looks up a label. The `policy` label is bounded: the
+configured policies and `other`, never a domain.
+Invariant: a scrape reads `Figures`, made at that instant by `pipeline`, and changes nothing.
+Before it: the stages' counters. After it: `health`, which serves the text.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+
+__all__ = ["CATALOGUE", "OTHER_POLICY", "Declared", "Figures", "Kind", "LatencyHistogram", "expose"]
+
+OTHER_POLICY: Final = "other"
+"""Label of destinations that no configured policy matches."""
+
+_BASE_EDGES_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0, 120.0, 600.0, 1800.0, 3600.0, 14400.0)
+"""From one round trip to the shortest lifetime; holds every class's p95 alert and objective (lane_api.classes)."""
+
+
+class Kind(StrEnum):
+    """The Prometheus types in use."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+    SUMMARY = "summary"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One metric: name without a counter's `_total`, type, meaning, labels; `source` is the field of Figures."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    source: str
+    labels: tuple[str, ...] = ()
+
+
+class LatencyHistogram:
+    """Seconds from acceptance to the final 250, per recipient; `observe` is the only writer."""
+
+    __slots__ = ("counts", "edges", "sum_s")
+
+    def __init__(self, objective_s: float | None) -> None:
+        """The objective is an edge exactly, so that a rule on it is exact."""
+        self.edges = tuple(sorted({*_BASE_EDGES_S, *([objective_s] if objective_s else [])}))
+        self.counts = [0] * (len(self.edges) + 1)
+        self.sum_s = 0.0
+
+    def observe(self, seconds: float, recipients: int = 1) -> None:
+        """Counts one delivery of so many recipients."""
+        self.counts[bisect_left(self.edges, seconds)] += recipients
+        self.sum_s += seconds * recipients
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative counts by upper edge, as Prometheus writes them."""
+        total, rows = 0, []
+        for edge, count in zip((*map(repr, self.edges), "+Inf"), self.counts, strict=True):
+            total += count
+            rows.append((edge, float(total)))
+        return rows
+
+
+@dataclass(slots=True)
+class Figures:
+    """Everything a scrape shows, as of one instant; durations in seconds, sizes in bytes."""
+
+    version: str
+    lane: str
+    slot: str
+    traffic_class: str
+    latency: LatencyHistogram
+    accepted: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+    attempts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By (policy, result)."""
+    sessions: int = 0
+    connections: Mapping[str, int] = field(default_factory=dict)
+    sites_backing_off: Mapping[str, int] = field(default_factory=dict)
+    live: int = 0
+    in_flight: int = 0
+    oldest_age_s: float = 0.0
+    spool_bytes: int = 0
+    spool_budget_bytes: int = 0
+    spool_failed: bool = False
+    active_bytes: int = 0
+    commits: int = 0
+    commit_s: float = 0.0
+    egress_state: str = ""
+    egress_states: tuple[str, ...] = ()
+    egress_open: bool = True
+    egress_shut_s: float = 0.0
+    config_generation: int = 0
+    config_refused: bool = False
+    config_refusals: int = 0
+    held_domains: int = 0
+
+
+CATALOGUE: Final = (
+    Declared("accepted_messages", Kind.COUNTER, "Messages answered with 250, on disk by then.", "accepted"),
+    Declared("intake_refused", Kind.COUNTER, "Submissions refused, by reason.", "refused", ("reason",)),
+    Declared(
+        "attempts",
+        Kind.COUNTER,
+        "Recipients attempted, by ISP policy and result: delivered, deferred, bounced, expired.",
+        "attempts",
+        ("policy", "result"),
+    ),
+    Declared(
+        "delivery_latency_seconds",
+        Kind.HISTOGRAM,
+        "Seconds from acceptance to the receiver's 250, per recipient; mail not delivered yet is not in it.",
+        "latency",
+        ("class",),
+    ),
+    Declared("intake_sessions", Kind.GAUGE, "Submission sessions open now.", "sessions"),
+    Declared("connections", Kind.GAUGE, "Outbound connections open now, by ISP policy.", "connections", ("policy",)),
+    Declared(
+        "sites_backing_off", Kind.GAUGE, "Sites slowed down now, by ISP policy.", "sites_backing_off", ("policy",)
+    ),
+    Declared("queue_messages", Kind.GAUGE, "Messages accepted and not settled for every recipient.", "live"),
+    Declared("in_flight_attempts", Kind.GAUGE, "Attempts that a session holds now.", "in_flight"),
+    Declared(
+        "oldest_undelivered_age_seconds",
+        Kind.GAUGE,
+        "Age of the oldest message in the queue; 0 if none.",
+        "oldest_age_s",
+    ),
+    Declared("spool_bytes", Kind.GAUGE, "Bytes that live messages take in the spool.", "spool_bytes"),
+    Declared("spool_budget_bytes", Kind.GAUGE, "Bytes beyond which intake answers 452.", "spool_budget_bytes"),
+    Declared(
+        "spool_failed", Kind.GAUGE, "1 after a failed write or fsync: intake is stopped for good.", "spool_failed"
+    ),
+    Declared("active_bytes", Kind.GAUGE, "Bytes of message bodies held in memory.", "active_bytes"),
+    Declared("spool_commit_seconds", Kind.SUMMARY, "Seconds that group commits took, write and fdatasync.", "commit_s"),
+    Declared("egress_proof", Kind.GAUGE, "1 for the state that the egress proof is in.", "egress_state", ("state",)),
+    Declared("egress_open", Kind.GAUGE, "1 while mail may leave from this slot's address.", "egress_open"),
+    Declared(
+        "egress_shut_seconds",
+        Kind.COUNTER,
+        "Seconds in which nothing could leave for want of a proof.",
+        "egress_shut_s",
+    ),
+    Declared("config_generation", Kind.GAUGE, "Generation of the configuration in force.", "config_generation"),
+    Declared("config_refused", Kind.GAUGE, "1 while the newest configuration was refused.", "config_refused"),
+    Declared("config_refusals", Kind.COUNTER, "Configurations refused.", "config_refusals"),
+    Declared("held_domains", Kind.GAUGE, "Signing domains whose DKIM selector is not live in DNS.", "held_domains"),
+)
+PREFIX: Final = "lane_relay_"
+
+
+def _family(declared: Declared, figures: Figures) -> Metric:
+    """One metric's samples, read from the figures."""
+    name, value = PREFIX + declared.name, getattr(figures, declared.source)
+    match declared.kind:
+        case Kind.HISTOGRAM:
+            histogram = HistogramMetricFamily(name, declared.meaning, labels=declared.labels)
+            histogram.add_metric([figures.traffic_class], value.buckets(), value.sum_s)
+            return histogram
+        case Kind.SUMMARY:
+            return SummaryMetricFamily(name, declared.meaning, count_value=figures.commits, sum_value=value)
+        case Kind.COUNTER:
+            family: CounterMetricFamily | GaugeMetricFamily = CounterMetricFamily(
+                name, declared.meaning, labels=declared.labels
+            )
+        case Kind.GAUGE:
+            family = GaugeMetricFamily(name, declared.meaning, labels=declared.labels)
+    for labels, number in _rows(declared, figures, value):
+        family.add_metric(labels, number)
+    return family
+
+
+def _rows(declared: Declared, figures: Figures, value: object) -> Iterator[tuple[list[str], float]]:
+    """(label values, number) of a counter or gauge."""
+    if declared.source == "egress_state":
+        yield from (([state], float(state == value)) for state in figures.egress_states)
+    elif isinstance(value, Mapping):
+        for key, number in sorted(value.items()):
+            yield list(key) if isinstance(key, tuple) else [key], float(number)
+    elif isinstance(value, int | float):
+        yield [], float(value)
+
+
+class _Once:
+    """A collector over figures that were read before."""
+
+    def __init__(self, figures: Figures) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterable[Metric]:
+        """All families, the relay's identity first."""
+        figures = self._figures
+        identity = GaugeMetricFamily(PREFIX + "info", "The relay.", labels=("version", "lane", "slot", "class"))
+        identity.add_metric([figures.version, figures.lane, figures.slot, figures.traffic_class], 1.0)
+        yield identity
+        for declared in CATALOGUE:
+            yield _family(declared, figures)
+
+
+def expose(figures: Figures) -> bytes:
+    """The exposition text of Prometheus for these figures."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Once(figures))
+    return generate_latest(registry)

@@ -1,0 +1,165 @@
+"""The admin API over real TLS: the token, the four requests, and errors that name the fix."""
+
+import ssl
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import aiohttp
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from lane_api.relayconfig import Admin
+from lane_relay.api.server import AdminServer
+from lane_relay.errors import ConfigError, SpoolError
+
+
+class RecordedSlot:
+    """Remembers what was asked of it."""
+
+    def __init__(self) -> None:
+        self.intake = "Open"
+        self.pushed: list[str] = []
+        self.broken = False
+
+    def report(self) -> dict[str, Any]:
+        return {"slot": "otp-0"}
+
+    async def set_intake(self, state: Literal["Open", "Closed"]) -> None:
+        if self.broken:
+            raise SpoolError("no space")
+        self.intake = state
+
+    def push(self, text: str) -> int:
+        if "bad" in text:
+            raise ConfigError("lane.name: is required: set it")
+        self.pushed.append(text)
+        return 7
+
+    def sites(self) -> list[dict[str, Any]]:
+        return [{"site": "gmail"}]
+
+
+def certificate(folder: Path, name: str) -> None:
+    """A self-signed pair tls.crt and tls.key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    built = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "tls.crt").write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    (folder / "tls.key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+def admin(folder: Path) -> Admin:
+    return Admin.model_validate(
+        {
+            "listen": {"host": "127.0.0.1", "port": 0},
+            "tls": {"certificate": str(folder / "tls.crt"), "key": str(folder / "tls.key")},
+            "tokenFile": str(folder / "token"),
+        }
+    )
+
+
+class Client:
+    """Sends requests with a token, to a server whose certificate it checks."""
+
+    def __init__(self, session: aiohttp.ClientSession, port: int, folder: Path) -> None:
+        self._session, self._port = session, port
+        self._context = ssl.create_default_context(cafile=str(folder / "tls.crt"))
+
+    async def ask(self, method: str, path: str, body: bytes = b"", token: str = "s3cret") -> tuple[int, Any]:
+        url = f"https://127.0.0.1:{self._port}{path}"
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with self._session.request(
+            method, url, data=body, headers=headers, ssl=self._context, server_hostname="otp-0.test"
+        ) as answer:
+            return answer.status, await answer.json()
+
+
+@pytest.fixture
+async def slot() -> RecordedSlot:
+    return RecordedSlot()
+
+
+@pytest.fixture
+async def client(slot: RecordedSlot, tmp_path: Path) -> AsyncIterator[Client]:
+    certificate(tmp_path, "otp-0.test")
+    (tmp_path / "token").write_text("s3cret\n")
+    server = AdminServer(admin(tmp_path), slot)
+    await server.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield Client(session, server.port, tmp_path)
+    finally:
+        await server.stop()
+
+
+async def test_the_token_opens_the_report(client: Client) -> None:
+    assert await client.ask("GET", "/v1/slot") == (200, {"slot": "otp-0"})
+    assert await client.ask("GET", "/v1/sites") == (200, {"sites": [{"site": "gmail"}]})
+
+
+@pytest.mark.parametrize("token", ["", "wrong", "s3cre", "s3crét"])
+async def test_without_the_token_there_is_no_answer_but_the_fix(client: Client, token: str) -> None:
+    status, answer = await client.ask("GET", "/v1/slot", token=token)
+    assert (status, "Authorization: Bearer" in answer["error"]) == (401, True)
+
+
+async def test_a_renewed_token_is_taken_without_a_restart(client: Client, tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh"
+    fresh.write_text("n3w")
+    fresh.replace(tmp_path / "token")
+    assert (await client.ask("GET", "/v1/slot"))[0] == 401
+    assert (await client.ask("GET", "/v1/slot", token="n3w"))[0] == 200
+
+
+async def test_an_empty_token_file_admits_nobody(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("")
+    assert (await client.ask("GET", "/v1/slot", token=""))[0] == 401
+
+
+async def test_intake_is_closed_by_order(client: Client, slot: RecordedSlot) -> None:
+    assert await client.ask("PUT", "/v1/intake", b'{"state": "Closed"}') == (200, {"state": "Closed"})
+    assert slot.intake == "Closed"
+
+
+@pytest.mark.parametrize("body", [b"", b"closed", b'{"state": "closed"}', b'{"state": "Open", "x": 1}', b"[]"])
+async def test_an_intake_order_that_is_none_is_answered_with_the_two_there_are(client: Client, body: bytes) -> None:
+    status, answer = await client.ask("PUT", "/v1/intake", body)
+    assert (status, '{"state": "Open"}' in answer["error"]) == (422, True)
+
+
+async def test_an_intake_order_that_cannot_be_kept_is_not_acknowledged(client: Client, slot: RecordedSlot) -> None:
+    slot.broken = True
+    status, answer = await client.ask("PUT", "/v1/intake", b'{"state": "Closed"}')
+    assert (status, "replace the slot's volume" in answer["error"]) == (503, True)
+
+
+async def test_a_pushed_configuration_answers_its_generation_or_why_not(client: Client, slot: RecordedSlot) -> None:
+    assert await client.ask("PUT", "/v1/config", b"generation: 7") == (200, {"generation": 7})
+    assert slot.pushed == ["generation: 7"]
+    assert await client.ask("PUT", "/v1/config", b"bad") == (422, {"error": "lane.name: is required: set it"})
+    assert (await client.ask("PUT", "/v1/config", b"\xff"))[0] == 422
+
+
+async def test_an_unknown_request_is_told_the_known_ones(client: Client) -> None:
+    status, answer = await client.ask("GET", "/v1/slots")
+    assert (status, "GET /v1/slot," in answer["error"]) == (404, True)
+    assert (await client.ask("POST", "/v1/intake"))[0] == 405
+
+
+def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"admin\.tls: .*tls\.crt"):
+        AdminServer(admin(tmp_path), RecordedSlot())

@@ -1,0 +1,161 @@
+"""The configuration in force: what is refused and with which words, and which of file and push wins."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from lane_api.relayconfig import RelayConfig
+from lane_relay.config import ConfigSource, dump, parse
+from lane_relay.errors import ConfigError
+
+BASE = """
+generation: {generation}
+lane: {{name: otp}}
+slot: {{name: otp-0, hostname: out1.example.com}}
+spool: {{path: /var/spool/x}}
+records: {{path: /var/spool/x/records}}
+delivery: {{connections: {connections}}}
+"""
+
+
+def text(generation: int = 1, connections: int = 10, extra: str = "") -> str:
+    return BASE.format(generation=generation, connections=connections) + extra
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Path:
+    """A directory as the kubelet mounts it: relay.yaml -> ..data/relay.yaml -> ..1/relay.yaml."""
+    (tmp_path / "..1").mkdir()
+    (tmp_path / "..1" / "relay.yaml").write_text(text())
+    (tmp_path / "..data").symlink_to("..1")
+    (tmp_path / "relay.yaml").symlink_to("..data/relay.yaml")
+    return tmp_path / "relay.yaml"
+
+
+def swap(mounted: Path, name: str, content: str) -> None:
+    """A new version, swapped in as the kubelet does."""
+    folder = mounted.parent
+    (folder / name).mkdir()
+    (folder / name / "relay.yaml").write_text(content)
+    (folder / "..new").symlink_to(name)
+    (folder / "..new").replace(folder / "..data")
+
+
+async def next_config(source: ConfigSource) -> RelayConfig:
+    """The next configuration that takes force."""
+    came: asyncio.Future[RelayConfig] = asyncio.get_running_loop().create_future()
+    source.on_change = came.set_result
+    watching = asyncio.create_task(source.watch())
+    try:
+        return await asyncio.wait_for(came, 10)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_a_change_of_the_mounted_directory_takes_force_without_a_restart(mounted: Path) -> None:
+    source = ConfigSource(mounted)
+    swap(mounted, "..2", text(2, connections=3))
+    assert (await next_config(source)).delivery.connections == 3
+
+
+def test_a_refused_file_leaves_the_last_good_one_in_force_and_says_why(mounted: Path) -> None:
+    source = ConfigSource(mounted)
+    swap(mounted, "..2", text(2, extra="intake: {maxRecipient: 5}"))
+    source.reread()
+    assert (source.current.generation, source.refusals) == (1, 1)
+    assert "intake.maxRecipient: unknown field" in source.refused
+    swap(mounted, "..3", text(3))
+    source.reread()
+    assert (source.current.generation, source.refused) == (3, "")
+
+
+def test_a_pushed_newer_generation_wins_until_the_file_catches_up(mounted: Path) -> None:
+    source = ConfigSource(mounted)
+    source.push(text(5, connections=7))
+    swap(mounted, "..2", text(4, connections=6))
+    source.reread()
+    assert source.current.delivery.connections == 7
+    swap(mounted, "..3", text(5, connections=8))
+    source.reread()
+    assert source.current.delivery.connections == 8
+
+
+def test_a_file_rolled_back_by_hand_takes_force(mounted: Path) -> None:
+    source = ConfigSource(mounted)
+    swap(mounted, "..2", text(0, connections=2))
+    source.reread()
+    assert source.current.generation == 0
+
+
+def test_a_pushed_older_generation_is_refused(mounted: Path) -> None:
+    source = ConfigSource(mounted)
+    source.push(text(5))
+    with pytest.raises(ConfigError, match="generation: 4 is older than 5"):
+        source.push(text(4))
+    assert source.current.generation == 5
+
+
+def test_what_only_a_stage_can_judge_is_asked_before_it_takes_force(mounted: Path) -> None:
+    def check(config: RelayConfig) -> None:
+        if config.delivery.connections > 20:
+            raise ConfigError("delivery.connections: too many: write at most 20")
+
+    source = ConfigSource(mounted, check)
+    with pytest.raises(ConfigError, match="too many"):
+        source.push(text(2, connections=21))
+    assert source.current.generation == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [("path: /var/spool/x}", "path: /other}", "spool.path"), ("name: otp}", "name: bulk}", "lane.name")],
+)
+def test_a_change_that_needs_a_new_process_is_refused_by_name(mounted: Path, old: str, new: str, field: str) -> None:
+    source = ConfigSource(mounted)
+    with pytest.raises(ConfigError, match=f"{field}: cannot change while the relay runs"):
+        source.push(text(2).replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[", "not YAML"),
+        ("5", "begin with `lane:`"),
+        ("schemaVersion: 2", "schemaVersion: this relay reads version 1"),
+        ("lane: {name: a}", "slot: is required: set it; spool: is required: set it"),
+        (text(extra="slo: 5s"), "slo: unknown field: take it out or correct it; known here: activeBytes"),
+        (text().replace("connections: 10", "lifetime: 3 days"), "write a number and a unit, such as 30s"),
+        (text().replace("connections: 10", "policies: [{name: a, mx: 5}]"), "delivery.policies[0].mx: "),
+        (text().replace("connections: 10", "policies: [{name: a}, {name: a}]"), "a stands there twice: keep one"),
+        (text(extra="domains: [{name: a.example}, {name: a.example}]"), "domains: a.example stands there twice"),
+    ],
+    ids=range(9),
+)
+def test_a_refused_text_names_the_field_and_the_fix(content: str, words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(content)
+    assert words in str(refused.value)
+
+
+def test_the_printed_effective_values_read_back_as_the_same_configuration() -> None:
+    config = parse(text(extra="egress: {address: 192.0.2.1}\nactiveBytes: 32Mi\nsloLatency: 60s"))
+    assert parse(dump(config)) == config
+    assert "lifetime: 4h" in dump(config)
+
+
+def test_a_missing_file_is_an_error_at_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        ConfigSource(tmp_path / "relay.yaml")
+
+
+async def test_a_file_that_vanishes_for_a_while_changes_nothing(mounted: Path) -> None:
+    source = ConfigSource(mounted)
+    (mounted.parent / "..data").unlink()
+    watching = asyncio.create_task(source.watch())
+    swap(mounted, "..2", text(2))
+    came = await next_config(source)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    assert (came.generation, source.refusals) == (2, 0)
