@@ -33,7 +33,7 @@ class Transaction:
         self.step = 0
 
     def settle(self, stage: Stage, reply: Reply) -> tuple[RecipientReply, ...]:
-        """Results for all recipients: a refused MAIL speaks for all, a refused RCPT for its own, this reply for the rest."""
+        """Results for all recipients: a refused MAIL speaks for all, a refused RCPT for one, else this."""
         if self.mail_refusal is not None:
             stage, reply = Stage.MAIL, self.mail_refusal
         elif self.refused:

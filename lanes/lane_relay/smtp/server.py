@@ -1,0 +1,503 @@
+"""The receiving side of SMTP: bytes in, at most one event out, replies gathered for one write.
+
+Before it: `accept`, which owns the sockets. After it: the envelope and content that `accept` makes a Message of.
+Invariants: content is handed over once, whole, and only behind CRLF.CRLF; nothing that came in plain text survives
+STARTTLS; nothing the peer sends raises, and memory a session holds is bounded by its limits.
+
+How a driver uses it
+    server = Server(options, policy)                 # policy: synchronous answers about senders and recipients
+    transport.write(server.greet())
+    event = server.receive(data)                     # then, always: transport.write(server.take_output())
+Every event is a wait: what the peer has pipelined meanwhile is kept until the answer.
+    StartTls         -> after the handshake server.tls_started()
+    AuthAttempt      -> event = server.auth_result(user, failure)
+    MessageReceived  -> event = server.reply(Reply(...))
+    Closed           -> close the connection, once the output is written
+
+Theory of operation
+    state       what is read                       leads to
+    COMMAND     a command line                     COMMAND; DATA on DATA; SASL on AUTH; TLS on STARTTLS; CLOSED on QUIT
+    SASL        one base64 line                    SASL until the exchange is over, then AUTH (AuthAttempt); COMMAND
+                                                   if it is cancelled or malformed
+    DATA        content up to CRLF.CRLF            ACCEPT (MessageReceived), or COMMAND if the content is refused
+    DISCARD     the same, kept nowhere             COMMAND: the content is over a limit and is refused at its end
+    TLS         nothing: plain text is dropped     COMMAND by tls_started
+    AUTH        nothing: input is kept             COMMAND by auth_result
+    ACCEPT      nothing: input is kept             COMMAND by reply
+    CLOSED      nothing                            -
+
+    A transaction is (sender, recipients). MAIL opens it; EHLO, RSET, the reply to content, and TLS end it.
+    A reply with code 421 closes the session after it, whoever gave it.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Final
+
+from lane_api.isppolicy import Stage
+from lane_relay.records import Envelope, Reply
+from lane_relay.smtp.address import BadAddress, Mailbox, parse_mailbox
+from lane_relay.smtp.command import (
+    MAX_COMMAND_LINE,
+    MAX_SASL_LINE,
+    NO_PARAMETERS,
+    MailParameters,
+    parse_path,
+    read_parameters,
+)
+from lane_relay.smtp.data import END_OF_DATA, has_bare_line_end, unstuff
+from lane_relay.smtp.errors import LocalProtocolError
+from lane_relay.smtp.input_buffer import END_OF_CONTENT, InputBuffer
+from lane_relay.smtp.reply import format_reply
+from lane_relay.smtp.sasl import Challenge, SaslExchange, begin_sasl
+from lane_relay.smtp.server_events import (
+    AuthAttempt,
+    Closed,
+    Event,
+    MessageReceived,
+    Options,
+    SessionPolicy,
+    StartTls,
+)
+
+__all__ = ["AuthAttempt", "Closed", "Event", "MessageReceived", "Options", "Server", "SessionPolicy", "StartTls"]
+
+
+class State(IntEnum):
+    """What is read next."""
+
+    COMMAND = 0
+    SASL = 1
+    DATA = 2
+    DISCARD = 3
+    TLS = 4
+    AUTH = 5
+    ACCEPT = 6
+    CLOSED = 7
+
+
+_OK: Final = b"250 2.0.0 Ok\r\n"
+_SENDER_OK: Final = b"250 2.1.0 Ok\r\n"
+_RECIPIENT_OK: Final = b"250 2.1.5 Ok\r\n"
+_GO_AHEAD: Final = b"354 End data with <CR><LF>.<CR><LF>\r\n"
+_FIXED_REPLIES: Final = {
+    "NOOP": _OK,
+    "HELP": b"214 2.0.0 RFC 5321\r\n",
+    "VRFY": b"252 2.0.0 Not verified; send mail and see\r\n",
+}
+_FOREIGN: Final = frozenset({"GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS", "HOST:", "USER-AGENT:"})
+"""Words of HTTP: a browser or proxy was made to talk to us (cross-protocol attack); nothing it sends may be mail."""
+_CLOSED: Final = Closed()
+_NO_REPLY: Final = Reply(451)
+_START_TLS: Final = StartTls()
+
+
+class Server:
+    """One SMTP session, seen from its receiving end. `tls`: the connection began with TLS."""
+
+    __slots__ = (
+        "_auth_failures", "_commands", "_errors", "_input", "_options", "_output", "_parameters", "_policy",
+        "_recipients", "_refusal", "_sasl", "_sender", "_state", "_stopping", "helo", "is_esmtp", "tls", "user",
+    )  # fmt: skip
+
+    def __init__(self, options: Options, policy: SessionPolicy, *, tls: bool = False) -> None:
+        self._options = options
+        self._policy = policy
+        self._state = State.COMMAND
+        self._input = InputBuffer()
+        self._output: list[bytes] = []
+        self._sender: str | None = None
+        """None: no transaction is open."""
+        self._recipients: list[str] = []
+        self._parameters = NO_PARAMETERS
+        self._refusal = _NO_REPLY
+        """Of the content that is being discarded."""
+        self._sasl = SaslExchange("")
+        self._errors = self._commands = self._auth_failures = 0
+        self._stopping: Reply | None = None
+        self.tls = tls
+        self.helo = ""
+        self.is_esmtp = False
+        self.user = ""
+        """Who authenticated, or empty."""
+
+    # -- what the driver asks
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the peer that are held in memory."""
+        return len(self._input.data)
+
+    @property
+    def is_waiting(self) -> bool:
+        """An event has not been answered: the driver should not read on."""
+        return self._state >= State.TLS
+
+    @property
+    def is_receiving(self) -> bool:
+        """Content is coming in."""
+        return self._state is State.DATA or self._state is State.DISCARD
+
+    def take_output(self) -> bytes:
+        """The replies since the last call, for one write."""
+        output = self._output
+        if not output:
+            return b""
+        self._output = []
+        return output[0] if len(output) == 1 else b"".join(output)
+
+    # -- what the driver does
+
+    def greet(self) -> bytes:
+        """The banner."""
+        return format_reply(220, f"{self._options.hostname} ESMTP")
+
+    def tls_started(self) -> None:
+        """The handshake is done: all that came before it is forgotten (RFC 3207 section 4.2)."""
+        self._must_be(State.TLS)
+        self._state = State.COMMAND
+        self.tls = True
+        self.helo = self.user = ""
+        self.is_esmtp = False
+        self._end_transaction()
+
+    def auth_result(self, user: str, failure: Reply | None = None) -> Event | None:
+        """The answer to AuthAttempt: the authenticated user, or how it failed."""
+        self._must_be(State.AUTH)
+        self._state = State.COMMAND
+        if failure is None:
+            self.user = user
+            self._output.append(b"235 2.7.0 Authenticated\r\n")
+        else:
+            self._auth_failures += 1
+            self._output.append(format_reply(failure.code, *failure.lines))
+            if self._auth_failures >= self._options.max_auth_failures:
+                return self._close(_say(421, "4.7.0 Too many failed authentications"))
+        return self._close(self._stopping) if self._stopping is not None else self._proceed()
+
+    def reply(self, reply: Reply) -> Event | None:
+        """The answer to MessageReceived."""
+        self._must_be(State.ACCEPT)
+        return self._end_content(reply) or (self._proceed() if self._input.data else None)
+
+    def discard(self, refusal: Reply) -> None:
+        """Content that is coming in is kept no longer, and refused with this at its end; else without effect."""
+        if self._state is State.DATA:
+            self._state = State.DISCARD
+            self._refusal = refusal
+            self._input.drop_content()
+
+    def stop(self, reply: Reply) -> Event | None:
+        """Closes with this reply: now if no transaction is open, else behind the answer to its message."""
+        if self._state is State.CLOSED or self._state is State.TLS:
+            self._state = State.CLOSED
+            return _CLOSED
+        if self._sender is None and self._state is not State.AUTH:
+            return self._close(reply)
+        self._stopping = reply
+        return None
+
+    # -- what the peer does
+
+    def receive(self, data: bytes) -> Event | None:
+        """The event that these bytes bring about, if any."""
+        state = self._state
+        if state is State.CLOSED or state is State.TLS:
+            return None
+        if not self._input.data and data:
+            # One whole command or content in one read: the common case, without a copy through the buffer.
+            if state is State.COMMAND and data.find(b"\n") == len(data) - 1:
+                return self._on_line(data)
+            if state is State.DATA and data[:3] != END_OF_DATA and data.find(END_OF_CONTENT) == len(data) - 5:
+                return self._on_content(data[:-3])
+        self._input.data += data
+        return self._proceed()
+
+    def _proceed(self) -> Event | None:
+        event: Event | None = None
+        waiting = self._input
+        while event is None and waiting.data:
+            if self._state is State.DATA or self._state is State.DISCARD:
+                end = waiting.find_end()
+                if end < 0:
+                    self._bound_content()
+                    return None
+                content = waiting.take_content(end)
+                event = self._on_content(content) if self._state is State.DATA else self._end_content(self._refusal)
+            elif self._state < State.DATA:
+                line = waiting.cut_line()
+                if line is None:
+                    return None
+                event = self._on_line(line)
+            else:
+                return None
+        return event
+
+    # -- content
+
+    def _bound_content(self) -> None:
+        """Content over the limit is not kept; the slack is for dots that are yet to be taken off."""
+        limit = self._options.max_size
+        if self._state is State.DISCARD:
+            self._input.drop_content()
+        elif len(self._input.data) > limit + (limit >> 6) + 1024:
+            self.discard(self._too_big())
+
+    def _too_big(self) -> Reply:
+        return _say(552, f"5.3.4 The message is over the limit of {self._options.max_size} bytes")
+
+    def _on_content(self, stuffed: bytes) -> Event | None:
+        if has_bare_line_end(stuffed):
+            text = "5.6.0 The message has a CR or LF that is not part of a CRLF: end lines with CRLF"
+            return self._end_content(_say(550, text))
+        content = unstuff(stuffed)
+        if len(content) > self._options.max_size:
+            return self._end_content(self._too_big())
+        self._state = State.ACCEPT
+        parameters = self._parameters
+        recipients = tuple(self._recipients)
+        envelope = Envelope(self._sender or "", recipients, parameters.eight_bit, parameters.smtp_utf8)
+        return MessageReceived(envelope, content)
+
+    def _end_content(self, reply: Reply) -> Event | None:
+        event = None
+        self._state = State.COMMAND
+        if reply.code >= 400:
+            event = self._refuse(Stage.END_OF_DATA, reply, self._recipients)
+        else:
+            self._output.append(format_reply(reply.code, *reply.lines))
+            self._commands = self._errors = 0
+        self._end_transaction()
+        if event is None and self._stopping is not None:
+            return self._close(self._stopping)
+        return event
+
+    # -- replies
+
+    def _must_be(self, state: State) -> None:
+        if self._state is not state:
+            raise LocalProtocolError(f"only in state {state.name}, not in {self._state.name}")
+
+    def _close(self, reply: Reply) -> Event:
+        self._output.append(format_reply(reply.code, *reply.lines))
+        self._state = State.CLOSED
+        self._input.data.clear()
+        return _CLOSED
+
+    def _error(self, code: int, text: str) -> Event | None:
+        """A command that is not understood or not allowed now."""
+        return self._count_error(Reply(code, (text,)))
+
+    def _count_error(self, reply: Reply) -> Event | None:
+        """A negative reply; only permanent ones are counted (452 asks for another transaction)."""
+        if reply.code == 421:
+            return self._close(reply)
+        self._output.append(format_reply(reply.code, *reply.lines))
+        self._errors += reply.code >= 500
+        if self._errors >= self._options.max_errors:
+            return self._close(_say(421, "4.7.0 Too many errors"))
+        return None
+
+    def _refuse(self, stage: Stage, reply: Reply, recipients: Sequence[str]) -> Event | None:
+        self._policy.refused(stage, reply, self._sender, tuple(recipients))
+        return self._count_error(reply)
+
+    def _end_transaction(self) -> None:
+        self._sender = None
+        self._parameters = NO_PARAMETERS
+        if self._recipients:
+            self._recipients = []
+
+    # -- commands
+
+    def _on_line(self, raw: bytes) -> Event | None:
+        limit = MAX_COMMAND_LINE if self._state is State.COMMAND and raw[:5].upper() != b"AUTH " else MAX_SASL_LINE
+        if raw[-2:] != b"\r\n" or len(raw) > limit or raw.find(b"\r") != len(raw) - 2:
+            if len(raw) >= limit:
+                return self._close(_say(500, f"5.5.6 The line is longer than {limit} octets"))
+            return self._close(_say(500, "5.5.2 Lines end with CRLF; a lone CR or LF is not accepted"))
+        try:
+            line = raw[:-2].decode()
+        except UnicodeDecodeError:
+            return self._error(500, "5.5.2 The line is not UTF-8")
+        if self._state is not State.COMMAND:
+            return self._on_sasl_line(line)
+        if self._stopping is not None and self._sender is None:
+            return self._close(self._stopping)
+        self._commands += 1
+        if self._commands > self._options.max_commands:
+            return self._close(_say(421, "4.7.0 Too many commands without mail"))
+        verb, _, argument = line.partition(" ")
+        handler = _COMMANDS.get(verb) or _COMMANDS.get(verb.upper())
+        return handler(self, argument) if handler is not None else self._on_other(verb.upper())
+
+    def _on_other(self, verb: str) -> Event | None:
+        fixed = _FIXED_REPLIES.get(verb)
+        if fixed is not None:
+            self._output.append(fixed)
+            return None
+        if verb in _FOREIGN:
+            return self._close(_say(421, "4.7.0 This is an SMTP server"))
+        return self._error(500, "5.5.1 Command not recognised")
+
+    def _on_ehlo(self, argument: str) -> Event | None:
+        if not self._set_helo(argument, is_esmtp=True):
+            return self._error(501, "5.5.4 EHLO needs a domain name or address literal")
+        self._output.append(format_reply(250, *self._options.ehlo_lines(tls=self.tls)))
+        return None
+
+    def _on_helo(self, argument: str) -> Event | None:
+        if not self._set_helo(argument, is_esmtp=False):
+            return self._error(501, "5.5.4 HELO needs a domain name")
+        self._output.append(format_reply(250, self._options.hostname))
+        return None
+
+    def _set_helo(self, argument: str, *, is_esmtp: bool) -> bool:
+        name = argument.strip()
+        if not name or not name.isprintable() or " " in name or len(name) > 255:
+            return False
+        self.helo = name
+        self.is_esmtp = is_esmtp
+        self._end_transaction()
+        return True
+
+    def _on_mail(self, argument: str) -> Event | None:
+        if not self.helo:
+            return self._error(503, "5.5.1 Say EHLO first")
+        if self._sender is not None:
+            return self._error(503, "5.5.1 A transaction is open: send RSET first")
+        path = parse_path("FROM", argument)
+        if path is None:
+            return self._error(501, "5.5.4 Write MAIL FROM:<address>")
+        parameters = read_parameters(path.parameters)
+        if isinstance(parameters, str):
+            return self._error(555, f"5.5.4 Parameter {parameters} is not supported")
+        self._sender = path.address
+        sender = parse_mailbox(path.address) if path.address else None
+        refusal = self._judge_sender(sender, parameters)
+        if refusal is not None:
+            event = self._refuse(Stage.MAIL, refusal, ())
+            self._end_transaction()
+            return event
+        if sender is not None:
+            self._sender = str(sender)
+        self._parameters = parameters
+        self._output.append(_SENDER_OK)
+        return None
+
+    def _judge_sender(self, sender: Mailbox | BadAddress | None, parameters: MailParameters) -> Reply | None:
+        if isinstance(sender, BadAddress):
+            return _say(553, f"{'5.1.8' if sender.about_domain else '5.1.7'} Sender: {sender.reason}")
+        if sender is not None and not parameters.smtp_utf8 and not sender.local.isascii():
+            return _say(553, "5.6.7 This sender needs the SMTPUTF8 parameter")
+        if parameters.size > self._options.max_size:
+            return self._too_big()
+        return self._policy.sender(sender, parameters.size)
+
+    def _on_rcpt(self, argument: str) -> Event | None:
+        if self._sender is None:
+            return self._error(503, "5.5.1 Send MAIL first")
+        path = parse_path("TO", argument)
+        if path is None or not path.address:
+            return self._error(501, "5.5.4 Write RCPT TO:<address>")
+        if path.parameters:
+            return self._error(555, f"5.5.4 Parameter {path.parameters.split()[0]} is not supported")
+        recipient = parse_mailbox(path.address)
+        refusal = self._judge_recipient(recipient)
+        if refusal is not None:
+            return self._refuse(Stage.RCPT, refusal, (path.address,))
+        self._commands -= 1
+        self._recipients.append(str(recipient))
+        self._output.append(_RECIPIENT_OK)
+        return None
+
+    def _judge_recipient(self, recipient: Mailbox | BadAddress) -> Reply | None:
+        if isinstance(recipient, BadAddress):
+            return _say(553, f"{'5.1.2' if recipient.about_domain else '5.1.3'} Recipient: {recipient.reason}")
+        if not self._parameters.smtp_utf8 and not recipient.local.isascii():
+            return _say(553, "5.6.7 This recipient needs the SMTPUTF8 parameter of MAIL")
+        if len(self._recipients) >= self._options.max_recipients:
+            # RFC 5321 section 4.5.3.1.10: the client sends the rest in another transaction.
+            return _say(452, f"4.5.3 At most {self._options.max_recipients} recipients a message")
+        return self._policy.recipient(recipient)
+
+    def _on_data(self, argument: str) -> Event | None:
+        if argument.strip():
+            return self._error(501, "5.5.4 DATA takes no argument")
+        if self._sender is None:
+            return self._error(503, "5.5.1 Send MAIL first")
+        if not self._recipients:
+            return self._error(554, "5.5.1 No valid recipients")
+        self._state = State.DATA
+        self._input.begin_content()
+        self._output.append(_GO_AHEAD)
+        return None
+
+    def _on_rset(self, argument: str) -> Event | None:
+        if argument.strip():
+            return self._error(501, "5.5.4 RSET takes no argument")
+        self._end_transaction()
+        self._output.append(_OK)
+        return None
+
+    def _on_quit(self, _argument: str) -> Event | None:
+        return self._close(_say(221, "2.0.0 Bye"))
+
+    def _on_starttls(self, argument: str) -> Event | None:
+        if argument.strip():
+            return self._error(501, "5.5.4 STARTTLS takes no argument")
+        if not self._options.starttls or self.tls:
+            return self._error(503, "5.5.1 TLS is active" if self.tls else "5.5.1 TLS is not offered")
+        if self._sender is not None:
+            return self._error(503, "5.5.1 A transaction is open: send RSET first")
+        self._state = State.TLS
+        # What was pipelined behind STARTTLS came in plain text and may be an attacker's (CVE-2011-0411).
+        self._input.data.clear()
+        self._output.append(b"220 2.0.0 Ready to start TLS\r\n")
+        return _START_TLS
+
+    def _on_auth(self, argument: str) -> Event | None:
+        mechanism, _, initial = argument.strip().partition(" ")
+        if not self._options.auth or not self.helo:
+            return self._error(503, "5.5.1 AUTH is not offered" if self.helo else "5.5.1 Say EHLO first")
+        if not self.tls:
+            return self._error(538, "5.7.11 AUTH needs TLS: send STARTTLS first")
+        if self.user or self._sender is not None:
+            return self._error(503, "5.5.1 AUTH is done" if self.user else "5.5.1 AUTH inside a transaction")
+        exchange = begin_sasl(mechanism)
+        if exchange is None:
+            return self._error(504, "5.5.4 Only AUTH PLAIN and AUTH LOGIN are offered")
+        self._sasl = exchange
+        self._state = State.SASL
+        if initial:
+            return self._on_sasl_line(initial)
+        self._output.append(exchange.first_challenge)
+        return None
+
+    def _on_sasl_line(self, line: str) -> Event | None:
+        step = self._sasl.answer(line)
+        if isinstance(step, Challenge):
+            self._output.append(step.line)
+            return None
+        if isinstance(step, Reply):
+            self._state = State.COMMAND
+            return self._count_error(step)
+        self._state = State.AUTH
+        return AuthAttempt(step.username, step.password)
+
+
+def _say(code: int, text: str) -> Reply:
+    return Reply(code, (text,))
+
+
+_COMMANDS: Final[dict[str, Callable[[Server, str], Event | None]]] = {
+    "EHLO": Server._on_ehlo,
+    "HELO": Server._on_helo,
+    "MAIL": Server._on_mail,
+    "RCPT": Server._on_rcpt,
+    "DATA": Server._on_data,
+    "RSET": Server._on_rset,
+    "QUIT": Server._on_quit,
+    "STARTTLS": Server._on_starttls,
+    "AUTH": Server._on_auth,
+}
