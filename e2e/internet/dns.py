@@ -32,6 +32,12 @@ class DnsConfig:
     nameserver_port: int = 53
     resolver_port: int = 53
     max_ttl_s: int = TTL_S
+    control: Path | None = None  # unbound's Unix socket, where the folder's path is too long for one
+
+    @property
+    def control_socket(self) -> Path:
+        """Where unbound is controlled."""
+        return self.control or self.folder / "unbound.ctl"
 
 
 class DnsError(RuntimeError):
@@ -97,7 +103,7 @@ def unbound_conf(config: DnsConfig) -> str:
 {nodefault}
 remote-control:
   control-enable: yes
-  control-interface: "{config.folder}/unbound.ctl"
+  control-interface: "{config.control_socket}"
   control-use-cert: no
 stub-zone:
   name: "."

@@ -136,7 +136,7 @@ class Generator:
     async def _schedule(self) -> None:
         start = self._config.start_at or time.time()
         for letter in letters(self._config, start, secrets.token_hex(4)):
-            while (wait := letter.scheduled - time.time()) > 0:  # a loop's timers may fire a little early
+            while (wait := letter.scheduled - time.time()) > 0:  # noqa: ASYNC110 - a loop's timers may fire a little early
                 await asyncio.sleep(wait)
             self._due.put_nowait(letter)
         for _ in range(self._config.sessions):
