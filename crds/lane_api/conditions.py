@@ -42,11 +42,15 @@ class Reason(StrEnum):
     PROGRESSING_WITH_RETRY = "ProgressingWithRetry"
     WAITING_FOR_POOL = "WaitingForPool"
     WAITING_FOR_SECRET = "WaitingForSecret"  # noqa: S105  # a reason, not a secret
+    WAITING_FOR_POLICY = "WaitingForPolicy"
     WAITING_FOR_ENGINE = "WaitingForEngine"
+    WAITING_FOR_NODE = "WaitingForNode"
     WAITING_FOR_SLOTS = "WaitingForSlots"
     # Stalled
     INVALID_SPEC = "InvalidSpec"
     POOL_NOT_FOUND = "PoolNotFound"
+    NODE_NOT_FOUND = "NodeNotFound"
+    POLICY_NOT_FOUND = "PolicyNotFound"
     POOL_CLOSED = "PoolClosed"
     POOL_EXHAUSTED = "PoolExhausted"
     CLASS_MISMATCH = "ClassMismatch"
@@ -89,6 +93,8 @@ class Reason(StrEnum):
     ACCEPTED = "Accepted"
     DEAD_RULE = "DeadRule"
     POLICY_CONFLICT = "PolicyConflict"
+    ADDRESS_CONFLICT = "AddressConflict"
+    ADDRESS_REMOVED = "AddressRemoved"
 
 
 class Condition(ApiModel):

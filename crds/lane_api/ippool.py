@@ -3,12 +3,13 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from lane_api.classes import TrafficClass
 from lane_api.conditions import Condition
-from lane_api.model import Address, ApiModel, Hostname, Label, ObjectName
+from lane_api.model import Address, ApiModel, Hostname, Label, ObjectName, cel, list_map
 from lane_api.quantities import Duration
+from lane_api.rules import POOL_ADDRESSES_RULES, POOL_SPEC_RULES
 
 __all__ = [
     "AddressStatus",
@@ -35,18 +36,56 @@ class Engine(StrEnum):
 class EngineConfig(ApiModel):
     """Settings of the pool's engine."""
 
-    network: Annotated[str, Field(max_length=317)] | None = None
+    network: (
+        Annotated[
+            str,
+            Field(
+                max_length=317,
+                json_schema_extra=cel(
+                    (
+                        "self.matches('^[a-z0-9][-a-z0-9]*/[a-z0-9][-a-z0-9.]*$')",
+                        "must be namespace/name of a NetworkAttachmentDefinition, such as mail/public",
+                    )
+                ),
+            ),
+        ]
+        | None
+    ) = None
     """Multus: the template NetworkAttachmentDefinition, `namespace/name`."""
     prefix_length: Annotated[int, Field(ge=1, le=128)] | None = None
     """Multus: of the addresses' network."""
     gateway: Address | None = None
     """Multus: of the addresses' network."""
-    port_range: Annotated[str, Field(max_length=11, pattern=r"^[0-9]{4,5}-[0-9]{4,5}$")] = "20000-20999"
+    port_range: Annotated[
+        str,
+        Field(
+            max_length=11,
+            pattern=r"^[0-9]{4,5}-[0-9]{4,5}$",
+            json_schema_extra=cel(
+                (
+                    "int(self.split('-')[0]) + 7 <= int(self.split('-')[1]) && int(self.split('-')[1]) <= 65535",
+                    "must be lowest-highest with room for at least one slot's 8 ports below 65536, such as 20000-20999",
+                )
+            ),
+        ),
+    ] = "20000-20999"
     """HostNetwork: each slot gets a block of 8 ports from it, unique on its node."""
 
 
 class PoolAddress(ApiModel):
     """One egress address, with the name that it says HELO with."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                (
+                    "!has(self.source) || !isIP(self.source) || !isIP(self.ip) "
+                    "|| ip(self.source).family() == ip(self.ip).family()"
+                ),
+                "source must be of the same family as ip: a 1:1 translation does not change between IPv4 and IPv6",
+            )
+        )
+    )
 
     ip: Address
     """What the world sees."""
@@ -66,6 +105,15 @@ class AllowedNamespaces(ApiModel):
 class Verification(ApiModel):
     """How a slot proves that its traffic leaves from its own address."""
 
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "!has(self.reflectors) || size(self.reflectors) == 0 || has(self.secretName)",
+                "reflectors need secretName: a Secret in the pool's namespace whose entry `key` the reflectors share",
+            )
+        )
+    )
+
     reflectors: Annotated[
         tuple[Annotated[str, Field(max_length=128, pattern=r"^tcp://.+:[0-9]+$")], ...], Field(max_length=8)
     ] = ()
@@ -79,6 +127,8 @@ class Verification(ApiModel):
 class IPPoolSpec(ApiModel):
     """The addresses and their terms."""
 
+    model_config = ConfigDict(json_schema_extra=cel(*POOL_SPEC_RULES))
+
     classes: Annotated[
         tuple[TrafficClass, ...], Field(min_length=1, max_length=4, json_schema_extra={"x-kubernetes-list-type": "set"})
     ]
@@ -87,7 +137,10 @@ class IPPoolSpec(ApiModel):
     addresses: Annotated[
         tuple[PoolAddress, ...],
         Field(
-            max_length=256, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["ip"]}
+            max_length=256,
+            # atomic, not merged by ip: a merge would answer a duplicate with its own words, and spellings of one
+            # IPv6 address would be two keys
+            json_schema_extra={"x-kubernetes-list-type": "atomic", **cel(*POOL_ADDRESSES_RULES)},
         ),
     ] = ()
     allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
@@ -109,6 +162,10 @@ class AddressStatus(ApiModel):
     """One address: the only record of who holds it."""
 
     ip: str
+    hostname: str = ""
+    """As assigned, with node and source: a slot keeps them when the address leaves the spec while it is held."""
+    node: str | None = None
+    source: str | None = None
     lane: str = ""
     """`namespace/name`; kept after release, for the cool-down and for a lane of that name."""
     lane_class: str = ""
@@ -126,9 +183,9 @@ class IPPoolStatus(ApiModel):
     capacity: Capacity = Capacity()
     addresses: Annotated[
         tuple[AddressStatus, ...],
-        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["ip"]}),
+        Field(json_schema_extra=list_map("ip")),
     ] = ()
     conditions: Annotated[
         tuple[Condition, ...],
-        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+        Field(json_schema_extra=list_map("type")),
     ] = ()

@@ -6,10 +6,10 @@ Policies in the operator's namespace serve all lanes; those in a lane's own name
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from lane_api.conditions import Condition
-from lane_api.model import ApiModel, DomainName, Label
+from lane_api.model import ApiModel, DomainName, Label, cel, list_map
 from lane_api.quantities import Duration, RateField
 from lane_api.sendinglane import Backoff, Count
 
@@ -77,6 +77,15 @@ class Scope(StrEnum):
 class Match(ApiModel):
     """Which destinations the policy is for: a domain named, or every MX host of a domain matching."""
 
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "(has(self.mx) && size(self.mx) > 0) || (has(self.domains) && size(self.domains) > 0)",
+                "match needs mx, such as ['*.google.com'], or domains, such as ['gmail.com']: else it is for nobody",
+            )
+        )
+    )
+
     mx: Annotated[tuple[DomainName, ...], Field(max_length=64)] = ()
     """Exact MX hosts or `*.example.com`."""
     domains: Annotated[tuple[DomainName, ...], Field(max_length=256)] = ()
@@ -118,7 +127,14 @@ class ISPPolicySpec(ApiModel):
     backoff: Backoff = Backoff()
     responses: Annotated[
         tuple[ResponseRule, ...],
-        Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"]}),
+        # atomic: the first match wins, so the order is the author's and never a merge's
+        Field(
+            max_length=64,
+            json_schema_extra={
+                "x-kubernetes-list-type": "atomic",
+                **cel(("self.all(a, self.exists_one(b, b.id == a.id))", "each response rule needs an id of its own")),
+            },
+        ),
     ] = ()
 
 
@@ -128,5 +144,5 @@ class ISPPolicyStatus(ApiModel):
     observed_generation: int = -1
     conditions: Annotated[
         tuple[Condition, ...],
-        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+        Field(json_schema_extra=list_map("type")),
     ] = ()

@@ -5,12 +5,24 @@ itself refuses unknown fields under strict validation). What one of our programs
 Every string and list is bounded: the API server estimates the cost of CEL rules from the bounds (KEP-2876).
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-__all__ = ["Address", "ApiModel", "ConfigModel", "DomainName", "Hostname", "Label", "ObjectName", "Text"]
+__all__ = [
+    "Address",
+    "ApiModel",
+    "ConfigModel",
+    "DomainName",
+    "Hostname",
+    "Label",
+    "MailDomain",
+    "ObjectName",
+    "Text",
+    "cel",
+    "list_map",
+]
 
 _SPELLINGS = {
     "connectionsPerIp": "connectionsPerIP",
@@ -18,6 +30,16 @@ _SPELLINGS = {
     "implicitTlsPort": "implicitTLSPort",
     "outboundTls": "outboundTLS",
 }
+
+
+def cel(*rules: tuple[str, str]) -> dict[str, Any]:
+    """Schema extension: CEL rules, each with the message that names the fix; the API server refuses what breaks one."""
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
+
+
+def list_map(key: str) -> dict[str, Any]:
+    """Schema extension: a list whose entries are merged by this field when several writers apply it."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
 def _outside_name(name: str) -> str:
@@ -43,21 +65,35 @@ ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 """A DNS label: namespaces, ISP names, selectors."""
 DomainName = Annotated[str, Field(min_length=1, max_length=253)]
-"""A mail domain, lower case, IDNA A-labels."""
+"""A mail domain or a pattern of one (`*`, `*.example.com`), lower case, IDNA A-labels."""
+MailDomain = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        json_schema_extra=cel(
+            (
+                "self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])+[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                "must be one domain in lower case, such as notify.example.com; other scripts as A-labels (xn--...)",
+            )
+        ),
+    ),
+]
+"""A domain that the lane sends from."""
 Hostname = Annotated[
     str,
     Field(
         min_length=1,
         max_length=253,
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                {
-                    "rule": "self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])+[a-z]([-a-z0-9]*[a-z0-9])?$')",
-                    "message": "must be a fully qualified host name in lower case, such as out1.example.com: "
-                    "receivers compare it with the PTR record of the address",
-                }
-            ]
-        },
+        json_schema_extra=cel(
+            (
+                "self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])+[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                (
+                    "must be a fully qualified host name in lower case, such as out1.example.com: "
+                    "receivers compare it with the PTR record of the address"
+                ),
+            )
+        ),
     ),
 ]
 """A fully qualified host name (the HELO name of RFC 5321 section 2.3.5)."""
@@ -66,14 +102,9 @@ Address = Annotated[
     Field(
         min_length=2,
         max_length=45,
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                {
-                    "rule": "isIP(self)",
-                    "message": "must be one IP address, such as 203.0.113.10 or 2001:db8::10, without a prefix length",
-                }
-            ]
-        },
+        json_schema_extra=cel(
+            ("isIP(self)", "must be one IP address, such as 203.0.113.10 or 2001:db8::10, without a prefix length")
+        ),
     ),
 ]
 """One IPv4 or IPv6 address."""

@@ -6,12 +6,13 @@ What a lane leaves out its traffic class fills in (`lane_api.effective`); the va
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from lane_api.classes import TrafficClass
 from lane_api.conditions import Condition
-from lane_api.model import ApiModel, DomainName, Label, ObjectName, Text
+from lane_api.model import ApiModel, DomainName, Label, MailDomain, ObjectName, Text, cel, list_map
 from lane_api.quantities import ByteSize, Duration, RateField
+from lane_api.rules import LANE_SPEC_RULES
 
 __all__ = [
     "Audit",
@@ -59,6 +60,18 @@ class PoolRef(ApiModel):
 class Limits(ApiModel):
     """Connection limits of one slot address, where no policy says more."""
 
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "self.?connectionsPerIP.orValue(10) <= self.?totalConnectionsPerIP.orValue(200)",
+                (
+                    "connectionsPerIP (default 10) is per ISP and cannot exceed totalConnectionsPerIP (default 200), "
+                    "which is over all: raise the latter"
+                ),
+            )
+        )
+    )
+
     connections_per_ip: Count = 10
     """Per ISP (PowerMTA's max-smtp-out). Default 10."""
     total_connections_per_ip: Count = 200
@@ -100,6 +113,15 @@ class IspOverride(ApiModel):
 class Route(ApiModel):
     """A fixed route (smart host): mail for these domains goes to this host instead of their MX."""
 
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "!has(self.authSecret) || !has(self.tls) || self.tls != 'None'",
+                "authSecret is sent only over TLS: set tls to Required (or Implicit for port 465)",
+            )
+        )
+    )
+
     domains: Annotated[tuple[DomainName, ...], Field(min_length=1, max_length=256)]
     """Exact domains, `*.example.com`, or `*` for all."""
     host: DomainName
@@ -113,12 +135,37 @@ class Route(ApiModel):
 class SmtpListener(ApiModel):
     """Ports of the submission Service for SMTP."""
 
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "self.?port.orValue(587) != self.?implicitTLSPort.orValue(465)",
+                "port (STARTTLS) and implicitTLSPort must differ",
+            )
+        )
+    )
+
     port: Port = 587
     implicit_tls_port: Port = 465
 
 
 class Service(ApiModel):
     """The submission Service."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                (
+                    "self.?externalTrafficPolicy.orValue('Cluster') == 'Cluster' "
+                    "|| self.?type.orValue('ClusterIP') != 'ClusterIP'"
+                ),
+                "externalTrafficPolicy Local is for type NodePort or LoadBalancer: set type, or leave it out",
+            ),
+            (
+                "self.?loadBalancerClass.orValue('') == '' || self.?type.orValue('ClusterIP') == 'LoadBalancer'",
+                "loadBalancerClass is for type LoadBalancer: set type, or leave it out",
+            ),
+        )
+    )
 
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
     annotations: Annotated[dict[str, Text], Field(max_length=32)] = {}
@@ -152,11 +199,7 @@ class Clients(ApiModel):
                 str,
                 Field(
                     max_length=49,
-                    json_schema_extra={
-                        "x-kubernetes-validations": [
-                            {"rule": "isCIDR(self)", "message": "must be a network such as 10.0.0.0/8 or 2001:db8::/32"}
-                        ]
-                    },
+                    json_schema_extra=cel(("isCIDR(self)", "must be a network such as 10.0.0.0/8 or 2001:db8::/32")),
                 ),
             ],
             ...,
@@ -175,7 +218,23 @@ class Submission(ApiModel):
     auth: Auth = Auth()
     clients: Clients = Clients()
     senders: Annotated[
-        tuple[Annotated[str, Field(min_length=3, max_length=254)], ...], Field(min_length=1, max_length=256)
+        tuple[
+            Annotated[
+                str,
+                Field(
+                    min_length=3,
+                    max_length=254,
+                    json_schema_extra=cel(
+                        (
+                            "self.matches('^[^@ ]*@[^@ ]+[.][^@ ]+$')",
+                            "must be @domain for every sender of a domain, or local@domain for one",
+                        )
+                    ),
+                ),
+            ],
+            ...,
+        ],
+        Field(min_length=1, max_length=256),
     ]
     """`@domain` or `local@domain`: envelope sender and the single header From must both match one, else 550 5.7.1."""
     max_message_size: ByteSize = 25 * 2**20
@@ -184,6 +243,15 @@ class Submission(ApiModel):
 
 class DkimSpec(ApiModel):
     """DKIM of one domain (RFC 6376): RSA-2048, relaxed/relaxed."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "!has(self.secretName) || has(self.selector)",
+                "a given key (secretName) needs selector: the label under _domainkey that publishes its public half",
+            ),
+        )
+    )
 
     mode: Literal["Sign", "Off"] = "Sign"
     """Off is the only way to send unsigned."""
@@ -199,12 +267,21 @@ class DkimSpec(ApiModel):
 class LaneDomain(ApiModel):
     """A From domain of the lane."""
 
-    name: DomainName
+    name: MailDomain
     dkim: DkimSpec = DkimSpec()
 
 
 class Retry(ApiModel):
     """When a deferred message is tried again: first, first x factor, … up to max, with jitter."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "!has(self.first) || !has(self.max) || duration(self.first) <= duration(self.max)",
+                "first is the shortest wait and max the longest: raise max or lower first",
+            )
+        )
+    )
 
     first: Duration | None = None
     factor: Annotated[float, Field(ge=1, le=10)] = 2.0
@@ -215,6 +292,7 @@ class Queue(ApiModel):
     """The queue volume and how long mail may stay in it."""
 
     size: ByteSize = 10 * 2**30
+    """Of each slot's volume, spool and records together; it may grow, never shrink. Default 10Gi."""
     storage_class_name: Annotated[str, Field(max_length=253)] | None = None
     lifetime: Duration | None = None
     """Default by class. Then the message is bounced as expired."""
@@ -250,6 +328,15 @@ class Drain(ApiModel):
 class Slo(ApiModel):
     """The promise that the alert guards: accepted -> 250 from the ISP."""
 
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "!has(self.latency) || !has(self.p95Alert) || duration(self.p95Alert) <= duration(self.latency)",
+                "p95Alert must not exceed latency: the alert comes before the breach",
+            )
+        )
+    )
+
     latency: Duration | None = None
     """Default by class."""
     p95_alert: Duration | None = None
@@ -258,6 +345,22 @@ class Slo(ApiModel):
 
 class Resolver(ApiModel):
     """Which DNS resolver the slots ask."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                (
+                    "self.?mode.orValue('Sidecar') == 'Addresses' ? has(self.addresses) && size(self.addresses) > 0 "
+                    ": !has(self.addresses) || size(self.addresses) == 0"
+                ),
+                "addresses goes with mode Addresses, and only with it: set mode: Addresses, or remove addresses",
+            ),
+            (
+                "!has(self.forwardTo) || size(self.forwardTo) == 0 || self.?mode.orValue('Sidecar') == 'Sidecar'",
+                "forwardTo is for mode Sidecar: with mode Addresses name the resolvers in addresses",
+            ),
+        )
+    )
 
     mode: Literal["Sidecar", "Cluster", "Addresses"] = "Sidecar"
     """Sidecar: a validating unbound in the pod, so that DNS is not shared between lanes either."""
@@ -289,6 +392,8 @@ class Monitoring(ApiModel):
 class SendingLaneSpec(ApiModel):
     """What the lane is to be."""
 
+    model_config = ConfigDict(json_schema_extra=cel(*LANE_SPEC_RULES))
+
     traffic_class: TrafficClass
     suspend: bool = False
     """Stops delivery; intake goes on."""
@@ -297,9 +402,7 @@ class SendingLaneSpec(ApiModel):
     limits: Limits = Limits()
     isps: Annotated[
         tuple[IspOverride, ...],
-        Field(
-            max_length=64, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
-        ),
+        Field(max_length=64, json_schema_extra=list_map("name")),
     ] = ()
     routes: Annotated[
         tuple[Route, ...], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"})
@@ -310,7 +413,7 @@ class SendingLaneSpec(ApiModel):
         Field(
             min_length=1,
             max_length=64,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            json_schema_extra=list_map("name"),
         ),
     ]
     queue: Queue = Queue()
@@ -376,16 +479,18 @@ class LaneStatus(ApiModel):
     selector: str = ""
     queued: int = 0
     oldest_since: str | None = None
+    ips: str = ""
+    """Of all slots, for the printer column, which shows one value only."""
     slots: Annotated[
         tuple[SlotStatus, ...],
-        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+        Field(json_schema_extra=list_map("name")),
     ] = ()
     domains: Annotated[
         tuple[DomainStatus, ...],
-        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+        Field(json_schema_extra=list_map("name")),
     ] = ()
     effective: FreeForm = {}
     conditions: Annotated[
         tuple[Condition, ...],
-        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+        Field(json_schema_extra=list_map("type")),
     ] = ()

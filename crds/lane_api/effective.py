@@ -1,0 +1,94 @@
+"""What a lane's spec means once its traffic class has filled in what it leaves out; pure, no I/O.
+
+The operator renders from these values and shows them in `status.effective`. What the spec gives always wins.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lane_api.classes import CLASS_DEFAULTS
+from lane_api.quantities import format_duration, format_size
+from lane_api.sendinglane import SendingLaneSpec
+
+__all__ = ["Effective", "effective"]
+
+RESERVE_SHARE = 0.05
+"""Part of the volume that neither spool nor records may fill: segments are rewritten before old ones go."""
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """The values in force; durations in seconds, sizes in bytes."""
+
+    lifetime_s: float
+    retry_first_s: float
+    retry_factor: float
+    retry_max_s: float
+    slo_latency_s: float | None
+    p95_alert_s: float | None
+    guaranteed: bool
+    cpu: str
+    memory: str
+    queue_bytes: int
+    spool_bytes: int
+    records_bytes: int
+
+    def as_status(self) -> dict[str, Any]:
+        """The values as users write them, under the names of the spec."""
+        shown: dict[str, Any] = {
+            "queue": {
+                "lifetime": format_duration(self.lifetime_s),
+                "retry": {
+                    "first": format_duration(self.retry_first_s),
+                    "factor": self.retry_factor,
+                    "max": format_duration(self.retry_max_s),
+                },
+                "size": format_size(self.queue_bytes),
+            },
+            "audit": {"maxSize": format_size(self.records_bytes)},
+            "spool": {"maxSize": format_size(self.spool_bytes)},
+            "pod": {"cpu": self.cpu, "memory": self.memory, "qos": "Guaranteed" if self.guaranteed else "Burstable"},
+        }
+        if self.slo_latency_s is not None:
+            shown["slo"] = {"latency": format_duration(self.slo_latency_s)}
+        if self.p95_alert_s is not None:
+            shown.setdefault("slo", {})["p95Alert"] = format_duration(self.p95_alert_s)
+        return shown
+
+
+def effective(spec: SendingLaneSpec) -> Effective:
+    """The values in force for a lane."""
+    of_class = CLASS_DEFAULTS[spec.traffic_class]
+    retry = spec.queue.retry
+    first_s = _first_given(retry.first, min(of_class.retry_first_s, retry.max or of_class.retry_first_s))
+    latency_s = _first_given(spec.slo.latency, of_class.slo_latency_s)
+    return Effective(
+        lifetime_s=spec.queue.lifetime if spec.queue.lifetime is not None else of_class.lifetime_s,
+        retry_first_s=first_s if first_s is not None else of_class.retry_first_s,
+        retry_factor=retry.factor,
+        retry_max_s=retry.max if retry.max is not None else max(of_class.retry_max_s, first_s or 0.0),
+        slo_latency_s=latency_s,
+        p95_alert_s=_first_given(spec.slo.p95_alert, _alert_before(latency_s)),
+        guaranteed=of_class.guaranteed and not spec.pod.resources,
+        cpu=of_class.cpu,
+        memory=of_class.memory,
+        queue_bytes=spec.queue.size,
+        spool_bytes=_spool_bytes(spec.queue.size, spec.audit.max_size),
+        records_bytes=spec.audit.max_size,
+    )
+
+
+def _spool_bytes(queue_bytes: int, records_bytes: int) -> int:
+    """What the records and the reserve leave, in whole MiB, so that status prints it short."""
+    left = queue_bytes - records_bytes - int(queue_bytes * RESERVE_SHARE)
+    return max(left // MIB * MIB, MIB)
+
+
+def _alert_before(latency_s: float | None) -> float | None:
+    """A third of the promise, as in the classes' own pairs (20 s of 60 s, 10 m of 30 m)."""
+    return None if latency_s is None else round(latency_s / 3, 3)
+
+
+def _first_given(given: float | None, default: float | None) -> float | None:
+    return default if given is None else given

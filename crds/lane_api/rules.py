@@ -1,0 +1,95 @@
+"""What the API server refuses across fields: CEL rules, each with the message that names the fix.
+
+Invariant: every rule is bounded (KEP-2876 estimates its cost from maxItems and maxLength) and never fails to evaluate
+on input that another rule refuses. Rules about one field stand beside the field.
+
+Settled here: a lane's poolRef and trafficClass and a pool's engine never change. Each would put another address, HELO
+name or reputation under mail that is already queued; a second lane beside the first does the same without the risk.
+"""
+
+__all__ = ["LANE_SPEC_RULES", "POOL_ADDRESSES_RULES", "POOL_SPEC_RULES"]
+
+# `.orValue` has no bounds of its own, so strings are compared behind has(): else the estimate is without limit
+_SIZE = "(has({0}.queue) && has({0}.queue.size) ? quantity({0}.queue.size) : quantity('10Gi'))"
+_NEW_SIZE, _OLD_SIZE = _SIZE.format("self"), _SIZE.format("oldSelf")
+_CLASS_GIVEN = "(has({0}.queue) && has({0}.queue.storageClassName))"
+_NEW_CLASS_GIVEN, _OLD_CLASS_GIVEN = _CLASS_GIVEN.format("self"), _CLASS_GIVEN.format("oldSelf")
+_RECORDS = "(has(self.audit) && has(self.audit.maxSize) ? quantity(self.audit.maxSize) : quantity('1Gi'))"
+
+# `namespace` is a reserved word of CEL and is escaped
+_SAME_POOL = """\
+self.poolRef.name == oldSelf.poolRef.name && has(self.poolRef.__namespace__) == has(oldSelf.poolRef.__namespace__) \
+&& (!has(self.poolRef.__namespace__) || self.poolRef.__namespace__ == oldSelf.poolRef.__namespace__)"""
+
+_SAME_STORAGE_CLASS = f"""\
+{_NEW_CLASS_GIVEN} == {_OLD_CLASS_GIVEN} \
+&& (!{_NEW_CLASS_GIVEN} || self.queue.storageClassName == oldSelf.queue.storageClassName)"""
+
+LANE_SPEC_RULES = (
+    (
+        _SAME_POOL,
+        """\
+poolRef cannot change: addresses, HELO names and reputation would change under queued mail; make a second lane on \
+the other pool and delete this one, which drains it""",
+    ),
+    (
+        "self.trafficClass == oldSelf.trafficClass",
+        """\
+trafficClass cannot change: addresses keep the reputation of what they sent; make a lane of the other class and \
+delete this one, which drains it""",
+    ),
+    (
+        f"{_NEW_SIZE}.compareTo({_OLD_SIZE}) >= 0",
+        """\
+queue.size can only grow (default 10Gi): volumes do not shrink; for a smaller queue make a second lane and delete \
+this one, which drains it""",
+    ),
+    (
+        _SAME_STORAGE_CLASS,
+        """\
+queue.storageClassName cannot change: a volume keeps its class; make a second lane with the other class and delete \
+this one, which drains it""",
+    ),
+    (
+        f"{_RECORDS}.compareTo({_NEW_SIZE}) < 0",
+        "audit.maxSize (default 1Gi) is a part of queue.size (default 10Gi), so smaller: raise queue.size",
+    ),
+)
+
+POOL_ADDRESSES_RULES = (
+    (
+        "self.all(a, !isIP(a.ip) || self.exists_one(b, isIP(b.ip) && ip(b.ip) == ip(a.ip)))",
+        "each address may stand in a pool once, however it is spelled: remove the duplicate",
+    ),
+)
+
+POOL_SPEC_RULES = (
+    (
+        "self.engine == oldSelf.engine",
+        "engine cannot change under the slots that use it: make a new pool and a lane on it",
+    ),
+    (
+        "self.engine != 'ClusterDefault' || !has(self.addresses) || size(self.addresses) == 0",
+        "engine ClusterDefault has no addresses of its own: remove addresses, or choose HostNetwork or Multus",
+    ),
+    (
+        """\
+self.engine != 'Multus' || (has(self.engineConfig) && has(self.engineConfig.network) \
+&& has(self.engineConfig.prefixLength))""",
+        """\
+engine Multus needs engineConfig.network (namespace/name of the template NetworkAttachmentDefinition) and \
+engineConfig.prefixLength""",
+    ),
+    (
+        "self.engine != 'HostNetwork' || !has(self.addresses) || self.addresses.all(a, has(a.node))",
+        "engine HostNetwork needs node on every address: the name of the node that holds it",
+    ),
+    (
+        """\
+self.engine == 'ClusterDefault' || (has(self.verification) && has(self.verification.reflectors) \
+&& size(self.verification.reflectors) > 0)""",
+        """\
+verification.reflectors needs at least one entry, such as tcp://198.51.100.5:25: a slot that cannot prove its \
+address sends nothing; `lane-relay reflect` is a reflector""",
+    ),
+)
