@@ -1,0 +1,87 @@
+"""Reply rules as text: how a reply is spelled for matching, and whether a policy's rules can do what they say.
+
+Pure; the regular-expression engine (RE2, so that no pattern can take for ever) is handed in by whoever has it.
+Used by the relay, which keeps a policy's last good rules, and by the operator, which says what is wrong with new ones.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from lane_api.isppolicy import ResponseRule, Stage
+
+__all__ = ["Compile", "Pattern", "check_rules", "matching_text", "overlap"]
+
+_CODE = re.compile(r"^[2-5][0-9][0-9][ -]")
+_ENHANCED = re.compile(r"^[245]\.[0-9]{1,3}\.[0-9]{1,3}(?=\s|$)")
+
+
+class Pattern(Protocol):
+    """A compiled pattern."""
+
+    def search(self, text: str) -> object | None:
+        """A match anywhere in the text, or None."""
+
+
+Compile = Callable[[str], Pattern]
+"""`re2.compile`; raises ValueError or an error of its own for what is no pattern."""
+
+
+def matching_text(code: int, lines: Sequence[str]) -> str:
+    """The reply as rules see it: code, separator and text of each line, joined by a space, repeated codes dropped.
+
+    `550-5.7.1 Blocked`, `550 5.7.1 see http://x` becomes `550-5.7.1 Blocked see http://x`.
+    """
+    if not lines:
+        return f"{code} "
+    first = lines[0]
+    if len(lines) == 1:
+        return f"{code} {first}"
+    enhanced = _ENHANCED.match(first)
+    if enhanced is None:
+        return f"{code}-{' '.join(lines)}"
+    repeated = enhanced[0]
+    rest = [line[len(repeated) :].lstrip() if line.startswith(repeated) else line for line in lines[1:]]
+    return f"{code}-{' '.join([first, *rest])}"
+
+
+def overlap(one: Stage, other: Stage) -> bool:
+    """True if a reply can come at both."""
+    return one is other or Stage.ANY in (one, other)
+
+
+def check_rules(rules: Sequence[ResponseRule], compile_pattern: Compile) -> list[str]:
+    """What is wrong with a policy's rules, one sentence each; empty: they can be used.
+
+    Wrong are patterns that do not compile, rules that miss one of their examples, examples that are no reply, rules
+    that an earlier one shadows (it matches one of their examples at an overlapping stage), ids used twice.
+    """
+    problems: list[str] = []
+    compiled: list[tuple[ResponseRule, Pattern]] = []
+    for rule in rules:
+        if any(rule.id == earlier.id for earlier, _ in compiled):
+            problems.append(f"rule {rule.id}: the id is used twice")
+        try:
+            pattern = compile_pattern(rule.pattern)
+        except Exception as error:  # noqa: BLE001 -- the engine is the caller's, and so are its exceptions
+            problems.append(f"rule {rule.id}: the pattern is no RE2 expression: {error}")
+            continue
+        problems += _check_examples(rule, pattern, compiled)
+        compiled.append((rule, pattern))
+    return problems
+
+
+def _check_examples(rule: ResponseRule, pattern: Pattern, earlier: Sequence[tuple[ResponseRule, Pattern]]) -> list[str]:
+    problems: list[str] = []
+    for example in rule.examples:
+        if _CODE.match(example) is None:
+            problems.append(f"rule {rule.id}: the example {example!r} does not begin with a reply code")
+        elif pattern.search(example) is None:
+            problems.append(f"rule {rule.id}: the pattern misses its own example {example!r}")
+        else:
+            problems += [
+                f"rule {rule.id}: shadowed, since the earlier rule {first.id} matches its example {example!r}"
+                for first, first_pattern in earlier
+                if overlap(first.stage, rule.stage) and first_pattern.search(example) is not None
+            ]
+    return problems

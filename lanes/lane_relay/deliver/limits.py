@@ -1,0 +1,132 @@
+"""Counting and pacing; pure: `now` is an argument, answers are times.
+
+`Pace` promises that an ISP never counts more than N messages (or connections) in any window, wherever in the
+transaction it counts and wherever its windows begin; `may_open` shares the connections of one address among sites.
+Before it: configuration. After it: `ready_queue`, which asks before each act.
+"""
+
+from collections import deque
+from typing import Final
+
+from lane_api.quantities import Rate
+
+__all__ = ["Pace", "WindowLog", "may_open"]
+
+_GUARD_S: Final = 0.002
+"""Added to every window: clocks of two machines, and the kernel between them, do not agree to the millisecond."""
+_SLICES: Final = 512
+"""A log merges what happened within a slice of its window, so that 1,000,000/d needs no million entries."""
+_BURST_S: Final = 0.1
+"""A pace may catch up so much at once: timers are late by milliseconds, and idle sites need not wait at all."""
+_SURE_PART: Final = 0.9
+"""How much of the shortest duration seen is believed to be the shortest there is."""
+
+
+class WindowLog:
+    """How many events happened in the last `window` seconds; exact for few, rounded to the safe side for many."""
+
+    __slots__ = ("_slices", "total", "window")
+
+    def __init__(self, window: float) -> None:
+        self.window = window
+        self.total = 0
+        self._slices: deque[list[float]] = deque()
+        """Of each slice: its first event, its latest, how many."""
+
+    def add(self, now: float) -> None:
+        """One event."""
+        while self._slices and self._slices[0][1] <= now - self.window:
+            self.total -= int(self._slices.popleft()[2])
+        self.total += 1
+        if self._slices and now - self._slices[-1][0] < self.window / _SLICES:
+            self._slices[-1][1] = max(now, self._slices[-1][1])
+            self._slices[-1][2] += 1
+        else:
+            self._slices.append([now, now, 1])
+
+    def room_at(self, count: int) -> float:
+        """The time from which fewer than `count` (at least 1) events lie in the window; it may be long past."""
+        leave = self.total - count + 1
+        if leave > 0:
+            for _, latest, events in self._slices:
+                leave -= int(events)
+                if leave <= 0:
+                    return latest + self.window
+        return 0.0
+
+
+class Pace:
+    """Evenly paced events that take a while, never more than `rate.count` in any `rate.per_s`.
+
+    The ISP counts at a moment that we cannot see, between our beginning and our end of an event. Two logs bracket it:
+    of those that begin with the same step, and of those that ended. An event that begins now is counted no earlier
+    than the shortest duration seen after now, for one that counts at the end; so much of the second window is free.
+    Without a rate only the spacing holds, which back-off sets.
+    """
+
+    __slots__ = ("_begun", "_burst", "_due", "_ended", "_interval", "_shortest", "rate", "under_way")
+
+    def __init__(self, rate: Rate | None) -> None:
+        self.rate = rate
+        self.under_way = 0
+        self._begun: WindowLog | None = None
+        self._ended: WindowLog | None = None
+        self._shortest: float | None = None
+        self._due = 0.0
+        """When the next one is due by the spacing alone (the theoretical arrival time of GCRA, ITU-T I.371)."""
+        self._interval = 0.0
+        self._burst = 0.0
+        self.change(rate, None)
+
+    def change(self, rate: Rate | None, per_second: float | None) -> None:
+        """Other limits: the ISP's `rate`, and the spacing to keep now (default: that of the rate).
+
+        What has happened in a window of the same length stays counted.
+        """
+        if rate is None:
+            self._begun = self._ended = None
+        elif self._begun is None or self._begun.window != rate.per_s + _GUARD_S:
+            self._begun = WindowLog(rate.per_s + _GUARD_S)
+            self._ended = WindowLog(rate.per_s + _GUARD_S)
+        self.rate = rate
+        spacing = per_second if per_second is not None else (rate.per_second if rate is not None else 0.0)
+        interval = 1.0 / spacing if spacing else 0.0
+        if interval != self._interval:
+            self._due += interval - self._interval if self._due else 0.0
+        self._interval = interval
+        self._burst = 0.0 if per_second is not None else max(_BURST_S - self._interval, 0.0)
+
+    def next_at(self) -> float:
+        """When the next event may begin, perhaps long past; infinite while only an end can tell."""
+        at = self._due - self._burst
+        if self.rate is None or self._begun is None or self._ended is None:
+            return at
+        count = self.rate.count
+        room = count - self.under_way
+        if room <= 0:
+            return float("inf")
+        return max(at, self._begun.room_at(count), self._ended.room_at(room) - (self._shortest or 0.0))
+
+    def begin(self, now: float) -> None:
+        """An event begins; it must be ended."""
+        self._due = max(self._due, now) + self._interval
+        self.under_way += 1
+        if self._begun is not None:
+            self._begun.add(now)
+
+    def end(self, began: float, now: float) -> None:
+        """The event that began then is over: the ISP has counted it, or never will."""
+        self.under_way -= 1
+        if self._ended is not None:
+            self._ended.add(now)
+            duration = (now - began) * _SURE_PART
+            self._shortest = duration if self._shortest is None else min(self._shortest, duration)
+
+
+def may_open(site_connections: int, site_limit: int, total: int, total_limit: int) -> bool:
+    """True if a site may open one more connection of this address.
+
+    No site takes more than what is still free of the total (dynamic thresholds, Choudhury and Hahne 1998): one stalled
+    site leaves half of it, ten leave an eleventh, and there is always a share for the next one.
+    """
+    return site_connections < site_limit and site_connections < total_limit - total

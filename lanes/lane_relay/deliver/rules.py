@@ -1,0 +1,114 @@
+"""The reply table: (site's policy, stage, reply) -> category, action, scope; the only place that judges replies.
+
+A policy's own rules come first, then the default rules; the first match wins. A policy whose rules are not usable keeps
+its last good ones in force, and `problems` says what is wrong.
+Before it: replies from sessions. After it: `account`, and back-off. Invariant: every reply gets a verdict.
+"""
+
+from typing import Final
+
+import re2
+
+from lane_api.isppolicy import Action, Category, ResponseRule, Scope, Stage
+from lane_api.relayconfig import SitePolicy
+from lane_api.responses import check_rules, matching_text
+from lane_relay.deliver.default_rules import GREETING_RULES, MESSAGE_RULES
+from lane_relay.records import Reply, Verdict
+
+__all__ = ["DELIVERED", "ReplyTable", "RuleSet"]
+
+DELIVERED: Final = Verdict(Category.OTHER, None)
+_LOCAL_RETRY: Final = Verdict(Category.OTHER, Action.RETRY)
+"""Of a reply outside 4yz and 5yz where one was due: the peer is confused, and may not be later."""
+
+
+class RuleSet:
+    """One ordered list of rules, matched in one pass over the text (RE2 sets)."""
+
+    def __init__(self, name: str, rules: tuple[ResponseRule, ...]) -> None:
+        """Raises re2.error if a pattern is none; `check_rules` finds that out first."""
+        self.name = name
+        self.rules = rules
+        options = re2.Options()
+        options.log_errors = False
+        self._set = re2.Set.SearchSet(options)
+        for rule in rules:
+            self._set.Add(rule.pattern)
+        self._set.Compile()
+
+    def first(self, stage: Stage, text: str) -> ResponseRule | None:
+        """The first rule that matches at this stage."""
+        if not self.rules:
+            return None
+        for index in sorted(self._set.Match(text)):
+            rule: ResponseRule = self.rules[index]
+            if rule.stage is stage or rule.stage is Stage.ANY:
+                return rule
+        return None
+
+
+class ReplyTable:
+    """All rule sets in force."""
+
+    def __init__(self, policies: tuple[SitePolicy, ...] = ()) -> None:
+        self._greeting = RuleSet("default", GREETING_RULES)
+        self._message = RuleSet("default", MESSAGE_RULES)
+        self._policies: dict[str, SitePolicy] = {}
+        self._sets: dict[str, RuleSet] = {}
+        self.problems: dict[str, tuple[str, ...]] = {}
+        """By policy: why its newest rules are not in force."""
+        self.apply(policies)
+
+    def apply(self, policies: tuple[SitePolicy, ...]) -> None:
+        """Other policies; unchanged rules are not compiled again."""
+        sets: dict[str, RuleSet] = {}
+        problems: dict[str, tuple[str, ...]] = {}
+        for policy in policies:
+            known = self._sets.get(policy.name)
+            if known is not None and known.rules == policy.responses:
+                sets[policy.name] = known
+                continue
+            wrong = check_rules(policy.responses, re2.compile)
+            if not wrong:
+                sets[policy.name] = RuleSet(policy.name, policy.responses)
+                continue
+            problems[policy.name] = tuple(wrong)
+            if known is not None:
+                sets[policy.name] = known
+        self._policies = {policy.name: policy for policy in policies}
+        self._sets = sets
+        self.problems = problems
+
+    def judge(self, policy: str, stage: Stage, reply: Reply) -> Verdict:
+        """What a peer's reply means, coming from a site of this policy (or of none: empty)."""
+        if 200 <= reply.code < 300:
+            return DELIVERED
+        text = matching_text(reply.code, reply.lines)
+        own = self._sets.get(policy)
+        rule = own.first(stage, text) if own is not None else None
+        source = policy
+        if rule is None:
+            source = "default"
+            default = self._greeting if stage is Stage.CONNECT or stage is Stage.EHLO else self._message
+            rule = default.first(stage, text)
+        if rule is None:
+            return _LOCAL_RETRY
+        return self._verdict(rule, f"{source}/{rule.id}", self._policies.get(policy))
+
+    def local(self, policy: str, category: Category, scope: Scope = Scope.SITE) -> Verdict:
+        """What our own observation (no connection, no answer) means: another try, after the policy's interval."""
+        found = self._policies.get(policy)
+        return Verdict(category, Action.RETRY, scope, found.retry_after if found is not None else None)
+
+    @staticmethod
+    def _verdict(rule: ResponseRule, name: str, policy: SitePolicy | None) -> Verdict:
+        retry_after = backoff_for = None
+        if rule.action is not Action.BOUNCE:
+            retry_after = rule.retry_after
+            if policy is not None and policy.retry_after is not None and (retry_after is None or "default/" in name):
+                retry_after = policy.retry_after  # the policy's own word before our general one
+        if rule.action is Action.BACKOFF:
+            backoff_for = rule.for_
+            if policy is not None and (backoff_for is None or "default/" in name):
+                backoff_for = policy.backoff.for_
+        return Verdict(rule.category, rule.action, rule.scope, retry_after, backoff_for, name)
