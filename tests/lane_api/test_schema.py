@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from kubernetes.client import V1CustomResourceDefinition
 from pydantic import BaseModel, Field
 
-from crds import generate
+import generate
 from lane_api.schema import UnsupportedSchemaError, structural_schema
 
 CRDS = Path(generate.__file__).parent
