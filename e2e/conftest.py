@@ -1,0 +1,60 @@
+"""What every end-to-end test gets: the checkout's cluster, and a Kubernetes namespace of its own.
+
+Invariant: a cluster that was there before stays; one that the tests brought up goes with them. It is brought up before
+the first test's clock starts, because a first build takes minutes.
+"""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from e2e.cluster import Cluster, open_cluster
+from e2e.eventually import eventually
+
+_CLUSTER = pytest.StashKey[Cluster]()
+_BROUGHT_UP = pytest.StashKey[bool]()
+_TEST_SECONDS = 300
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give end-to-end tests minutes where unit tests have one."""
+    for item in items:
+        if item.get_closest_marker("cluster") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_TEST_SECONDS))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Bring the cluster up if a selected test needs it."""
+    wanted = any("cluster" in getattr(item, "fixturenames", ()) for item in session.items)
+    if not wanted or session.config.option.collectonly:
+        return
+    cluster, _ = open_cluster()
+    session.config.stash[_CLUSTER] = cluster
+    session.config.stash[_BROUGHT_UP] = not cluster.kubeconfig.exists()
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        cluster.up()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Take down what these tests brought up."""
+    if session.config.stash.get(_BROUGHT_UP, False):
+        session.config.stash[_CLUSTER].down()
+
+
+@pytest.fixture(scope="session")
+def cluster(pytestconfig: pytest.Config) -> Cluster:
+    """Return the checkout's cluster, up and whole at the beginning of the run."""
+    return pytestconfig.stash[_CLUSTER]
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """Return a new Kubernetes namespace, where every Pod Security level is allowed; it is deleted after the test."""
+    name = f"t-{secrets.token_hex(4)}"
+    cluster.kubectl("create", "namespace", name)
+    # pods are refused until the controller has made this account
+    eventually(lambda: cluster.get("serviceaccounts", "-n", name)["items"], "the namespace's default account")
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
