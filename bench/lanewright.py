@@ -1,0 +1,111 @@
+"""Our side: the real relay as a process, with everything in place that the first release promises.
+
+Egress proved by a reflector, source bound, ISP policy with reply rules, MX through DNS, records, metrics, fdatasync
+before 250; TLS as on the peer's side: none is offered by the sink.
+"""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from time import monotonic, sleep
+
+import yaml
+
+from bench.load import wait_for_port
+
+__all__ = ["Relay"]
+
+SOURCE = "127.0.0.61"
+_POLICY = {
+    "name": "sink",
+    "mx": ["*.sink.test"],
+    "connections": 20,
+    "messagesPerConnection": 1000,
+    "messageRate": "100000/s",
+    "responses": [
+        {
+            "id": "too-fast",
+            "stage": "Any",
+            "pattern": "4\\.7\\.28|too many messages",
+            "category": "rate-limited",
+            "action": "Backoff",
+            "scope": "Site",
+            "examples": ["421 4.7.28 too many messages"],
+        }
+    ],
+}
+
+
+class Relay:
+    """One relay process with spool and records of its own."""
+
+    def __init__(
+        self, folder: Path, ports: tuple[int, int], reflector: int, resolver: str, dkim_key: Path | None
+    ) -> None:
+        """Starts it and returns when it is ready and proved."""
+        self.name = "lane-relay, RSA-2048" if dkim_key else "lane-relay"
+        folder.mkdir(parents=True)
+        self.port, self._health = ports
+        self._config = self._render(folder, reflector, resolver, dkim_key)
+        (folder / "relay.yaml").write_text(yaml.safe_dump(self._config, sort_keys=False))
+        self._log = folder / "log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "lane_relay", "--config", str(folder / "relay.yaml")], stderr=log, stdout=log
+            )
+        self.pid = self._process.pid
+        wait_for_port("127.0.0.1", self.port)
+        self._await_proof()
+
+    def _render(self, folder: Path, reflector: int, resolver: str, dkim_key: Path | None) -> dict[str, object]:
+        """The configuration file."""
+        domains = [{"name": "sender.test", "selector": "bench", "keyFile": str(dkim_key)}] if dkim_key else []
+        return {
+            "lane": {"name": "bench"},
+            "slot": {"name": "bench-0", "hostname": "relay.bench.test"},
+            "intake": {"smtp": {"host": "127.0.0.1", "port": self.port}, "clients": ["127.0.0.0/8"]},
+            "spool": {"path": str(folder / "spool")},
+            "records": {"path": str(folder / "records")},
+            "egress": {
+                "address": SOURCE,
+                "source": SOURCE,
+                "proof": {
+                    "reflectors": [f"tcp://127.0.0.1:{reflector}"],
+                    "keyFile": str(folder.parent / "reflector.key"),
+                },
+            },
+            "delivery": {"resolvers": [resolver], "policies": [_POLICY]},
+            "domains": domains or [{"name": "sender.test", "mode": "Off"}],
+            "health": {"host": "127.0.0.1", "port": self._health},
+            "sloLatency": "60s",
+        }
+
+    def _await_proof(self) -> None:
+        """Returns when mail may leave; raises TimeoutError."""
+        deadline = monotonic() + 20
+        while monotonic() < deadline:
+            if self.metric("egress_open"):
+                return
+            sleep(0.05)
+        raise TimeoutError(f"the egress address was not proved: {self._log.read_text()[-2000:]}")
+
+    def metric(self, name: str) -> float:
+        """One unlabelled metric of the process, or 0."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._health}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return next((float(line.split()[1]) for line in lines if line.startswith(f"lane_relay_{name} ")), 0.0)
+
+    def describe(self) -> str:
+        """The configuration as it ran."""
+        return f"{self.name}\n  {json.dumps(self._config)}"
+
+    def stop(self) -> None:
+        """Ends it as Kubernetes does; raises RuntimeError if it keeps mail back or does not end well."""
+        deadline = monotonic() + 10  # the last settlements are committed a moment after the sink's last answer
+        while (left := self.metric("queue_messages")) and monotonic() < deadline:
+            sleep(0.05)
+        self._process.terminate()
+        if self._process.wait(timeout=30) != 0 or left:
+            raise RuntimeError(f"{left:.0f} messages left: {self._log.read_text()[-2000:]}")
