@@ -67,7 +67,7 @@ def _service(name: str, port: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _images(cluster: Cluster) -> None:
-    cluster.load(["relay"])
+    cluster.load(["relay", "operator", "unbound"])
 
 
 @contextmanager
@@ -185,6 +185,39 @@ def test_a_pod_without_rights_on_a_read_only_root_runs(cluster: Cluster, namespa
     assert "Read-only file system" in lines[0]
 
 
+@pytest.mark.parametrize(("image", "module"), [("relay", "lane_relay"), ("operator", "lane_operator")])
+def test_our_programs_libraries_load_without_rights(cluster: Cluster, namespace: str, image: str, module: str) -> None:
+    script = f"import {module}, lane_api, aiohttp, cryptography, structlog, os; print(os.getuid())"
+    container = {
+        "image": f"lanewright.local/{image}:dev",
+        "command": ["python3", "-c", script],
+        "securityContext": _LOCKED,
+    }
+    _apply(cluster, namespace, _pod("program", "", restartPolicy="Never", container=container))
+    eventually(lambda: _phase(cluster, namespace, "program") in ("Succeeded", "Failed"), "it has ended")
+    assert cluster.kubectl("logs", "program", "-n", namespace).strip() == "10001"
+
+
+def test_the_resolver_beside_a_relay_answers_without_rights(cluster: Cluster, namespace: str) -> None:
+    data = 'server:\n  local-data: "mx.isp.example. IN A 198.51.100.77"\n'
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "resolver"}, "data": {"own.conf": data}}
+    script = (
+        "import dns.resolver as d; r = d.Resolver(configure=False); r.nameservers = ['127.0.0.1']; r.port = 5353; "
+        "print(r.resolve('mx.isp.example', 'A')[0])"
+    )
+    ask = {"image": _PYTHON, "command": ["python3", "-c", script], "securityContext": _LOCKED}
+    pod = _pod("resolver", "", restartPolicy="OnFailure", container=ask)
+    pod["spec"]["volumes"] = [{"name": "own", "configMap": {"name": "resolver"}}]
+    mount = {"name": "own", "mountPath": "/etc/unbound/conf.d", "readOnly": True}
+    resolver = {"name": "resolver", "image": "lanewright.local/unbound:dev", "securityContext": _LOCKED}
+    # a container that restarts is a sidecar: started before the others, ended after them
+    sidecar = {**resolver, "volumeMounts": [mount], "restartPolicy": "Always"}
+    pod["spec"]["initContainers"] = [sidecar]
+    _apply(cluster, namespace, settings, pod)
+    eventually(lambda: _phase(cluster, namespace, "resolver") == "Succeeded", "it was answered")
+    assert cluster.kubectl("logs", "resolver", "-c", "main", "-n", namespace).strip() == "198.51.100.77"
+
+
 def test_a_cut_cable_makes_a_node_not_ready_and_a_mended_one_ready_again(cluster: Cluster) -> None:
     node = cluster.nodes[1]
     cluster.cut_link(node)
@@ -226,8 +259,13 @@ def test_a_write_is_counted_by_its_user(cluster: Cluster, namespace: str) -> Non
     assert eventually(noted, "the audit log has it") == [("admin", "create")]
 
 
+def _own_namespaces() -> set[str]:
+    """Return the network namespaces of this process's threads."""
+    return {str(task.joinpath("ns/net").readlink()) for task in Path("/proc/self/task").iterdir()}
+
+
 async def test_the_test_process_connects_from_a_place_without_moving_there(cluster: Cluster) -> None:
-    before = Path("/proc/self/ns/net").readlink()
+    before = _own_namespaces()
     outside = cluster.place("net")
     outside.add_address(_OUTSIDE)
     with outside.listener(_OUTSIDE, 2504) as listener:
@@ -235,7 +273,8 @@ async def test_the_test_process_connects_from_a_place_without_moving_there(clust
         listener.settimeout(5)
         assert _peer(listener) == writer.get_extra_info("sockname")[0]
         writer.close()
-    assert {task.joinpath("ns/net").readlink() for task in Path("/proc/self/task").iterdir()} == {before}
+    assert len(before) == 1
+    assert _own_namespaces() == before
 
 
 def test_a_program_spawned_in_a_place_is_found_and_ended(cluster: Cluster) -> None:
