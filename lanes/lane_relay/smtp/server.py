@@ -88,8 +88,6 @@ _FIXED_REPLIES: Final = {
 _FOREIGN: Final = frozenset({"GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS", "HOST:", "USER-AGENT:"})
 """Words of HTTP: a browser or proxy was made to talk to us (cross-protocol attack); nothing it sends may be mail."""
 _CLOSED: Final = Closed()
-_NO_REPLY: Final = Reply(451)
-_START_TLS: Final = StartTls()
 
 
 class Server:
@@ -110,7 +108,7 @@ class Server:
         """None: no transaction is open."""
         self._recipients: list[str] = []
         self._parameters = NO_PARAMETERS
-        self._refusal = _NO_REPLY
+        self._refusal = Reply(451)
         """Of the content that is being discarded."""
         self._sasl = SaslExchange("")
         self._errors = self._commands = self._auth_failures = 0
@@ -214,8 +212,7 @@ class Server:
         return self._proceed()
 
     def _proceed(self) -> Event | None:
-        event: Event | None = None
-        waiting = self._input
+        event, waiting = None, self._input
         while event is None and waiting.data:
             if self._state is State.DATA or self._state is State.DISCARD:
                 end = waiting.find_end()
@@ -348,7 +345,7 @@ class Server:
 
     def _on_helo(self, argument: str) -> Event | None:
         if not self._set_helo(argument, is_esmtp=False):
-            return self._error(501, "5.5.4 HELO needs a domain name")
+            return self._error(501, "5.5.4 HELO needs a domain name or address literal")
         self._output.append(format_reply(250, self._options.hostname))
         return None
 
@@ -454,7 +451,7 @@ class Server:
         # What was pipelined behind STARTTLS came in plain text and may be an attacker's (CVE-2011-0411).
         self._input.data.clear()
         self._output.append(b"220 2.0.0 Ready to start TLS\r\n")
-        return _START_TLS
+        return StartTls()
 
     def _on_auth(self, argument: str) -> Event | None:
         mechanism, _, initial = argument.strip().partition(" ")

@@ -1,0 +1,237 @@
+"""The listeners of a slot: sockets, admission of sessions, the sweep for timeouts, and the graceful stop.
+
+Before it: clients. After it: `deposit(message, done)`, given by the pipeline, which answers when a message is on disk.
+Invariants: the set of sessions is `_sessions` and only this class changes it; the configuration in force is `policy`
+and `options`, swapped as a whole by `apply`; memory held for mail that is coming in stays near `memory_budget`.
+"""
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from lane_api.relayconfig import Endpoint, RelayConfig
+from lane_relay.accept.certificate import Certificate
+from lane_relay.accept.intake import DEFAULT_LIMITS, IntakeCounters, IntakeLimits, Rejection
+from lane_relay.accept.policy import CLOSED, Policy
+from lane_relay.accept.session import HANDSHAKE_TIMEOUT_S, Session
+from lane_relay.accept.users import Users
+from lane_relay.clock import Clock
+from lane_relay.errors import ConfigError, SpoolError
+from lane_relay.records import Message, Reply
+from lane_relay.smtp.server import Options
+
+__all__ = ["Deposit", "Listener", "Stored"]
+
+Stored = Callable[[SpoolError | None], None]
+"""Called once, on the loop, when the message is on stable storage, or with why it is not."""
+Deposit = Callable[[Message, Stored], None]
+"""Puts a message on disk; raises SpoolFullError or SpoolError if it is refused at once."""
+
+_SWEEP_EVERY_S: Final = 5.0
+_BACKLOG: Final = 1024
+_HASH_THREADS: Final = 2
+"""A flood of AUTH must not take the cores from delivery."""
+_MAX_PENDING_CHECKS: Final = 64
+_TOO_MANY: Final = Reply(421, ("4.7.0 Too many sessions, try again later",))
+
+_log = structlog.get_logger(__name__)
+
+
+class Listener:
+    """Intake of one slot."""
+
+    def __init__(
+        self,
+        config: RelayConfig,
+        *,
+        deposit: Deposit,
+        new_id: Callable[[], int],
+        clock: Clock,
+        on_rejection: Callable[[Rejection], None],
+        correlation_field: str = "X-Correlation-Id",
+        limits: IntakeLimits = DEFAULT_LIMITS,
+    ) -> None:
+        """Opens nothing yet; raises ConfigError if the certificate's files cannot be used."""
+        self.deposit = deposit
+        self.new_id = new_id
+        self.clock = clock
+        self.correlation_field = correlation_field
+        self.counters = IntakeCounters()
+        self.held_bytes = 0
+        """Of messages that are coming in or on their way to the disk."""
+        self.tick = clock.monotonic()
+        """The time of the last sweep: what sessions note as their last activity."""
+        self._on_rejection = on_rejection
+        self._limits = limits
+        self._sessions: set[Session] = set()
+        self._by_client: Counter[str] = Counter()
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._is_stopping = False
+        self._all_gone = asyncio.Event()
+        self._users_key = secrets.token_bytes(32)
+        self._pending_checks = 0
+        self._threads = ThreadPoolExecutor(_HASH_THREADS, thread_name_prefix="auth")
+        self.certificate = Certificate(config.slot.hostname, config.intake.tls, clock.now())
+        self._set(config)
+
+    def _set(self, config: RelayConfig) -> None:
+        intake = config.intake
+        self._intake = intake
+        self.policy = Policy(config)
+        self.memory_budget = max(config.active_bytes, 2 * intake.max_message_size)
+        self.options = Options(
+            hostname=config.slot.hostname,
+            max_size=intake.max_message_size,
+            max_recipients=intake.max_recipients,
+            auth=intake.users_dir is not None,
+        )
+        self._users = Users(Path(intake.users_dir), self._users_key) if intake.users_dir is not None else None
+
+    # -- what the pipeline does
+
+    def apply(self, config: RelayConfig) -> None:
+        """Takes another configuration: policy, users and certificate at once, limits for new sessions.
+
+        Addresses and ports stay as they were at the start. Raises ConfigError if the new certificate cannot be used;
+        the rest of the configuration is in force all the same.
+        """
+        self._set(config)
+        if not self.policy.is_open:
+            for session in tuple(self._sessions):
+                session.stop()
+        self.certificate.replace(config.intake.tls, self.clock.now())
+
+    async def start(self) -> None:
+        """Opens the sockets; raises OSError if an address cannot be bound."""
+        if self._intake.smtp is not None:
+            await self._listen(self._intake.smtp, tls=False)
+        if self._intake.smtps is not None:
+            await self._listen(self._intake.smtps, tls=True)
+        self._sweep()
+
+    async def _listen(self, endpoint: Endpoint, *, tls: bool) -> None:
+        # "::" alone would leave out IPv4 where the system says so; None binds both families.
+        host = None if endpoint.host == "::" else endpoint.host
+        server = await asyncio.get_running_loop().create_server(
+            lambda: Session(self, tls=tls),
+            host,
+            endpoint.port,
+            ssl=self.certificate.context if tls else None,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if tls else None,
+            backlog=_BACKLOG,
+            reuse_address=True,
+        )
+        self._servers.append(server)
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The port of each listener, STARTTLS before implicit TLS."""
+        return tuple(server.sockets[0].getsockname()[1] for server in self._servers)
+
+    @property
+    def session_count(self) -> int:
+        """Sessions open now."""
+        return len(self._sessions)
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no new sessions, lets those with a message under way finish for so long, then cuts them off.
+
+        If it is cancelled, the sockets are closed and the sessions are left to the loop.
+        """
+        self._is_stopping = True
+        for server in self._servers:
+            server.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for session in tuple(self._sessions):
+            session.stop()
+        if self._sessions:
+            self._all_gone.clear()
+            try:
+                await asyncio.wait_for(self._all_gone.wait(), grace_s)
+            except TimeoutError:
+                _log.warning("sessions cut off at the end of the grace period", count=len(self._sessions))
+        for session in tuple(self._sessions):
+            session.abort()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # -- what sessions ask
+
+    def admit(self, session: Session) -> Reply | None:
+        """Takes a new session in, or says why not."""
+        refusal = None
+        if self._is_stopping or not self.policy.is_open:
+            refusal = CLOSED
+        elif self._is_full(session.client):
+            refusal = _TOO_MANY
+        if refusal is not None:
+            self.counters.sessions_refused += 1
+            return refusal
+        self._sessions.add(session)
+        self._by_client[session.client] += 1
+        self.counters.sessions += 1
+        return None
+
+    def _is_full(self, client: str) -> bool:
+        limits = self._limits
+        return len(self._sessions) >= limits.sessions or self._by_client[client] >= limits.sessions_per_client
+
+    def forget(self, session: Session) -> None:
+        """The session is over."""
+        if session not in self._sessions:
+            return
+        self._sessions.discard(session)
+        self._by_client[session.client] -= 1
+        if not self._by_client[session.client]:
+            del self._by_client[session.client]
+        if not self._sessions:
+            self._all_gone.set()
+
+    def reject(self, rejection: Rejection) -> None:
+        """Counts a refusal and hands it on."""
+        self.counters.refused[f"{rejection.reply.code} {rejection.reply.enhanced}".rstrip()] += 1
+        self._on_rejection(rejection)
+
+    def own(self, work: Coroutine[object, object, None]) -> None:
+        """Runs a session's coroutine as a task of this listener."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def verify(self, username: str, password: str) -> "asyncio.Future[bool] | None":
+        """Checks a password in a thread; None if too many checks wait already or there are no users."""
+        if self._users is None or self._pending_checks >= _MAX_PENDING_CHECKS:
+            return None
+        self._pending_checks += 1
+        future = asyncio.get_running_loop().run_in_executor(self._threads, self._users.verify, username, password)
+        future.add_done_callback(self._check_done)
+        return future
+
+    def _check_done(self, future: "asyncio.Future[bool]") -> None:
+        self._pending_checks -= 1
+        if not future.cancelled() and future.exception() is not None:
+            _log.error("users cannot be checked", folder=self._intake.users_dir, error=str(future.exception()))
+
+    # -- the one timer
+
+    def _sweep(self) -> None:
+        self.tick = self.clock.monotonic()
+        for session in tuple(self._sessions):
+            session.sweep(self.tick)
+        try:
+            if self.certificate.reload():
+                _log.info("certificate reloaded")
+        except ConfigError as error:
+            _log.error("certificate not reloaded, the last good one stays in force", error=str(error))
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._sweep)

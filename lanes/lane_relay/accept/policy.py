@@ -1,0 +1,97 @@
+"""Who may send what: pure answers from the configuration, each refusal with a text that names the fix.
+
+Before it: `smtp.server` asks about senders and recipients, `accept.session` about content. Invariant: the same
+configuration and the same message give the same answer; nothing here knows a socket or the time.
+"""
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+from lane_api.relayconfig import RelayConfig
+from lane_relay.mail.author import Author, NoAuthor
+from lane_relay.mail.headers import Header
+from lane_relay.records import Reply
+from lane_relay.smtp.address import Mailbox, normalise_domain
+
+__all__ = ["AUTH_REQUIRED", "CLOSED", "Policy", "client_address"]
+
+_MAX_HOPS: Final = 50
+"""Received fields before a loop is assumed; RFC 5321 section 6.3 asks for 100 at most, Postfix takes 50."""
+
+CLOSED: Final = Reply(421, ("4.3.2 This slot takes no new mail; another slot of the lane does",))
+AUTH_REQUIRED: Final = Reply(530, ("5.7.0 Authenticate first, or submit from a network named in clients.cidrs",))
+
+
+def client_address(text: str) -> IPv4Address | IPv6Address:
+    """A peer's address; IPv4 that came in through an IPv6 socket is IPv4, and scopes are dropped."""
+    address = ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+class Policy:
+    """The intake rules of one configuration."""
+
+    __slots__ = ("_admits_all", "_domains", "_lane", "_networks", "_sender_domains", "_senders", "is_open")
+
+    def __init__(self, config: RelayConfig) -> None:
+        self.is_open = config.intake.state == "Open"
+        """Intake takes mail."""
+        self._lane = f"{config.lane.namespace}/{config.lane.name}"
+        self._networks: tuple[IPv4Network | IPv6Network, ...] = config.intake.clients
+        self._domains = frozenset(filter(None, (normalise_domain(domain.name) for domain in config.domains)))
+        entries = [entry.rpartition("@") for entry in config.intake.senders]
+        self._admits_all = not entries
+        self._sender_domains = frozenset(normalise_domain(domain) for local, _, domain in entries if not local)
+        self._senders = frozenset(
+            f"{local.lower()}@{normalise_domain(domain)}" for local, _, domain in entries if local
+        )
+
+    def is_trusted(self, address: IPv4Address | IPv6Address) -> bool:
+        """This client may submit without AUTH."""
+        return any(address in network for network in self._networks)
+
+    def judge_sender(self, sender: Mailbox | None, *, may_submit: bool) -> Reply | None:
+        """May this client open a transaction with this envelope sender; the null sender belongs to every lane."""
+        if not self.is_open:
+            return CLOSED
+        if not may_submit:
+            return AUTH_REQUIRED
+        if sender is None or self._owns(str(sender), sender.domain):
+            return None
+        return self._foreign("envelope sender", str(sender), sender.domain)
+
+    def judge_recipient(self, recipient: Mailbox) -> Reply | None:
+        """May mail go to this recipient; a name without a dot is nobody's mail domain but could be a host of ours."""
+        if "." in recipient.domain:
+            return None
+        return Reply(550, (f"5.1.2 {recipient.domain} is not a fully qualified domain",))
+
+    def judge_content(self, header: Header, *, smtp_utf8: bool) -> Reply | None:
+        """May this message be sent under its header From."""
+        if header.begins_folded:
+            return Reply(550, ("5.6.0 The message begins with a continuation line instead of a header field",))
+        if header.eight_bit and not smtp_utf8:
+            text = "5.6.7 The header is not ASCII: encode it (RFC 2047) or send MAIL with SMTPUTF8"
+            return Reply(550, (text,))
+        if header.hops > _MAX_HOPS:
+            return Reply(554, (f"5.4.6 Mail loop: {header.hops} Received fields",))
+        author = header.author
+        if isinstance(author, NoAuthor):
+            return Reply(550, (f"5.7.1 {author.reason[:1].upper()}{author.reason[1:]}",))
+        return self._judge_author(author)
+
+    def _judge_author(self, author: Author) -> Reply | None:
+        if not self._owns(author.address, author.domain):
+            return self._foreign("header From", author.address, author.domain)
+        if author.domain not in self._domains:
+            fix = f"add {author.domain} to the domains of lane {self._lane}, with a DKIM key or with dkim.mode Off"
+            return Reply(550, (f"5.7.1 Nothing leaves unsigned: {fix}",))
+        return None
+
+    def _owns(self, address: str, domain: str) -> bool:
+        return self._admits_all or domain in self._sender_domains or address.lower() in self._senders
+
+    def _foreign(self, what: str, address: str, domain: str) -> Reply:
+        text = f'5.7.1 The {what} {address} is not one of lane {self._lane}: add "@{domain}" to its submission.senders'
+        return Reply(550, (text,))

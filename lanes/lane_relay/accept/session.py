@@ -1,0 +1,317 @@
+"""One client's connection: moves bytes between its transport and `smtp.server`, and does what the events ask for.
+
+Before it: `accept.listener`, which admits it and sweeps for timeouts. After it: `deposit`, which says when a message
+is on disk; only then the session says 250.
+Invariants: one write a read; at most one message of a session is on its way to the disk; a session that is gone does
+not undo a message that was deposited.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from functools import partial
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Final, cast
+
+from lane_api.isppolicy import Stage
+from lane_relay.accept.intake import Rejection
+from lane_relay.accept.policy import CLOSED, client_address
+from lane_relay.errors import SpoolError, SpoolFullError
+from lane_relay.mail.author import Author
+from lane_relay.mail.headers import Trace, add_trace, read_header
+from lane_relay.records import Message, Reply, message_id_text
+from lane_relay.smtp.address import Mailbox
+from lane_relay.smtp.reply import format_reply
+from lane_relay.smtp.server import AuthAttempt, Closed, Event, MessageReceived, Server, StartTls
+
+if TYPE_CHECKING:
+    from lane_relay.accept.listener import Listener
+
+__all__ = ["Session"]
+
+TIMEOUT_S: Final = 300.0
+"""RFC 5321 section 4.5.3.2.7: five minutes at least."""
+HANDSHAKE_TIMEOUT_S: Final = 30.0
+_HELD_WHILE_WAITING: Final = 64 * 1024
+"""Bytes a client may pipeline into a wait before its socket is read no more."""
+
+_SPOOL_FULL: Final = Reply(452, ("4.3.1 The queue is full, try again later",))
+_SPOOL_FAILED: Final = Reply(451, ("4.3.0 The queue cannot be written, try another slot",))
+_MEMORY_FULL: Final = Reply(452, ("4.3.1 Too much mail is coming in at once, try again later",))
+_TIMED_OUT: Final = Reply(421, ("4.4.2 Nothing came for too long",))
+_AUTH_FAILED: Final = Reply(535, ("5.7.8 User name or password is wrong",))
+_AUTH_BUSY: Final = Reply(454, ("4.7.0 Users cannot be checked now, try again later",))
+
+
+class Session(asyncio.Protocol):
+    """The driver of one `smtp.server`, and the policy it asks."""
+
+    __slots__ = ("_address", "_held", "_in_commit", "_is_trusted", "_judged_by", "_listener", "_paused", "_server",
+                 "_transport", "client", "last_active")  # fmt: skip
+
+    def __init__(self, listener: "Listener", *, tls: bool) -> None:
+        self._listener = listener
+        self._server = Server(listener.options, self, tls=tls)
+        self._transport: asyncio.Transport | None = None
+        self._address: object = IPv4Address(0)
+        self._judged_by: object = None
+        """The policy that `_is_trusted` came from."""
+        self._is_trusted = False
+        self._held = 0
+        """Of the listener's memory, what this session uses."""
+        self._in_commit = 0
+        self._paused = False
+        self.client = ""
+        self.last_active = listener.tick
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected (for implicit TLS: the handshake is done)."""
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        address = client_address(peer[0]) if peer else IPv4Address(0)
+        self._address = address
+        self.client = str(address)
+        refusal = self._listener.admit(self)
+        if refusal is not None:
+            self._transport.write(format_reply(refusal.code, *refusal.lines))
+            self._transport.close()
+            self._server.stop(refusal)
+            return
+        self._transport.write(self._server.greet())
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        self.last_active = self._listener.tick
+        server = self._server
+        event = server.receive(data)
+        if event is not None:
+            self._handle(event)
+        else:
+            self._flush()
+        if server.held_bytes != self._held:
+            self._account_memory()
+
+    def eof_received(self) -> bool:
+        """The client has sent its last byte; without a QUIT there is nobody to answer."""
+        return False
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._transport = None
+        self._server.stop(CLOSED)
+        self._release()
+        self._listener.forget(self)
+
+    def pause_writing(self) -> None:
+        """The client does not read its replies: it gets no more until it does."""
+        self._pause(True)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        self._pause(False)
+
+    # -- what the listener does
+
+    def sweep(self, now: float) -> None:
+        """Ends the session if nothing came for too long and the client is to blame."""
+        if now - self.last_active < TIMEOUT_S or self._in_commit or self._transport is None:
+            return
+        self._listener.counters.timeouts += 1
+        if self._paused:
+            self._transport.abort()
+        else:
+            self._transport.write(format_reply(_TIMED_OUT.code, *_TIMED_OUT.lines))
+            self._transport.close()
+
+    def stop(self) -> None:
+        """Ends the session as soon as no message is under way."""
+        event = self._server.stop(CLOSED)
+        if event is not None:
+            self._handle(event)
+
+    def abort(self) -> None:
+        """Ends the session now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- smtp.server's policy
+
+    def sender(self, sender: Mailbox | None, size: int) -> Reply | None:
+        """May this envelope sender send."""
+        listener = self._listener
+        policy = listener.policy
+        if self._judged_by is not policy:
+            self._judged_by = policy
+            self._is_trusted = policy.is_trusted(client_address(self.client))
+        if listener.held_bytes + size > listener.memory_budget:
+            return _MEMORY_FULL
+        return policy.judge_sender(sender, may_submit=self._is_trusted or bool(self._server.user))
+
+    def recipient(self, recipient: Mailbox) -> Reply | None:
+        """May mail go to this recipient."""
+        return self._listener.policy.judge_recipient(recipient)
+
+    def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> None:
+        """Mail was refused."""
+        server = self._server
+        rejection = Rejection(stage, reply, sender, tuple(recipients), self.client, server.user, server.helo)
+        self._listener.reject(rejection)
+
+    # -- events
+
+    def _handle(self, event: Event | None) -> None:
+        """Does what the event asks for, and what the answer to it brings about."""
+        while isinstance(event, MessageReceived):
+            event = self._deposit(event)
+        if isinstance(event, AuthAttempt):
+            self._authenticate(event)
+        elif isinstance(event, StartTls):
+            self._start_tls()
+        self._flush()
+        if isinstance(event, Closed) and self._transport is not None:
+            self._transport.close()
+
+    def _flush(self) -> None:
+        output = self._server.take_output()
+        if output and self._transport is not None:
+            self._transport.write(output)
+
+    # -- messages
+
+    def _deposit(self, received: MessageReceived) -> Event | None:
+        listener, server = self._listener, self._server
+        header = read_header(received.content, listener.correlation_field)
+        refusal = listener.policy.judge_content(header, smtp_utf8=received.envelope.smtp_utf8)
+        if refusal is not None:
+            return server.reply(refusal)
+        spool_id = listener.new_id()
+        trace = Trace(
+            listener.options.hostname, server.helo, self.client, self._protocol(received.envelope.smtp_utf8),
+            message_id_text(spool_id), listener.clock.now(),
+        )  # fmt: skip
+        body, message_id = add_trace(received.content, header, trace)
+        message = Message(
+            id=spool_id,
+            envelope=received.envelope,
+            body=body,
+            client=self.client,
+            user=server.user,
+            message_id=message_id,
+            correlation_id=header.correlation_id,
+            from_domain=header.author.domain if isinstance(header.author, Author) else "",
+        )
+        self._in_commit = len(body)
+        listener.held_bytes += len(body)
+        try:
+            listener.deposit(message, partial(self._stored, message))
+        except SpoolError as error:
+            self._in_commit = 0
+            listener.held_bytes -= len(body)
+            return server.reply(_SPOOL_FULL if isinstance(error, SpoolFullError) else _SPOOL_FAILED)
+        return None
+
+    def _stored(self, message: Message, error: SpoolError | None) -> None:
+        """The spool has answered; the message counts even if the client has gone meanwhile."""
+        listener = self._listener
+        listener.held_bytes -= self._in_commit
+        self._in_commit = 0
+        self.last_active = listener.tick
+        if error is None:
+            listener.counters.accepted += 1
+            listener.counters.accepted_bytes += len(message.body)
+            reply = Reply(250, (f"2.0.0 Ok: queued as {message_id_text(message.id)}",))
+        else:
+            reply = _SPOOL_FULL if isinstance(error, SpoolFullError) else _SPOOL_FAILED
+        if self._transport is not None:
+            self._handle(self._server.reply(reply))
+            if self._server.held_bytes != self._held:
+                self._account_memory()
+
+    def _protocol(self, smtp_utf8: bool) -> str:
+        """The keyword of the Received field (RFC 3848, RFC 6531 section 4.3)."""
+        server = self._server
+        if not server.is_esmtp:
+            return "SMTP"
+        suffix = ("S" if server.tls else "") + ("A" if server.user else "")
+        return ("UTF8SMTP" if smtp_utf8 else "ESMTP") + suffix
+
+    # -- memory and back-pressure
+
+    def _account_memory(self) -> None:
+        server, listener = self._server, self._listener
+        listener.held_bytes += server.held_bytes - self._held
+        if listener.held_bytes > listener.memory_budget and server.is_receiving:
+            listener.held_bytes -= server.held_bytes
+            server.discard(_MEMORY_FULL)
+            listener.held_bytes += server.held_bytes
+        self._held = server.held_bytes
+        self._pause(server.is_waiting and self._held > _HELD_WHILE_WAITING)
+
+    def _release(self) -> None:
+        self._listener.held_bytes -= self._held
+        self._held = 0
+
+    def _pause(self, wanted: bool) -> None:
+        if self._transport is None or wanted == self._paused or self._transport.is_closing():
+            return
+        self._paused = wanted
+        if wanted:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    # -- TLS and AUTH
+
+    def _start_tls(self) -> None:
+        if self._transport is None:
+            return
+        # Read no more as plain text: the handshake's first bytes may come before the upgrade has begun.
+        self._transport.pause_reading()
+        self._flush()
+        self._listener.own(self._upgrade(self._transport))
+
+    async def _upgrade(self, transport: asyncio.Transport) -> None:
+        """The handshake behind STARTTLS; cancelling it leaves the connection to be aborted."""
+        try:
+            upgraded = await asyncio.get_running_loop().start_tls(
+                transport,
+                self,
+                self._listener.certificate.context,
+                server_side=True,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+            )
+        except (OSError, ssl.SSLError, TimeoutError):
+            self._listener.counters.tls_failures += 1
+            transport.abort()
+            self.connection_lost(None)
+            return
+        if upgraded is None or self._transport is None:
+            transport.abort()
+            return
+        self._transport = upgraded
+        self.last_active = self._listener.tick
+        self._server.tls_started()
+
+    def _authenticate(self, attempt: AuthAttempt) -> None:
+        future = self._listener.verify(attempt.username, attempt.password)
+        if future is None:
+            self._authenticated(attempt.username, _AUTH_BUSY)
+        else:
+            future.add_done_callback(partial(self._verified, attempt.username))
+
+    def _verified(self, username: str, future: "asyncio.Future[bool]") -> None:
+        if future.cancelled() or future.exception() is not None:
+            self._authenticated(username, _AUTH_BUSY)
+        else:
+            self._authenticated(username, None if future.result() else _AUTH_FAILED)
+
+    def _authenticated(self, username: str, failure: Reply | None) -> None:
+        counters = self._listener.counters
+        if failure is None:
+            counters.auth_successes += 1
+        else:
+            counters.auth_failures += 1
+        if self._transport is not None:
+            self._handle(self._server.auth_result(username, failure))

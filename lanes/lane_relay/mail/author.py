@@ -1,0 +1,80 @@
+"""The author of a message: the one address in its one From field, read so that no receiver reads another.
+
+Invariant: what is not plainly one mailbox is refused with a text that says why; guessing here would let a sender show
+a From that its policy never saw.
+"""
+
+import re
+from email import policy
+from email.errors import MessageError
+from email.headerregistry import AddressHeader
+from functools import lru_cache
+
+from msgspec import Struct
+
+from lane_relay.smtp.address import BadAddress, parse_mailbox
+
+__all__ = ["Author", "NoAuthor", "parse_author"]
+
+_PLAIN = re.compile(
+    r"""\s*(?:(?:"(?:[^"\\\r\n]|\\[^\r\n])*"|[^"<>()\[\]:;,@\\\r\n]*)\s*<([^<>"()\[\]:;,\\\s]+)>|([^<>"()\[\]:;,\\\s]+))\s*"""
+)
+"""`Name <address>`, `"Name" <address>`, `<address>` or `address`, without comments, groups and lists."""
+_FOLD = re.compile(r"\r\n(?=[ \t])")
+_CACHED_AUTHORS = 256
+"""A lane has few of them."""
+
+
+class Author(Struct, frozen=True, gc=False):
+    """Who the message says it is from."""
+
+    address: str
+    domain: str
+    """Lower case, A-labels."""
+
+
+class NoAuthor(Struct, frozen=True, gc=False):
+    """Why the message has no author that can be judged."""
+
+    reason: str
+
+
+def parse_author(fields: list[bytes]) -> Author | NoAuthor:
+    """The author in these values of From fields."""
+    if len(fields) != 1:
+        what = "no From field" if not fields else f"{len(fields)} From fields"
+        return NoAuthor(f"the message has {what}, it needs exactly one")
+    return _parse_value(fields[0])
+
+
+@lru_cache(maxsize=_CACHED_AUTHORS)
+def _parse_value(value: bytes) -> Author | NoAuthor:
+    try:
+        text = _FOLD.sub("", value.decode())
+    except UnicodeDecodeError:
+        return NoAuthor("the From field is not UTF-8")
+    matched = _PLAIN.fullmatch(text)
+    if matched is not None:
+        return _judge(matched[1] or matched[2])
+    return _parse_unusual(text)
+
+
+def _parse_unusual(text: str) -> Author | NoAuthor:
+    """Comments, quoted local parts and the like, by the standard library's parser."""
+    try:
+        field = policy.SMTPUTF8.header_factory("from", text.strip())
+    except (MessageError, ValueError, IndexError, TypeError, AttributeError):
+        # Some malformed values make the parser itself stumble instead of noting a defect.
+        return NoAuthor("the From field is malformed")
+    if field.defects or not isinstance(field, AddressHeader):
+        return NoAuthor("the From field is malformed")
+    if len(field.addresses) != 1 or field.groups[0].display_name is not None:
+        return NoAuthor("the From field must name exactly one address")
+    return _judge(field.addresses[0].addr_spec)
+
+
+def _judge(address: str) -> Author | NoAuthor:
+    mailbox = parse_mailbox(address)
+    if isinstance(mailbox, BadAddress):
+        return NoAuthor(f"the address of the From field is wrong: {mailbox.reason}")
+    return Author(str(mailbox), mailbox.domain)
