@@ -1,0 +1,278 @@
+"""The operator's process: settings, login, workers, watches, and the one way out.
+
+Invariant: what cannot be served any more ends the process (a dead watch, a lost task), and the kubelet starts it again;
+every pass is idempotent, so a restart at any instant loses nothing.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import logging
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import kopf
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from lane_operator import metrics
+from lane_operator.cache import Cache
+from lane_operator.errors import ConflictError, KubeError, UnavailableError
+from lane_operator.handlers import Intake, register
+from lane_operator.inputs import DesiredSettings
+from lane_operator.kube import IP_POOL, ISP_POLICY, SENDING_LANE, Access, Kube
+from lane_operator.observe import Observer
+from lane_operator.queue import WorkQueue
+from lane_operator.reconcile import QueueKey, World, reconcile_lane, reconcile_policy, reconcile_pool
+from lane_operator.settings import Settings
+
+__all__ = ["main", "serve"]
+
+STUCK_S = 300.0  # a pass is a few seconds of requests with 30 s timeouts; one that lasts longer hangs
+TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+TOKEN_REREAD_S = 60.0  # client-go re-reads it as often
+_PASSES = {
+    SENDING_LANE.kind: reconcile_lane,
+    IP_POOL.kind: reconcile_pool,
+    ISP_POLICY.kind: reconcile_policy,
+}
+log = structlog.get_logger("lane_operator")
+
+
+def main() -> None:
+    """Runs the operator until a signal or an error that a restart may heal."""
+    try:
+        settings = Settings.from_environment(os.environ)
+    except ValueError as error:
+        sys.exit(f"lane-operator: {error}")
+    _log_as_json(settings.log_level)
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    kopf_settings = _kopf_settings()
+    info = kopf.login_with_service_account(settings=kopf_settings)
+    info = info or kopf.login_with_kubeconfig(settings=kopf_settings)
+    if info is None:
+        sys.exit("lane-operator: neither a service account nor KUBECONFIG tells where the API server is")
+    access = Access(info.server, info.as_ssl_context(), _headers(info))
+    async with Kube(access) as kube:
+        await serve(kube, settings, kopf_settings, info)
+
+
+async def serve(
+    kube: Kube,
+    settings: Settings,
+    kopf_settings: kopf.OperatorSettings,
+    info: kopf.ConnectionInfo,
+    stop: asyncio.Event | None = None,
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Serves until stopped; everything that runs is a task of this one group."""
+    queue: WorkQueue[QueueKey] = WorkQueue(time.monotonic, random.random)
+    observer = Observer(lambda lane: queue.add(QueueKey(SENDING_LANE.kind, *lane)))
+    world = World(
+        kube=kube,
+        cache=Cache(),
+        observer=observer,
+        settings=settings,
+        lanes=DesiredSettings(
+            relay_image=settings.relay_image,
+            resolver_image=settings.resolver_image,
+            operator_namespace=settings.operator_namespace,
+            image_pull_policy=settings.image_pull_policy,
+        ),
+        enqueue=queue.add,
+        wall=lambda: dt.datetime.now(dt.UTC),
+        monotonic=time.monotonic,
+        served=frozenset(settings.secret_namespaces),
+    )
+    intake = Intake(world, queue.add)
+    await intake.resync()  # before any worker: the first passes must not take a pool for missing
+    ready = ready or asyncio.Event()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(_keep_resyncing(intake, settings), name="resync"),
+                tasks.create_task(_gauges(queue), name="gauges"),
+                tasks.create_task(_http(settings, queue, world, ready), name="http"),
+                *(tasks.create_task(_work(world, queue), name=f"worker {n}") for n in range(settings.workers)),
+                *(
+                    tasks.create_task(intake.watch_secrets(namespace), name=f"secrets {namespace}")
+                    for namespace in settings.secret_namespaces
+                ),
+            ]
+            await _watch(settings, kopf_settings, info, intake, stop, ready)
+            for task in background:
+                task.cancel()
+    finally:
+        await observer.close()
+
+
+async def _watch(
+    settings: Settings,
+    kopf_settings: kopf.OperatorSettings,
+    info: kopf.ConnectionInfo,
+    intake: Intake,
+    stop: asyncio.Event | None,
+    ready: asyncio.Event,
+) -> None:
+    """kopf's part: discovery, list and watch with reconnects, signals; ends by a signal or with a dead watch."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry, id="login")
+    def _login(settings: kopf.OperatorSettings, **_: object) -> kopf.ConnectionInfo:
+        again = kopf.login_with_service_account(settings=settings)  # the token is another one every hour
+        return again or info
+
+    register(registry, kopf_settings, intake, settings)
+    await kopf.operator(
+        registry=registry,
+        settings=kopf_settings,
+        standalone=True,
+        clusterwide=not settings.watch_namespaces,
+        namespaces=settings.watch_namespaces,
+        stop_flag=stop,
+        ready_flag=ready,
+    )
+
+
+async def _work(world: World, queue: WorkQueue[QueueKey]) -> None:
+    """One worker: a key at a time; a failed pass comes back later and stops nobody else's."""
+    while True:
+        key = await queue.get()
+        started = time.monotonic()
+        at_least = 0.0
+        with structlog.contextvars.bound_contextvars(kind=key.kind, namespace=key.namespace, name=key.name):
+            try:
+                again = await _PASSES[key.kind](world, key.key)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001  # the task's edge: one broken object never stops another
+                if isinstance(error, UnavailableError):
+                    at_least = error.retry_after_s
+                _log_failure(key, error)
+                queue.failed(key, at_least)
+            else:
+                queue.done(key)
+                if again is not None:
+                    queue.add_after(key, again)
+        metrics.reconciles.labels(kind=key.kind).inc()
+        metrics.reconcile_seconds.labels(kind=key.kind).observe(time.monotonic() - started)
+
+
+def _log_failure(key: QueueKey, error: Exception) -> None:
+    metrics.reconcile_errors.labels(kind=key.kind, reason=type(error).__name__).inc()
+    if isinstance(error, ConflictError):
+        log.debug("changed meanwhile", error=str(error))
+    elif isinstance(error, KubeError):
+        log.warning("pass failed", error=str(error), status=error.status)
+    else:
+        log.error("pass failed", exc_info=error)
+
+
+async def _keep_resyncing(intake: Intake, settings: Settings) -> None:
+    """Lists and compares, again and again; a list that fails is tried at the next turn."""
+    while True:
+        await asyncio.sleep(settings.resync_s * random.uniform(0.9, 1.1))  # noqa: S311  # jitter, no secret
+        try:
+            await intake.resync()
+        except KubeError as error:
+            log.warning("resync failed", error=str(error))
+
+
+async def _gauges(queue: WorkQueue[QueueKey]) -> None:
+    while True:
+        metrics.queue_depth.set(queue.depth)
+        metrics.oldest_key_seconds.set(queue.oldest_s)
+        await asyncio.sleep(1)
+
+
+async def _http(settings: Settings, queue: WorkQueue[QueueKey], world: World, ready: asyncio.Event) -> None:
+    """Metrics and probes; alive means that no worker hangs."""
+
+    async def livez(_: web.Request) -> web.Response:
+        stuck = queue.longest_pass_s > STUCK_S
+        return web.Response(status=500 if stuck else 200, text="a pass hangs\n" if stuck else "ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(status=200 if ready.is_set() else 503, text="ok\n" if ready.is_set() else "starting\n")
+
+    async def figures(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    application = web.Application()
+    application.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", figures)])
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.http_host, settings.http_port).start()
+        log.info("serving", port=settings.http_port, lanes=sum(1 for _ in world.cache.all(SENDING_LANE.kind)))
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+def _headers(info: kopf.ConnectionInfo) -> Callable[[], Mapping[str, str]]:
+    """The Authorization header, from the token file where there is one: the kubelet renews it in place."""
+    if not info.token or not TOKEN_FILE.exists():
+        return info.as_http_headers
+    read_at, token = 0.0, info.token
+
+    def headers() -> Mapping[str, str]:
+        nonlocal read_at, token
+        if time.monotonic() - read_at > TOKEN_REREAD_S:
+            read_at, token = time.monotonic(), TOKEN_FILE.read_text(encoding="ascii").strip()
+        return {"Authorization": f"Bearer {token}"}
+
+    return headers
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.peering.standalone = True
+    settings.posting.enabled = False  # events are ours to post, on transitions only
+    settings.persistence.finalizer = "lanewright.dev/kopf-unused"  # no handler of ours asks for one
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 30
+    settings.execution.default_backoff = 5
+    return settings
+
+
+def _log_as_json(level: str) -> None:
+    """One JSON object a line, ours and the libraries' alike."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        main()

@@ -1,0 +1,117 @@
+"""Makes the cluster hold what is desired: applies what differs, then prunes what is no longer wanted.
+
+Comes after desired state and before observation. Invariants: an object that already is as wanted gets no write; a
+child that fails does not stop its siblings; nothing is pruned unless every apply went well and every input was read,
+and a delete names the uid that was looked at.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from lane_api.names import LANE_LABEL, MANAGED_BY
+from lane_operator import metrics
+from lane_operator.cache import Cache
+from lane_operator.compare import is_in_force, prepared
+from lane_operator.errors import KubeError, NamespaceTerminatingError
+from lane_operator.inputs import Lane, Manifest
+from lane_operator.kube import CHILD_KINDS, VOLUME_CLAIM, Kube, kind_of
+
+__all__ = ["Applied", "Failure", "apply_children", "delete_children", "prune"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A child that could not be applied or deleted."""
+
+    kind: str
+    name: str
+    error: KubeError
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of applying the children of one lane."""
+
+    written: int = 0
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def namespace_terminating(self) -> bool:
+        """Whether the lane's namespace is being deleted: nothing new can be made there."""
+        return any(isinstance(failure.error, NamespaceTerminatingError) for failure in self.failures)
+
+
+async def apply_children(kube: Kube, cache: Cache, manifests: Iterable[Manifest]) -> Applied:
+    """Applies those manifests that are not in force yet; errors are values."""
+    written, failures = 0, []
+    for manifest in manifests:
+        wanted = prepared(manifest)
+        metadata = wanted["metadata"]
+        if is_in_force(wanted, cache.get(wanted["kind"], metadata["namespace"], metadata["name"])):
+            continue
+        try:
+            cache.put(wanted["kind"], await kube.apply(wanted))
+            written += 1
+        except KubeError as error:
+            failures.append(Failure(wanted["kind"], metadata["name"], error))
+            log.warning("apply failed", kind=wanted["kind"], name=metadata["name"], error=str(error))
+    return Applied(written, tuple(failures))
+
+
+async def prune(
+    kube: Kube, cache: Cache, lane: Lane, manifests: Iterable[Manifest], kept: frozenset[tuple[str, str]]
+) -> Applied:
+    """Deletes the lane's own children that are neither desired nor kept; never a queue volume."""
+    wanted = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests} | kept
+    surplus = [
+        child
+        for key, child in sorted(cache.children(lane.key).items())
+        if key not in wanted and key[0] != VOLUME_CLAIM.kind and _owner(child) == lane.uid
+    ]
+    return await _delete(kube, surplus)
+
+
+async def delete_children(kube: Kube, cache: Cache, lane: Lane, kept: frozenset[tuple[str, str]]) -> Applied:
+    """Deletes every child of a lane that goes, whoever owns it, but its queue volumes and what is kept.
+
+    Owner references would do, were it not for `--cascade=orphan` and for what was made again during a foreground one.
+    """
+    kinds = {kind.kind for kind in CHILD_KINDS} - {VOLUME_CLAIM.kind}
+    going = [
+        child
+        for key, child in sorted(cache.children(lane.key).items())
+        if key[0] in kinds and key not in kept and _owner(child) in {lane.uid, None}
+    ]
+    return await _delete(kube, going)
+
+
+async def _delete(kube: Kube, children: Iterable[Manifest]) -> Applied:
+    written, failures = 0, []
+    for child in children:
+        metadata = child["metadata"]
+        if metadata.get("deletionTimestamp") or not _is_ours(child):
+            continue
+        try:
+            await kube.delete(kind_of(child), metadata["namespace"], metadata["name"], uid=metadata["uid"])
+        except KubeError as error:
+            failures.append(Failure(child["kind"], metadata["name"], error))
+            log.warning("delete failed", kind=child["kind"], name=metadata["name"], error=str(error))
+        else:
+            written += 1
+            metrics.deletes.labels(kind=child["kind"]).inc()
+    return Applied(written, tuple(failures))
+
+
+def _is_ours(child: Manifest) -> bool:
+    labels = child["metadata"].get("labels") or {}
+    return LANE_LABEL in labels and MANAGED_BY.items() <= labels.items()
+
+
+def _owner(child: Manifest) -> str | None:
+    """The uid of the lane that owns the child; None where nobody does."""
+    references = child["metadata"].get("ownerReferences") or ()
+    return next((reference["uid"] for reference in references if reference.get("controller")), None)

@@ -1,0 +1,108 @@
+"""Whether a live object already is what we want: only fields that we own count, in the spelling the API stores.
+
+Pure. Invariant: equal here means that a server-side apply would change nothing, so it is not sent (a no-op apply is
+still a write). Fields that we owned and want no more cannot be seen in a subset, so each object carries a digest of
+what was applied last; it changes with every such removal.
+"""
+
+import base64
+import copy
+import hashlib
+import json
+import re
+from decimal import Decimal
+from typing import Any
+
+__all__ = ["APPLIED_ANNOTATION", "is_in_force", "prepared"]
+
+Manifest = dict[str, Any]
+APPLIED_ANNOTATION = "lanewright.dev/applied"
+"""On every child: digest of the manifest that was applied last."""
+
+_MERGE_KEYS: dict[str, tuple[str, ...]] = {
+    # list field -> keys that identify an entry (x-kubernetes-list-map-keys of the built-in types)
+    "containers": ("name",),
+    "initContainers": ("name",),
+    "volumes": ("name",),
+    "env": ("name",),
+    "imagePullSecrets": ("name",),
+    "volumeMounts": ("mountPath",),
+    "ownerReferences": ("uid",),
+    "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+}
+_PORT_KEYS = (("containerPort", "protocol"), ("port", "protocol"))
+_SETS = frozenset({"finalizers"})
+_QUANTITY_FIELDS = frozenset({"requests", "limits", "capacity"})
+_QUANTITY = re.compile(r"^([+-]?[0-9.]+(?:e[+-]?[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$")
+_QUANTITY_UNITS: dict[str | None, Decimal] = {
+    None: Decimal(1),
+    "m": Decimal("0.001"),
+    **{unit: Decimal(1000) ** power for power, unit in enumerate(("k", "M", "G", "T", "P"), 1)},
+    **{unit: Decimal(1024) ** power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi"), 1)},
+}
+
+
+def prepared(manifest: Manifest) -> Manifest:
+    """The manifest as it is sent: stored spellings only, with the digest of itself."""
+    ready = copy.deepcopy(manifest)
+    text = ready.pop("stringData", None)
+    if text:
+        encoded = {name: base64.b64encode(value.encode()).decode() for name, value in text.items()}
+        ready["data"] = {**ready.get("data", {}), **encoded}
+    content = json.dumps(ready, sort_keys=True, separators=(",", ":")).encode()
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    ready["metadata"]["annotations"] = {**ready["metadata"].get("annotations", {}), APPLIED_ANNOTATION: digest}
+    return ready
+
+
+def is_in_force(wanted: Manifest, live: Manifest | None) -> bool:
+    """Whether applying the prepared manifest would change nothing of the live object."""
+    return live is not None and _covers(wanted, live, "")
+
+
+def _covers(wanted: Any, live: Any, field: str) -> bool:
+    """Whether the live value holds everything that the wanted one says."""
+    if isinstance(wanted, dict):
+        if not isinstance(live, dict):
+            return not wanted and live is None
+        inner = field if field in _QUANTITY_FIELDS else None
+        return all(_covers(value, live.get(name), inner or name) for name, value in wanted.items())
+    if isinstance(wanted, list | tuple):
+        return _list_covers(list(wanted), live, field)
+    if live is None:
+        return not wanted  # the API leaves out what is empty, 0 or false
+    if field in _QUANTITY_FIELDS or field == "sizeLimit":
+        return bool(_quantity(wanted) == _quantity(live))
+    return bool(wanted == live)
+
+
+def _list_covers(wanted: list[Any], live: Any, field: str) -> bool:
+    if not isinstance(live, list):
+        return not wanted and live is None
+    if field in _SETS:
+        return set(wanted) <= set(live)
+    keys = _keys_of(wanted, field)
+    if keys is None:  # atomic: nobody else adds entries, but the API may fill in defaults inside of one
+        return len(wanted) == len(live) and all(
+            _covers(one, other, field) for one, other in zip(wanted, live, strict=True)
+        )
+    found = {_entry_key(entry, keys): entry for entry in live}
+    return all(_covers(entry, found.get(_entry_key(entry, keys)), field) for entry in wanted)
+
+
+def _keys_of(entries: list[Any], field: str) -> tuple[str, ...] | None:
+    if not entries or not all(isinstance(entry, dict) for entry in entries):
+        return None
+    if field == "ports":
+        return next((keys for keys in _PORT_KEYS if all(keys[0] in entry for entry in entries)), None)
+    return _MERGE_KEYS.get(field)
+
+
+def _entry_key(entry: Manifest, keys: tuple[str, ...]) -> tuple[Any, ...]:
+    return tuple(entry.get(key, "TCP" if key == "protocol" else None) for key in keys)
+
+
+def _quantity(value: Any) -> Any:
+    """The number that a Kubernetes quantity spells; what is none is itself."""
+    matched = _QUANTITY.match(str(value))
+    return Decimal(matched[1]) * _QUANTITY_UNITS[matched[2]] if matched else value

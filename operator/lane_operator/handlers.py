@@ -1,0 +1,135 @@
+"""Where events come in: kopf's handlers, three lines each, and the periodic list that covers what events lose.
+
+Only kopf's `on.event` is used: it leaves nothing on users' objects. A handler puts the object into the cache and the
+keys that it wakes into the queue; it never reconciles and never returns a value. Secrets come through our own watch,
+one a served namespace, since we hold no right to watch them in the whole cluster.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import kopf
+import structlog
+
+from lane_api.names import MANAGED_BY
+from lane_operator import metrics
+from lane_operator.cache import Change
+from lane_operator.errors import KubeError, NotFoundError
+from lane_operator.inputs import Manifest
+from lane_operator.kube import (
+    CHILD_KINDS,
+    IP_POOL,
+    ISP_POLICY,
+    NETWORK_ATTACHMENT,
+    NODE,
+    OPTIONAL_KINDS,
+    PERSISTENT_VOLUME,
+    POD,
+    POD_MONITOR,
+    PROMETHEUS_RULE,
+    SECRET,
+    SENDING_LANE,
+    Kind,
+    watch_kind,
+)
+from lane_operator.reconcile import QueueKey, World, everything, woken_by
+from lane_operator.settings import Settings
+
+__all__ = ["Intake", "register", "watched_kinds"]
+
+OURS = ",".join(f"{name}={value}" for name, value in MANAGED_BY.items())
+"""Selector of child kinds, pods and kept volumes."""
+_USERS = (SENDING_LANE, IP_POOL, ISP_POLICY, NODE)
+"""Kinds that are watched whole: users write them."""
+log = structlog.get_logger(__name__)
+
+
+def watched_kinds(settings: Settings) -> tuple[Kind, ...]:
+    """The kinds that come through kopf, as far as the chart gave us rights to them."""
+    enabled = {
+        NETWORK_ATTACHMENT: "Multus" in settings.engines,
+        POD_MONITOR: settings.monitoring,
+        PROMETHEUS_RULE: settings.monitoring,
+        NODE: "HostNetwork" in settings.engines,
+        PERSISTENT_VOLUME: settings.volumes,
+        SECRET: False,
+    }
+    kinds = (SENDING_LANE, IP_POOL, ISP_POLICY, *CHILD_KINDS, POD, NODE, PERSISTENT_VOLUME)
+    return tuple(kind for kind in kinds if enabled.get(kind, True))
+
+
+class Intake:
+    """Takes changes into the cache and wakes what they concern."""
+
+    def __init__(self, world: World, wake: Callable[[QueueKey], None]) -> None:
+        self._world = world
+        self._wake = wake
+
+    def changed(self, kind: Kind, change: str | None, body: Manifest) -> None:
+        """One event; `change` is None for an object that was listed."""
+        cache = self._world.cache
+        self._announce([cache.drop(kind.kind, body) if change == "DELETED" else cache.put(kind.kind, body)])
+
+    def listed(self, kind: Kind, namespace: str | None, bodies: Iterable[Manifest], version: str | None = None) -> None:
+        """A whole collection, of one namespace or of all."""
+        at = int(version) if version else None
+        self._announce(self._world.cache.replace(kind.kind, namespace, bodies, at))
+
+    async def resync(self) -> None:
+        """Lists and compares every kind, asks which optional ones there are, wakes everything. Raises KubeError."""
+        world, settings = self._world, self._world.settings
+        enabled = watched_kinds(settings)
+        present = await world.kube.present([kind for kind in OPTIONAL_KINDS if kind in enabled])
+        world.kinds = frozenset(kind.qualified for kind in present)
+        for kind in enabled:
+            if kind in OPTIONAL_KINDS and kind not in present:
+                continue
+            for namespace in self._namespaces(kind):
+                await self._list(kind, namespace)
+        for namespace in settings.secret_namespaces:
+            await self._list(SECRET, namespace)
+        for key in everything(world.cache):
+            self._wake(key)
+        metrics.resync_timestamp_seconds.set(world.wall().timestamp())
+
+    async def watch_secrets(self, namespace: str) -> None:
+        """Follows our Secrets of one served namespace until cancelled."""
+        await watch_kind(self._world.kube, SECRET, namespace, OURS, self.listed, self.changed)
+
+    def _namespaces(self, kind: Kind) -> tuple[str | None, ...]:
+        return (self._world.settings.watch_namespaces or (None,)) if kind.namespaced else (None,)
+
+    async def _list(self, kind: Kind, namespace: str | None) -> None:
+        try:
+            found = await self._world.kube.list(kind, namespace, "" if kind in _USERS else OURS)
+        except NotFoundError:
+            log.warning("the cluster serves no such kind", kind=kind.qualified)
+            return
+        except KubeError as error:
+            if kind is not SECRET:
+                raise
+            log.warning("Secrets are out of reach", namespace=namespace, error=str(error))
+            return
+        self.listed(kind, namespace, found.items, found.resource_version)
+
+    def _announce(self, changes: Iterable[Change | None]) -> None:
+        for change in changes:
+            if change is not None:
+                for key in woken_by(self._world.cache, change, self._world.settings.operator_namespace):
+                    self._wake(key)
+
+
+def register(
+    registry: kopf.OperatorRegistry, kopf_settings: kopf.OperatorSettings, intake: Intake, ours: Settings
+) -> None:
+    """Registers a handler a kind, each with the selector that the server is to filter by."""
+    for kind in watched_kinds(ours):
+        if kind not in _USERS:
+            kopf_settings.watching.label_selectors[kind.plural] = OURS
+        _register(registry, intake, kind)
+
+
+def _register(registry: kopf.OperatorRegistry, intake: Intake, kind: Kind) -> None:
+    @kopf.on.event(kind.group, kind.api_version.rpartition("/")[2], kind.plural, registry=registry, id=kind.plural)
+    async def _(event: Any, **_: Any) -> None:
+        intake.changed(kind, event["type"], event["object"])

@@ -1,0 +1,32 @@
+"""How a slot goes without losing mail: a pure state machine a slot; `reconcile` is its hand."""
+
+from lane_operator.lifecycle.drain import (
+    DRAINED_ANNOTATION,
+    DeleteWorkload,
+    LetGo,
+    ReleaseVolume,
+    RetainVolume,
+    ScaleToZero,
+    SlotFacts,
+    Step,
+    is_released,
+    next_steps,
+    shaped,
+)
+from lane_operator.lifecycle.slots import slot_facts, slot_index
+
+__all__ = [
+    "DRAINED_ANNOTATION",
+    "DeleteWorkload",
+    "LetGo",
+    "ReleaseVolume",
+    "RetainVolume",
+    "ScaleToZero",
+    "SlotFacts",
+    "Step",
+    "is_released",
+    "next_steps",
+    "shaped",
+    "slot_facts",
+    "slot_index",
+]

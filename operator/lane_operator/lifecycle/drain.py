@@ -1,0 +1,232 @@
+"""What is to be done next with slots that are to go: after a scale-in, a delete, a deleted namespace.
+
+The way of a slot, each step decided from what is there, so that a restart of the operator changes nothing:
+
+    intake closed (by the configuration of a Draining or Held claim, and through /v1)
+    -> proof: the slot itself says, closed and under the lane's newest generation, what it still holds
+    -> StatefulSet at 0 replicas, the proof in its annotation
+    -> pod gone
+    -> queue finalizer off the volume claim of exactly that uid, if the proof says empty; else the volume stays
+    -> StatefulSet deleted; the address is the pool's again, and cools down
+    -> last slot of a lane that is being deleted: the lane's finalizer off
+
+Invariants: no answer is not empty; a volume that may hold mail keeps its finalizer; nothing here has a deadline, since
+nothing is ever dropped because time has passed (`status` says that the deadline has passed, a person decides).
+"""
+
+import copy
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+from lane_api.names import RELEASE_ANNOTATION, RELEASE_KEEP_VOLUMES, SLOT_LABEL
+from lane_api.sendinglane import DrainPolicy, SlotRole
+from lane_operator.inputs import Lane, Manifest, SlotObservation
+
+__all__ = [
+    "DRAINED_ANNOTATION",
+    "DeleteWorkload",
+    "Drained",
+    "LetGo",
+    "ReleaseVolume",
+    "RetainVolume",
+    "ScaleToZero",
+    "SlotFacts",
+    "Step",
+    "is_released",
+    "next_steps",
+    "shaped",
+]
+
+DRAINED_ANNOTATION = "lanewright.dev/drained"
+"""On a slot's StatefulSet at 0 replicas: what the slot said last, as JSON; the proof that outlives its pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What a slot said of itself before it was stopped: {spool, claim, generation, nothing open}, and what it holds."""
+
+    spool_id: str
+    volume_uid: str
+    generation: int
+    live: int
+    """Messages that are still in the spool; 0: empty."""
+
+    def text(self) -> str:
+        """As it stands in the annotation."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def parse(cls, text: str | None) -> "Drained | None":
+        """The value of an annotation; what cannot be read proves nothing."""
+        try:
+            return cls(**json.loads(text)) if text else None
+        except (TypeError, ValueError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotFacts:
+    """What there is of one slot."""
+
+    name: str
+    role: SlotRole
+    workload_uid: str | None = None
+    drained: Drained | None = None
+    """Stopped on purpose: the StatefulSet stands at 0 replicas with this proof."""
+    pod: bool = False
+    volume_uid: str | None = None
+    volume_guarded: bool = False
+    """The claim carries the queue finalizer: it holds mail, or was never proven empty."""
+    volume_name: str = ""
+    """The PersistentVolume behind the claim."""
+    volume_retained: bool = False
+    """That PersistentVolume is labelled as ours and stays when its claim goes."""
+    observation: SlotObservation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleToZero:
+    """Stop the slot's pod; `drained` goes into the annotation."""
+
+    slot: str
+    drained: Drained
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseVolume:
+    """Take the queue finalizer off the claim of this uid, and delete it where the lane says so."""
+
+    slot: str
+    uid: str
+    delete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RetainVolume:
+    """The namespace goes: keep the PersistentVolume, labelled, for a lane of the same name in a namespace to come."""
+
+    slot: str
+    uid: str
+    volume: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteWorkload:
+    """Delete the StatefulSet of this uid: the slot is gone and gives its address back."""
+
+    slot: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Every slot is settled: the rest of the children may go, then the lane."""
+
+
+Step = ScaleToZero | ReleaseVolume | RetainVolume | DeleteWorkload | LetGo
+
+
+def is_released(lane: Lane) -> bool:
+    """Whether a person lets the lane go with mail in it: volumes and addresses stay behind."""
+    return lane.deleting_since is not None and lane.annotations.get(RELEASE_ANNOTATION) == RELEASE_KEEP_VOLUMES
+
+
+def next_steps(lane: Lane, slots: Iterable[SlotFacts], *, terminating: bool, may_retain: bool) -> tuple[Step, ...]:
+    """What to do now; empty while there is only waiting to do.
+
+    `terminating`: the namespace is being deleted, its pods are gone for good. `may_retain`: we may keep volumes beyond
+    their namespace.
+    """
+    slots = tuple(slots)
+    steps: list[Step] = []
+    for slot in slots:
+        if lane.deleting_since is not None or slot.role is not SlotRole.ACTIVE:
+            steps.extend(_steps(lane, slot, terminating=terminating, may_retain=may_retain))
+    if lane.deleting_since is not None and not steps:
+        settled = all(_is_settled(lane, slot, terminating=terminating) for slot in slots)
+        return (LetGo(),) if settled else ()
+    return tuple(steps)
+
+
+def shaped(
+    manifests: Iterable[Manifest], slots: Iterable[SlotFacts], steps: Iterable[Step], *, deleting: bool
+) -> tuple[Manifest, ...]:
+    """The manifests with stopped slots at 0 replicas; their volumes, and what is deleted in this pass, are left out."""
+    stopped = {
+        slot.name: slot.drained for slot in slots if slot.drained and (deleting or slot.role is not SlotRole.ACTIVE)
+    }
+    stopped |= {step.slot: step.drained for step in steps if isinstance(step, ScaleToZero)}
+    gone = {step.slot for step in steps if isinstance(step, DeleteWorkload)}
+    return tuple(
+        _at_zero(manifest, stopped) if manifest["kind"] == "StatefulSet" else manifest
+        for manifest in manifests
+        if not (manifest["kind"] == "StatefulSet" and manifest["metadata"]["name"] in gone)
+        and not (manifest["kind"] == "PersistentVolumeClaim" and _slot_of(manifest) in stopped)
+    )
+
+
+def _steps(lane: Lane, slot: SlotFacts, *, terminating: bool, may_retain: bool) -> Iterable[Step]:
+    """The next step of one slot that is to go; none while it waits."""
+    if is_released(lane):
+        if terminating and may_retain and slot.volume_guarded and slot.volume_uid and not slot.pod:
+            if slot.volume_name and not slot.volume_retained:
+                return [RetainVolume(slot.name, slot.volume_uid, slot.volume_name)]
+            return [ReleaseVolume(slot.name, slot.volume_uid, delete=False)]
+        return []
+    if slot.workload_uid and slot.drained is None:
+        drained = _statement(lane, slot)
+        return [ScaleToZero(slot.name, drained)] if drained else []
+    if slot.pod or slot.drained is None:
+        return []
+    if slot.volume_uid and slot.volume_guarded and _is_empty(slot):
+        return [ReleaseVolume(slot.name, slot.volume_uid, delete=lane.spec.queue.reclaim_policy == "Delete")]
+    if slot.workload_uid and lane.deleting_since is None and not _keeps_mail(slot):
+        return [DeleteWorkload(slot.name, slot.workload_uid)]
+    return []
+
+
+def _statement(lane: Lane, slot: SlotFacts) -> Drained | None:
+    """The slot's own word that it may be stopped under the lane's policy; None while it may not."""
+    seen = slot.observation
+    if seen is None or not seen.reachable or seen.intake != "Closed" or seen.config_generation < lane.generation:
+        return None
+    if seen.sessions or seen.in_flight or not seen.spool_id or seen.pvc_uid != slot.volume_uid:
+        return None
+    if seen.queued and lane.spec.drain.policy is not DrainPolicy.HOLD:
+        return None
+    return Drained(seen.spool_id, seen.pvc_uid, seen.config_generation, seen.queued)
+
+
+def _is_empty(slot: SlotFacts) -> bool:
+    """Whether the proof is of this very volume, and says empty."""
+    return slot.drained is not None and slot.drained.live == 0 and slot.drained.volume_uid == slot.volume_uid
+
+
+def _keeps_mail(slot: SlotFacts) -> bool:
+    return slot.volume_uid is not None and slot.volume_guarded
+
+
+def _is_settled(lane: Lane, slot: SlotFacts, *, terminating: bool) -> bool:
+    """Whether the lane may go as far as this slot is concerned."""
+    if terminating:
+        return not slot.pod and not _keeps_mail(slot)
+    if is_released(lane):
+        return True
+    if slot.workload_uid is None and slot.drained is None:
+        return not slot.pod and not _keeps_mail(slot)
+    return slot.drained is not None and not slot.pod and not (_keeps_mail(slot) and _is_empty(slot))
+
+
+def _slot_of(manifest: Manifest) -> str:
+    return str((manifest["metadata"].get("labels") or {}).get(SLOT_LABEL, ""))
+
+
+def _at_zero(manifest: Manifest, stopped: Mapping[str, Drained | None]) -> Manifest:
+    drained = stopped.get(manifest["metadata"]["name"])
+    if drained is None:
+        return manifest
+    changed = copy.deepcopy(manifest)
+    changed["spec"]["replicas"] = 0
+    changed["metadata"].setdefault("annotations", {})[DRAINED_ANNOTATION] = drained.text()
+    return changed

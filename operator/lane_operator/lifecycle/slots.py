@@ -1,0 +1,50 @@
+"""What there is of each slot of a lane, gathered from the cache into the facts that `drain` decides on."""
+
+from collections.abc import Iterable
+
+from lane_api.names import QUEUE_FINALIZER, SLOT_LABEL
+from lane_api.sendinglane import SlotRole
+from lane_operator.cache import Cache
+from lane_operator.inputs import Claim, Lane, Manifest, Observation
+from lane_operator.kube import PERSISTENT_VOLUME, POD, STATEFUL_SET, VOLUME_CLAIM
+from lane_operator.lifecycle.drain import DRAINED_ANNOTATION, Drained, SlotFacts
+
+__all__ = ["slot_facts", "slot_index"]
+
+
+def slot_index(lane: str, slot: str) -> int | None:
+    """The index in a slot's name; None for a name that is no slot of this lane."""
+    prefix, _, number = slot.rpartition("-")
+    return int(number) if prefix == lane and number.isdigit() else None
+
+
+def slot_facts(cache: Cache, lane: Lane, claims: Iterable[Claim], observation: Observation) -> tuple[SlotFacts, ...]:
+    """Facts of every slot that is claimed or of which something exists, in order of name."""
+    roles = {claim.slot_name: claim.role for claim in claims}
+    parts: dict[str, dict[str, Manifest]] = {name: {} for name in roles}
+    for (kind, _), child in cache.children(lane.key).items():
+        slot = (child["metadata"].get("labels") or {}).get(SLOT_LABEL)
+        if slot and kind in {STATEFUL_SET.kind, VOLUME_CLAIM.kind, POD.kind}:
+            parts.setdefault(slot, {})[kind] = child
+    return tuple(
+        _facts(cache, name, roles.get(name, SlotRole.DRAINING), parts[name], observation) for name in sorted(parts)
+    )
+
+
+def _facts(cache: Cache, name: str, role: SlotRole, parts: dict[str, Manifest], observation: Observation) -> SlotFacts:
+    workload, volume = parts.get(STATEFUL_SET.kind), parts.get(VOLUME_CLAIM.kind)
+    annotations = ((workload or {}).get("metadata", {}).get("annotations")) or {}
+    stopped = workload is not None and workload["spec"].get("replicas") == 0
+    behind = (volume or {}).get("spec", {}).get("volumeName", "")
+    return SlotFacts(
+        name=name,
+        role=role,
+        workload_uid=workload["metadata"]["uid"] if workload else None,
+        drained=Drained.parse(annotations.get(DRAINED_ANNOTATION)) if stopped else None,
+        pod=POD.kind in parts,
+        volume_uid=volume["metadata"]["uid"] if volume else None,
+        volume_guarded=volume is not None and QUEUE_FINALIZER in (volume["metadata"].get("finalizers") or ()),
+        volume_name=behind,
+        volume_retained=bool(behind) and cache.get(PERSISTENT_VOLUME.kind, None, behind) is not None,
+        observation=observation.slot(name),
+    )

@@ -1,0 +1,268 @@
+"""Looks at the slots: their pods in the cache, and what each says of itself at `GET /v1/slot`.
+
+Comes after apply and before status. Each slot is visited by its own task, so that one that does not answer delays
+nobody; the reconciler reads what was seen last and never waits. A visit also brings the slot what it lacks: the newest
+configuration (`PUT /v1/config`) and its intake state (`PUT /v1/intake`).
+Invariants: nothing here writes to the Kubernetes API; a lane is only woken when something that it shows has changed.
+"""
+
+import asyncio
+import ssl
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import aiohttp
+import structlog
+
+from lane_operator import metrics
+from lane_operator.inputs import Key, Manifest, SlotObservation
+
+__all__ = ["Observer", "Target", "pod_observation", "slot_answer"]
+
+CONNECTIONS = 64
+VISIT_TIMEOUT = aiohttp.ClientTimeout(total=4, sock_connect=1.5)
+CONTEXTS = 512  # TLS contexts kept, one a lane's authority
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A slot to visit, and what it is to have."""
+
+    lane: Key
+    slot: str
+    host: str
+    port: int
+    server_name: str
+    """The name in its certificate."""
+    authority: str
+    """The lane's CA, PEM."""
+    token: str = field(repr=False)
+    config: str = field(repr=False)
+    """relay.yaml, as rendered for it."""
+    config_digest: str
+    generation: int
+    intake: str
+    """Open or Closed."""
+    interval_s: float
+
+
+@dataclass(slots=True)
+class _Visited:
+    """One slot's task and what it has learnt."""
+
+    target: Target
+    task: "asyncio.Task[None] | None" = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    seen: SlotObservation | None = None
+    pushed: str = ""
+    """Digest of the configuration that this slot has taken, or refused, from us."""
+    refused: str = ""
+
+
+class Observer:
+    """Visits every slot again and again, and keeps what each said last."""
+
+    def __init__(
+        self, woken: Callable[[Key], None], resolver: Callable[[], aiohttp.ClientSession] | None = None
+    ) -> None:
+        """`woken` is called with a lane of which something has changed."""
+        self._woken = woken
+        self._slots: dict[tuple[Key, str], _Visited] = {}
+        self._contexts: OrderedDict[str, ssl.SSLContext] = OrderedDict()
+        self._session: aiohttp.ClientSession | None = None
+        self._make_session = resolver or _session
+
+    async def close(self) -> None:
+        """Ends all visits."""
+        for visited in self._slots.values():
+            if visited.task is not None:
+                visited.task.cancel()
+        await asyncio.gather(*(v.task for v in self._slots.values() if v.task), return_exceptions=True)
+        self._slots.clear()
+        if self._session is not None:
+            await self._session.close()
+
+    def aim(self, lane: Key, targets: tuple[Target, ...]) -> None:
+        """Replaces the slots of one lane that are visited; a slot whose target changed is visited at once."""
+        wanted = {target.slot: target for target in targets}
+        for key in [key for key in self._slots if key[0] == lane and key[1] not in wanted]:
+            visited = self._slots.pop(key)
+            if visited.task is not None:
+                visited.task.cancel()
+        for slot, target in wanted.items():
+            known = self._slots.get((lane, slot))
+            if known is None:
+                self._start((lane, slot), target)
+            elif known.target != target:
+                moved = (known.target.host, known.target.port) != (target.host, target.port)
+                known.target = target
+                if moved:
+                    known.pushed = ""  # another process: it may hold an older file
+                known.wake.set()
+
+    def seen(self, lane: Key, slot: str) -> SlotObservation | None:
+        """What the slot said last; None before its first visit."""
+        visited = self._slots.get((lane, slot))
+        return None if visited is None else visited.seen
+
+    def _start(self, key: tuple[Key, str], target: Target) -> None:
+        visited = self._slots[key] = _Visited(target)
+        visited.task = asyncio.create_task(self._keep_visiting(visited), name=f"visit {key[0][0]}/{key[1]}")
+
+    async def _keep_visiting(self, visited: _Visited) -> None:
+        while True:
+            visited.wake.clear()
+            before = visited.seen
+            visited.seen = await self._visit(visited)
+            if before is None or _shown(before) != _shown(visited.seen):
+                self._woken(visited.target.lane)
+            try:
+                async with asyncio.timeout(visited.target.interval_s):
+                    await visited.wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _visit(self, visited: _Visited) -> SlotObservation:
+        """One visit; a slot that does not answer keeps its last words, marked as old."""
+        target = visited.target
+        try:
+            answer = await self._ask(target, "GET", "slot")
+            if int(answer.get("generation", 0)) < target.generation or visited.pushed != target.config_digest:
+                await self._push(visited)
+                answer = await self._ask(target, "GET", "slot")
+            if (answer.get("intake") or {}).get("state") != target.intake:
+                await self._ask(target, "PUT", "intake", json={"state": target.intake})
+                answer = await self._ask(target, "GET", "slot")
+            metrics.relay_requests.labels(result="ok").inc()
+            return replace(
+                slot_answer(target.slot, answer), config_refused=visited.refused or answer.get("refused") or ""
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            metrics.relay_requests.labels(result=type(error).__name__).inc()
+            log.debug("slot does not answer", slot=target.slot, host=target.host, error=str(error))
+            return replace(visited.seen or SlotObservation(target.slot), reachable=False)
+
+    async def _push(self, visited: _Visited) -> None:
+        """Hands the slot its newest configuration; a refusal is kept until there is another one."""
+        target = visited.target
+        async with self._request(target, "PUT", "config", data=target.config.encode()) as response:
+            if response.status == 422:
+                visited.refused = str((await response.json()).get("error", "refused"))[:1024]
+            else:
+                response.raise_for_status()
+                visited.refused = ""
+            visited.pushed = target.config_digest
+            log.info("configuration pushed", slot=target.slot, generation=target.generation, refused=visited.refused)
+
+    async def _ask(self, target: Target, method: str, resource: str, **body: Any) -> dict[str, Any]:
+        async with self._request(target, method, resource, **body) as response:
+            response.raise_for_status()
+            return dict(await response.json())
+
+    def _request(self, target: Target, method: str, resource: str, **body: Any) -> Any:
+        if self._session is None:
+            self._session = self._make_session()
+        host = f"[{target.host}]" if ":" in target.host else target.host
+        return self._session.request(
+            method,
+            f"https://{host}:{target.port}/v1/{resource}",
+            ssl=self._context(target.authority),
+            server_hostname=target.server_name,
+            headers={"Authorization": f"Bearer {target.token}"},
+            **body,
+        )
+
+    def _context(self, authority: str) -> ssl.SSLContext:
+        """A context that trusts this lane's authority and no other."""
+        context = self._contexts.get(authority)
+        if context is None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
+            context.load_verify_locations(cadata=authority)
+            self._contexts[authority] = context
+            if len(self._contexts) > CONTEXTS:
+                self._contexts.popitem(last=False)
+        return context
+
+
+def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS), timeout=VISIT_TIMEOUT)
+
+
+def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
+    """The answer to `GET /v1/slot` as an observation; raises TypeError, ValueError or KeyError for what is none."""
+    queue, delivery, intake = answer["queue"], answer["delivery"], answer["intake"]
+    proof = delivery.get("proof") or {}
+    certificate = answer.get("certificate") or {}
+    return SlotObservation(
+        name=name,
+        reachable=True,
+        config_generation=int(answer["generation"]),
+        config_refused=str(answer.get("refused") or ""),
+        proof_state=str(proof.get("state") or ""),
+        proof_message=str(proof.get("message") or ""),
+        proof_at=proof.get("at"),
+        queued=int(queue["live"]),
+        oldest_since=queue.get("oldestSince"),
+        sessions=int(intake["sessions"]),
+        in_flight=int(queue["inFlight"]),
+        intake=str(intake["state"]),
+        spool_id=str(answer["spoolId"]),
+        domains_published={str(one["name"]): bool(one["published"]) for one in answer.get("domains") or ()},
+        certificate_self_signed=certificate.get("selfSigned"),
+    )
+
+
+def pod_observation(name: str, pod: Manifest | None, said: SlotObservation | None, pvc_uid: str) -> SlotObservation:
+    """A slot's words joined with what the cluster knows of its pod."""
+    seen = said or SlotObservation(name)
+    if pod is None:
+        return replace(seen, pod_ready=False, pod_reason="no pod", reachable=False, pvc_uid=pvc_uid)
+    status = pod.get("status") or {}
+    conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
+    ready = conditions.get("Ready", {}).get("status") == "True"
+    return replace(
+        seen,
+        pod_ready=ready,
+        pod_reason="" if ready else _why_not_ready(status, conditions),
+        node=pod.get("spec", {}).get("nodeName", ""),
+        pvc_uid=pvc_uid,
+    )
+
+
+def _why_not_ready(status: Mapping[str, Any], conditions: Mapping[str, Mapping[str, Any]]) -> str:
+    """The most telling line that scheduler and kubelet have left."""
+    scheduled = conditions.get("PodScheduled", {})
+    if scheduled.get("status") == "False":
+        return str(scheduled.get("message") or scheduled.get("reason") or "not scheduled")
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        waiting = (container.get("state") or {}).get("waiting")
+        if waiting:
+            return f"{container['name']}: {waiting.get('reason', 'waiting')} {waiting.get('message', '')}".strip()
+    return str(conditions.get("Ready", {}).get("message") or status.get("phase") or "starting")
+
+
+def _shown(seen: SlotObservation) -> tuple[Any, ...]:
+    """What of an observation a lane shows or acts on: not the sessions that come and go while intake is open."""
+    moving = (seen.sessions, seen.in_flight, seen.queued) if seen.intake == "Closed" else (_rounded(seen.queued),)
+    return (
+        seen.reachable,
+        seen.config_generation,
+        seen.config_refused,
+        seen.proof_state,
+        seen.proof_message,
+        seen.intake,
+        seen.spool_id,
+        tuple(sorted(seen.domains_published.items())),
+        seen.certificate_self_signed,
+        *moving,
+    )
+
+
+def _rounded(count: int) -> int:
+    """Two significant digits, as in status."""
+    digits = len(str(count)) - 2
+    return count if digits <= 0 else round(count, -digits)

@@ -1,0 +1,272 @@
+"""Sees to it that a lane's own credentials are there: made once, never made again because they could not be read.
+
+Comes after the assignment (there is one leaf a slot) and before desired state, which learns names and record texts,
+and never a key. Invariants: a Secret is made by `create`, which fails where one exists; any other answer than "there
+is none" makes nothing. The keys that receivers and clients know (DKIM, users) have no owner: like the queue volume
+they stay when a lane goes, and a lane of its name adopts them.
+"""
+
+import asyncio
+import base64
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from lane_api.names import API_VERSION, LANE_LABEL, MANAGED_BY, SLOT_LABEL
+from lane_operator import credentials
+from lane_operator.cache import Cache
+from lane_operator.credentials import Pem
+from lane_operator.errors import ConflictError, ForbiddenError, UnavailableError
+from lane_operator.inputs import Claim, DkimKey, Lane, Manifest, Pool, SecretFacts
+from lane_operator.kube import SECRET, SENDING_LANE, Kube
+
+__all__ = ["Provisioned", "dkim_secret_name", "kept_secrets", "provision"]
+
+TOKEN, CERTIFICATE, KEY, AUTHORITY = "token", "tls.crt", "tls.key", "ca.crt"
+DKIM_KEY, DKIM_SELECTOR, DKIM_RECORD = "private.key", "selector", "record"
+PROOF_KEY = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """What the next steps may know: names and public halves; tokens only for our own visits to the slots."""
+
+    secrets: Mapping[str, SecretFacts | None] = field(default_factory=dict)
+    dkim: Mapping[str, DkimKey] = field(default_factory=dict)
+    authority: str = ""
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Slot name -> bearer token of its /v1."""
+    own: frozenset[str] = frozenset()
+    """Names of the Secrets that are ours to keep while the lane lives."""
+    waiting: bool = False
+    """A Secret that a person must make is not there yet, or holds no usable key."""
+    forbidden: str = ""
+    """Why the lane's Secrets are out of our reach."""
+
+
+def dkim_secret_name(lane: str, domain: str) -> str:
+    """The Secret of a generated DKIM key."""
+    return f"{lane}-dkim-{domain.replace('.', '-')}"
+
+
+def kept_secrets(lane: Lane) -> frozenset[tuple[str, str]]:
+    """(kind, name) of the credentials that outlive the lane."""
+    names = {f"{lane.name}-users"} | {dkim_secret_name(lane.name, domain.name) for domain in lane.spec.domains}
+    return frozenset((SECRET.kind, name) for name in names)
+
+
+async def provision(
+    kube: Kube,
+    cache: Cache,
+    lane: Lane,
+    pool: Pool | None,
+    claims: Iterable[Claim],
+    needed: Iterable[str],
+    served: frozenset[str],
+    now: dt.datetime,
+) -> Provisioned:
+    """Makes what is missing and reads what the lane names; raises KubeError (nothing is made on a guess)."""
+    if lane.namespace not in served:
+        return Provisioned(
+            secrets=dict.fromkeys(needed),
+            waiting=True,
+            forbidden=f"the operator has no rights to Secrets in namespace {lane.namespace}: "
+            "add it to servedNamespaces in the values of the lanewright chart",
+        )
+    desk = _Desk(kube, cache, lane, now)
+    try:
+        return await _provision(desk, pool, tuple(claims), needed)
+    except ForbiddenError as error:
+        return Provisioned(secrets=dict.fromkeys(needed), waiting=True, forbidden=str(error))
+
+
+async def _provision(desk: "_Desk", pool: Pool | None, claims: tuple[Claim, ...], needed: Iterable[str]) -> Provisioned:
+    lane = desk.lane
+    authority = await desk.authority()
+    admin = {claim.slot_name: await desk.admin(authority, claim.slot_name) for claim in claims}
+    if lane.spec.submission.auth.secret_name is None:
+        await desk.users()
+    dkim = {domain.name: key for domain in lane.spec.domains if (key := await desk.dkim(domain.name)) is not None}
+    if pool is not None and pool.spec.verification.secret_name:
+        await desk.proof(pool.namespace, pool.spec.verification.secret_name)
+    secrets = {name: await desk.facts(name) for name in needed}
+    signing = [domain.name for domain in lane.spec.domains if domain.dkim.mode == "Sign"]
+    return Provisioned(
+        secrets=secrets,
+        dkim=dkim,
+        authority=authority.certificate.decode(),
+        tokens={slot: _entry(secret, TOKEN).decode() for slot, secret in admin.items()},
+        own=frozenset(desk.own),
+        waiting=None in secrets.values() or any(domain not in dkim for domain in signing),
+    )
+
+
+class _Desk:
+    """One lane's Secrets, read from the cache, else by name, made where there is none."""
+
+    def __init__(self, kube: Kube, cache: Cache, lane: Lane, now: dt.datetime) -> None:
+        self.lane = lane
+        self.own: set[str] = set()
+        self._kube = kube
+        self._cache = cache
+        self._now = now
+
+    async def facts(self, name: str) -> SecretFacts | None:
+        """What may be known of a Secret of the lane's namespace."""
+        secret = await self._read(name)
+        if secret is None:
+            return None
+        version = f"{secret['metadata']['uid']}/{secret['metadata']['resourceVersion']}"
+        return SecretFacts(name, frozenset(secret.get("data") or ()), hashlib.sha256(version.encode()).hexdigest()[:16])
+
+    async def authority(self) -> Pem:
+        """The lane's CA."""
+        name = f"{self.lane.name}-ca"
+
+        def make() -> dict[str, bytes]:
+            made = credentials.make_ca(f"{self.lane.namespace}/{self.lane.name}", self._now)
+            return {CERTIFICATE: made.certificate, KEY: made.key}
+
+        secret = await self._once(name, make, owned=True)
+        return Pem(_entry(secret, CERTIFICATE), _entry(secret, KEY))
+
+    async def admin(self, authority: Pem, slot: str) -> Manifest:
+        """A slot's token and leaf; the leaf is renewed in good time, the token never."""
+        name, names = f"{slot}-admin", self._names(slot)
+
+        def make() -> dict[str, bytes]:
+            leaf = credentials.make_leaf(authority, names, self._now)
+            return {
+                CERTIFICATE: leaf.certificate,
+                KEY: leaf.key,
+                AUTHORITY: authority.certificate,
+                TOKEN: credentials.make_token().encode(),
+            }
+
+        secret = await self._once(name, make, owned=True, labels={SLOT_LABEL: slot})
+        leaf = _entry(secret, CERTIFICATE)
+        if credentials.leaf_is_due(leaf, names, self._now) or not credentials.signed_by(leaf, authority.certificate):
+            renewed = make()
+            renewed.pop(TOKEN)
+            secret = await self._replace(secret, renewed)
+        return secret
+
+    async def users(self) -> None:
+        """The users Secret, with one random user."""
+        await self._once(
+            f"{self.lane.name}-users",
+            lambda: {self.lane.name: credentials.make_password().encode()},
+            owned=False,
+        )
+
+    async def dkim(self, domain: str) -> DkimKey | None:
+        """The domain's signing key; None where it does not sign, or a given key cannot be used."""
+        spec = next(one.dkim for one in self.lane.spec.domains if one.name == domain)
+        if spec.mode != "Sign":
+            return None
+        if spec.secret_name:
+            return await self._given_dkim(spec.secret_name, spec.selector or "")
+        name = dkim_secret_name(self.lane.name, domain)
+        secret = await self._read(name)
+        if secret is None:
+            key = await asyncio.to_thread(credentials.make_dkim_key)  # a tenth of a second of CPU
+            content = {
+                DKIM_KEY: key,
+                DKIM_SELECTOR: (spec.selector or f"lw{self._now:%Y%m%d}").encode(),
+                DKIM_RECORD: credentials.dkim_record(key).encode(),
+            }
+            secret = await self._once(name, lambda: content, owned=False)
+        self.own.add(name)
+        selector = spec.selector or _entry(secret, DKIM_SELECTOR).decode()
+        return DkimKey(selector, name, DKIM_KEY, _record(_entry(secret, DKIM_KEY)))
+
+    async def proof(self, namespace: str, source: str) -> None:
+        """The lane's copy of the key that the pool shares with its reflectors; follows it when it changes."""
+        origin = await self._kube.get(SECRET, namespace, source)
+        key = (origin or {}).get("data", {}).get(PROOF_KEY)
+        name = f"{self.lane.name}-proof"
+        if key is None:
+            return
+        copy = await self._once(name, lambda: {PROOF_KEY: base64.b64decode(key)}, owned=True)
+        if (copy.get("data") or {}).get(PROOF_KEY) != key:
+            await self._replace(copy, {PROOF_KEY: base64.b64decode(key)})
+
+    async def _given_dkim(self, name: str, selector: str) -> DkimKey | None:
+        secret = await self._read(name)
+        entry = next((one for one in (DKIM_KEY, KEY) if one in ((secret or {}).get("data") or {})), None)
+        if secret is None or entry is None:
+            return None
+        record = _record(_entry(secret, entry))
+        return DkimKey(selector, name, entry, record) if record else None
+
+    async def _read(self, name: str) -> Manifest | None:
+        cached = self._cache.get(SECRET.kind, self.lane.namespace, name)
+        return cached if cached is not None else await self._kube.get(SECRET, self.lane.namespace, name)
+
+    async def _once(
+        self, name: str, make: Callable[[], dict[str, bytes]], *, owned: bool, labels: Mapping[str, str] | None = None
+    ) -> Manifest:
+        """The Secret of that name; made if there is none."""
+        self.own.add(name)
+        secret = await self._read(name)
+        if secret is None:
+            try:
+                secret = await self._kube.create(self._manifest(name, make(), owned=owned, labels=labels or {}))
+            except ConflictError:  # made by somebody else since we looked: theirs is the one
+                secret = await self._kube.get(SECRET, self.lane.namespace, name)
+            if secret is None:
+                raise UnavailableError(f"Secret {name} came and went")
+            self._cache.put(SECRET.kind, secret)
+        return secret
+
+    async def _replace(self, secret: Manifest, content: Mapping[str, bytes]) -> Manifest:
+        """Replaces entries of a Secret that is still the one that was read."""
+        metadata = secret["metadata"]
+        operations = [
+            {"op": "add", "path": f"/data/{name}", "value": base64.b64encode(value).decode()}
+            for name, value in content.items()
+        ]
+        changed = await self._kube.patch_json(
+            SECRET, metadata["namespace"], metadata["name"], operations, metadata["resourceVersion"]
+        )
+        self._cache.put(SECRET.kind, changed)
+        return changed
+
+    def _names(self, slot: str) -> tuple[str, ...]:
+        return (f"{slot}.{self.lane.name}-slots.{self.lane.namespace}.svc",)
+
+    def _manifest(self, name: str, content: Mapping[str, bytes], *, owned: bool, labels: Mapping[str, str]) -> Manifest:
+        owner = {
+            "apiVersion": API_VERSION,
+            "kind": SENDING_LANE.kind,
+            "name": self.lane.name,
+            "uid": self.lane.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+        return {
+            "apiVersion": SECRET.api_version,
+            "kind": SECRET.kind,
+            "metadata": {
+                "name": name,
+                "namespace": self.lane.namespace,
+                "labels": {**MANAGED_BY, LANE_LABEL: self.lane.name, **labels},
+                **({"ownerReferences": [owner]} if owned else {}),
+            },
+            "type": "Opaque",
+            "data": {entry: base64.b64encode(value).decode() for entry, value in content.items()},
+        }
+
+
+def _entry(secret: Manifest, name: str) -> bytes:
+    """One entry of a Secret; empty where it is missing."""
+    return base64.b64decode((secret.get("data") or {}).get(name, ""))
+
+
+def _record(key: bytes) -> str:
+    """The DNS record of a key; empty for one that cannot be used."""
+    try:
+        return credentials.dkim_record(key)
+    except ValueError:
+        return ""

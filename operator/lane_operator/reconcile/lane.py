@@ -1,0 +1,183 @@
+"""One pass over one SendingLane.
+
+The five steps, in order: `references` reads what the lane names, `desired_state` says what its children are to be,
+`apply` makes it so, `observe` says how the slots are, `status` says so to everybody. Between the first two stand the
+assignment of addresses, committed before any claim is applied, and the lane's credentials.
+Invariant: a pass decides from what is there, never from what an earlier pass did; run twice, it writes nothing twice.
+"""
+
+from dataclasses import replace
+
+from lane_api.conditions import Reason
+from lane_api.names import DRAIN_FINALIZER
+from lane_operator.apply import Applied, apply_children, prune
+from lane_operator.desired import desired_state, secret_needs
+from lane_operator.errors import ForbiddenError, InvalidError
+from lane_operator.inputs import Assignment, Desired, Key, Lane, Manifest, References, Refusal
+from lane_operator.kube import NAMESPACE, SENDING_LANE
+from lane_operator.lifecycle import LetGo, Step, is_released, next_steps, shaped, slot_facts
+from lane_operator.provision import Provisioned, provision
+from lane_operator.reconcile.pool import assign
+from lane_operator.reconcile.sight import aim, observation_of
+from lane_operator.reconcile.status_writer import write_invalid_lane, write_lane_status
+from lane_operator.reconcile.steps import run_steps
+from lane_operator.reconcile.volumes import adopted, settle_adopted
+from lane_operator.reconcile.world import World
+from lane_operator.references import UnreadableError, lane_of, multus_network, nodes_of, policies_of, pool_if_readable
+from lane_operator.status import lane_status
+
+__all__ = ["reconcile_lane"]
+
+
+async def reconcile_lane(world: World, key: Key) -> float | None:
+    """Brings one lane forward; seconds to the next look where time alone changes something. Raises KubeError."""
+    body = world.cache.get(SENDING_LANE.kind, *key)
+    if body is None:
+        world.observer.aim(key, ())
+        world.figures_written.pop(key, None)
+        return None
+    try:
+        lane = lane_of(body)
+    except UnreadableError as error:
+        await write_invalid_lane(world, body, str(error))
+        return None
+    if lane.deleting_since is None:
+        await _guard(world, body)
+    elif DRAIN_FINALIZER not in (body["metadata"].get("finalizers") or ()):
+        world.observer.aim(key, ())
+        return None
+
+    references, assignment, provisioned = await _references(world, lane)
+    desired = desired_state(lane, references, assignment, world.lanes)
+    observation = observation_of(world, lane, assignment)
+    terminating = lane.deleting_since is not None and await _is_terminating(world, lane)
+    slots = slot_facts(world.cache, lane, assignment.claims, observation)
+    steps = next_steps(lane, slots, terminating=terminating, may_retain=world.settings.volumes)
+    applied = Applied()
+    if not terminating and LetGo() not in steps:
+        manifests = shaped(desired.manifests, slots, steps, deleting=lane.deleting_since is not None)
+        applied = await _apply(world, lane, await adopted(world, lane, manifests), desired, provisioned)
+    await run_steps(world, lane, body, steps)
+    if LetGo() in steps:
+        world.observer.aim(key, ())
+        return None
+    await settle_adopted(world, lane)
+    aim(world, lane, assignment, desired, provisioned)
+    desired = _with_refusals(
+        lane, desired, provisioned, applied, terminating=terminating, may_keep=world.settings.volumes
+    )
+    status = lane_status(lane, references, assignment, desired, observation, world.wall())
+    later = await write_lane_status(world, key, status)
+    return _next_look(world, lane, provisioned, steps, later)
+
+
+async def _guard(world: World, body: Manifest) -> None:
+    """Puts our finalizer on the lane, before anything of it exists that could be lost."""
+    metadata = body["metadata"]
+    finalizers = list(metadata.get("finalizers") or ())
+    if DRAIN_FINALIZER in finalizers:
+        return
+    operation = {"op": "add", "path": "/metadata/finalizers", "value": [*finalizers, DRAIN_FINALIZER]}
+    changed = await world.kube.patch_json(
+        SENDING_LANE, metadata["namespace"], metadata["name"], [operation], metadata["resourceVersion"]
+    )
+    world.cache.put(SENDING_LANE.kind, changed)
+
+
+async def _references(world: World, lane: Lane) -> tuple[References, Assignment, Provisioned]:
+    """What the lane names, the addresses that are its own, and its credentials."""
+    pool = pool_if_readable(world.cache, lane.pool_key)
+    references = References(
+        pool=pool,
+        policies=policies_of(world.cache, lane, world.settings.operator_namespace),
+        kinds=world.kinds,
+        nodes=nodes_of(world.cache),
+        multus_network=await multus_network(world.kube, pool, world.kinds),
+    )
+    assignment = await assign(world, lane, pool)
+    provisioned = await provision(
+        world.kube,
+        world.cache,
+        lane,
+        pool,
+        assignment.claims,
+        secret_needs(lane, pool),
+        world.served,
+        world.wall(),
+    )
+    return replace(references, secrets=provisioned.secrets, dkim=provisioned.dkim), assignment, provisioned
+
+
+async def _apply(
+    world: World, lane: Lane, manifests: tuple[Manifest, ...], desired: Desired, provisioned: Provisioned
+) -> Applied:
+    """Applies the children, then prunes; both only where the inputs allow it."""
+    applied = await apply_children(world.kube, world.cache, (_owned(world, lane, one) for one in manifests))
+    if applied.failures or not desired.complete or lane.deleting_since is not None or provisioned.forbidden:
+        return applied
+    kept = frozenset(("Secret", name) for name in provisioned.own)
+    left_alone = frozenset((one["kind"], one["metadata"]["name"]) for one in desired.manifests)
+    pruned = await prune(world.kube, world.cache, lane, manifests, kept | left_alone)
+    return Applied(applied.written + pruned.written, pruned.failures)
+
+
+def _owned(world: World, lane: Lane, manifest: Manifest) -> Manifest:
+    """The manifest as it is; while the lane is being deleted, with no owner that its live object lost or never had.
+
+    A foreground deletion deletes whatever names the lane as its owner, also what we make again to finish the drain.
+    """
+    if lane.deleting_since is None or "ownerReferences" not in manifest["metadata"]:
+        return manifest
+    live = world.cache.get(manifest["kind"], lane.namespace, manifest["metadata"]["name"])
+    owners = (live or {}).get("metadata", {}).get("ownerReferences") or ()
+    if any(owner["uid"] == lane.uid for owner in owners):
+        return manifest
+    metadata = {name: value for name, value in manifest["metadata"].items() if name != "ownerReferences"}
+    return {**manifest, "metadata": metadata}
+
+
+async def _is_terminating(world: World, lane: Lane) -> bool:
+    """Whether the lane goes because its whole namespace does."""
+    namespace = await world.kube.get(NAMESPACE, None, lane.namespace)
+    return namespace is not None and "deletionTimestamp" in namespace["metadata"]
+
+
+def _with_refusals(
+    lane: Lane, desired: Desired, provisioned: Provisioned, applied: Applied, *, terminating: bool, may_keep: bool
+) -> Desired:
+    """What went wrong on the way, in the words of the lane's conditions."""
+    refusals = list(desired.refusals)
+    if provisioned.forbidden:
+        refusals.append(Refusal(Reason.FORBIDDEN, provisioned.forbidden))
+    for failure in applied.failures:
+        if isinstance(failure.error, InvalidError | ForbiddenError):
+            reason = Reason.FORBIDDEN if isinstance(failure.error, ForbiddenError) else Reason.INVALID_SPEC
+            refusals.append(Refusal(reason, f"{failure.kind} {failure.name}: {failure.error}"[:1024]))
+    if terminating and not is_released(lane):
+        refusals.append(
+            Refusal(
+                Reason.DRAIN_DEADLINE_EXCEEDED,
+                f"namespace {lane.namespace} is being deleted: its pods are gone and mail may be left in the queue "
+                "volumes. To keep the volumes and let the namespace go, annotate the lane with "
+                "lanewright.dev/release=keep-volumes; a lane of this name in a new namespace of this name adopts them",
+            )
+        )
+    elif terminating and not may_keep:
+        message = (
+            "the operator may not keep PersistentVolumes (values: volumes.retain). Set persistentVolumeReclaimPolicy "
+            "of this lane's volumes to Retain, then take the finalizer lanewright.dev/queue off their claims"
+        )
+        refusals.append(Refusal(Reason.FORBIDDEN, message))
+    return replace(desired, refusals=tuple(refusals))
+
+
+def _next_look(
+    world: World, lane: Lane, provisioned: Provisioned, steps: tuple[Step, ...], later: float | None
+) -> float | None:
+    """When time alone makes another pass worthwhile; events and visits wake the lane for everything else."""
+    looks = [] if later is None else [later]
+    if provisioned.waiting:
+        looks.append(world.settings.secret_recheck_s)
+    if lane.deleting_since is not None or steps:
+        looks.append(world.settings.observe_busy_s)
+    return min(looks, default=None)

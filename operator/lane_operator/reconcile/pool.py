@@ -1,0 +1,76 @@
+"""Addresses: who asks a pool for what, and the one record of who holds which.
+
+The assignment's only record is IPPool.status. Invariant: it is committed there, under the resourceVersion that the
+decision was made on, before anything that uses an address is applied; two slots never hold one address.
+"""
+
+from lane_api.ippool import IPPoolStatus
+from lane_operator import metrics
+from lane_operator.errors import NotFoundError
+from lane_operator.inputs import Assignment, Key, Lane, Manifest, Pool
+from lane_operator.kube import IP_POOL
+from lane_operator.pools.allocate import AllocationResult, allocate
+from lane_operator.reconcile.events import post_transitions
+from lane_operator.reconcile.world import World
+from lane_operator.references import UnreadableError, demands_of, pool_if_readable, pool_of
+from lane_operator.status import broken_status, pool_status
+
+__all__ = ["assign", "reconcile_pool"]
+
+
+async def assign(world: World, lane: Lane, pool: Pool | None) -> Assignment:
+    """The lane's claims, committed; raises ConflictError when the pool has moved on since."""
+    if pool is None:
+        demands = demands_of(world.cache, lane.pool_key)
+        return allocate((), demands, world.wall()).assignments.get(lane.key, Assignment())
+    async with world.pool_locks[pool.key]:
+        fresh = pool_if_readable(world.cache, pool.key) or pool
+        result = _allocated(world, fresh)
+        await _commit(world, fresh, result)
+        return result.assignments.get(lane.key, Assignment())
+
+
+async def reconcile_pool(world: World, key: Key) -> float | None:
+    """Brings one pool's status forward: addresses whose lanes are gone, cool-downs, figures. Raises KubeError."""
+    body = world.cache.get(IP_POOL.kind, *key)
+    if body is None:
+        world.pool_locks.pop(key, None)
+        return None
+    try:
+        pool = pool_of(body)
+    except UnreadableError as error:
+        await _write(world, body, broken_status(IPPoolStatus.model_validate({}), body, str(error), world.wall()))
+        return None
+    async with world.pool_locks[key]:
+        fresh = pool_if_readable(world.cache, key) or pool
+        await _commit(world, fresh, _allocated(world, fresh))
+    return None
+
+
+def _allocated(world: World, pool: Pool) -> AllocationResult:
+    return allocate((pool,), demands_of(world.cache, pool.key), world.wall())
+
+
+async def _commit(world: World, pool: Pool, result: AllocationResult) -> None:
+    """Writes the pool's status where it says anything new."""
+    body = world.cache.get(IP_POOL.kind, *pool.key)
+    status = pool_status(pool, result.statuses[pool.key], world.wall())
+    if body is not None and body["metadata"]["resourceVersion"] == pool.resource_version:
+        await _write(world, body, status)
+
+
+async def _write(world: World, body: Manifest, status: IPPoolStatus) -> None:
+    wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if wanted == body.get("status"):
+        return
+    metadata = body["metadata"]
+    try:
+        changed = await world.kube.patch_status(
+            IP_POOL, metadata["namespace"], metadata["name"], wanted, metadata["resourceVersion"]
+        )
+    except NotFoundError:
+        world.cache.drop(IP_POOL.kind, body)
+        return
+    metrics.status_writes.labels(kind=IP_POOL.kind).inc()
+    world.cache.put(IP_POOL.kind, changed)
+    await post_transitions(world, body, wanted)

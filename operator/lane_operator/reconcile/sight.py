@@ -1,0 +1,105 @@
+"""Joins the passes with the visits to the slots: where to look for each, what it is to have, and what was seen."""
+
+import base64
+from typing import Any
+
+from lane_api.conditions import ConditionType
+from lane_api.names import SLOT_LABEL
+from lane_api.sendinglane import SlotRole
+from lane_operator.inputs import Assignment, Desired, Lane, Manifest, Observation
+from lane_operator.kube import POD, VOLUME_CLAIM
+from lane_operator.observe import Target, pod_observation
+from lane_operator.provision import Provisioned
+from lane_operator.reconcile.world import World
+
+__all__ = ["aim", "observation_of"]
+
+ADMIN_PORT_NAME = "admin"
+
+
+def observation_of(world: World, lane: Lane, assignment: Assignment) -> Observation:
+    """The lane's slots as last seen, in order of name."""
+    parts = world.cache.children(lane.key)
+    pods = {_slot_of(child): child for (kind, _), child in parts.items() if kind == POD.kind}
+    claims = {_slot_of(child): child for (kind, _), child in parts.items() if kind == VOLUME_CLAIM.kind}
+    names = sorted({claim.slot_name for claim in assignment.claims} | (pods.keys() - {""}))
+    return Observation(
+        tuple(
+            pod_observation(
+                name,
+                pods.get(name),
+                world.observer.seen(lane.key, name),
+                claims[name]["metadata"]["uid"] if name in claims else "",
+            )
+            for name in names
+        )
+    )
+
+
+def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, provisioned: Provisioned) -> None:
+    """Has the lane's slots visited, with the configuration that each is to have."""
+    pods = {
+        _slot_of(child): child
+        for (kind, _), child in world.cache.children(lane.key).items()
+        if kind == POD.kind and not child["metadata"].get("deletionTimestamp")
+    }
+    configs = {_slot_of(one): one for one in desired.manifests if one["kind"] == "Secret" and _config(one)}
+    settled = world.settings.observe_settled_s if _is_settled(lane) else world.settings.observe_busy_s
+    targets = []
+    for claim in assignment.claims:
+        name = claim.slot_name
+        token, pod = provisioned.tokens.get(name), pods.get(name)
+        endpoint = _endpoint(pod) if pod else None
+        if token is None or endpoint is None or name not in configs:
+            continue
+        closed = claim.role is not SlotRole.ACTIVE or lane.deleting_since is not None
+        target = Target(
+            lane=lane.key,
+            slot=name,
+            host=endpoint[0],
+            port=endpoint[1],
+            server_name=f"{name}.{lane.name}-slots.{lane.namespace}.svc",
+            authority=provisioned.authority,
+            token=token,
+            config=_config(configs[name]),
+            config_digest=desired.config_digests.get(name, ""),
+            generation=lane.generation,
+            intake="Closed" if closed else "Open",
+            interval_s=settled,
+        )
+        targets.append(target)
+    world.observer.aim(lane.key, tuple(targets))
+
+
+def _is_settled(lane: Lane) -> bool:
+    """Whether nothing is under way, as status said last."""
+    types = {condition.type: condition.status for condition in lane.status.conditions}
+    moving = {ConditionType.RECONCILING, ConditionType.DRAINING} & types.keys()
+    return (
+        not moving
+        and lane.status.observed_generation == lane.generation
+        and types.get(ConditionType.READY) == "True"
+        and lane.deleting_since is None
+    )
+
+
+def _endpoint(pod: Manifest) -> tuple[str, int] | None:
+    """Address and port of the admin API; with HostNetwork the pod's address is the node's, and the port its own."""
+    address = (pod.get("status") or {}).get("podIP")
+    ports: list[dict[str, Any]] = [
+        port for container in pod["spec"]["containers"] for port in container.get("ports") or ()
+    ]
+    port = next((one["containerPort"] for one in ports if one.get("name") == ADMIN_PORT_NAME), None)
+    return (address, port) if address and port else None
+
+
+def _config(secret: Manifest) -> str:
+    """relay.yaml in a rendered Secret; empty for any other Secret."""
+    text = (secret.get("stringData") or {}).get("relay.yaml")
+    if text is not None:
+        return str(text)
+    return base64.b64decode((secret.get("data") or {}).get("relay.yaml", "")).decode()
+
+
+def _slot_of(body: Manifest) -> str:
+    return str((body["metadata"].get("labels") or {}).get(SLOT_LABEL, ""))

@@ -1,0 +1,80 @@
+"""Writes a lane's status: the only writer, one patch a change, figures at most every 30 seconds.
+
+Invariant: an unchanged status is not written, so our own write, coming back as an event, ends in a pass without one.
+"""
+
+import copy
+from typing import Any
+
+from lane_api.sendinglane import LaneStatus
+from lane_operator import metrics
+from lane_operator.errors import NotFoundError
+from lane_operator.inputs import Key, Manifest
+from lane_operator.kube import SENDING_LANE
+from lane_operator.reconcile.events import post_transitions
+from lane_operator.reconcile.world import World
+from lane_operator.status import broken_status
+
+__all__ = ["FIGURES_EVERY_S", "only_figures_differ", "write_invalid_lane", "write_lane_status"]
+
+FIGURES_EVERY_S = 30.0  # design: "figures in status at most every 30 s a lane; conditions at once"
+_FIGURES = ("queued", "oldestSince")
+
+
+async def write_lane_status(world: World, key: Key, status: LaneStatus) -> float | None:
+    """Writes what is new; seconds until held-back figures may be written. Raises KubeError."""
+    body = world.cache.get(SENDING_LANE.kind, *key)
+    if body is None:
+        return None
+    wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    before = body.get("status") or {}
+    if wanted == before:
+        return None
+    now = world.monotonic()
+    wait = world.figures_written.get(key, -FIGURES_EVERY_S) + FIGURES_EVERY_S - now
+    if wait > 0 and only_figures_differ(before, wanted):
+        return wait
+    if await _write(world, body, wanted):
+        world.figures_written[key] = now
+    return None
+
+
+async def write_invalid_lane(world: World, body: Manifest, message: str) -> None:
+    """Says on a lane that cannot even be read what is wrong with it. Raises KubeError."""
+    status = broken_status(LaneStatus.model_validate(_readable(body)), body, message, world.wall())
+    wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if wanted != (body.get("status") or {}):
+        await _write(world, body, wanted)
+
+
+def only_figures_differ(before: Manifest, after: Manifest) -> bool:
+    """Whether two statuses say the same but for how much is queued, and since when."""
+    return _without_figures(before) == _without_figures(after)
+
+
+def _without_figures(status: Manifest) -> Manifest:
+    plain: dict[str, Any] = copy.deepcopy(status)
+    for part in (plain, *plain.get("slots", ())):
+        for name in _FIGURES:
+            part.pop(name, None)
+    return plain
+
+
+async def _write(world: World, body: Manifest, wanted: Manifest) -> bool:
+    metadata = body["metadata"]
+    try:
+        changed = await world.kube.patch_status(
+            SENDING_LANE, metadata["namespace"], metadata["name"], wanted, metadata["resourceVersion"]
+        )
+    except NotFoundError:  # deleted while we looked
+        world.cache.drop(SENDING_LANE.kind, body)
+        return False
+    metrics.status_writes.labels(kind=SENDING_LANE.kind).inc()
+    world.cache.put(SENDING_LANE.kind, changed)
+    await post_transitions(world, body, wanted)
+    return True
+
+
+def _readable(body: Manifest) -> Manifest:
+    status = body.get("status")
+    return status if isinstance(status, dict) else {}

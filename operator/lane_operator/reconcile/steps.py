@@ -1,0 +1,57 @@
+"""Does what `lifecycle` decided: the only place that takes a finalizer off, deletes a workload or lets a lane go."""
+
+import structlog
+
+from lane_api.names import DRAIN_FINALIZER, QUEUE_FINALIZER
+from lane_operator.apply import delete_children
+from lane_operator.inputs import Lane, Manifest
+from lane_operator.kube import SENDING_LANE, STATEFUL_SET, VOLUME_CLAIM, Kind
+from lane_operator.lifecycle import DeleteWorkload, LetGo, ReleaseVolume, RetainVolume, ScaleToZero, Step
+from lane_operator.provision import kept_secrets
+from lane_operator.reconcile.volumes import retain
+from lane_operator.reconcile.world import QueueKey, World
+
+__all__ = ["run_steps"]
+
+log = structlog.get_logger(__name__)
+
+
+async def run_steps(world: World, lane: Lane, body: Manifest, steps: tuple[Step, ...]) -> None:
+    """Does each step; what was looked at must still be there, else ConflictError. Raises KubeError."""
+    for step in steps:
+        log.info("step", lane=f"{lane.namespace}/{lane.name}", step=type(step).__name__, slot=getattr(step, "slot", ""))
+        match step:
+            case ScaleToZero():
+                pass  # a StatefulSet at 0 replicas with the proof: `apply` has just done it
+            case ReleaseVolume(slot, uid, delete):
+                await _release_volume(world, lane, slot, uid, delete=delete)
+            case RetainVolume(slot, _, volume):
+                await retain(world, lane, slot, volume)
+            case DeleteWorkload(slot, uid):
+                await world.kube.delete(STATEFUL_SET, lane.namespace, slot, uid=uid)
+            case LetGo():
+                await delete_children(world.kube, world.cache, lane, kept_secrets(lane))
+                fresh = world.cache.get(SENDING_LANE.kind, *lane.key) or body
+                await _without_finalizer(world, SENDING_LANE, fresh, DRAIN_FINALIZER)
+                world.enqueue(QueueKey("IPPool", *lane.pool_key))
+
+
+async def _release_volume(world: World, lane: Lane, slot: str, uid: str, *, delete: bool) -> None:
+    """Takes our finalizer off exactly this claim; with `delete` the claim goes as well."""
+    claim = world.cache.get(VOLUME_CLAIM.kind, lane.namespace, f"queue-{slot}")
+    if claim is None or claim["metadata"]["uid"] != uid:
+        return
+    await _without_finalizer(world, VOLUME_CLAIM, claim, QUEUE_FINALIZER)
+    if delete:
+        await world.kube.delete(VOLUME_CLAIM, lane.namespace, claim["metadata"]["name"], uid=uid)
+
+
+async def _without_finalizer(world: World, kind: Kind, body: Manifest, finalizer: str) -> None:
+    """Takes one finalizer off an object that is still the one that was looked at."""
+    metadata = body["metadata"]
+    left = [one for one in metadata.get("finalizers") or () if one != finalizer]
+    operation = {"op": "add", "path": "/metadata/finalizers", "value": left}
+    changed = await world.kube.patch_json(
+        kind, metadata["namespace"], metadata["name"], [operation], metadata["resourceVersion"]
+    )
+    world.cache.put(kind.kind, changed)

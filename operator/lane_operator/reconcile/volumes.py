@@ -1,0 +1,124 @@
+"""Queue volumes that outlive their namespace: kept when it goes, adopted by a lane of the same name afterwards.
+
+A claim cannot survive its namespace, a PersistentVolume can: its reclaim policy becomes Retain and it is labelled with
+namespace, lane and slot. A lane of that name whose claim is missing binds it again. Needs rights to PersistentVolumes,
+which an installation for one namespace has not (`Settings.volumes`).
+"""
+
+from typing import Any
+
+from lane_api.names import ADDRESS_ANNOTATION, LANE_LABEL, MANAGED_BY, POOL_ANNOTATION, SLOT_LABEL
+from lane_operator.inputs import Lane, Manifest
+from lane_operator.kube import PERSISTENT_VOLUME, VOLUME_CLAIM
+from lane_operator.reconcile.world import World
+from lane_operator.references import CLASS_ANNOTATION, NAMESPACE_LABEL
+
+__all__ = ["adopted", "retain", "settle_adopted"]
+
+ADOPTED_ANNOTATION = "lanewright.dev/adopted-volume"
+"""On a claim: the kept volume that it was made for."""
+RECLAIM_ANNOTATION = "lanewright.dev/reclaim-policy"
+"""On a kept volume: the reclaim policy that it goes back to once it is adopted."""
+
+
+async def retain(world: World, lane: Lane, slot: str, volume: str) -> None:
+    """Keeps a PersistentVolume beyond its claim. Raises KubeError."""
+    body = await world.kube.get(PERSISTENT_VOLUME, None, volume)
+    claim = world.cache.get(VOLUME_CLAIM.kind, lane.namespace, f"queue-{slot}")
+    if body is None or claim is None or claim["spec"].get("volumeName") != volume:
+        return
+    metadata, noted = body["metadata"], claim["metadata"].get("annotations") or {}
+    labels = {**MANAGED_BY, LANE_LABEL: lane.name, SLOT_LABEL: slot, NAMESPACE_LABEL: lane.namespace}
+    annotations = {name: noted[name] for name in (ADDRESS_ANNOTATION, POOL_ANNOTATION) if name in noted}
+    annotations[CLASS_ANNOTATION] = str(lane.spec.traffic_class)
+    annotations[RECLAIM_ANNOTATION] = body["spec"].get("persistentVolumeReclaimPolicy", "Delete")
+    operations: list[dict[str, Any]] = [
+        {"op": "add", "path": "/metadata/labels", "value": {**(metadata.get("labels") or {}), **labels}},
+        {"op": "add", "path": "/metadata/annotations", "value": {**(metadata.get("annotations") or {}), **annotations}},
+        {"op": "add", "path": "/spec/persistentVolumeReclaimPolicy", "value": "Retain"},
+    ]
+    changed = await world.kube.patch_json(PERSISTENT_VOLUME, None, volume, operations, metadata["resourceVersion"])
+    world.cache.put(PERSISTENT_VOLUME.kind, changed)
+
+
+async def adopted(world: World, lane: Lane, manifests: tuple[Manifest, ...]) -> tuple[Manifest, ...]:
+    """The manifests with claims bound to the volumes that were kept for them. Raises KubeError."""
+    return tuple(
+        [
+            await _adopting(world, lane, manifest) if manifest["kind"] == VOLUME_CLAIM.kind else manifest
+            for manifest in manifests
+        ]
+    )
+
+
+async def settle_adopted(world: World, lane: Lane) -> None:
+    """Gives volumes that are bound again back their own reclaim policy and takes our labels off. Raises KubeError."""
+    for body in _kept(world, lane):
+        slot = body["metadata"]["labels"][SLOT_LABEL]
+        claim = world.cache.get(VOLUME_CLAIM.kind, lane.namespace, f"queue-{slot}")
+        bound = (claim or {}).get("status", {}).get("phase") == "Bound"
+        if claim is None or not bound or claim["spec"].get("volumeName") != body["metadata"]["name"]:
+            continue
+        if claim["metadata"].get("deletionTimestamp"):
+            continue
+        await _let_go(world, body)
+
+
+async def _adopting(world: World, lane: Lane, manifest: Manifest) -> Manifest:
+    """The claim's manifest, with the volume that waits for it where there is one."""
+    name, slot = manifest["metadata"]["name"], (manifest["metadata"].get("labels") or {}).get(SLOT_LABEL)
+    live = world.cache.get(VOLUME_CLAIM.kind, lane.namespace, name)
+    if live is not None:
+        volume = (live["metadata"].get("annotations") or {}).get(ADOPTED_ANNOTATION)
+        return _bound(manifest, volume) if volume else manifest
+    body = next((one for one in _kept(world, lane) if one["metadata"]["labels"].get(SLOT_LABEL) == slot), None)
+    if body is None:
+        return manifest
+    claim = {"apiVersion": "v1", "kind": VOLUME_CLAIM.kind, "namespace": lane.namespace, "name": name}
+    if body["spec"].get("claimRef", {}).get("uid"):  # of the claim that went with the old namespace
+        operation = {"op": "add", "path": "/spec/claimRef", "value": claim}
+        metadata = body["metadata"]
+        changed = await world.kube.patch_json(
+            PERSISTENT_VOLUME, None, metadata["name"], [operation], metadata["resourceVersion"]
+        )
+        world.cache.put(PERSISTENT_VOLUME.kind, changed)
+    return _bound(manifest, body["metadata"]["name"])
+
+
+def _bound(manifest: Manifest, volume: str) -> Manifest:
+    """The claim for this volume; the field stays ours for good, since a claim's volume cannot change."""
+    metadata = manifest["metadata"]
+    annotations = {**(metadata.get("annotations") or {}), ADOPTED_ANNOTATION: volume}
+    return {
+        **manifest,
+        "metadata": {**metadata, "annotations": annotations},
+        "spec": {**manifest["spec"], "volumeName": volume},
+    }
+
+
+def _kept(world: World, lane: Lane) -> list[Manifest]:
+    """The volumes kept for a lane of this namespace and name."""
+    wanted = {LANE_LABEL: lane.name, NAMESPACE_LABEL: lane.namespace}
+    return [
+        body
+        for body in world.cache.all(PERSISTENT_VOLUME.kind)
+        if wanted.items() <= (body["metadata"].get("labels") or {}).items()
+    ]
+
+
+async def _let_go(world: World, body: Manifest) -> None:
+    metadata = body["metadata"]
+    ours = {*MANAGED_BY, LANE_LABEL, SLOT_LABEL, NAMESPACE_LABEL}
+    noted = {ADDRESS_ANNOTATION, POOL_ANNOTATION, CLASS_ANNOTATION, RECLAIM_ANNOTATION}
+    labels = {name: value for name, value in (metadata.get("labels") or {}).items() if name not in ours}
+    annotations = {name: value for name, value in (metadata.get("annotations") or {}).items() if name not in noted}
+    policy = (metadata.get("annotations") or {}).get(RECLAIM_ANNOTATION, "Retain")
+    operations = [
+        {"op": "add", "path": "/metadata/labels", "value": labels},
+        {"op": "add", "path": "/metadata/annotations", "value": annotations},
+        {"op": "add", "path": "/spec/persistentVolumeReclaimPolicy", "value": policy},
+    ]
+    changed = await world.kube.patch_json(
+        PERSISTENT_VOLUME, None, metadata["name"], operations, metadata["resourceVersion"]
+    )
+    world.cache.drop(PERSISTENT_VOLUME.kind, changed)

@@ -1,0 +1,97 @@
+"""From a change in the cache to everything that must be looked at again.
+
+Uses the object before and after: a lane that pointed elsewhere until now wakes both pools. Our own writes come back as
+events that change nothing in the cache any more, so they wake nobody.
+"""
+
+from collections.abc import Iterable
+
+from lane_api.ippool import Engine
+from lane_api.names import LANE_LABEL, POOL_ANNOTATION
+from lane_operator.cache import Cache, Change
+from lane_operator.inputs import Key, Manifest
+from lane_operator.kube import IP_POOL, ISP_POLICY, NODE, PERSISTENT_VOLUME, SENDING_LANE, VOLUME_CLAIM
+from lane_operator.reconcile.world import QueueKey
+from lane_operator.references import NAMESPACE_LABEL, node_of
+
+__all__ = ["everything", "woken_by"]
+
+
+def woken_by(cache: Cache, change: Change, operator_namespace: str) -> frozenset[QueueKey]:
+    """The keys to look at after one change."""
+    bodies = [body for body in (change.before, change.after) if body is not None]
+    metadata = bodies[-1]["metadata"]
+    own = QueueKey(change.kind, metadata.get("namespace") or "", metadata["name"])
+    match change.kind:
+        case SENDING_LANE.kind:
+            pools = {QueueKey(IP_POOL.kind, *_pool_of(body)) for body in bodies} if _is_turned(change) else set()
+            return frozenset({own} | pools)
+        case IP_POOL.kind:
+            return frozenset({own} | set(_lanes_of_pools(cache, {own.key})))
+        case ISP_POLICY.kind:
+            if not _is_turned(change):
+                return frozenset({own})
+            space = None if own.namespace == operator_namespace else own.namespace
+            beside = {_key(ISP_POLICY.kind, body) for body in cache.all(ISP_POLICY.kind, own.namespace)}
+            return frozenset(
+                {own} | beside | {_key(SENDING_LANE.kind, body) for body in cache.all("SendingLane", space)}
+            )
+        case NODE.kind:
+            return frozenset(_lanes_on_nodes(cache)) if _node_turned(change) else frozenset()
+        case _:
+            return frozenset(key for body in bodies for key in _of_child(change.kind, body))
+
+
+def everything(cache: Cache) -> Iterable[QueueKey]:
+    """Every object that has a pass of its own: pools first, so that lanes find their figures fresh."""
+    for kind in (IP_POOL.kind, ISP_POLICY.kind, SENDING_LANE.kind):
+        for body in cache.all(kind):
+            yield _key(kind, body)
+
+
+def _of_child(kind: str, body: Manifest) -> Iterable[QueueKey]:
+    """The lane that a child, pod or kept volume belongs to, and the pool whose address a volume reserves."""
+    metadata = body["metadata"]
+    labels = metadata.get("labels") or {}
+    namespace = metadata.get("namespace") or labels.get(NAMESPACE_LABEL)
+    if namespace and LANE_LABEL in labels:
+        yield QueueKey(SENDING_LANE.kind, namespace, labels[LANE_LABEL])
+    pool = (metadata.get("annotations") or {}).get(POOL_ANNOTATION, "").partition("/")
+    if kind in {VOLUME_CLAIM.kind, PERSISTENT_VOLUME.kind} and pool[2]:
+        yield QueueKey(IP_POOL.kind, pool[0], pool[2])
+
+
+def _lanes_of_pools(cache: Cache, pools: set[Key]) -> Iterable[QueueKey]:
+    return (_key(SENDING_LANE.kind, body) for body in cache.all(SENDING_LANE.kind) if _pool_of(body) in pools)
+
+
+def _lanes_on_nodes(cache: Cache) -> Iterable[QueueKey]:
+    pools = {
+        _key(IP_POOL.kind, body).key
+        for body in cache.all(IP_POOL.kind)
+        if body["spec"].get("engine") == Engine.HOST_NETWORK
+    }
+    return _lanes_of_pools(cache, pools)
+
+
+def _pool_of(lane: Manifest) -> Key:
+    reference = lane["spec"].get("poolRef") or {}
+    return (reference.get("namespace") or lane["metadata"]["namespace"], reference.get("name", ""))
+
+
+def _is_turned(change: Change) -> bool:
+    """Whether more than the status is another: new, gone, another generation or one that is to go."""
+    if change.before is None or change.after is None:
+        return True
+    before, after = change.before["metadata"], change.after["metadata"]
+    return any(before.get(name) != after.get(name) for name in ("uid", "generation", "deletionTimestamp"))
+
+
+def _node_turned(change: Change) -> bool:
+    if change.before is None or change.after is None:
+        return True
+    return node_of(change.before) != node_of(change.after)
+
+
+def _key(kind: str, body: Manifest) -> QueueKey:
+    return QueueKey(kind, body["metadata"].get("namespace") or "", body["metadata"]["name"])

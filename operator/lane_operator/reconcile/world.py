@@ -1,0 +1,53 @@
+"""What every pass works with: the API, the cache, the visits to the slots, the clock; handed in, never looked up."""
+
+import asyncio
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from lane_operator.cache import Cache
+from lane_operator.inputs import DesiredSettings, Key
+from lane_operator.kube import Kube
+from lane_operator.observe import Observer
+from lane_operator.settings import Settings
+
+__all__ = ["QueueKey", "World"]
+
+
+class QueueKey(NamedTuple):
+    """What the work queue holds: a kind of ours and an object of it."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    @property
+    def key(self) -> Key:
+        """Namespace and name."""
+        return (self.namespace, self.name)
+
+
+@dataclass(slots=True)
+class World:
+    """The collaborators of the passes of one operator process."""
+
+    kube: Kube
+    cache: Cache
+    observer: Observer
+    settings: Settings
+    lanes: DesiredSettings
+    """What an installation decides for all lanes."""
+    enqueue: Callable[[QueueKey], None]
+    wall: Callable[[], dt.datetime]
+    """The time of day, with its zone."""
+    monotonic: Callable[[], float]
+    kinds: frozenset[str] = frozenset()
+    """API kinds that the cluster serves and we may use."""
+    pool_locks: defaultdict[Key, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """One allocation of a pool at a time; the resourceVersion guards against everybody else."""
+    figures_written: dict[Key, float] = field(default_factory=dict)
+    """When a lane's figures were last written."""
+    served: frozenset[str] = frozenset()
+    """Namespaces whose Secrets are ours to read and write."""

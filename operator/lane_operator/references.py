@@ -1,0 +1,260 @@
+"""Reads everything that a lane names, in one place: objects of the cache as frozen values, the rest by name.
+
+First step of a reconciliation. Invariant: what is absent is a value (None), never an error; an error here means that
+the API server did not answer, and the pass is tried again.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import ValidationError
+
+from lane_api.classes import TrafficClass
+from lane_api.ippool import Engine, IPPoolSpec, IPPoolStatus
+from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
+from lane_api.names import ADDRESS_ANNOTATION, LANE_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SLOT_LABEL
+from lane_api.sendinglane import DrainPolicy, LaneStatus, SendingLaneSpec
+from lane_operator.cache import Cache
+from lane_operator.inputs import Demand, Key, Lane, Manifest, NodeFacts, Policy, Pool
+from lane_operator.kube import (
+    IP_POOL,
+    ISP_POLICY,
+    NETWORK_ATTACHMENT,
+    NODE,
+    PERSISTENT_VOLUME,
+    SENDING_LANE,
+    STATEFUL_SET,
+    VOLUME_CLAIM,
+    Kube,
+)
+
+__all__ = [
+    "CLASS_ANNOTATION",
+    "NAMESPACE_LABEL",
+    "UnreadableError",
+    "demands_of",
+    "lane_of",
+    "multus_network",
+    "node_of",
+    "nodes_of",
+    "policies_of",
+    "policy_of",
+    "pool_if_readable",
+    "pool_of",
+    "readable_lanes",
+]
+
+CLASS_ANNOTATION = "lanewright.dev/class"
+"""On what a gone lane leaves behind: the class its address served."""
+NAMESPACE_LABEL = "lanewright.dev/namespace"
+"""On a PersistentVolume kept beyond its namespace."""
+
+
+class UnreadableError(Exception):
+    """An object that our models do not accept, though the API server did: the message names the fields."""
+
+
+def lane_of(body: Manifest) -> Lane:
+    """A SendingLane of the API as a value; raises UnreadableError."""
+    metadata = body["metadata"]
+    try:
+        spec = SendingLaneSpec.model_validate(body["spec"])
+    except ValidationError as error:
+        raise UnreadableError(_fields(error)) from error
+    return Lane(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata["generation"],
+        spec=spec,
+        status=_status(LaneStatus, body),
+        annotations=metadata.get("annotations") or {},
+        deleting_since=metadata.get("deletionTimestamp"),
+    )
+
+
+def pool_of(body: Manifest) -> Pool:
+    """An IPPool of the API as a value; raises UnreadableError."""
+    metadata = body["metadata"]
+    try:
+        spec = IPPoolSpec.model_validate(body["spec"])
+    except ValidationError as error:
+        raise UnreadableError(_fields(error)) from error
+    return Pool(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata["generation"],
+        resource_version=metadata["resourceVersion"],
+        spec=spec,
+        status=_status(IPPoolStatus, body),
+    )
+
+
+def pool_if_readable(cache: Cache, key: Key) -> Pool | None:
+    """The pool of that name; None where there is none, or one that is broken and says so itself."""
+    body = cache.get(IP_POOL.kind, *key)
+    try:
+        return None if body is None else pool_of(body)
+    except UnreadableError:
+        return None
+
+
+def policy_of(body: Manifest) -> Policy:
+    """An ISPPolicy of the API as a value; raises UnreadableError."""
+    metadata = body["metadata"]
+    try:
+        spec = ISPPolicySpec.model_validate(body["spec"])
+    except ValidationError as error:
+        raise UnreadableError(_fields(error)) from error
+    return Policy(metadata["namespace"], metadata["name"], metadata["generation"], spec, _status(ISPPolicyStatus, body))
+
+
+def policies_of(cache: Cache, lane: Lane, operator_namespace: str) -> tuple[Policy, ...]:
+    """The policies for a lane in order of precedence: its namespace's first, higher priority first, then by name."""
+    spaces = list(dict.fromkeys((lane.namespace, operator_namespace)))
+    found = [policy for space in spaces for policy in _readable_policies(cache, space)]
+    return tuple(sorted(found, key=lambda one: (spaces.index(one.namespace), -one.spec.priority, one.name)))
+
+
+def readable_lanes(cache: Cache) -> Iterable[Lane]:
+    """Every lane that our models accept; the others wait for their own pass, which says what is wrong."""
+    for body in cache.all(SENDING_LANE.kind):
+        try:
+            yield lane_of(body)
+        except UnreadableError:
+            continue
+
+
+def demands_of(cache: Cache, pool: Key) -> tuple[Demand, ...]:
+    """What is asked of a pool: by its lanes, and by what lanes that are gone have left in queue volumes."""
+    lanes = {lane.key: lane for lane in readable_lanes(cache) if lane.pool_key == pool}
+    demands = [_lane_demand(cache, lane) for lane in lanes.values()]
+    alive = {(body["metadata"]["namespace"], body["metadata"]["name"]) for body in cache.all(SENDING_LANE.kind)}
+    kept: dict[Key, list[Manifest]] = {}
+    for body in (*cache.all(VOLUME_CLAIM.kind), *cache.all(PERSISTENT_VOLUME.kind)):
+        lane = _lane_key(body)
+        if lane is not None and lane not in alive and _is_kept(body) and _pool_key(body) == pool:
+            kept.setdefault(lane, []).append(body)
+    demands.extend(_left_demand(lane, pool, bodies) for lane, bodies in sorted(kept.items()))
+    return tuple(demands)
+
+
+def nodes_of(cache: Cache) -> dict[str, NodeFacts]:
+    """What the engines need to know of each node."""
+    return {body["metadata"]["name"]: node_of(body) for body in cache.all(NODE.kind)}
+
+
+async def multus_network(kube: Kube, pool: Pool | None, kinds: frozenset[str]) -> Manifest | None:
+    """The template network that a Multus pool names; None where there is none. Raises KubeError."""
+    if pool is None or pool.spec.engine is not Engine.MULTUS or NETWORK_ATTACHMENT.qualified not in kinds:
+        return None
+    namespace, _, name = (pool.spec.engine_config.network or "").rpartition("/")
+    return await kube.get(NETWORK_ATTACHMENT, namespace or pool.namespace, name) if name else None
+
+
+def _readable_policies(cache: Cache, namespace: str) -> Iterable[Policy]:
+    for body in cache.all(ISP_POLICY.kind, namespace):
+        try:
+            yield policy_of(body)
+        except UnreadableError:
+            continue
+
+
+def _lane_demand(cache: Cache, lane: Lane) -> Demand:
+    """A lane's demand; slots that exist are retained whatever the spec says."""
+    retained: set[int] = set()
+    found: dict[int, str] = {}
+    left = [child for (kind, _), child in cache.children(lane.key).items() if kind == STATEFUL_SET.kind]
+    left += [child for (kind, _), child in cache.children(lane.key).items() if kind == VOLUME_CLAIM.kind]
+    left += [body for body in cache.all(PERSISTENT_VOLUME.kind) if _lane_key(body) == lane.key]
+    for child in left:
+        index = _index(child, lane.name)
+        if index is None or (child["kind"] != STATEFUL_SET.kind and not _is_kept(child)):
+            continue
+        retained.add(index)
+        address = (child["metadata"].get("annotations") or {}).get(ADDRESS_ANNOTATION)
+        if address and _pool_key(child) == lane.pool_key:
+            found.setdefault(index, address)
+    return Demand(
+        namespace=lane.namespace,
+        name=lane.name,
+        traffic_class=lane.spec.traffic_class,
+        pool=lane.pool_key,
+        replicas=0 if lane.deleting_since else lane.spec.replicas,
+        retained=frozenset(retained),
+        found=found,
+        held=lane.spec.drain.policy is DrainPolicy.HOLD,
+        deleting=lane.deleting_since is not None,
+    )
+
+
+def _left_demand(lane: Key, pool: Key, bodies: list[Manifest]) -> Demand:
+    """What a lane that is gone still holds by the volumes it left."""
+    slots = {index: body for body in bodies if (index := _index(body, lane[1])) is not None}
+    annotations = [body["metadata"].get("annotations") or {} for body in bodies]
+    traffic_class = next((found[CLASS_ANNOTATION] for found in annotations if CLASS_ANNOTATION in found), "Cold")
+    return Demand(
+        namespace=lane[0],
+        name=lane[1],
+        traffic_class=TrafficClass(traffic_class),
+        pool=pool,
+        replicas=0,
+        retained=frozenset(slots),
+        found={
+            index: address
+            for index, body in slots.items()
+            if (address := (body["metadata"].get("annotations") or {}).get(ADDRESS_ANNOTATION))
+        },
+        held=True,
+        deleting=True,
+    )
+
+
+def _is_kept(body: Manifest) -> bool:
+    """Whether a volume may hold mail: a claim under our finalizer, or a PersistentVolume that we kept."""
+    return body["kind"] == PERSISTENT_VOLUME.kind or QUEUE_FINALIZER in (body["metadata"].get("finalizers") or ())
+
+
+def _lane_key(body: Manifest) -> Key | None:
+    metadata = body["metadata"]
+    labels = metadata.get("labels") or {}
+    namespace = metadata.get("namespace") or labels.get(NAMESPACE_LABEL)
+    return (namespace, labels[LANE_LABEL]) if namespace and LANE_LABEL in labels else None
+
+
+def _pool_key(body: Manifest) -> Key | None:
+    namespace, _, name = (body["metadata"].get("annotations") or {}).get(POOL_ANNOTATION, "").partition("/")
+    return (namespace, name) if name else None
+
+
+def _index(body: Manifest, lane: str) -> int | None:
+    prefix, _, number = (body["metadata"].get("labels") or {}).get(SLOT_LABEL, "").rpartition("-")
+    return int(number) if prefix == lane and number.isdigit() else None
+
+
+def node_of(body: Manifest) -> NodeFacts:
+    """What the engines need to know of one node."""
+    status = body.get("status") or {}
+    addresses = {entry["type"]: entry["address"] for entry in reversed(status.get("addresses") or ())}
+    conditions = {entry["type"]: entry["status"] for entry in status.get("conditions") or ()}
+    return NodeFacts(
+        internal_ip=addresses.get("InternalIP", ""),
+        ready=conditions.get("Ready") == "True",
+        unschedulable=bool(body["spec"].get("unschedulable")),
+    )
+
+
+def _status(model: Any, body: Manifest) -> Any:
+    """The status as we wrote it; one that a hand has broken counts as none, and is written anew."""
+    try:
+        return model.model_validate(body.get("status") or {})
+    except ValidationError:
+        return model()
+
+
+def _fields(error: ValidationError) -> str:
+    """Which fields are wrong and how, without their values."""
+    return "; ".join(
+        f"spec.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors(include_input=False)
+    )[:1024]

@@ -1,0 +1,81 @@
+"""What the operator is told by its environment, read once into a frozen value.
+
+Each field is one variable, `LANEWRIGHT_` and the field's name in capitals; the chart sets them. No secret is among
+them: credentials are files or the service account.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+__all__ = ["Settings"]
+
+PREFIX = "LANEWRIGHT_"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of one operator process; durations in seconds."""
+
+    relay_image: str
+    """Image of the slots' relay container."""
+    resolver_image: str
+    """Image of the slots' resolver sidecar (unbound)."""
+    operator_namespace: str = "lanewright-system"
+    """Our own: ISPPolicies here serve all lanes."""
+    image_pull_policy: str = "IfNotPresent"
+    watch_namespaces: tuple[str, ...] = ()
+    """Namespaced mode: the only namespaces we look at. Empty: the whole cluster."""
+    served_namespaces: tuple[str, ...] = ()
+    """Namespaces whose Secrets we may read and write (a RoleBinding each). Empty: the watched ones."""
+    engines: tuple[str, ...] = ("HostNetwork", "Multus")
+    """Egress engines whose rights we hold; HostNetwork watches nodes, Multus its network attachments."""
+    monitoring: bool = True
+    """Whether we hold rights to PodMonitors and PrometheusRules."""
+    volumes: bool = True
+    """Whether we may patch PersistentVolumes, so that mail outlives a deleted namespace."""
+    workers: int = 8
+    """Lanes reconciled at the same time."""
+    resync_s: float = 420.0
+    """Everything is listed and compared this often, with a fifth of jitter: the net under lost events."""
+    observe_settled_s: float = 30.0
+    """A lane in which nothing is under way is looked at this often."""
+    observe_busy_s: float = 5.0
+    """A lane that is not in sync is looked at this often."""
+    secret_recheck_s: float = 30.0
+    """How soon a missing Secret that a user must make is looked for again."""
+    http_port: int = 8080
+    """Serves `/metrics`, `/livez` and `/readyz`."""
+    http_host: str = "::"
+    log_level: str = "INFO"
+
+    @property
+    def secret_namespaces(self) -> tuple[str, ...]:
+        """Namespaces in which Secrets are ours to read and write."""
+        return self.served_namespaces or self.watch_namespaces
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """The settings that the variables spell; raises ValueError that names the variable."""
+        values: dict[str, object] = {}
+        for field in dataclasses.fields(cls):
+            variable = PREFIX + field.name.upper()
+            text = environment.get(variable, "").strip()
+            if text:
+                values[field.name] = _parse(variable, field.default, text)
+            elif field.default is dataclasses.MISSING:
+                raise ValueError(f"{variable} is not set")
+        return cls(**values)  # type: ignore[arg-type]  # each value was parsed to its field's type just above
+
+
+def _parse(variable: str, default: object, text: str) -> object:
+    """The value of one variable, of its default's type."""
+    try:
+        if isinstance(default, tuple):
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        if isinstance(default, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if isinstance(default, int | float):
+            return type(default)(text)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{variable}={text!r} is no {type(default).__name__}") from error
+    return text
