@@ -39,6 +39,7 @@ class Control:
                 web.get("/isps/{name}/records", self.dump),
                 web.post("/isps/{name}/reset", self.reset),
                 web.get("/wire", self.wire),
+                web.post("/wire/reset", self.reset_wire),
             ]
         )
         return app
@@ -106,6 +107,13 @@ class Control:
         self._wire.drain()
         spans = [asdict(span) for span in self._wire.tracker.spans]
         return web.json_response({"packets_lost": self._wire.lost(), "connections": spans})
+
+    async def reset_wire(self, request: web.Request) -> web.Response:
+        """POST /wire/reset: forget every connection attempt that has ended."""
+        if self._wire is not None:
+            self._wire.drain()
+            self._wire.tracker.reset()
+        return web.json_response({"since": time.time()})
 
 
 def _window(request: web.Request) -> float | None:

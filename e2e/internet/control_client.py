@@ -85,6 +85,10 @@ class IspControl:
         """Connection attempts seen in packets: {packets_lost, connections: [{isp, source_ip, opened, closed}]}."""
         return _object(await self._ask("GET", "/wire"))
 
+    async def reset_wire(self) -> None:
+        """Forgets every connection attempt that has ended, also those to addresses of no scripted ISP."""
+        await self._ask("POST", "/wire/reset")
+
 
 def _object(body: bytes) -> dict[str, Any]:
     return msgspec.json.decode(body, type=dict[str, Any])

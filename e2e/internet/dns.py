@@ -191,7 +191,7 @@ class Dns:
     def _update(self, name: str, changes: list[str]) -> None:
         commands = [f"server {self.config.nameserver} {self.config.nameserver_port}", *changes, "send", ""]
         done = self._place.run(
-            ["nsupdate", "-k", str(self.config.folder / "update.key")], check=False, input="\n".join(commands)
+            ["nsupdate", "-k", str(self.config.folder / "update.key")], check=False, stdin="\n".join(commands)
         )
         if done.returncode != 0:
             raise DnsError(f"no update of {name}: {done.stderr.strip() or done.stdout.strip()}")

@@ -26,7 +26,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Nat:
-    """A 1:1 translation in front of an address: programs in this place see `inside` as `outside`."""
+    """A 1:1 translation in front of an address elsewhere: programs in this place see `inside` as `outside`.
+
+    The packet counts of `wire` are taken before it and so name `inside`.
+    """
 
     inside: str
     outside: str
@@ -109,7 +112,7 @@ class Faults:
     def clear(self) -> None:
         """Removes our table."""
         self.rules = Rules()
-        self._place.run(["nft", "-f", "-"], input=f"table ip {TABLE}\ndelete table ip {TABLE}\n")
+        self._place.run(["nft", "-f", "-"], stdin=f"table ip {TABLE}\ndelete table ip {TABLE}\n")
 
     def _apply(self) -> None:
-        self._place.run(["nft", "-f", "-"], input=ruleset(self.rules))
+        self._place.run(["nft", "-f", "-"], stdin=ruleset(self.rules))

@@ -1,4 +1,6 @@
-"""A reflector that signs well and lies: `python -m e2e.internet.lying_reflector --listen IP:PORT --key-file F --says IP`.
+"""A reflector that signs well and lies.
+
+`python -m e2e.internet.lying_reflector --listen IP:PORT --key-file FILE --says IP`
 
 Invariant: only the address is wrong; everything else is what an honest reflector says.
 Before: `internet`, as an injected fault. After: a relay's prober, which must shut the slot.

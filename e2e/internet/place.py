@@ -22,7 +22,7 @@ class Place(Protocol):
         argv: Sequence[str],
         *,
         check: bool = True,
-        input: str | None = None,  # noqa: A002 - as in subprocess.run
+        stdin: str | None = None,
         timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
         """Runs a program to its end."""
@@ -57,7 +57,7 @@ class HostPlace:
     """The machine's own network, or a namespace that the caller made; CPU weights are not applied here."""
 
     def __init__(self, logs: Path, namespace: str = "") -> None:
-        self._logs = logs
+        self.logs = logs
         self._enter = ["nsenter", f"--net=/run/netns/{namespace}"] if namespace else []
         self._namespace = namespace
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -67,12 +67,12 @@ class HostPlace:
         argv: Sequence[str],
         *,
         check: bool = True,
-        input: str | None = None,  # noqa: A002 - as in subprocess.run
+        stdin: str | None = None,
         timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
         """Runs a program to its end; raises CalledProcessError, TimeoutExpired."""
         return subprocess.run(
-            [*self._enter, *argv], check=check, input=input, timeout=timeout, capture_output=True, text=True
+            [*self._enter, *argv], check=check, input=stdin, timeout=timeout, capture_output=True, text=True
         )
 
     def spawn(
@@ -85,8 +85,8 @@ class HostPlace:
         cwd: Path | None = None,
     ) -> subprocess.Popen[bytes]:
         """Starts a program in a process group of its own; its output goes to NAME.log."""
-        self._logs.mkdir(parents=True, exist_ok=True)
-        with (self._logs / f"{name}.log").open("ab") as log:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with (self.logs / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [*self._enter, *argv],
                 stdin=subprocess.DEVNULL,

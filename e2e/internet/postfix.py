@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from e2e.internet.addresses import MailProvider
+from e2e.internet.addresses import MailProvider, MxSet
 from e2e.internet.place import Place
 from e2e.internet.tls_identity import write_identity
 
@@ -121,7 +121,7 @@ def plain_isp(folder: Path, provider: MailProvider, ip: str, resolver: str, *, p
         "smtpd_tls_chain_files": f"{key}, {certificate}",
         "smtpd_client_connection_count_limit": "0",
     }
-    domains = f"/^{_domains_pattern(provider)}$/ here\n"
+    domains = f"/^{_domains_pattern(*provider.mx_sets)}$/ here\n"
     more = tuple(address for _, address in provider.hosts if address != ip) if port == 25 else ()
     return PostfixConfig(
         provider.name, folder, ip, port, main, files={"domains": domains}, resolver=resolver, more_ips=more
@@ -140,11 +140,11 @@ def shared_relay(
 ) -> PostfixConfig:
     """One tuned Postfix through which everything goes, from one address, with `limits` connections to each ISP.
 
-    Each ISP has a transport of its own whose process limit is the connection limit, the way experienced
-    administrators do it: recipient domains alone would each get their own limit.
+    Each MX set has a transport of its own whose process limit bounds its connections, the way experienced
+    administrators do it: recipient domains alone would each get their own limit. An ISP with several sets has its
+    limit divided among them, because a set's idle connections in the cache count at the ISP while the other's work.
     """
-    transports = {f"to-{provider.name}": most for provider, most in limits.items()}
-    table = "".join(f"/@{_domains_pattern(provider)}$/ to-{provider.name}:\n" for provider in limits)
+    transports, table = _transports(limits)
     own: dict[str, str] = {}
     for name, most in transports.items():
         own[f"{name}_destination_concurrency_limit"] = str(most)
@@ -196,10 +196,21 @@ def tuned_relay(folder: Path, ip: str, port: int, sink: tuple[str, int]) -> Post
     return PostfixConfig("tuned", folder, ip, port, values)
 
 
-def _domains_pattern(provider: MailProvider) -> str:
-    """A regular expression for all of a provider's mail domains."""
-    bulk = [rf"([^.@]+\.)?{_literal(mx_set.bulk)}" for mx_set in provider.mx_sets]
-    own = [_literal(domain) for mx_set in provider.mx_sets for domain in mx_set.domains]
+def _transports(limits: Mapping[MailProvider, int]) -> tuple[dict[str, int], str]:
+    """(transport -> most processes, the transport table) for connections to each ISP."""
+    transports, table = {}, ""
+    for provider, most in limits.items():
+        for number, mx_set in enumerate(provider.mx_sets):
+            name = f"to-{provider.name}" + (f"-{number + 1}" if len(provider.mx_sets) > 1 else "")
+            transports[name] = max(1, most // len(provider.mx_sets))
+            table += f"/@{_domains_pattern(mx_set)}$/ {name}:\n"
+    return transports, table
+
+
+def _domains_pattern(*mx_sets: MxSet) -> str:
+    """A regular expression for all mail domains of these MX sets."""
+    bulk = [rf"([^.@]+\.)?{_literal(mx_set.bulk)}" for mx_set in mx_sets]
+    own = [_literal(domain) for mx_set in mx_sets for domain in mx_set.domains]
     return f"({'|'.join([*own, *bulk])})"
 
 
@@ -237,11 +248,15 @@ class Postfix:
         (config.etc / "master.cf").write_text(master_cf(config))
         for name, content in config.files.items():
             (config.etc / name).write_text(content)
+        self._place.run(["postfix", "-c", str(config.etc), "check"])  # makes the queue's folders
         self._place.spawn(self._program, self._command(), cpu_weight=cpu_weight)
         self._wait()
 
     def _command(self) -> list[str]:
-        start = ["postfix", "-c", str(self.config.etc), "start-fg"]
+        etc = str(self.config.etc)
+        daemons = self._place.run(["postconf", "-c", etc, "-hx", "daemon_directory"]).stdout.strip()
+        # master itself, because `postfix start-fg` stays in front of it and passes no signal on
+        start = [f"{daemons}/master", "-c", etc, "-s"]
         if not self.config.resolver:
             return start
         resolv_conf = self.config.etc / "resolv.conf"

@@ -41,7 +41,10 @@ _FILTER = (
 
 @dataclass(slots=True)
 class Span:
-    """One connection attempt to a watched address; `closed` is the first FIN or RST of either side."""
+    """One connection attempt to a watched address; `closed` is the first FIN or RST of either side.
+
+    One that nobody answered never became a connection: it counts as an attempt and at no instant as open.
+    """
 
     isp: str
     source_ip: str
@@ -49,6 +52,7 @@ class Span:
     server_ip: str
     opened: float
     closed: float | None = None
+    answered: bool = False
 
 
 class WireTracker:
@@ -62,29 +66,46 @@ class WireTracker:
     def packet(self, at: float, source: tuple[str, int], target: tuple[str, int], flags: int) -> None:
         """Takes one TCP packet with FIN, SYN or RST."""
         if flags & SYN:
-            isp = self._watched.get(target)
-            # SYN with ACK is the server's; a second SYN of an open pair is a retransmission
-            if isp is not None and not flags & ACK and (*source, *target) not in self._open:
-                span = Span(isp, *source, target[0], at)
-                self._open[(*source, *target)] = span
-                self.spans.append(span)
+            self._begin(at, source, target, from_server=bool(flags & ACK))
             return
         span_ended = self._open.pop((*source, *target), None) or self._open.pop((*target, *source), None)
         if span_ended is not None:
             span_ended.closed = at
 
+    def _begin(self, at: float, source: tuple[str, int], target: tuple[str, int], *, from_server: bool) -> None:
+        if from_server:
+            if (*target, *source) in self._open:
+                self._open[(*target, *source)].answered = True
+            return
+        isp = self._watched.get(target)
+        # a second SYN of a pair that is open is a retransmission
+        if isp is None or (*source, *target) in self._open:
+            return
+        span = Span(isp, *source, target[0], at)
+        self._open[(*source, *target)] = span
+        self.spans.append(span)
+
     def reset(self, isp: str | None = None) -> None:
-        """Forgets the closed spans of one ISP, or of all."""
-        self.spans = [span for span in self.spans if span.closed is None or (isp is not None and span.isp != isp)]
+        """Forgets the spans of one ISP, or of all, that are not open connections."""
+        self.spans = [
+            span
+            for span in self.spans
+            if (isp is not None and span.isp != isp) or (span.closed is None and span.answered)
+        ]
+        kept = {id(span) for span in self.spans}
+        self._open = {pair: span for pair, span in self._open.items() if id(span) in kept}
 
     def per_source_ip(self, isp: str) -> dict[str, dict[str, int]]:
-        """Attempts and most at one instant, for each source IP of one ISP."""
-        grouped: defaultdict[str, list[tuple[float, float | None]]] = defaultdict(list)
+        """Attempts and most connections at one instant, for each source IP of one ISP."""
+        grouped: defaultdict[str, list[Span]] = defaultdict(list)
         for span in self.spans:
             if span.isp == isp:
-                grouped[span.source_ip].append((span.opened, span.closed))
+                grouped[span.source_ip].append(span)
         return {
-            ip: {"wire_connections": len(spans), "wire_connections_most": max_concurrent(spans)}
+            ip: {
+                "wire_connections": len(spans),
+                "wire_connections_most": max_concurrent((one.opened, one.closed) for one in spans if one.answered),
+            }
             for ip, spans in sorted(grouped.items())
         }
 

@@ -45,14 +45,19 @@ async def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> No
 
 
 def test_the_shared_relay_bounds_each_isp_by_the_processes_of_its_transport(tmp_path: Path) -> None:
-    config = shared_relay(tmp_path, IP, "", {addresses.GMAIL: 8, addresses.OUTLOOK: 5})
+    config = shared_relay(tmp_path, IP, "", {addresses.GMAIL: 8, addresses.YAHOO: 5})
 
     assert "to-gmail-like unix - - n - 8 smtp\n" in master_cf(config)
-    assert "to-outlook-like unix - - n - 5 smtp\n" in master_cf(config)
-    assert "to-outlook-like_destination_concurrency_limit = 5\n" in main_cf(config)
+    assert "to-yahoo-like_destination_concurrency_limit = 5\n" in main_cf(config)
     assert f"smtp_bind_address = {IP}\n" in main_cf(config)
-    both = r"(outlook-like\.test|company\.test|([^.@]+\.)?bulk-o\.test|([^.@]+\.)?bulk-c\.test)"
-    assert f"/@{both}$/ to-outlook-like:\n" in config.files["transport"]
+    assert r"/@(yahoo-like\.test|([^.@]+\.)?bulk-y\.test)$/ to-yahoo-like:" in config.files["transport"].split("\n")
+
+
+def test_an_isp_with_two_mx_sets_has_its_limit_divided_among_them(tmp_path: Path) -> None:
+    config = shared_relay(tmp_path, IP, "", {addresses.OUTLOOK: 5})
+
+    assert config.transports == {"to-outlook-like-1": 2, "to-outlook-like-2": 2}
+    assert r"/@(company\.test|([^.@]+\.)?bulk-c\.test)$/ to-outlook-like-2:" in config.files["transport"].split("\n")
 
 
 def test_a_maildir_file_becomes_a_record() -> None:
@@ -110,6 +115,18 @@ async def test_the_tuned_relay_delivers_to_its_sink_and_shows_its_settings(
     assert arrived == {f"<{number}@a.test>" for number in range(20)}
     assert "in_flow_delay = 0" in postfix.shown()
     assert f"relayhost = [{at['sink'][0]}]:{at['sink'][1]}" in postfix.shown()
+
+
+async def test_an_ended_instance_leaves_no_process(folder: Path, place: HostPlace) -> None:
+    postfix = Postfix(place, tuned_relay(folder / "tuned", IP, free_port(IP), (IP, 9)))
+    postfix.up()
+    (master,) = [int(line) for line in (folder / "tuned/queue/pid/master.pid").read_text().split()]
+    family = place.run(["pgrep", "--session", str(master)]).stdout.split()
+    assert len(family) >= 3
+
+    postfix.down()
+
+    await eventually(lambda: not place.run(["pgrep", "--session", str(master)], check=False).stdout)
 
 
 async def test_a_purged_queue_is_empty(folder: Path, place: HostPlace) -> None:

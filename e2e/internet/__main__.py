@@ -1,0 +1,60 @@
+"""`python -m e2e.internet up|down|status`: the internet of this checkout's cluster, for a person.
+
+Invariant: `up` may be repeated; `down` without a cluster is no error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from e2e.cluster import Cluster, open_cluster
+from e2e.internet import addresses
+from e2e.internet.internet import Ground, Internet, Weights
+
+
+def ground_of(cluster: Cluster) -> Ground:
+    """Where the internet of a cluster keeps its files."""
+    layout = cluster.layout
+    return Ground(layout.state / "internet", layout.run, Path(f"/var/tmp/lw-{layout.id}-postfix"))
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+async def _up(cluster: Cluster) -> None:
+    internet = await Internet.up(cluster.place("net"), ground_of(cluster))
+    internet.start_reflectors()
+    for provider in addresses.PROVIDERS:
+        hosts = ", ".join(f"{name} {ip}" for name, ip in provider.hosts)
+        _print(f"{provider.name:14} {provider.kind:9} {hosts}")
+        _print(f"{'':24} for {', '.join(provider.domains)}")
+    _print(f"resolver       {addresses.RESOLVER}   reflectors {' '.join(internet.reflectors)}")
+    _print(f"control port   {internet.ground.sockets}/isps.sock (HTTP: GET /isps, PUT /isps/NAME/policy, GET /wire)")
+    await internet.close()
+
+
+async def _down(cluster: Cluster) -> None:
+    await Internet(cluster.place("net"), ground_of(cluster), Weights()).take_down()
+
+
+async def _status(cluster: Cluster) -> None:
+    internet = Internet(cluster.place("net"), ground_of(cluster), Weights())
+    for name, running in internet.status().items():
+        _print(f"{name:16} {'runs' if running else '-'}")
+
+
+def main() -> None:
+    """Reads the command and does it."""
+    commands = {"up": _up, "down": _down, "status": _status}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=sorted(commands))
+    cluster, _ = open_cluster()
+    asyncio.run(commands[parser.parse_args().command](cluster))
+
+
+if __name__ == "__main__":
+    main()
