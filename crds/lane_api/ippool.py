@@ -174,6 +174,8 @@ class AddressStatus(ApiModel):
     """When its lane gave it up; absent while it is held."""
     port_block: int | None = None
     """HostNetwork: the first of the slot's 8 ports."""
+    held_elsewhere: str = ""
+    """The pool (`namespace/name`) that this address belongs to, where it stands in several."""
 
 
 class IPPoolStatus(ApiModel):

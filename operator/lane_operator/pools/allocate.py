@@ -1,0 +1,246 @@
+"""Which slot has which address: `allocate(pools, demands, now)`, pure and stable.
+
+The pools' status is the only record. An assigned address stays where it is until its lane gives it up; nothing
+depends on the order of lists. Comes before desired state; the caller commits the statuses before it uses a claim.
+
+Rules, in order:
+1. A slot keeps what the record says it holds, also when its pool is closed to it later, and also when the address
+   leaves the pool's spec: it would otherwise send queued mail from another address. The pool says so until the slot
+   has drained; then the address is forgotten.
+2. A slot that exists but is not in the record gets back the address that its own objects name (a lost status).
+3. A lane of the same namespace, name and class gets back its own, the slot's own first, without cool-down.
+4. Any other slot gets a free address: on the node where its lane has fewest, then one that was never used, then the
+   lowest.
+What no slot holds rests for the pool's cool-down. An address that stands in several pools belongs to the pool that
+holds it, else to the first by name; the others never assign it.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from lane_api.conditions import Reason
+from lane_api.ippool import Engine, IPPoolStatus, PoolAddress
+from lane_api.names import slot_name
+from lane_api.sendinglane import SlotRole
+from lane_operator.inputs import Assignment, Claim, Demand, Key, Pool, Refusal
+from lane_operator.pools.ledger import Entry, Ledger, owners
+from lane_operator.pools.ports import NodePorts
+
+__all__ = ["AllocationResult", "allocate"]
+
+_NO_ADDRESS: PoolAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationResult:
+    """Claims by lane, and the status of each pool that was allocated from: addresses and capacity are new."""
+
+    assignments: Mapping[Key, Assignment]
+    statuses: Mapping[Key, IPPoolStatus]
+
+
+@dataclass(slots=True)
+class _Asking:
+    """One lane's demand while it is served."""
+
+    demand: Demand
+    refusal: Refusal | None
+    """Why it gets nothing new."""
+    got: dict[int, Entry] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> list[int]:
+        """Slots that are to be and have nothing yet."""
+        return [index for index in range(self.demand.replicas) if index not in self.got]
+
+    def slot(self, index: int) -> str:
+        return slot_name(self.demand.name, index)
+
+
+def allocate(
+    pools: Iterable[Pool], demands: Iterable[Demand], now: dt.datetime, beside: Iterable[Pool] = ()
+) -> AllocationResult:
+    """Serves all demands on these pools; `beside` are pools that are not served now, whose records count."""
+    served = {pool.key: pool for pool in pools}
+    others = [pool for pool in beside if pool.key not in served]
+    everywhere = [*served.values(), *others]
+    ports = NodePorts(
+        (record.node, record.port_block)
+        for pool in everywhere
+        for record in pool.status.addresses
+        if record.node and record.port_block and record.released_at is None
+    )
+    belongs = owners(everywhere)
+    by_pool: dict[Key, list[Demand]] = {}
+    for demand in sorted(demands, key=lambda one: one.key):
+        by_pool.setdefault(demand.pool, []).append(demand)
+    assignments: dict[Key, Assignment] = {}
+    statuses: dict[Key, IPPoolStatus] = {}
+    for key in sorted(served.keys() | by_pool.keys()):
+        asked = by_pool.get(key, [])
+        if key not in served:
+            assignments |= {demand.key: Assignment(refusal=_no_pool(demand)) for demand in asked}
+        elif served[key].spec.engine is Engine.CLUSTER_DEFAULT:
+            assignments |= {demand.key: _shared(demand, served[key]) for demand in asked}
+            statuses[key] = IPPoolStatus()
+        else:
+            ledger = Ledger(served[key])
+            for entry in ledger:
+                owner = belongs[entry.value]
+                entry.held_elsewhere = "" if owner == key else "/".join(owner)
+            assignments |= _served(ledger, asked, ports, now)
+            statuses[key] = IPPoolStatus(capacity=ledger.capacity(now), addresses=ledger.records())
+    return AllocationResult(assignments, statuses)
+
+
+def _served(ledger: Ledger, demands: list[Demand], ports: NodePorts, now: dt.datetime) -> dict[Key, Assignment]:
+    """The claims on one pool."""
+    asking = [_Asking(demand, _closed(demand, ledger.pool)) for demand in demands]
+    holders = ledger.holders()
+    for one in asking:
+        _keep(ledger, one, holders)
+    for one in asking:
+        _give_back(ledger, one)
+    for one in asking:
+        _give(ledger, one, now)
+    ledger.release_all_but((entry for one in asking for entry in one.got.values()), now)
+    return {one.demand.key: _assignment(ledger, one, ports, now) for one in asking}
+
+
+def _keep(ledger: Ledger, one: _Asking, holders: Mapping[tuple[str, str, str], Entry]) -> None:
+    """Rules 1 and 2: what the record says, else what the slot's own objects say."""
+    lane = "/".join(one.demand.key)
+    for index in sorted({*range(one.demand.replicas), *one.demand.retained}):
+        slot = one.slot(index)
+        entry = holders.get((lane, one.demand.traffic_class, slot))
+        if entry is None and index in one.demand.found:
+            named = ledger.entry(one.demand.found[index])
+            if named is not None and not named.is_held and not named.held_elsewhere:
+                entry = named
+        if entry is None or entry.held_elsewhere:
+            continue
+        entry.hold(one.demand, slot)
+        one.got[index] = entry
+
+
+def _give_back(ledger: Ledger, one: _Asking) -> None:
+    """Rule 3: the slot's own address first, then any that was the lane's."""
+    if one.refusal:
+        return
+    for same_slot in (True, False):
+        for index in one.wanted:
+            slot = one.slot(index)
+            resting = (
+                entry
+                for entry in ledger
+                if entry.listed and not entry.held_elsewhere and not entry.is_held and entry.was_of(one.demand)
+            )
+            entry = next((entry for entry in resting if entry.slot == slot or not same_slot), None)
+            if entry is not None:
+                entry.hold(one.demand, slot)
+                one.got[index] = entry
+
+
+def _give(ledger: Ledger, one: _Asking, now: dt.datetime) -> None:
+    """Rule 4."""
+    if one.refusal:
+        return
+    for index in one.wanted:
+        nodes = [entry.address.node for entry in one.got.values()]
+        free = sorted(
+            (entry for entry in ledger if ledger.is_free(entry, now)),
+            key=lambda entry: (nodes.count(entry.address.node), bool(entry.lane)),  # the ledger's order breaks ties
+        )
+        if not free:
+            return
+        free[0].port_block = None
+        free[0].hold(one.demand, one.slot(index))
+        one.got[index] = free[0]
+
+
+def _assignment(ledger: Ledger, one: _Asking, ports: NodePorts, now: dt.datetime) -> Assignment:
+    claims, refusal = [], one.refusal
+    for index, entry in sorted(one.got.items()):
+        if ledger.pool.spec.engine is Engine.HOST_NETWORK and not _has_ports(ledger, entry, ports):
+            refusal = refusal or _no_ports(ledger.pool, entry)
+            continue
+        claims.append(_claim(one.demand, index, entry.address, entry.port_block, ledger.pool))
+    if one.wanted and refusal is None:
+        refusal = _exhausted(ledger, one, now)
+    return Assignment(tuple(claims), refusal)
+
+
+def _has_ports(ledger: Ledger, entry: Entry, ports: NodePorts) -> bool:
+    """Sees to the slot's block: the one that it has, else the lowest free one on its node."""
+    node = entry.address.node or ""
+    recorded = next((one.node for one in ledger.pool.status.addresses if one.ip == entry.address.ip), None)
+    moved = entry.port_block is not None and recorded != node
+    if moved and entry.port_block is not None and not ports.is_free(node, entry.port_block):
+        entry.port_block = None  # the address went to another node, where these ports are somebody else's
+    if entry.port_block is None:
+        entry.port_block = ports.take(node, ledger.pool.spec.engine_config.port_range)
+    elif moved:
+        ports.hold(node, entry.port_block)
+    return entry.port_block is not None
+
+
+def _shared(demand: Demand, pool: Pool) -> Assignment:
+    """Claims without addresses: engine ClusterDefault has none to give."""
+    refusal = _closed(demand, pool)
+    slots = demand.retained if refusal else demand.retained | set(range(demand.replicas))
+    return Assignment(tuple(_claim(demand, index, _NO_ADDRESS, None, pool) for index in sorted(slots)), refusal)
+
+
+def _claim(demand: Demand, index: int, address: PoolAddress | None, port_block: int | None, pool: Pool) -> Claim:
+    going = SlotRole.HELD if demand.held else SlotRole.DRAINING
+    role = SlotRole.ACTIVE if index < demand.replicas else going
+    return Claim(index, slot_name(demand.name, index), address, role, port_block, pool.key)
+
+
+def _closed(demand: Demand, pool: Pool) -> Refusal | None:
+    """Why this lane may not draw from the pool."""
+    name = "/".join(pool.key)
+    if demand.namespace not in (pool.namespace, *pool.spec.allowed_namespaces.names):
+        return Refusal(
+            Reason.POOL_CLOSED,
+            f"IPPool {name} is closed to namespace {demand.namespace}: add it to the pool's allowedNamespaces.names",
+        )
+    if demand.traffic_class not in pool.spec.classes:
+        allowed = ", ".join(sorted(pool.spec.classes))
+        return Refusal(
+            Reason.CLASS_MISMATCH,
+            f"IPPool {name} is for {allowed} and this lane is {demand.traffic_class}: "
+            "an address keeps the reputation of what it sent, so name a pool of the lane's class",
+        )
+    return None
+
+
+def _no_pool(demand: Demand) -> Refusal:
+    return Refusal(
+        Reason.POOL_NOT_FOUND,
+        f"IPPool {'/'.join(demand.pool)} does not exist, or cannot be read: create or correct it",
+        waiting=Reason.WAITING_FOR_POOL,
+    )
+
+
+def _no_ports(pool: Pool, entry: Entry) -> Refusal:
+    return Refusal(
+        Reason.ENGINE_LIMIT,
+        f"no block of 8 ports is free on node {entry.address.node} in {pool.spec.engine_config.port_range}: "
+        f"widen engineConfig.portRange of IPPool {'/'.join(pool.key)}",
+    )
+
+
+def _exhausted(ledger: Ledger, one: _Asking, now: dt.datetime) -> Refusal:
+    """Who has them all, in figures, and when the next one is free again."""
+    capacity, cooldown_s = ledger.capacity(now), ledger.pool.spec.cooldown
+    ends = [until for entry in ledger if (until := entry.cools_until(cooldown_s)) is not None and now < until]
+    rest = f" (the next until {min(ends).strftime('%Y-%m-%dT%H:%M:%SZ')})" if ends else ""
+    missing = len(one.wanted)
+    return Refusal(
+        Reason.POOL_EXHAUSTED,
+        f"IPPool {'/'.join(ledger.pool.key)} has {capacity.total} addresses: {capacity.assigned} assigned, "
+        f"{capacity.cooling} cooling down{rest}, {capacity.free} free; {missing} of {one.demand.replicas} slots "
+        "have none: add addresses to the pool, or lower replicas",
+    )

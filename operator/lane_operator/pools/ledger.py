@@ -1,0 +1,173 @@
+"""One pool's addresses while an allocation is worked out: what the spec lists, and who holds each; pure.
+
+Invariant: an address has at most one holder, and is known by its value, never by its spelling.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from lane_api.classes import TrafficClass
+from lane_api.ippool import AddressStatus, Capacity, Engine, PoolAddress
+from lane_operator.inputs import Demand, Key, Pool
+
+__all__ = ["Entry", "Ledger", "owners"]
+
+AddressValue = IPv4Address | IPv6Address
+
+
+@dataclass(slots=True)
+class Entry:
+    """One address and who holds or held it."""
+
+    value: AddressValue
+    address: PoolAddress
+    listed: bool
+    """In the spec; one that is not stays only while it is held."""
+    lane: str = ""
+    lane_class: str = ""
+    slot: str = ""
+    released_at: str | None = None
+    port_block: int | None = None
+    held_elsewhere: str = ""
+
+    @property
+    def is_held(self) -> bool:
+        """A slot has it now."""
+        return bool(self.lane) and self.released_at is None
+
+    def cools_until(self, cooldown_s: float) -> dt.datetime | None:
+        """When another lane may have it; None where it does not cool down."""
+        if not self.lane or self.released_at is None:
+            return None
+        return dt.datetime.fromisoformat(self.released_at) + dt.timedelta(seconds=cooldown_s)
+
+    def was_of(self, demand: Demand) -> bool:
+        """Whether it is, or was last, this lane's: same namespace, name and class."""
+        return self.lane == "/".join(demand.key) and self.lane_class == demand.traffic_class
+
+    def hold(self, demand: Demand, slot: str) -> None:
+        """Gives it to a slot."""
+        self.lane, self.lane_class = "/".join(demand.key), str(demand.traffic_class)
+        self.slot, self.released_at = slot, None
+
+
+class Ledger:
+    """The entries of one pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        """Joins what the spec lists with what the status remembers."""
+        self.pool = pool
+        self._entries: dict[AddressValue, Entry] = {}
+        for address in sorted(pool.spec.addresses, key=lambda one: one.ip):
+            value = _address_value(address.ip)
+            if value is not None:
+                self._entries.setdefault(value, Entry(value, address, listed=True))
+        for record in pool.status.addresses:
+            self._remember(record)
+        self._entries = dict(sorted(self._entries.items(), key=lambda one: (one[0].version, int(one[0]))))
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Entries in order of family and value."""
+        return iter(list(self._entries.values()))
+
+    def entry(self, text: str) -> Entry | None:
+        """The entry of an address in any spelling."""
+        value = _address_value(text)
+        return None if value is None else self._entries.get(value)
+
+    def holders(self) -> dict[tuple[str, str, str], Entry]:
+        """What is held, by lane, class and slot."""
+        return {(one.lane, one.lane_class, one.slot): one for one in self if one.is_held}
+
+    def release_all_but(self, kept: Iterable[Entry], now: dt.datetime) -> None:
+        """Lets the others rest; one that the spec has dropped is forgotten."""
+        staying = {entry.value for entry in kept}
+        for entry in self:
+            if entry.is_held and entry.value not in staying:
+                entry.released_at = now.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+                entry.port_block = None
+            if not entry.listed and not entry.is_held:
+                del self._entries[entry.value]
+
+    def capacity(self, now: dt.datetime) -> Capacity:
+        """Addresses by state."""
+        assigned = sum(entry.is_held for entry in self)
+        cooling = sum(self.is_cooling(entry, now) for entry in self)
+        usable = sum(entry.listed and not entry.held_elsewhere for entry in self)
+        free = sum(self.is_free(entry, now) for entry in self)
+        return Capacity(total=usable, assigned=assigned, cooling=cooling, free=free)
+
+    def is_cooling(self, entry: Entry, now: dt.datetime) -> bool:
+        """Given up so lately that only its own lane may have it."""
+        until = entry.cools_until(self.pool.spec.cooldown)
+        return until is not None and now < until
+
+    def is_free(self, entry: Entry, now: dt.datetime) -> bool:
+        """Any lane may have it."""
+        return entry.listed and not entry.held_elsewhere and not entry.is_held and not self.is_cooling(entry, now)
+
+    def records(self) -> tuple[AddressStatus, ...]:
+        """The entries as the pool's status keeps them."""
+        return tuple(_record(entry) for entry in self)
+
+    def _remember(self, record: AddressStatus) -> None:
+        value = _address_value(record.ip)
+        if value is None or not record.lane:
+            return
+        entry = self._entries.get(value)
+        if entry is None and record.released_at is None:
+            address = PoolAddress(ip=record.ip, hostname=record.hostname, node=record.node, source=record.source)
+            entry = self._entries[value] = Entry(value, address, listed=False)
+        if entry is None or entry.lane:
+            return
+        entry.lane, entry.lane_class, entry.slot = record.lane, record.lane_class, record.slot
+        entry.released_at = record.released_at
+        entry.port_block = record.port_block if self.pool.spec.engine is Engine.HOST_NETWORK else None
+
+
+def _address_value(text: str) -> AddressValue | None:
+    """The address itself, whatever its spelling; None for what is none."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _held_values(pool: Pool) -> set[AddressValue]:
+    """The addresses that slots hold by this pool's record."""
+    found = (_address_value(one.ip) for one in pool.status.addresses if one.lane and one.released_at is None)
+    return {value for value in found if value is not None}
+
+
+def _record(entry: Entry) -> AddressStatus:
+    if not entry.lane:
+        return AddressStatus(ip=entry.address.ip, held_elsewhere=entry.held_elsewhere)
+    return AddressStatus(
+        ip=entry.address.ip,
+        hostname=entry.address.hostname,
+        node=entry.address.node,
+        source=entry.address.source,
+        lane=entry.lane,
+        lane_class=str(TrafficClass(entry.lane_class)) if entry.lane_class else "",
+        slot=entry.slot,
+        released_at=entry.released_at,
+        port_block=entry.port_block,
+        held_elsewhere=entry.held_elsewhere,
+    )
+
+
+def owners(pools: Iterable[Pool]) -> dict[AddressValue, Key]:
+    """Which pool an address belongs to: the one whose record holds it, else the first by name that lists it."""
+    ordered = sorted(pools, key=lambda pool: pool.key)
+    found: dict[AddressValue, Key] = {}
+    for pool in ordered:
+        for value in _held_values(pool):
+            found.setdefault(value, pool.key)
+    for pool in ordered:
+        for address in pool.spec.addresses:
+            listed = _address_value(address.ip)
+            if listed is not None:
+                found.setdefault(listed, pool.key)
+    return found

@@ -1,0 +1,35 @@
+"""HostNetwork: each slot's block of ports, unique on its node; pure."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from lane_api.names import HOST_PORT_BLOCK
+
+__all__ = ["NodePorts"]
+
+
+class NodePorts:
+    """The blocks that are taken on each node, over all pools; only `allocate` adds to it."""
+
+    def __init__(self, taken: Iterable[tuple[str, int]] = ()) -> None:
+        """`taken`: node and first port of each block."""
+        self._taken: defaultdict[str, set[int]] = defaultdict(set)
+        for node, first in taken:
+            self._taken[node].add(first)
+
+    def is_free(self, node: str, first: int) -> bool:
+        """Whether no block on the node overlaps the 8 ports from `first`."""
+        return all(abs(first - other) >= HOST_PORT_BLOCK for other in self._taken[node])
+
+    def take(self, node: str, port_range: str) -> int | None:
+        """Takes the lowest free block of the range (`lowest-highest`); None when there is none."""
+        lowest, _, highest = port_range.partition("-")
+        for first in range(int(lowest), int(highest) - HOST_PORT_BLOCK + 2, HOST_PORT_BLOCK):
+            if self.is_free(node, first):
+                self._taken[node].add(first)
+                return first
+        return None
+
+    def hold(self, node: str, first: int) -> None:
+        """Marks a block as taken."""
+        self._taken[node].add(first)
