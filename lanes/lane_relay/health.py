@@ -56,5 +56,6 @@ async def serve(endpoint: Endpoint, vitals: Vitals) -> web.AppRunner:
     """A running server, ended by its `cleanup()`; raises OSError if the port is taken."""
     runner = web.AppRunner(_application(vitals), access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
-    await web.TCPSite(runner, endpoint.host, endpoint.port).start()
+    # "::" alone would leave out IPv4: asyncio makes such sockets IPv6 only; None binds both families
+    await web.TCPSite(runner, None if endpoint.host == "::" else endpoint.host, endpoint.port).start()
     return runner

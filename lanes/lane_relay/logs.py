@@ -7,31 +7,38 @@ import logging
 import sys
 
 import structlog
+from structlog.typing import Processor
 
 __all__ = ["set_up"]
 
+_SHARED: tuple[Processor, ...] = (
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+    structlog.processors.EventRenamer("message"),
+)
+
 
 def set_up(level: str = "info") -> None:
-    """Sends structlog and the standard library's warnings to standard error as JSON lines."""
+    """Sends structlog's and the standard library's events to standard error as JSON lines."""
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.EventRenamer("message"),
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[*_SHARED, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_named_logger,
-        cache_logger_on_first_use=False,
+        logger_factory=_logger,
     )
-    logging.basicConfig(
-        level=logging.WARNING, format='{"level": "warning", "stdlib": "%(name)s", "message": "%(message)s"}'
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_SHARED,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
     )
+    logging.basicConfig(level=logging.WARNING, handlers=[lines], force=True)
 
 
-def _named_logger(*names: object) -> structlog.PrintLogger:
+def _logger(*_names: object) -> structlog.PrintLogger:
     """A writer to standard error, whatever name it was asked for by."""
-    del names
     return structlog.PrintLogger(sys.stderr)

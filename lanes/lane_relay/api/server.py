@@ -34,8 +34,9 @@ class Slot(Protocol):
     def report(self) -> dict[str, Any]:
         """The answer to GET /v1/slot."""
 
-    async def set_intake(self, state: Literal["Open", "Closed"]) -> None:
-        """Opens or closes intake, kept over a restart; raises SpoolError if that could not be kept."""
+    async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
+        """Opens or closes intake, kept over a restart; gives the state in force (the configuration may keep it
+        closed). Raises SpoolError if the order could not be kept."""
 
     def push(self, text: str) -> int:
         """Puts a configuration in force and gives its generation; raises ConfigError."""
@@ -109,10 +110,9 @@ def _application(slot: Slot, token: _Token) -> web.Application:
         if state is None:
             return _refusal(422, 'send {"state": "Open"} or {"state": "Closed"}')
         try:
-            await slot.set_intake(state)
+            return web.json_response({"state": await slot.set_intake(state)})
         except SpoolError as failed:
             return _refusal(503, f"the order could not be kept: {failed}; replace the slot's volume")
-        return web.json_response({"state": state})
 
     async def config(request: web.Request) -> web.Response:
         try:
@@ -170,7 +170,9 @@ class AdminServer:
     async def start(self) -> None:
         """Listens; raises OSError if the port is taken."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._endpoint.host, self._endpoint.port, ssl_context=self._context)
+        # "::" alone would leave out IPv4: asyncio makes such sockets IPv6 only; None binds both families
+        host = None if self._endpoint.host == "::" else self._endpoint.host
+        site = web.TCPSite(self._runner, host, self._endpoint.port, ssl_context=self._context)
         await site.start()
         self.port = self._runner.addresses[0][1]
 

@@ -29,10 +29,11 @@ class RecordedSlot:
     def report(self) -> dict[str, Any]:
         return {"slot": "otp-0"}
 
-    async def set_intake(self, state: Literal["Open", "Closed"]) -> None:
+    async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
         if self.broken:
             raise SpoolError("no space")
         self.intake = state
+        return state
 
     def push(self, text: str) -> int:
         if "bad" in text:

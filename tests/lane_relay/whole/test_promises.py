@@ -1,0 +1,260 @@
+"""The relay's promises 1 to 6 (README, "The relay"), each shown on the running process."""
+
+import smtplib
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bench.nameserver import NameServer
+from tests.lane_relay.running import (
+    SOURCE,
+    ReflectorProcess,
+    Relay,
+    Sink,
+    egress,
+    eventually,
+    fixed_route,
+    free_port,
+    letter,
+)
+from tests.lane_relay.whole.conftest import NewRelay
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def arrived_numbers(sink: Sink) -> Counter[int]:
+    """How often each letter arrived."""
+    return Counter(int(message.content.split(b"Subject: letter ")[1].split(b"\r\n")[0]) for message in sink.arrived)
+
+
+def test_promise_1_a_message_that_got_its_250_is_on_disk(new_relay: NewRelay, sink: Sink) -> None:
+    relay = new_relay(delivery={"routes": [fixed_route(sink)], "state": "Held"}).start()
+    for number in range(5):  # killed right after the reply, five times: nothing may still be in memory only
+        relay.submit(number * 10, number * 10 + 1)
+        relay.kill()
+        relay.start()
+    assert sink.arrived == []
+    relay.change(delivery={"state": "Running"})
+    sink.wait(10)
+    assert arrived_numbers(sink) == Counter([0, 1, 10, 11, 20, 21, 30, 31, 40, 41])
+
+
+def test_promise_1_a_message_is_delivered_as_it_was_submitted(relay: Relay, sink: Sink) -> None:
+    relay.start().submit(7)
+    message = sink.wait(1)[0]
+    assert (message.sender, message.recipients) == ("otp@brand.test", ("ann@isp.test",))
+    assert message.helo == "out1.brand.test"
+    assert b"\r\n.a line that begins with a dot" in message.content
+    assert message.content.startswith(b"Received: from client.test")
+
+
+def test_promise_2_a_kill_at_any_instant_loses_nothing_that_was_accepted(relay: Relay, sink: Sink) -> None:
+    accepted: list[int] = []
+    stop = threading.Event()
+
+    def load(first: int) -> None:
+        number = first
+        while not stop.is_set():
+            try:
+                with relay.session() as client:
+                    while not stop.is_set():
+                        client.send_message(letter(number))
+                        accepted.append(number)
+                        number += 4
+            except (OSError, smtplib.SMTPException):
+                number += 4  # no 250 was seen for it: its sender would ask again
+
+    relay.start()
+    threads = [threading.Thread(target=load, args=(first,)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    kills = 5
+    for kill in range(1, kills + 1):
+        sink.wait(kill * 60, 60)
+        relay.kill()
+        relay.start()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    eventually(lambda: set(accepted) <= set(arrived_numbers(sink)), "every accepted letter at the sink", 40)
+    eventually(lambda: relay.metric("queue_messages") == 0, "an empty queue")
+    repeated = [number for number, count in arrived_numbers(sink).items() if count > 1]
+    assert len(accepted) > kills * 20
+    assert len(repeated) <= kills * 10  # at most what the 10 connections had in flight at each kill
+
+
+def test_promise_3_one_attempt_has_one_outcome_and_one_record(relay: Relay, sink: Sink) -> None:
+    refused = Counter[str]()
+
+    def answer(stage: str, address: str) -> str | None:
+        if stage == "RCPT" and address.startswith("slow") and refused[address] < 2:
+            refused[address] += 1
+            return "451 4.7.1 greylisted, try again later"
+        return "550 5.1.1 no such user" if stage == "RCPT" and address.startswith("nobody") else None
+
+    sink.answer_with = answer
+    relay.start()
+    for number, name in enumerate(["ann", "slow", "nobody"]):
+        relay.submit(number, recipient=f"{name}@isp.test")
+    sink.wait(3)  # ann's, slow's, and the DSN about nobody
+    eventually(lambda: relay.metric("queue_messages") == 0, "an empty queue")
+    types = Counter(record["type"] for record in relay.records())
+    assert types["Reception"] == 4
+    assert types["Delivery"] == 3
+    assert types["TransientFailure"] == 2
+    assert types["Bounce"] == 1
+    numbers = [record["seq"] for record in relay.records()]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_promise_3_records_are_written_once_over_a_kill(relay: Relay, sink: Sink) -> None:
+    relay.start().submit(*range(50))
+    sink.wait(50)
+    eventually(lambda: relay.metric("queue_messages") == 0, "an empty queue")
+    relay.kill()
+    relay.start()
+    types = Counter(record["type"] for record in relay.records())
+    assert (types["Reception"], types["Delivery"]) == (50, 50)
+
+
+def test_promise_4_nothing_leaves_before_the_egress_address_is_proved(new_relay: NewRelay, sink: Sink) -> None:
+    port = free_port()
+    relay = new_relay(delivery={"routes": [fixed_route(sink)]})
+    relay.write({**relay.overrides, "egress": egress(relay.folder, port)})
+    relay.start().submit(1)
+    eventually(
+        lambda: "refused" in relay.log() or relay.metric("egress_shut_seconds_total") > 2, "rounds without proof"
+    )
+    assert relay.metric("egress_proof{state=Unproved}") == 1
+    assert (sink.asked, relay.probe("/readyz")[0]) == ([], 200)
+    with ReflectorProcess(relay.folder, port):
+        assert sink.wait(1)[0].peer == SOURCE
+        assert relay.metric("egress_open") == 1
+    relay.submit(2)  # the reflector is gone: a proved slot keeps sending
+    sink.wait(2)
+    eventually(lambda: relay.metric("egress_proof{state=ProofStale}") == 1, "the proof is stale")
+    relay.kill()
+    relay.start().submit(3)  # a new process life has no proof
+    eventually(lambda: relay.metric("egress_shut_seconds_total") > 2, "rounds without proof")
+    assert len(sink.arrived) == 2
+    with ReflectorProcess(relay.folder, port):
+        sink.wait(3)
+
+
+def test_promise_4_a_wrong_address_stops_all_sending_until_it_is_right(new_relay: NewRelay, sink: Sink) -> None:
+    port = free_port()
+    relay = new_relay(delivery={"routes": [fixed_route(sink)]})
+    relay.write({**relay.overrides, "egress": egress(relay.folder, port, address="203.0.113.9")})
+    with ReflectorProcess(relay.folder, port):
+        relay.start().submit(1)
+        eventually(lambda: relay.metric("egress_proof{state=Mismatch}") == 1, "the mismatch is seen")
+        assert sink.asked == []
+        relay.change(egress=egress(relay.folder, port))
+        sink.wait(1)
+
+
+def test_promise_4_nothing_leaves_with_a_selector_that_is_not_live(
+    new_relay: NewRelay, sink: Sink, tmp_path: Path, signing_key: tuple[Path, str]
+) -> None:
+    key_file, record = signing_key
+    port = free_port()
+    relay = new_relay(
+        delivery={"routes": [fixed_route(sink)], "resolvers": [f"127.0.0.1:{port}"]},
+        domains=[{"name": "brand.test", "selector": "s1", "keyFile": str(key_file)}],
+    )
+    server = NameServer(tmp_path / "dns-1", port, "")
+    try:
+        relay.start().submit(1)
+        eventually(lambda: relay.metric("held_domains") == 1, "the domain is held")
+        assert sink.asked == []
+    finally:
+        server.stop()
+    server = NameServer(tmp_path / "dns-2", port, f"s1._domainkey.brand IN TXT {record}")
+    try:
+        message = sink.wait(1, 40)[0]
+    finally:
+        server.stop()
+    assert b"DKIM-Signature: " in message.content
+
+
+def test_promise_5_a_full_spool_answers_452_and_delivers_what_it_has(new_relay: NewRelay, sink: Sink) -> None:
+    relay = new_relay(delivery={"routes": [fixed_route(sink)], "state": "Held"}, spool={"maxSize": "1Mi"}).start()
+    accepted, refusal = 0, None
+    with relay.session() as client:
+        while refusal is None and accepted < 1000:
+            try:
+                client.send_message(letter(accepted))
+            except smtplib.SMTPResponseException as refused:
+                refusal = refused
+            else:
+                accepted += 1
+    assert refusal is not None
+    assert refusal.smtp_code == 452
+    assert "4.3.1" in str(refusal.smtp_error)
+    assert accepted > 100
+    relay.change(delivery={"state": "Running"})
+    sink.wait(accepted)
+
+    def has_room() -> bool:
+        try:
+            relay.submit(5000)
+        except smtplib.SMTPException:
+            return False
+        return True
+
+    eventually(has_room, "room again after delivery")
+
+
+def test_promise_5_a_dead_resolver_holds_up_nobody_else(new_relay: NewRelay, sink: Sink) -> None:
+    relay = new_relay(
+        delivery={"routes": [fixed_route(sink, "isp.test")], "resolvers": [f"127.0.0.1:{free_port()}"]}
+    ).start()
+    for number in range(20):
+        relay.submit(number, recipient=f"x@dead-{number}.test")
+    relay.submit(99)
+    assert sink.wait(1)[0].recipients == ("ann@isp.test",)
+    assert relay.metric("queue_messages") == 20
+
+
+def test_promise_5_an_isp_that_refuses_everything_holds_up_nobody_else(new_relay: NewRelay, sink: Sink) -> None:
+    with Sink("127.0.0.72") as bad:
+        bad.answer_with = lambda stage, _address: "421 4.7.0 go away" if stage == "MAIL" else None
+        relay = new_relay(delivery={"routes": [fixed_route(bad, "bad.test"), fixed_route(sink, "isp.test")]}).start()
+        with relay.session() as client:
+            for number in range(100):
+                client.send_message(letter(number, recipient=f"x{number}@bad.test"))
+        relay.submit(999)
+        sink.wait(1)
+        assert bad.arrived == []
+
+
+def test_promise_6_sigterm_finishes_what_is_in_flight_and_keeps_the_rest(new_relay: NewRelay, sink: Sink) -> None:
+    sink.answer_with = lambda stage, _address: time.sleep(0.02) if stage == "DATA" else None
+    relay = new_relay(delivery={"routes": [fixed_route(sink)], "connections": 2}).start()
+    relay.submit(*range(100))
+    sink.wait(10)
+    assert relay.terminate() == 0
+    before = arrived_numbers(sink)
+    relay.start()
+    sink.wait(100)
+    eventually(lambda: relay.metric("queue_messages") == 0, "an empty queue")
+    assert arrived_numbers(sink) == Counter(range(100))  # nothing lost, nothing twice
+    assert before
+
+
+def test_promise_6_sigterm_lets_a_message_that_is_coming_in_finish(relay: Relay, sink: Sink) -> None:
+    relay.start()
+    with relay.session() as client:
+        client.mail("otp@brand.test")
+        client.rcpt("ann@isp.test")
+        assert relay.process is not None
+        relay.process.terminate()
+        eventually(lambda: relay.probe("/readyz")[0] != 200, "not ready any more")
+        code, _ = client.data(letter(1).as_bytes())
+    assert (code, relay.process.wait(30)) == (250, 0)
+    relay.start()
+    sink.wait(1)
+    assert arrived_numbers(sink) == Counter([1])
