@@ -5,30 +5,83 @@ Promises of every implementation (the tests in tests/lane_relay/spool run agains
 - A message stays until every recipient is settled. A crash at any instant loses nothing that was `done`.
 - A settlement carries its accounting records; they reach the journal exactly once, also over a crash, and always
   before the message is gone for good.
+- What is said first is durable first: a `settle` is never on disk without every `put` that was called before it,
+  unless that `put` reported an error.
 - After a failed write or fsync the spool refuses everything (SpoolError); it is never retried.
 All methods are called on the event loop's thread and never block it on the disk.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
+
+from msgspec import Struct
 
 from lane_relay.errors import SpoolError
 from lane_relay.records import Message, QueueEntry
 
-__all__ = ["Done", "Spool", "SpoolState"]
+__all__ = ["DamagedMessageError", "Done", "JournalSink", "Spool", "SpoolState"]
 
 Done = Callable[[int, SpoolError | None], None]
 """(location, error): called on the event loop; location is valid if error is None."""
 
 
-class SpoolState(Protocol):
+class DamagedMessageError(SpoolError):
+    """The volume does not give back what was written for this one message; the rest of the spool is sound.
+
+    The message stays where it is, is counted as damage, and is for a person to judge.
+    """
+
+
+class SpoolState(Struct, frozen=True):
     """What `/v1`, `/readyz` and metrics show of a spool."""
 
     live_messages: int
     live_bytes: int
+    """Bytes of the live messages' records."""
+    disk_bytes: int
+    """Bytes of all segments, dead records included."""
     budget_bytes: int
+    cached_bytes: int
+    """Message bodies held in memory."""
+    damaged: int
+    """Places where what was once durable could not be read; each is named in `damage`."""
+    damage: tuple[str, ...]
+    """The first of these places, in words."""
+    full: bool
+    """Refuses messages until there is room."""
     failed: str
     """Why it refuses everything, or empty."""
+
+
+class JournalSink(Protocol):
+    """Where accounting records go once the log has made them durable; implemented by `account.journal`.
+
+    Called from the spool's threads, one at a time. Every record has a sequence number, counted from 1 without holes.
+    """
+
+    @property
+    def last_seq(self) -> int:
+        """Number of the last record appended."""
+
+    @property
+    def synced_seq(self) -> int:
+        """Every record up to this one is on stable storage."""
+
+    def reconcile(self, synced: int, records: Iterable[tuple[int, bytes]]) -> int:
+        """Makes the journal equal to the log after a crash; gives how many records neither of them has.
+
+        Records up to `synced` were durable in the journal; `records` are the (number, record)s that the log still
+        holds. Called once, before anything is appended.
+        """
+
+    def append(self, first_seq: int, records: Sequence[bytes]) -> bool:
+        """Appends records that follow the last one; False, and nothing appended, if its volume has no room."""
+
+    def sync(self) -> None:
+        """Makes what was appended durable; raises OSError."""
+
+    def close(self) -> None:
+        """Syncs and gives up the files; raises OSError."""
 
 
 class Spool(Protocol):
@@ -49,7 +102,10 @@ class Spool(Protocol):
         """Stores a message with its reception record (one JSON object, no line end); raises SpoolFullError at once."""
 
     def settle(self, entry: QueueEntry, recipients: tuple[int, ...], records: Iterable[bytes]) -> None:
-        """Takes these recipients off the message, with the records that say why; the last one frees it."""
+        """Takes these recipients off the message, with the records that say why; the last one frees it.
+
+        Called before the caller takes them off `entry.recipients`.
+        """
 
     def defer(self, entry: QueueEntry, records: Iterable[bytes]) -> None:
         """Notes `entry.due` and `entry.attempts` for the entry's recipients, with the attempt's records."""
@@ -57,8 +113,11 @@ class Spool(Protocol):
     def record(self, records: Iterable[bytes]) -> None:
         """Accounting records that belong to no stored message, such as a Rejection."""
 
+    def cached(self, entry: QueueEntry) -> Message | None:
+        """The message of an entry if it is still in memory: no await on the path of fresh mail."""
+
     async def load(self, entry: QueueEntry) -> Message:
-        """The message of an entry; raises SpoolError if the store cannot read what it promised."""
+        """The message of an entry; DamagedMessageError if the volume does not give it back."""
 
     def recover(self) -> Iterable[QueueEntry]:
         """Every live entry found at opening, once, in no particular order; called before anything else."""

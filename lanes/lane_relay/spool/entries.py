@@ -1,0 +1,52 @@
+"""From a message's recipients to its queue entries: one per recipient domain.
+
+Invariant: every recipient is in exactly one entry, and equal domains are one interned string. Before: `accept` has the
+envelope. After: the spool stores the groups, the pipeline and recovery make QueueEntry objects of them.
+"""
+
+import sys
+from collections.abc import Iterable
+from typing import Final
+
+import idna
+
+from lane_relay.records import Message, QueueEntry
+
+__all__ = ["Groups", "domain_of", "entries_of", "group_by_domain"]
+
+Groups = tuple[tuple[str, tuple[int, ...]], ...]
+"""(domain, indexes of the recipients in it), in order of first appearance."""
+
+_FIRST: Final = (0,)
+"""Shared by every message with one recipient: a million entries need no million tuples."""
+
+
+def domain_of(recipient: str) -> str:
+    """Domain of a mailbox in lower case and A-labels (RFC 5890); as given where IDNA refuses it, empty without `@`."""
+    _, _, domain = recipient.rpartition("@") if "@" in recipient else ("", "", "")
+    lower = domain.lower()
+    if lower.isascii():
+        return sys.intern(lower)
+    try:
+        return sys.intern(idna.encode(lower, uts46=True).decode("ascii"))
+    except idna.IDNAError:
+        return sys.intern(lower)
+
+
+def group_by_domain(recipients: tuple[str, ...]) -> Groups:
+    """The recipients' indexes by domain."""
+    if len(recipients) == 1:
+        return ((domain_of(recipients[0]), _FIRST),)
+    found: dict[str, list[int]] = {}
+    for index, recipient in enumerate(recipients):
+        found.setdefault(domain_of(recipient), []).append(index)
+    return tuple((domain, _FIRST if indexes == [0] else tuple(indexes)) for domain, indexes in found.items())
+
+
+def entries_of(message: Message, location: int, due: float) -> Iterable[QueueEntry]:
+    """One entry per recipient domain of a message that was just stored, due at this Unix time."""
+    size = len(message.body)
+    return [
+        QueueEntry(message.id, location, domain, indexes, size, due)
+        for domain, indexes in group_by_domain(message.envelope.recipients)
+    ]

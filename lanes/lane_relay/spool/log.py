@@ -1,0 +1,385 @@
+"""The spool on disk: a log of segments behind the Spool protocol.
+
+This is the loop's side: it queues operations for the committer, keeps the index, and tells callers what became
+durable. Invariant: no method waits for the disk, and nothing is counted stored or gone before it is so on disk.
+Before: `accept` and `account` call it. After: `committer` (writes), `recovery` (reads at opening), `cleaning`.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from lane_api.relayconfig import Spool as SpoolConfig
+from lane_relay.clock import Clock
+from lane_relay.errors import SpoolError, SpoolFullError
+from lane_relay.records import Message, QueueEntry
+from lane_relay.spool.base import DamagedMessageError, Done, JournalSink, SpoolState
+from lane_relay.spool.bodies import BodyCache
+from lane_relay.spool.committer import Barrier, Committed, Committer, Fact, LogPosition, Put
+from lane_relay.spool.entries import group_by_domain
+from lane_relay.spool.files import POSIX_FILES, AppendFile, Files
+from lane_relay.spool.format import (
+    DeferredIndex,
+    FlagsIndex,
+    Kind,
+    SettledIndex,
+    decode_message,
+    id_bytes,
+    pack_index,
+    parse_record,
+    salt_of,
+)
+from lane_relay.spool.index import SegmentState
+from lane_relay.spool.recovery import Damage, Recovered, accounting_after, recover
+from lane_relay.spool.segments import claim_directory, identity
+from lane_relay.spool.tidier import Tidier
+
+__all__ = ["SegmentSpool"]
+
+_SEGMENT_SIZE: Final = 32 * 2**20
+"""Bytes at which a segment is sealed: some thousand messages share the cost of beginning one."""
+_RESERVE_SIZE: Final = 4 * 2**20
+"""Bytes kept free for settlements on a full volume: without them nothing could be freed."""
+_LAZY: Final = 0.05
+"""Seconds that settlements wait for a put to ride with."""
+_RECORD_OVERHEAD: Final = 256
+"""Bytes of a message's record beside body, reception record and recipients."""
+_COUNTER_BITS: Final = 24
+_READERS: Final = 2
+
+
+class SegmentSpool:
+    """See lane_relay.spool.base.Spool."""
+
+    def __init__(
+        self,
+        config: SpoolConfig,
+        journal: JournalSink,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        files: Files,
+        lock: AppendFile,
+        spool_id: str,
+        found: Recovered,
+        active_bytes: int,
+        segment_size: int,
+    ) -> None:
+        """Use `open`."""
+        self._directory = Path(config.path)
+        self._budget = config.max_size
+        self._journal = journal
+        self._clock = clock
+        self._loop = loop
+        self._files = files
+        self._lock = lock
+        self._spool_id = spool_id
+        self._id_bytes = bytes.fromhex(spool_id)
+        self._found: Recovered | None = found
+        self._index = found.index
+        self._flags = found.flags
+        self._damage = [str(one) for one in found.damage]
+        self._last_ms = found.last_ms
+        self._tag = int.from_bytes(os.urandom(3), "big")
+        self._counter = 0
+        self._bodies = BodyCache(active_bytes)
+        self._disk_bytes = sum(one.size for one in found.index.segments.values())
+        self._queued_bytes = 0
+        self._failed: SpoolError | None = None
+        self._lazy: asyncio.TimerHandle | None = None
+        self._closing = False
+        self._readers = ThreadPoolExecutor(_READERS, "spool-reader")
+        self._tidier = Tidier(
+            files,
+            found.index,
+            journal,
+            self._id_bytes,
+            loop,
+            budget=self._budget,
+            segment_size=segment_size,
+            resized=self._on_resized,
+        )
+        self._committer = Committer(
+            files,
+            self._directory,
+            self._id_bytes,
+            journal,
+            clock,
+            loop,
+            self._on_committed,
+            lambda after: accounting_after(files, self._directory, self._id_bytes, after),
+            LogPosition(found.next_number, found.next_seq, found.flags),
+            segment_size=segment_size,
+            reserve_size=min(_RESERVE_SIZE, self._budget // 64),
+        )
+        self._committer.start()
+        self._full = self._committer.full
+        self._tidier.soon()
+
+    @classmethod
+    def open(
+        cls,
+        config: SpoolConfig,
+        journal: JournalSink,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        active_bytes: int = 64 * 2**20,
+        files: Files = POSIX_FILES,
+        segment_size: int = _SEGMENT_SIZE,
+    ) -> "SegmentSpool":
+        """Locks, recovers and opens the directory; blocks. SpoolError says why it must not or cannot be used."""
+        directory = Path(config.path)
+        try:
+            lock = claim_directory(files, directory)
+            try:
+                spool_id = identity(files, directory, os.urandom(16).hex()).spool_id
+                found = recover(files, directory, bytes.fromhex(spool_id))
+                _complete(journal, files, directory, found, bytes.fromhex(spool_id))
+                return cls(
+                    config,
+                    journal,
+                    clock,
+                    loop,
+                    files=files,
+                    lock=lock,
+                    spool_id=spool_id,
+                    found=found,
+                    active_bytes=active_bytes,
+                    segment_size=min(segment_size, max(2**16, config.max_size // 16)),
+                )
+            except BaseException:
+                lock.close()
+                raise
+        except OSError as error:
+            raise SpoolError(f"spool {directory} cannot be used: {error}") from error
+
+    # --- figures ---
+
+    @property
+    def spool_id(self) -> str:
+        """See Spool."""
+        return self._spool_id
+
+    @property
+    def state(self) -> SpoolState:
+        """See Spool."""
+        return SpoolState(
+            self._index.live_messages,
+            self._index.live_bytes,
+            self._disk_bytes,
+            self._budget,
+            self._bodies.bytes,
+            len(self._damage),
+            tuple(self._damage[:8]),
+            self._full,
+            str(self._failed or ""),
+        )
+
+    def new_id(self) -> int:
+        """See Spool."""
+        now = int(self._clock.now() * 1000)
+        self._counter += 1
+        if self._counter >> _COUNTER_BITS:
+            self._counter, now = 0, max(now, self._last_ms + 1)
+        self._last_ms = max(now, self._last_ms)
+        return (self._last_ms << 24 | self._tag) << _COUNTER_BITS | self._counter
+
+    # --- what is said ---
+
+    def put(self, message: Message, record: bytes, done: Done) -> None:
+        """See Spool."""
+        self._refuse_if_failed()
+        size = len(message.body) + len(record) + 2 * sum(map(len, message.envelope.recipients)) + _RECORD_OVERHEAD
+        if self._full:
+            raise SpoolFullError("the spool's volume is full")
+        if self._disk_bytes + self._queued_bytes + size > self._budget:
+            self._tidier.soon()
+            raise SpoolFullError(f"the spool's budget of {self._budget} bytes is used up")
+        self._queued_bytes += size
+        groups = group_by_domain(message.envelope.recipients)
+        self._committer.submit(Put(message, record, groups, done, size), now=True)
+
+    def settle(self, entry: QueueEntry, recipients: tuple[int, ...], records: Iterable[bytes]) -> None:
+        """See Spool."""
+        self._refuse_if_failed()
+        slot = entry.location
+        home = self._index.home(slot)
+        final = not self._index.settle(slot, len(recipients))
+        index = pack_index(SettledIndex(id_bytes(entry.id), home, recipients, final))
+        if final:
+            self._bodies.drop(entry.id)
+        self._say(Fact(Kind.SETTLED, index, tuple(records), home, slot if final else -1))
+
+    def defer(self, entry: QueueEntry, records: Iterable[bytes]) -> None:
+        """See Spool."""
+        self._refuse_if_failed()
+        home = self._index.home(entry.location)
+        index = pack_index(DeferredIndex(id_bytes(entry.id), home, entry.recipients, entry.due, entry.attempts))
+        self._bodies.drop(entry.id)
+        self._say(Fact(Kind.DEFERRED, index, tuple(records), home))
+
+    def record(self, records: Iterable[bytes]) -> None:
+        """See Spool."""
+        self._refuse_if_failed()
+        self._say(Fact(Kind.RECORD, b"", tuple(records)))
+
+    def set_flag(self, name: str, value: str) -> None:
+        """See Spool."""
+        self._refuse_if_failed()
+        self._flags = {key: held for key, held in self._flags.items() if key != name}
+        if value:
+            self._flags[name] = value
+        self._committer.submit(Fact(Kind.FLAGS, pack_index(FlagsIndex(self._flags)), ()), now=True)
+
+    def flag(self, name: str) -> str:
+        """See Spool."""
+        return self._flags.get(name, "")
+
+    def _say(self, fact: Fact) -> None:
+        self._committer.submit(fact, now=False)
+        if self._lazy is None:
+            self._lazy = self._loop.call_later(_LAZY, self._say_now)
+
+    def _say_now(self) -> None:
+        self._lazy = None
+        self._committer.wake()
+
+    def _refuse_if_failed(self) -> None:
+        if self._failed is not None:
+            raise SpoolError(str(self._failed))
+        if self._closing:
+            raise SpoolError("the spool is closed")
+
+    # --- what is asked ---
+
+    def recover(self) -> Iterable[QueueEntry]:
+        """See Spool."""
+        found, self._found = self._found, None
+        return found.entries() if found is not None else ()
+
+    def cached(self, entry: QueueEntry) -> Message | None:
+        """See Spool."""
+        return self._bodies.get(entry.id)
+
+    async def load(self, entry: QueueEntry) -> Message:
+        """See Spool."""
+        message = self._bodies.get(entry.id)
+        while message is None:
+            segment, offset, length = self._index.place(entry.location)
+            path = segment.path
+            message = await self._loop.run_in_executor(self._readers, self._read, path, segment.number, offset, length)
+            if message is not None and message.id == entry.id:
+                break
+            message = None
+            if self._index.place(entry.location)[0].path == path:  # else it was moved while we read
+                raise self._damaged(entry, f"{path.name} at {offset}, {length} bytes: message is not readable")
+        return message
+
+    def _read(self, path: Path, number: int, offset: int, length: int) -> Message | None:
+        try:
+            content = self._files.read(path, offset, length)
+        except OSError:
+            return None
+        record = parse_record(content, 0, salt_of(self._id_bytes, number), base=offset)
+        return decode_message(record) if record is not None else None
+
+    def _damaged(self, entry: QueueEntry, where: str) -> DamagedMessageError:
+        segment = self._index.place(entry.location)[0]
+        segment.damaged = True
+        if where not in self._damage:
+            self._damage.append(where)
+        return DamagedMessageError(where)
+
+    async def flush(self) -> None:
+        """See Spool."""
+        self._refuse_if_failed()
+        reached: asyncio.Future[None] = self._loop.create_future()
+
+        def tell(error: SpoolError | None) -> None:
+            if reached.done():
+                return
+            if error is None:
+                reached.set_result(None)
+            else:
+                reached.set_exception(error)
+
+        self._committer.submit(Barrier(tell), now=True)
+        await reached
+
+    async def close(self) -> None:
+        """See Spool."""
+        if self._closing:
+            return
+        try:
+            await self.flush()
+        finally:
+            self._closing = True
+            if self._lazy is not None:
+                self._lazy.cancel()
+            await self._tidier.stop()
+            await self._loop.run_in_executor(None, self._committer.stop)
+            await asyncio.sleep(0)  # what the committer said last is heard before the files go
+            self._readers.shutdown()
+            self._lock.close()
+        if self._failed is not None:
+            raise self._failed
+
+    # --- what became durable ---
+
+    def _on_committed(self, result: Committed) -> None:
+        if result.failed:
+            self._failed = result.error
+        self._full = result.full
+        self._account_segment(result)
+        for put, offset, length in result.puts:
+            self._queued_bytes -= put.size
+            recipients = len(put.message.envelope.recipients)
+            slot = self._index.add(result.segment, offset, length, recipients)
+            self._bodies.offer(put.message)
+            put.done(slot, None)
+        for fact in result.facts:
+            if fact.home and fact.home != result.segment:
+                self._index.segments[result.segment].homes.add(fact.home)
+            if fact.slot >= 0:
+                self._index.free(fact.slot)
+        for put in result.refused:
+            self._queued_bytes -= put.size
+            put.done(0, result.error)
+        for barrier in result.barriers:
+            barrier.reached(result.barrier_error)
+        if result.facts or result.opened:
+            self._tidier.soon()
+
+    def _account_segment(self, result: Committed) -> None:
+        segments = self._index.segments
+        if result.sealed is not None:
+            number, size = result.sealed
+            self._resize(segments[number], size)
+            segments[number].sealed = True
+        if result.opened is not None:
+            segments[result.segment] = SegmentState(result.segment, result.opened, result.next_seq)
+        active = segments.get(result.segment)
+        if active is not None and not active.sealed:
+            self._resize(active, result.size)
+            active.next_seq = result.next_seq
+
+    def _on_resized(self, grown: int) -> None:
+        self._disk_bytes += grown
+
+    def _resize(self, segment: SegmentState, size: int) -> None:
+        self._disk_bytes += size - segment.size
+        segment.size = size
+
+
+def _complete(journal: JournalSink, files: Files, directory: Path, found: Recovered, spool_id: bytes) -> None:
+    """Gives the journal what the log made durable before the crash; numbering goes on after both."""
+    synced = found.journal_synced if found.index.segments else journal.last_seq
+    missing = journal.reconcile(synced, accounting_after(files, directory, spool_id, synced))
+    if missing:
+        found.damage.append(Damage("journal", 0, 0, f"{missing} accounting records are neither in it nor in the log"))
+    journal.sync()
+    found.next_seq = max(found.next_seq, journal.last_seq + 1)

@@ -1,0 +1,159 @@
+"""A spool in memory with the promises of the one on disk, as far as a process's life reaches.
+
+For tests of other stages; `done` and `flush` come back through the loop, as they do from a disk. Two of them that
+share a `MemoryVolume` are the same store before and after a restart.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable
+
+from lane_relay.clock import Clock
+from lane_relay.errors import SpoolError, SpoolFullError
+from lane_relay.records import Message, QueueEntry
+from lane_relay.spool.base import Done, SpoolState
+from lane_relay.spool.entries import entries_of
+
+__all__ = ["MemorySpool", "MemoryVolume"]
+
+
+class MemoryVolume:
+    """What outlives a MemorySpool."""
+
+    def __init__(self) -> None:
+        """Empty."""
+        self.spool_id = os.urandom(16).hex()
+        self.messages: dict[int, Message] = {}
+        self.entries: dict[int, list[QueueEntry]] = {}
+        self.flags: dict[str, str] = {}
+        self.records: list[bytes] = []
+        """Accounting records in order; stands for the journal."""
+        self.last_id = 0
+
+
+class MemorySpool:
+    """See lane_relay.spool.base.Spool."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        volume: MemoryVolume | None = None,
+        budget: int = 2**30,
+    ) -> None:
+        """`budget` in bytes of bodies."""
+        self.volume = volume or MemoryVolume()
+        self._clock = clock
+        self._loop = loop
+        self._budget = budget
+        self._bytes = sum(len(message.body) for message in self.volume.messages.values())
+        self._failed = ""
+
+    @property
+    def spool_id(self) -> str:
+        """See Spool."""
+        return self.volume.spool_id
+
+    @property
+    def state(self) -> SpoolState:
+        """See Spool."""
+        return SpoolState(
+            live_messages=len(self.volume.messages),
+            live_bytes=self._bytes,
+            disk_bytes=self._bytes,
+            budget_bytes=self._budget,
+            cached_bytes=self._bytes,
+            damaged=0,
+            damage=(),
+            full=self._bytes >= self._budget,
+            failed=self._failed,
+        )
+
+    def fail(self, reason: str) -> None:
+        """From now on everything is refused, as after an fsync error."""
+        self._failed = reason
+
+    def new_id(self) -> int:
+        """See Spool."""
+        self.volume.last_id = max(self.volume.last_id + 1, int(self._clock.now() * 1000) << 48)
+        return self.volume.last_id
+
+    def put(self, message: Message, record: bytes, done: Done) -> None:
+        """See Spool."""
+        self._refuse_if_failed()
+        if self._bytes + len(message.body) > self._budget:
+            raise SpoolFullError(f"the spool's budget of {self._budget} bytes is used up")
+        self._bytes += len(message.body)
+        self.volume.messages[message.id] = message
+        self.volume.entries[message.id] = list(entries_of(message, 0, self._clock.now()))
+        self.volume.records.append(record)
+        self._loop.call_soon(done, 0, None)
+
+    def settle(self, entry: QueueEntry, recipients: tuple[int, ...], records: Iterable[bytes]) -> None:
+        """See Spool."""
+        self._refuse_if_failed()
+        self.volume.records += records
+        left = []
+        for held in self.volume.entries[entry.id]:
+            kept = tuple(index for index in held.recipients if index not in recipients)
+            if kept:
+                left.append(QueueEntry(held.id, 0, held.domain, kept, held.size, held.due, held.attempts))
+        self.volume.entries[entry.id] = left
+        if not left:
+            self._bytes -= len(self.volume.messages.pop(entry.id).body)
+            del self.volume.entries[entry.id]
+
+    def defer(self, entry: QueueEntry, records: Iterable[bytes]) -> None:
+        """See Spool."""
+        self._refuse_if_failed()
+        self.volume.records += records
+        for held in self.volume.entries[entry.id]:
+            if not set(held.recipients).isdisjoint(entry.recipients):
+                held.due, held.attempts = entry.due, entry.attempts
+
+    def record(self, records: Iterable[bytes]) -> None:
+        """See Spool."""
+        self._refuse_if_failed()
+        self.volume.records += records
+
+    def cached(self, entry: QueueEntry) -> Message | None:
+        """See Spool."""
+        return self.volume.messages.get(entry.id)
+
+    async def load(self, entry: QueueEntry) -> Message:
+        """See Spool."""
+        return self.volume.messages[entry.id]
+
+    def recover(self) -> Iterable[QueueEntry]:
+        """See Spool."""
+        return [
+            QueueEntry(held.id, 0, held.domain, held.recipients, held.size, held.due, held.attempts)
+            for entries in self.volume.entries.values()
+            for held in entries
+        ]
+
+    def set_flag(self, name: str, value: str) -> None:
+        """See Spool."""
+        self._refuse_if_failed()
+        self.volume.flags.pop(name, None)
+        if value:
+            self.volume.flags[name] = value
+
+    def flag(self, name: str) -> str:
+        """See Spool."""
+        return self.volume.flags.get(name, "")
+
+    async def flush(self) -> None:
+        """See Spool."""
+        self._refuse_if_failed()
+        await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """See Spool."""
+        if not self._failed:
+            await self.flush()
+        self._failed = self._failed or "the spool is closed"
+
+    def _refuse_if_failed(self) -> None:
+        if self._failed:
+            raise SpoolError(self._failed)

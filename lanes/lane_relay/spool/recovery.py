@@ -1,0 +1,358 @@
+"""What a spool's directory holds after any crash: live entries, flags, and where writing goes on.
+
+Sealed segments are known from their footers; any other is read in full. Invariants:
+- a last segment whose end was never made durable is cut where its first unsound record begins (the commit that was
+  being written; nobody was told that it was durable);
+- an unsound record anywhere else is damage: named, counted, and skipped, never silently;
+- running recovery again, also after a crash within it, gives the same result.
+Before: `segments` has claimed the directory. After: `log` serves what was found; the journal is made complete.
+"""
+
+import sys
+from collections.abc import Iterator
+from errno import EDQUOT, ENOSPC
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from lane_relay.errors import SpoolError
+from lane_relay.records import QueueEntry, received_at
+from lane_relay.spool.entries import Groups
+from lane_relay.spool.files import Files
+from lane_relay.spool.format import (
+    FORMAT_VERSION,
+    HEADER_SIZE,
+    TRAILER_SIZE,
+    FooterEntry,
+    Gap,
+    Kind,
+    Record,
+    SegmentHeader,
+    accounting_records,
+    encode_footer,
+    footer_entries,
+    footer_entry,
+    footer_offset,
+    parse_record,
+    salt_of,
+    scan,
+    unpack_deferred,
+    unpack_flags,
+    unpack_message,
+    unpack_settled,
+)
+from lane_relay.spool.index import LiveIndex, SegmentState
+from lane_relay.spool.segments import TEMPORARY, segment_files, segment_path
+
+__all__ = ["Damage", "Recovered", "accounting_after", "recover"]
+
+_FIRST: Final = (0,)
+_NOT_INDEXED: Final = (Kind.RECORD, Kind.FOOTER)
+
+
+class Damage(Struct, frozen=True):
+    """A place where what was once durable could not be read."""
+
+    segment: str
+    offset: int
+    length: int
+    reason: str
+
+    def __str__(self) -> str:
+        """The place in words."""
+        return f"{self.segment} at {self.offset}, {self.length} bytes: {self.reason}"
+
+
+class Recovered(Struct):
+    """Everything that recovery found; `index` is filled on the way."""
+
+    index: LiveIndex
+    live: dict[int, list[QueueEntry] | QueueEntry] = {}
+    """Entries by message id; a list where a message has several domains."""
+    flags: dict[str, str] = {}
+    next_number: int = 1
+    next_seq: int = 1
+    journal_synced: int = 0
+    last_ms: int = 0
+    """The latest time in any id or header, in ms: ids given from now on are later."""
+    damage: list[Damage] = []
+    torn_bytes: int = 0
+    """Bytes of a commit that was cut off."""
+
+    def entries(self) -> Iterator[QueueEntry]:
+        """Every live entry."""
+        for found in self.live.values():
+            if isinstance(found, list):
+                yield from found
+            else:
+                yield found
+
+
+def recover(files: Files, directory: Path, spool_id: bytes) -> Recovered:
+    """Reads the whole spool; raises SpoolError for what this program must not touch, OSError from the volume."""
+    found = Recovered(LiveIndex())
+    numbers = segment_files(files, directory)
+    _remove_leftovers(files, directory, numbers)
+    last = max(numbers, default=0)
+    for number, generations in numbers.items():
+        path = segment_path(directory, number, generations[-1])
+        _read_segment(files, path, number, generations[-1], spool_id, found, last=number == last)
+    return found
+
+
+def accounting_after(files: Files, directory: Path, spool_id: bytes, after: int) -> Iterator[tuple[int, bytes]]:
+    """(sequence number, record) of every accounting record in the log with a higher number, in order."""
+    known = [
+        (number, segment_path(directory, number, generations[-1]))
+        for number, generations in segment_files(files, directory).items()
+    ]
+    headers = [SegmentHeader.decode(files.read(path, 0, HEADER_SIZE)) for _, path in known]
+    for position, (number, path) in enumerate(known):
+        following = headers[position + 1] if position + 1 < len(known) else None
+        if following is not None and following.first_seq <= after + 1:
+            continue
+        for record in scan(files.read(path), salt_of(spool_id, number)):
+            if isinstance(record, Gap) or not record.count:
+                continue
+            for seq, line in enumerate(accounting_records(record.accounting), record.seq):
+                if seq > after:
+                    yield seq, line
+
+
+def _remove_leftovers(files: Files, directory: Path, numbers: dict[int, list[int]]) -> None:
+    """Half-written and replaced files of an interrupted cleaning."""
+    stale = [directory / name for name in files.names(directory) if name.endswith(TEMPORARY)]
+    for number, generations in numbers.items():
+        stale += [segment_path(directory, number, old) for old in generations[:-1]]
+    if stale:
+        files.sync_directory(directory)  # the newer generation's name must last longer than the older file
+        for path in stale:
+            files.unlink(path)
+        files.sync_directory(directory)
+
+
+def _read_segment(
+    files: Files, path: Path, number: int, generation: int, spool_id: bytes, found: Recovered, *, last: bool
+) -> None:
+    header = SegmentHeader.decode(files.read(path, 0, HEADER_SIZE))
+    _judge_header(header, path, spool_id)
+    segment = SegmentState(number, path, found.next_seq)
+    segment.generation, segment.size = generation, files.size(path)
+    found.index.segments[number] = segment
+    found.next_number = number + 1
+    if header is not None:
+        segment.cleaned_at = header.cleaned_at
+        segment.next_seq = max(found.next_seq, header.first_seq)
+        found.journal_synced = max(found.journal_synced, header.journal_synced)
+        found.last_ms = max(found.last_ms, header.created_ms)
+    salt = salt_of(spool_id, number)
+    sealed = _from_footer(files, path, segment, salt)
+    if sealed is None and header is None and last and _never_used(files, path, salt):
+        found.torn_bytes += segment.size
+        del found.index.segments[number]
+        found.next_number = number
+        files.unlink(path)
+        files.sync_directory(path.parent)
+        return
+    if sealed is None:
+        sealed = _from_scan(files, path, segment, salt, found, sound_header=header is not None, last=last)
+    elif header is None:
+        found.damage.append(Damage(path.name, 0, HEADER_SIZE, "segment header is damaged"))
+    for entry in sealed:
+        _apply(entry, segment, found)
+    found.next_seq = max(found.next_seq, segment.next_seq)
+
+
+def _judge_header(header: SegmentHeader | None, path: Path, spool_id: bytes) -> None:
+    if header is None:
+        return
+    if header.version > FORMAT_VERSION:
+        raise SpoolError(
+            f"{path} was written in format {header.version}; this relay knows formats up to {FORMAT_VERSION}: "
+            "run the newer image"
+        )
+    if header.spool_id != spool_id:
+        raise SpoolError(f"{path} belongs to another spool ({header.spool_id.hex()})")
+
+
+def _from_footer(files: Files, path: Path, segment: SegmentState, salt: int) -> list[FooterEntry] | None:
+    tail_at = segment.size - TRAILER_SIZE
+    offset = footer_offset(files.read(path, tail_at, TRAILER_SIZE), salt) if tail_at > 0 else 0
+    if not offset:
+        return None
+    footer = parse_record(files.read(path, offset, segment.size - offset), 0, salt, base=offset)
+    if footer is None or footer.kind != Kind.FOOTER:
+        return None
+    segment.sealed = True
+    segment.next_seq = max(segment.next_seq, footer.seq)
+    return list(footer_entries(footer.index))
+
+
+def _from_scan(
+    files: Files,
+    path: Path,
+    segment: SegmentState,
+    salt: int,
+    found: Recovered,
+    *,
+    sound_header: bool,
+    last: bool,
+) -> list[FooterEntry]:
+    content = list(scan(files.read(path), salt))
+    records = [one for one in content if isinstance(one, Record)]
+    gaps = [one for one in content if isinstance(one, Gap)]
+    if last:
+        cut = _torn_at(records, gaps)
+        if cut is not None:
+            records, gaps = _cut(files, path, segment, found, records, gaps, cut)
+    if not sound_header:
+        found.damage.append(Damage(path.name, 0, HEADER_SIZE, "segment header is damaged"))
+        segment.damaged = True
+    for gap in gaps:
+        if not gap.blank:
+            found.damage.append(Damage(path.name, gap.offset, gap.end - gap.offset, "no sound record"))
+            segment.damaged = True
+    for one in records:
+        segment.next_seq = max(segment.next_seq, one.seq + one.count)
+    if last:
+        _seal(files, path, segment, records, salt, sound_header=sound_header)
+    segment.sealed = True
+    return [FooterEntry(one.kind, one.offset, one.length, one.index) for one in records if one.kind not in _NOT_INDEXED]
+
+
+def _never_used(files: Files, path: Path, salt: int) -> bool:
+    """The segment's first commit, which its header belongs to, was not made durable."""
+    return all(isinstance(one, Gap) or one.commit_at == 0 for one in scan(files.read(path), salt))
+
+
+def _torn_at(records: list[Record], gaps: list[Gap]) -> int | None:
+    """Where the last commit was cut off, if it was.
+
+    A commit is written only after the one before it is durable: a gap at or after the place where the last commit
+    found in the file began belongs to that commit or a later one, which nobody was told to be durable.
+    """
+    if not gaps:
+        return None
+    began = max((one.commit_at for one in records), default=0)
+    return next((gap.offset for gap in gaps if gap.offset >= began), None)
+
+
+def _cut(
+    files: Files,
+    path: Path,
+    segment: SegmentState,
+    found: Recovered,
+    records: list[Record],
+    gaps: list[Gap],
+    cut: int,
+) -> tuple[list[Record], list[Gap]]:
+    blank = all(gap.blank for gap in gaps if gap.offset >= cut) and all(one.offset < cut for one in records)
+    if not blank:
+        found.torn_bytes += segment.size - cut
+    file = files.open(path)
+    try:
+        file.truncate(cut)
+        file.sync()
+    finally:
+        file.close()
+    segment.size = cut
+    return [one for one in records if one.offset < cut], [gap for gap in gaps if gap.offset < cut]
+
+
+def _seal(
+    files: Files, path: Path, segment: SegmentState, records: list[Record], salt: int, *, sound_header: bool
+) -> None:
+    """Gives the segment that was being written its footer, so that it is never again taken for the last one."""
+    if segment.damaged or not sound_header:
+        return  # it is read in full each time, so that its damage stays visible
+    entries = [
+        footer_entry(one.kind, one.offset, one.length, one.index) for one in records if one.kind not in _NOT_INDEXED
+    ]
+    file = files.open(path)
+    try:
+        file.append(encode_footer(entries, seq=segment.next_seq, at=segment.size, salt=salt))
+        file.sync()
+        segment.size = file.size
+    except OSError as error:
+        if error.errno not in (ENOSPC, EDQUOT):
+            raise
+        file.truncate(segment.size)  # it is read in full next time
+        file.sync()
+    finally:
+        file.close()
+
+
+def _apply(entry: FooterEntry, segment: SegmentState, found: Recovered) -> None:
+    kind = entry.kind
+    if kind == Kind.MESSAGE:
+        _message(entry, segment, found)
+    elif kind == Kind.SETTLED:
+        _settled(entry, segment, found)
+    elif kind == Kind.DEFERRED:
+        _deferred(entry, segment, found)
+    elif kind == Kind.FLAGS:
+        found.flags = unpack_flags(entry.index).flags
+    else:
+        raise SpoolError(f"{segment.path} holds a record of unknown kind {kind}: run the newer image")
+
+
+def _message(entry: FooterEntry, segment: SegmentState, found: Recovered) -> None:
+    index = unpack_message(entry.index)
+    message_id = int.from_bytes(index.id, "big")
+    received = received_at(message_id)
+    found.last_ms = max(found.last_ms, int(received * 1000) + 1)
+    slot = found.index.add(segment.number, entry.offset, entry.length, _count(index.groups))
+    made = [
+        QueueEntry(
+            message_id,
+            slot,
+            sys.intern(domain),
+            _FIRST if recipients == _FIRST else recipients,
+            index.size,
+            received,
+        )
+        for domain, recipients in index.groups
+    ]
+    found.live[message_id] = made[0] if len(made) == 1 else made
+
+
+def _count(groups: Groups) -> int:
+    return sum(len(recipients) for _, recipients in groups)
+
+
+def _settled(entry: FooterEntry, segment: SegmentState, found: Recovered) -> None:
+    index = unpack_settled(entry.index)
+    if index.home != segment.number:
+        segment.homes.add(index.home)
+    message_id = int.from_bytes(index.id, "big")
+    held = found.live.get(message_id)
+    if held is None:
+        return
+    entries = held if isinstance(held, list) else [held]
+    slot = entries[0].location
+    gone = set(index.recipients)
+    left = 0
+    for one in entries:
+        kept = tuple(recipient for recipient in one.recipients if recipient not in gone)
+        left += len(kept)
+        found.index.settle(slot, len(one.recipients) - len(kept))
+        one.recipients = kept
+    if index.final or not left:
+        del found.live[message_id]
+        found.index.free(slot)
+    elif isinstance(held, list):
+        found.live[message_id] = [one for one in held if one.recipients]
+
+
+def _deferred(entry: FooterEntry, segment: SegmentState, found: Recovered) -> None:
+    index = unpack_deferred(entry.index)
+    if index.home != segment.number:
+        segment.homes.add(index.home)
+    held = found.live.get(int.from_bytes(index.id, "big"))
+    if held is None:
+        return
+    named = set(index.recipients)
+    for one in held if isinstance(held, list) else [held]:
+        if not named.isdisjoint(one.recipients):
+            one.due, one.attempts = index.due, index.attempts

@@ -1,0 +1,158 @@
+"""Does what `cleaning` decides: off the hot path, one piece of work at a time, only while things change.
+
+Invariant: the index changes on the event loop only; a file is removed durably before the next one that depended on
+it; nothing is done while the journal lacks what a segment holds. Before: `log` says when something died.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from lane_relay.spool.base import JournalSink
+from lane_relay.spool.cleaning import Cleaned, choose_dead, choose_wasteful, rewrite
+from lane_relay.spool.files import Files
+from lane_relay.spool.index import LiveIndex, SegmentState
+
+__all__ = ["Tidier"]
+
+_EVERY: Final = 1.0
+"""Seconds between looks for room to give back."""
+T = TypeVar("T")
+_log = structlog.get_logger("spool")
+
+
+class Tidier:
+    """Removes and rewrites segments."""
+
+    def __init__(
+        self,
+        files: Files,
+        index: LiveIndex,
+        journal: JournalSink,
+        spool_id: bytes,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        budget: int,
+        segment_size: int,
+        resized: Callable[[int], None],
+    ) -> None:
+        """`resized` is told by how many bytes the segments on disk grew or shrank."""
+        self._files = files
+        self._index = index
+        self._journal = journal
+        self._spool_id = spool_id
+        self._loop = loop
+        self._budget = budget
+        self._segment_size = segment_size
+        self._resized = resized
+        self._thread = ThreadPoolExecutor(1, "spool-tidier")
+        self._timer: asyncio.TimerHandle | None = None
+        self._work: asyncio.Future[Any] | None = None
+        self._stopped = False
+
+    def soon(self) -> None:
+        """Something died, or room is short: looks within a second."""
+        if self._timer is None and not self._stopped:
+            self._timer = self._loop.call_later(_EVERY, self.look)
+
+    def look(self) -> None:
+        """Starts one piece of work, if there is any and none is under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._work is not None or self._stopped:
+            return
+        segments = self._index.segments
+        dead = choose_dead(segments)
+        if dead:
+            self._begin(partial(self._remove, dead), self._removed)
+            return
+        pressed = sum(one.size for one in segments.values()) > self._budget * 3 // 4
+        wasteful = choose_wasteful(segments, 1 if pressed else min(4 * self._segment_size, self._budget // 8))
+        if wasteful is not None:
+            present = {number: one.cleaned_at for number, one in segments.items()}
+            work = partial(self._rewrite, wasteful, present, max(segments))
+            self._begin(work, partial(self._rewritten, wasteful))
+
+    async def stop(self) -> None:
+        """Ends after the piece of work that is under way."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._work is not None:
+            await asyncio.wait([self._work])
+            await asyncio.sleep(0)
+        self._thread.shutdown()
+
+    def _begin(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        future = self._loop.run_in_executor(self._thread, work)
+        self._work = future
+        future.add_done_callback(partial(self._ended, then))
+
+    def _ended(self, then: Callable[[T], None], future: asyncio.Future[T]) -> None:
+        self._work = None
+        error = future.exception()
+        if error is not None:
+            _log.warning("cannot give back room", error=str(error))
+            return
+        then(future.result())
+
+    # --- removing ---
+
+    def _remove(self, segments: list[SegmentState]) -> list[SegmentState]:
+        """On the thread: each file is gone for good before the next goes."""
+        removed = []
+        for segment in segments:
+            if not self._journalled(segment):
+                break
+            self._files.unlink(segment.path)
+            self._files.sync_directory(segment.path.parent)
+            removed.append(segment)
+        return removed
+
+    def _removed(self, segments: list[SegmentState]) -> None:
+        for segment in segments:
+            del self._index.segments[segment.number]
+            self._resized(-segment.size)
+        if segments:
+            self.soon()
+
+    def _journalled(self, segment: SegmentState) -> bool:
+        if self._journal.synced_seq < segment.next_seq - 1:
+            self._journal.sync()
+        return self._journal.synced_seq >= segment.next_seq - 1
+
+    # --- rewriting ---
+
+    def _rewrite(self, segment: SegmentState, present: dict[int, int], active: int) -> Cleaned | None:
+        """On the thread; the old file stays until the index has moved."""
+        if not self._journalled(segment):
+            raise BlockingIOError("the journal has no room")
+        cleaned = rewrite(self._files, segment, self._index.live_slots(segment), present, self._spool_id, active)
+        if cleaned is None:
+            _log.error("segment is damaged and stays as it is", segment=segment.path.name)
+        return cleaned
+
+    def _rewritten(self, segment: SegmentState, cleaned: Cleaned | None) -> None:
+        if cleaned is None:
+            segment.damaged = True
+            return
+        old = segment.path
+        self._index.move(segment, cleaned.moved)
+        segment.path, segment.generation = cleaned.path, segment.generation + 1
+        segment.homes, segment.kept, segment.cleaned_at = cleaned.homes, cleaned.kept, cleaned.cleaned_at
+        self._resized(cleaned.size - segment.size)
+        segment.size = cleaned.size
+        self._begin(partial(self._drop, old), self._dropped)
+
+    def _drop(self, path: Path) -> None:
+        self._files.unlink(path)
+        self._files.sync_directory(path.parent)
+
+    def _dropped(self, _: None) -> None:
+        self.soon()
