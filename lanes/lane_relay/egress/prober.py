@@ -67,9 +67,16 @@ class Gate:
     """Whether mail may leave, kept true by asking reflectors; `run` is its only task."""
 
     def __init__(
-        self, egress: Egress, clock: Clock, random: Callable[[], float], dial_timeout_s: float = DIAL_TIMEOUT_S
+        self,
+        egress: Egress,
+        clock: Clock,
+        random: Callable[[], float],
+        *,
+        dial_timeout_s: float = DIAL_TIMEOUT_S,
+        translated_age_s: float = TRANSLATED_PROOF_AGE_S,
     ) -> None:
         self._dial_timeout_s = dial_timeout_s
+        self._translated_age_s = translated_age_s
         self._clock = clock
         self._random = random
         self._egress = egress
@@ -126,18 +133,17 @@ class Gate:
         if not self._proof.claim.address or not self._proof.claim.reflectors:
             await self._wake.wait()
             return
-        every = self._egress.proof.every if self._egress.proof else TRANSLATED_PROOF_AGE_S
+        every = self._egress.proof.every if self._egress.proof else self._translated_age_s
         if state is not ProofState.PROVED:
             await self._wait(min(every, retry_delay(self._failures, self._random())))
             self._failures += 1
             return
         self._failures = 0
-        if self._proof.claim.source or every <= TRANSLATED_PROOF_AGE_S:
+        if self._proof.claim.source or every <= self._translated_age_s:
             await self._wait(every)
-            return
-        if not await self._wait(TRANSLATED_PROOF_AGE_S):
-            self._flow_wakes = True
-            await self._wait(every - TRANSLATED_PROOF_AGE_S)
+        elif not await self._wait(self._translated_age_s):
+            self._flow_wakes = True  # the next may_send asks for a new proof
+            await self._wait(every - self._translated_age_s)
             self._flow_wakes = False
 
     async def _wait(self, seconds: float) -> bool:

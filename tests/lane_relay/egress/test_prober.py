@@ -38,10 +38,16 @@ def egress(key_file: Path, *ports: int, address: str = OURS, source: str | None 
 
 @asynccontextmanager
 async def reflector(port: int = 0, key: bytes = KEY) -> AsyncIterator[int]:
+    async with counted_reflector(port, key) as (_, listening):
+        yield listening
+
+
+@asynccontextmanager
+async def counted_reflector(port: int = 0, key: bytes = KEY) -> AsyncIterator[tuple[reflect.Reflector, int]]:
     shared = reflect.Reflector(key, SYSTEM_CLOCK.now)
     server = await reflect.serve("127.0.0.1", port, shared)
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield shared, server.sockets[0].getsockname()[1]
     finally:
         server.close()
         for transport in list(shared.open):
@@ -159,6 +165,20 @@ async def test_a_port_25_that_swallows_packets_is_told_apart(key_file: Path) -> 
                 async with running(gate) as until:
                     assert "port 25 outbound is closed" in (await until(ProofState.PORT_BLOCKED)).message
                 assert not gate.may_send()
+
+
+async def test_behind_a_translating_engine_flowing_mail_asks_for_a_new_proof(key_file: Path) -> None:
+    async with counted_reflector() as (shared, port):
+        config = egress(key_file, port, address="127.0.0.1", source=None)
+        gate = Gate(config, SYSTEM_CLOCK, lambda: 1.0, translated_age_s=0.05)
+        async with running(gate) as until:
+            await until(ProofState.PROVED)
+            await asyncio.sleep(0.3)  # several times the age: without mail there is nothing to prove
+            assert shared.answered == 1
+            async with asyncio.timeout(10):
+                while shared.answered < 3:
+                    assert gate.may_send()
+                    await asyncio.sleep(0.01)
 
 
 async def test_the_reflector_says_nothing_to_other_protocols() -> None:
