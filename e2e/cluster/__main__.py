@@ -81,7 +81,11 @@ def kubectl(arguments: tuple[str, ...]) -> None:
     """Run kubectl on the cluster."""
     cluster = _open()
     program = str(cluster.layout.bin / "kubectl")
-    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    environment = {
+        **os.environ,
+        "KUBECONFIG": str(cluster.kubeconfig),
+        "KUBECACHEDIR": str(cluster.layout.kubectl_cache),
+    }
     sys.exit(subprocess.run([program, *arguments], check=False, env=environment).returncode)
 
 
@@ -90,6 +94,7 @@ def env() -> None:
     """Print the shell commands that let kubectl and helm find the cluster."""
     cluster = _open()
     click.echo(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
+    click.echo(f"export KUBECACHEDIR={shlex.quote(str(cluster.layout.kubectl_cache))}")
     click.echo(f"export PATH={shlex.quote(str(cluster.layout.bin))}:$PATH")
 
 

@@ -115,8 +115,18 @@ class Cgroups:
         """Remove the groups, children first; False if one is still busy."""
         return poll(lambda: not any(_stays(folder) for folder in self._all_folders()), 10)
 
+    def tops(self) -> list[Path]:
+        """Return the cluster's top group in every hierarchy, there or not."""
+        # beside cgroup v1 there may be an empty v2 tree, in which runc makes groups, too
+        return [top / f"lw-{self.id}" for top in (*self.hierarchies(), self.root / "unified")]
+
+    def remove_leaf(self, leaf: str) -> None:
+        """Remove one group that is empty; a busy one stays until the cluster goes."""
+        for folder in self.folders(leaf):
+            _stays(folder)
+
     def _all_folders(self) -> list[Path]:
-        return [d for top in self.hierarchies() for d in _deepest_first(top / f"lw-{self.id}")]
+        return [d for top in self.tops() for d in _deepest_first(top)]
 
 
 def _deepest_first(top: Path) -> Iterable[Path]:

@@ -3,6 +3,7 @@
 Invariant: `start_*` starts only what does not run; identities and configuration are written before.
 """
 
+import json
 import socket
 import subprocess
 import sys
@@ -85,7 +86,7 @@ class ControlPlane:
     ) -> "subprocess.CompletedProcess[str]":
         """Run kubectl as the cluster's administrator."""
         command = [str(self._layout.bin / "kubectl"), f"--kubeconfig={self._layout.kubeconfig}",
-                   f"--cache-dir={self._layout.state}/kubectl-cache", *arguments]  # fmt: skip
+                   f"--cache-dir={self._layout.kubectl_cache}", *arguments]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, input=stdin, check=False)
         if check and done.returncode:
             raise failed(f"kubectl {' '.join(arguments[:3])}", done, "is the cluster up? `status` tells")
@@ -101,7 +102,7 @@ class ControlPlane:
         layout = self._layout
         if self.process("door"):
             return
-        port = _free_port()
+        port = _free_port(_port_before(layout.kubeconfig))
         script = Path(__file__).with_name("forward.py")
         namespace = NETNS / layout.namespace("ctl")
         command = [
@@ -128,6 +129,19 @@ class ControlPlane:
         self._processes.spawn(program, argv, self._layout.log / f"{program}.log", groups, cwd=self._layout.state)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+def _port_before(kubeconfig: Path) -> int:
+    """Return the door's port of an earlier start, so that open shells go on working; 0 if there was none."""
+    if not kubeconfig.exists():
+        return 0
+    server = json.loads(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+    return int(server.rpartition(":")[2])
+
+
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
+        try:
+            with socket.create_server(("127.0.0.1", port)) as probe:
+                return int(probe.getsockname()[1])
+        except OSError:
+            continue
+    raise ClusterError("no free port on 127.0.0.1", "end what occupies the ports")

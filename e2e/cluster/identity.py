@@ -92,6 +92,11 @@ class Layout:
         return self.state / "kubeconfig"
 
     @property
+    def kubectl_cache(self) -> Path:
+        """What kubectl remembers of the API, kept out of the user's home."""
+        return self.state / "kubectl-cache"
+
+    @property
     def audit_log(self) -> Path:
         """One JSON event a line for every write the API server answered."""
         return self.log / "audit.jsonl"

@@ -2,8 +2,8 @@
 
 Layers, from slow and rare to quick and often: Debian with Python (minutes, once a machine), the locked libraries of
 one program (seconds, when its lock changes), our source (under a second). Invariant: the name of a layer in the cache
-is the hash of its inputs. The images hold what `lanes/Dockerfile` and `operator/Dockerfile` put into theirs, at the same
-paths.
+is the hash of its inputs. The images hold what `lanes/Dockerfile` and `operator/Dockerfile` put into theirs, at the
+same paths.
 """
 
 import compileall

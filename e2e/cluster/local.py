@@ -104,6 +104,7 @@ class LocalCluster:
         (layout.state / "nodes.json").write_text(json.dumps(self.nodes))
         layout.run.mkdir(parents=True, exist_ok=True)
         machine.make_mount_points()
+        self._end_what_lost_its_place()
         self._network.ensure(self.nodes)
         Authority(layout.pki).ensure(self.nodes)
         self._control.write(self.nodes)
@@ -112,6 +113,14 @@ class LocalCluster:
             link = layout.cni_bin / plugin.name
             if not link.is_symlink():
                 link.symlink_to(plugin)
+
+    def _end_what_lost_its_place(self) -> None:
+        """End programs whose network namespace lost its name: they run where nothing can reach them."""
+        if not exists(self.layout.namespace("ctl")):
+            self._processes.end([p for p in map(self._control.process, CONTROL_PROGRAMS) if p])
+        for name in self.nodes:
+            if not exists(self.layout.namespace(name)):
+                self.node(name).abandon()
 
     def _start_runtime(self, name: str, basic: list[oci.Image]) -> None:
         node = self.node(name)
@@ -178,15 +187,12 @@ class LocalCluster:
     def _traces(self) -> list[str]:
         """Return what of this cluster is on the machine."""
         layout = self.layout
-        folders = [str(p) for p in (layout.state, layout.run, *self._groups_there()) if p.exists()]
+        folders = [str(p) for p in (layout.state, layout.run, *self._groups.tops()) if p.exists()]
         spaces = [p.name for p in Path("/run/netns").glob(f"lw-{layout.id}-*")]
         mounts = [
             m for m in Path("/proc/mounts").read_text().splitlines() if f"{layout.state}/" in m or f"{layout.run}/" in m
         ]
         return [*folders, *spaces, *mounts]
-
-    def _groups_there(self) -> list[Path]:
-        return [top / f"lw-{self.layout.id}" for top in self._groups.hierarchies()]
 
     def status(self) -> list[tuple[str, str, str]]:
         rows = [("cluster", f"{self.kind} {self.layout.id}", str(self.kubeconfig))]

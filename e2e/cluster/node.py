@@ -57,6 +57,7 @@ class Node:
     def _ensure_root(self) -> None:
         if self.process("root"):
             return
+        self.stop()  # what still runs is in a mount namespace that nobody can enter any more
         mounts = node_mounts(self._layout, self.name)
         for source, _ in mounts:
             source.mkdir(parents=True, exist_ok=True)
@@ -114,6 +115,13 @@ class Node:
         """End kubelet, kube-proxy and containerd, at once or politely; the pods' processes run on."""
         found = [p for p in map(self.process, ("kubelet", "kube-proxy", "containerd")) if p]
         self._processes.end(found, grace=0 if now else 5)
+
+    def abandon(self) -> None:
+        """End all of the node's own programs, because its network namespace is gone."""
+        self.stop()
+        root = self.process("root")
+        if root:
+            self._processes.end([root], grace=0)
 
     def ctr(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """Run containerd's client on this node's Kubernetes containers."""

@@ -69,6 +69,7 @@ class Place:
         process = self._processes.find(name)
         if process:
             self._processes.end([process], grace)
+            Cgroups(self.layout.id).remove_leaf(f"work/{name}")
 
     def find(self, name: str) -> Process | None:
         """Return a spawned program if it runs."""

@@ -112,6 +112,8 @@ root = "{layout.node(node)}/containerd"
 state = "{layout.run}/{node}/state"
 [grpc]
   address = "{layout.containerd_socket(node)}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{layout.node(node)}/opt"
 [{cri}]
   sandbox_image = "{PAUSE_IMAGE}"
   disable_apparmor = true
