@@ -1,4 +1,4 @@
-"""What the API server holds, as far as we watch it, by kind and name; and who refers to whom.
+"""What the API server holds, as far as we watch it, by kind, by name and by lane.
 
 Fed by events and by lists; read by everything. Invariant: an object never goes back to an older state, whichever of
 event, list and answer to our own write comes last (resourceVersions are ordered since Kubernetes 1.35, and were with
@@ -6,18 +6,15 @@ etcd before). Objects are shared, never changed in place.
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from lane_api.names import LANE_LABEL
 
-__all__ = ["Cache", "Change", "ReverseIndex"]
+__all__ = ["Cache", "Change"]
 
 Manifest = dict[str, Any]
 TOMBSTONES = 10_000  # deletions remembered, so that a late answer does not bring an object back
-
-K = TypeVar("K", bound=Hashable)
-R = TypeVar("R", bound=Hashable)
 
 
 class Change(NamedTuple):
@@ -115,31 +112,6 @@ class Cache:
             self._children[lane].pop((kind, body["metadata"]["name"]), None)
             if not self._children[lane]:
                 del self._children[lane]
-
-
-class ReverseIndex(Generic[K, R]):
-    """Who refers to whom: from an object that changed to everything that must be looked at again."""
-
-    def __init__(self) -> None:
-        self._forward: dict[K, frozenset[R]] = {}
-        self._back: dict[R, set[K]] = defaultdict(set)
-
-    def set(self, referrer: K, referents: frozenset[R]) -> frozenset[R]:
-        """Replaces what the referrer refers to; what it referred to before."""
-        before = self._forward.pop(referrer, frozenset())
-        for referent in before - referents:
-            self._back[referent].discard(referrer)
-            if not self._back[referent]:
-                del self._back[referent]
-        if referents:
-            self._forward[referrer] = referents
-        for referent in referents:
-            self._back[referent].add(referrer)
-        return before
-
-    def referrers(self, referent: R) -> frozenset[K]:
-        """Everything that refers to it."""
-        return frozenset(self._back.get(referent, ()))
 
 
 def _identity(body: Manifest) -> tuple[str, str, int]:

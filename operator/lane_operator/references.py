@@ -34,20 +34,29 @@ __all__ = [
     "UnreadableError",
     "demands_of",
     "lane_of",
+    "lanes_of_pool",
     "multus_network",
     "node_of",
     "nodes_of",
     "policies_of",
     "policy_of",
     "pool_if_readable",
+    "pool_named",
     "pool_of",
-    "readable_lanes",
+    "pools_of",
 ]
 
 CLASS_ANNOTATION = "lanewright.dev/class"
 """On what a gone lane leaves behind: the class its address served."""
 NAMESPACE_LABEL = "lanewright.dev/namespace"
 """On a PersistentVolume kept beyond its namespace."""
+
+
+SPECS_KEPT = 8192
+_specs: dict[str, tuple[int, SendingLaneSpec]] = {}
+"""uid -> generation and spec: an allocation reads every lane of its pool, and a spec is one value a generation."""
+_pools: dict[str, Pool] = {}
+"""uid -> the pool at its resourceVersion: an allocation reads every pool."""
 
 
 class UnreadableError(Exception):
@@ -57,16 +66,21 @@ class UnreadableError(Exception):
 def lane_of(body: Manifest) -> Lane:
     """A SendingLane of the API as a value; raises UnreadableError."""
     metadata = body["metadata"]
-    try:
-        spec = SendingLaneSpec.model_validate(body["spec"])
-    except ValidationError as error:
-        raise UnreadableError(_fields(error)) from error
+    known = _specs.get(metadata["uid"])
+    if known is None or known[0] != metadata["generation"]:
+        try:
+            known = (metadata["generation"], SendingLaneSpec.model_validate(body["spec"]))
+        except ValidationError as error:
+            raise UnreadableError(_fields(error)) from error
+        if len(_specs) >= SPECS_KEPT:
+            _specs.clear()
+        _specs[metadata["uid"]] = known
     return Lane(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
-        generation=metadata["generation"],
-        spec=spec,
+        generation=known[0],
+        spec=known[1],
         status=_status(LaneStatus, body),
         annotations=metadata.get("annotations") or {},
         deleting_since=metadata.get("deletionTimestamp"),
@@ -76,11 +90,16 @@ def lane_of(body: Manifest) -> Lane:
 def pool_of(body: Manifest) -> Pool:
     """An IPPool of the API as a value; raises UnreadableError."""
     metadata = body["metadata"]
+    known = _pools.get(metadata["uid"])
+    if known is not None and known.resource_version == metadata["resourceVersion"]:
+        return known
     try:
         spec = IPPoolSpec.model_validate(body["spec"])
     except ValidationError as error:
         raise UnreadableError(_fields(error)) from error
-    return Pool(
+    if len(_pools) >= SPECS_KEPT:
+        _pools.clear()
+    pool = _pools[metadata["uid"]] = Pool(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
@@ -89,6 +108,7 @@ def pool_of(body: Manifest) -> Pool:
         spec=spec,
         status=_status(IPPoolStatus, body),
     )
+    return pool
 
 
 def pool_if_readable(cache: Cache, key: Key) -> Pool | None:
@@ -98,6 +118,15 @@ def pool_if_readable(cache: Cache, key: Key) -> Pool | None:
         return None if body is None else pool_of(body)
     except UnreadableError:
         return None
+
+
+def pools_of(cache: Cache) -> Iterable[Pool]:
+    """Every pool that our models accept."""
+    for body in cache.all(IP_POOL.kind):
+        try:
+            yield pool_of(body)
+        except UnreadableError:
+            continue
 
 
 def policy_of(body: Manifest) -> Policy:
@@ -117,19 +146,19 @@ def policies_of(cache: Cache, lane: Lane, operator_namespace: str) -> tuple[Poli
     return tuple(sorted(found, key=lambda one: (spaces.index(one.namespace), -one.spec.priority, one.name)))
 
 
-def readable_lanes(cache: Cache) -> Iterable[Lane]:
-    """Every lane that our models accept; the others wait for their own pass, which says what is wrong."""
-    for body in cache.all(SENDING_LANE.kind):
-        try:
-            yield lane_of(body)
-        except UnreadableError:
-            continue
+def lanes_of_pool(cache: Cache, pool: Key) -> Iterable[Manifest]:
+    """The lanes whose addresses come from a pool."""
+    return (body for body in cache.all(SENDING_LANE.kind) if pool_named(body) == pool)
 
 
 def demands_of(cache: Cache, pool: Key) -> tuple[Demand, ...]:
     """What is asked of a pool: by its lanes, and by what lanes that are gone have left in queue volumes."""
-    lanes = {lane.key: lane for lane in readable_lanes(cache) if lane.pool_key == pool}
-    demands = [_lane_demand(cache, lane) for lane in lanes.values()]
+    demands = []
+    for body in lanes_of_pool(cache, pool):
+        try:
+            demands.append(_lane_demand(cache, lane_of(body)))
+        except UnreadableError:  # its own pass says what is wrong with it
+            continue
     alive = {(body["metadata"]["namespace"], body["metadata"]["name"]) for body in cache.all(SENDING_LANE.kind)}
     kept: dict[Key, list[Manifest]] = {}
     for body in (*cache.all(VOLUME_CLAIM.kind), *cache.all(PERSISTENT_VOLUME.kind)):
@@ -209,6 +238,12 @@ def _left_demand(lane: Key, pool: Key, bodies: list[Manifest]) -> Demand:
         held=True,
         deleting=True,
     )
+
+
+def pool_named(lane: Manifest) -> Key:
+    """The pool that a lane names."""
+    reference = lane["spec"].get("poolRef") or {}
+    return (reference.get("namespace") or lane["metadata"]["namespace"], reference.get("name", ""))
 
 
 def _is_kept(body: Manifest) -> bool:

@@ -12,7 +12,7 @@ from lane_operator.kube import IP_POOL
 from lane_operator.pools.allocate import AllocationResult, allocate
 from lane_operator.reconcile.events import post_transitions
 from lane_operator.reconcile.world import World
-from lane_operator.references import UnreadableError, demands_of, pool_if_readable, pool_of
+from lane_operator.references import UnreadableError, demands_of, pool_if_readable, pool_of, pools_of
 from lane_operator.status import broken_status, pool_status
 
 __all__ = ["assign", "reconcile_pool"]
@@ -23,7 +23,7 @@ async def assign(world: World, lane: Lane, pool: Pool | None) -> Assignment:
     if pool is None:
         demands = demands_of(world.cache, lane.pool_key)
         return allocate((), demands, world.wall()).assignments.get(lane.key, Assignment())
-    async with world.pool_locks[pool.key]:
+    async with world.allocating:
         fresh = pool_if_readable(world.cache, pool.key) or pool
         result = _allocated(world, fresh)
         await _commit(world, fresh, result)
@@ -34,21 +34,21 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
     """Brings one pool's status forward: addresses whose lanes are gone, cool-downs, figures. Raises KubeError."""
     body = world.cache.get(IP_POOL.kind, *key)
     if body is None:
-        world.pool_locks.pop(key, None)
         return None
     try:
         pool = pool_of(body)
     except UnreadableError as error:
         await _write(world, body, broken_status(IPPoolStatus.model_validate({}), body, str(error), world.wall()))
         return None
-    async with world.pool_locks[key]:
+    async with world.allocating:
         fresh = pool_if_readable(world.cache, key) or pool
         await _commit(world, fresh, _allocated(world, fresh))
     return None
 
 
 def _allocated(world: World, pool: Pool) -> AllocationResult:
-    return allocate((pool,), demands_of(world.cache, pool.key), world.wall())
+    beside = [other for other in pools_of(world.cache) if other.key != pool.key]
+    return allocate((pool,), demands_of(world.cache, pool.key), world.wall(), beside)
 
 
 async def _commit(world: World, pool: Pool, result: AllocationResult) -> None:

@@ -12,7 +12,7 @@ from lane_operator.cache import Cache, Change
 from lane_operator.inputs import Key, Manifest
 from lane_operator.kube import IP_POOL, ISP_POLICY, NODE, PERSISTENT_VOLUME, SENDING_LANE, VOLUME_CLAIM
 from lane_operator.reconcile.world import QueueKey
-from lane_operator.references import NAMESPACE_LABEL, node_of
+from lane_operator.references import NAMESPACE_LABEL, lanes_of_pool, node_of, pool_named
 
 __all__ = ["everything", "woken_by"]
 
@@ -24,7 +24,7 @@ def woken_by(cache: Cache, change: Change, operator_namespace: str) -> frozenset
     own = QueueKey(change.kind, metadata.get("namespace") or "", metadata["name"])
     match change.kind:
         case SENDING_LANE.kind:
-            pools = {QueueKey(IP_POOL.kind, *_pool_of(body)) for body in bodies} if _is_turned(change) else set()
+            pools = {QueueKey(IP_POOL.kind, *pool_named(body)) for body in bodies} if _is_turned(change) else set()
             return frozenset({own} | pools)
         case IP_POOL.kind:
             return frozenset({own} | set(_lanes_of_pools(cache, {own.key})))
@@ -62,7 +62,7 @@ def _of_child(kind: str, body: Manifest) -> Iterable[QueueKey]:
 
 
 def _lanes_of_pools(cache: Cache, pools: set[Key]) -> Iterable[QueueKey]:
-    return (_key(SENDING_LANE.kind, body) for body in cache.all(SENDING_LANE.kind) if _pool_of(body) in pools)
+    return (_key(SENDING_LANE.kind, body) for pool in sorted(pools) for body in lanes_of_pool(cache, pool))
 
 
 def _lanes_on_nodes(cache: Cache) -> Iterable[QueueKey]:
@@ -72,11 +72,6 @@ def _lanes_on_nodes(cache: Cache) -> Iterable[QueueKey]:
         if body["spec"].get("engine") == Engine.HOST_NETWORK
     }
     return _lanes_of_pools(cache, pools)
-
-
-def _pool_of(lane: Manifest) -> Key:
-    reference = lane["spec"].get("poolRef") or {}
-    return (reference.get("namespace") or lane["metadata"]["namespace"], reference.get("name", ""))
 
 
 def _is_turned(change: Change) -> bool:

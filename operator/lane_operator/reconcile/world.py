@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -45,8 +44,8 @@ class World:
     monotonic: Callable[[], float]
     kinds: frozenset[str] = frozenset()
     """API kinds that the cluster serves and we may use."""
-    pool_locks: defaultdict[Key, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
-    """One allocation of a pool at a time; the resourceVersion guards against everybody else."""
+    allocating: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One allocation at a time, since an address may stand in two pools; resourceVersions guard against others."""
     figures_written: dict[Key, float] = field(default_factory=dict)
     """When a lane's figures were last written."""
     served: frozenset[str] = frozenset()

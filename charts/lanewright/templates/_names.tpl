@@ -1,0 +1,87 @@
+{{- define "lanewright.labels" -}}
+app.kubernetes.io/name: lanewright
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: lanewright
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "lanewright.selector" -}}
+app.kubernetes.io/name: lanewright
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "lanewright.name" -}}
+{{- if contains "lanewright" .Release.Name }}{{ .Release.Name }}{{ else }}{{ printf "%s-lanewright" .Release.Name }}{{ end -}}
+{{- end }}
+
+{{- /* Names of objects outside of a namespace carry the release's namespace: two installations never share one. */ -}}
+{{- define "lanewright.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "lanewright.name" .) | trunc 63 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "lanewright.subject" -}}
+- kind: ServiceAccount
+  name: {{ include "lanewright.name" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{- /* What the operator does with its own kinds and with a lane's children; Secrets are elsewhere. */ -}}
+{{- define "lanewright.rules" -}}
+- apiGroups: [lanewright.dev]
+  resources: [sendinglanes, ippools, isppolicies]
+  verbs: [get, list, watch]
+- apiGroups: [lanewright.dev]
+  resources: [sendinglanes]
+  verbs: [patch]        # its finalizer
+- apiGroups: [lanewright.dev]
+  resources: [sendinglanes/status, ippools/status, isppolicies/status]
+  verbs: [patch]
+- apiGroups: [lanewright.dev]
+  resources: [sendinglanes/finalizers]
+  verbs: [update]       # blockOwnerDeletion on children
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services, serviceaccounts, configmaps, persistentvolumeclaims]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]          # whether a lane goes because its namespace does
+{{- if has "Multus" .Values.rights.engines }}
+- apiGroups: [k8s.cni.cncf.io]
+  resources: [network-attachment-definitions]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
+{{- if .Values.rights.monitoring }}
+- apiGroups: [monitoring.coreos.com]
+  resources: [podmonitors, prometheusrules]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
+{{- end }}
+
+{{- define "lanewright.hostNetwork" -}}
+{{- if and .Values.rights.nodes (has "HostNetwork" .Values.rights.engines) }}true{{ end -}}
+{{- end }}
+
+{{- define "lanewright.volumes" -}}
+{{- if and .Values.rights.volumes (not .Values.watchNamespaces) }}true{{ end -}}
+{{- end }}
+
+{{- define "lanewright.engines" -}}
+{{- $engines := list -}}
+{{- range .Values.rights.engines -}}
+{{- if or (ne . "HostNetwork") $.Values.rights.nodes }}{{ $engines = append $engines . }}{{ end -}}
+{{- end -}}
+{{- join "," $engines -}}
+{{- end }}

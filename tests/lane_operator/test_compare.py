@@ -1,0 +1,128 @@
+"""What counts as a difference between what we want and what the API server stores."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from lane_operator.compare import APPLIED_ANNOTATION, is_in_force, prepared
+
+WANTED: dict[str, Any] = {
+    "apiVersion": "apps/v1",
+    "kind": "StatefulSet",
+    "metadata": {"name": "otp-0", "namespace": "mail", "labels": {"a": "b"}, "finalizers": ["ours"]},
+    "spec": {
+        "replicas": 1,
+        "template": {
+            "spec": {
+                "containers": [
+                    {
+                        "name": "relay",
+                        "ports": [{"name": "smtp", "containerPort": 5587}],
+                        "resources": {"limits": {"cpu": "500m", "memory": "0.5Gi"}},
+                        "volumeMounts": [{"name": "spool", "mountPath": "/spool"}],
+                    }
+                ],
+                "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1024Mi"}}],
+            }
+        },
+    },
+}
+
+
+@pytest.fixture
+def wanted() -> dict[str, Any]:
+    return prepared(WANTED)
+
+
+@pytest.fixture
+def live(wanted: dict[str, Any]) -> dict[str, Any]:
+    """As an API server stores it: with defaults, others' fields and its own spelling of quantities."""
+    stored = copy.deepcopy(wanted)
+    stored["metadata"] |= {"uid": "u", "resourceVersion": "5", "labels": {"a": "b", "theirs": "x"}}
+    stored["metadata"]["finalizers"] = ["theirs", "ours"]
+    pod = stored["spec"]["template"]["spec"]
+    pod["containers"].insert(0, {"name": "injected"})
+    pod["containers"][1]["ports"][0]["protocol"] = "TCP"
+    pod["containers"][1]["resources"]["limits"] = {"cpu": "0.5", "memory": "512Mi"}
+    pod["volumes"][0]["emptyDir"]["sizeLimit"] = "1Gi"
+    pod["dnsPolicy"] = "ClusterFirst"
+    return stored
+
+
+def test_defaults_others_fields_and_other_spellings_are_no_difference(
+    wanted: dict[str, Any], live: dict[str, Any]
+) -> None:
+    assert is_in_force(wanted, live)
+
+
+def test_a_missing_object_is_a_difference(wanted: dict[str, Any]) -> None:
+    assert not is_in_force(wanted, None)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda live: live["spec"].update(replicas=0),
+        lambda live: live["metadata"]["labels"].update(a="edited"),
+        lambda live: live["metadata"]["labels"].pop("a"),
+        lambda live: live["metadata"].update(finalizers=["theirs"]),
+        lambda live: live["spec"]["template"]["spec"]["containers"].pop(1),
+        lambda live: live["spec"]["template"]["spec"]["containers"][1]["ports"][0].update(containerPort=25),
+        lambda live: live["spec"]["template"]["spec"]["containers"][1]["resources"]["limits"].update(cpu="501m"),
+        lambda live: live["spec"]["template"]["spec"]["volumes"][0].update(emptyDir={}),
+        lambda live: live["metadata"]["annotations"].pop(APPLIED_ANNOTATION),
+    ],
+)
+def test_an_edit_of_what_we_own_is_a_difference(wanted: dict[str, Any], live: dict[str, Any], edit: Any) -> None:
+    edit(live)
+
+    assert not is_in_force(wanted, live)
+
+
+def test_a_field_that_we_want_no_more_is_a_difference(live: dict[str, Any]) -> None:
+    less = copy.deepcopy(WANTED)
+    del less["metadata"]["labels"]["a"]
+
+    assert not is_in_force(prepared(less), live)
+
+
+def test_a_secrets_text_is_compared_with_what_is_stored() -> None:
+    secret = {"kind": "Secret", "metadata": {"name": "a"}, "stringData": {"relay.yaml": "x: 1"}}
+    stored = prepared(secret)
+
+    assert stored["data"] == {"relay.yaml": "eDogMQ=="}
+    assert is_in_force(prepared(secret), stored)
+    assert not is_in_force(prepared({**secret, "stringData": {"relay.yaml": "x: 2"}}), stored)
+
+
+def test_empty_values_are_what_the_server_leaves_out() -> None:
+    wanted = {"kind": "Service", "metadata": {"annotations": {}}, "spec": {"x": {}, "y": [], "z": None}}
+
+    assert is_in_force(wanted, {"kind": "Service", "metadata": {}, "spec": {}})
+
+
+def test_atomic_lists_are_compared_in_order() -> None:
+    wanted = {"spec": {"groups": [{"name": "a"}, {"name": "b"}]}}
+
+    assert not is_in_force(wanted, {"spec": {"groups": [{"name": "b"}, {"name": "a"}]}})
+    assert not is_in_force(wanted, {"spec": {"groups": [{"name": "a"}, {"name": "b"}, {"name": "c"}]}})
+
+
+def test_service_ports_are_told_apart_by_number_and_protocol() -> None:
+    wanted = {"spec": {"ports": [{"name": "smtp", "port": 587, "targetPort": "smtp"}]}}
+    stored = {
+        "spec": {"ports": [{"name": "smtp", "port": 587, "protocol": "TCP", "targetPort": "smtp", "nodePort": 3}]}
+    }
+
+    assert is_in_force(wanted, stored)
+    stored["spec"]["ports"][0]["targetPort"] = 25
+    assert not is_in_force(wanted, stored)
+
+
+def test_preparing_leaves_the_manifest_as_it_is() -> None:
+    before = copy.deepcopy(WANTED)
+
+    prepared(WANTED)
+
+    assert before == WANTED

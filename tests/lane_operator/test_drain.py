@@ -1,0 +1,214 @@
+"""How a slot goes: each step only on proof, and no volume that may hold mail is ever let go."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lane_api.sendinglane import SendingLaneSpec, SlotRole
+from lane_operator.inputs import Lane, SlotObservation
+from lane_operator.lifecycle import (
+    DRAINED_ANNOTATION,
+    DeleteWorkload,
+    LetGo,
+    ReleaseVolume,
+    RetainVolume,
+    ScaleToZero,
+    SlotFacts,
+    next_steps,
+    shaped,
+)
+from lane_operator.lifecycle.drain import Drained
+
+SPEC: dict[str, Any] = {
+    "trafficClass": "Transactional",
+    "poolRef": {"name": "pool"},
+    "submission": {"senders": ["@example.com"]},
+    "domains": [{"name": "example.com"}],
+}
+
+
+def lane(*, policy: str = "Wait", reclaim: str = "Retain", deleting: bool = True, released: bool = False) -> Lane:
+    spec = SendingLaneSpec.model_validate({**SPEC, "drain": {"policy": policy}, "queue": {"reclaimPolicy": reclaim}})
+    return Lane(
+        namespace="mail",
+        name="otp",
+        uid="lane-uid",
+        generation=7,
+        spec=spec,
+        annotations={"lanewright.dev/release": "keep-volumes"} if released else {},
+        deleting_since="2026-11-23T10:00:00Z" if deleting else None,
+    )
+
+
+EMPTY = SlotObservation(
+    "otp-0", pod_ready=True, reachable=True, config_generation=7, intake="Closed", spool_id="s1", pvc_uid="v1"
+)
+RUNNING = SlotFacts(
+    "otp-0",
+    SlotRole.DRAINING,
+    workload_uid="w1",
+    pod=True,
+    volume_uid="v1",
+    volume_guarded=True,
+    volume_name="pv-1",
+    observation=EMPTY,
+)
+PROOF = Drained("s1", "v1", 7, 0)
+STOPPED = replace(RUNNING, drained=PROOF, pod=False, observation=None)
+
+
+def steps(lane: Lane, *slots: SlotFacts, terminating: bool = False, may_retain: bool = True) -> tuple[Any, ...]:
+    return next_steps(lane, slots, terminating=terminating, may_retain=may_retain)
+
+
+def test_a_slot_that_says_it_is_empty_is_stopped_with_its_proof() -> None:
+    assert steps(lane(), RUNNING) == (ScaleToZero("otp-0", PROOF),)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"reachable": False},
+        {"intake": "Open"},
+        {"config_generation": 6},
+        {"sessions": 1},
+        {"in_flight": 1},
+        {"queued": 1},
+        {"spool_id": ""},
+        {"pvc_uid": "another"},
+    ],
+)
+def test_a_slot_that_is_not_provably_empty_goes_on(said: dict[str, Any]) -> None:
+    assert steps(lane(), replace(RUNNING, observation=replace(EMPTY, **said))) == ()
+
+
+def test_no_answer_is_not_empty() -> None:
+    assert steps(lane(), replace(RUNNING, observation=None)) == ()
+
+
+def test_hold_stops_a_slot_with_mail_and_keeps_its_volume() -> None:
+    holding = replace(RUNNING, role=SlotRole.HELD, observation=replace(EMPTY, queued=12))
+    proof = replace(PROOF, live=12)
+    assert steps(lane(policy="Hold"), holding) == (ScaleToZero("otp-0", proof),)
+
+    stopped = replace(holding, drained=proof, pod=False)
+
+    assert steps(lane(policy="Hold"), stopped) == (LetGo(),)
+
+
+def test_hold_waits_for_attempts_in_flight() -> None:
+    holding = replace(RUNNING, role=SlotRole.HELD, observation=replace(EMPTY, queued=12, in_flight=1))
+
+    assert steps(lane(policy="Hold"), holding) == ()
+
+
+def test_the_volume_is_not_touched_while_the_pod_is_there() -> None:
+    assert steps(lane(), replace(STOPPED, pod=True)) == ()
+
+
+def test_a_proof_of_another_volume_releases_nothing() -> None:
+    assert ReleaseVolume("otp-0", "v2", delete=False) not in steps(lane(), replace(STOPPED, volume_uid="v2"))
+
+
+def test_the_empty_volume_is_released_by_uid_and_deleted_only_where_the_lane_says_so() -> None:
+    assert steps(lane(), STOPPED) == (ReleaseVolume("otp-0", "v1", delete=False),)
+    assert steps(lane(reclaim="Delete"), STOPPED) == (ReleaseVolume("otp-0", "v1", delete=True),)
+
+
+def test_the_lane_goes_when_every_slot_is_settled() -> None:
+    settled = replace(STOPPED, volume_guarded=False)
+
+    assert steps(lane(), settled, replace(settled, name="otp-1")) == (LetGo(),)
+
+
+def test_the_lane_stays_while_one_slot_is_not_settled() -> None:
+    settled = replace(STOPPED, volume_guarded=False)
+    busy = replace(RUNNING, name="otp-1", observation=replace(EMPTY, queued=3))
+
+    assert steps(lane(), settled, busy) == ()
+
+
+def test_after_a_scale_in_the_workload_goes_and_with_it_the_claim() -> None:
+    settled = replace(STOPPED, volume_guarded=False)
+
+    assert steps(lane(deleting=False), settled) == (DeleteWorkload("otp-0", "w1"),)
+
+
+def test_a_held_slot_with_mail_keeps_its_workload_after_a_scale_in() -> None:
+    held = replace(STOPPED, role=SlotRole.HELD, drained=replace(PROOF, live=5))
+
+    assert steps(lane(policy="Hold", deleting=False), held) == ()
+
+
+def test_active_slots_of_a_living_lane_are_left_alone() -> None:
+    assert steps(lane(deleting=False), replace(RUNNING, role=SlotRole.ACTIVE)) == ()
+
+
+def test_a_released_lane_goes_at_once_and_its_volumes_stay() -> None:
+    full = replace(RUNNING, observation=replace(EMPTY, queued=50_000))
+
+    assert steps(lane(released=True), full) == (LetGo(),)
+
+
+def test_the_annotation_does_nothing_to_a_lane_that_is_not_being_deleted() -> None:
+    full = replace(RUNNING, observation=replace(EMPTY, queued=50_000))
+
+    assert steps(lane(released=True, deleting=False), full) == ()
+
+
+def test_a_volume_whose_slot_never_spoke_keeps_the_lane() -> None:
+    lost = SlotFacts("otp-0", SlotRole.DRAINING, volume_uid="v1", volume_guarded=True)
+
+    assert steps(lane(), lost) == ()
+
+
+def test_in_a_dying_namespace_a_lane_waits_for_a_person() -> None:
+    orphan = replace(RUNNING, workload_uid=None, pod=False, observation=None)
+
+    assert steps(lane(), orphan, terminating=True) == ()
+
+
+def test_in_a_dying_namespace_a_released_lane_has_its_volume_retained_before_its_claim_goes() -> None:
+    orphan = replace(RUNNING, workload_uid=None, pod=False, observation=None)
+    released = lane(released=True)
+
+    assert steps(released, orphan, terminating=True) == (RetainVolume("otp-0", "v1", "pv-1"),)
+    kept = replace(orphan, volume_retained=True)
+    assert steps(released, kept, terminating=True) == (ReleaseVolume("otp-0", "v1", delete=False),)
+    gone = replace(kept, volume_guarded=False)
+    assert steps(released, gone, terminating=True) == (LetGo(),)
+
+
+def test_without_rights_to_volumes_a_dying_namespace_is_held_back() -> None:
+    orphan = replace(RUNNING, workload_uid=None, pod=False, observation=None)
+
+    assert steps(lane(released=True), orphan, terminating=True, may_retain=False) == ()
+
+
+def test_a_stopped_slot_stays_at_zero_with_its_proof_and_its_volume_is_left_alone() -> None:
+    manifests = (
+        {"kind": "StatefulSet", "metadata": {"name": "otp-0"}, "spec": {"replicas": 1}},
+        {"kind": "StatefulSet", "metadata": {"name": "otp-1"}, "spec": {"replicas": 1}},
+        {"kind": "PersistentVolumeClaim", "metadata": {"name": "q", "labels": {"lanewright.dev/slot": "otp-0"}}},
+    )
+
+    result = shaped(manifests, (STOPPED,), (), deleting=True)
+
+    assert [manifest["metadata"]["name"] for manifest in result] == ["otp-0", "otp-1"]
+    assert [manifest["spec"]["replicas"] for manifest in result] == [0, 1]
+    assert Drained.parse(result[0]["metadata"]["annotations"][DRAINED_ANNOTATION]) == PROOF
+
+
+def test_a_slot_that_is_active_again_starts_again() -> None:
+    manifest = {"kind": "StatefulSet", "metadata": {"name": "otp-0"}, "spec": {"replicas": 1}}
+
+    result = shaped((manifest,), (replace(STOPPED, role=SlotRole.ACTIVE),), (), deleting=False)
+
+    assert result == (manifest,)
+
+
+def test_an_unreadable_proof_proves_nothing() -> None:
+    assert Drained.parse("{}") is None
+    assert Drained.parse("not json") is None
+    assert Drained.parse(None) is None

@@ -1,0 +1,47 @@
+"""The operator's settings, as its environment spells them."""
+
+import dataclasses
+
+import pytest
+
+from lane_operator.settings import PREFIX, Settings
+
+IMAGES = {"LANEWRIGHT_RELAY_IMAGE": "relay:1", "LANEWRIGHT_RESOLVER_IMAGE": "resolver:1"}
+
+
+def test_what_is_not_set_has_its_default() -> None:
+    assert Settings.from_environment(IMAGES) == Settings(relay_image="relay:1", resolver_image="resolver:1")
+
+
+def test_every_type_is_read() -> None:
+    settings = Settings.from_environment(
+        IMAGES
+        | {
+            "LANEWRIGHT_WATCH_NAMESPACES": "mail, shop,",
+            "LANEWRIGHT_MONITORING": "false",
+            "LANEWRIGHT_WORKERS": "3",
+            "LANEWRIGHT_RESYNC_S": "12.5",
+        }
+    )
+
+    assert settings.watch_namespaces == ("mail", "shop")
+    assert settings.secret_namespaces == ("mail", "shop")
+    assert settings.monitoring is False
+    assert (settings.workers, settings.resync_s) == (3, 12.5)
+
+
+@pytest.mark.parametrize(("name", "value"), [("WORKERS", "many"), ("MONITORING", "perhaps"), ("RESYNC_S", "5m")])
+def test_a_value_that_is_none_names_its_variable(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=PREFIX + name):
+        Settings.from_environment(IMAGES | {PREFIX + name: value})
+
+
+def test_a_missing_image_names_its_variable() -> None:
+    with pytest.raises(ValueError, match="LANEWRIGHT_RELAY_IMAGE"):
+        Settings.from_environment({})
+
+
+def test_no_setting_holds_a_secret() -> None:
+    names = {field.name for field in dataclasses.fields(Settings)}
+
+    assert not {name for name in names if any(word in name for word in ("password", "token", "key"))}
