@@ -253,6 +253,13 @@ def _seq_of(line: bytes) -> int:
 
 
 def _after(content: bytes, synced: int) -> int:
-    """Where the line after this number begins; it is not looked for inside records, since JSON escapes line ends."""
-    found = content.find(b'\n{"seq":%d,' % (synced + 1))
-    return found + 1 if found >= 0 else content.rfind(b"\n") + 1
+    """Where the line with this number ends; what follows it may be anything.
+
+    It is not looked for inside records, since JSON escapes line ends. If the line is not there, though it was durable,
+    nothing is cut off.
+    """
+    mark = b'{"seq":%d,' % synced
+    at = 0 if content.startswith(mark) else content.find(b"\n" + mark) + 1
+    if at == 0 and not content.startswith(mark):
+        return content.rfind(b"\n") + 1
+    return content.find(b"\n", at) + 1

@@ -33,7 +33,7 @@ from lane_relay.spool.format import (
     salt_of,
 )
 from lane_relay.spool.index import SegmentState
-from lane_relay.spool.recovery import Damage, Recovered, accounting_after, recover
+from lane_relay.spool.recovery import Recovered, accounting_after, recover
 from lane_relay.spool.segments import claim_directory, identity
 from lane_relay.spool.tidier import Tidier
 
@@ -45,6 +45,8 @@ _RESERVE_SIZE: Final = 4 * 2**20
 """Bytes kept free for settlements on a full volume: without them nothing could be freed."""
 _LAZY: Final = 0.05
 """Seconds that settlements wait for a put to ride with."""
+_TIDY_EVERY: Final = 1.0
+"""Seconds between looks for room to give back, while things change."""
 _RECORD_OVERHEAD: Final = 256
 """Bytes of a message's record beside body, reception record and recipients."""
 _COUNTER_BITS: Final = 24
@@ -67,6 +69,7 @@ class SegmentSpool:
         found: Recovered,
         active_bytes: int,
         segment_size: int,
+        tidy_every: float,
     ) -> None:
         """Use `open`."""
         self._directory = Path(config.path)
@@ -100,6 +103,7 @@ class SegmentSpool:
             loop,
             budget=self._budget,
             segment_size=segment_size,
+            every=tidy_every,
             resized=self._on_resized,
         )
         self._committer = Committer(
@@ -130,6 +134,7 @@ class SegmentSpool:
         active_bytes: int = 64 * 2**20,
         files: Files = POSIX_FILES,
         segment_size: int = _SEGMENT_SIZE,
+        tidy_every: float = _TIDY_EVERY,
     ) -> "SegmentSpool":
         """Locks, recovers and opens the directory; blocks. SpoolError says why it must not or cannot be used."""
         directory = Path(config.path)
@@ -137,8 +142,7 @@ class SegmentSpool:
             lock = claim_directory(files, directory)
             try:
                 spool_id = identity(files, directory, os.urandom(16).hex()).spool_id
-                found = recover(files, directory, bytes.fromhex(spool_id))
-                _complete(journal, files, directory, found, bytes.fromhex(spool_id))
+                found = recover(files, directory, bytes.fromhex(spool_id), journal)
                 return cls(
                     config,
                     journal,
@@ -150,6 +154,7 @@ class SegmentSpool:
                     found=found,
                     active_bytes=active_bytes,
                     segment_size=min(segment_size, max(2**16, config.max_size // 16)),
+                    tidy_every=tidy_every,
                 )
             except BaseException:
                 lock.close()
@@ -373,13 +378,3 @@ class SegmentSpool:
     def _resize(self, segment: SegmentState, size: int) -> None:
         self._disk_bytes += size - segment.size
         segment.size = size
-
-
-def _complete(journal: JournalSink, files: Files, directory: Path, found: Recovered, spool_id: bytes) -> None:
-    """Gives the journal what the log made durable before the crash; numbering goes on after both."""
-    synced = found.journal_synced if found.index.segments else journal.last_seq
-    missing = journal.reconcile(synced, accounting_after(files, directory, spool_id, synced))
-    if missing:
-        found.damage.append(Damage("journal", 0, 0, f"{missing} accounting records are neither in it nor in the log"))
-    journal.sync()
-    found.next_seq = max(found.next_seq, journal.last_seq + 1)

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from lane_relay.errors import SpoolError
 from lane_relay.records import QueueEntry, received_at
+from lane_relay.spool.base import JournalSink
 from lane_relay.spool.entries import Groups
 from lane_relay.spool.files import Files
 from lane_relay.spool.format import (
@@ -89,8 +90,11 @@ class Recovered(Struct):
                 yield found
 
 
-def recover(files: Files, directory: Path, spool_id: bytes) -> Recovered:
-    """Reads the whole spool; raises SpoolError for what this program must not touch, OSError from the volume."""
+def recover(files: Files, directory: Path, spool_id: bytes, journal: JournalSink) -> Recovered:
+    """Reads the whole spool and makes the journal complete.
+
+    Raises SpoolError for what this program must not touch, OSError from the volume.
+    """
     found = Recovered(LiveIndex())
     numbers = segment_files(files, directory)
     _remove_leftovers(files, directory, numbers)
@@ -98,7 +102,18 @@ def recover(files: Files, directory: Path, spool_id: bytes) -> Recovered:
     for number, generations in numbers.items():
         path = segment_path(directory, number, generations[-1])
         _read_segment(files, path, number, generations[-1], spool_id, found, last=number == last)
+    _complete(journal, files, directory, found, spool_id)
     return found
+
+
+def _complete(journal: JournalSink, files: Files, directory: Path, found: Recovered, spool_id: bytes) -> None:
+    """Gives the journal what the log made durable before the crash; numbering goes on after both."""
+    synced = found.journal_synced if found.index.segments else journal.last_seq
+    missing = journal.reconcile(synced, accounting_after(files, directory, spool_id, synced))
+    if missing:
+        found.damage.append(Damage("journal", 0, 0, f"{missing} accounting records are neither in it nor in the log"))
+    journal.sync()
+    found.next_seq = max(found.next_seq, journal.last_seq + 1)
 
 
 def accounting_after(files: Files, directory: Path, spool_id: bytes, after: int) -> Iterator[tuple[int, bytes]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -20,8 +20,6 @@ from lane_relay.spool.index import LiveIndex, SegmentState
 
 __all__ = ["Tidier"]
 
-_EVERY: Final = 1.0
-"""Seconds between looks for room to give back."""
 T = TypeVar("T")
 _log = structlog.get_logger("spool")
 
@@ -39,9 +37,10 @@ class Tidier:
         *,
         budget: int,
         segment_size: int,
+        every: float,
         resized: Callable[[int], None],
     ) -> None:
-        """`resized` is told by how many bytes the segments on disk grew or shrank."""
+        """`every` in seconds; `resized` is told by how many bytes the segments on disk grew or shrank."""
         self._files = files
         self._index = index
         self._journal = journal
@@ -49,6 +48,7 @@ class Tidier:
         self._loop = loop
         self._budget = budget
         self._segment_size = segment_size
+        self._every = every
         self._resized = resized
         self._thread = ThreadPoolExecutor(1, "spool-tidier")
         self._timer: asyncio.TimerHandle | None = None
@@ -56,9 +56,9 @@ class Tidier:
         self._stopped = False
 
     def soon(self) -> None:
-        """Something died, or room is short: looks within a second."""
+        """Something died, or room is short: looks before long."""
         if self._timer is None and not self._stopped:
-            self._timer = self._loop.call_later(_EVERY, self.look)
+            self._timer = self._loop.call_later(self._every, self.look)
 
     def look(self) -> None:
         """Starts one piece of work, if there is any and none is under way."""

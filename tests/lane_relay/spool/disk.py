@@ -190,11 +190,14 @@ class _Durable:
         kind = event[0]
         if kind == "write":
             _, inode, offset, data = event
-            assert isinstance(inode, _Inode) and isinstance(offset, int) and isinstance(data, bytes)
+            assert isinstance(inode, _Inode)
+            assert isinstance(offset, int)
+            assert isinstance(data, bytes)
             self.loose.setdefault(inode, []).append((offset, data))
         elif kind == "truncate":
             _, inode, size, _ = event
-            assert isinstance(inode, _Inode) and isinstance(size, int)
+            assert isinstance(inode, _Inode)
+            assert isinstance(size, int)
             self.loose.setdefault(inode, []).append((size, None))
         elif kind == "sync":
             inode = event[1]
@@ -203,11 +206,14 @@ class _Durable:
             self.loose.pop(inode, None)
         elif kind == "name":
             _, path, inode = event
-            assert isinstance(path, str) and isinstance(inode, _Inode)
+            assert isinstance(path, str)
+            assert isinstance(inode, _Inode)
             self.loose_names.append(("", path, inode))
         elif kind == "rename":
             _, source, target, inode = event
-            assert isinstance(source, str) and isinstance(target, str) and isinstance(inode, _Inode)
+            assert isinstance(source, str)
+            assert isinstance(target, str)
+            assert isinstance(inode, _Inode)
             self.loose_names.append((source, target, inode))
         elif kind == "unname":
             assert isinstance(event[1], str)
@@ -304,7 +310,10 @@ def _sectors(offset: int, length: int) -> Iterator[tuple[int, int]]:
 
 
 def _cuts(offset: int, length: int, *, every_byte: bool) -> list[int]:
+    """Where a write may end: any byte, or around the ends of its first and last sectors and some between."""
     if every_byte:
         return list(range(length))
-    edges = {cut + near for _, cut in _sectors(offset, length) for near in (-1, 0, 1)}
+    ends = [end for _, end in _sectors(offset, length)]
+    chosen = {*ends[:2], *ends[-3:], *ends[:: max(1, len(ends) // 4)]}
+    edges = {end + near for end in chosen for near in (-1, 0, 1)} | {1, 3, 40, length - 9}
     return sorted(cut for cut in edges if 0 < cut < length)

@@ -75,6 +75,7 @@ def open_spool(
     budget: int = 2**33,
     active_bytes: int = 2**20,
     journal_budget: int = 2**30,
+    tidy_every: float = 0.01,
 ) -> SegmentSpool:
     journal = Journal.open(RecordsConfig(path=str(records), max_size=journal_budget), CLOCK, files)
     return SegmentSpool.open(
@@ -85,6 +86,7 @@ def open_spool(
         files=files,
         segment_size=segment_size,
         active_bytes=active_bytes,
+        tidy_every=tidy_every,
     )
 
 
@@ -96,5 +98,5 @@ def journal_lines(files: Files, records: Path = RECORDS) -> list[dict[str, objec
 async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Waits for a condition; TimeoutError after the deadline."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # conditions are about files and figures that no event announces
             await asyncio.sleep(0.01)

@@ -23,6 +23,7 @@ from tests.lane_relay.spool.making import (
     put,
     record_of,
     settle,
+    until,
 )
 
 BUDGET = 2**20
@@ -186,9 +187,7 @@ async def test_a_settlement_without_company_is_committed_by_itself(store: Store)
     (entry,) = await put(spool, message_for(spool))
     settle(spool, entry)
 
-    async with asyncio.timeout(10):
-        while spool.state.live_messages:
-            await asyncio.sleep(0.01)
+    await until(lambda: not spool.state.live_messages)
 
 
 async def test_flags_outlive_a_restart_and_an_empty_value_removes_them(store: Store) -> None:
@@ -221,9 +220,13 @@ async def test_a_full_budget_refuses_messages_until_there_is_room(store: Store) 
     spool = await store.open()
     body = b"x" * 100_000
     entries: list[QueueEntry] = []
-    with pytest.raises(SpoolFullError):
+
+    async def fill() -> None:
         for _ in range(20):
-            entries += await put(spool, message_for(spool, body=body))
+            entries.extend(await put(spool, message_for(spool, body=body)))
+
+    with pytest.raises(SpoolFullError):
+        await fill()
     assert len(entries) >= 8
 
     for entry in entries:
