@@ -1,0 +1,85 @@
+"""Which limit holds a site or an entry now, and the counts behind metrics: values for `/v1` and `/metrics`.
+
+Before it: `ready_queue`'s own decisions, asked and not guessed. After it: `api`, `health`.
+"""
+
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
+
+from lane_relay.deliver.ready_queue import Hold, ReadyQueue
+
+__all__ = ["DeliveryFigures", "SiteState", "entry_state", "site_state"]
+
+
+class DeliveryFigures(Struct, frozen=True):
+    """Delivery as a whole."""
+
+    waiting: int
+    """Entries in ready queues."""
+    held: int
+    """Entries whose signature must wait."""
+    connections: int
+    in_flight: int
+    attempts: int
+    delivered: int
+    unreadable: int
+
+
+class SiteState(Struct, frozen=True):
+    """One site as of now."""
+
+    site: str
+    policy: str
+    waiting: int
+    oldest_id: int
+    """The smallest spool id that waits, which tells its age; 0: none."""
+    connections: int
+    connection_limit: int
+    messages_per_second: float | None
+    backed_off: str
+    """The reply that caused the back-off, or empty."""
+    hold: Hold
+    last_failure: str
+    attempts: int
+    delivered: int
+
+
+def site_state(site: ReadyQueue, hold: Hold, now: float) -> SiteState:
+    """The site's state; looks at all of its waiting entries for the oldest."""
+    site.refresh(now)
+    ids = [entry.id for known in site.destinations.values() for entry in known.entries]
+    ids += [prepared.entry.id for known in site.destinations.values() for prepared in known.ready]
+    return SiteState(
+        site=site.name,
+        policy=site.policy,
+        waiting=site.waiting,
+        oldest_id=min(ids, default=0),
+        connections=site.connections,
+        connection_limit=site.connection_limit,
+        messages_per_second=site.message_rate,
+        backed_off=site.backoff.reason if site.backoff.is_active else "",
+        hold=hold,
+        last_failure=str(site.last_failure.reply) if site.last_failure is not None else "",
+        attempts=site.attempts,
+        delivered=site.delivered,
+    )
+
+
+def entry_state(
+    sites: Iterable[ReadyQueue],
+    message_id: int,
+    under_way: Iterable[ReadyQueue],
+    hold_of: Callable[[ReadyQueue], Hold],
+    now: float,
+) -> tuple[SiteState, ...]:
+    """The sites in which entries of this message wait or are under way."""
+    found = list(under_way)
+    for site in sites:
+        for known in site.destinations.values():
+            if any(entry.id == message_id for entry in known.entries) or any(
+                prepared.entry.id == message_id for prepared in known.ready
+            ):
+                found.append(site)
+                break
+    return tuple(site_state(site, hold_of(site), now) for site in found)

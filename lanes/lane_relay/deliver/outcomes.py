@@ -1,0 +1,97 @@
+"""From replies, or their absence, to the results of an attempt; pure.
+
+Before it: what a session reports. After it: `dispatcher`, which hands the Attempt on to `account`.
+Invariant: every recipient of the entry gets exactly one result.
+"""
+
+from msgspec import Struct
+
+from lane_api.isppolicy import Action, Category, Scope, Stage
+from lane_relay.deliver.ready_queue import Failure
+from lane_relay.deliver.rules import DELIVERED, ReplyTable
+from lane_relay.records import QueueEntry, RecipientResult, Reply, Verdict
+from lane_relay.smtp.client import Closed, RecipientReply
+
+__all__ = ["Summary", "broken_results", "reply_results", "same_results", "summarise", "unfit_results"]
+
+
+class Summary(Struct, frozen=True, gc=False):
+    """What an attempt means beyond its recipients."""
+
+    delivered: bool
+    """Every recipient was accepted."""
+    slow_down: RecipientResult | None = None
+    """The first result that asks for back-off."""
+    end_session: bool = False
+    """The connection is of no more use."""
+
+
+def reply_results(table: ReplyTable, policy: str, replies: tuple[RecipientReply, ...]) -> tuple[RecipientResult, ...]:
+    """The peer's answers, judged."""
+    return tuple(
+        [
+            RecipientResult(
+                answer.index,
+                answer.stage,
+                answer.reply,
+                DELIVERED if answer.reply.code == 250 else table.judge(policy, answer.stage, answer.reply),
+            )
+            for answer in replies
+        ]
+    )
+
+
+def broken_results(
+    table: ReplyTable, policy: str, entry: QueueEntry, closed: Closed, where: str, timed_out: bool
+) -> tuple[RecipientResult, ...]:
+    """Of a transaction whose connection ended: who was refused before keeps that reply, the others are tried again."""
+    refused = {answer.index: answer for answer in closed.refused}
+    if closed.reply is not None:
+        rest, verdict = closed.reply, table.judge(policy, closed.stage, closed.reply)
+    else:
+        rest = _broken_reply(closed, where, timed_out)
+        category = Category.NO_ANSWER_FROM_HOST if timed_out else Category.BAD_CONNECTION
+        verdict = table.local(policy, Category.PROTOCOL_ERRORS if closed.problem else category)
+    results = []
+    for index in entry.recipients:
+        own = refused.get(index)
+        if own is not None:
+            results.append(RecipientResult(index, own.stage, own.reply, table.judge(policy, own.stage, own.reply)))
+        else:
+            results.append(RecipientResult(index, closed.stage, rest, verdict))
+    return tuple(results)
+
+
+def same_results(entry: QueueEntry, failure: Failure) -> tuple[RecipientResult, ...]:
+    """One outcome for all recipients."""
+    return tuple([RecipientResult(index, failure.stage, failure.reply, failure.verdict) for index in entry.recipients])
+
+
+def unfit_results(entry: QueueEntry, refusal: Reply) -> tuple[RecipientResult, ...]:
+    """Our own refusal of a message that this peer cannot take."""
+    verdict = Verdict(Category.CONTENT_RELATED, Action.BOUNCE, Scope.MESSAGE)
+    return same_results(entry, Failure(Stage.MAIL, refusal, verdict))
+
+
+def summarise(results: tuple[RecipientResult, ...]) -> Summary:
+    """What the results ask of the site and the connection."""
+    delivered, slow_down, end_session = True, None, False
+    for result in results:
+        verdict = result.verdict
+        if verdict.action is None:
+            continue
+        delivered = False
+        if verdict.scope is Scope.SITE:
+            end_session = True
+        if verdict.action is Action.BACKOFF and slow_down is None:
+            slow_down = result
+    return _DELIVERED if delivered else Summary(False, slow_down, end_session)
+
+
+_DELIVERED = Summary(True)
+
+
+def _broken_reply(closed: Closed, where: str, timed_out: bool) -> Reply:
+    what = "did not answer in time" if timed_out else (closed.problem or "dropped the connection")
+    after = " after the whole message was sent; it may have been delivered" if closed.after_dot else ""
+    return Reply(421, (f"4.4.2 {where}: {what}{after}",))

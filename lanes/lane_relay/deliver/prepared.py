@@ -1,0 +1,135 @@
+"""An entry with everything that a session needs to send it: body loaded, signature made.
+
+Before it: the ready queue's entries. After it: the session. Invariant: few exist at a time, since they hold bodies;
+whatever waits longer goes back to being an entry.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import Struct
+
+from lane_relay.errors import SpoolError
+from lane_relay.records import Message, QueueEntry
+
+__all__ = ["Bodies", "Held", "Prepared", "Preparer", "Signing"]
+
+_log = logging.getLogger(__name__)
+
+
+class Bodies(Protocol):
+    """Where messages come from: the spool."""
+
+    def cached(self, entry: QueueEntry) -> Message | None:
+        """The message if it is in memory."""
+
+    async def load(self, entry: QueueEntry) -> Message:
+        """The message from disk; raises SpoolError."""
+
+
+class Held(Struct, frozen=True, gc=False):
+    """The message must not leave yet: its domain's DKIM selector is not live, or no key signs for it."""
+
+    domain: str
+    reason: str
+
+
+class Prepared(Struct, frozen=True, gc=False):
+    """Ready to be sent."""
+
+    entry: QueueEntry
+    message: Message
+    chunks: tuple[bytes, ...]
+    """What is sent: signature (if any) and body, unstuffed."""
+    size: int
+
+
+class Signing(Protocol):
+    """Who makes signatures; `deliver.signer` or nobody."""
+
+    def signature(self, message: Message, then: Callable[[bytes | Held], None]) -> bytes | Held | None:
+        """The DKIM-Signature field with its line end (b"": goes unsigned), or why not; None: `then` gets it later."""
+
+
+Outcome = Prepared | Held
+
+
+class Preparer:
+    """Makes entries ready, at once where body and signature are at hand, else in the background."""
+
+    def __init__(self, bodies: Bodies, signing: Signing | None) -> None:
+        self._bodies = bodies
+        self._signing = signing
+        self._loading: set[asyncio.Task[None]] = set()
+        self.unreadable: list[QueueEntry] = []
+        """Entries that the spool could not read; they stay on its disk, for a restart to find."""
+
+    def prepare(self, entry: QueueEntry, then: Callable[[QueueEntry, Outcome | None], None]) -> Outcome | None:
+        """The entry made ready or held; None: `then` is called with it later (with None if it cannot be read)."""
+        message = self._bodies.cached(entry)
+        if message is not None:
+            return self._sign(entry, message, then)
+        task = asyncio.get_running_loop().create_task(self._load(entry, then))
+        self._loading.add(task)
+        task.add_done_callback(self._loading.discard)
+        return None
+
+    def read(self, entry: QueueEntry, then: Callable[[QueueEntry, Message], None]) -> None:
+        """Hands the entry's message to `then`, at once or later; never, if the spool cannot read it."""
+        message = self._bodies.cached(entry)
+        if message is not None:
+            then(entry, message)
+            return
+        task = asyncio.get_running_loop().create_task(self._read(entry, then))
+        self._loading.add(task)
+        task.add_done_callback(self._loading.discard)
+
+    async def close(self) -> None:
+        """Gives up what is being loaded; the entries stay in the spool."""
+        tasks = list(self._loading)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, entry: QueueEntry, then: Callable[[QueueEntry, Message], None]) -> None:
+        message = await self._message(entry)
+        if message is not None:
+            then(entry, message)
+
+    async def _message(self, entry: QueueEntry) -> Message | None:
+        try:
+            return await self._bodies.load(entry)
+        except SpoolError:
+            _log.exception("the spool cannot read message %024x", entry.id)
+            self.unreadable.append(entry)
+            return None
+
+    async def _load(self, entry: QueueEntry, then: Callable[[QueueEntry, Outcome | None], None]) -> None:
+        message = await self._message(entry)
+        if message is None:
+            then(entry, None)
+            return
+        outcome = self._sign(entry, message, then)
+        if outcome is not None:
+            then(entry, outcome)
+
+    def _sign(
+        self, entry: QueueEntry, message: Message, then: Callable[[QueueEntry, Outcome | None], None]
+    ) -> Outcome | None:
+        if self._signing is None:
+            return Prepared(entry, message, (message.body,), len(message.body))
+
+        def signed(found: bytes | Held) -> None:
+            then(entry, _outcome(entry, message, found))
+
+        found = self._signing.signature(message, signed)
+        return None if found is None else _outcome(entry, message, found)
+
+
+def _outcome(entry: QueueEntry, message: Message, found: bytes | Held) -> Outcome:
+    if isinstance(found, Held):
+        return found
+    chunks = (found, message.body) if found else (message.body,)
+    return Prepared(entry, message, chunks, len(found) + len(message.body))

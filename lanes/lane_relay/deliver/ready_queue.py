@@ -1,0 +1,338 @@
+"""The ready queue of one site: who may send what, now or when; it decides and counts, others do.
+
+A site is a bucket of limits. Its destinations are the different host sets behind it: a connection serves the entries of
+one destination, while connections and rates are counted for the site. A connection counts from the decision to open it
+until its end has gone through on the wire.
+Before it: entries with their routes. After it: `dispatcher`, which opens, feeds and closes sessions as decided here.
+Invariants: never more connections than the limit in force; a parked destination costs nothing but its entries.
+"""
+
+from collections import deque
+from enum import StrEnum
+from typing import Any, Final
+
+from msgspec import Struct
+
+from lane_api.isppolicy import Action, Stage
+from lane_api.quantities import Rate
+from lane_api.relayconfig import Delivery, RelayRetry, SitePolicy
+from lane_api.sendinglane import Backoff
+from lane_relay.deliver.backoff import SiteBackoff
+from lane_relay.deliver.limits import Pace, may_open
+from lane_relay.deliver.prepared import Prepared
+from lane_relay.records import QueueEntry, Reply, Route, Verdict
+
+__all__ = ["Destination", "Failure", "Hold", "Limit", "ReadyQueue", "SiteLimits", "Target", "site_limits"]
+
+_BAD_HOST_S: Final = 60.0
+"""A host that failed is passed over so long, so that not every connection waits for it first."""
+_PROBES: Final = 2
+"""Connections under way at once to a destination that has not answered yet."""
+_PLAIN_MESSAGES: Final = 100
+"""Messages a connection where no policy says otherwise; SitePolicy's own default."""
+
+
+class Limit(StrEnum):
+    """What can hold an entry or a site."""
+
+    NONE = "none"
+    GATE = "gate"
+    """Suspended, held, or the egress address is not proved."""
+    SELECTOR = "dkim-selector"
+    PARKED = "no-answer"
+    """The destination failed; it is tried again when the time has come."""
+    CONNECTING = "connecting"
+    CONNECTIONS = "connections"
+    TOTAL_CONNECTIONS = "total-connections"
+    BACKOFF = "backoff"
+    CONNECT_RATE = "connect-rate"
+    MESSAGE_RATE = "message-rate"
+
+
+class Hold(Struct, frozen=True, gc=False):
+    """Why not now, and until when (monotonic seconds; infinite: until something happens)."""
+
+    limit: Limit
+    until: float = float("inf")
+    detail: str = ""
+
+
+class Target(Struct, frozen=True, gc=False):
+    """One address to connect to."""
+
+    host: str
+    address: str
+
+
+class Failure(Struct, frozen=True, gc=False):
+    """Why a connection did not come to be, and what that means."""
+
+    stage: Stage
+    reply: Reply
+    verdict: Verdict
+
+
+class SiteLimits(Struct, frozen=True, gc=False):
+    """The full limits of one site."""
+
+    connections: int
+    messages_per_connection: int
+    connect_rate: Rate | None
+    message_rate: Rate | None
+    backoff: Backoff
+
+
+def site_limits(delivery: Delivery, policy: str) -> SiteLimits:
+    """The limits of a site of this policy, or the lane's own (empty, or a policy that has gone)."""
+    found: SitePolicy | None = next((known for known in delivery.policies if known.name == policy), None)
+    if found is None:
+        return SiteLimits(delivery.connections, _PLAIN_MESSAGES, None, None, Backoff())
+    return SiteLimits(
+        found.connections, found.messages_per_connection, found.connect_rate, found.message_rate, found.backoff
+    )
+
+
+class Destination:
+    """One host set of a site, and what waits for it. `idle` holds sessions that could take an entry at once."""
+
+    __slots__ = (
+        "bad", "blame", "blame_left", "connecting", "entries", "failures", "idle", "looks_ahead",
+        "parked_until", "preparing", "proven", "ready", "route", "sessions", "site", "targets", "wants",
+    )  # fmt: skip
+
+    def __init__(self, site: "ReadyQueue", route: Route) -> None:
+        self.site = site
+        self.route = route
+        self.targets = _targets(route)
+        self.entries: deque[QueueEntry] = deque()
+        self.ready: deque[Prepared] = deque()
+        self.preparing = 0
+        self.looks_ahead = False
+        """Its entries could not be made ready at once lately, so they are prepared before a session asks."""
+        self.sessions = 0
+        """Connections, from the decision to open them until they are gone."""
+        self.connecting = 0
+        self.idle: list[Any] = []
+        self.proven = False
+        """A connection came to be since the last failure."""
+        self.bad: dict[str, float] = {}
+        """Address -> until when it is passed over."""
+        self.failures = 0
+        self.parked_until = 0.0
+        self.blame: Failure | None = None
+        """The failure that the next entry, or `blame_left` of them, is told of."""
+        self.blame_left = 0
+        self.wants = False
+        """It stands in the site's line for connections."""
+
+    @property
+    def waiting(self) -> int:
+        """Entries that no session has."""
+        return len(self.entries) + len(self.ready) + self.preparing
+
+    def update(self, route: Route) -> None:
+        """A newer route to the same hosts: addresses and order may differ."""
+        if route is not self.route:
+            self.route = route
+            self.targets = _targets(route)
+
+    def next_target(self, now: float) -> Target | None:
+        """The first address that has not failed lately; None if all have."""
+        for target in self.targets:
+            if self.bad.get(target.address, 0.0) <= now:
+                return target
+        return None
+
+    def unprepare(self) -> None:
+        """Ready ones become entries again, in their order, and give their bodies back."""
+        while self.ready:
+            self.entries.appendleft(self.ready.pop().entry)
+
+
+class ReadyQueue:
+    """All that is known of one site."""
+
+    def __init__(self, name: str, policy: str, limits: SiteLimits) -> None:
+        self.name = name
+        self.policy = policy
+        self.limits = limits
+        self.destinations: dict[tuple[object, ...], Destination] = {}
+        self.line: deque[Destination] = deque()
+        """Destinations that want a connection, in the order in which they get one."""
+        self.token_line: deque[Any] = deque()
+        """Idle sessions with work that wait for the message rate."""
+        self.connections = 0
+        self.foreign = 0
+        """Connections to the same hosts that an earlier grouping counts for another site."""
+        self.message_pace = Pace(limits.message_rate)
+        self.connect_pace = Pace(limits.connect_rate)
+        self.backoff = SiteBackoff(limits.backoff, limits.connections, limits.message_rate)
+        self._in_force = self.backoff.in_force(0.0)
+        self.wake_at = float("inf")
+        self.attempts = 0
+        self.delivered = 0
+        self.sessions_opened = 0
+        self.last_failure: Failure | None = None
+
+    # -- what comes and goes
+
+    def change(self, limits: SiteLimits, now: float) -> None:
+        """Other limits, from the next decision on."""
+        self.limits = limits
+        self.backoff.change(limits.backoff, limits.connections, limits.message_rate)
+        self.connect_pace.change(limits.connect_rate, None)
+        self._apply_backoff(now)
+
+    def destination(self, route: Route) -> Destination:
+        """The destination of this route, made if it is new."""
+        key = (route.port, route.tls, route.auth_dir, *sorted([hop.host for hop in route.hops]))
+        known = self.destinations.get(key)
+        if known is None:
+            known = self.destinations[key] = Destination(self, route)
+        else:
+            known.update(route)
+        return known
+
+    def forget_empty(self, now: float) -> None:
+        """Drops destinations of which nothing is left to know."""
+        for key in [
+            key
+            for key, known in self.destinations.items()
+            if not known.waiting and not known.sessions and known.parked_until <= now and not known.wants
+        ]:
+            del self.destinations[key]
+
+    @property
+    def waiting(self) -> int:
+        """Entries that no session has."""
+        return sum(known.waiting for known in self.destinations.values())
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing would be lost if the site were forgotten: no work, no connection, no back-off, no running window."""
+        return not self.destinations and not self.connections and not self.backoff.is_active
+
+    # -- limits
+
+    def refresh(self, now: float) -> None:
+        """Climbs a step of back-off when it is due."""
+        until = self._in_force.until
+        if until is not None and now >= until:
+            self._apply_backoff(now)
+
+    def slow_down(self, verdict: Verdict, reason: str, now: float) -> None:
+        """Evidence that we are too fast."""
+        self.backoff.trigger(now, verdict.backoff_for, reason)
+        self._apply_backoff(now)
+
+    def _apply_backoff(self, now: float) -> None:
+        self._in_force = self.backoff.in_force(now)
+        self.message_pace.change(self.limits.message_rate, self._in_force.per_second)
+
+    @property
+    def connection_limit(self) -> int:
+        """Connections allowed, as of the last refresh."""
+        return self._in_force.connections
+
+    @property
+    def message_rate(self) -> float | None:
+        """Messages a second allowed, as of the last refresh; None: as many as there are."""
+        if self._in_force.per_second is not None:
+            return self._in_force.per_second
+        return self.limits.message_rate.per_second if self.limits.message_rate is not None else None
+
+    # -- decisions
+
+    def wants_connection(self, destination: Destination) -> bool:
+        """There is more waiting than idle or coming sessions will take."""
+        return destination.waiting > destination.connecting + len(destination.idle)
+
+    def decide_open(self, destination: Destination, now: float, total: int, total_limit: int) -> Target | Hold:
+        """Where to connect for this destination now, or what stands in the way."""
+        self.refresh(now)
+        if now < destination.parked_until:
+            why = str(self.last_failure.reply) if self.last_failure is not None else ""
+            return Hold(Limit.PARKED, destination.parked_until, why)
+        probes = 1 if destination.failures else _PROBES
+        if not destination.proven and destination.connecting >= probes:
+            return Hold(Limit.CONNECTING)
+        hold = self._hold_connections(total, total_limit) or self._hold_rates(now)
+        if hold is not None:
+            return hold
+        target = destination.next_target(now)
+        return target if target is not None else Hold(Limit.PARKED, min(destination.bad.values()))
+
+    def _hold_connections(self, total: int, total_limit: int) -> Hold | None:
+        limit = self.connection_limit
+        used = self.connections + self.foreign
+        if may_open(used, limit, total, total_limit):
+            return None
+        if used < limit:
+            return Hold(Limit.TOTAL_CONNECTIONS, detail=f"{total} of {total_limit} in use")
+        slowed = limit < self.limits.connections
+        return Hold(Limit.BACKOFF if slowed else Limit.CONNECTIONS, detail=f"{used} of {limit} in use")
+
+    def _hold_rates(self, now: float) -> Hold | None:
+        at = self.connect_pace.next_at()
+        if at > now:
+            return Hold(Limit.CONNECT_RATE, at, str(self.limits.connect_rate))
+        at = self.message_pace.next_at()
+        return self._slow(at) if at > now else None  # no connection without a message that may use it
+
+    def _slow(self, at: float) -> Hold:
+        slowed = self._in_force.per_second is not None
+        return Hold(Limit.BACKOFF if slowed else Limit.MESSAGE_RATE, at, f"{self.message_rate:g}/s")
+
+    def hold_message(self, now: float) -> Hold | None:
+        """Why no message may be given to a session now, or None."""
+        self.refresh(now)
+        at = self.message_pace.next_at()
+        return self._slow(at) if at > now else None
+
+    def must_close(self, sent: int) -> bool:
+        """An open session that has sent so many must not take another entry."""
+        return sent >= self.limits.messages_per_connection or self.connections > self.connection_limit
+
+    # -- what became of connections
+
+    def opening(self, destination: Destination, now: float) -> None:
+        """A connection is being opened."""
+        self.connections += 1
+        self.sessions_opened += 1
+        destination.sessions += 1
+        destination.connecting += 1
+        self.connect_pace.begin(now)
+
+    def established(self, destination: Destination) -> None:
+        """A session is ready for its first entry."""
+        destination.connecting -= 1
+        destination.proven = True
+        destination.failures = 0
+
+    def gone(self, destination: Destination) -> None:
+        """A connection has ended on the wire."""
+        self.connections -= 1
+        destination.sessions -= 1
+
+    def failed(self, destination: Destination, target: Target, failure: Failure, now: float, retry: RelayRetry) -> bool:
+        """A connection came to nothing; True if that was the last address, and entries are to be told.
+
+        Only while none of the destination's connections work: one refused among many says nothing about the rest.
+        """
+        destination.connecting -= 1
+        self.last_failure = failure
+        destination.bad[target.address] = now + _BAD_HOST_S
+        others_work = destination.proven and destination.sessions - destination.connecting > 1
+        if others_work or destination.next_target(now) is not None:
+            return False
+        destination.failures += 1
+        destination.proven = False
+        destination.bad.clear()
+        growth = retry.factor ** min(destination.failures - 1, 100)
+        asked = failure.verdict.retry_after if failure.verdict.action is Action.BACKOFF else None
+        destination.parked_until = now + max(min(retry.first * growth, retry.max), asked or 0.0)
+        return True
+
+
+def _targets(route: Route) -> tuple[Target, ...]:
+    return tuple(Target(hop.host, address) for hop in route.hops for address in hop.addresses)

@@ -1,0 +1,495 @@
+"""One connection to one host, from connect to the end of its FIN: drives `smtp.client` over a socket.
+
+It does and reports; what to do is the dispatcher's business (`Owner`). There is no task, future or timer a message:
+only opening and a TLS upgrade run as a task, and time limits are looked at by the dispatcher's sweep.
+Before it: `dispatcher`. After it: the far end. Invariants: no byte leaves unless getsockname is the egress source; the
+owner is told exactly once that the session is gone, when the kernel has let go of the socket.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Coroutine, Mapping
+from typing import Final, Protocol, cast
+
+from msgspec import Struct
+
+from lane_api.isppolicy import Category, Stage
+from lane_relay.deliver.prepared import Prepared
+from lane_relay.deliver.ready_queue import Destination, Target
+from lane_relay.deliver.tls import TlsContexts, TlsMode, read_result
+from lane_relay.records import Peer, Reply, TlsResult
+from lane_relay.smtp.client import (
+    REPLY_TIMEOUTS,
+    AuthDone,
+    AuthRefused,
+    Client,
+    Closed,
+    Event,
+    Ready,
+    RecipientReply,
+    TlsReady,
+    TlsRefused,
+    TransactionDone,
+    Write,
+)
+
+__all__ = ["Owner", "Session", "SessionSettings", "Timeouts", "Trouble"]
+
+_IP_BIND_ADDRESS_NO_PORT: Final = 24
+"""linux/in.h: the port is chosen at connect, so that one source may use a port towards several hosts at once."""
+
+
+class Timeouts(Struct, frozen=True):
+    """Seconds."""
+
+    connect: float = 30.0
+    """RFC 5321 names none; Postfix takes 30 s, and a host that needs longer has lost its SYNs."""
+    tls: float = 60.0
+    stages: Mapping[Stage, float] = REPLY_TIMEOUTS
+    """RFC 5321 section 4.5.3.2."""
+    idle: float = 5.0
+    """An idle connection is kept so long for the next entry."""
+    quit: float = 5.0
+    """For the answer to QUIT, and again for the peer to close."""
+
+
+class SessionSettings(Struct, frozen=True):
+    """What a session needs to know besides where to go."""
+
+    hostname: str
+    source: str
+    """Empty: not bound."""
+    mode: TlsMode
+    checks_certificate: bool
+    credentials: tuple[str, str] | None
+    contexts: TlsContexts
+    timeouts: Timeouts
+
+
+class Trouble(Struct, frozen=True, gc=False):
+    """Why a session did not become ready."""
+
+    stage: Stage
+    reply: Reply
+    category: Category | None = None
+    """None: the reply is the peer's, to be judged by the table; else it is our own."""
+    ours: bool = False
+    """The cause is on our side: other addresses would fare no better."""
+    try_plain: bool = False
+    """Opportunistic TLS failed: the same address is tried again without."""
+
+
+class Owner(Protocol):
+    """What a session reports; called on the loop."""
+
+    def monotonic(self) -> float:
+        """Now."""
+
+    def session_connected(self, session: "Session") -> None:
+        """The TCP connection stands."""
+
+    def session_ready(self, session: "Session") -> None:
+        """Greeting, TLS and AUTH are over: it can take an entry."""
+
+    def session_failed(self, session: "Session", trouble: Trouble) -> None:
+        """It will never be ready."""
+
+    def transaction_done(self, session: "Session", results: tuple[RecipientReply, ...]) -> None:
+        """The peer has answered for every recipient of `session.current`."""
+
+    def transaction_broken(self, session: "Session", closed: Closed, timed_out: bool) -> None:
+        """The connection ended under `session.current`."""
+
+    def session_gone(self, session: "Session") -> None:
+        """The socket is closed."""
+
+
+class Session(asyncio.Protocol):
+    """One connection. `deadline` is the next time limit, in monotonic seconds."""
+
+    __slots__ = (
+        "_authenticated", "_failed", "_gone", "_over", "_owner", "_settings", "_tasks", "_timed_out",
+        "_transport", "began", "client", "connect_began", "connect_ended", "current", "deadline", "destination",
+        "idle", "number", "peer", "peer_closed", "quitting", "ready", "sent", "started_at", "target", "tls",
+        "use_tls",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        owner: Owner,
+        destination: Destination,
+        target: Target,
+        settings: SessionSettings,
+        number: int,
+        use_tls: bool,
+    ) -> None:
+        """`use_tls` False: opportunistic TLS has failed with this address lately."""
+        self._owner = owner
+        self._settings = settings
+        self.destination = destination
+        self.target = target
+        self.number = number
+        self.use_tls = use_tls and settings.mode is not TlsMode.NONE
+        self.client = Client(settings.hostname, tls=settings.mode is TlsMode.IMPLICIT)
+        self.connect_began = owner.monotonic()
+        self.connect_ended = False
+        self.deadline = self.connect_began + settings.timeouts.connect
+        self.peer: Peer | None = None
+        self.tls: TlsResult | None = None
+        self.current: Prepared | None = None
+        self.began = 0.0
+        """Monotonic time at which `current` was given."""
+        self.started_at = 0.0
+        """The same as Unix time."""
+        self.sent = 0
+        self.idle = False
+        self.ready = False
+        self.quitting = False
+        self.peer_closed = False
+        self._authenticated = False
+        self._failed = False
+        self._gone = False
+        self._over = False
+        self._timed_out = False
+        self._transport: asyncio.Transport | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def source(self) -> str:
+        """The address that it was told to bind; empty: none."""
+        return self._settings.source
+
+    # -- what the dispatcher asks for
+
+    def open(self) -> None:
+        """Begins to connect."""
+        self._run(self._connect())
+
+    def give_up(self, trouble: Trouble) -> None:
+        """Ends without having connected."""
+        self._fail(trouble)
+        self._end()
+
+    def give(self, prepared: Prepared, now: float, unix_now: float) -> None:
+        """Sends one entry; the session is ready and the message fit."""
+        self.leave_idle()
+        self.current = prepared
+        self.began = now
+        self.started_at = unix_now
+        message = prepared.message
+        self._write(self.client.send(message.envelope, prepared.entry.recipients, prepared.chunks))
+        self._set_deadline(now)
+
+    def rest(self, now: float) -> None:
+        """Stays open for a while without work, among its destination's idle ones."""
+        if not self.idle:
+            self.idle = True
+            self.deadline = now + self._settings.timeouts.idle
+            self.destination.idle.append(self)
+
+    def leave_idle(self) -> None:
+        """No longer among the idle ones."""
+        if self.idle:
+            self.idle = False
+            self.destination.idle.remove(self)
+
+    def quit(self) -> None:
+        """Ends politely; a transaction under way is not interrupted, so call it between transactions."""
+        if self.quitting:
+            return
+        self.quitting = True
+        self.leave_idle()
+        self.deadline = self._owner.monotonic() + self._settings.timeouts.quit
+        if self._transport is None or self._tasks or not (self.ready or self._failed):
+            self.abort()
+        else:
+            self._write(self.client.quit())
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self.idle:
+            self.quit()
+            return
+        self._timed_out = True
+        self.abort()
+
+    def abort(self) -> None:
+        """Ends at once; what was under way is reported as broken."""
+        if self._tasks:  # connecting, or in the TLS handshake: it ends by reporting the trouble
+            for task in self._tasks:
+                task.cancel()
+            return
+        self._handle(self.client.connection_lost())
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is ours, and in TLS where that is implicit."""
+        self._transport = cast("asyncio.Transport", transport)
+        if self._settings.mode is TlsMode.IMPLICIT:
+            self._read_tls()
+        self._set_deadline(self._owner.monotonic())
+
+    def data_received(self, data: bytes) -> None:
+        """Replies."""
+        self._handle(self.client.receive(data))
+        if not self.idle and not self.quitting:
+            self._set_deadline(self._owner.monotonic())
+
+    def eof_received(self) -> None:
+        """The peer has closed; asyncio closes our side in turn."""
+        self.peer_closed = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end of the connection."""
+        if exc is not None:
+            self.peer_closed = True
+        self._handle(self.client.connection_lost())
+        self._end()
+
+    # -- events of the machine
+
+    def _handle(self, events: list[Event]) -> None:
+        for event in events:
+            kind = type(event)
+            if kind is Write:
+                self._transport_writelines(cast("Write", event).chunks)
+            elif kind is TransactionDone:
+                self._owner.transaction_done(self, cast("TransactionDone", event).results)
+            elif kind is Closed:
+                self._on_closed(cast("Closed", event))
+            else:
+                self._on_setup(event)
+
+    def _on_setup(self, event: Event) -> None:
+        """Events before the first transaction."""
+        if isinstance(event, Ready):
+            self._choose_next()
+        elif isinstance(event, TlsReady):
+            self.deadline = self._owner.monotonic() + self._settings.timeouts.tls
+            self._run(self._upgrade())
+        elif isinstance(event, TlsRefused):
+            self.use_tls = False
+            if self._settings.mode is TlsMode.REQUIRED:
+                self._fail(_tls_trouble(f"STARTTLS was refused: {event.reply}"))
+            else:
+                self._choose_next()
+        elif isinstance(event, AuthDone):
+            self._authenticated = True
+            self._choose_next()
+        elif isinstance(event, AuthRefused):
+            text = Reply(454, (f"4.7.8 {self.target.host} refused our credentials: {event.reply}",))
+            self._fail(Trouble(Stage.EHLO, text, Category.AUTH_FAILURE, ours=True))
+
+    def _choose_next(self) -> None:
+        """After a greeting: TLS where wanted, then AUTH where wanted, then work."""
+        settings = self._settings
+        if self.tls is None and self.use_tls and self.client.extensions.starttls:
+            self._write(self.client.starttls())
+        elif self.tls is None and settings.mode is TlsMode.REQUIRED:
+            self._fail(_tls_trouble("STARTTLS is not offered"))
+        elif settings.credentials is not None and not self._authenticated:
+            self._authenticate(settings.credentials)
+        else:
+            self.ready = True
+            self._owner.session_ready(self)
+
+    def _authenticate(self, credentials: tuple[str, str]) -> None:
+        missing = ""
+        if self.tls is None:
+            missing = "credentials are sent only inside TLS, and there is none"
+        elif not self.client.extensions.auth_mechanism:
+            missing = "neither AUTH PLAIN nor LOGIN is offered"
+        if missing:
+            text = Reply(454, (f"4.7.0 {self.target.host}: {missing}",))
+            self._fail(Trouble(Stage.EHLO, text, Category.AUTH_FAILURE, ours=True))
+            return
+        self._write(self.client.auth(*credentials))
+
+    def _on_closed(self, closed: Closed) -> None:
+        self._over = True
+        if not self.ready:
+            self._fail(self._trouble_of(closed))
+        elif self.current is not None:
+            self._owner.transaction_broken(self, closed, self._timed_out)
+        self.quitting = True
+        self.leave_idle()
+        if closed.reply is None:
+            self._close()  # it broke off or broke the protocol: nothing more to hear
+        else:
+            self.deadline = (
+                self._owner.monotonic() + self._settings.timeouts.quit
+            )  # the peer closes (RFC 5321 4.1.1.10)
+
+    def _trouble_of(self, closed: Closed) -> Trouble:
+        if closed.reply is not None:
+            return Trouble(closed.stage, closed.reply)
+        where = f"{self.target.host}[{self.target.address}]"
+        if self._timed_out:
+            text = f"4.4.2 {where} did not answer in time"
+            return Trouble(closed.stage, Reply(421, (text,)), Category.NO_ANSWER_FROM_HOST)
+        text = f"4.4.2 {where}: {closed.problem or 'the connection was dropped'}"
+        return Trouble(closed.stage, Reply(421, (text,)), Category.BAD_CONNECTION)
+
+    def _fail(self, trouble: Trouble) -> None:
+        """Reports once, and ends what there is of the connection."""
+        if self._failed or self.ready:
+            return
+        self._failed = True
+        self._owner.session_failed(self, trouble)
+        if not self._over and self._transport is not None:
+            self.quit()
+
+    # -- the socket
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        sock = socket.socket(
+            socket.AF_INET6 if ":" in self.target.address else socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+        )
+        try:
+            trouble = await self._open_socket(loop, sock)
+        except BaseException:
+            sock.close()
+            raise
+        if trouble is not None:
+            sock.close()
+            self._fail(trouble)
+            self._end()
+
+    async def _open_socket(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> Trouble | None:
+        """Binds, connects, checks the source, and hands the socket to the transport; or why not."""
+        settings, where = self._settings, f"{self.target.host}[{self.target.address}]"
+        try:
+            if settings.source:
+                sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+                sock.bind((settings.source, 0))
+        except OSError as error:
+            return _our_trouble(f"cannot send from {settings.source}: {error.strerror}")
+        try:
+            await loop.sock_connect(sock, (self.target.address, self.destination.route.port))
+        except OSError as error:
+            reply = Reply(421, (f"4.4.1 connect to {where}: {error.strerror or error}",))
+            return Trouble(Stage.CONNECT, reply, Category.NO_ANSWER_FROM_HOST)
+        except asyncio.CancelledError:
+            return self._cancelled(f"connect to {where}")
+        own = sock.getsockname()[0]
+        if settings.source and own != settings.source:
+            return _our_trouble(f"connected from {own} instead of {settings.source}")
+        self.peer = Peer(self.target.host, self.target.address, self.destination.route.port, own)
+        self._owner.session_connected(self)
+        return await self._hand_over(loop, sock, where)
+
+    async def _hand_over(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, where: str) -> Trouble | None:
+        timeouts = self._settings.timeouts
+        implicit = self._settings.mode is TlsMode.IMPLICIT
+        self.deadline = self._owner.monotonic() + timeouts.tls
+        try:
+            await loop.create_connection(
+                lambda: self,
+                sock=sock,
+                ssl=self._context() if implicit else None,
+                server_hostname=self.target.host if implicit else None,
+                ssl_handshake_timeout=timeouts.tls if implicit else None,
+                ssl_shutdown_timeout=timeouts.quit if implicit else None,
+            )
+        except (OSError, ValueError, asyncio.CancelledError) as error:  # ValueError: a host name that IDNA refuses
+            if isinstance(error, asyncio.CancelledError) and not self._timed_out:
+                return self._cancelled(f"TLS with {where}")
+            return _tls_trouble(f"TLS with {where}: {_reason(error)}")
+        return None
+
+    def _cancelled(self, what: str) -> Trouble:
+        """The sweep found that it took too long, or the relay is going down: both end here, as a value."""
+        text = f"4.4.1 {what}: {'timed out' if self._timed_out else 'given up'}"
+        return Trouble(Stage.CONNECT, Reply(421, (text,)), Category.NO_ANSWER_FROM_HOST)
+
+    async def _upgrade(self) -> None:
+        """The handshake after STARTTLS."""
+        transport, timeouts = self._transport, self._settings.timeouts
+        if transport is None:
+            return
+        try:
+            upgraded = await asyncio.get_running_loop().start_tls(
+                transport, self, self._context(), server_hostname=self.target.host,
+                ssl_handshake_timeout=timeouts.tls, ssl_shutdown_timeout=timeouts.quit,
+            )  # fmt: skip
+        except (OSError, ValueError, asyncio.CancelledError) as error:  # ValueError: a host name that IDNA refuses
+            where = f"{self.target.host}[{self.target.address}]"
+            self._fail_upgrade(_reason(error), where)
+            return
+        if upgraded is None or self._over:
+            return
+        self._transport = upgraded
+        self._read_tls()
+        self._write(self.client.greet())
+        self._set_deadline(self._owner.monotonic())
+
+    def _fail_upgrade(self, why: str, where: str) -> None:
+        opportunistic = self._settings.mode is TlsMode.OPPORTUNISTIC
+        self._over = True
+        trouble = _tls_trouble(f"TLS with {where}: {why}")
+        self._fail(Trouble(trouble.stage, trouble.reply, trouble.category, try_plain=opportunistic))
+        self.client.connection_lost()
+        if self._transport is not None:
+            self._transport.abort()
+        self._end()
+
+    def _context(self) -> ssl.SSLContext:
+        contexts = self._settings.contexts
+        return contexts.checked if self._settings.checks_certificate else contexts.unchecked
+
+    def _read_tls(self) -> None:
+        if self._transport is not None:
+            self.tls = read_result(self._transport.get_extra_info("ssl_object"), self._settings.checks_certificate)
+
+    def _write(self, data: bytes) -> None:
+        if data and self._transport is not None:
+            self._transport.write(data)
+
+    def _transport_writelines(self, chunks: tuple[bytes, ...]) -> None:
+        if self._transport is None:
+            return
+        if len(chunks) == 1:
+            self._transport.write(chunks[0])
+        else:
+            self._transport.writelines(chunks)
+
+    def _set_deadline(self, now: float) -> None:
+        self.deadline = now + self._settings.timeouts.stages[self.client.stage]
+
+    def _close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _end(self) -> None:
+        if not self._gone:
+            self._gone = True
+            self._owner.session_gone(self)
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _tls_trouble(text: str) -> Trouble:
+    return Trouble(Stage.EHLO, Reply(454, (f"4.7.5 {text}",)), Category.TLS_POLICY)
+
+
+def _our_trouble(text: str) -> Trouble:
+    return Trouble(Stage.CONNECT, Reply(451, (f"4.4.0 {text}",)), Category.BAD_CONFIGURATION, ours=True)
+
+
+def _reason(error: BaseException) -> str:
+    """Short and without what only this process understands."""
+    if isinstance(error, asyncio.CancelledError):
+        return "timed out"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "failed").replace("_", " ").lower()
+    return str(error) or "the connection was dropped"

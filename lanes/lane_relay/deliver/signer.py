@@ -1,0 +1,205 @@
+"""DKIM at the first attempt: keys, threads that sign, and the gate that holds what must not leave yet.
+
+RSA takes a millisecond and releases the interpreter lock, so as many threads as cores sign side by side; each hands a
+whole batch back in one call into the loop. The signature of a message is made once and kept for its other recipients.
+Before it: `prepared`. After it: `mail.dkim`. Invariant: without configuration nothing is signed; with it nothing leaves
+unsigned unless its domain says Off.
+"""
+
+import asyncio
+import math
+import os
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
+
+from lane_api.relayconfig import SigningDomain
+from lane_relay.clock import Clock
+from lane_relay.deliver.prepared import Held
+from lane_relay.errors import ConfigError
+from lane_relay.mail.dkim import DkimKey, prepare
+from lane_relay.records import Message
+
+__all__ = ["Signer", "available_cores", "quota_cores"]
+
+Then = Callable[[bytes | Held], None]
+_Job = tuple[int, bytes, str, str, DkimKey, float]
+"""Message id, content, domain, selector, key, Unix time."""
+
+_BATCH: Final = 16
+_KEPT: Final = 4096
+"""Signatures kept for further recipients and retries; 600 bytes each."""
+_CPU_MAX: Final = Path("/sys/fs/cgroup/cpu.max")
+
+
+def quota_cores(cpu_max: str, cores: int) -> int:
+    """Whole threads that a cgroup's `cpu.max` (`quota period` or `max period`) lets run at once, at most `cores`."""
+    quota, _, period = cpu_max.strip().partition(" ")
+    if not quota.isdigit() or not period.isdigit() or not int(period):
+        return cores
+    return max(1, min(cores, math.ceil(int(quota) / int(period))))
+
+
+def available_cores() -> int:
+    """Cores that this process may use: its affinity, bounded by its cgroup's quota."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        return quota_cores(_CPU_MAX.read_text(), cores)
+    except OSError:
+        return cores
+
+
+class Signer:
+    """Signs for the configured domains. `is_live(domain)` tells whether its selector can be found."""
+
+    def __init__(self, is_live: Callable[[str], bool], clock: Clock, threads: int | None = None) -> None:
+        """`threads`: default: as many as cores."""
+        self._is_live = is_live
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._domains: dict[str, SigningDomain] = {}
+        self._keys: dict[str, DkimKey] = {}
+        self._stamps: dict[str, tuple[int, int, int]] = {}
+        self.problems: dict[str, str] = {}
+        """By domain: why its key is not in use."""
+        self._kept: dict[int, bytes] = {}
+        self._under_way: dict[int, list[Then]] = {}
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"signer-{number}", daemon=True)
+            for number in range(threads or available_cores())
+        ]
+        for thread in self._threads:
+            thread.start()
+        self.signed = 0
+
+    # -- keys
+
+    def apply(self, domains: tuple[SigningDomain, ...]) -> None:
+        """The domains to sign for; their key files are read anew."""
+        self._domains = {domain.name.lower(): domain for domain in domains}
+        self._stamps.clear()
+        self._keys = {name: key for name, key in self._keys.items() if name in self._domains}
+        self.problems.clear()
+        self.reload()
+
+    def reload(self) -> bool:
+        """Reads key files that changed; True if any did. A file that cannot be used leaves the last good key."""
+        changed = False
+        for name, domain in self._domains.items():
+            if domain.mode == "Sign":
+                changed |= self._reload_one(name, Path(domain.key_file))
+        if changed:
+            self._kept.clear()
+        return changed
+
+    def _reload_one(self, name: str, path: Path) -> bool:
+        try:
+            found = path.stat()
+            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
+            if self._stamps.get(name) == stamp:
+                return False
+            key = DkimKey.load(path.read_bytes())
+        except (OSError, ConfigError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            self.problems[name] = f"domains[{name}].keyFile {path}: {reason}"
+            return False
+        self._stamps[name] = stamp
+        self._keys[name] = key
+        self.problems.pop(name, None)
+        return True
+
+    def public_keys(self) -> Mapping[str, str]:
+        """By domain, the base64 that its record publishes as `p=`."""
+        return {name: key.public_record().rpartition("p=")[2] for name, key in self._keys.items()}
+
+    # -- signing
+
+    def signature(self, message: Message, then: Then) -> bytes | Held | None:
+        """The DKIM-Signature field with its line end (b"": goes unsigned), or why not; None: `then` gets it later."""
+        if not self._domains:
+            return b""
+        kept = self._kept.get(message.id)
+        if kept is not None:
+            return kept
+        domain = self._domain_of(message)
+        if domain is None:
+            return Held(message.from_domain, f"no key is configured for From domain {message.from_domain}")
+        if domain.mode == "Off":
+            return b""
+        key = self._keys.get(domain.name)
+        if key is None:
+            return Held(domain.name, self.problems.get(domain.name, "the key has not been read"))
+        if not self._is_live(domain.name):
+            return Held(domain.name, f"DNS does not answer {domain.selector}._domainkey.{domain.name} with our key")
+        waiting = self._under_way.get(message.id)
+        if waiting is not None:
+            waiting.append(then)
+            return None
+        self._under_way[message.id] = [then]
+        self._jobs.put((message.id, message.body, domain.name, domain.selector, key, self._clock.now()))
+        return None
+
+    def _domain_of(self, message: Message) -> SigningDomain | None:
+        """The From domain's own entry or that of the nearest parent (relaxed alignment, RFC 9989).
+
+        Our own notifications, which no client submitted, are signed by the lane's first domain that signs.
+        """
+        name = message.from_domain
+        while name:
+            found = self._domains.get(name)
+            if found is not None:
+                return found
+            name = name.partition(".")[2]
+        if message.envelope.sender or message.client:
+            return None
+        return next((domain for domain in self._domains.values() if domain.mode == "Sign"), None)
+
+    def close(self) -> None:
+        """Ends the threads after what they are at; nobody is called back any more."""
+        self._under_way.clear()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _done(self, results: list[tuple[int, bytes]]) -> None:
+        for message_id, field in results:
+            self.signed += 1
+            if len(self._kept) >= _KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[message_id] = field
+            for then in self._under_way.pop(message_id, ()):
+                then(field)
+
+    # -- in the threads
+
+    def _work(self) -> None:
+        while True:
+            batch = self._take()
+            if batch is None:
+                return
+            results = [
+                (message_id, key.sign(prepare(content, domain=domain, selector=selector, now=now)))
+                for message_id, content, domain, selector, key, now in batch
+            ]
+            try:
+                self._loop.call_soon_threadsafe(self._done, results)
+            except RuntimeError:  # the loop has ended before us
+                return
+
+    def _take(self) -> list[_Job] | None:
+        """What waits, shared fairly among the threads; None to end."""
+        first = self._jobs.get()
+        if first is None:
+            return None
+        batch = [first]
+        for _ in range(min(self._jobs.qsize() // len(self._threads), _BATCH - 1)):
+            job = self._jobs.get()
+            if job is None:
+                self._jobs.put(None)
+                break
+            batch.append(job)
+        return batch
