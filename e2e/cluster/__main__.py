@@ -10,7 +10,7 @@ from rich.table import Table
 
 from e2e.cluster.choose import open_cluster
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.images import OURS, Images
+from e2e.cluster.images import OURS
 from e2e.cluster.kinds import Cluster
 from e2e.cluster.progress import CONSOLE, note
 
@@ -57,11 +57,18 @@ def status() -> None:
 @cli.command()
 @click.argument("names", nargs=-1)
 def images(names: tuple[str, ...]) -> None:
-    """Build images (all of ours by default) into the cache."""
+    """Build images (all of ours by default), and load them if the cluster is up."""
     cluster = _open(say=True)
-    for name in names or OURS:
-        for image in Images(cluster.layout).build(name):
-            note(image.reference)
+    act = cluster.load if cluster.running() else cluster.build
+    for name, reference in act(names or OURS).items():
+        note(f"{name}: {reference}")
+
+
+@cli.command()
+@click.argument("name")
+def program(name: str) -> None:
+    """Print where kubectl, helm, etcdutl, kwok or prometheus-operator lies (the last three are built on demand)."""
+    click.echo(_open().program(name))
 
 
 @cli.command()

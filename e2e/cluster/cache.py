@@ -46,7 +46,9 @@ def folder(final: Path, build: Callable[[Path], None]) -> Path:
     with only_one(final.parent / f".{final.name}.lock"):
         if final.exists():
             return final
-        half = Path(tempfile.mkdtemp(prefix=".half-", dir=final.parent))
+        for killed in final.parent.glob(f".half-{final.name}-*"):  # nobody else builds this name while we hold its lock
+            shutil.rmtree(killed, ignore_errors=True)
+        half = Path(tempfile.mkdtemp(prefix=f".half-{final.name}-", dir=final.parent))
         try:
             build(half)
             half.chmod(0o755)

@@ -215,8 +215,8 @@ class KindCluster:
         net = ("internet", "runs" if self._container_runs(self._net) else "ENDED", self._net)
         return [("cluster", f"{self.kind} {self._name}", str(self.kubeconfig)), *nodes, net]
 
-    def load(self, names: Sequence[str]) -> dict[str, str]:
-        loaded = {}
+    def build(self, names: Sequence[str]) -> dict[str, str]:
+        built = {}
         for name in names:
             if name not in OURS:
                 raise ClusterError(f"no image is called {name!r}", f"choose from {' '.join(OURS)}")
@@ -227,11 +227,20 @@ class KindCluster:
                 log = self.layout.log / f"docker-build-{name}.log"
                 run_shown(build, say, log, fix="read the log", cwd=self.layout.checkout)
             content = self._run("docker", "image", "inspect", "-f", "{{.Id}}", tag).stdout.strip()
-            loaded[name] = f"{REGISTRY}/{name}:{content.removeprefix('sha256:')[:12]}"
-            self._run("docker", "tag", tag, loaded[name])
+            built[name] = f"{REGISTRY}/{name}:{content.removeprefix('sha256:')[:12]}"
+            self._run("docker", "tag", tag, built[name])
+        return built
+
+    def load(self, names: Sequence[str]) -> dict[str, str]:
+        built = self.build(names)
+        for name, reference in built.items():
             with step(f"kind load {name}"):
-                self._run("kind", "load", "docker-image", "--name", self._name, tag, loaded[name])
-        return loaded
+                tag = f"{REGISTRY}/{name}:dev"
+                self._run("kind", "load", "docker-image", "--name", self._name, tag, reference)
+        return built
+
+    def program(self, name: str) -> Path:
+        return programs.path(self.layout, name)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         return self._kubectl(*arguments, stdin=stdin, check=check).stdout

@@ -36,6 +36,9 @@ class Cluster(Protocol):
     def status(self) -> list[tuple[str, str, str]]:
         """Return (what, state, detail) rows for people."""
 
+    def build(self, names: Sequence[str]) -> dict[str, str]:
+        """Build images, such as `relay`, `operator`, `unbound`; returns name -> reference that changes with content."""
+
     def load(self, names: Sequence[str]) -> dict[str, str]:
         """Build images and put them on every node; returns name -> reference that changes with the content."""
 
@@ -44,6 +47,9 @@ class Cluster(Protocol):
 
     def get(self, *arguments: str) -> Any:
         """Return what `kubectl get ... -o json` answers."""
+
+    def program(self, name: str) -> Path:
+        """Return kubectl, helm, or, built when first asked for, etcdutl, kwok or prometheus-operator."""
 
     def place(self, name: str) -> Place:
         """Return a place: `net` (the internet), `ctl` (the control plane's), or a node's name."""

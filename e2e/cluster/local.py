@@ -103,7 +103,7 @@ class LocalCluster:
         layout = self.layout
         (layout.state / "nodes.json").write_text(json.dumps(self.nodes))
         layout.run.mkdir(parents=True, exist_ok=True)
-        machine.make_mount_points()
+        machine.MountPoints().make()
         self._end_what_lost_its_place()
         self._network.ensure(self.nodes)
         Authority(layout.pki).ensure(self.nodes)
@@ -179,7 +179,7 @@ class LocalCluster:
             left.append("control groups")
         shutil.rmtree(self.layout.run, ignore_errors=True)
         shutil.rmtree(self.layout.state, ignore_errors=True)
-        machine.remove_mount_points(self.layout.run)
+        machine.MountPoints().remove(self.layout.run)
         left += self._traces()
         if left:
             raise ClusterError(f"left behind: {', '.join(left)}", "run `down` once more")
@@ -208,6 +208,9 @@ class LocalCluster:
         ]
         return [*rows, *(("weight", group, weight) for group, weight in self._groups.weights())]
 
+    def build(self, names: Sequence[str]) -> dict[str, str]:
+        return {name: images.Images(self.layout).build(name)[-1].reference for name in names}
+
     def load(self, names: Sequence[str]) -> dict[str, str]:
         began = time.monotonic()
         builder = images.Images(self.layout)
@@ -224,6 +227,9 @@ class LocalCluster:
 
     def get(self, *arguments: str) -> Any:
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def program(self, name: str) -> Path:
+        return programs.path(self.layout, name)
 
     def place(self, name: str) -> Place:
         return place(self.layout, name)

@@ -6,8 +6,8 @@ Invariant: a folder that we made goes with the last cluster of the machine, one 
 """
 
 import json
-import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,34 +21,44 @@ NODE_PATHS: Final = (
     "/var/log/containers",
     "/var/log/pods",
 )
-_MADE: Final = Path("/run/lw-machine.json")
-_LOCK: Final = Path("/run/lw-machine.lock")
 
 
-def make_mount_points(paths: Iterable[str] = NODE_PATHS) -> None:
-    """Make the folders that are missing and remember which they were."""
-    with only_one(_LOCK):
-        made = _made()
-        for path in map(Path, paths):
-            missing = [p for p in (path, *path.parents) if not p.exists()]
-            path.mkdir(parents=True, exist_ok=True)
-            made.extend(str(p) for p in missing)
-        _MADE.write_text(json.dumps(made))
+@dataclass(frozen=True)
+class MountPoints:
+    """The machine's folders that all its clusters share; `run` holds one folder `lw-<id>` a cluster and our record."""
 
+    run: Path = Path("/run")
 
-def remove_mount_points(run: Path) -> None:
-    """Remove what we made if `run` belonged to the last cluster here; full folders stay."""
-    with only_one(_LOCK):
-        if any(p != run for p in Path("/run").glob("lw-*/")):
-            return
-        for path in sorted(_made(), key=len, reverse=True):
-            try:
-                os.rmdir(path)  # noqa: PTH106 - fails, as wanted, where somebody put something
-            except OSError:
-                continue
-        _MADE.unlink(missing_ok=True)
-    _LOCK.unlink(missing_ok=True)
+    def make(self, paths: Iterable[str] = NODE_PATHS) -> None:
+        """Make the folders that are missing and remember which they were."""
+        with only_one(self._lock):
+            made = self._made()
+            for path in map(Path, paths):
+                missing = [p for p in (path, *path.parents) if not p.exists()]
+                path.mkdir(parents=True, exist_ok=True)
+                made.extend(str(p) for p in missing)
+            self._record.write_text(json.dumps(made))
 
+    def remove(self, of: Path) -> None:
+        """Remove what we made if the cluster with the folder `of` was the last one here; full folders stay."""
+        with only_one(self._lock):
+            if any(p != of for p in self.run.glob("lw-*/")):
+                return
+            for path in sorted(self._made(), key=len, reverse=True):
+                try:
+                    Path(path).rmdir()
+                except OSError:  # somebody put something there: it is theirs now
+                    continue
+            self._record.unlink(missing_ok=True)
+        self._lock.unlink(missing_ok=True)
 
-def _made() -> list[str]:
-    return list(json.loads(_MADE.read_text())) if _MADE.exists() else []
+    @property
+    def _record(self) -> Path:
+        return self.run / "lw-machine.json"
+
+    @property
+    def _lock(self) -> Path:
+        return self.run / "lw-machine.lock"
+
+    def _made(self) -> list[str]:
+        return list(json.loads(self._record.read_text())) if self._record.exists() else []

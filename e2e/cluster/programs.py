@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from e2e.cluster import cache, prerequisites
-from e2e.cluster.errors import failed
+from e2e.cluster.errors import ClusterError, failed
 from e2e.cluster.identity import Layout
 from e2e.cluster.progress import run_shown, step
 
@@ -85,9 +85,13 @@ def ensure(layout: Layout, names: tuple[str, ...] = OF_EVERY_CLUSTER) -> None:
 
 def path(layout: Layout, program: str) -> Path:
     """Return a program of the cluster; kwok, prometheus-operator and etcdutl are built when first asked for."""
-    if program in CATALOGUE and not (layout.bin / program).exists():
+    if program in CATALOGUE:
         ensure(layout, (program,))
-    return layout.bin / program
+    found = layout.bin / program
+    if not found.exists():
+        known = sorted({p for module in _ALL for p, _ in module.programs})
+        raise ClusterError(f"no program {program!r} here", f"the cluster must be up; it knows {' '.join(known)}")
+    return found
 
 
 def module_file(layout: Layout, module: str, name: str) -> Path:

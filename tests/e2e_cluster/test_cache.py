@@ -44,6 +44,13 @@ def test_a_finished_build_is_not_built_again(tmp_path: Path) -> None:
     assert len(built) == 1
 
 
+def test_what_a_killed_build_left_is_swept_by_the_next_one(tmp_path: Path) -> None:
+    stale = tmp_path / ".half-thing-x"
+    stale.mkdir()
+    cache.folder(tmp_path / "thing", lambda half: (half / "program").touch())
+    assert not stale.exists()
+
+
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_a_program_is_rebuilt_when_its_pins_or_flags_change(name: str, tmp_path: Path) -> None:
     module = CATALOGUE[name]
