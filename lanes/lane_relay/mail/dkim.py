@@ -150,7 +150,7 @@ def canonical_value(value: bytes) -> bytes:
 
 
 def canonical_body(body: bytes) -> bytes:
-    """The body in relaxed form (RFC 6376 section 3.4.4): no blanks at line ends, runs one blank, no empty last lines."""
+    """The body in relaxed form (RFC 6376 section 3.4.4): no blanks at line ends, runs one, no empty last lines."""
     if b"\t" in body:
         body = body.replace(b"\t", b" ")
     while b"  " in body:

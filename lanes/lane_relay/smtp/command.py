@@ -9,9 +9,12 @@ from typing import Final
 from msgspec import Struct
 
 __all__ = [
+    "FIXED_REPLIES",
+    "FOREIGN_VERBS",
     "MAX_COMMAND_LINE",
     "MAX_SASL_LINE",
     "NO_PARAMETERS",
+    "UNIMPLEMENTED_VERBS",
     "MailParameters",
     "Path",
     "parse_path",
@@ -22,6 +25,16 @@ MAX_COMMAND_LINE: Final = 512 + 26 + 17 + 10 + 500
 """RFC 5321 section 4.5.3.1.4, and what SIZE (RFC 1870), 8BITMIME (6152), SMTPUTF8 (6531), AUTH (4954) add to MAIL."""
 MAX_SASL_LINE: Final = 12288
 """RFC 4954 section 4."""
+
+FIXED_REPLIES: Final = {
+    "NOOP": b"250 2.0.0 Ok\r\n",
+    "HELP": b"214 2.0.0 RFC 5321\r\n",
+    "VRFY": b"252 2.0.0 Not verified; send mail and see\r\n",
+}
+"""Commands whose answer depends on nothing."""
+UNIMPLEMENTED_VERBS: Final = frozenset({"EXPN", "TURN", "SEND", "SOML", "SAML", "ETRN", "BDAT"})
+FOREIGN_VERBS: Final = frozenset({"GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS", "HOST:", "USER-AGENT:"})
+"""Words of HTTP: a browser or proxy was made to talk to us (cross-protocol attack); nothing it sends may be mail."""
 
 _PATH = re.compile(r'(FROM|TO): *<(?:@[^:<>"\s]*:)?((?:"(?:[^"\\]|\\.)*"|[^"<>\s])*)>(?: +(.*))?', re.IGNORECASE)
 """A source route (`@a,@b:`) is accepted and ignored (RFC 5321 section 4.1.1.3); a blank after the colon is common."""

@@ -38,9 +38,12 @@ from lane_api.isppolicy import Stage
 from lane_relay.records import Envelope, Reply
 from lane_relay.smtp.address import BadAddress, Mailbox, parse_mailbox
 from lane_relay.smtp.command import (
+    FIXED_REPLIES,
+    FOREIGN_VERBS,
     MAX_COMMAND_LINE,
     MAX_SASL_LINE,
     NO_PARAMETERS,
+    UNIMPLEMENTED_VERBS,
     MailParameters,
     parse_path,
     read_parameters,
@@ -76,17 +79,9 @@ class State(IntEnum):
     CLOSED = 7
 
 
-_OK: Final = b"250 2.0.0 Ok\r\n"
 _SENDER_OK: Final = b"250 2.1.0 Ok\r\n"
 _RECIPIENT_OK: Final = b"250 2.1.5 Ok\r\n"
 _GO_AHEAD: Final = b"354 End data with <CR><LF>.<CR><LF>\r\n"
-_FIXED_REPLIES: Final = {
-    "NOOP": _OK,
-    "HELP": b"214 2.0.0 RFC 5321\r\n",
-    "VRFY": b"252 2.0.0 Not verified; send mail and see\r\n",
-}
-_FOREIGN: Final = frozenset({"GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS", "HOST:", "USER-AGENT:"})
-"""Words of HTTP: a browser or proxy was made to talk to us (cross-protocol attack); nothing it sends may be mail."""
 _CLOSED: Final = Closed()
 
 
@@ -329,12 +324,14 @@ class Server:
         return handler(self, argument) if handler is not None else self._on_other(verb.upper())
 
     def _on_other(self, verb: str) -> Event | None:
-        fixed = _FIXED_REPLIES.get(verb)
+        fixed = FIXED_REPLIES.get(verb)
         if fixed is not None:
             self._output.append(fixed)
             return None
-        if verb in _FOREIGN:
+        if verb in FOREIGN_VERBS:
             return self._close(_say(421, "4.7.0 This is an SMTP server"))
+        if verb in UNIMPLEMENTED_VERBS:
+            return self._error(502, "5.5.1 Command not implemented")
         return self._error(500, "5.5.1 Command not recognised")
 
     def _on_ehlo(self, argument: str) -> Event | None:
@@ -434,7 +431,7 @@ class Server:
         if argument.strip():
             return self._error(501, "5.5.4 RSET takes no argument")
         self._end_transaction()
-        self._output.append(_OK)
+        self._output.append(FIXED_REPLIES["NOOP"])
         return None
 
     def _on_quit(self, _argument: str) -> Event | None:

@@ -1,0 +1,144 @@
+"""Failure reports, read back with the standard library's parser."""
+
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lane_relay.mail.dsn import FailedRecipient, ReportRequest, failure_report
+from lane_relay.records import Reply
+
+CONTENT = b"From: App <app@notify.example.com>\r\nSubject: Hi\r\nMessage-ID: <m1@app>\r\n\r\nsecret body\r\n"
+
+
+def request(
+    *recipients: FailedRecipient, sender: str = "app@notify.example.com", content: bytes = CONTENT
+) -> ReportRequest:
+    return ReportRequest(
+        id="0f" * 12,
+        now=1_790_000_000.0,
+        hostname="out1.example.com",
+        author="MAILER-DAEMON@out1.example.com",
+        sender=sender,
+        arrived=1_789_990_000.0,
+        content=content,
+        message_id="<m1@app>",
+        recipients=recipients,
+    )
+
+
+UNKNOWN = FailedRecipient("b@isp.example", Reply(550, ("5.1.1 No such user",)), "mx1.isp.example", 1_789_999_000.0)
+EXPIRED = FailedRecipient("c@isp.example", Reply(451, ("4.7.1 Try later",)), "mx1.isp.example", expired=True)
+LOCAL = FailedRecipient("d@null.example", Reply(556, ("5.1.10 The domain takes no mail",)))
+
+
+def parse(report: bytes | None) -> EmailMessage:
+    assert report is not None
+    return message_from_bytes(report, policy=policy.SMTPUTF8)
+
+
+def test_there_is_no_report_to_the_null_sender() -> None:
+    assert failure_report(request(UNKNOWN, sender="")) is None
+
+
+def test_the_same_request_gives_the_same_bytes() -> None:
+    assert failure_report(request(UNKNOWN)) == failure_report(request(UNKNOWN))
+
+
+def test_the_report_is_a_multipart_report_to_the_sender_that_nobody_answers() -> None:
+    message = parse(failure_report(request(UNKNOWN)))
+
+    assert message.get_content_type() == "multipart/report"
+    assert message["Content-Type"].params["report-type"] == "delivery-status"
+    assert message["To"] == "app@notify.example.com"
+    assert message["Auto-Submitted"] == "auto-replied"
+    assert message["In-Reply-To"] == "<m1@app>"
+    assert not message.defects
+    assert [part.get_content_type() for part in message.iter_parts()] == [
+        "text/plain",
+        "message/delivery-status",
+        "text/rfc822-headers",
+    ]
+
+
+def blocks(report: bytes | None) -> list[EmailMessage]:
+    status = list(parse(report).iter_parts())[1]
+    return cast("list[EmailMessage]", status.get_payload())
+
+
+def test_each_recipient_has_its_own_block() -> None:
+    per_message, first, second, third = blocks(failure_report(request(UNKNOWN, EXPIRED, LOCAL)))
+
+    assert per_message["Reporting-MTA"] == "dns; out1.example.com"
+    assert per_message["Arrival-Date"] == "Mon, 21 Sep 2026 11:26:40 +0000"
+    assert first["Final-Recipient"] == "rfc822; b@isp.example"
+    assert (first["Action"], first["Status"]) == ("failed", "5.1.1")
+    assert first["Remote-MTA"] == "dns; mx1.isp.example"
+    assert first["Diagnostic-Code"] == "smtp; 550 5.1.1 No such user"
+    assert first["Last-Attempt-Date"] == "Mon, 21 Sep 2026 13:56:40 +0000"
+    assert second["Status"] == "5.4.7"
+    assert third["Remote-MTA"] is None
+    assert third["Diagnostic-Code"].startswith("x-lanewright; 556")
+
+
+def test_a_temporary_code_becomes_final_in_the_report() -> None:
+    failed = FailedRecipient("b@isp.example", Reply(451, ("4.3.2 Busy",)), "mx")
+
+    assert blocks(failure_report(request(failed)))[1]["Status"] == "5.3.2"
+
+
+def test_only_the_header_is_returned() -> None:
+    report = failure_report(request(UNKNOWN))
+
+    assert report is not None
+    assert b"Subject: Hi" in report
+    assert b"secret body" not in report
+
+
+def test_the_text_says_what_happened_and_what_to_do() -> None:
+    text = next(iter(parse(failure_report(request(UNKNOWN, EXPIRED))).iter_parts())).get_content()
+
+    assert "mx1.isp.example said: 550 5.1.1 No such user" in text
+    assert "Check the address" in text
+    assert "tried until its time was over" in text
+
+
+def test_a_huge_header_is_returned_in_part() -> None:
+    content = b"".join(b"X-%d: %b\r\n" % (number, b"y" * 900) for number in range(200)) + b"\r\nbody\r\n"
+    report = failure_report(request(UNKNOWN, content=content))
+
+    assert report is not None
+    assert len(report) < 70_000
+    assert b"X-0: " in report
+
+
+def test_addresses_beyond_ascii_make_it_a_global_report() -> None:
+    failed = FailedRecipient("jäne@isp.example", Reply(550, ("5.1.1 Nobody",)), "mx")
+    message = parse(failure_report(request(failed)))
+
+    assert [part.get_content_type() for part in message.iter_parts()][1:] == [
+        "message/global-delivery-status",
+        "message/global-headers",
+    ]
+    assert "utf-8; jäne@isp.example".encode() in (failure_report(request(failed)) or b"")
+
+
+def test_a_report_about_a_report_keeps_its_parts_apart() -> None:
+    inner = b'Content-Type: multipart/report;\r\n\tboundary="=_' + b"0f" * 12 + b'"\r\n\r\nx\r\n'
+    message = parse(failure_report(request(UNKNOWN, content=inner)))
+
+    assert len(list(message.iter_parts())) == 3
+
+
+@given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=30))
+def test_a_peers_words_cannot_break_the_report(text: str, more: str, recipient: str) -> None:
+    failed = FailedRecipient(recipient, Reply(550, (text, more)), "mx")
+    report = failure_report(request(failed))
+
+    assert report is not None
+    assert b"\r" not in report.replace(b"\r\n", b"")
+    assert b"\n" not in report.replace(b"\r\n", b"")
+    assert report.count(b"\r\n--=_") == 4
+    assert len(list(parse(report).iter_parts())) == 3
