@@ -1,0 +1,36 @@
+"""The Secret that holds one slot's configuration: relay.yaml, and its resolver's where it has one.
+
+It is mounted as a directory and pushed as well, so that a change is in force within seconds and never rolls a pod.
+"""
+
+import base64
+import hashlib
+
+from lane_operator.desired.resolver import RESOLVER_FILE
+from lane_operator.inputs import Manifest
+
+__all__ = ["RELAY_FILE", "config_name", "config_secret", "digest"]
+
+RELAY_FILE = "relay.yaml"
+
+
+def config_name(slot: str) -> str:
+    """The Secret's name."""
+    return f"{slot}-config"
+
+
+def config_secret(slot: str, relay: str, resolver: str | None) -> Manifest:
+    """The Secret; `data`, since `stringData` is never read back and every pass would differ."""
+    files = {RELAY_FILE: relay} | ({} if resolver is None else {RESOLVER_FILE: resolver})
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": config_name(slot)},
+        "type": "Opaque",
+        "data": {name: base64.b64encode(text.encode()).decode() for name, text in files.items()},
+    }
+
+
+def digest(text: str) -> str:
+    """Tells one text from another."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

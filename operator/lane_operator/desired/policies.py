@@ -1,0 +1,83 @@
+"""ISPPolicies as one lane's relay applies them: in order of precedence, with the lane's own values laid over.
+
+Precedence of one value: the lane's `isps`, then each policy of that name in order (the lane's namespace before the
+operator's, higher priority first), then the class. Policies of one name are one site: where several bear it, their
+matches are joined and the first one's rules come first.
+"""
+
+from collections.abc import Iterable
+
+from lane_api.conditions import Reason
+from lane_api.isppolicy import ISPPolicySpec, ResponseRule
+from lane_api.relayconfig import SitePolicy
+from lane_api.sendinglane import Backoff, IspOverride, SendingLaneSpec
+from lane_operator.inputs import Policy, Refusal
+
+__all__ = ["site_policies", "unknown_isps"]
+
+
+def site_policies(spec: SendingLaneSpec, policies: Iterable[Policy]) -> tuple[SitePolicy, ...]:
+    """One entry a policy name, in order of precedence."""
+    by_name: dict[str, list[ISPPolicySpec]] = {}
+    for policy in policies:
+        by_name.setdefault(policy.name, []).append(policy.spec)
+    overrides = {override.name: override for override in spec.isps}
+    return tuple(
+        _site(name, specs, overrides.get(name) or IspOverride(name=name), spec.limits.connections_per_ip)
+        for name, specs in by_name.items()
+    )
+
+
+def unknown_isps(spec: SendingLaneSpec, policies: Iterable[Policy]) -> tuple[Refusal, ...]:
+    """Entries of `isps` that lie over nothing."""
+    names = {policy.name for policy in policies}
+    return tuple(
+        Refusal(
+            Reason.POLICY_NOT_FOUND,
+            f"isps names {override.name}, and no ISPPolicy of that name is for this lane: create it in the lane's "
+            "namespace or the operator's, or remove the entry",
+            waiting=Reason.WAITING_FOR_POLICY,
+        )
+        for override in spec.isps
+        if override.name not in names
+    )
+
+
+def _site(name: str, specs: list[ISPPolicySpec], override: IspOverride, connections: int) -> SitePolicy:
+    layers: list[IspOverride | ISPPolicySpec] = [override, *specs]
+
+    def first(field: str) -> object | None:
+        return next((value for layer in layers if (value := getattr(layer, field)) is not None), None)
+
+    given = {
+        "connections": first("connections_per_ip") or connections,
+        "messages_per_connection": first("messages_per_connection"),
+        "connect_rate": first("connect_rate"),
+        "message_rate": first("message_rate"),
+        "retry_after": first("retry_after"),
+    }
+    return SitePolicy.model_validate(
+        {
+            "name": name,
+            "mx": tuple(dict.fromkeys(mx for spec in specs for mx in spec.match.mx)),
+            "domains": tuple(dict.fromkeys(domain for spec in specs for domain in spec.match.domains)),
+            "backoff": _backoff(override, specs),
+            "responses": _responses(specs),
+            **{field: value for field, value in given.items() if value is not None},
+        }
+    )
+
+
+def _backoff(override: IspOverride, specs: list[ISPPolicySpec]) -> Backoff:
+    """The first that says anything; a policy that leaves it out has the default, which must not hide another's."""
+    if override.backoff is not None:
+        return override.backoff
+    return next((spec.backoff for spec in specs if "backoff" in spec.model_fields_set), Backoff())
+
+
+def _responses(specs: list[ISPPolicySpec]) -> tuple[ResponseRule, ...]:
+    rules: dict[str, ResponseRule] = {}
+    for spec in specs:
+        for rule in spec.responses:
+            rules.setdefault(rule.id, rule)
+    return tuple(rules.values())

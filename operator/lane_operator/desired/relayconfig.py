@@ -1,0 +1,162 @@
+"""The RelayConfig of one slot: what the relay reads is what is rendered here, field for field.
+
+Invariant: no secret, only the paths under which the pod mounts them.
+"""
+
+import yaml
+
+from lane_api import names
+from lane_api.effective import effective
+from lane_api.relayconfig import (
+    Admin,
+    Delivery,
+    Egress,
+    Endpoint,
+    Intake,
+    LaneIdentity,
+    Proof,
+    Records,
+    RelayConfig,
+    RelayRetry,
+    RelayRoute,
+    SigningDomain,
+    SlotIdentity,
+    Spool,
+    TlsFiles,
+)
+from lane_api.sendinglane import SlotRole
+from lane_operator.desired.policies import site_policies
+from lane_operator.egress import EngineClaim
+from lane_operator.inputs import Claim, Lane, References
+
+__all__ = ["dkim_key_path", "relay_config", "rendered", "slot_hostname"]
+
+
+def rendered(config: RelayConfig) -> str:
+    """The file as it is mounted and pushed."""
+    tree = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    text: str = yaml.safe_dump(tree, sort_keys=False, width=120)
+    return text
+
+
+def relay_config(lane: Lane, references: References, claim: Claim, engine: EngineClaim) -> RelayConfig:
+    """Everything the slot's relay needs to know."""
+    values = effective(lane.spec)
+    return RelayConfig(
+        generation=lane.generation,
+        lane=LaneIdentity(namespace=lane.namespace, name=lane.name, traffic_class=lane.spec.traffic_class),
+        slot=SlotIdentity(name=claim.slot_name, hostname=slot_hostname(lane, claim)),
+        intake=_intake(lane, claim, engine),
+        spool=Spool(path=f"{names.SPOOL_DIR}/spool", max_size=values.spool_bytes),
+        records=Records(
+            path=f"{names.SPOOL_DIR}/records", max_size=values.records_bytes, retention=lane.spec.audit.retention
+        ),
+        egress=_egress(references, claim, engine),
+        delivery=_delivery(lane, references, claim, engine),
+        domains=_domains(lane, references),
+        health=_listen(engine, "metrics"),
+        admin=Admin(
+            listen=_listen(engine, "admin"),
+            tls=TlsFiles(certificate=f"{names.ADMIN_DIR}/tls.crt", key=f"{names.ADMIN_DIR}/tls.key"),
+            token_file=f"{names.ADMIN_DIR}/token",
+        ),
+        slo_latency=values.slo_latency_s,
+    )
+
+
+def slot_hostname(lane: Lane, claim: Claim) -> str:
+    """The name it says HELO with; a slot without own address has only a name inside the cluster."""
+    if claim.address is not None:
+        return claim.address.hostname
+    return f"{claim.slot_name}.{lane.name}-slots.{lane.namespace}.svc"
+
+
+def dkim_key_path(domain: str) -> str:
+    """Where a domain's private key is mounted, relative to the folder of keys."""
+    return f"{domain}.key"
+
+
+def _listen(engine: EngineClaim, port: str) -> Endpoint:
+    return Endpoint(host=engine.listen_host, port=engine.ports[port])
+
+
+def _intake(lane: Lane, claim: Claim, engine: EngineClaim) -> Intake:
+    submission = lane.spec.submission
+    tls = TlsFiles(certificate=f"{names.TLS_DIR}/tls.crt", key=f"{names.TLS_DIR}/tls.key")
+    closed = claim.role is not SlotRole.ACTIVE or lane.deleting_since is not None
+    return Intake.model_validate(
+        {
+            "state": "Closed" if closed else "Open",
+            "smtp": _listen(engine, "smtp"),
+            "smtps": _listen(engine, "smtps"),
+            "tls": tls if submission.tls.secret_name else None,
+            "users_dir": names.USERS_DIR,
+            "clients": submission.clients.cidrs,
+            "senders": submission.senders,
+            "max_message_size": submission.max_message_size,
+            "max_recipients": submission.max_recipients,
+        }
+    )
+
+
+def _egress(references: References, claim: Claim, engine: EngineClaim) -> Egress:
+    if claim.address is None or references.pool is None:
+        return Egress()
+    verification = references.pool.spec.verification
+    proof = Proof(reflectors=verification.reflectors, key_file=f"{names.PROOF_DIR}/key", every=verification.every)
+    return Egress.model_validate({"address": claim.address.ip, "source": engine.source, "proof": proof})
+
+
+def _delivery(lane: Lane, references: References, claim: Claim, engine: EngineClaim) -> Delivery:
+    spec, values = lane.spec, effective(lane.spec)
+    running = "Suspended" if spec.suspend else "Running"
+    return Delivery.model_validate(
+        {
+            "state": "Held" if claim.role is SlotRole.HELD else running,
+            "lifetime": values.lifetime_s,
+            "retry": RelayRetry(first=values.retry_first_s, factor=values.retry_factor, max=values.retry_max_s),
+            "connections": spec.limits.connections_per_ip,
+            "total_connections": spec.limits.total_connections_per_ip,
+            "policies": site_policies(spec, references.policies),
+            "routes": _routes(lane),
+            "outbound_tls": spec.outbound_tls,
+            "resolvers": _resolvers(lane, engine),
+        }
+    )
+
+
+def _routes(lane: Lane) -> tuple[RelayRoute, ...]:
+    """The lane's routes; a domain that stands in several goes the first one's way."""
+    taken: set[str] = set()
+    routes = []
+    for route in lane.spec.routes:
+        domains = tuple(domain for domain in dict.fromkeys(route.domains) if domain not in taken)
+        taken.update(domains)
+        if domains:
+            auth = f"{names.ROUTES_DIR}/{route.auth_secret}" if route.auth_secret else None
+            routes.append(RelayRoute(domains=domains, host=route.host, port=route.port, tls=route.tls, auth_dir=auth))
+    return tuple(routes)
+
+
+def _resolvers(lane: Lane, engine: EngineClaim) -> tuple[str, ...]:
+    match lane.spec.resolver.mode:
+        case "Sidecar":
+            return (engine.resolver,)
+        case "Addresses":
+            return lane.spec.resolver.addresses
+        case _:
+            return ()
+
+
+def _domains(lane: Lane, references: References) -> tuple[SigningDomain, ...]:
+    """Every From domain; one that signs and has no key yet stays listed, so that its mail waits and never goes bare."""
+    domains = []
+    for domain in lane.spec.domains:
+        key = references.dkim.get(domain.name)
+        if domain.dkim.mode == "Off":
+            domains.append(SigningDomain(name=domain.name, mode="Off"))
+            continue
+        selector = key.selector if key else domain.dkim.selector or ""
+        path = f"{names.DKIM_DIR}/{dkim_key_path(domain.name)}"
+        domains.append(SigningDomain(name=domain.name, selector=selector, key_file=path))
+    return tuple(domains)

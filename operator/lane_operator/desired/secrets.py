@@ -1,0 +1,91 @@
+"""Which Secrets a lane's pods mount, and what is said while one is missing; names only, never content."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lane_api.conditions import Reason
+from lane_api.ippool import Engine
+from lane_operator.inputs import Lane, Pool, References, Refusal
+
+__all__ = ["missing_secrets", "proof_secret", "secret_needs", "users_secret"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """One Secret in the lane's namespace, and the entries without which it is of no use."""
+
+    name: str
+    path: str
+    """The field of the spec that names it."""
+    keys: tuple[str, ...] = ()
+    any_of: tuple[str, ...] = ()
+
+
+def secret_needs(lane: Lane, pool: Pool | None) -> tuple[str, ...]:
+    """Names of the Secrets that the lane's pods mount, ours and users', each once."""
+    return tuple(dict.fromkeys(need.name for need in _needs(lane, pool)))
+
+
+def users_secret(lane: Lane) -> str:
+    """The Secret with one entry a user."""
+    return lane.spec.submission.auth.secret_name or f"{lane.name}-users"
+
+
+def proof_secret(lane: Lane, pool: Pool | None) -> str | None:
+    """The lane's copy of the key that the pool shares with its reflectors; None where there is nothing to prove."""
+    if pool is None or pool.spec.engine is Engine.CLUSTER_DEFAULT:
+        return None
+    return f"{lane.name}-proof"
+
+
+def missing_secrets(lane: Lane, references: References) -> tuple[Refusal, ...]:
+    """What is absent may still come; a Secret without its entry needs a person."""
+    found = (_missing(need, lane, references) for need in _needs(lane, references.pool))
+    return (*(refusal for refusal in found if refusal is not None), *_unusable_keys(lane, references))
+
+
+def _unusable_keys(lane: Lane, references: References) -> Iterator[Refusal]:
+    """Given keys that are there, and from which no record could be made."""
+    for domain in lane.spec.domains:
+        facts = references.secrets.get(domain.dkim.secret_name or "")
+        if domain.dkim.mode == "Off" or facts is None or domain.name in references.dkim:
+            continue
+        if facts.keys & {"private.key", "tls.key"}:
+            message = (
+                f"Secret {facts.name} holds no RSA private key in PEM without a password, so mail of {domain.name} "
+                "waits unsigned: replace the key"
+            )
+            yield Refusal(Reason.SECRET_KEY_MISSING, message)
+
+
+def _missing(need: _Need, lane: Lane, references: References) -> Refusal | None:
+    facts = references.secrets.get(need.name)
+    where = f"Secret {need.name} in namespace {lane.namespace} ({need.path})"
+    if facts is None:
+        return Refusal(Reason.SECRET_NOT_FOUND, f"{where} does not exist: create it", waiting=Reason.WAITING_FOR_SECRET)
+    absent = [key for key in need.keys if key not in facts.keys]
+    if absent:
+        return Refusal(Reason.SECRET_KEY_MISSING, f"{where} has no entry {', '.join(absent)}: add it")
+    if need.any_of and not facts.keys & set(need.any_of):
+        return Refusal(Reason.SECRET_KEY_MISSING, f"{where} has neither {' nor '.join(need.any_of)}: add one")
+    return None
+
+
+def _needs(lane: Lane, pool: Pool | None) -> Iterator[_Need]:
+    spec = lane.spec
+    yield _Need(users_secret(lane), "submission.auth.secretName")
+    if spec.submission.tls.secret_name:
+        yield _Need(spec.submission.tls.secret_name, "submission.tls.secretName", ("tls.crt", "tls.key"))
+    for domain in spec.domains:
+        if domain.dkim.mode == "Sign" and domain.dkim.secret_name:
+            path = f"domains[{domain.name}].dkim.secretName"
+            yield _Need(domain.dkim.secret_name, path, any_of=("private.key", "tls.key"))
+    for route in spec.routes:
+        if route.auth_secret:
+            yield _Need(route.auth_secret, f"routes[{route.host}].authSecret", ("username", "password"))
+    proof = proof_secret(lane, pool)
+    if proof is not None and pool is not None:
+        source = (
+            f"a copy of {pool.spec.verification.secret_name} in namespace {pool.namespace}, verification.secretName"
+        )
+        yield _Need(proof, source, ("key",))

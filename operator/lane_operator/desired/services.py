@@ -1,0 +1,48 @@
+"""The Services of a lane: submission, over its ready slots, and the slots' own names."""
+
+from lane_api.names import ADMIN_PORT, LANE_LABEL
+from lane_operator.inputs import Lane, Manifest
+
+__all__ = ["slots_service", "slots_service_name", "submission_service"]
+
+
+def slots_service_name(lane: Lane) -> str:
+    """The headless Service, under which each slot has a name."""
+    return f"{lane.name}-slots"
+
+
+def submission_service(lane: Lane) -> Manifest:
+    """Submission; ports are targeted by name, since HostNetwork slots each have their own."""
+    asked, smtp = lane.spec.submission.service, lane.spec.submission.smtp
+    spec: Manifest = {
+        "type": asked.type,
+        "selector": {LANE_LABEL: lane.name},
+        "ports": [_port("smtp", smtp.port), _port("smtps", smtp.implicit_tls_port)],
+    }
+    if asked.type != "ClusterIP":
+        spec["externalTrafficPolicy"] = asked.external_traffic_policy
+    if asked.load_balancer_class:
+        spec["loadBalancerClass"] = asked.load_balancer_class
+    metadata: Manifest = {"name": lane.name}
+    if asked.annotations:
+        metadata["annotations"] = dict(sorted(asked.annotations.items()))
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+
+def slots_service(lane: Lane) -> Manifest:
+    """Names for slots that are ready or not: the operator asks those that are not why."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": slots_service_name(lane)},
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": {LANE_LABEL: lane.name},
+            "ports": [_port("admin", ADMIN_PORT)],
+        },
+    }
+
+
+def _port(name: str, number: int) -> Manifest:
+    return {"name": name, "port": number, "protocol": "TCP", "targetPort": name}

@@ -1,0 +1,119 @@
+"""`desired_state(lane, references, assignment, settings)`: every child of a lane, in a fixed order.
+
+A part that cannot be made is a refusal beside the parts that can. Two rules keep a running slot from being hurt by a
+broken reference: while a Secret that pods mount is missing, no StatefulSet is touched (a pod that restarts would wait
+for it), but configuration still flows; and whenever an input is missing, the whole is marked incomplete and nothing is
+pruned. A lane that is being deleted is rendered in full, so that its drain does not depend on what is missing.
+"""
+
+from dataclasses import dataclass, field
+
+from lane_api.sendinglane import SlotRole
+from lane_operator.desired.config_secret import config_secret, digest
+from lane_operator.desired.disruption_budget import disruption_budget
+from lane_operator.desired.policies import unknown_isps
+from lane_operator.desired.relayconfig import relay_config, rendered
+from lane_operator.desired.resolver import unbound_config
+from lane_operator.desired.secrets import missing_secrets
+from lane_operator.desired.service_account import service_account
+from lane_operator.desired.services import slots_service, submission_service
+from lane_operator.desired.stamp import child
+from lane_operator.desired.statefulset import statefulset
+from lane_operator.desired.volume_claim import volume_claim
+from lane_operator.egress import ENGINES, SlotClaim
+from lane_operator.inputs import (
+    Assignment,
+    Claim,
+    Desired,
+    DesiredSettings,
+    Lane,
+    Manifest,
+    Pool,
+    References,
+    Refusal,
+)
+from lane_operator.monitoring import monitoring_children
+
+__all__ = ["desired_state"]
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What has been put together so far."""
+
+    manifests: list[Manifest] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
+    complete: bool = True
+
+
+def desired_state(
+    lane: Lane,
+    references: References,
+    assignment: Assignment,
+    settings: DesiredSettings,
+    lifted: frozenset[str] = frozenset(),
+) -> Desired:
+    """The children as they are to be; `lifted` are slots that may be evicted now, since their node is to be emptied."""
+    parts = _Parts()
+    secrets = missing_secrets(lane, references)
+    withhold = bool(secrets) and lane.deleting_since is None
+    if assignment.refusal is not None:
+        parts.refusals.append(assignment.refusal)
+    parts.refusals += [*secrets, *unknown_isps(lane.spec, references.policies)]
+    parts.complete = references.pool is not None and not withhold
+    parts.manifests += [
+        child(lane, manifest) for manifest in (service_account(lane), submission_service(lane), slots_service(lane))
+    ]
+    if references.pool is not None:
+        for claim in assignment.claims:
+            workload = not withhold or claim.role is not SlotRole.ACTIVE
+            _add_slot(parts, lane, references, references.pool, claim, settings, workload, claim.slot_name in lifted)
+    monitoring, left_out = monitoring_children(lane, references.kinds, settings.monitoring_labels)
+    parts.manifests += [child(lane, manifest) for manifest in monitoring]
+    return Desired(tuple(parts.manifests), left_out, tuple(parts.refusals), parts.complete, parts.digests)
+
+
+def _add_slot(
+    parts: _Parts,
+    lane: Lane,
+    references: References,
+    pool: Pool,
+    claim: Claim,
+    settings: DesiredSettings,
+    workload: bool,
+    lifted: bool,
+) -> None:
+    engine = ENGINES[pool.spec.engine](_slot_claim(claim, pool, references))
+    if isinstance(engine, Refusal):
+        parts.refusals.append(engine)
+        parts.complete = False
+        return
+    slot = claim.slot_name
+    relay = rendered(relay_config(lane, references, claim, engine))
+    sidecar = lane.spec.resolver.mode == "Sidecar"
+    resolver = unbound_config(lane.spec.resolver, engine.resolver) if sidecar else None
+    parts.digests[slot] = digest(relay)
+    parts.manifests.append(child(lane, volume_claim(lane, claim), slot=slot, owned=False))
+    parts.manifests += [
+        child(lane, manifest, slot=slot)
+        for manifest in (
+            config_secret(slot, relay, resolver),
+            disruption_budget(lane, slot, lifted=lifted),
+            *engine.manifests,
+        )
+    ]
+    if workload:
+        parts.manifests.append(child(lane, statefulset(lane, references, claim, engine, settings, resolver), slot=slot))
+
+
+def _slot_claim(claim: Claim, pool: Pool, references: References) -> SlotClaim:
+    return SlotClaim(
+        slot=claim.slot_name,
+        address=claim.address,
+        port_block=claim.port_block,
+        config=pool.spec.engine_config,
+        nodes=references.nodes,
+        kinds=references.kinds,
+        network=references.multus_network,
+    )

@@ -1,0 +1,167 @@
+"""The workload of one slot: a StatefulSet of one pod, with the relay and its resolver.
+
+Only what a running process cannot change stands in the template (image, volumes, resources, network): a change of
+configuration never rolls a pod.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lane_api.classes import TrafficClass
+from lane_api.effective import effective
+from lane_api.names import CLASS_LABEL, CONFIG_FILE, LANE_LABEL, SLOT_LABEL
+from lane_operator.desired.config_secret import digest
+from lane_operator.desired.services import slots_service_name
+from lane_operator.desired.stamp import labels
+from lane_operator.desired.volume_claim import claim_annotations
+from lane_operator.desired.volumes import CONFIG_VOLUME, Mounted, mounted
+from lane_operator.egress import EngineClaim
+from lane_operator.inputs import Claim, DesiredSettings, Lane, Manifest, References
+
+__all__ = ["statefulset"]
+
+UID = 10001  # of the images' user
+RESOLVER_DIR = "/etc/lanewright/resolver"
+RESOLVER_DIGEST = "lanewright.dev/resolver-digest"
+"""On the pod: unbound reads its file once, so another one needs another process."""
+RECOVERY_S = 600
+"""A spool of a million messages is read back before the relay answers."""
+RESOLVER_CPU, RESOLVER_MEMORY = "50m", "96Mi"
+
+
+def statefulset(
+    lane: Lane,
+    references: References,
+    claim: Claim,
+    engine: EngineClaim,
+    settings: DesiredSettings,
+    resolver: str | None,
+) -> Manifest:
+    """The StatefulSet; `resolver` is the sidecar's configuration, None where there is no sidecar."""
+    selector = {LANE_LABEL: lane.name, SLOT_LABEL: claim.slot_name}
+    annotations = dict(engine.annotations)
+    if resolver is not None:
+        annotations[RESOLVER_DIGEST] = digest(resolver)
+    metadata: Manifest = {"labels": {"app.kubernetes.io/name": "lane-relay", **labels(lane, claim.slot_name)}}
+    if annotations:
+        metadata["annotations"] = annotations
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": claim.slot_name, "annotations": claim_annotations(claim)},
+        "spec": {
+            "replicas": 1,
+            "serviceName": slots_service_name(lane),
+            "selector": {"matchLabels": selector},
+            "template": {
+                "metadata": metadata,
+                "spec": _pod(lane, mounted(lane, claim.slot_name, references), engine, settings, resolver is not None),
+            },
+        },
+    }
+
+
+def _pod(
+    lane: Lane, mounts: tuple[Mounted, ...], engine: EngineClaim, settings: DesiredSettings, has_resolver: bool
+) -> Manifest:
+    asked = lane.spec.pod
+    optional = {
+        "nodeSelector": asked.node_selector,
+        "tolerations": list(asked.tolerations),
+        "topologySpreadConstraints": list(asked.topology_spread_constraints),
+        "priorityClassName": asked.priority_class_name,
+        "imagePullSecrets": [{"name": name} for name in settings.image_pull_secrets],
+        # a native sidecar: up before the relay and down after it, so that draining still resolves names
+        "initContainers": [_resolver(lane, settings)] if has_resolver else [],
+    }
+    return {
+        "serviceAccountName": lane.name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": settings.termination_grace_s,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": UID,
+            "runAsGroup": UID,
+            "fsGroup": UID,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "affinity": _affinity(lane, engine),
+        "containers": [_relay(lane, mounts, engine, settings)],
+        "volumes": [one.volume for one in mounts],
+        **engine.pod,
+        **{name: value for name, value in optional.items() if value},
+    }
+
+
+def _relay(lane: Lane, mounts: tuple[Mounted, ...], engine: EngineClaim, settings: DesiredSettings) -> Manifest:
+    return {
+        "name": "relay",
+        "image": settings.relay_image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "command": ["lane-relay", "--config", CONFIG_FILE],
+        "ports": [{"name": name, "containerPort": number, "protocol": "TCP"} for name, number in engine.ports.items()],
+        "resources": lane.spec.pod.resources or _resources(lane),
+        "securityContext": _locked_down(),
+        "volumeMounts": [one.mount for one in mounts],
+        "startupProbe": {**_probe("/livez"), "periodSeconds": 2, "failureThreshold": RECOVERY_S // 2},
+        "livenessProbe": {**_probe("/livez"), "periodSeconds": 10, "failureThreshold": 6},
+        "readinessProbe": {**_probe("/readyz"), "periodSeconds": 2, "failureThreshold": 2},
+    }
+
+
+def _resolver(lane: Lane, settings: DesiredSettings) -> Manifest:
+    return {
+        "name": "resolver",
+        "restartPolicy": "Always",
+        "image": settings.resolver_image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "command": ["/usr/sbin/unbound", "-d", "-p", "-c", f"{RESOLVER_DIR}/unbound.conf"],
+        "resources": _figures(RESOLVER_CPU, RESOLVER_MEMORY, guaranteed=effective(lane.spec).guaranteed),
+        "securityContext": _locked_down(),
+        "volumeMounts": [{"name": CONFIG_VOLUME, "mountPath": RESOLVER_DIR, "readOnly": True}],
+    }
+
+
+def _resources(lane: Lane) -> Manifest:
+    values = effective(lane.spec)
+    return _figures(values.cpu, values.memory, guaranteed=values.guaranteed)
+
+
+def _figures(cpu: str, memory: str, *, guaranteed: bool) -> Manifest:
+    """Guaranteed QoS needs limits equal to requests in every container; others may use what is idle."""
+    requests = {"cpu": cpu, "memory": memory}
+    return {"requests": requests, "limits": dict(requests)} if guaranteed else {"requests": requests}
+
+
+def _probe(path: str) -> Manifest:
+    return {"httpGet": {"path": path, "port": "metrics", "scheme": "HTTP"}, "timeoutSeconds": 5}
+
+
+def _locked_down() -> Manifest:
+    """What the restricted Pod Security level asks of a container, and a root file system that nobody writes."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def _affinity(lane: Lane, engine: EngineClaim) -> dict[str, Any]:
+    """Slots of one lane apart, and Transactional away from Bulk and Cold, where nodes allow it."""
+    terms = [_away_from({"matchLabels": {LANE_LABEL: lane.name}}, weight=100, everywhere=False)]
+    if lane.spec.traffic_class is TrafficClass.TRANSACTIONAL:
+        noisy = {"key": CLASS_LABEL, "operator": "In", "values": ["Bulk", "Cold"]}
+        terms.append(_away_from({"matchExpressions": [noisy]}, weight=50, everywhere=True))
+    affinity: dict[str, Any] = {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": terms}}
+    if engine.node_affinity is not None:
+        affinity["nodeAffinity"] = engine.node_affinity
+    return affinity
+
+
+def _away_from(selector: Mapping[str, Any], *, weight: int, everywhere: bool) -> dict[str, Any]:
+    term: dict[str, Any] = {"labelSelector": dict(selector), "topologyKey": "kubernetes.io/hostname"}
+    if everywhere:
+        term["namespaceSelector"] = {}  # every namespace
+    return {"weight": weight, "podAffinityTerm": term}

@@ -1,0 +1,83 @@
+"""What a slot's pod mounts, and where; each volume with its mount, so that neither stands without the other."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lane_api import names
+from lane_operator.desired.config_secret import config_name
+from lane_operator.desired.relayconfig import dkim_key_path
+from lane_operator.desired.secrets import proof_secret, users_secret
+from lane_operator.desired.volume_claim import volume_claim_name
+from lane_operator.inputs import Lane, Manifest, References
+
+__all__ = ["CONFIG_VOLUME", "Mounted", "mounted"]
+
+CONFIG_VOLUME = "config"
+FILE_MODE = 0o440  # the pod's group reads; kubelet owns
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """One volume and where the relay sees it."""
+
+    name: str
+    path: str
+    source: Manifest
+    read_only: bool = True
+
+    @property
+    def volume(self) -> Manifest:
+        """As the pod names it."""
+        return {"name": self.name, **self.source}
+
+    @property
+    def mount(self) -> Manifest:
+        """As the relay's container has it."""
+        return {"name": self.name, "mountPath": self.path, "readOnly": self.read_only}
+
+
+def mounted(lane: Lane, slot: str, references: References) -> tuple[Mounted, ...]:
+    """Everything that the relay's container mounts."""
+    claim = {"persistentVolumeClaim": {"claimName": volume_claim_name(slot)}}
+    found = [
+        Mounted("queue", names.SPOOL_DIR, claim, read_only=False),
+        Mounted("tmp", "/tmp", {"emptyDir": {"sizeLimit": "64Mi"}}, read_only=False),  # noqa: S108  # the pod's own
+        Mounted(CONFIG_VOLUME, names.CONFIG_DIR, _secret(config_name(slot))),
+        Mounted("admin", names.ADMIN_DIR, _secret(f"{slot}-admin")),
+        Mounted("users", names.USERS_DIR, _secret(users_secret(lane))),
+    ]
+    if lane.spec.submission.tls.secret_name:
+        found.append(Mounted("tls", names.TLS_DIR, _secret(lane.spec.submission.tls.secret_name)))
+    proof = proof_secret(lane, references.pool)
+    if proof is not None:
+        found.append(Mounted("proof", names.PROOF_DIR, _secret(proof)))
+    for name, path, sources in (
+        ("dkim", names.DKIM_DIR, list(_keys(lane, references))),
+        ("routes", names.ROUTES_DIR, list(_routes(lane))),
+    ):
+        if sources:
+            found.append(Mounted(name, path, {"projected": {"defaultMode": FILE_MODE, "sources": sources}}))
+    return tuple(found)
+
+
+def _secret(name: str) -> Manifest:
+    return {"secret": {"secretName": name, "defaultMode": FILE_MODE}}
+
+
+def _keys(lane: Lane, references: References) -> Iterator[Manifest]:
+    """One file a signing domain."""
+    for domain in lane.spec.domains:
+        key = references.dkim.get(domain.name)
+        if domain.dkim.mode == "Sign" and key is not None:
+            yield _projected(key.secret_name, {key.secret_key: dkim_key_path(domain.name)})
+
+
+def _routes(lane: Lane) -> Iterator[Manifest]:
+    """One folder a credential."""
+    for name in dict.fromkeys(route.auth_secret for route in lane.spec.routes if route.auth_secret):
+        yield _projected(name, {entry: f"{name}/{entry}" for entry in ("username", "password")})
+
+
+def _projected(secret: str, files: dict[str, str]) -> Manifest:
+    items = [{"key": key, "path": path} for key, path in files.items()]
+    return {"secret": {"name": secret, "items": items}}

@@ -1,0 +1,54 @@
+"""HostNetwork: the pod runs in the network of the node that holds the address, and binds it.
+
+Invariant: nothing listens on the egress address; listeners bind the node's internal address, on ports of the slot's
+own block, so that slots of several lanes share a node.
+"""
+
+from typing import Any
+
+from lane_api.conditions import Reason
+from lane_api.names import PORT_NAMES
+from lane_operator.egress.claims import EngineClaim, SlotClaim
+from lane_operator.inputs import Refusal
+
+__all__ = ["claim"]
+
+RESOLVER_OFFSET = len(PORT_NAMES)
+"""The block's fifth port: two sidecars of one node would meet on a fixed one."""
+
+
+def claim(slot: SlotClaim) -> EngineClaim | Refusal:
+    """The node's network, a source address on it, and the slot's own ports."""
+    address, block = slot.address, slot.port_block
+    if address is None or address.node is None or block is None:
+        return Refusal(Reason.ENGINE_LIMIT, f"slot {slot.slot} has no address with a node and ports of its own")
+    node = slot.nodes.get(address.node)
+    if node is None or not node.internal_ip:
+        return Refusal(
+            Reason.NODE_NOT_FOUND,
+            f"node {address.node} of address {address.ip} is not in the cluster: correct the address's node in the "
+            "pool, or join the node",
+            waiting=Reason.WAITING_FOR_NODE,
+        )
+    return EngineClaim(
+        source=address.source or address.ip,
+        # ClusterFirst would give a pod in the node's network the node's resolver
+        pod={"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"},
+        node_affinity=_on(address.node),
+        listen_host=node.internal_ip,
+        ports={name: block + offset for offset, name in enumerate(PORT_NAMES)},
+        resolver=f"127.0.0.1:{block + RESOLVER_OFFSET}",
+        limits=(
+            "the slot cannot leave its node: while that is down its mail waits and the lane's other slots serve",
+            (
+                "the namespace must allow pods in the node's network: label it "
+                "pod-security.kubernetes.io/enforce=privileged"
+            ),
+        ),
+    )
+
+
+def _on(node: str) -> dict[str, Any]:
+    """By the node's name, which its hostname label need not repeat."""
+    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+    return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}

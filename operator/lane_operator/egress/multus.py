@@ -1,0 +1,80 @@
+"""Multus: a second interface with the slot's address, by a NetworkAttachmentDefinition of its own.
+
+It copies the pool's template, with static IPAM, and chains `sbr`, so that only what binds the address leaves by it and
+the pod's other traffic keeps the cluster's network.
+"""
+
+import json
+from typing import Any
+
+from lane_api.conditions import Reason
+from lane_operator.egress.claims import EngineClaim, SlotClaim
+from lane_operator.inputs import Manifest, Refusal
+
+__all__ = ["NETWORK_KIND", "claim"]
+
+NETWORK_KIND = "NetworkAttachmentDefinition.k8s.cni.cncf.io"
+_NETWORKS = "k8s.v1.cni.cncf.io/networks"
+_CNI_VERSION = "0.3.1"  # the lowest that has plugin lists and `sbr`
+
+
+def claim(slot: SlotClaim) -> EngineClaim | Refusal:
+    """The slot's own network, and the pod's request for it."""
+    if slot.address is None:
+        return Refusal(Reason.ENGINE_LIMIT, f"slot {slot.slot} has no address")
+    if NETWORK_KIND not in slot.kinds:
+        return Refusal(
+            Reason.ENGINE_MISSING,
+            "the cluster has no NetworkAttachmentDefinition: install Multus, or choose another engine for the pool",
+            waiting=Reason.WAITING_FOR_ENGINE,
+        )
+    if slot.network is None:
+        return Refusal(
+            Reason.ENGINE_MISSING,
+            f"NetworkAttachmentDefinition {slot.config.network} does not exist: create it, or correct "
+            "engineConfig.network of the pool",
+            waiting=Reason.WAITING_FOR_ENGINE,
+        )
+    plugins = _plugins(slot.network)
+    if not plugins:
+        return Refusal(
+            Reason.ENGINE_LIMIT,
+            f"NetworkAttachmentDefinition {slot.config.network} has no CNI configuration in spec.config to copy: "
+            "write one there, such as a macvlan on the node's public interface",
+        )
+    source = slot.address.source or slot.address.ip
+    return EngineClaim(
+        source=source,
+        manifests=(_network(slot, plugins, source),),
+        annotations={_NETWORKS: slot.slot},
+        limits=("NetworkPolicy does not reach the second interface; the relay listens on no address of it",),
+    )
+
+
+def _plugins(network: Manifest) -> list[dict[str, Any]]:
+    """The plugins of the template, a list or a single one; empty where there are none to be read."""
+    try:
+        config = json.loads((network.get("spec") or {}).get("config") or "")
+    except ValueError:
+        return []
+    if not isinstance(config, dict):
+        return []
+    plugins = config.get(
+        "plugins", [{key: value for key, value in config.items() if key not in {"cniVersion", "name"}}]
+    )
+    return [plugin for plugin in plugins if isinstance(plugin, dict) and plugin.get("type")]
+
+
+def _network(slot: SlotClaim, plugins: list[dict[str, Any]], source: str) -> Manifest:
+    address = {"address": f"{source}/{slot.config.prefix_length}"}
+    if slot.config.gateway:
+        address["gateway"] = slot.config.gateway
+    first = {**plugins[0], "ipam": {"type": "static", "addresses": [address]}}
+    rest = [plugin for plugin in plugins[1:] if plugin["type"] != "sbr"]
+    config = {"cniVersion": _CNI_VERSION, "name": slot.slot, "plugins": [first, *rest, {"type": "sbr"}]}
+    return {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"name": slot.slot},
+        "spec": {"config": json.dumps(config, sort_keys=True)},
+    }

@@ -1,0 +1,62 @@
+"""The PromQL that alerts and dashboard share; each figure is asked for in one way only.
+
+Metric names are the relay's (`lane_relay.metrics`; a test compares). `le` is written as prometheus_client does, as a
+float: `le="60"` would match nothing and say so nowhere.
+"""
+
+from dataclasses import dataclass
+
+from lane_operator.inputs import Lane
+
+__all__ = ["Queries", "bound"]
+
+
+def bound(seconds: float) -> str:
+    """A histogram's upper edge as the client library writes it."""
+    return repr(float(seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """The queries of one lane."""
+
+    selector: str
+    """Label matchers, without braces."""
+
+    @classmethod
+    def of(cls, lane: Lane) -> "Queries":
+        """Of this lane's slots."""
+        return cls(f'namespace="{lane.namespace}",lane="{lane.name}"')
+
+    def metric(self, name: str, more: str = "") -> str:
+        """One metric of the lane."""
+        return f"lane_relay_{name}{{{self.selector}{',' + more if more else ''}}}"
+
+    def rate(self, name: str, by: str, more: str = "", window: str = "5m") -> str:
+        """Events a second of a counter."""
+        return f"sum by ({by}) (rate({self.metric(name, more)}[{window}]))"
+
+    def latency(self, quantile: float, window: str = "5m") -> str:
+        """Seconds from acceptance to the receiver's 250; mail that is not delivered yet is not in it."""
+        buckets = f"rate({self.metric('delivery_latency_seconds_bucket')}[{window}])"
+        return f"histogram_quantile({quantile}, sum by (le) ({buckets}))"
+
+    def within(self, seconds: float, window: str = "5m") -> str:
+        """The share of deliveries that took at most so long."""
+        inside = self.metric("delivery_latency_seconds_bucket", f'le="{bound(seconds)}"')
+        count = self.metric("delivery_latency_seconds_count")
+        return f"sum(rate({inside}[{window}])) / sum(rate({count}[{window}]))"
+
+    def deliveries(self, window: str = "5m") -> str:
+        """Recipients delivered in the window."""
+        return f"sum(increase({self.metric('delivery_latency_seconds_count')}[{window}]))"
+
+    def expected_wait(self, window: str = "2m") -> str:
+        """Seconds that the queue takes to empty at the present rate (Little's law): says so before latency does."""
+        delivered = self.metric("attempts_total", 'result="delivered"')
+        queue = f"sum({self.metric('queue_messages')})"
+        return f"{queue} / clamp_min(sum(rate({delivered}[{window}])), 0.01)"
+
+    def queue_growth(self, window: str = "2m") -> str:
+        """Messages a second by which the queue grows."""
+        return f"sum(deriv({self.metric('queue_messages')}[{window}]))"

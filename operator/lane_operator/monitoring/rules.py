@@ -1,0 +1,109 @@
+"""The alerts of one lane; each says what is wrong, and comes before mail is late where that can be known."""
+
+from collections.abc import Iterator, Mapping
+
+from lane_api.effective import Effective, effective
+from lane_api.quantities import format_duration
+from lane_operator.inputs import Lane, Manifest
+from lane_operator.monitoring.queries import Queries
+
+__all__ = ["RULE_KIND", "prometheus_rule"]
+
+RULE_KIND = "PrometheusRule.monitoring.coreos.com"
+FEW = 10
+"""Fewer deliveries than this in five minutes make no percentile, and a shorter queue no trend."""
+
+
+def prometheus_rule(lane: Lane, extra_labels: Mapping[str, str]) -> Manifest:
+    """The PrometheusRule; extra labels are those by which a Prometheus selects its rules."""
+    group = {"name": f"lane-{lane.namespace}-{lane.name}", "interval": "15s", "rules": list(_rules(lane))}
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": lane.name, "labels": dict(extra_labels)},
+        "spec": {"groups": [group]},
+    }
+
+
+def _rules(lane: Lane) -> Iterator[Manifest]:
+    queries, values = Queries.of(lane), effective(lane.spec)
+    if values.p95_alert_s is not None:
+        yield from _latency(lane, queries, values, values.p95_alert_s)
+    half = values.lifetime_s / 2
+    yield _alert(
+        lane,
+        "LaneOldestMessageOld",
+        f"max({queries.metric('oldest_undelivered_age_seconds')}) > {half:g}",
+        "5m",
+        "warning",
+        f"The oldest message of lane {lane.namespace}/{lane.name} is older than half of its lifetime "
+        f"({format_duration(values.lifetime_s)}); then it bounces.",
+    )
+    yield _alert(
+        lane,
+        "LaneEgressUnproved",
+        f"min by (slot) ({queries.metric('egress_open')}) == 0",
+        "2m",
+        "critical",
+        "Slot {{ $labels.slot }} sends nothing: its egress address is not proved. See the condition EgressVerified.",
+    )
+    yield _alert(
+        lane,
+        "LaneConfigRefused",
+        f"max by (slot) ({queries.metric('config_refused')}) == 1",
+        "1m",
+        "warning",
+        "Slot {{ $labels.slot }} refused its newest configuration and runs on the one before. "
+        "See the condition ConfigInForce.",
+    )
+    yield _alert(
+        lane,
+        "LaneSpoolFailed",
+        f"max by (slot) ({queries.metric('spool_failed')}) == 1",
+        "0s",
+        "critical",
+        "Slot {{ $labels.slot }} could not write its spool and takes no mail until its pod is restarted.",
+    )
+    if lane.spec.replicas:
+        yield _alert(
+            lane,
+            "LaneSlotsMissing",
+            f"(count({queries.metric('info')}) or vector(0)) < {lane.spec.replicas}",
+            "3m",
+            "warning",
+            f"Lane {lane.namespace}/{lane.name} has {{{{ $value }}}} of {lane.spec.replicas} slots.",
+        )
+
+
+def _latency(lane: Lane, queries: Queries, values: Effective, p95_s: float) -> Iterator[Manifest]:
+    name = f"{lane.namespace}/{lane.name}"
+    promise = "" if values.slo_latency_s is None else f" (promised: {format_duration(values.slo_latency_s)})"
+    yield _alert(
+        lane,
+        "LaneLatencyP95High",
+        f"{queries.latency(0.95)} > {p95_s:g} and {queries.deliveries()} > {FEW}",
+        "30s",
+        "critical",
+        f"One in twenty messages of lane {name} takes longer than {format_duration(p95_s)}{promise}.",
+    )
+    # mail that waits is in no histogram: a queue that stands still shows here first
+    yield _alert(
+        lane,
+        "LaneLatencyExpected",
+        f"{queries.expected_wait()} > {p95_s:g} and {queries.queue_growth()} > 0 "
+        f"and sum({queries.metric('queue_messages')}) > {FEW}",
+        "30s",
+        "critical",
+        f"The queue of lane {name} grows and would take longer than {format_duration(p95_s)} to empty{promise}.",
+    )
+
+
+def _alert(lane: Lane, name: str, expression: str, wait: str, severity: str, summary: str) -> Manifest:
+    labels = {"severity": severity, "namespace": lane.namespace, "lane": lane.name}
+    return {
+        "alert": name,
+        "expr": expression,
+        "for": wait,
+        "labels": {**labels, "class": lane.spec.traffic_class.value},
+        "annotations": {"summary": summary},
+    }
