@@ -125,6 +125,8 @@ class Signer:
         if kept is not None:
             return kept
         domain = self._domain_of(message)
+        if domain is None and self._is_our_own(message):
+            return b""  # every domain says Off: there is nobody to sign for us
         if domain is None:
             return Held(message.from_domain, f"no key is configured for From domain {message.from_domain}")
         if domain.mode == "Off":
@@ -142,6 +144,11 @@ class Signer:
         self._jobs.put((message.id, message.body, domain.name, domain.selector, key, self._clock.now()))
         return None
 
+    @staticmethod
+    def _is_our_own(message: Message) -> bool:
+        """A notification that no client submitted."""
+        return not message.envelope.sender and not message.client
+
     def _domain_of(self, message: Message) -> SigningDomain | None:
         """The From domain's own entry or that of the nearest parent (relaxed alignment, RFC 9989).
 
@@ -153,7 +160,7 @@ class Signer:
             if found is not None:
                 return found
             name = name.partition(".")[2]
-        if message.envelope.sender or message.client:
+        if not self._is_our_own(message):
             return None
         return next((domain for domain in self._domains.values() if domain.mode == "Sign"), None)
 
