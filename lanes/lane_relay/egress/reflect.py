@@ -7,6 +7,7 @@ Before it: `wire`. After it: the relay's `prober`.
 """
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Final, cast
@@ -29,8 +30,24 @@ class Reflector:
         self.now = now
         self.open: set[asyncio.Transport] = set()
         self.answered = 0
+        self._idle = asyncio.Event()
         self._second = 0
         self._in_second = 0
+
+    def forget(self, transport: asyncio.Transport) -> None:
+        """The connection is gone."""
+        self.open.discard(transport)
+        if not self.open:
+            self._idle.set()
+
+    async def drain(self, grace_s: float) -> None:
+        """Returns when no connection is open; cuts off what is left after the grace, in seconds."""
+        self._idle.clear()
+        if self.open:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), grace_s)
+        for transport in list(self.open):
+            transport.abort()
 
     def may_answer(self) -> bool:
         """Whether this second has room for one more answer."""
@@ -78,7 +95,7 @@ class _Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         if self._transport is not None:
-            self._shared.open.discard(self._transport)
+            self._shared.forget(self._transport)
 
 
 async def serve(host: str, port: int, shared: Reflector) -> asyncio.Server:
