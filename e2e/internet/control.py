@@ -33,6 +33,7 @@ class Control:
         app.add_routes(
             [
                 web.get("/isps", self.all_counters),
+                web.get("/counts", self.counts),
                 web.get("/isps/{name}", self.counters),
                 web.get("/isps/{name}/policy", self.get_policy),
                 web.put("/isps/{name}/policy", self.put_policy),
@@ -64,6 +65,10 @@ class Control:
         """GET /isps: the counters of all."""
         window = _window(request)
         return web.json_response({name: self._figures(isp, window) for name, isp in self._isps.items()})
+
+    async def counts(self, request: web.Request) -> web.Response:
+        """GET /counts: {isp: {source IP: {messages, connections_now}}}, without the dear figures."""
+        return web.json_response({name: isp.recording.counts() for name, isp in self._isps.items()})
 
     async def counters(self, request: web.Request) -> web.Response:
         """GET /isps/NAME?window=SECONDS: the counters of one."""

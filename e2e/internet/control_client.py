@@ -55,6 +55,10 @@ class IspControl:
         """Counters of every ISP by name."""
         return _object(await self._ask("GET", "/isps"))
 
+    async def counts(self) -> dict[str, dict[str, dict[str, int]]]:
+        """{isp: {source IP: {messages, connections_now}}}; costs the ISPs next to nothing."""
+        return msgspec.json.decode(await self._ask("GET", "/counts"), type=dict[str, dict[str, dict[str, int]]])
+
     async def policy(self, isp: str) -> Policy:
         """The policy in force."""
         return Policy.model_validate_json(await self._ask("GET", f"/isps/{isp}/policy"))

@@ -74,6 +74,7 @@ class Load:
         self._place = place
         self.name = name
         self.config = config
+        self._read = self._lines = 0
 
     def running(self) -> bool:
         """False once every message has its outcome."""
@@ -92,6 +93,16 @@ class Load:
     def entries(self) -> list[ledger.Entry]:
         """What is in the ledger by now."""
         return ledger.read(self.config.ledger)
+
+    def progress(self) -> int:
+        """How many messages have an outcome in the ledger by now; reads only what is new."""
+        if self.config.ledger.exists():
+            with self.config.ledger.open("rb") as file:
+                file.seek(self._read)
+                new = file.read()
+            self._read += len(new)
+            self._lines += new.count(b"\n")
+        return self._lines
 
     def end(self) -> None:
         """Ends it before its time."""
@@ -268,9 +279,10 @@ class Internet:
 
     async def received(self) -> int:
         """How many messages the ISPs have taken."""
-        counters = await self.isps.all_counters()
+        counts = await self.isps.counts()
         plain = self.plain.config.folder / "mail" / "all" / "new"
-        return sum(int(one["messages"]) for one in counters.values()) + sum(1 for _ in plain.glob("*"))
+        scripted = sum(address["messages"] for isp in counts.values() for address in isp.values())
+        return scripted + sum(1 for _ in plain.glob("*"))
 
     async def reset_records(self) -> None:
         """Every ISP begins a new recording."""

@@ -24,6 +24,7 @@ class Recording:
         self.file = file
         self._pending: list[bytes] = []
         self._ids = 0
+        self._open: Counter[str] = Counter()
         self._clear()
 
     def _clear(self) -> None:
@@ -37,10 +38,12 @@ class Recording:
         """Notes a new connection; returns its id, unique within this ISP's life."""
         self._ids += 1
         self._intervals[source_ip][self._ids] = (at, None)
+        self._open[source_ip] += 1
         return self._ids
 
     def closed(self, connection: records.Connection) -> None:
         """Notes the end of a connection."""
+        self._open[connection.source_ip] -= 1
         self._intervals[connection.source_ip][connection.id] = (connection.opened, connection.closed)
         self._append(connection)
 
@@ -86,6 +89,17 @@ class Recording:
     def messages_taken(self) -> int:
         """How many messages were taken."""
         return sum(map(len, self._message_times.values()))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Messages taken and connections open now, for each source IP: cheap enough to ask every second."""
+        addresses = self._intervals.keys() | self._message_times.keys()
+        return {
+            ip: {
+                "messages": len(self._message_times.get(ip, ())),
+                "connections_now": self._open[ip],
+            }
+            for ip in addresses
+        }
 
     def per_source_ip(self, window_s: float) -> dict[str, dict[str, Any]]:
         """The figures of each source IP, as the server's sockets saw them; windows of `window_s` seconds."""

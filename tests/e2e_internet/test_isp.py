@@ -207,6 +207,7 @@ async def test_a_reset_empties_the_recording_and_keeps_open_connections(tmp_path
         assert (await client.send())[-1] == 250
         await control.reset("b")
         counters = await control.counters("b")
+        assert (await control.counts())["b"] == {"127.0.0.41": {"messages": 0, "connections_now": 1}}
         assert (await client.send())[-1] == 250
         after = await control.messages("b")
         await client.close()

@@ -1,0 +1,227 @@
+"""Brings the operator and the quickstart's lanes up in the cluster and finds the way into them.
+
+Invariant: what is applied is docs/quickstart as users read it; what a user would do by hand around it (addresses on
+nodes, names in DNS, the reflectors' key) is done here and printed as it is done.
+Before: `e2e.cluster`, `e2e.internet`. After: `measure`.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from e2e.cluster import Cluster
+from e2e.cluster.progress import Say
+from e2e.demo.measure import Door, Way
+from e2e.internet.addresses import MailProvider
+from e2e.internet.internet import CHECKOUT, Internet, InternetError
+from lane_api.names import LANE_LABEL
+
+QUICKSTART = CHECKOUT / "docs" / "quickstart"
+CHART = CHECKOUT / "charts" / "lanewright"
+NAMESPACE = "lanewright-system"
+READY_WITHIN_S = 240.0
+SUBMISSION_PORT = 587
+CONNECTIONS_BY_DEFAULT = 10  # limits.connectionsPerIP of a lane that does not say
+
+
+@dataclass(frozen=True)
+class QuickstartLane:
+    """One lane of the quickstart as its manifest has it."""
+
+    name: str
+    namespace: str
+    spec: Mapping[str, Any]
+
+    @property
+    def sender(self) -> str:
+        """An envelope sender that the lane allows."""
+        allowed = str(self.spec["submission"]["senders"][0])
+        return allowed if not allowed.startswith("@") else f"demo{allowed}"
+
+
+def manifests(folder: Path = QUICKSTART) -> list[dict[str, Any]]:
+    """Every object of the quickstart, in the order of the files; raises InternetError if there is none."""
+    objects = [
+        found for file in sorted(folder.glob("*.yaml")) for found in yaml.safe_load_all(file.read_text()) if found
+    ]
+    if not objects:
+        raise InternetError(f"no manifests in {folder}")
+    return objects
+
+
+def lane_of_class(objects: Iterable[Mapping[str, Any]], traffic_class: str) -> QuickstartLane:
+    """The quickstart's lane of a class; raises InternetError if there is none."""
+    for one in objects:
+        if one["kind"] == "SendingLane" and one["spec"]["trafficClass"] == traffic_class:
+            return QuickstartLane(one["metadata"]["name"], one["metadata"].get("namespace", "default"), one["spec"])
+    raise InternetError(f"the quickstart has no lane of class {traffic_class}")
+
+
+def connections_per_ip(lane: QuickstartLane, policies: Iterable[Mapping[str, Any]], provider: MailProvider) -> int:
+    """Connections that one slot of the lane may open to an ISP: the lane's word, the policy's, the lane's default."""
+    default = int(lane.spec.get("limits", {}).get("connectionsPerIP", CONNECTIONS_BY_DEFAULT))
+    for policy in policies:
+        match = policy["spec"]["match"]
+        hosts = all(any(fnmatchcase(host, p) for p in match.get("mx", ())) for host, _ in provider.hosts)
+        if not hosts:
+            continue
+        own = [one for one in lane.spec.get("isps", ()) if one["name"] == policy["metadata"]["name"]]
+        said = [one["connectionsPerIP"] for one in (*own, policy["spec"]) if "connectionsPerIP" in one]
+        return int(said[0]) if said else default
+    return default
+
+
+def total_connections(
+    lanes: Iterable[QuickstartLane], policies: list[Mapping[str, Any]], provider: MailProvider
+) -> int:
+    """Connections that all slots of all lanes together may open to an ISP."""
+    return sum(connections_per_ip(lane, policies, provider) * int(lane.spec.get("replicas", 1)) for lane in lanes)
+
+
+def operator_values(images: Mapping[str, str], namespaces: Iterable[str]) -> dict[str, Any]:
+    """The chart's values for images that are on the nodes already."""
+    repository, _, tag = images["operator"].rpartition(":")
+    return {
+        "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
+        "relay": {"image": images["relay"]},
+        "resolver": {"image": images["unbound"]},
+        "servedNamespaces": sorted(set(namespaces)),
+    }
+
+
+class Lanes:
+    """The operator and the quickstart in one cluster."""
+
+    def __init__(self, cluster: Cluster, internet: Internet, folder: Path) -> None:
+        self._cluster = cluster
+        self._internet = internet
+        self._folder = folder
+        self.objects = manifests()
+        self.otp = lane_of_class(self.objects, "Transactional")
+        self.bulk = lane_of_class(self.objects, "Bulk")
+
+    @property
+    def policies(self) -> list[Mapping[str, Any]]:
+        """The quickstart's ISPPolicies."""
+        return [one for one in self.objects if one["kind"] == "ISPPolicy"]
+
+    def install(self, say: Say) -> None:
+        """Puts the images on the nodes and installs or upgrades the chart."""
+        say("images")
+        images = self._cluster.load(("operator", "relay", "unbound"))
+        namespaces = {one["metadata"].get("namespace", "default") for one in self.objects if _is_ours(one)}
+        for namespace in sorted(namespaces):
+            self._apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}])
+        values = self._folder / "values.yaml"
+        values.write_text(yaml.safe_dump(operator_values(images, namespaces)))
+        say("helm upgrade --install lanewright")
+        helm = self._cluster.layout.bin / "helm"
+        command = [
+            str(helm), "upgrade", "--install", "lanewright", str(CHART), "--namespace", NAMESPACE,
+            "--create-namespace", "--values", str(values), "--wait", "--timeout", "3m",
+        ]  # fmt: skip
+        environment = {**os.environ, "KUBECONFIG": str(self._cluster.kubeconfig)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        if done.returncode:
+            raise InternetError(f"helm: {done.stderr.strip()}")
+
+    def apply(self, say: Say) -> None:
+        """Prepares the network for the pools, applies the quickstart, publishes its keys, waits until all is Ready."""
+        for pool in (one for one in self.objects if one["kind"] == "IPPool"):
+            self._prepare(pool)
+        say("kubectl apply -f docs/quickstart")
+        self._cluster.kubectl("apply", "-f", str(QUICKSTART))
+        deadline = time.monotonic() + READY_WITHIN_S
+        while waiting := [words for words in map(self._missing, (self.otp, self.bulk)) if words]:
+            say("; ".join(waiting))
+            if time.monotonic() > deadline:
+                raise InternetError(f"not Ready after {READY_WITHIN_S:.0f} s: {'; '.join(waiting)}")
+            time.sleep(0.5)
+
+    def way(self) -> Way:
+        """The way into both lanes and the addresses that they may send from."""
+        return Way("lanes", self._door(self.otp), self._door(self.bulk), self._ips(self.otp), self._ips(self.bulk))
+
+    def _prepare(self, pool: Mapping[str, Any]) -> None:
+        spec, namespace = pool["spec"], pool["metadata"].get("namespace", "default")
+        for address in spec.get("addresses", ()):
+            self._internet.publish_host(address["hostname"], address["ip"])
+            if "node" in address:
+                self._cluster.add_address(address["node"], address.get("source", address["ip"]))
+        secret = spec.get("verification", {}).get("secretName")
+        if secret:
+            key = self._internet.reflector_key.read_text().strip()
+            self._apply(
+                [
+                    {
+                        "apiVersion": "v1",
+                        "kind": "Secret",
+                        "metadata": {"name": secret, "namespace": namespace},
+                        "stringData": {"key": key},
+                    }
+                ]
+            )
+
+    def _apply(self, objects: Iterable[Mapping[str, Any]]) -> None:
+        self._cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+    def _status(self, lane: QuickstartLane) -> dict[str, Any]:
+        found = self._cluster.get("sendinglanes.lanewright.dev", lane.name, "-n", lane.namespace)
+        return dict(found.get("status", {}))
+
+    def _missing(self, lane: QuickstartLane) -> str:
+        """What keeps a lane from being Ready, or nothing; publishes DKIM records that wait for it."""
+        status = self._status(lane)
+        for domain in status.get("domains", ()):
+            dkim = domain.get("dkim", {})
+            if dkim.get("record") and not dkim.get("published"):
+                self._internet.publish_txt(dkim["recordName"].rstrip("."), dkim["record"])
+        for condition in status.get("conditions", ()):
+            if condition["type"] == "Ready":
+                ready = condition["status"] == "True"
+                return "" if ready else f"{lane.name}: {condition['reason']} {condition.get('message', '')}"
+        return f"{lane.name}: not yet seen by the operator"
+
+    def _door(self, lane: QuickstartLane) -> Door:
+        services = self._cluster.get("services", "-n", lane.namespace, "-l", f"{LANE_LABEL}={lane.name}")["items"]
+        port = int(lane.spec["submission"].get("smtp", {}).get("port", SUBMISSION_PORT))
+        hosts = [
+            one["spec"]["clusterIP"]
+            for one in services
+            if one["spec"].get("clusterIP") not in (None, "None") and port in [p["port"] for p in one["spec"]["ports"]]
+        ]
+        if not hosts:
+            raise InternetError(f"lane {lane.name} has no submission Service with port {port}")
+        return Door(hosts[0], port, lane.sender, "starttls", self._credentials(lane))
+
+    def _credentials(self, lane: QuickstartLane) -> Path:
+        name = lane.spec["submission"].get("auth", {}).get("secretName") or f"{lane.name}-users"
+        data = self._cluster.get("secret", name, "-n", lane.namespace)["data"]
+        user, password = next(iter(sorted(data.items())))
+        file = self._folder / f"{lane.name}.credentials"
+        file.touch(mode=0o600)
+        file.write_text(f"{user}:{base64.b64decode(password).decode()}\n")
+        return file
+
+    def _ips(self, lane: QuickstartLane) -> frozenset[str]:
+        return frozenset(slot["ip"] for slot in self._status(lane).get("slots", ()) if slot.get("ip"))
+
+
+def _is_ours(one: Mapping[str, Any]) -> bool:
+    return str(one["apiVersion"]).startswith("lanewright.dev/")
+
+
+def first_delivery(times: Iterable[float], since: float) -> float:
+    """Seconds from `since` to the first of these times; infinite if there is none."""
+    return min(times, default=math.inf) - since
