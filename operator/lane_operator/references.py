@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from lane_api.classes import TrafficClass
 from lane_api.ippool import Engine, IPPoolSpec, IPPoolStatus
 from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
-from lane_api.names import ADDRESS_ANNOTATION, LANE_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SLOT_LABEL
+from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SLOT_LABEL
 from lane_api.sendinglane import DrainPolicy, LaneStatus, SendingLaneSpec
 from lane_operator.cache import Cache
 from lane_operator.inputs import Demand, Key, Lane, Manifest, NodeFacts, Policy, Pool
@@ -29,7 +29,6 @@ from lane_operator.kube import (
 )
 
 __all__ = [
-    "CLASS_ANNOTATION",
     "NAMESPACE_LABEL",
     "UnreadableError",
     "demands_of",
@@ -46,8 +45,6 @@ __all__ = [
     "pools_of",
 ]
 
-CLASS_ANNOTATION = "lanewright.dev/class"
-"""On what a gone lane leaves behind: the class its address served."""
 NAMESPACE_LABEL = "lanewright.dev/namespace"
 """On a PersistentVolume kept beyond its namespace."""
 
@@ -221,12 +218,12 @@ def _lane_demand(cache: Cache, lane: Lane) -> Demand:
 def _left_demand(lane: Key, pool: Key, bodies: list[Manifest]) -> Demand:
     """What a lane that is gone still holds by the volumes it left."""
     slots = {index: body for body in bodies if (index := _index(body, lane[1])) is not None}
-    annotations = [body["metadata"].get("annotations") or {} for body in bodies]
-    traffic_class = next((found[CLASS_ANNOTATION] for found in annotations if CLASS_ANNOTATION in found), "Cold")
+    labels = [body["metadata"].get("labels") or {} for body in bodies]
+    known = [found[CLASS_LABEL] for found in labels if found.get(CLASS_LABEL) in set(TrafficClass)]
     return Demand(
         namespace=lane[0],
         name=lane[1],
-        traffic_class=TrafficClass(traffic_class),
+        traffic_class=TrafficClass(known[0]) if known else TrafficClass.COLD,
         pool=pool,
         replicas=0,
         retained=frozenset(slots),

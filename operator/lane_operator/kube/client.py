@@ -178,7 +178,7 @@ class Kube:
                 kind.path(namespace), params=query, headers=self._access.headers(), timeout=WATCH_TIMEOUT
             ) as response:
                 if response.status >= 400:
-                    raise _error(response.status, await response.json(), 0.0)
+                    raise _error(response.status, _parsed(await response.read()), 0.0)
                 async for line in _lines(response.content):
                     event = json.loads(line)
                     if event["type"] == "ERROR":
@@ -207,9 +207,10 @@ class Kube:
             headers["Content-Type"] = content_type
         try:
             async with self._open().request(method, path, params=query, data=data, headers=headers) as response:
-                answer: Manifest = await response.json(content_type=None) if response.status != 204 else {}
+                text = await response.read()
                 if response.status >= 400:
-                    raise _error(response.status, answer, float(response.headers.get("Retry-After", 0)))
+                    raise _error(response.status, _parsed(text), float(response.headers.get("Retry-After", 0)))
+                answer: Manifest = json.loads(text) if text else {}
                 return answer
         except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError) as error:
             raise UnavailableError(f"{method} {path}: {error or type(error).__name__}") from error
@@ -225,9 +226,17 @@ async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
                 yield line
 
 
-def _error(status: int, answer: object, retry_after_s: float) -> KubeError:
+def _parsed(text: bytes) -> Manifest:
+    """The Status object of a refusal; an unknown API group and a proxy on the way answer in plain text."""
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return {"message": text[:200].decode(errors="replace").strip()}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _error(status: int, detail: Manifest, retry_after_s: float) -> KubeError:
     """Our error for an API status."""
-    detail = answer if isinstance(answer, dict) else {}
     message, reason = str(detail.get("message", f"HTTP {status}")), str(detail.get("reason", ""))
     causes = [cause.get("reason") for cause in (detail.get("details") or {}).get("causes") or ()]
     if status == 404:
@@ -237,7 +246,7 @@ def _error(status: int, answer: object, retry_after_s: float) -> KubeError:
         return (NamespaceTerminatingError if terminating else ForbiddenError)(message, status, reason)
     if status in {409, 410}:
         return ConflictError(message, status, reason)
-    if status in {400, 405, 413, 415, 422}:
+    if status in {400, 405, 413, 415, 422} or "failed to create typed patch object" in message:  # an unknown field: 500
         return InvalidError(message, status, reason)
     if status == 401:
         return UnavailableError(message, status, reason)  # a token being renewed; the next request reads it again

@@ -7,11 +7,11 @@ which an installation for one namespace has not (`Settings.volumes`).
 
 from typing import Any
 
-from lane_api.names import ADDRESS_ANNOTATION, LANE_LABEL, MANAGED_BY, POOL_ANNOTATION, SLOT_LABEL
+from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, MANAGED_BY, POOL_ANNOTATION, SLOT_LABEL
 from lane_operator.inputs import Lane, Manifest
 from lane_operator.kube import PERSISTENT_VOLUME, VOLUME_CLAIM
 from lane_operator.reconcile.world import World
-from lane_operator.references import CLASS_ANNOTATION, NAMESPACE_LABEL
+from lane_operator.references import NAMESPACE_LABEL
 
 __all__ = ["adopted", "retain", "settle_adopted"]
 
@@ -29,8 +29,8 @@ async def retain(world: World, lane: Lane, slot: str, volume: str) -> None:
         return
     metadata, noted = body["metadata"], claim["metadata"].get("annotations") or {}
     labels = {**MANAGED_BY, LANE_LABEL: lane.name, SLOT_LABEL: slot, NAMESPACE_LABEL: lane.namespace}
+    labels[CLASS_LABEL] = lane.spec.traffic_class.value
     annotations = {name: noted[name] for name in (ADDRESS_ANNOTATION, POOL_ANNOTATION) if name in noted}
-    annotations[CLASS_ANNOTATION] = str(lane.spec.traffic_class)
     annotations[RECLAIM_ANNOTATION] = body["spec"].get("persistentVolumeReclaimPolicy", "Delete")
     operations: list[dict[str, Any]] = [
         {"op": "add", "path": "/metadata/labels", "value": {**(metadata.get("labels") or {}), **labels}},
@@ -108,8 +108,8 @@ def _kept(world: World, lane: Lane) -> list[Manifest]:
 
 async def _let_go(world: World, body: Manifest) -> None:
     metadata = body["metadata"]
-    ours = {*MANAGED_BY, LANE_LABEL, SLOT_LABEL, NAMESPACE_LABEL}
-    noted = {ADDRESS_ANNOTATION, POOL_ANNOTATION, CLASS_ANNOTATION, RECLAIM_ANNOTATION}
+    ours = {*MANAGED_BY, CLASS_LABEL, LANE_LABEL, SLOT_LABEL, NAMESPACE_LABEL}
+    noted = {ADDRESS_ANNOTATION, POOL_ANNOTATION, RECLAIM_ANNOTATION}
     labels = {name: value for name, value in (metadata.get("labels") or {}).items() if name not in ours}
     annotations = {name: value for name, value in (metadata.get("annotations") or {}).items() if name not in noted}
     policy = (metadata.get("annotations") or {}).get(RECLAIM_ANNOTATION, "Retain")

@@ -1,0 +1,271 @@
+"""Visits to slots, against the relay's own admin API."""
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from lane_api.relayconfig import Admin, Endpoint, TlsFiles
+from lane_operator import credentials
+from lane_operator.inputs import Key, SlotObservation
+from lane_operator.observe import Observer, Target, pod_observation, slot_answer
+from lane_relay.api.server import AdminServer
+from lane_relay.errors import ConfigError
+
+LANE: Key = ("mail", "otp")
+SERVER_NAME = "otp-0.otp-slots.mail.svc"
+
+
+@dataclass
+class Slot:
+    """A slot's state, as a relay keeps it."""
+
+    generation: int = 1
+    intake: Literal["Open", "Closed"] = "Open"
+    live: int = 0
+    refuses: str = ""
+    pushed: list[str] = field(default_factory=list)
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "slot": "otp-0",
+            "lane": "mail/otp",
+            "spoolId": "s1",
+            "generation": self.generation,
+            "refused": "",
+            "intake": {"state": self.intake, "ready": True, "sessions": 0},
+            "delivery": {"state": "Running", "proof": {"state": "Proved", "message": "", "at": None}},
+            "queue": {"live": self.live, "inFlight": 0, "oldestSince": None, "bytes": 0},
+            "domains": [{"name": "example.com", "selector": "s", "published": True, "message": ""}],
+            "certificate": {"selfSigned": True, "notAfter": None},
+        }
+
+    async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
+        self.intake = state
+        return state
+
+    def push(self, text: str) -> int:
+        if self.refuses:
+            raise ConfigError(self.refuses)
+        self.pushed.append(text)
+        self.generation = int(text)
+        return self.generation
+
+    def sites(self) -> list[dict[str, Any]]:
+        return []
+
+
+class Woken:
+    """Who was woken how often, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._changed = asyncio.Event()
+
+    def __call__(self, lane: Key) -> None:
+        assert lane == LANE
+        self.count += 1
+        self._changed.set()
+
+    async def again(self) -> None:
+        self._changed.clear()
+        await asyncio.wait_for(self._changed.wait(), 10)
+
+
+@dataclass
+class Rig:
+    slot: Slot
+    woken: Woken
+    observer: Observer
+    target: Target
+
+    def seen(self) -> SlotObservation:
+        said = self.observer.seen(LANE, "otp-0")
+        assert said is not None
+        return said
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    now = dt.datetime.now(dt.UTC)
+    ca = credentials.make_ca("mail/otp", now)
+    leaf = credentials.make_leaf(ca, (SERVER_NAME,), now)
+    files = {"tls.crt": leaf.certificate, "tls.key": leaf.key, "token": b"sesame"}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    slot = Slot()
+    server = AdminServer(
+        Admin(
+            listen=Endpoint(host="127.0.0.1", port=0),
+            tls=TlsFiles(certificate=str(tmp_path / "tls.crt"), key=str(tmp_path / "tls.key")),
+            token_file=str(tmp_path / "token"),
+        ),
+        slot,
+    )
+    await server.start()
+    woken = Woken()
+    observer = Observer(woken)
+    target = Target(
+        lane=LANE,
+        slot="otp-0",
+        host="127.0.0.1",
+        port=server.port,
+        server_name=SERVER_NAME,
+        authority=ca.certificate.decode(),
+        token="sesame",
+        config="7",
+        config_digest="d7",
+        generation=7,
+        intake="Open",
+        interval_s=0.02,
+    )
+    yield Rig(slot, woken, observer, target)
+    await observer.close()
+    await server.stop()
+
+
+async def test_a_slot_is_seen_and_gets_the_configuration_that_it_lacks(rig: Rig) -> None:
+    rig.observer.aim(LANE, (rig.target,))
+    await rig.woken.again()
+
+    assert rig.slot.pushed == ["7"]
+    seen = rig.seen()
+    assert (seen.reachable, seen.config_generation, seen.intake, seen.spool_id) == (True, 7, "Open", "s1")
+    assert seen.domains_published == {"example.com": True}
+
+
+async def test_a_changed_configuration_of_the_same_generation_is_pushed_once(rig: Rig) -> None:
+    rig.observer.aim(LANE, (rig.target,))
+    await rig.woken.again()
+
+    rig.observer.aim(LANE, (replace(rig.target, config="8", config_digest="d8"),))
+    await rig.woken.again()
+    rig.slot.live = 5
+    await rig.woken.again()
+
+    assert rig.slot.pushed == ["7", "8"]
+
+
+async def test_a_refused_configuration_is_said_and_not_pushed_again(rig: Rig) -> None:
+    rig.slot.generation = 7
+    rig.slot.refuses = "unknown field"
+    rig.observer.aim(LANE, (rig.target,))
+    await rig.woken.again()
+    assert rig.seen().config_refused == "unknown field"
+
+    rig.slot.refuses = ""
+    rig.slot.live = 5
+    await rig.woken.again()
+
+    assert rig.slot.pushed == []
+    assert rig.seen().config_refused == "unknown field"
+
+
+async def test_intake_is_closed_and_the_answer_is_from_afterwards(rig: Rig) -> None:
+    rig.observer.aim(LANE, (replace(rig.target, intake="Closed"),))
+    await rig.woken.again()
+
+    assert rig.slot.intake == "Closed"
+    assert rig.seen().intake == "Closed"
+
+
+async def test_an_unchanged_slot_wakes_nobody(rig: Rig) -> None:
+    rig.observer.aim(LANE, (rig.target,))
+    await rig.woken.again()
+    before = rig.woken.count
+
+    rig.slot.live = 3
+    await rig.woken.again()
+
+    assert rig.woken.count == before + 1
+
+
+async def test_a_slot_that_does_not_answer_keeps_its_last_words_as_old(rig: Rig) -> None:
+    rig.slot.live = 12
+    rig.observer.aim(LANE, (rig.target,))
+    await rig.woken.again()
+
+    rig.observer.aim(LANE, (replace(rig.target, token="wrong"),))
+    await rig.woken.again()
+
+    assert (rig.seen().reachable, rig.seen().queued) == (False, 12)
+
+
+async def test_another_lanes_authority_is_not_believed(rig: Rig) -> None:
+    other = credentials.make_ca("mail/bulk", dt.datetime.now(dt.UTC))
+
+    rig.observer.aim(LANE, (replace(rig.target, authority=other.certificate.decode()),))
+    await rig.woken.again()
+
+    assert not rig.seen().reachable
+    assert rig.slot.pushed == []
+
+
+async def test_a_silent_slot_does_not_delay_its_siblings(rig: Rig) -> None:
+    release = asyncio.Event()
+
+    async def silence(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(release.wait(), 30)
+        writer.close()
+
+    silent = await asyncio.start_server(silence, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    targets = (replace(rig.target, slot="otp-1", port=port), rig.target)
+
+    rig.observer.aim(LANE, targets)
+    await rig.woken.again()
+
+    assert rig.seen().reachable
+    assert rig.observer.seen(LANE, "otp-1") is None
+    release.set()
+    silent.close()
+
+
+async def test_a_slot_that_is_no_target_any_more_is_forgotten(rig: Rig) -> None:
+    rig.observer.aim(LANE, (rig.target,))
+    await rig.woken.again()
+
+    rig.observer.aim(LANE, ())
+
+    assert rig.observer.seen(LANE, "otp-0") is None
+
+
+def test_a_slot_that_still_recovers_its_spool_has_no_answer_yet() -> None:
+    report = Slot().report()
+    del report["queue"], report["spoolId"]
+
+    with pytest.raises(KeyError):
+        slot_answer("otp-0", report)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/2 nodes"}]}, "0/2 nodes"),
+        (
+            {"containerStatuses": [{"name": "relay", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]},
+            "relay: ImagePullBackOff",
+        ),
+        ({"phase": "Pending"}, "Pending"),
+    ],
+)
+def test_a_pod_that_is_not_ready_says_why(status: dict[str, Any], reason: str) -> None:
+    pod = {"metadata": {}, "spec": {"nodeName": "n1"}, "status": status}
+
+    seen = pod_observation("otp-0", pod, None, "v1")
+
+    assert (seen.pod_ready, seen.pod_reason, seen.node) == (False, reason, "n1")
+
+
+def test_without_a_pod_the_last_words_are_old() -> None:
+    said = SlotObservation("otp-0", reachable=True, queued=4)
+
+    seen = pod_observation("otp-0", None, said, "v1")
+
+    assert (seen.reachable, seen.queued, seen.pod_ready) == (False, 4, False)

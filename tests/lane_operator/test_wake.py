@@ -1,0 +1,96 @@
+"""From a change to what must be looked at again: nothing is missed, and nobody is woken for nothing."""
+
+from typing import Any
+
+import pytest
+
+from lane_operator.cache import Cache, Change
+from lane_operator.reconcile import QueueKey, woken_by
+
+OPERATOR = "lanewright-system"
+
+
+def body(kind: str, name: str, namespace: str = "mail", generation: int = 1, **parts: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": namespace, "uid": name, "generation": generation, "resourceVersion": "1"}
+    metadata |= parts.pop("metadata", {})
+    return {"kind": kind, "metadata": metadata, "spec": {}, **parts}
+
+
+def lane(name: str, pool: str = "pool", namespace: str = "mail", **more: Any) -> dict[str, Any]:
+    return body("SendingLane", name, namespace, spec={"poolRef": {"name": pool}}, **more)
+
+
+@pytest.fixture
+def cache() -> Cache:
+    cache = Cache()
+    for one in (lane("otp"), lane("bulk", pool="other"), lane("shop", namespace="shop")):
+        cache.put("SendingLane", one)
+    cache.put("IPPool", body("IPPool", "pool", spec={"engine": "HostNetwork"}))
+    return cache
+
+
+def woken(cache: Cache, kind: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> set[str]:
+    keys = woken_by(cache, Change(kind, before, after), OPERATOR)
+    return {f"{key.kind} {key.namespace}/{key.name}" for key in keys}
+
+
+def test_a_lane_that_changes_pools_wakes_both(cache: Cache) -> None:
+    found = woken(cache, "SendingLane", lane("otp"), lane("otp", pool="other", generation=2))
+
+    assert found == {"SendingLane mail/otp", "IPPool mail/pool", "IPPool mail/other"}
+
+
+def test_a_lanes_own_status_wakes_the_lane_only(cache: Cache) -> None:
+    assert woken(cache, "SendingLane", lane("otp"), lane("otp", status={"queued": 1})) == {"SendingLane mail/otp"}
+
+
+def test_a_pool_wakes_the_lanes_that_name_it_and_no_others(cache: Cache) -> None:
+    pool = body("IPPool", "pool")
+
+    assert woken(cache, "IPPool", pool, pool) == {"IPPool mail/pool", "SendingLane mail/otp"}
+
+
+def test_a_policy_wakes_its_namespace_and_the_operators_wakes_everybody(cache: Cache) -> None:
+    mine = woken(cache, "ISPPolicy", None, body("ISPPolicy", "gmail"))
+    shared = woken(cache, "ISPPolicy", None, body("ISPPolicy", "gmail", OPERATOR))
+
+    assert mine == {"ISPPolicy mail/gmail", "SendingLane mail/otp", "SendingLane mail/bulk"}
+    assert "SendingLane shop/shop" in shared
+    assert "SendingLane mail/otp" in shared
+
+
+def test_a_policys_status_wakes_no_lane(cache: Cache) -> None:
+    before, after = body("ISPPolicy", "gmail"), body("ISPPolicy", "gmail", status={})
+
+    assert woken(cache, "ISPPolicy", before, after) == {"ISPPolicy mail/gmail"}
+
+
+def test_a_child_wakes_its_lane_also_when_its_labels_were_taken_off(cache: Cache) -> None:
+    child = body("Service", "otp", metadata={"labels": {"lanewright.dev/lane": "otp"}})
+
+    assert woken(cache, "Service", child, body("Service", "otp")) == {"SendingLane mail/otp"}
+    assert woken(cache, "Service", child, None) == {"SendingLane mail/otp"}
+
+
+def test_a_queue_volume_wakes_the_pool_whose_address_it_reserves(cache: Cache) -> None:
+    labels, annotations = {"lanewright.dev/lane": "gone"}, {"lanewright.dev/pool": "mail/pool"}
+    claim = body("PersistentVolumeClaim", "queue-gone-0", metadata={"labels": labels, "annotations": annotations})
+
+    assert woken(cache, "PersistentVolumeClaim", claim, None) == {"SendingLane mail/gone", "IPPool mail/pool"}
+
+
+def test_a_nodes_heartbeat_wakes_nobody_and_its_loss_wakes_the_lanes_that_may_sit_on_it(cache: Cache) -> None:
+    def node(ready: str, beat: str) -> dict[str, Any]:
+        conditions = [{"type": "Ready", "status": ready, "lastHeartbeatTime": beat}]
+        return body("Node", "n1", "", status={"conditions": conditions})
+
+    assert woken(cache, "Node", node("True", "1"), node("True", "2")) == set()
+    assert woken(cache, "Node", node("True", "2"), node("Unknown", "2")) == {"SendingLane mail/otp"}
+
+
+def test_an_object_without_a_lane_wakes_nobody(cache: Cache) -> None:
+    assert woken(cache, "Pod", None, body("Pod", "stranger")) == set()
+
+
+def test_keys_are_values() -> None:
+    assert QueueKey("IPPool", "mail", "pool").key == ("mail", "pool")
