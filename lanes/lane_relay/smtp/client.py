@@ -275,10 +275,10 @@ class Client:
                 self._break_off("a reply that nothing asked for", events)
             else:
                 _ON_REPLY[self._state](self, reply, events)
+        if self._state is State.HANDSHAKE and (self._parser.is_pending or self._parser.broken):
+            self._refuse_injection(events)
         if self._parser.broken and self._state is not State.CLOSED:
             self._break_off(self._parser.broken, events)
-        if self._state is State.HANDSHAKE and self._parser.is_pending:
-            self._refuse_injection(events)
         return events
 
     def connection_lost(self) -> list[Event]:
