@@ -146,7 +146,12 @@ CATALOGUE: Final = (
         "spool_failed", Kind.GAUGE, "1 after a failed write or fsync: intake is stopped for good.", "spool_failed"
     ),
     Declared("active_bytes", Kind.GAUGE, "Bytes of message bodies held in memory.", "active_bytes"),
-    Declared("spool_commit_seconds", Kind.SUMMARY, "Seconds that group commits took, write and fdatasync.", "commit_s"),
+    Declared(
+        "spool_commit_seconds",
+        Kind.SUMMARY,
+        "Seconds from handing a message to the spool until it was durable.",
+        "commit_s",
+    ),
     Declared("egress_proof", Kind.GAUGE, "1 for the state that the egress proof is in.", "egress_state", ("state",)),
     Declared("egress_open", Kind.GAUGE, "1 while mail may leave from this slot's address.", "egress_open"),
     Declared(

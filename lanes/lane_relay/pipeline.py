@@ -1,0 +1,332 @@
+"""Joins the stages in the order of a message's path, and owns their tasks; the only module that knows them all.
+
+accept -> spool -> schedule -> resolve -> deliver -> account, and account's settlement back to spool and schedule.
+Invariants: every task belongs to the one TaskGroup, so a failure of any ends the process with its reason; nothing is
+delivered before recovery found it, and intake opens as soon as the spool can be written.
+Before it: `__main__`. After it: nothing; it returns when everything is on disk.
+"""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from random import Random
+from typing import Final
+
+import structlog
+
+from lane_api.isppolicy import Action, Scope, Stage
+from lane_api.relayconfig import RelayConfig
+from lane_relay import health
+from lane_relay.accept.intake import Rejection
+from lane_relay.accept.listener import Listener, Stored
+from lane_relay.account.journal import Journal
+from lane_relay.account.settler import Settler, Surroundings
+from lane_relay.api.server import AdminServer
+from lane_relay.backlog import Backlog
+from lane_relay.clock import Clock
+from lane_relay.config import ConfigSource
+from lane_relay.deliver.dispatcher import Dispatcher
+from lane_relay.deliver.signer import Signer
+from lane_relay.egress.prober import Gate, claim_from
+from lane_relay.egress.proof import ProofStatus
+from lane_relay.errors import SpoolError
+from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Route, Unroutable, Verdict, received_at
+from lane_relay.resolve.cache import CachedLookups
+from lane_relay.resolve.dns import WireResolver, ask_txt_afresh, check_server
+from lane_relay.resolve.router import Router
+from lane_relay.resolve.selectors import SelectorWatch
+from lane_relay.schedule.runner import Runner
+from lane_relay.schedule.scheduled_queue import ScheduledQueue
+from lane_relay.slot import Slot, Stages
+from lane_relay.spool.entries import entries_of
+from lane_relay.spool.log import SegmentSpool
+
+__all__ = ["Pipeline", "check"]
+
+READY_LAG_S: Final = 1.0  # a Service forgets an endpoint about a second after it is not ready any more
+INTAKE_GRACE_S: Final = 10.0  # together with the next one inside Kubernetes' default grace of 30 s
+DELIVERY_GRACE_S: Final = 12.0
+RECOVERY_CHUNK: Final = 2000  # entries between two looks at everything else: about 5 ms
+KEYS_EVERY_S: Final = 5.0
+EXIT_AT_ONCE: Final = 130  # as a shell reports an interrupt
+
+_log = structlog.get_logger("pipeline")
+
+
+def check(config: RelayConfig) -> None:
+    """Refuses what only the stages can judge; raises ConfigError that names the field."""
+    claim_from(config.egress)
+    for server in config.delivery.resolvers:
+        check_server(server)
+
+
+class Pipeline:
+    """One relay, from start to stop."""
+
+    def __init__(self, source: ConfigSource, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+        self._random = Random()  # noqa: S311 - jitter and choice among equals, no secrets
+        self._stopping = asyncio.Event()
+        self._backlog = Backlog()
+        self._unroutable: deque[tuple[QueueEntry, Unroutable]] = deque()
+        self._unroutable_came = asyncio.Event()
+        self.slot = Slot(source, clock, self._apply)
+
+    # -- life
+
+    def stop(self) -> None:
+        """The first time: finishes what is in flight. The second time: ends the process at once; the spool is sound."""
+        if self._stopping.is_set():
+            _log.warning("stopped at once")
+            os._exit(EXIT_AT_ONCE)
+        self._stopping.set()
+
+    def reread(self) -> None:
+        """Reads the configuration file again."""
+        self._source.reread()
+
+    async def run(self) -> None:
+        """Runs until `stop`; raises what made a stage fail, in a group."""
+        config = self._source.current
+        probes = await health.serve(config.health, self.slot) if config.health is not None else None
+        try:
+            await self._run(config)
+        finally:
+            if probes is not None:
+                await probes.cleanup()
+
+    async def _run(self, config: RelayConfig) -> None:
+        """Recovers, runs the tasks, drains."""
+        entries = self._build(config)
+        admin = AdminServer(config.admin, self.slot) if config.admin is not None else None
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(work, name=name)
+                for name, work in (
+                    ("egress", self._gate.run()),
+                    ("config", self._source.watch()),
+                    ("selectors", self._selectors.run()),
+                    ("keys", self._watch_keys()),
+                    ("unroutable", self._settle_unroutable()),
+                    ("recovery", self._resume(entries)),
+                    *([("certificate", admin.watch())] if admin else []),
+                )
+            ]
+            self._source.on_change = lambda _config: self._apply()
+            self._apply()
+            await self._listener.start()
+            if admin is not None:
+                await admin.start()
+            self._dispatcher.start()
+            self._schedule.start()
+            _log.info("taking mail", ports=self._listener.ports, intake=self.slot.intake_state())
+            await self._stopping.wait()
+            await self._drain(admin)
+            for task in tasks:
+                task.cancel()
+        await self._close()
+
+    async def _drain(self, admin: AdminServer | None) -> None:
+        """No new intake, sessions in flight finish, what was said is on disk."""
+        self.slot.stopping = True
+        _log.info("stopping", sessions=self._listener.session_count)
+        await asyncio.sleep(READY_LAG_S)
+        self._schedule.stop()
+        await asyncio.gather(self._listener.stop(INTAKE_GRACE_S), self._dispatcher.drain(DELIVERY_GRACE_S))
+        if admin is not None:
+            await admin.stop()
+
+    async def _close(self) -> None:
+        """Gives up what needs no order, then the spool."""
+        await self._router.close()
+        await self._lookups.close()
+        self._signer.close()
+        await self._spool.close()
+        _log.info("stopped", queued=self._spool.state.live_messages)
+
+    # -- the stages
+
+    def _build(self, config: RelayConfig) -> Iterator[QueueEntry]:
+        """Makes the stages, last first; the entries that recovery found."""
+        loop, clock = asyncio.get_running_loop(), self._clock
+        began = clock.monotonic()
+        _log.info("recovering", spool=config.spool.path)
+        journal = Journal.open(config.records, clock)
+        self._spool = SegmentSpool.open(config.spool, journal, clock, loop, active_bytes=config.active_bytes)
+        state = self._spool.state
+        _log.info(
+            "recovered", messages=state.live_messages, bytes=state.live_bytes, s=round(clock.monotonic() - began, 3)
+        )
+        for damage in state.damage:
+            _log.error("damaged in the spool", where=damage)
+        self._resolvers = config.delivery.resolvers
+        self._lookups = CachedLookups(WireResolver(self._resolvers), clock.monotonic)
+        self._gate = Gate(config.egress, clock, self._random.random)
+        self._gate.on_change = self._on_proof
+        self._selectors = SelectorWatch(lambda name: ask_txt_afresh(self._resolvers, name), clock, self._release)
+        self._signer = Signer(self._selectors.is_live, clock)
+        self._router = Router(config, self._lookups, clock, self._random)
+        self._schedule = Runner(ScheduledQueue(), clock, loop, self._dispatch)
+        around = Surroundings(
+            reschedule=self._schedule.add,
+            finished=self._on_finished,
+            deposit=self._deposit,
+            delivered=self._on_delivered,
+            jitter=self._random.random,
+        )
+        self._settler = Settler(self._spool, config, clock, around, self.slot.counters)
+        self._dispatcher = Dispatcher(
+            config,
+            bodies=self._spool,
+            on_attempt=self._settler.on_attempt,
+            may_send=self._gate.may_send,
+            reroute=self._on_due,
+            clock=clock,
+            signing=self._signer,
+        )
+        self._listener = Listener(
+            config, deposit=self._deposit, new_id=self._spool.new_id, clock=clock, on_rejection=self._on_rejection
+        )
+        self.slot.stages = Stages(
+            self._spool, self._listener, self._gate, self._selectors, self._signer, self._dispatcher, self._backlog
+        )
+        return iter(self._spool.recover())
+
+    def _apply(self) -> None:
+        """Puts the configuration, with the orders kept in the spool laid over it, in force in every stage."""
+        config = self._source.current
+        if self.slot.intake_state() == "Closed":
+            closed = config.intake.model_copy(update={"state": "Closed"})
+            config = config.model_copy(update={"intake": closed})
+        self.slot.adopt(config)
+        self._gate.apply(config.egress)
+        self._signer.apply(config.domains)
+        self._selectors.apply(config.domains, self._signer.public_keys())
+        if config.delivery.resolvers != self._resolvers:
+            self._resolvers = config.delivery.resolvers
+            self._lookups.replace_wire(WireResolver(self._resolvers))
+        self._router.apply(config)
+        self._settler.apply(config)
+        self._dispatcher.apply(config)
+        self._listener.apply(config)
+
+    def _on_proof(self, status: ProofStatus) -> None:
+        """The gate has opened or shut, or says something new."""
+        level = "info" if status.may_send else "warning"
+        getattr(_log, level)("egress", state=status.state, reason=status.message)
+        if status.may_send:
+            self._dispatcher.wake()
+
+    def _release(self, domain: str) -> None:
+        """A signing domain's selector is live: its mail may go."""
+        self._dispatcher.release(domain)
+
+    async def _watch_keys(self) -> None:
+        """Takes changed DKIM keys for ever."""
+        while True:
+            await asyncio.sleep(KEYS_EVERY_S)
+            if self._signer.reload():
+                self._selectors.apply(self._source.current.domains, self._signer.public_keys())
+
+    # -- the path of a message
+
+    def _deposit(self, message: Message, stored: Stored) -> None:
+        """accept -> spool; raises SpoolError if it is refused at once."""
+        began = self._clock.monotonic()
+        self._spool.put(
+            message,
+            self._settler.writer.reception(message, self._clock.now()),
+            partial(self._on_stored, message, stored, began),
+        )
+
+    def _on_stored(
+        self, message: Message, stored: Stored, began: float, location: int, error: SpoolError | None
+    ) -> None:
+        """spool -> schedule: on disk now, so it is due, and the client may hear 250."""
+        self.slot.commits += 1
+        self.slot.commit_s += self._clock.monotonic() - began
+        if error is None:
+            self.slot.counters.accepted += len(message.envelope.recipients)
+            for entry in entries_of(message, location, self._clock.now()):
+                self._backlog.add(received_at(entry.id))
+                self._on_due(entry)
+        stored(error)
+
+    async def _resume(self, entries: Iterator[QueueEntry]) -> None:
+        """spool -> schedule, for what recovery found; in chunks, since there may be a million."""
+        while chunk := list(islice(entries, RECOVERY_CHUNK)):
+            for entry in chunk:
+                self._backlog.add(received_at(entry.id))
+                self.slot.counters.recovered += len(entry.recipients)
+            self._schedule.add_all(chunk)
+            _log.info("resumed", entries=self._backlog.entries)
+            await asyncio.sleep(0)
+
+    def _dispatch(self, entries: list[QueueEntry]) -> None:
+        """schedule -> resolve, a portion at a time."""
+        for entry in entries:
+            self._on_due(entry)
+
+    def _on_due(self, entry: QueueEntry) -> None:
+        """schedule -> resolve -> deliver."""
+        destination = self._router.route(entry.domain, partial(self._on_routed, entry))
+        if destination is not None:
+            self._on_routed(entry, destination)
+
+    def _on_routed(self, entry: QueueEntry, destination: Route | Unroutable) -> None:
+        """resolve -> deliver, or to account if there is no way."""
+        if isinstance(destination, Route):
+            self._dispatcher.add(entry, destination)
+        else:
+            self._unroutable.append((entry, destination))
+            self._unroutable_came.set()
+
+    async def _settle_unroutable(self) -> None:
+        """resolve -> account, for ever, one after another: the body may have to come from disk for the report."""
+        while True:
+            await self._unroutable_came.wait()
+            self._unroutable_came.clear()
+            while self._unroutable:
+                entry, why = self._unroutable.popleft()
+                message = self._spool.cached(entry)
+                try:
+                    self._settler.on_attempt(
+                        _unroutable_attempt(entry, message or await self._spool.load(entry), why, self._clock.now())
+                    )
+                except SpoolError as failed:
+                    _log.error("message cannot be read", id=f"{entry.id:024x}", reason=str(failed))
+
+    def _on_delivered(self, seconds: float, recipients: int) -> None:
+        """account -> figures: so long after acceptance these recipients got it."""
+        self.slot.latency.observe(seconds, recipients)
+
+    def _on_finished(self, entry: QueueEntry) -> None:
+        """account -> figures: nobody of this entry waits any more."""
+        self._backlog.remove(received_at(entry.id))
+
+    def _on_rejection(self, rejection: Rejection) -> None:
+        """accept -> account: mail that was refused has a record as well."""
+        self._spool.record(
+            [
+                self._settler.writer.rejection(
+                    rejection.reply,
+                    self._clock.now(),
+                    client=rejection.client,
+                    user=rejection.user,
+                    sender=rejection.sender,
+                    recipient=rejection.recipients[0] if rejection.recipients else "",
+                )
+            ]
+        )
+
+
+def _unroutable_attempt(entry: QueueEntry, message: Message, why: Unroutable, now: float) -> Attempt:
+    """An attempt that never came to a peer: the local reply for every recipient of the entry."""
+    action = Action.BOUNCE if why.reply.is_permanent else Action.RETRY
+    verdict = Verdict(why.category, action, Scope.MESSAGE)
+    results = tuple([RecipientResult(index, Stage.CONNECT, why.reply, verdict) for index in entry.recipients])
+    return Attempt(entry, message, "", now, now, results)

@@ -1,0 +1,271 @@
+"""What a slot tells about itself: figures for `/metrics`, readiness, and the report of `/v1`.
+
+Reads the stages, changes nothing but what `/v1` orders, and that through the stage that owns it.
+Invariant: every answer is made from memory; nothing here waits for a peer.
+Before it: `pipeline`, which gives it the stages. After it: `health` and `api`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from cryptography import x509
+
+from lane_api import __version__
+from lane_api.relayconfig import Intake, RelayConfig, SigningDomain
+from lane_relay.accept.listener import Listener
+from lane_relay.account.counters import Counters
+from lane_relay.backlog import Backlog
+from lane_relay.clock import Clock
+from lane_relay.config import ConfigSource
+from lane_relay.deliver.dispatcher import Dispatcher
+from lane_relay.deliver.explain import SiteState
+from lane_relay.deliver.signer import Signer
+from lane_relay.egress.prober import Gate
+from lane_relay.egress.proof import ProofState
+from lane_relay.errors import SpoolError
+from lane_relay.metrics import OTHER_POLICY, Figures, LatencyHistogram, expose
+from lane_relay.records import received_at
+from lane_relay.resolve.selectors import SelectorWatch
+from lane_relay.spool.base import Spool
+
+__all__ = ["Slot", "Stages"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The stages of a running relay."""
+
+    spool: Spool
+    listener: Listener
+    gate: Gate
+    selectors: SelectorWatch
+    signer: Signer
+    dispatcher: Dispatcher
+    backlog: Backlog
+
+
+class Slot:
+    """Vitals for `health` and the acts of `/v1` for `api`, over stages that may still be recovering."""
+
+    def __init__(self, source: ConfigSource, clock: Clock, apply: Callable[[], None]) -> None:
+        """`apply` puts the configuration and the orders in force anew."""
+        config = source.current
+        self._source = source
+        self._clock = clock
+        self._apply = apply
+        self.stages: Stages | None = None
+        """Absent until the spool is recovered."""
+        self.stopping = False
+        self.latency = LatencyHistogram(config.slo_latency)
+        self.counters = Counters()
+        """Recipients by outcome; `account` and `pipeline` count."""
+        self.commits = 0
+        self.commit_s = 0.0
+        """Seconds from handing messages to the spool until they were durable; `pipeline` counts."""
+        self.policies: frozenset[str] = frozenset()
+        """Names that a site may be labelled with; set when a configuration takes force."""
+
+    def adopt(self, config: RelayConfig) -> None:
+        """Another configuration is in force: labels and the histogram's edges follow it."""
+        self.policies = frozenset(policy.name for policy in config.delivery.policies)
+        fresh = LatencyHistogram(config.slo_latency)
+        if fresh.edges != self.latency.edges:
+            self.latency = fresh
+
+    # -- for the kubelet
+
+    def unwell(self) -> str:
+        """Never: a failure of any task ends the process by itself."""
+        return ""
+
+    def unready(self) -> str:
+        """Why the relay cannot accept durably now, or an empty string."""
+        if self.stages is None:
+            return "the spool is being recovered"
+        if self.stopping:
+            return "the relay is stopping"
+        state = self.stages.spool.state
+        if state.failed:
+            return f"the spool has failed: {state.failed}"
+        if state.full or state.disk_bytes >= state.budget_bytes:
+            return "the spool is full"
+        return "" if self.intake_state() == "Open" else "intake is closed by order"
+
+    def metrics_text(self) -> bytes:
+        """The Prometheus exposition."""
+        return expose(self._figures())
+
+    def _figures(self) -> Figures:
+        """Everything as of now."""
+        config = self._source.current
+        figures = Figures(
+            version=__version__,
+            lane=f"{config.lane.namespace}/{config.lane.name}",
+            slot=config.slot.name,
+            traffic_class=config.lane.traffic_class,
+            latency=self.latency,
+            attempts=self.counters.attempts,
+            config_generation=config.generation,
+            config_refused=bool(self._source.refused),
+            config_refusals=self._source.refusals,
+            commits=self.commits,
+            commit_s=self.commit_s,
+            egress_states=tuple(ProofState),
+            egress_open=False,
+        )
+        if self.stages is not None:
+            self._add_stages(figures, self.stages)
+        return figures
+
+    def _add_stages(self, figures: Figures, stages: Stages) -> None:
+        """What only running stages know."""
+        spool, oldest = stages.spool.state, stages.backlog.oldest_since()
+        connections, backing_off = (dict.fromkeys((*self.policies, OTHER_POLICY), 0) for _ in range(2))
+        figures.accepted = stages.listener.counters.accepted
+        figures.refused = stages.listener.counters.refused
+        delivery = stages.dispatcher.figures()
+        figures.in_flight = delivery.in_flight
+        for site in stages.dispatcher.sites.values():
+            policy = site.policy if site.policy in self.policies else OTHER_POLICY
+            connections[policy] = connections.get(policy, 0) + site.connections
+            backing_off[policy] = backing_off.get(policy, 0) + site.backoff.is_active
+        figures.connections, figures.sites_backing_off = connections, backing_off
+        figures.sessions = stages.listener.session_count
+        figures.live = spool.live_messages
+        figures.oldest_age_s = max(0.0, self._clock.now() - oldest) if oldest is not None else 0.0
+        figures.spool_bytes = spool.disk_bytes
+        figures.spool_budget_bytes = spool.budget_bytes
+        figures.spool_failed = bool(spool.failed)
+        figures.active_bytes = spool.cached_bytes
+        figures.egress_state = stages.gate.status.state
+        figures.egress_open = stages.gate.status.may_send
+        figures.egress_shut_s = stages.gate.shut_seconds()
+        figures.held_domains = sum(not domain["published"] for domain in self._domains(stages) if domain["verified"])
+
+    # -- for /v1
+
+    def intake_state(self) -> Literal["Open", "Closed"]:
+        """Open only if neither the configuration nor an order closes it."""
+        ordered = self.stages.spool.flag("intake") if self.stages is not None else ""
+        return "Closed" if "Closed" in (ordered, self._source.current.intake.state) else "Open"
+
+    async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
+        """Opens or closes intake and keeps the order in the spool; raises SpoolError if it could not be kept."""
+        if self.stages is None:
+            raise SpoolError("the spool is being recovered")
+        self.stages.spool.set_flag("intake", "" if state == "Open" else "Closed")
+        self._apply()
+        await self.stages.spool.flush()
+        return self.intake_state()
+
+    def push(self, text: str) -> int:
+        """Puts a pushed configuration in force; raises ConfigError."""
+        return self._source.push(text).generation
+
+    def sites(self) -> list[dict[str, Any]]:
+        """Every site with its queue, its connections and what holds it."""
+        if self.stages is None:
+            return []
+        states = (self.stages.dispatcher.explain_site(name) for name in sorted(self.stages.dispatcher.sites))
+        return [_site(state) for state in states if state is not None]
+
+    def report(self) -> dict[str, Any]:
+        """The answer to GET /v1/slot; the operator's status is made of it."""
+        config = self._source.current
+        said: dict[str, Any] = {
+            "slot": config.slot.name,
+            "lane": f"{config.lane.namespace}/{config.lane.name}",
+            "generation": config.generation,
+            "refused": self._source.refused,
+            "intake": {"state": self.intake_state(), "ready": not self.unready(), "sessions": 0},
+            "delivery": {"state": config.delivery.state},
+            "domains": [],
+            "certificate": _certificate(config.intake),
+        }
+        stages = self.stages
+        if stages is None:
+            return said
+        proof, spool, rows = stages.gate.status, stages.spool.state, self._domains(stages)
+        said["spoolId"] = stages.spool.spool_id
+        said["intake"]["sessions"] = stages.listener.session_count
+        said["delivery"]["proof"] = {
+            "state": proof.state,
+            "message": proof.message,
+            "address": proof.address,
+            "seen": proof.seen,
+            "at": _time(proof.at or None),
+        }
+        said["queue"] = {
+            "live": spool.live_messages,
+            "inFlight": stages.dispatcher.figures().in_flight,
+            "oldestSince": _time(stages.backlog.oldest_since()),
+            "bytes": spool.live_bytes,
+        }
+        said["domains"] = [{key: row[key] for key in ("name", "selector", "published", "message")} for row in rows]
+        return said
+
+    def _domains(self, stages: Stages) -> list[dict[str, Any]]:
+        """Each signing domain, whether its selector is live, and why not."""
+        states = {state.domain: state for state in stages.selectors.states()}
+        rows = []
+        for domain in self._source.current.domains:
+            state = states.get(domain.name)
+            if domain.mode == "Off":
+                message = "signing is off"
+            elif not domain.verify_record:
+                message = "DNS is not asked: verifyRecord is off"
+            else:
+                message = state.detail if state else stages.signer.problems.get(domain.name, "not checked yet")
+            rows.append(
+                {
+                    "name": domain.name,
+                    "selector": domain.selector,
+                    "published": bool(state and state.live),
+                    "message": message,
+                    "verified": _is_verified(domain),
+                }
+            )
+        return rows
+
+
+def _is_verified(domain: SigningDomain) -> bool:
+    """Whether the domain's mail waits for its selector."""
+    return domain.mode == "Sign" and domain.verify_record
+
+
+def _site(state: SiteState) -> dict[str, Any]:
+    """One site as JSON: what waits, what is open, and which limit holds it now."""
+    return {
+        "site": state.site,
+        "policy": state.policy,
+        "waiting": state.waiting,
+        "oldestSince": _time(received_at(state.oldest_id)) if state.oldest_id else None,
+        "connections": state.connections,
+        "connectionLimit": state.connection_limit,
+        "messagesPerSecond": state.messages_per_second,
+        "backedOff": state.backed_off,
+        "heldBy": state.hold.limit,
+        "detail": state.hold.detail,
+        "lastFailure": state.last_failure,
+        "attempts": state.attempts,
+        "delivered": state.delivered,
+    }
+
+
+def _certificate(intake: Intake) -> dict[str, Any]:
+    """Whose certificate clients see, and until when."""
+    if intake.tls is None:
+        return {"selfSigned": True, "notAfter": None}
+    try:
+        certificate = x509.load_pem_x509_certificate(Path(intake.tls.certificate).read_bytes())
+    except (OSError, ValueError):
+        return {"selfSigned": False, "notAfter": None}
+    return {"selfSigned": False, "notAfter": _time(certificate.not_valid_after_utc.timestamp())}
+
+
+def _time(unix: float | None) -> str | None:
+    """A time as Kubernetes writes it (RFC 3339, UTC, seconds), or None."""
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if unix is not None else None
