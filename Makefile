@@ -23,6 +23,7 @@ lint: setup ## ruff, mypy --strict, import contracts
 
 crds: setup ## generates crds/*.yaml from the models
 	$(RUN)/python crds/generate.py
+	@cp crds/*.yaml charts/lanewright/files/crds/
 
 unit: setup ## tests that need no cluster
 	$(RUN)/pytest tests

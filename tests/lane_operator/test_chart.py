@@ -1,0 +1,48 @@
+"""The chart's files that must agree with others; what it renders is tested where helm is (e2e)."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft7Validator
+
+from lane_api import __version__
+from lane_operator.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "lanewright"
+
+
+def test_the_chart_carries_the_generated_definitions() -> None:
+    ours = {path.name: path.read_text() for path in (ROOT / "crds").glob("*.yaml")}
+    theirs = {path.name: path.read_text() for path in (CHART / "files" / "crds").glob("*.yaml")}
+
+    assert ours
+    assert theirs == ours, "run `make crds`"
+
+
+def test_every_default_value_is_allowed_by_the_schema_and_an_unknown_one_is_not() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+    validator = Draft7Validator(schema)
+
+    assert not list(validator.iter_errors(values))
+    assert list(validator.iter_errors({**values, "watchNamespace": "mail"}))
+    assert list(validator.iter_errors({**values, "servedNamespaces": ["Mail"]}))
+
+
+def test_every_variable_of_the_deployment_is_a_setting() -> None:
+    template = (CHART / "templates" / "deployment.yaml").read_text()
+    variables = set(re.findall(rf"{PREFIX}[A-Z_]+", template))
+
+    known = {PREFIX + field.name.upper() for field in dataclasses.fields(Settings)}
+    assert variables
+    assert variables <= known
+
+
+def test_chart_and_programs_have_one_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
