@@ -51,6 +51,10 @@ class SpoolState(Struct, frozen=True):
     """Refuses messages until there is room."""
     failed: str
     """Why it refuses everything, or empty."""
+    commits: int = 0
+    """Group commits of this process."""
+    commit_s: float = 0.0
+    """Seconds they took, write and sync."""
 
 
 class JournalSink(Protocol):

@@ -100,6 +100,8 @@ class Committed(Struct, gc=False):
     """Why puts were refused."""
     barrier_error: SpoolError | None = None
     """Why barriers were not reached."""
+    seconds: float = 0.0
+    """What write and sync took; 0 if nothing was written."""
     failed: bool = False
     """Nothing will ever be written again."""
 
@@ -291,8 +293,10 @@ class Committer:
                 result.puts.append((one, at, length))
             at += length
             seq += len(records)
+        began = self._clock.monotonic()
         self._append(file, parts)
         file.sync()
+        result.seconds = self._clock.monotonic() - began
         self._fresh = False
         self._flags = flags
         self._footer += footer

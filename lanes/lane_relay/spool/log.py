@@ -91,6 +91,8 @@ class SegmentSpool:
         self._bodies = BodyCache(active_bytes)
         self._disk_bytes = sum(one.size for one in found.index.segments.values())
         self._queued_bytes = 0
+        self._commits = 0
+        self._commit_s = 0.0
         self._failed: SpoolError | None = None
         self._lazy: asyncio.TimerHandle | None = None
         self._closing = False
@@ -182,6 +184,8 @@ class SegmentSpool:
             tuple(self._damage[:8]),
             self._full,
             str(self._failed or ""),
+            self._commits,
+            self._commit_s,
         )
 
     def new_id(self) -> int:
@@ -340,6 +344,9 @@ class SegmentSpool:
             self._failed = result.error
         self._full = result.full
         self._account_segment(result)
+        if result.puts or result.facts:
+            self._commits += 1
+            self._commit_s += result.seconds
         for put, offset, length in result.puts:
             self._queued_bytes -= put.size
             recipients = len(put.message.envelope.recipients)

@@ -1,0 +1,231 @@
+"""Accounting records, schema 1: one JSON object per event and recipient.
+
+Field names are those of KumoMTA's log record where one fits, so that its readers read ours; `lane`, `slot`,
+`correlation_id`, `message_id`, `stage`, `rule`, `schema` and, first in every journal line, `seq` are ours.
+Invariant: fields are only ever added; one that has no value is left out. Before: `settle` decided. After: `journal`.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+from msgspec.json import Encoder
+
+from lane_api.isppolicy import Category
+from lane_api.relayconfig import LaneIdentity, SlotIdentity
+from lane_relay.account.settle import Outcome
+from lane_relay.records import Attempt, Message, RecipientResult, Reply, message_id_text, received_at
+
+__all__ = ["SCHEMA", "LogRecord", "PeerAddress", "RecordType", "RecordWriter", "Response", "SourceAddress"]
+
+SCHEMA: Final = 1
+
+
+class RecordType(StrEnum):
+    """What happened."""
+
+    RECEPTION = "Reception"
+    DELIVERY = "Delivery"
+    TRANSIENT_FAILURE = "TransientFailure"
+    BOUNCE = "Bounce"
+    EXPIRATION = "Expiration"
+    REJECTION = "Rejection"
+    """Intake refused a sender, a recipient or a message."""
+    ADMIN_ACTION = "AdminAction"
+
+
+_TYPE_OF: Final = {
+    Outcome.DELIVERED: RecordType.DELIVERY,
+    Outcome.DEFERRED: RecordType.TRANSIENT_FAILURE,
+    Outcome.BOUNCED: RecordType.BOUNCE,
+    Outcome.EXPIRED: RecordType.EXPIRATION,
+}
+
+
+class EnhancedCode(Struct, frozen=True, gc=False, rename={"code_class": "class"}):
+    """An enhanced status code (RFC 3463)."""
+
+    code_class: int
+    subject: int
+    detail: int
+
+
+class Response(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What the peer said, or what we say for it."""
+
+    code: int
+    enhanced_code: EnhancedCode | None = None
+    content: str = ""
+    command: str = ""
+
+
+class PeerAddress(Struct, frozen=True, gc=False):
+    """The far end: the client of a Reception, the server of an attempt."""
+
+    name: str
+    addr: str
+
+
+class SourceAddress(Struct, frozen=True, gc=False):
+    """Our end, as getsockname saw it."""
+
+    address: str
+
+
+class LogRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """One record."""
+
+    type: RecordType
+    schema: int
+    lane: str
+    """namespace/name."""
+    slot: str
+    timestamp: float
+    """Unix time of the event, seconds, to the millisecond."""
+    id: str = ""
+    sender: str | None = None
+    """Empty: the null sender."""
+    recipient: str | tuple[str, ...] = ""
+    """A list where one event is about several: the Reception of a message for many."""
+    queue: str = ""
+    """Recipient domain."""
+    site: str = ""
+    size: int = 0
+    response: Response | None = None
+    peer_address: PeerAddress | None = None
+    created: float = 0.0
+    """Unix time at which the message was accepted."""
+    num_attempts: int = 0
+    """Attempts before this one."""
+    bounce_classification: Category | None = None
+    egress_source: str = ""
+    source_address: SourceAddress | None = None
+    delivery_protocol: str = ""
+    reception_protocol: str = ""
+    tls_cipher: str = ""
+    tls_protocol_version: str = ""
+    session_id: str = ""
+    stage: str = ""
+    rule: str = ""
+    user: str = ""
+    message_id: str = ""
+    correlation_id: str = ""
+    meta: dict[str, str] = {}
+
+
+class RecordWriter:
+    """Makes records of one slot; each is one JSON object without a line end, and `{` is its first byte."""
+
+    def __init__(self, lane: LaneIdentity, slot: SlotIdentity) -> None:
+        """Whose records they are."""
+        self._lane = f"{lane.namespace}/{lane.name}"
+        self._slot = slot.name
+        self._encode: Callable[[LogRecord], bytes] = Encoder().encode
+
+    def reception(self, message: Message, now: float) -> bytes:
+        """A message was accepted, or made by the relay itself (no client)."""
+        recipients = message.envelope.recipients
+        return self._encode(
+            LogRecord(
+                type=RecordType.RECEPTION,
+                schema=SCHEMA,
+                lane=self._lane,
+                slot=self._slot,
+                timestamp=round(now, 3),
+                id=message_id_text(message.id),
+                sender=message.envelope.sender,
+                recipient=recipients[0] if len(recipients) == 1 else recipients,
+                size=len(message.body),
+                peer_address=PeerAddress("", message.client) if message.client else None,
+                created=received_at(message.id),
+                reception_protocol="ESMTP" if message.client else "",
+                user=message.user,
+                message_id=message.message_id,
+                correlation_id=message.correlation_id,
+            )
+        )
+
+    def attempt(self, attempt: Attempt, result: RecipientResult, outcome: Outcome) -> bytes:
+        """One recipient of one attempt."""
+        message, peer, tls, verdict = attempt.message, attempt.peer, attempt.tls, result.verdict
+        return self._encode(
+            LogRecord(
+                type=_TYPE_OF[outcome],
+                schema=SCHEMA,
+                lane=self._lane,
+                slot=self._slot,
+                timestamp=round(attempt.ended_at, 3),
+                id=message_id_text(message.id),
+                sender=message.envelope.sender,
+                recipient=message.envelope.recipients[result.index],
+                queue=attempt.entry.domain,
+                site=attempt.site,
+                size=attempt.entry.size,
+                response=_response(result.reply, str(result.stage)),
+                peer_address=PeerAddress(peer.host, peer.address) if peer is not None else None,
+                created=received_at(message.id),
+                num_attempts=attempt.entry.attempts,
+                bounce_classification=None if outcome is Outcome.DELIVERED else verdict.category,
+                egress_source=self._slot,
+                source_address=SourceAddress(peer.source) if peer is not None else None,
+                delivery_protocol="ESMTP" if peer is not None else "",
+                tls_cipher=tls.cipher if tls is not None else "",
+                tls_protocol_version=tls.version if tls is not None else "",
+                session_id=str(attempt.session) if attempt.session else "",
+                stage=str(result.stage),
+                rule=verdict.rule,
+                message_id=message.message_id,
+                correlation_id=message.correlation_id,
+            )
+        )
+
+    def rejection(
+        self,
+        reply: Reply,
+        now: float,
+        *,
+        client: str = "",
+        user: str = "",
+        sender: str | None = None,
+        recipient: str = "",
+    ) -> bytes:
+        """Intake said no, with this reply."""
+        return self._encode(
+            LogRecord(
+                type=RecordType.REJECTION,
+                schema=SCHEMA,
+                lane=self._lane,
+                slot=self._slot,
+                timestamp=round(now, 3),
+                sender=sender,
+                recipient=recipient,
+                response=_response(reply, ""),
+                peer_address=PeerAddress("", client) if client else None,
+                user=user,
+            )
+        )
+
+    def admin_action(self, action: str, actor: str, reason: str, now: float) -> bytes:
+        """Somebody, a person or a program, changed what the relay does."""
+        return self._encode(
+            LogRecord(
+                type=RecordType.ADMIN_ACTION,
+                schema=SCHEMA,
+                lane=self._lane,
+                slot=self._slot,
+                timestamp=round(now, 3),
+                user=actor,
+                meta={"action": action, "reason": reason},
+            )
+        )
+
+
+def _response(reply: Reply, command: str) -> Response:
+    enhanced = reply.enhanced
+    if not enhanced:
+        return Response(reply.code, None, reply.text, command)
+    code_class, subject, detail = map(int, enhanced.split("."))
+    return Response(
+        reply.code, EnhancedCode(code_class, subject, detail), reply.text[len(enhanced) :].lstrip(), command
+    )

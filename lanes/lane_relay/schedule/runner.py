@@ -1,0 +1,90 @@
+"""The one loop that sleeps until something is due.
+
+Invariant: an entry is dispatched no earlier than its due time, and once; a long queue of due entries is handed on in
+bounded portions, with the loop free between them. Before: `account` and recovery `add`. After: `dispatch` routes them.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from math import inf
+from typing import Final
+
+from lane_relay.clock import Clock
+from lane_relay.records import QueueEntry
+from lane_relay.schedule.scheduled_queue import ScheduledQueue
+
+__all__ = ["Runner"]
+
+_PORTION: Final = 200
+"""Entries handed on at a time: about a millisecond of work."""
+_LONGEST: Final = 60.0
+"""Seconds of sleep at most, since the wall clock may be set."""
+
+
+class Runner:
+    """Owns the timer of a ScheduledQueue; all calls on the event loop's thread."""
+
+    def __init__(
+        self,
+        queue: ScheduledQueue,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        dispatch: Callable[[list[QueueEntry]], None],
+    ) -> None:
+        """`dispatch` is called with entries that are due; it must not block."""
+        self._queue = queue
+        self._clock = clock
+        self._loop = loop
+        self._dispatch = dispatch
+        self._timer: asyncio.Handle | None = None
+        self._wakes_at = inf
+        self._running = False
+
+    def start(self) -> None:
+        """From now on due entries are dispatched."""
+        self._running = True
+        self._set_timer()
+
+    def stop(self) -> None:
+        """Nothing is dispatched any more; entries stay in the queue."""
+        self._running = False
+        self._clear_timer()
+
+    def add(self, entry: QueueEntry) -> None:
+        """Takes an entry in and wakes in time for it."""
+        self._queue.add(entry)
+        if entry.due < self._wakes_at and self._running:
+            self._set_timer()
+
+    def add_all(self, entries: Iterable[QueueEntry]) -> None:
+        """Takes many entries in, such as those that recovery found."""
+        for entry in entries:
+            self._queue.add(entry)
+        if self._running:
+            self._set_timer()
+
+    def _clear_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._wakes_at = inf
+
+    def _set_timer(self) -> None:
+        self._clear_timer()
+        due = self._queue.next_due()
+        if due == inf:
+            return
+        self._wakes_at = due
+        wait = due - self._clock.now()
+        if wait <= 0:
+            self._timer = self._loop.call_soon(self._turn)
+        else:
+            self._timer = self._loop.call_later(min(wait, _LONGEST), self._turn)
+
+    def _turn(self) -> None:
+        self._timer = None
+        entries = self._queue.pop_due(self._clock.now(), _PORTION)
+        if entries:
+            self._dispatch(entries)
+        if self._running:
+            self._set_timer()
