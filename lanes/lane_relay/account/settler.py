@@ -86,6 +86,7 @@ class Settler:
     def _settle_delivered(self, attempt: Attempt, settlement: Settlement) -> None:
         outcomes = [one for one in settlement.outcomes if one.outcome is Outcome.DELIVERED]
         self._spool.settle(attempt.entry, settlement.delivered, self._records(attempt, outcomes))
+        self._count(attempt, outcomes)
         self._around.delivered(attempt.ended_at - received_at(attempt.entry.id), len(outcomes))
 
     def _conclude(self, attempt: Attempt, outcomes: tuple[OutcomeOf, ...], due: float) -> None:
@@ -96,6 +97,7 @@ class Settler:
         if failed:
             indexes = tuple(one.result.index for one in failed)
             self._spool.settle(entry, indexes, self._records(attempt, failed))
+            self._count(attempt, failed)
         if not waiting:
             self._around.finished(entry)
             return
@@ -105,13 +107,16 @@ class Settler:
         entry.attempts += 1
         entry.due = due
         self._spool.defer(entry, records)
+        self._count(attempt, waiting)
         self._around.reschedule(entry)
 
     def _records(self, attempt: Attempt, outcomes: list[OutcomeOf]) -> list[bytes]:
+        return [self._writer.attempt(attempt, one.result, one.outcome) for one in outcomes]
+
+    def _count(self, attempt: Attempt, outcomes: list[OutcomeOf]) -> None:
         policy = attempt.site if attempt.site in self._policies else OTHER_POLICY
         for one in outcomes:
             self._counters.count(policy, one)
-        return [self._writer.attempt(attempt, one.result, one.outcome) for one in outcomes]
 
     # --- reports ---
 

@@ -35,7 +35,8 @@ class _Second:
 
     def next(self) -> QueueEntry:
         if not self.is_sorted:
-            self.entries.sort(key=_by_due, reverse=True)
+            self.entries.sort(key=_by_due)
+            self.entries.reverse()  # not sort(reverse=True): of equal times the one added first comes first
             self.is_sorted = True
         return self.entries[-1]
 

@@ -1,0 +1,90 @@
+"""The accounting record: schema 1, and the names that KumoMTA's readers know."""
+
+import json
+
+from lane_relay.account.records import RecordWriter
+from lane_relay.account.settle import Outcome
+from lane_relay.records import Attempt, Reply
+from tests.lane_relay.account.attempts import BOUNCE, NOW, OK, attempt, config, message
+
+CONFIG = config()
+WRITER = RecordWriter(CONFIG.lane, CONFIG.slot)
+
+
+def test_a_delivery_record_says_all_that_happened() -> None:
+    made = attempt(OK, attempts=3)
+
+    written = json.loads(WRITER.attempt(made, made.results[0], Outcome.DELIVERED))
+
+    assert written == {
+        "type": "Delivery",
+        "schema": 1,
+        "lane": "shop/otp",
+        "slot": "otp-0",
+        "timestamp": NOW + 0.25,
+        "id": f"{made.message.id:024x}",
+        "sender": "app@lane.example",
+        "recipient": "user0@example.com",
+        "queue": "example.com",
+        "site": "example-isp",
+        "size": len(made.message.body),
+        "response": {
+            "code": 250,
+            "enhanced_code": {"class": 2, "subject": 0, "detail": 0},
+            "content": "queued",
+            "command": "EndOfData",
+        },
+        "peer_address": {"name": "mx1.example.com", "addr": "198.51.100.7"},
+        "created": NOW,
+        "num_attempts": 3,
+        "egress_source": "otp-0",
+        "source_address": {"address": "203.0.113.10"},
+        "delivery_protocol": "ESMTP",
+        "tls_cipher": "TLS_AES_256_GCM_SHA384",
+        "tls_protocol_version": "TLSv1.3",
+        "session_id": "42",
+        "stage": "EndOfData",
+        "message_id": "<m1@lane.example>",
+        "correlation_id": "order-17",
+    }
+
+
+def test_a_bounce_names_its_category_and_the_rule_that_decided() -> None:
+    made = attempt(BOUNCE)
+    written = json.loads(WRITER.attempt(made, made.results[0], Outcome.BOUNCED))
+    assert (written["type"], written["bounce_classification"], written["rule"]) == (
+        "Bounce",
+        "bad-mailbox",
+        "default/bad-mailbox",
+    )
+
+
+def test_an_attempt_without_a_connection_has_no_peer() -> None:
+    made = attempt(BOUNCE)
+    unroutable = Attempt(made.entry, made.message, "", NOW, NOW, made.results)
+    written = json.loads(WRITER.attempt(unroutable, made.results[0], Outcome.EXPIRED))
+    assert written["type"] == "Expiration"
+    assert not {"peer_address", "source_address", "delivery_protocol", "session_id"} & set(written)
+
+
+def test_a_reception_names_all_recipients_and_the_client() -> None:
+    written = json.loads(WRITER.reception(message(2), NOW))
+    assert written["type"] == "Reception"
+    assert written["recipient"] == ["user0@example.com", "user1@example.com"]
+    assert written["peer_address"] == {"name": "", "addr": "192.0.2.9"}
+    assert written["user"] == "app"
+
+
+def test_a_rejection_keeps_the_null_sender_apart_from_no_sender() -> None:
+    refused = Reply(550, ("5.7.1 not yours",))
+    assert json.loads(WRITER.rejection(refused, NOW, client="192.0.2.1", sender=""))["sender"] == ""
+    assert "sender" not in json.loads(WRITER.rejection(refused, NOW))
+
+
+def test_an_action_says_who_and_why() -> None:
+    written = json.loads(WRITER.admin_action("intake Closed", "operator", "drain", NOW))
+    assert (written["user"], written["meta"]) == ("operator", {"action": "intake Closed", "reason": "drain"})
+
+
+def test_every_record_begins_so_that_the_journal_can_number_it() -> None:
+    assert WRITER.reception(message(), NOW).startswith(b'{"')

@@ -1,0 +1,123 @@
+"""The runner sleeps until something is due; its time is faked, so nothing here waits."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from lane_relay.clock import Clock
+from lane_relay.records import QueueEntry
+from lane_relay.schedule.runner import Runner
+from lane_relay.schedule.scheduled_queue import ScheduledQueue
+
+
+class FakeLoop(asyncio.SelectorEventLoop):
+    """An event loop of which only timers are used, and whose time is moved by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.timers: list[tuple[float, asyncio.TimerHandle]] = []
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any, **_: Any) -> asyncio.TimerHandle:  # type: ignore[override]  # any arguments
+        handle = asyncio.TimerHandle(self.now + delay, callback, args, self)
+        self.timers.append((self.now + delay, handle))
+        return handle
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, **_: Any) -> asyncio.Handle:  # type: ignore[override]  # as call_later
+        return self.call_later(0.0, callback, *args)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        self.timers = [timer for timer in self.timers if timer[1] is not handle]
+
+    def advance(self, until: float) -> None:
+        """Runs what is due up to this time, in order."""
+        while due := [timer for timer in self.timers if timer[0] <= until and not timer[1].cancelled()]:
+            timer = min(due, key=lambda one: one[0])
+            self.timers.remove(timer)
+            self.now = max(self.now, timer[0])
+            timer[1]._run()
+        self.now = until
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.loop = FakeLoop()
+        self.given: list[tuple[float, list[int]]] = []
+        clock = Clock(now=lambda: self.loop.now, monotonic=lambda: self.loop.now)
+        self.queue = ScheduledQueue()
+        self.runner = Runner(self.queue, clock, self.loop, self._dispatch)
+
+    def _dispatch(self, entries: list[QueueEntry]) -> None:
+        self.given.append((self.loop.now, [entry.id for entry in entries]))
+
+
+def _entry(number: int, due: float) -> QueueEntry:
+    return QueueEntry(number, 0, "example.com", (0,), 100, due)
+
+
+def test_an_entry_is_dispatched_when_it_is_due() -> None:
+    rig = Rig()
+    rig.runner.start()
+    rig.runner.add(_entry(1, 1010.0))
+
+    rig.loop.advance(1009.9)
+    assert rig.given == []
+    rig.loop.advance(1011.0)
+    assert rig.given == [(1010.0, [1])]
+    rig.loop.close()
+
+
+def test_adding_an_earlier_entry_wakes_the_runner_in_time() -> None:
+    rig = Rig()
+    rig.runner.start()
+    rig.runner.add(_entry(1, 1050.0))
+    rig.runner.add(_entry(2, 1005.0))
+
+    rig.loop.advance(1060.0)
+
+    assert rig.given == [(1005.0, [2]), (1050.0, [1])]
+    rig.loop.close()
+
+
+def test_many_due_entries_come_in_portions_with_the_loop_free_between_them() -> None:
+    rig = Rig()
+    rig.runner.add_all(_entry(number, 900.0) for number in range(450))
+    rig.runner.start()
+
+    rig.loop.advance(1000.0)
+
+    assert [len(ids) for _, ids in rig.given] == [200, 200, 50]
+    assert sorted(one for _, ids in rig.given for one in ids) == list(range(450))
+    rig.loop.close()
+
+
+def test_nothing_is_dispatched_before_the_start_or_after_the_stop() -> None:
+    rig = Rig()
+    rig.runner.add(_entry(1, 900.0))
+    rig.loop.advance(1001.0)
+    assert rig.given == []
+    rig.runner.start()
+    rig.runner.stop()
+    rig.loop.advance(1100.0)
+    assert rig.given == []
+    assert len(rig.queue) == 1
+    rig.loop.close()
+
+
+def test_an_idle_runner_has_no_timer() -> None:
+    rig = Rig()
+    rig.runner.start()
+    rig.runner.add(_entry(1, 1001.0))
+    rig.loop.advance(1002.0)
+
+    assert rig.loop.timers == []
+    rig.loop.close()
+
+
+def test_a_sleep_is_never_longer_than_a_minute_so_that_a_set_clock_is_noticed() -> None:
+    rig = Rig()
+    rig.runner.start()
+    rig.runner.add(_entry(1, 9000.0))
+
+    assert [at for at, _ in rig.loop.timers] == [1060.0]
+    rig.loop.close()

@@ -1,0 +1,86 @@
+"""The scheduled queue gives out what is due, in order, and nothing else."""
+
+from math import inf
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lane_relay.records import QueueEntry
+from lane_relay.schedule.scheduled_queue import ScheduledQueue
+
+SECOND_MS = 1 << 48
+
+
+def _entry(number: int, due: float, accepted_ms: int = 1000) -> QueueEntry:
+    return QueueEntry(accepted_ms * SECOND_MS + number, 0, "example.com", (0,), 100, due)
+
+
+def _numbers(entries: list[QueueEntry]) -> list[int]:
+    return [entry.id % SECOND_MS for entry in entries]
+
+
+def test_entries_come_out_in_order_of_their_due_time_and_not_before_it() -> None:
+    queue = ScheduledQueue()
+    for number, due in enumerate([5.5, 3.2, 3.1, 9.0]):
+        queue.add(_entry(number, due))
+
+    assert queue.next_due() == 3.1
+    assert _numbers(queue.pop_due(3.15, 10)) == [2]
+    assert _numbers(queue.pop_due(5.5, 10)) == [1, 0]
+    assert queue.pop_due(8.999, 10) == []
+    assert len(queue) == 1
+
+
+def test_a_portion_has_at_most_as_many_entries_as_asked_for() -> None:
+    queue = ScheduledQueue()
+    for number in range(10):
+        queue.add(_entry(number, 1.0 + number / 100))
+
+    assert _numbers(queue.pop_due(100.0, 4)) == [0, 1, 2, 3]
+    assert len(queue) == 6
+
+
+def test_an_empty_queue_is_never_due() -> None:
+    queue = ScheduledQueue()
+    assert (queue.next_due(), queue.oldest(), queue.pop_due(1e10, 5)) == (inf, inf, [])
+
+
+def test_removed_entries_do_not_come_out() -> None:
+    queue = ScheduledQueue()
+    for number in range(6):
+        queue.add(_entry(number, float(number // 2), accepted_ms=1000 + number))
+
+    removed = queue.remove(lambda entry: entry.id % SECOND_MS in (0, 1, 3))
+
+    assert sorted(_numbers(removed)) == [0, 1, 3]
+    assert len(queue) == 3
+    assert queue.oldest() == 1.002
+    assert _numbers(queue.pop_due(10.0, 10)) == [2, 4, 5]
+    assert queue.next_due() == inf
+
+
+def test_the_oldest_is_by_acceptance_not_by_due_time() -> None:
+    queue = ScheduledQueue()
+    queue.add(_entry(0, due=50.0, accepted_ms=7000))
+    queue.add(_entry(1, due=90.0, accepted_ms=3000))
+
+    assert queue.oldest() == 3.0
+
+
+@given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 30)), max_size=60))
+def test_any_mix_of_adding_and_popping_gives_each_entry_once_and_in_time(steps: list[tuple[float, float]]) -> None:
+    queue = ScheduledQueue()
+    waiting: set[int] = set()
+    now = 0.0
+    for number, (due, wait) in enumerate(steps):
+        queue.add(_entry(number, due))
+        waiting.add(number)
+        now += wait / 30
+        popped = queue.pop_due(now, 1000)
+        assert [entry.due for entry in popped] == sorted(entry.due for entry in popped)
+        numbers = set(_numbers(popped))
+        assert numbers <= waiting
+        waiting -= numbers
+        assert all(entry.due <= now for entry in popped)
+        assert all(steps[left][0] > now for left in waiting)
+        assert len(queue) == len(waiting)
