@@ -106,7 +106,8 @@ def env() -> None:
 
 
 def _self() -> str:
-    return f"{os.path.relpath(sys.executable)} -m e2e.cluster"
+    near = os.path.relpath(sys.executable)
+    return f"{sys.executable if near.startswith('..') else near} -m e2e.cluster"
 
 
 def main() -> None:

@@ -95,7 +95,11 @@ class ControlPlane:
     def _api_ready(self) -> bool:
         for program in ("etcd", "kube-apiserver", "door"):
             if not self.process(program):
-                raise ClusterError(f"{program} ended", "read the log", self._layout.log / f"{program}.log")
+                raise ClusterError(
+                    f"{program} ended",
+                    "its last words say why; `down` and `up` start afresh",
+                    self._layout.log / f"{program}.log",
+                )
         return self.kubectl("get", "--raw", "/readyz", "--request-timeout=2s", check=False).returncode == 0
 
     def _open_door(self) -> None:

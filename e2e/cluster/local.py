@@ -70,7 +70,7 @@ class LocalCluster:
             self._bring_up()
             seconds = time.monotonic() - began
             note(f"cluster {self.layout.id} is up after {took(seconds)}: {' '.join(self.nodes)}")
-            if fresh and not self._built_something:
+            if fresh and not self._built_something and len(self.nodes) == 2:  # the figure is of the default cluster
                 figures.record(
                     "e2e.json", "cluster_up_s", round(seconds, 1), "s", 60, "lower", "python -m e2e.cluster up"
                 )
@@ -139,6 +139,11 @@ class LocalCluster:
         ready = f"http://{addresses.CONTROL}:8181/ready"
         check = ["busybox", "wget", "-q", "-O", "-", ready]
         wait_for(lambda: self.place("ctl").run(check, check=False).returncode == 0, 30, error, every=0.2)
+        say("default service account")  # no pod is accepted before it is there
+        log = self.layout.log / "kube-controller-manager.log"
+        error = ClusterError("the controllers make no service account", "read their log", log)
+        account = ("get", "serviceaccount", "default", "-n", "default")
+        wait_for(lambda: self._control.kubectl(*account, check=False).returncode == 0, 60, error, every=0.2)
         if self._missing():
             program = self._missing()[0]
             raise ClusterError(f"{program} does not run", "read its log", self.layout.log / f"{program}.log")
@@ -168,6 +173,8 @@ class LocalCluster:
             with step(f"cluster {self.layout.id} down"):
                 self._take_down()
         (self.layout.state.parent / f".{self.layout.id}.lock").unlink(missing_ok=True)
+        if not any(self.layout.state.parent.iterdir()):
+            self.layout.state.parent.rmdir()
 
     def _take_down(self) -> None:
         recorded = self._processes.all()
