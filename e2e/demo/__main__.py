@@ -64,6 +64,7 @@ async def run(cluster: Cluster, scale: Scale) -> int:
         await asyncio.to_thread(lanes.install, say)
     with step("docs/quickstart: two lanes") as say:
         await asyncio.to_thread(lanes.apply, say)
+    note(f"the lanes' pods: {', '.join(f'{pod} on {node}' for pod, node in lanes.nodes().items())}")
     limits = {
         provider: total_connections((lanes.otp, lanes.bulk), lanes.policies, provider)
         for provider in addresses.PROVIDERS

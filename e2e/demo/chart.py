@@ -17,7 +17,7 @@ mpl.use("Agg")  # no display is asked for
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from e2e.demo.result import Outcome
+from e2e.demo.result import Outcome, seconds
 from e2e.internet.records import Message
 
 _COLOURS = {"lanes": "#1b7f5c", "shared": "#b3402a"}
@@ -61,9 +61,12 @@ def _draw_bars(axes: Axes, outcomes: Sequence[Outcome], top: float) -> None:
                 color=_COLOURS.get(one.way.name, "#555555"),
                 alpha=(0.45, 0.75, 1.0)[offset],
             )
-            label = "never" if math.isinf(value) else f"{value:.2g} s"
             axes.annotate(
-                f"{name}\n{label}", (place + (offset - 1) * 0.27, height), ha="center", va="bottom", fontsize=7
+                f"{name}\n{seconds(value)}",
+                (place + (offset - 1) * 0.27, height),
+                ha="center",
+                va="bottom",
+                fontsize=7,
             )
     axes.set_yscale("log")
     axes.set_xticks(

@@ -12,7 +12,7 @@ import math
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -83,7 +83,7 @@ def connections_per_ip(lane: QuickstartLane, policies: Iterable[Mapping[str, Any
 
 
 def total_connections(
-    lanes: Iterable[QuickstartLane], policies: list[Mapping[str, Any]], provider: MailProvider
+    lanes: Iterable[QuickstartLane], policies: Sequence[Mapping[str, Any]], provider: MailProvider
 ) -> int:
     """Connections that all slots of all lanes together may open to an ISP."""
     return sum(connections_per_ip(lane, policies, provider) * int(lane.spec.get("replicas", 1)) for lane in lanes)
@@ -140,8 +140,24 @@ class Lanes:
         """Prepares the network for the pools, applies the quickstart, publishes its keys, waits until all is Ready."""
         for pool in (one for one in self.objects if one["kind"] == "IPPool"):
             self._prepare(pool)
-        say("kubectl apply -f docs/quickstart")
-        self._cluster.kubectl("apply", "-f", str(QUICKSTART))
+        # one node and one disk for both: what the lanes do not share must not be the machine's doing
+        others = self._cluster.nodes[1:]
+        for node in others:
+            self._cluster.kubectl("cordon", node)
+        try:
+            say("kubectl apply -f docs/quickstart")
+            self._cluster.kubectl("apply", "-f", str(QUICKSTART))
+            self._wait_ready(say)
+        finally:
+            for node in others:
+                self._cluster.kubectl("uncordon", node)
+
+    def nodes(self) -> dict[str, str]:
+        """Pod of a lane -> node that it runs on."""
+        pods = self._cluster.get("pods", "-A", "-l", LANE_LABEL)["items"]
+        return {one["metadata"]["name"]: one["spec"].get("nodeName", "") for one in pods}
+
+    def _wait_ready(self, say: Say) -> None:
         deadline = time.monotonic() + READY_WITHIN_S
         while waiting := [words for words in map(self._missing, (self.otp, self.bulk)) if words]:
             say("; ".join(waiting))

@@ -20,8 +20,14 @@ from e2e.internet.policy import ROUND_TRIP_S
 from e2e.load.generate import LoadConfig
 from e2e.load.ledger import Entry
 
-OTP_DOMAINS = ("gmail-like.test", "outlook-like.test", "yahoo-like.test", "gmx-like.test", "freemail.test")
-FLOOD_ZONES = ("bulk-g.test", "bulk-o.test", "bulk-y.test", "bulk-x.test", "bulk-f.test")
+OTP_DOMAINS = (
+    "gmail-like.example",
+    "outlook-like.example",
+    "yahoo-like.example",
+    "gmx-like.example",
+    "freemail.example",
+)
+FLOOD_ZONES = ("bulk-g.example", "bulk-o.example", "bulk-y.example", "bulk-x.example", "bulk-f.example")
 SAMPLE_EVERY_S = 1.0
 ARRIVES_WITHIN_S = 60.0  # a quiet OTP that takes longer is counted as undelivered
 

@@ -1,7 +1,8 @@
 """The address plan of the internet: who answers at which 198.51.100.x, and which names lead there.
 
 Invariant: every address and name that a test, the demo or the documentation uses stands here once. The cluster's own
-ranges are `e2e.cluster.addresses`. Before: nothing. After: `zones`, `internet`.
+ranges are `e2e.cluster.addresses`. ISPs live under .example, not .test: resolvers answer .test themselves (RFC 6761
+section 6.2), and the one beside each relay must ask us. Before: nothing. After: `zones`, `internet`.
 """
 
 from __future__ import annotations
@@ -61,46 +62,55 @@ def _mx_set(domains: str, bulk: str, *hosts: tuple[str, int]) -> MxSet:
 
 GMAIL = MailProvider(
     "gmail-like",
-    (_mx_set("gmail-like.test", "bulk-g.test", ("mx1.gmail-like.test", 10), ("mx2.gmail-like.test", 11)),),
+    (_mx_set("gmail-like.example", "bulk-g.example", ("mx1.gmail-like.example", 10), ("mx2.gmail-like.example", 11)),),
 )
 OUTLOOK = MailProvider(  # one policy over two MX sets: consumers and hosted companies
     "outlook-like",
     (
-        _mx_set("outlook-like.test", "bulk-o.test", ("mx1.outlook-like.test", 12), ("mx2.outlook-like.test", 13)),
         _mx_set(
-            "company.test",
-            "bulk-c.test",
-            ("mxa.protect.outlook-like.test", 14),
-            ("mxb.protect.outlook-like.test", 15),
+            "outlook-like.example", "bulk-o.example", ("mx1.outlook-like.example", 12), ("mx2.outlook-like.example", 13)
+        ),
+        _mx_set(
+            "company.example",
+            "bulk-c.example",
+            ("mxa.protect.outlook-like.example", 14),
+            ("mxb.protect.outlook-like.example", 15),
         ),
     ),
 )
 YAHOO = MailProvider(
     "yahoo-like",
-    (_mx_set("yahoo-like.test", "bulk-y.test", ("mta1.yahoo-like.test", 16), ("mta2.yahoo-like.test", 17)),),
+    (
+        _mx_set(
+            "yahoo-like.example", "bulk-y.example", ("mta1.yahoo-like.example", 16), ("mta2.yahoo-like.example", 17)
+        ),
+    ),
 )
 GMX = MailProvider(
-    "gmx-like", (_mx_set("gmx-like.test", "bulk-x.test", ("mx00.gmx-like.test", 18), ("mx01.gmx-like.test", 19)),)
+    "gmx-like",
+    (_mx_set("gmx-like.example", "bulk-x.example", ("mx00.gmx-like.example", 18), ("mx01.gmx-like.example", 19)),),
 )
 FREEMAIL = MailProvider(
     "freemail",
-    (_mx_set("freemail.test", "bulk-f.test", ("mx1.freemail.test", 20), ("mx2.freemail.test", 21)),),
+    (_mx_set("freemail.example", "bulk-f.example", ("mx1.freemail.example", 20), ("mx2.freemail.example", 21)),),
 )
 PLAIN = MailProvider(
-    "plain", (_mx_set("plain.test", "bulk-p.test", ("mx1.plain.test", 22), ("mx2.plain.test", 23)),), kind="postfix"
+    "plain",
+    (_mx_set("plain.example", "bulk-p.example", ("mx1.plain.example", 22), ("mx2.plain.example", 23)),),
+    kind="postfix",
 )
 PROVIDERS: Final = (GMAIL, OUTLOOK, YAHOO, GMX, FREEMAIL, PLAIN)
 SCRIPTED: Final = tuple(one for one in PROVIDERS if one.kind == "scripted")
 
 # Domains with something peculiar about them; each has a test that needs it.
-NULL_MX_DOMAIN: Final = "nullmx.test"
-IMPLICIT_MX_DOMAIN: Final = "implicit.test"  # no MX, an address: FREEMAIL's first host
-NXDOMAIN: Final = "no-such-domain.test"
-SERVFAIL_DOMAIN: Final = "broken.test"
-DEAD_DOMAIN: Final = "dead.test"
-FIRST_MX_DEAD_DOMAIN: Final = "half-dead.test"  # its preferred host is DEAD, the next is FREEMAIL's first
+NULL_MX_DOMAIN: Final = "nullmx.example"
+IMPLICIT_MX_DOMAIN: Final = "implicit.example"  # no MX, an address: FREEMAIL's first host
+NXDOMAIN: Final = "no-such-domain.example"
+SERVFAIL_DOMAIN: Final = "broken.example"
+DEAD_DOMAIN: Final = "dead.example"
+FIRST_MX_DEAD_DOMAIN: Final = "half-dead.example"  # its preferred host is DEAD, the next is FREEMAIL's first
 
-SENDER_ZONES: Final = ("example.com", "example.net", "example.org", "example")  # taken updates: DKIM records, addresses
+SENDER_ZONES: Final = ("example.com", "example.net", "example.org")  # take updates: DKIM records, addresses
 REVERSE_ZONES: Final = {
     "113.0.203.in-addr.arpa": EGRESS_PREFIX,
     "100.51.198.in-addr.arpa": INTERNET_PREFIX,

@@ -28,7 +28,7 @@ TTL_S = 60
 NEGATIVE_TTL_S = 5  # how long a missing record may be believed missing (RFC 2308)
 NS_NAME = "ns1.example.net."
 DYNAMIC = (*SENDER_ZONES, "113.0.203.in-addr.arpa")  # zones that take updates
-TLDS = ("test", "example", "com", "net", "org", "arpa")
+TLDS = ("example", "com", "net", "org", "arpa")
 
 
 def _head(minimum: int = NEGATIVE_TTL_S) -> list[str]:
@@ -55,7 +55,7 @@ def _tld(tld: str) -> list[str]:
     return [*_head(), *(f"{zone}. IN NS {NS_NAME}" for zone in children), *glue]
 
 
-def _test() -> list[str]:
+def _isps() -> list[str]:
     lines = _head()
     for provider in PROVIDERS:
         for mx_set in provider.mx_sets:
@@ -98,8 +98,8 @@ def _reverse(zone: str) -> list[str]:
 
 def zone_files() -> dict[str, str]:
     """Zone name -> content of its file, for every zone but the one that is broken on purpose."""
-    zones = {".": _root(), "test": _test()}
-    zones |= {tld: _tld(tld) for tld in TLDS if tld not in zones and tld not in SENDER_ZONES}
+    zones = {".": _root(), "example": _isps()}
+    zones |= {tld: _tld(tld) for tld in TLDS if tld not in zones}
     zones |= {zone: _sender(zone) for zone in SENDER_ZONES}
     zones |= {zone: _reverse(zone) for zone in REVERSE_ZONES}
     return {zone: "\n".join(lines) + "\n" for zone, lines in zones.items()}

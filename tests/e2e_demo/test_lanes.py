@@ -20,7 +20,7 @@ from e2e.demo.lanes import (
 from e2e.internet import addresses
 from e2e.internet.internet import InternetError
 
-POLICY = {"metadata": {"name": "gmail"}, "spec": {"match": {"mx": ["*.gmail-like.test"]}, "connectionsPerIP": 8}}
+POLICY = {"metadata": {"name": "gmail"}, "spec": {"match": {"mx": ["*.gmail-like.example"]}, "connectionsPerIP": 8}}
 
 
 def lane(**spec: Any) -> QuickstartLane:
@@ -43,7 +43,7 @@ def test_connections_add_up_over_lanes_and_slots() -> None:
 def test_a_policy_that_matches_only_some_hosts_is_not_this_isps() -> None:
     part = {
         "metadata": {"name": "p"},
-        "spec": {"match": {"mx": ["*.protect.outlook-like.test"]}, "connectionsPerIP": 2},
+        "spec": {"match": {"mx": ["*.protect.outlook-like.example"]}, "connectionsPerIP": 2},
     }
 
     assert connections_per_ip(lane(), [part], addresses.OUTLOOK) == 10
@@ -61,6 +61,17 @@ def test_a_quickstart_without_manifests_or_without_a_class_is_an_error(tmp_path:
     assert [one["kind"] for one in manifests(tmp_path)] == ["IPPool", "ISPPolicy"]
     with pytest.raises(InternetError, match="no lane of class Transactional"):
         lane_of_class(manifests(tmp_path), "Transactional")
+
+
+def test_the_quickstart_has_both_lanes_and_its_policies_cover_whole_isps() -> None:
+    objects = manifests()
+    both = [lane_of_class(objects, name) for name in ("Transactional", "Bulk")]
+    policies = [one for one in objects if one["kind"] == "ISPPolicy"]
+
+    assert {lane.namespace for lane in both} == {"mail"}
+    assert total_connections(both, policies, addresses.GMAIL) == 16
+    assert total_connections(both, policies, addresses.OUTLOOK) == 10
+    assert total_connections(both, policies, addresses.YAHOO) == 20
 
 
 def test_the_charts_values_name_the_images_on_the_nodes() -> None:

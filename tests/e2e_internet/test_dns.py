@@ -28,7 +28,7 @@ def test_every_mail_exchanger_has_an_address_and_a_name_for_it() -> None:
     for provider in addresses.PROVIDERS:
         assert len(provider.hosts) >= 2
         for host, address in provider.hosts:
-            assert f"{host}. IN A {address}\n" in zones["test"]
+            assert f"{host}. IN A {address}\n" in zones["example"]
             assert f"{address.rpartition('.')[2]} IN PTR {host}.\n" in zones["100.51.198.in-addr.arpa"]
 
 
@@ -39,7 +39,7 @@ def test_no_address_is_used_twice() -> None:
 
 
 def test_at_least_four_isps_take_any_number_of_recipient_domains() -> None:
-    wildcards = set(re.findall(r"^\*\.(\S+)\. IN MX", zone_files()["test"], re.MULTILINE))
+    wildcards = set(re.findall(r"^\*\.(\S+)\. IN MX", zone_files()["example"], re.MULTILINE))
 
     assert len(wildcards) >= 6
     assert sum(1 for one in addresses.PROVIDERS if {s.bulk for s in one.mx_sets} & wildcards) >= 4
@@ -68,14 +68,14 @@ def dns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dns]:
 
 
 def test_mx_and_addresses_resolve_through_unbound(dns: Dns) -> None:
-    assert sorted(dns.query("gmail-like.test", "MX")) == ["10 mx1.gmail-like.test.", "20 mx2.gmail-like.test."]
-    assert dns.query("mx1.gmail-like.test") == ["198.51.100.10"]
+    assert sorted(dns.query("gmail-like.example", "MX")) == ["10 mx1.gmail-like.example.", "20 mx2.gmail-like.example."]
+    assert dns.query("mx1.gmail-like.example") == ["198.51.100.10"]
 
 
 def test_any_domain_of_a_bulk_zone_has_that_isps_mail_exchangers(dns: Dns) -> None:
-    assert sorted(dns.query("d49999.bulk-c.test", "MX")) == [
-        "10 mxa.protect.outlook-like.test.",
-        "20 mxb.protect.outlook-like.test.",
+    assert sorted(dns.query("d49999.bulk-c.example", "MX")) == [
+        "10 mxa.protect.outlook-like.example.",
+        "20 mxb.protect.outlook-like.example.",
     ]
 
 
@@ -83,7 +83,7 @@ def test_the_peculiar_domains_are_peculiar(dns: Dns) -> None:
     assert dns.query(addresses.NULL_MX_DOMAIN, "MX") == ["0 ."]
     assert dns.query(addresses.IMPLICIT_MX_DOMAIN, "MX") == []
     assert dns.query(addresses.IMPLICIT_MX_DOMAIN) == ["198.51.100.20"]
-    assert dns.query(addresses.DEAD_DOMAIN, "MX") == ["10 mx1.dead.test."]
+    assert dns.query(addresses.DEAD_DOMAIN, "MX") == ["10 mx1.dead.example."]
     assert dns.status(addresses.NXDOMAIN, "MX") == "NXDOMAIN"
     assert dns.status(addresses.SERVFAIL_DOMAIN, "MX") == "SERVFAIL"
 
@@ -116,7 +116,7 @@ def test_a_published_host_points_both_ways(dns: Dns) -> None:
 
 def test_a_zone_that_takes_no_updates_refuses_them_with_a_reason(dns: Dns) -> None:
     with pytest.raises(DnsError, match="REFUSED"):
-        dns.publish_txt("gmail-like.test", "no")
+        dns.publish_txt("gmail-like.example", "no")
 
 
 def test_a_flushed_resolver_asks_again(dns: Dns) -> None:

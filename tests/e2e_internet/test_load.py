@@ -52,7 +52,7 @@ def test_recipients_take_the_domains_in_turn_and_number_the_rounds() -> None:
 
 
 def test_fifty_thousand_messages_reach_fifty_thousand_domains_of_five_zones() -> None:
-    made = config(Path(), domains=tuple(f"d{{n}}.bulk-{zone}.test" for zone in "gocyx"), distinct=10_000)
+    made = config(Path(), domains=tuple(f"d{{n}}.bulk-{zone}.example" for zone in "gocyx"), distinct=10_000)
 
     domains = {address.partition("@")[2] for address in itertools.islice(recipients(made), 50_000)}
 

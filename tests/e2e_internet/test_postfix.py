@@ -50,21 +50,25 @@ def test_the_shared_relay_bounds_each_isp_by_the_processes_of_its_transport(tmp_
     assert "to-gmail-like unix - - n - 8 smtp\n" in master_cf(config)
     assert "to-yahoo-like_destination_concurrency_limit = 5\n" in main_cf(config)
     assert f"smtp_bind_address = {IP}\n" in main_cf(config)
-    assert r"/@(yahoo-like\.test|([^.@]+\.)?bulk-y\.test)$/ to-yahoo-like:" in config.files["transport"].split("\n")
+    assert r"/@(yahoo-like\.example|([^.@]+\.)?bulk-y\.example)$/ to-yahoo-like:" in config.files["transport"].split(
+        "\n"
+    )
 
 
 def test_an_isp_with_two_mx_sets_has_its_limit_divided_among_them(tmp_path: Path) -> None:
     config = shared_relay(tmp_path, IP, "", {addresses.OUTLOOK: 5})
 
     assert config.transports == {"to-outlook-like-1": 2, "to-outlook-like-2": 2}
-    assert r"/@(company\.test|([^.@]+\.)?bulk-c\.test)$/ to-outlook-like-2:" in config.files["transport"].split("\n")
+    assert r"/@(company\.example|([^.@]+\.)?bulk-c\.example)$/ to-outlook-like-2:" in config.files["transport"].split(
+        "\n"
+    )
 
 
 def test_a_maildir_file_becomes_a_record() -> None:
     content = (
-        b"Return-Path: <s@a.test>\nX-Original-To: r@plain.test\nDelivered-To: r@plain.test\n"
+        b"Return-Path: <s@a.test>\nX-Original-To: r@plain.example\nDelivered-To: r@plain.example\n"
         b"Received: from out10.example.com (out10.example.com [203.0.113.10])\n\t(using TLSv1.3 with cipher X)\n"
-        b"\tby mx1.plain.test (Postfix) with ESMTPS id 1\nReceived: from other (x [192.0.2.9])\n\tby relay\n"
+        b"\tby mx1.plain.example (Postfix) with ESMTPS id 1\nReceived: from other (x [192.0.2.9])\n\tby relay\n"
         b"DKIM-Signature: v=1\nMessage-ID:\n <1@a.test>\n\nbody\n"
     )
 
@@ -72,7 +76,7 @@ def test_a_maildir_file_becomes_a_record() -> None:
 
     assert record.at == pytest.approx(1795420339.023456)
     assert (record.source_ip, record.tls, record.dkim_signed) == ("203.0.113.10", True, True)
-    assert (record.sender, record.recipients, record.message_id) == ("s@a.test", ("r@plain.test",), "<1@a.test>")
+    assert (record.sender, record.recipients, record.message_id) == ("s@a.test", ("r@plain.example",), "<1@a.test>")
 
 
 def test_a_file_that_is_no_maildir_file_is_an_error() -> None:
@@ -86,9 +90,9 @@ async def test_the_plain_isp_takes_mail_for_its_domains_only_and_remembers_where
     postfix = Postfix(place, plain_isp(folder / "plain", addresses.PLAIN, IP, "", port=free_port(IP)))
     postfix.up()
     client = await (await Client.connect((IP, postfix.config.port), "127.0.0.45")).greeted()
-    assert await client.send("r@plain.test", "<one@a.test>") == [250, 250, 354, 250]
-    assert await client.send("r@d7.bulk-p.test", "<two@a.test>") == [250, 250, 354, 250]
-    assert (await client.say("MAIL FROM:<s@a.test>", "RCPT TO:<r@gmail-like.test>")) == [250, 554]
+    assert await client.send("r@plain.example", "<one@a.test>") == [250, 250, 354, 250]
+    assert await client.send("r@d7.bulk-p.example", "<two@a.test>") == [250, 250, 354, 250]
+    assert (await client.say("MAIL FROM:<s@a.test>", "RCPT TO:<r@gmail-like.example>")) == [250, 554]
     await client.close()
 
     await eventually(lambda: len(maildir.received("plain", postfix.config.folder)) == 2)

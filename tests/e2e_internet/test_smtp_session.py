@@ -147,10 +147,10 @@ def test_a_message_over_the_limit_is_refused_at_its_end() -> None:
 
 
 def test_mail_for_foreign_domains_is_refused() -> None:
-    talk = session(Policy(domains=("b.test", "*.bulk-b.test")))
+    talk = session(Policy(domains=("b.test", "*.bulk-b.example")))
 
     step = talk.received(
-        b"MAIL FROM:<s@a.test>\r\nRCPT TO:<r@B.test>\r\nRCPT TO:<r@d1.bulk-b.test>\r\nRCPT TO:<r@c.test>\r\n", 1.0
+        b"MAIL FROM:<s@a.test>\r\nRCPT TO:<r@B.test>\r\nRCPT TO:<r@d1.bulk-b.example>\r\nRCPT TO:<r@c.test>\r\n", 1.0
     )
 
     assert codes(step) == [250, 250, 250, 550]
