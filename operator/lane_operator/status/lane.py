@@ -1,0 +1,158 @@
+"""SendingLane.status: `lane_status(lane, references, assignment, desired, observation, now)`.
+
+A chain of verdicts, one a condition type. kstatus reads Ready, Reconciling and Stalled: what is missing is waited for
+(Reconciling) for five minutes and then needs a person (Stalled); what is invalid needs one at once. A slot that is not
+proved makes the lane Degraded and neither: it heals when the network does.
+"""
+
+import datetime as dt
+
+from lane_api.conditions import ConditionType, Reason
+from lane_api.effective import effective
+from lane_api.names import LANE_LABEL
+from lane_api.sendinglane import LaneStatus
+from lane_operator.inputs import Assignment, Desired, Lane, Observation, References
+from lane_operator.status.book import Book, find
+from lane_operator.status.domains import domain_statuses, put_certificate, put_dns
+from lane_operator.status.figures import oldest, rounded
+from lane_operator.status.progress import WAIT, deadline, put_draining, put_progress
+from lane_operator.status.slots import SHARED, egress_reason, is_proved, slot_status
+from lane_operator.status.view import View
+
+__all__ = ["lane_status", "next_look"]
+
+
+def lane_status(
+    lane: Lane,
+    references: References,
+    assignment: Assignment,
+    desired: Desired,
+    observation: Observation,
+    now: dt.datetime,
+) -> LaneStatus:
+    """Everything that is said of the lane."""
+    view = View(lane, references, assignment, desired, observation)
+    book = Book(lane.status.conditions, lane.generation, now)
+    put_draining(book, view)
+    settled = put_progress(book, view, now)
+    _put_ready(book, view, settled=settled)
+    _put_egress(book, view)
+    _put_config(book, view)
+    put_dns(book, view)
+    put_certificate(book, view)
+    _put_marks(book, view)
+    slots = tuple(slot_status(lane, claim, observation) for claim in assignment.claims)
+    return LaneStatus(
+        observed_generation=lane.generation,
+        replicas=len(slots),
+        selector=f"{LANE_LABEL}={lane.name}",
+        queued=rounded(sum(seen.queued for seen in observation.slots)),
+        oldest_since=oldest(seen.oldest_since for seen in observation.slots),
+        ips=",".join(dict.fromkeys(slot.ip for slot in slots)),
+        slots=slots,
+        domains=domain_statuses(view),
+        effective=effective(lane.spec).as_status(),
+        conditions=book.conditions(),
+    )
+
+
+def next_look(lane: Lane, status: LaneStatus, now: dt.datetime) -> float | None:
+    """Seconds until time alone changes what is said: the end of waiting, or of the drain's deadline; None: it never
+    does."""
+    ends = []
+    reconciling = find(status.conditions, ConditionType.RECONCILING)
+    if reconciling is not None and reconciling.reason.startswith("WaitingFor"):
+        ends.append(dt.datetime.fromisoformat(reconciling.last_transition_time) + WAIT)
+    draining = find(status.conditions, ConditionType.DRAINING)
+    if draining is not None:
+        ends.append(deadline(lane, draining.last_transition_time))
+    return min(((end - now).total_seconds() for end in ends if end > now), default=None)
+
+
+def _put_ready(book: Book, view: View, *, settled: bool) -> None:
+    lane, active = view.lane, view.active
+    if lane.deleting_since is not None:
+        book.put(ConditionType.READY, False, Reason.DRAINING, "the lane is being deleted: its slots take no mail")
+        return
+    troubles = [f"{claim.slot_name} {text}" for claim, text in view.troubles()]
+    good = sum(1 for claim in active if view.serves(claim))
+    missing = lane.spec.replicas - len(active)
+    if troubles or missing > 0 or not settled:
+        said = [refusal.message for refusal in view.desired.refusals] + troubles
+        message = f"{good} of {lane.spec.replicas} slots serve" + "".join(f"; {text}" for text in said)
+        book.put(ConditionType.READY, False, Reason.DEGRADED, message)
+        return
+    waiting = view.waiting_domains()
+    held = f"; mail from {', '.join(waiting)} waits for DNS, see DNSPublished" if waiting else ""
+    if lane.spec.suspend:
+        message = f"takes mail and delivers nothing, as spec.suspend says{held}"
+        book.put(ConditionType.READY, True, Reason.SUSPENDED, message)
+    else:
+        book.put(ConditionType.READY, True, Reason.ALL_SLOTS_VERIFIED, f"{good} of {good} slots serve{held}")
+
+
+def _put_egress(book: Book, view: View) -> None:
+    claims = view.assignment.claims
+    if claims and all(claim.address is None for claim in claims):
+        message = "engine ClusterDefault: mail leaves from an address shared with the cluster, nothing is proved"
+        book.put(ConditionType.EGRESS_VERIFIED, True, Reason.SHARED_ADDRESS, message)
+        return
+    seen = [view.observation.slot(claim.slot_name) for claim in claims]
+    status, reason = egress_reason(seen)
+    book.put(ConditionType.EGRESS_VERIFIED, status, reason, _egress_message(view, status, reason))
+
+
+def _egress_message(view: View, status: bool | None, reason: Reason) -> str:
+    if reason is Reason.MATCHED:
+        return "each slot's traffic was seen leaving from its own address"
+    if reason is Reason.PROOF_STALE:
+        return (
+            "no reflector answers, so the proof is not renewed; proved slots go on sending, new ones wait: see to the "
+            "reflectors of the pool"
+        )
+    said = []
+    for claim in view.assignment.claims:
+        seen = view.observation.slot(claim.slot_name)
+        if not is_proved(seen):
+            text = seen.proof_message if seen and seen.proof_message else "has not said yet what it sees"
+            said.append(f"{claim.slot_name} ({claim.address.ip if claim.address else SHARED}): {text}")
+    if not said:
+        return "no slot has an address yet"
+    return "; ".join(said) if status is None else f"nothing leaves from {'; '.join(said)}"
+
+
+def _put_config(book: Book, view: View) -> None:
+    generation, behind, refused = view.lane.generation, [], []
+    for claim in view.assignment.claims:
+        seen = view.observation.slot(claim.slot_name)
+        if seen is not None and seen.config_refused:
+            refused.append(f"{claim.slot_name}: {seen.config_refused}")
+        elif seen is None or seen.config_generation < generation:
+            behind.append(claim.slot_name)
+    if refused:
+        message = f"generation {generation} was refused and the one before stays in force; {'; '.join(refused)}"
+        book.put(ConditionType.CONFIG_IN_FORCE, False, Reason.REFUSED, message)
+    elif behind or not view.assignment.claims:
+        message = f"generation {generation} is on its way to {', '.join(behind) or 'slots that are not there yet'}"
+        book.put(ConditionType.CONFIG_IN_FORCE, False, Reason.PUSHING, message)
+    else:
+        book.put(ConditionType.CONFIG_IN_FORCE, True, Reason.IN_FORCE, f"generation {generation} is in every slot")
+
+
+def _put_marks(book: Book, view: View) -> None:
+    """Abnormal-true conditions that only tell."""
+    lane, spec = view.lane, view.lane.spec
+    if spec.suspend:
+        message = "spec.suspend stops delivery; mail is taken in and waits. Set it to false to send again"
+        book.put(ConditionType.SUSPENDED, True, Reason.SPEC_SUSPEND, message)
+    nodes = [seen.node for claim in view.active if (seen := view.observation.slot(claim.slot_name)) and seen.node]
+    if spec.replicas == 1 and spec.traffic_class == "Transactional":
+        message = "one slot: while it restarts no mail is taken. Set replicas to 2 or more"
+        book.put(ConditionType.NO_REDUNDANCY, True, Reason.SINGLE_SLOT, message)
+    elif len(nodes) > 1 and len(set(nodes)) == 1:
+        message = f"all slots run on node {nodes[0]} and fail with it: give the pool or the cluster another node"
+        book.put(ConditionType.NO_REDUNDANCY, True, Reason.SINGLE_NODE, message)
+    if view.desired.left_out and lane.deleting_since is None:
+        kinds = ", ".join(view.desired.left_out)
+        message = f"the cluster does not serve {kinds}: install it, or switch it off under spec.monitoring"
+        book.put(ConditionType.CHILDREN_INCOMPLETE, True, Reason.KIND_ABSENT, message)

@@ -1,0 +1,41 @@
+"""IPPool.status: the allocation's record, and what is odd about it; pure."""
+
+import datetime as dt
+
+from lane_api.conditions import ConditionType, Reason
+from lane_api.ippool import IPPoolStatus
+from lane_operator.inputs import Pool
+from lane_operator.status.book import Book
+
+__all__ = ["pool_status"]
+
+
+def pool_status(pool: Pool, allocated: IPPoolStatus, now: dt.datetime) -> IPPoolStatus:
+    """The status with its conditions; `allocated` is what the allocation says of addresses and capacity."""
+    book = Book(pool.status.conditions, pool.generation, now)
+    capacity = allocated.capacity
+    message = f"{capacity.assigned} assigned, {capacity.cooling} cooling down, {capacity.free} free of {capacity.total}"
+    book.put(ConditionType.READY, True, Reason.ACCEPTED, message)
+    _put_valid(book, pool, allocated)
+    return allocated.model_copy(update={"observed_generation": pool.generation, "conditions": book.conditions()})
+
+
+def _put_valid(book: Book, pool: Pool, allocated: IPPoolStatus) -> None:
+    elsewhere = [f"{one.ip} is in IPPool {one.held_elsewhere}" for one in allocated.addresses if one.held_elsewhere]
+    listed = {address.ip for address in pool.spec.addresses}
+    removed = [
+        f"{one.ip} by slot {one.slot} of lane {one.lane}"
+        for one in allocated.addresses
+        if one.lane and one.released_at is None and one.ip not in listed
+    ]
+    if elsewhere:
+        message = f"{', '.join(elsewhere)} as well and is assigned there only: remove it from one of them"
+        book.put(ConditionType.VALID, False, Reason.ADDRESS_CONFLICT, message)
+    elif removed:
+        message = (
+            f"no longer in the pool and still held: {', '.join(removed)}. The slot keeps it until it has drained: "
+            "scale the lane in, or put the address back"
+        )
+        book.put(ConditionType.VALID, False, Reason.ADDRESS_REMOVED, message)
+    else:
+        book.put(ConditionType.VALID, True, Reason.ACCEPTED, "every address is this pool's alone")

@@ -1,0 +1,95 @@
+"""Reconciling, Stalled and Draining: whether the lane is on its way, stuck, or going; pure."""
+
+import datetime as dt
+
+from lane_api.conditions import ConditionType, Reason
+from lane_api.names import RELEASE_ANNOTATION, RELEASE_KEEP_VOLUMES
+from lane_operator.inputs import Lane, Refusal
+from lane_operator.status.book import Book
+from lane_operator.status.figures import oldest, rounded
+from lane_operator.status.view import View
+
+__all__ = ["WAIT", "deadline", "put_draining", "put_progress"]
+
+WAIT = dt.timedelta(minutes=5)
+"""So long something absent may still come: any order of `kubectl apply` ends well."""
+
+
+def put_progress(book: Book, view: View, now: dt.datetime) -> bool:
+    """The verdict on Reconciling and Stalled; True: neither, all that was asked for is done."""
+    refusals = (*view.desired.refusals, *_overdue(book, view, now))
+    stuck = [refusal for refusal in refusals if refusal.waiting is None or _waited(book, refusal, now)]
+    if stuck:
+        message = "; ".join(refusal.message for refusal in stuck)
+        book.put(ConditionType.STALLED, True, stuck[0].reason, message)
+        return False
+    waiting = [refusal for refusal in refusals if refusal.waiting is not None]
+    if waiting and waiting[0].waiting is not None:
+        reason = waiting[0].waiting
+        message = "; ".join(refusal.message for refusal in waiting)
+        # five minutes of waiting for this, not of whatever the lane was doing before
+        book.put(ConditionType.RECONCILING, True, reason, message, since=book.since(ConditionType.RECONCILING, reason))
+        return False
+    return _settled(book, view)
+
+
+def _settled(book: Book, view: View) -> bool:
+    """Nothing is missing: are the slots there, with this generation?"""
+    moving = [claim.slot_name for claim in view.active if view.is_moving(claim)]
+    if not moving:
+        return True
+    names = ", ".join(moving)
+    if view.lane.status.observed_generation != view.lane.generation:
+        message = f"generation {view.lane.generation} is being put in force in {names}"
+        book.put(ConditionType.RECONCILING, True, Reason.NEW_GENERATION, message)
+    else:
+        book.put(ConditionType.RECONCILING, True, Reason.WAITING_FOR_SLOTS, f"waiting for {names}")
+    return False
+
+
+def put_draining(book: Book, view: View) -> None:
+    """The verdict on Draining."""
+    if view.lane.deleting_since is not None:
+        policy = view.lane.spec.drain.policy
+        message = f"the lane is being deleted; its queues are dealt with by drain.policy {policy}"
+        book.put(ConditionType.DRAINING, True, Reason.DELETE, message, since=view.lane.deleting_since)
+    elif view.going:
+        names = ", ".join(claim.slot_name for claim in view.going)
+        message = f"{names} takes no mail and goes when it is empty, by drain.policy {view.lane.spec.drain.policy}"
+        book.put(ConditionType.DRAINING, True, Reason.SCALE_IN, message)
+
+
+def deadline(lane: Lane, since: str) -> dt.datetime:
+    """When a drain that began then should be over."""
+    return dt.datetime.fromisoformat(since) + dt.timedelta(seconds=lane.spec.drain.deadline)
+
+
+def _overdue(book: Book, view: View, now: dt.datetime) -> tuple[Refusal, ...]:
+    """A drain whose deadline has passed, with what is left."""
+    lane = view.lane
+    deleting = lane.deleting_since is not None
+    if not deleting and not view.going:
+        return ()
+    began = lane.deleting_since or book.since(ConditionType.DRAINING)
+    if now <= deadline(lane, began) or lane.annotations.get(RELEASE_ANNOTATION) == RELEASE_KEEP_VOLUMES:
+        return ()
+    names = {claim.slot_name for claim in view.going}
+    slots = [seen for seen in view.observation.slots if deleting or seen.name in names]
+    left, since = rounded(sum(seen.queued for seen in slots)), oldest(seen.oldest_since for seen in slots)
+    age = f", the oldest since {since}" if since else ""
+    way_out = (
+        f"to let the lane go and keep its volumes, annotate it with {RELEASE_ANNOTATION}={RELEASE_KEEP_VOLUMES}"
+        if deleting
+        else "set replicas back, or wait"
+    )
+    message = f"the drain's deadline has passed with about {left} messages left{age}; nothing is dropped; {way_out}"
+    return (Refusal(Reason.DRAIN_DEADLINE_EXCEEDED, message),)
+
+
+def _waited(book: Book, refusal: Refusal, now: dt.datetime) -> bool:
+    """Whether what is absent has been waited for long enough; once it has, it stays so until it comes."""
+    before = book.before(ConditionType.STALLED)
+    if before is not None and before.status == "True" and before.reason == refusal.reason:
+        return True
+    since = book.since(ConditionType.RECONCILING, refusal.waiting)
+    return now - dt.datetime.fromisoformat(since) >= WAIT

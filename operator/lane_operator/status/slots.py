@@ -1,0 +1,65 @@
+"""One line of status a slot: where it is, what it does, and why it does not; pure."""
+
+from lane_api.conditions import Reason
+from lane_api.sendinglane import SlotRole, SlotStatus
+from lane_operator.inputs import Claim, Lane, Observation, SlotObservation
+from lane_operator.status.figures import rounded
+
+__all__ = ["SHARED", "egress_reason", "is_proved", "slot_status", "slot_trouble"]
+
+SHARED = "shared"
+"""`ip` of a slot without an address of its own."""
+_PROVED = {"Proved", "ProofStale", "NotNeeded"}
+_EGRESS: dict[str, tuple[bool | None, Reason]] = {
+    "Mismatch": (False, Reason.MISMATCH),
+    "PortBlocked": (False, Reason.PORT_BLOCKED),
+    "Unproved": (False, Reason.PROBE_FAILED),
+    "": (None, Reason.PROBE_FAILED),
+    "ProofStale": (True, Reason.PROOF_STALE),
+    "Proved": (True, Reason.MATCHED),
+    "NotNeeded": (True, Reason.SHARED_ADDRESS),
+}
+"""Worst first: what is said of the lane is what is said of its worst slot."""
+
+
+def is_proved(seen: SlotObservation | None) -> bool:
+    """Whether mail may leave the slot."""
+    return seen is not None and seen.proof_state in _PROVED
+
+
+def egress_reason(slots: list[SlotObservation | None]) -> tuple[bool | None, Reason]:
+    """The state of the worst slot: whether it is verified, and the reason."""
+    found = [_EGRESS.get(seen.proof_state if seen else "", _EGRESS[""]) for seen in slots]
+    return next((verdict for verdict in _EGRESS.values() if verdict in found), _EGRESS[""])
+
+
+def slot_status(lane: Lane, claim: Claim, observation: Observation) -> SlotStatus:
+    """The slot as last seen."""
+    seen = observation.slot(claim.slot_name) or SlotObservation(claim.slot_name)
+    return SlotStatus(
+        name=claim.slot_name,
+        ip=claim.address.ip if claim.address else SHARED,
+        hostname=claim.address.hostname if claim.address else "",
+        role=claim.role,
+        ready=seen.pod_ready,
+        egress_verified=is_proved(seen),
+        message=slot_trouble(lane, claim, seen),
+        queued=rounded(seen.queued),
+        oldest_since=seen.oldest_since,
+        config_generation=seen.config_generation,
+    )
+
+
+def slot_trouble(lane: Lane, claim: Claim, seen: SlotObservation | None) -> str:
+    """The first thing that keeps the slot from serving, in plain words; empty where nothing does."""
+    if seen is None:
+        return "was not seen yet"
+    if not seen.pod_ready and claim.role is SlotRole.ACTIVE:
+        return f"the pod is not ready: {seen.pod_reason or 'it starts'}"
+    if not seen.reachable:
+        return "does not answer the operator" if seen.pod_ready else ""
+    if seen.config_refused:
+        return f"refused configuration {lane.generation}: {seen.config_refused}"
+    if not is_proved(seen):
+        return f"sends nothing: {seen.proof_message or 'its egress address is not proved yet'}"
+    return ""

@@ -1,0 +1,60 @@
+"""One lane as its verdicts see it: what was decided beside what was seen; plain questions, no verdicts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lane_api.sendinglane import SlotRole
+from lane_operator.inputs import Assignment, Claim, Desired, Lane, Observation, References
+from lane_operator.status.slots import is_proved, slot_trouble
+
+__all__ = ["View"]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything that a verdict may read."""
+
+    lane: Lane
+    references: References
+    assignment: Assignment
+    desired: Desired
+    observation: Observation
+
+    @property
+    def active(self) -> tuple[Claim, ...]:
+        """Slots that are to serve."""
+        return tuple(claim for claim in self.assignment.claims if claim.role is SlotRole.ACTIVE)
+
+    @property
+    def going(self) -> tuple[Claim, ...]:
+        """Slots that are to go."""
+        return tuple(claim for claim in self.assignment.claims if claim.role is not SlotRole.ACTIVE)
+
+    def troubles(self) -> Iterator[tuple[Claim, str]]:
+        """Active slots that do not serve, and why."""
+        for claim in self.active:
+            text = slot_trouble(self.lane, claim, self.observation.slot(claim.slot_name))
+            if text:
+                yield claim, text
+
+    def serves(self, claim: Claim) -> bool:
+        """Takes mail and may send it."""
+        seen = self.observation.slot(claim.slot_name)
+        return seen is not None and seen.pod_ready and is_proved(seen)
+
+    def is_moving(self, claim: Claim) -> bool:
+        """The slot is on its way: its pod, or its configuration."""
+        seen = self.observation.slot(claim.slot_name)
+        if seen is None or not seen.pod_ready:
+            return True
+        return seen.config_generation < self.lane.generation and not seen.config_refused
+
+    def published(self, domain: str) -> bool | None:
+        """What the slots' DNS says of a domain's selector: all that looked must see it; None: none has looked."""
+        said = [seen.domains_published[domain] for seen in self.observation.slots if domain in seen.domains_published]
+        return all(said) if said else None
+
+    def waiting_domains(self) -> tuple[str, ...]:
+        """Signing domains whose mail waits for their record."""
+        signing = (domain.name for domain in self.lane.spec.domains if domain.dkim.mode == "Sign")
+        return tuple(name for name in signing if self.published(name) is False)
