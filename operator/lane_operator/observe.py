@@ -85,17 +85,18 @@ class Observer:
         if self._session is not None:
             await self._session.close()
 
-    def aim(self, lane: Key, targets: tuple[Target, ...]) -> None:
-        """Replaces the slots of one lane that are visited; a slot whose target changed is visited at once."""
+    def aim(self, lane: Key, targets: tuple[Target, ...], remembered: frozenset[str] = frozenset()) -> None:
+        """Replaces the slots of one lane that are visited; a slot whose target changed is visited at once.
+
+        `remembered` are slots that cannot be visited now and whose last words are kept.
+        """
         wanted = {target.slot: target for target in targets}
         for key in [key for key in self._slots if key[0] == lane and key[1] not in wanted]:
-            visited = self._slots.pop(key)
-            if visited.task is not None:
-                visited.task.cancel()
+            self._stop(key, forget=key[1] not in remembered)
         for slot, target in wanted.items():
             known = self._slots.get((lane, slot))
-            if known is None:
-                self._start((lane, slot), target)
+            if known is None or known.task is None:
+                self._start((lane, slot), target, known.seen if known else None)
             elif known.target != target:
                 moved = (known.target.host, known.target.port) != (target.host, target.port)
                 known.target = target
@@ -108,8 +109,15 @@ class Observer:
         visited = self._slots.get((lane, slot))
         return None if visited is None else visited.seen
 
-    def _start(self, key: tuple[Key, str], target: Target) -> None:
-        visited = self._slots[key] = _Visited(target)
+    def _stop(self, key: tuple[Key, str], *, forget: bool) -> None:
+        visited = self._slots.pop(key)
+        if visited.task is not None:
+            visited.task.cancel()
+        if not forget and visited.seen is not None:
+            self._slots[key] = _Visited(visited.target, seen=replace(visited.seen, reachable=False))
+
+    def _start(self, key: tuple[Key, str], target: Target, seen: SlotObservation | None) -> None:
+        visited = self._slots[key] = _Visited(target, seen=seen)
         visited.task = asyncio.create_task(self._keep_visiting(visited), name=f"visit {key[0][0]}/{key[1]}")
 
     async def _keep_visiting(self, visited: _Visited) -> None:

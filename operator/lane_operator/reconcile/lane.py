@@ -6,6 +6,7 @@ assignment of addresses, committed before any claim is applied, and the lane's c
 Invariant: a pass decides from what is there, never from what an earlier pass did; run twice, it writes nothing twice.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from lane_api.conditions import Reason
@@ -24,7 +25,7 @@ from lane_operator.reconcile.steps import run_steps
 from lane_operator.reconcile.volumes import adopted, settle_adopted
 from lane_operator.reconcile.world import World
 from lane_operator.references import UnreadableError, lane_of, multus_network, nodes_of, policies_of, pool_if_readable
-from lane_operator.status import lane_status
+from lane_operator.status import lane_status, next_look
 
 __all__ = ["reconcile_lane"]
 
@@ -68,7 +69,8 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     )
     status = lane_status(lane, references, assignment, desired, observation, world.wall())
     later = await write_lane_status(world, key, status)
-    return _next_look(world, lane, provisioned, steps, later)
+    looks = [later, next_look(lane, status, world.wall()), *_looks(world, lane, desired, provisioned, steps)]
+    return min((look for look in looks if look is not None), default=None)
 
 
 async def _guard(world: World, body: Manifest) -> None:
@@ -171,13 +173,11 @@ def _with_refusals(
     return replace(desired, refusals=tuple(refusals))
 
 
-def _next_look(
-    world: World, lane: Lane, provisioned: Provisioned, steps: tuple[Step, ...], later: float | None
-) -> float | None:
-    """When time alone makes another pass worthwhile; events and visits wake the lane for everything else."""
-    looks = [] if later is None else [later]
-    if provisioned.waiting:
-        looks.append(world.settings.secret_recheck_s)
+def _looks(
+    world: World, lane: Lane, desired: Desired, provisioned: Provisioned, steps: tuple[Step, ...]
+) -> Iterator[float]:
+    """When another pass is worthwhile though nothing that we watch changes."""
+    if provisioned.waiting or desired.refusals:  # users' Secrets and Multus' templates are not watched
+        yield world.settings.secret_recheck_s
     if lane.deleting_since is not None or steps:
-        looks.append(world.settings.observe_busy_s)
-    return min(looks, default=None)
+        yield world.settings.observe_busy_s

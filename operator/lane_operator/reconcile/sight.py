@@ -68,7 +68,7 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
             interval_s=settled,
         )
         targets.append(target)
-    world.observer.aim(lane.key, tuple(targets))
+    world.observer.aim(lane.key, tuple(targets), frozenset(claim.slot_name for claim in assignment.claims))
 
 
 def _is_settled(lane: Lane) -> bool:
