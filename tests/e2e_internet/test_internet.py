@@ -19,7 +19,7 @@ from e2e.internet.place import HostPlace
 from e2e.internet.policy import Policy
 from e2e.load import ledger
 from e2e.load.generate import LoadConfig
-from lane_relay.egress.wire import Sighting, parse_answer, parse_key, request
+from lane_relay.egress.wire import BadAnswer, Sighting, parse_answer, parse_key, request
 
 TRY = (
     "import socket,sys\n"
@@ -183,24 +183,42 @@ async def test_a_published_key_is_visible_to_every_resolver_user(internet: Inter
     assert internet.dns.query("lw1._domainkey.notify.example.com", "TXT") == ['"v=DKIM1; k=rsa; p=AAAA"']
 
 
-async def test_the_lying_reflector_signs_another_address(internet: Internet, place: HostPlace) -> None:
-    internet.start_lying_reflector()
+async def reflected(internet: Internet, reflector: str) -> Sighting | BadAnswer:
+    """What a reflector answers to a caller from CLIENT, read as a relay reads it."""
     nonce = bytes(16)
     ask = (
         "import socket,sys\n"
-        "with socket.create_connection((sys.argv[1],25),2) as s:\n"
+        "with socket.create_connection((sys.argv[1],25),2,(sys.argv[3],0)) as s:\n"
         " s.sendall(bytes.fromhex(sys.argv[2])); sys.stdout.write(s.makefile().readline())\n"
     )
-    argv = ["python3", "-c", ask, addresses.LYING_REFLECTOR, request(nonce).hex()]
+    argv = ["python3", "-c", ask, reflector, request(nonce).hex(), addresses.CLIENT]
     said: list[str] = []
 
     async def answered() -> bool:
-        said[:] = [place.run(argv, check=False).stdout]
+        said[:] = [internet.place.run(argv, check=False).stdout]
         return bool(said[0])
 
-    await eventually(answered, 10, "no answer")
-    internet.stop_lying_reflector()
-    sighting = parse_answer(said[0].strip().encode(), parse_key(internet.reflector_key.read_bytes()), nonce)
+    await eventually(answered, 20, "no answer")
+    return parse_answer(said[0].strip().encode(), parse_key(internet.reflector_key.read_bytes()), nonce)
+
+
+async def test_the_honest_reflectors_sign_the_callers_address(internet: Internet) -> None:
+    internet.start_reflectors(2)
+    try:
+        sighting = await reflected(internet, addresses.REFLECTORS[1])
+    finally:
+        internet.stop_reflectors()
+
+    assert isinstance(sighting, Sighting)
+    assert sighting.address == addresses.CLIENT
+
+
+async def test_the_lying_reflector_signs_another_address(internet: Internet) -> None:
+    internet.start_lying_reflector()
+    try:
+        sighting = await reflected(internet, addresses.LYING_REFLECTOR)
+    finally:
+        internet.stop_lying_reflector()
 
     assert isinstance(sighting, Sighting)
     assert sighting.address == addresses.LIE
