@@ -19,7 +19,7 @@ from e2e.cluster.identity import Layout
 from e2e.cluster.images import BASIC, OURS, REGISTRY
 from e2e.cluster.place import Place
 from e2e.cluster.processes import poll
-from e2e.cluster.progress import note, run_shown, step
+from e2e.cluster.progress import Say, note, run_shown, step
 
 _ADMIN: Final = "/etc/kubernetes/admin.conf"
 _VOLUMES: Final = "/var/local-path-provisioner"  # kind's own provisioner keeps volumes there
@@ -28,9 +28,8 @@ _DOCKERFILES: Final = {
     "operator": ("operator/Dockerfile", "operator"),
     "unbound": ("lanes/Dockerfile", "unbound"),
 }
-_PLUGINS: Final = """FROM debian:bookworm-slim
-RUN apt-get update && apt-get install -y --no-install-recommends containernetworking-plugins
-"""
+_CNI_IMAGE: Final = f"{REGISTRY}/cni:1"
+_TOOLS: Final = ("docker", "kind", "kubectl", "helm")
 
 
 class KindCluster:
@@ -66,27 +65,28 @@ class KindCluster:
         }
 
     def up(self) -> None:
-        for program in ("docker", "kind"):
+        for program in _TOOLS:
             if not shutil.which(program):
-                raise ClusterError(
-                    f"{program} is not installed", f"install {program}, or use CLUSTER=local on Linux as root"
-                )
+                fix = f"install {program}, or use CLUSTER=local on Linux as root"
+                raise ClusterError(f"{program} is not installed", fix)
         with cache.only_one(self.layout.state.parent / f".{self.layout.id}.lock"):
             if self.running():
                 note(f"cluster {self._name} is already up")
                 return
             self._create()
             self._join_internet()
+            with step("CNI plugins and Multus", "2 min") as say:
+                plugins = self._build_plugins(say)
             with step("volumes' class and DNS"):
-                self._apply_objects()
+                self._apply_objects(plugins)
             for node in self.nodes:
                 with step(f"Multus on {node}"):
-                    self._install_multus(node)
+                    self._install_multus(node, plugins)
 
     def _create(self) -> None:
         self.layout.log.mkdir(parents=True, exist_ok=True)
         self.layout.conf.mkdir(parents=True, exist_ok=True)
-        programs.ensure(self.layout, ("kubernetes", "multus", "helm"))
+        self._link_tools()
         (self.layout.state / "kind").write_text(self.kind)
         (self.layout.conf / "audit-policy.json").write_text(render.audit_policy())
         if self._name in self._run("kind", "get", "clusters").stdout.split():
@@ -95,7 +95,7 @@ class KindCluster:
         else:
             self._docker_network()
             config = self.layout.conf / "kind.json"
-            config.write_text(json.dumps(self._config()))
+            config.write_text(json.dumps(self.config()))
             command = ["kind", "create", "cluster", "--name", self._name, "--config", str(config),
                        "--kubeconfig", str(self.kubeconfig), "--wait", "180s"]  # fmt: skip
             env = {**os.environ, "KIND_EXPERIMENTAL_DOCKER_NETWORK": self._name}
@@ -103,11 +103,19 @@ class KindCluster:
                 run_shown(command, say, self.layout.log / "kind.log", fix="read the log; is Docker running?", env=env)
         self._load_basic()
 
+    def _link_tools(self) -> None:
+        self.layout.bin.mkdir(parents=True, exist_ok=True)
+        for name in ("kubectl", "helm"):
+            link = self.layout.bin / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(shutil.which(name) or name)
+
     def _docker_network(self) -> None:
         if self._run("docker", "network", "inspect", self._name, check=False).returncode:
             self._run("docker", "network", "create", self._name)
 
-    def _config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
+        """Return the configuration for `kind create cluster`."""
         audit_volumes = [
             {
                 "name": n,
@@ -171,7 +179,7 @@ class KindCluster:
             ranges = self.get("node", node)["spec"]["podCIDR"]
             self._exec(self._net, "ip", "route", "add", ranges, "via", self._address(node), check=False)
 
-    def _apply_objects(self) -> None:
+    def _apply_objects(self, plugins: Path) -> None:
         not_default = '{"metadata":{"annotations":{"storageclass.kubernetes.io/is-default-class":"false"}}}'
         self.kubectl("patch", "storageclass", "standard", "-p", not_default)
         classes = [o for o in render.storage(self.layout, ()) if o["kind"] == "StorageClass"]
@@ -181,18 +189,23 @@ class KindCluster:
         self.kubectl(
             "patch", "configmap", "coredns", "-n", "kube-system", "-p", json.dumps({"data": {"Corefile": text}})
         )
-        manifest = programs.module_file(self.layout, "multus", "multus-daemonset.yml").read_text()
+        manifest = (plugins / "multus-daemonset.yml").read_text()
         definitions = [part for part in manifest.split("\n---") if "kind: CustomResourceDefinition" in part]
         self.kubectl("apply", "--server-side", "-f", "-", stdin="\n---\n".join(definitions))
 
-    def _install_multus(self, node: str) -> None:
-        self._run("docker", "build", "-q", "-t", f"{REGISTRY}/cni-plugins:1", "-", stdin=_PLUGINS)
-        made = self._run("docker", "create", f"{REGISTRY}/cni-plugins:1").stdout.strip()
+    def _build_plugins(self, say: Say) -> Path:
+        recipe, context = Path(__file__).with_name("kind.Dockerfile"), programs.MODULES / "multus"
+        build = ["docker", "build", "-t", _CNI_IMAGE, "-f", str(recipe), str(context)]
+        run_shown(build, say, self.layout.log / "docker-build-cni.log", fix="read the log")
+        made = self._run("docker", "create", _CNI_IMAGE).stdout.strip()
         plugins = self.layout.state / "cni"
-        self._run("docker", "cp", f"{made}:/usr/lib/cni/.", str(plugins))
+        shutil.rmtree(plugins, ignore_errors=True)
+        self._run("docker", "cp", f"{made}:/cni", str(plugins))
         self._run("docker", "rm", made)
+        return plugins
+
+    def _install_multus(self, node: str, plugins: Path) -> None:
         self._run("docker", "cp", f"{plugins}/.", f"{node}:/opt/cni/bin")
-        self._run("docker", "cp", str((self.layout.bin / "multus").resolve()), f"{node}:/opt/cni/bin/multus")
         admin = self._exec(self._control, "cat", _ADMIN).stdout
         self._exec(node, "sh", "-c", "umask 077; cat >/etc/cni/multus.kubeconfig", stdin=admin)
         first = json.loads(self._exec(node, "cat", "/etc/cni/net.d/10-kindnet.conflist").stdout)
@@ -240,7 +253,8 @@ class KindCluster:
         return built
 
     def program(self, name: str) -> Path:
-        return programs.path(self.layout, name)
+        found = self.layout.bin / name
+        return found if found.exists() else programs.path(self.layout, name)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         return self._kubectl(*arguments, stdin=stdin, check=check).stdout

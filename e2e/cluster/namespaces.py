@@ -67,8 +67,9 @@ class Network:
             ip("-n", name, "addr", "replace", address, "dev", "eth0")
         for destination, gateway in leg.routes:
             ip("-n", name, "route", "replace", destination, "via", gateway)
-        if leg.forwards:
-            self.run(leg.place, ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
+        # a lane's packets may leave by one way and be answered by another
+        settings = [f"net.ipv4.conf.{name}.rp_filter=0" for name in ("all", "default", "eth0")]
+        self.run(leg.place, ["sysctl", "-qw", f"net.ipv4.ip_forward={int(leg.forwards)}", *settings])
 
     def _masquerade_pods(self, node: str) -> None:
         rule = ["POSTROUTING", "-s", addresses.PODS, "!", "-d", addresses.PODS_AND_SERVICES, "-o", "eth0",

@@ -25,7 +25,9 @@ def test_a_command_with_spaces_and_brackets_does_not_shift_the_start_time() -> N
 def test_a_spawned_program_is_alive_recorded_and_ended(tmp_path: Path) -> None:
     processes, process = _sleeper(tmp_path)
     assert processes.find("sleeper") == process
-    assert Path(f"/proc/{process.pid}/cmdline").read_bytes() == b"sleep\x0060\x00"
+    command = Path(f"/proc/{process.pid}/cmdline")
+    # the record is written before the child becomes the program
+    assert poll(lambda: command.read_bytes() == b"sleep\x0060\x00", 10)
     processes.end([process])
     assert not process.alive()
     assert processes.all() == []
