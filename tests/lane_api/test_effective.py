@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lane_api.classes import CLASS_DEFAULTS, TrafficClass
@@ -48,6 +48,7 @@ def test_a_promise_without_alert_is_guarded_at_a_third() -> None:
     assert effective(spec(slo={"latency": "30s"})).p95_alert_s == 10
 
 
+@settings(deadline=None)
 @given(first=st.none() | st.floats(0.1, 1e6), longest=st.none() | st.floats(0.1, 1e6))
 def test_the_first_wait_never_exceeds_the_longest(first: float | None, longest: float | None) -> None:
     if first is not None and longest is not None and first > longest:
@@ -57,6 +58,7 @@ def test_the_first_wait_never_exceeds_the_longest(first: float | None, longest: 
     assert values.retry_first_s <= values.retry_max_s
 
 
+@settings(deadline=None)
 @given(size=st.integers(2**30, 2**42), records=st.integers(2**20, 2**29))
 def test_spool_and_records_fit_the_volume_together(size: int, records: int) -> None:
     values = effective(spec(queue={"size": size}, audit={"maxSize": records}))

@@ -29,13 +29,15 @@ from lane_operator.desired.policies import site_policies
 from lane_operator.egress import EngineClaim
 from lane_operator.inputs import Claim, Lane, References
 
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times faster where libyaml is there
+
 __all__ = ["dkim_key_path", "relay_config", "rendered", "slot_hostname"]
 
 
 def rendered(config: RelayConfig) -> str:
     """The file as it is mounted and pushed."""
     tree = config.model_dump(mode="json", by_alias=True, exclude_none=True)
-    text: str = yaml.safe_dump(tree, sort_keys=False, width=120)
+    text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, width=120)
     return text
 
 

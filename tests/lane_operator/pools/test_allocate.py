@@ -305,7 +305,7 @@ def sized(count: int) -> Pool:
     return pool(*(f"203.0.113.{number + 10}" for number in range(count)))
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(steps=st.lists(st.tuples(demands, sizes, st.integers(0, 200_000)), min_size=1, max_size=6), seed=st.integers())
 def test_no_address_has_two_slots_and_none_moves_while_it_is_wanted(
     steps: list[tuple[list[Demand], int, int]], seed: int
@@ -338,7 +338,7 @@ def test_no_address_has_two_slots_and_none_moves_while_it_is_wanted(
         before = held(result)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(asked=demands, size=sizes)
 def test_a_lost_record_comes_back_from_the_slots(asked: list[Demand], size: int) -> None:
     first = allocate([sized(size)], asked, NOW)

@@ -1,0 +1,370 @@
+"""A lane's children: what each carries, what changes them, and what a missing reference must not touch."""
+
+import base64
+import copy
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kubernetes import client
+
+from lane_api.conditions import Reason
+from lane_api.names import ADDRESS_ANNOTATION, LANE_LABEL, MANAGED_BY, QUEUE_FINALIZER, SLOT_LABEL
+from lane_api.relayconfig import RelayConfig
+from lane_api.sendinglane import SlotRole
+from lane_operator.desired import desired_state, secret_needs
+from lane_operator.inputs import Assignment, Desired, Lane, Manifest, References, Refusal
+from lane_relay.config import parse
+from tests.lane_operator import made
+
+MODELS: dict[str, Any] = {
+    "StatefulSet": client.V1StatefulSet,
+    "PersistentVolumeClaim": client.V1PersistentVolumeClaim,
+    "Secret": client.V1Secret,
+    "Service": client.V1Service,
+    "ServiceAccount": client.V1ServiceAccount,
+    "PodDisruptionBudget": client.V1PodDisruptionBudget,
+    "ConfigMap": client.V1ConfigMap,
+}
+CUSTOM = {"NetworkAttachmentDefinition", "PodMonitor", "PrometheusRule"}
+ENGINES = ["ClusterDefault", "HostNetwork", "Multus"]
+
+
+def desired(of: Lane | None = None, engine: str = "Multus", **changes: Any) -> Desired:
+    of = of or made.lane()
+    claims = made.assignment(made.claim(0, engine), made.claim(1, engine))
+    return desired_state(of, made.references(of, made.pool(engine), **changes), claims, made.SETTINGS)
+
+
+def child(found: Desired, kind: str, name: str) -> Manifest:
+    return next(one for one in found.manifests if (one["kind"], one["metadata"]["name"]) == (kind, name))
+
+
+def relay_yaml(found: Desired, slot: str = "otp-0") -> str:
+    return base64.b64decode(child(found, "Secret", f"{slot}-config")["data"]["relay.yaml"]).decode()
+
+
+def pod(found: Desired, slot: str = "otp-0") -> Manifest:
+    spec: Manifest = child(found, "StatefulSet", slot)["spec"]["template"]["spec"]
+    return spec
+
+
+full_lanes = st.builds(
+    lambda traffic_class, mode, tls, routes, keys, replicas, suspend, monitoring: made.lane(
+        trafficClass=traffic_class,
+        replicas=replicas,
+        suspend=suspend,
+        resolver={"mode": mode} | ({"addresses": ["192.0.2.53"]} if mode == "Addresses" else {}),
+        submission={
+            "senders": ["@notify.example.com"],
+            "tls": {"secretName": "tls"} if tls else {},
+            "clients": {"cidrs": ["10.0.0.0/8"]},
+        },
+        routes=[
+            {
+                "domains": [f"{number}.example"],
+                "host": "relay.example",
+                "tls": "Required",
+                "authSecret": f"auth-{number}",
+            }
+            for number in range(routes)
+        ],
+        domains=[
+            {"name": f"d{number}.example", "dkim": dkim}
+            for number, dkim in enumerate([{}, {"mode": "Off"}, {"secretName": "mine", "selector": "s1"}][:keys])
+        ],
+        monitoring=dict.fromkeys(("podMonitor", "rules", "dashboard"), monitoring),
+    ),
+    st.sampled_from(["Transactional", "Notification", "Bulk", "Cold"]),
+    st.sampled_from(["Sidecar", "Cluster", "Addresses"]),
+    st.booleans(),
+    st.integers(0, 3),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.booleans(),
+    st.booleans(),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(of=full_lanes, engine=st.sampled_from(ENGINES))
+def test_every_child_is_valid_labelled_owned_and_the_same_twice(of: Lane, engine: str) -> None:
+    claims = made.assignment(*(made.claim(index, engine) for index in range(of.spec.replicas)))
+    references = made.references(of, made.pool(engine))
+    found = desired_state(of, references, claims, made.SETTINGS)
+
+    assert found == desired_state(copy.deepcopy(of), copy.deepcopy(references), claims, made.SETTINGS)
+    assert found.complete
+    assert found.refusals == ()
+    names = [(one["kind"], one["metadata"]["name"]) for one in found.manifests]
+    assert len(names) == len(set(names))
+    for manifest in found.manifests:
+        metadata = manifest["metadata"]
+        assert metadata["namespace"] == "mail"
+        assert metadata["labels"].items() >= {**MANAGED_BY, LANE_LABEL: "otp"}.items()
+        owners = [owner["uid"] for owner in metadata.get("ownerReferences", [])]
+        assert owners == ([] if manifest["kind"] == "PersistentVolumeClaim" else ["uid-1"])
+        if manifest["kind"] in MODELS:
+            MODELS[manifest["kind"]].model_validate(manifest)
+        else:
+            assert manifest["kind"] in CUSTOM
+        json.dumps(manifest)
+
+
+@settings(max_examples=25, deadline=None)
+@given(of=full_lanes, engine=st.sampled_from(ENGINES))
+def test_the_relay_reads_exactly_what_is_rendered(of: Lane, engine: str) -> None:
+    claims = made.assignment(made.claim(0, engine))
+    found = desired_state(of, made.references(of, made.pool(engine)), claims, made.SETTINGS)
+    text = relay_yaml(found)
+
+    config = parse(text)
+
+    assert config == RelayConfig.model_validate(yaml.safe_load(text))
+    assert yaml.safe_load(text) == config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert [domain.name for domain in config.domains] == [domain.name for domain in of.spec.domains]
+    assert config.generation == of.generation
+
+
+@settings(max_examples=25, deadline=None)
+@given(of=full_lanes, engine=st.sampled_from(ENGINES))
+def test_every_path_in_the_configuration_is_mounted(of: Lane, engine: str) -> None:
+    found = desired_state(
+        of, made.references(of, made.pool(engine)), made.assignment(made.claim(0, engine)), made.SETTINGS
+    )
+    config, spec = parse(relay_yaml(found)), pod(found)
+    paths = [
+        config.spool.path,
+        config.records.path,
+        config.intake.users_dir,
+        config.intake.tls and config.intake.tls.key,
+        config.admin and config.admin.token_file,
+        config.egress.proof and config.egress.proof.key_file,
+        *(domain.key_file for domain in config.domains if domain.mode == "Sign"),
+        *(route.auth_dir for route in config.delivery.routes),
+    ]
+    mounts = [mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]]
+    volumes = {volume["name"] for volume in spec["volumes"]}
+
+    assert [
+        path for path in paths if path and not any(path.startswith(f"{mount}/") or path == mount for mount in mounts)
+    ] == []
+    assert {mount["name"] for mount in spec["containers"][0]["volumeMounts"]} == volumes
+    projected = {
+        f"/etc/lanewright/{volume['name']}/{item['path']}"
+        for volume in spec["volumes"]
+        for source in volume.get("projected", {}).get("sources", [])
+        for item in source["secret"]["items"]
+    }
+    assert {domain.key_file for domain in config.domains if domain.mode == "Sign"} <= projected
+    assert {f"{route.auth_dir}/password" for route in config.delivery.routes if route.auth_dir} <= projected
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_pods_meet_the_restricted_level_of_pod_security(engine: str) -> None:
+    spec = pod(desired(engine=engine))
+
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] > 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert bool(spec.get("hostNetwork")) is (engine == "HostNetwork")
+    assert not {"hostPID", "hostIPC"} & spec.keys()
+    assert {kind for volume in spec["volumes"] for kind in volume if kind != "name"} <= {
+        "secret",
+        "projected",
+        "emptyDir",
+        "persistentVolumeClaim",
+    }
+    for container in (*spec["containers"], *spec["initContainers"]):
+        context = container["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert context["readOnlyRootFilesystem"] is True
+        assert not any("hostPort" in port for port in container.get("ports", []))
+
+
+@pytest.mark.parametrize(("traffic_class", "guaranteed"), [("Transactional", True), ("Bulk", False)])
+def test_transactional_pods_are_of_guaranteed_qos(traffic_class: str, guaranteed: bool) -> None:
+    spec = pod(desired(made.lane(trafficClass=traffic_class)))
+    containers = (*spec["containers"], *spec["initContainers"])
+
+    assert all(one["resources"].get("limits") == one["resources"]["requests"] for one in containers) is guaranteed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"suspend": True},
+        {"limits": {"connectionsPerIP": 3}},
+        {"queue": {"lifetime": "1h"}},
+        {"isps": [{"name": "gmail", "connectionsPerIP": 2}]},
+        {"submission": {"senders": ["@other.example"], "maxRecipients": 5}},
+    ],
+    ids=["suspend", "limits", "lifetime", "isps", "submission"],
+)
+def test_a_change_of_configuration_never_changes_the_pod(change: dict[str, Any]) -> None:
+    before, after = desired(), desired(made.lane(**change))
+
+    assert child(before, "StatefulSet", "otp-0") == child(after, "StatefulSet", "otp-0")
+    assert before.config_digests != after.config_digests
+
+
+def test_an_image_changes_the_pod() -> None:
+    of, claims = made.lane(), made.assignment()
+    newer = replace(made.SETTINGS, relay_image="lanewright/relay:2")
+    found = desired_state(of, made.references(of, made.pool()), claims, newer)
+
+    assert pod(found)["containers"][0]["image"] == "lanewright/relay:2"
+
+
+def test_the_queue_volume_outlives_its_lane() -> None:
+    volume = child(desired(), "PersistentVolumeClaim", "queue-otp-0")["metadata"]
+
+    assert volume["finalizers"] == [QUEUE_FINALIZER]
+    assert volume["labels"][SLOT_LABEL] == "otp-0"
+    assert volume["annotations"][ADDRESS_ANNOTATION] == "203.0.113.10"
+    assert volume["annotations"]["lanewright.dev/pool"] == "mail-pools/trans-pool"
+    assert volume["annotations"]["lanewright.dev/class"] == "Transactional"
+
+
+def test_no_child_holds_anything_of_a_secret_but_its_name() -> None:
+    of = made.lane(domains=[{"name": "notify.example.com", "dkim": {"secretName": "mine", "selector": "s1"}}])
+    secrets = [one for one in desired(of).manifests if one["kind"] == "Secret"]
+
+    assert [one["metadata"]["name"] for one in secrets] == ["otp-0-config", "otp-1-config"]
+    assert all(set(one["data"]) == {"relay.yaml", "unbound.conf"} for one in secrets)
+
+
+def test_a_missing_secret_touches_no_workload_but_configuration_still_flows() -> None:
+    of = made.lane(submission={"senders": ["@notify.example.com"], "tls": {"secretName": "lane-tls"}}, suspend=True)
+    whole = made.references(of, made.pool())
+    found = desired(of, secrets={**whole.secrets, "lane-tls": None})
+
+    assert not found.complete
+    assert "StatefulSet" not in {one["kind"] for one in found.manifests}
+    assert parse(relay_yaml(found)).delivery.state == "Suspended"
+    assert [(refusal.reason, refusal.waiting) for refusal in found.refusals] == [
+        (Reason.SECRET_NOT_FOUND, Reason.WAITING_FOR_SECRET)
+    ]
+    assert "Secret lane-tls in namespace mail (submission.tls.secretName)" in found.refusals[0].message
+
+
+def test_a_lane_that_is_being_deleted_is_rendered_in_full_though_a_secret_is_missing() -> None:
+    of = made.lane(deleting_since="2026-11-23T08:00:00Z")
+    whole = made.references(of, made.pool())
+    found = desired(of, secrets={**whole.secrets, "otp-users": None})
+
+    assert child(found, "StatefulSet", "otp-0")
+    assert parse(relay_yaml(found)).intake.state == "Closed"
+
+
+def test_a_secret_without_its_entry_needs_a_person_at_once() -> None:
+    of = made.lane(submission={"senders": ["@notify.example.com"], "tls": {"secretName": "lane-tls"}})
+    whole = made.references(of, made.pool())
+    facts = whole.secrets["lane-tls"]
+    assert facts is not None
+    found = desired(of, secrets={**whole.secrets, "lane-tls": replace(facts, keys=frozenset({"tls.crt"}))})
+
+    assert [(one.reason, one.waiting) for one in found.refusals] == [(Reason.SECRET_KEY_MISSING, None)]
+    assert "has no entry tls.key: add it" in found.refusals[0].message
+
+
+def test_a_given_key_that_cannot_be_used_is_named_and_its_domain_never_goes_bare() -> None:
+    of = made.lane(domains=[{"name": "notify.example.com", "dkim": {"secretName": "mine", "selector": "s1"}}])
+    found = desired(of, dkim={})
+
+    assert "Secret mine holds no RSA private key" in found.refusals[0].message
+    (domain,) = parse(relay_yaml(found)).domains
+    assert (domain.name, domain.mode, domain.selector) == ("notify.example.com", "Sign", "s1")
+
+
+def test_without_a_pool_nothing_is_made_and_nothing_is_pruned() -> None:
+    of = made.lane()
+    refusal = Refusal(Reason.POOL_NOT_FOUND, "no pool", waiting=Reason.WAITING_FOR_POOL)
+    found = desired_state(of, made.references(of, None), Assignment((), refusal), made.SETTINGS)
+
+    assert not found.complete
+    assert found.refusals == (refusal,)
+    assert "StatefulSet" not in {one["kind"] for one in found.manifests}
+
+
+def test_absent_kinds_are_left_out_and_said_so() -> None:
+    found = desired(kinds=frozenset({"NetworkAttachmentDefinition.k8s.cni.cncf.io"}))
+
+    assert found.left_out == ("PodMonitor.monitoring.coreos.com", "PrometheusRule.monitoring.coreos.com")
+    assert not {"PodMonitor", "PrometheusRule"} & {one["kind"] for one in found.manifests}
+
+
+@pytest.mark.parametrize(
+    ("role", "intake", "delivery"),
+    [
+        (SlotRole.ACTIVE, "Open", "Running"),
+        (SlotRole.DRAINING, "Closed", "Running"),
+        (SlotRole.HELD, "Closed", "Held"),
+    ],
+)
+def test_a_slot_that_is_to_go_takes_no_mail(role: SlotRole, intake: str, delivery: str) -> None:
+    of = made.lane()
+    claims = made.assignment(made.claim(0, role=role))
+    config = parse(relay_yaml(desired_state(of, made.references(of, made.pool()), claims, made.SETTINGS)))
+
+    assert (config.intake.state, config.delivery.state) == (intake, delivery)
+
+
+def test_an_eviction_budget_is_lifted_slot_by_slot() -> None:
+    of = made.lane()
+    found = desired_state(
+        of, made.references(of, made.pool()), made.assignment(), made.SETTINGS, lifted=frozenset({"otp-1"})
+    )
+
+    budgets = {
+        one["metadata"]["name"]: one["spec"]["maxUnavailable"] for one in found.manifests if "Budget" in one["kind"]
+    }
+    assert budgets == {"otp-0": 0, "otp-1": 1}
+
+
+def test_the_submission_service_asks_for_ports_by_name() -> None:
+    spec = child(desired(), "Service", "otp")["spec"]
+
+    assert [(port["port"], port["targetPort"]) for port in spec["ports"]] == [(587, "smtp"), (465, "smtps")]
+    assert spec["type"] == "ClusterIP"
+
+
+def test_a_route_that_stands_twice_goes_the_first_ones_way() -> None:
+    of = made.lane(
+        routes=[
+            {"domains": ["a.example", "b.example"], "host": "one.example"},
+            {"domains": ["b.example", "*"], "host": "two.example"},
+        ]
+    )
+
+    assert [(route.host, route.domains) for route in parse(relay_yaml(desired(of))).delivery.routes] == [
+        ("one.example", ("a.example", "b.example")),
+        ("two.example", ("*",)),
+    ]
+
+
+def test_every_secret_that_a_pod_mounts_is_asked_for_or_made_by_us() -> None:
+    of = made.lane(
+        submission={"senders": ["@notify.example.com"], "tls": {"secretName": "t"}, "auth": {"secretName": "u"}},
+        routes=[{"domains": ["*"], "host": "r.example", "tls": "Required", "authSecret": "a"}],
+        domains=[{"name": "notify.example.com", "dkim": {"secretName": "k", "selector": "s"}}],
+    )
+
+    assert secret_needs(of, made.pool()) == ("u", "t", "k", "a", "otp-proof")
+    mounted = json.dumps(pod(desired(of))["volumes"])
+    assert all(f'"{name}"' in mounted for name in secret_needs(of, made.pool()))
+
+
+def test_references_are_never_changed() -> None:
+    of, its_pool = made.lane(), made.pool()
+    whole: References = made.references(of, its_pool)
+    before = copy.deepcopy(whole)
+    desired_state(of, whole, made.assignment(), made.SETTINGS)
+
+    assert whole == before
