@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from e2e import figures
 
 
@@ -12,3 +14,18 @@ def test_a_figure_replaces_its_own_name_and_keeps_the_others(tmp_path: Path) -> 
     rows = json.loads((tmp_path / "x.json").read_text())
     assert [(row["name"], row["value"]) for row in rows] == [("a", 3.0), ("b", 2.0)]
     assert set(rows[0]) == {"name", "value", "unit", "target", "better", "command"}
+
+
+def test_a_figure_from_a_shell_lands_in_the_same_form(tmp_path: Path) -> None:
+    figures.main(["ci", "seconds_warm", "12", "s", "900", "lower", ".ci/run"], tmp_path)
+    figures.main(["ci.json", "seconds_cold", "99", "s", "-", "lower", ".ci/run"], tmp_path)
+    rows = json.loads((tmp_path / "ci.json").read_text())
+    assert [(row["name"], row["value"], row["target"]) for row in rows] == [
+        ("seconds_cold", 99.0, None),
+        ("seconds_warm", 12.0, 900.0),
+    ]
+
+
+def test_a_figure_that_is_neither_better_low_nor_high_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="neither lower nor higher"):
+        figures.main(["ci", "x", "1", "s", "-", "sideways", "make"], tmp_path)
