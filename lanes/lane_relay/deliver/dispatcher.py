@@ -66,7 +66,7 @@ class Dispatcher:
     ) -> None:
         """`may_send()`: the egress proof holds; `reroute(entry)`: sites have changed, ask for its route anew."""
         self._config = config
-        self._bodies = bodies
+        self._source = _source_of(config)
         self._on_attempt = on_attempt
         self._gate = may_send
         self._reroute = reroute
@@ -108,6 +108,7 @@ class Dispatcher:
     def apply(self, config: RelayConfig) -> None:
         """Another configuration from now on; entries find their new sites, open connections finish what they are at."""
         before, self._config = self._config, config
+        self._source = _source_of(config)
         now = self.monotonic()
         self.table.apply(config.delivery.policies)
         for site in self.sites.values():
@@ -334,11 +335,6 @@ class Dispatcher:
 
     # -- opening
 
-    @property
-    def _source(self) -> str:
-        source = self._config.egress.source
-        return str(source) if source is not None else ""
-
     def _want(self, destination: Destination) -> None:
         """Puts the destination in its site's line for a connection, and sees whether it gets one."""
         if not destination.wants:
@@ -552,7 +548,7 @@ class Dispatcher:
         else:
             self._pump(destination.site)
         waiting, self._total_line = self._total_line, {}
-        for site in waiting:
+        for site in list(self.sites.values()) if self._regrouped_before else waiting:
             self._pump(site)
 
     # -- attempts
@@ -695,6 +691,11 @@ class Dispatcher:
             session.target.address in addresses and session.destination.site is not destination.site
             for session in self._sessions
         )
+
+
+def _source_of(config: RelayConfig) -> str:
+    """The address that connections bind; empty: none."""
+    return str(config.egress.source) if config.egress.source is not None else ""
 
 
 def _grouping(config: RelayConfig) -> object:

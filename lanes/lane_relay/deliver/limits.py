@@ -18,8 +18,10 @@ _SLICES: Final = 512
 """A log merges what happened within a slice of its window, so that 1,000,000/d needs no million entries."""
 _BURST_S: Final = 0.1
 """A pace may catch up so much at once: timers are late by milliseconds, and idle sites need not wait at all."""
-_SURE_PART: Final = 0.9
-"""How much of the shortest duration seen is believed to be the shortest there is."""
+_SURE_PART: Final = 0.8
+"""How much of the shortest duration seen is believed to be the shortest there is ..."""
+_SURE_AFTER: Final = 8
+"""... once so many have been seen; the round trip of a path shows in a few."""
 
 
 class WindowLog:
@@ -64,14 +66,15 @@ class Pace:
     Without a rate only the spacing holds, which back-off sets.
     """
 
-    __slots__ = ("_begun", "_burst", "_due", "_ended", "_interval", "_shortest", "rate", "under_way")
+    __slots__ = ("_begun", "_burst", "_due", "_ended", "_interval", "_seen", "_shortest", "rate", "under_way")
 
     def __init__(self, rate: Rate | None) -> None:
         self.rate = rate
         self.under_way = 0
         self._begun: WindowLog | None = None
         self._ended: WindowLog | None = None
-        self._shortest: float | None = None
+        self._shortest = float("inf")
+        self._seen = 0
         self._due = 0.0
         """When the next one is due by the spacing alone (the theoretical arrival time of GCRA, ITU-T I.371)."""
         self._interval = 0.0
@@ -105,7 +108,8 @@ class Pace:
         room = count - self.under_way
         if room <= 0:
             return float("inf")
-        return max(at, self._begun.room_at(count), self._ended.room_at(room) - (self._shortest or 0.0))
+        sure = self._shortest * _SURE_PART if self._seen >= _SURE_AFTER else 0.0
+        return max(at, self._begun.room_at(count), self._ended.room_at(room) - sure)
 
     def begin(self, now: float) -> None:
         """An event begins; it must be ended."""
@@ -119,8 +123,8 @@ class Pace:
         self.under_way -= 1
         if self._ended is not None:
             self._ended.add(now)
-            duration = (now - began) * _SURE_PART
-            self._shortest = duration if self._shortest is None else min(self._shortest, duration)
+            self._seen += 1
+            self._shortest = min(self._shortest, now - began)
 
 
 def may_open(site_connections: int, site_limit: int, total: int, total_limit: int) -> bool:

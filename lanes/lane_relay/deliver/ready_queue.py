@@ -321,6 +321,8 @@ class ReadyQueue:
         """
         destination.connecting -= 1
         self.last_failure = failure
+        if now < destination.parked_until:
+            return False  # a second probe of the same moment: the entries know already
         destination.bad[target.address] = now + _BAD_HOST_S
         others_work = destination.proven and destination.sessions - destination.connecting > 1
         if others_work or destination.next_target(now) is not None:

@@ -40,7 +40,7 @@ class RuleSet:
         """The first rule that matches at this stage."""
         if not self.rules:
             return None
-        for index in sorted(self._set.Match(text)):
+        for index in sorted(self._set.Match(text) or ()):
             rule: ResponseRule = self.rules[index]
             if rule.stage is stage or rule.stage is Stage.ANY:
                 return rule

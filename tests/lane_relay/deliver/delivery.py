@@ -1,0 +1,156 @@
+"""A dispatcher with its far ends: messages from a dict, attempts into a list."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from lane_api.isppolicy import Stage
+from lane_api.relayconfig import RelayConfig
+from lane_relay.clock import SYSTEM_CLOCK
+from lane_relay.deliver.dispatcher import Dispatcher
+from lane_relay.deliver.prepared import Signing
+from lane_relay.deliver.session import Timeouts
+from lane_relay.deliver.tls import TlsContexts
+from lane_relay.errors import SpoolError
+from lane_relay.records import Attempt, Envelope, Hop, Message, QueueEntry, Route
+
+BODY = b"From: a@sender.test\r\nTo: b@peer.test\r\nSubject: test\r\n\r\nHello\r\n.dotted\r\n"
+SHORT = 0.3
+"""Seconds; a stage time limit of tests about silence."""
+PATIENT = dict.fromkeys(Stage, 30.0)
+
+
+def make_config(**delivery: Any) -> RelayConfig:
+    """A configuration of a relay that sends from 127.0.0.1, or from `source`."""
+    source = delivery.pop("source", "127.0.0.1")
+    extra = {name: delivery.pop(name) for name in ("active_bytes",) if name in delivery}
+    return RelayConfig.model_validate(
+        {
+            "lane": {"name": "t"},
+            "slot": {"name": "t-0", "hostname": "out.sender.test"},
+            "spool": {"path": "/s"},
+            "records": {"path": "/r"},
+            "egress": {"source": source},
+            "delivery": delivery,
+            **extra,
+        }
+    )
+
+
+@dataclass
+class Messages:
+    """The far end of the spool: what is `cold` has to be loaded."""
+
+    found: dict[int, Message] = field(default_factory=dict)
+    cold: bool = False
+    loaded: int = 0
+    damaged: set[int] = field(default_factory=set)
+
+    def cached(self, entry: QueueEntry) -> Message | None:
+        """At once, unless cold."""
+        return None if self.cold or entry.id in self.damaged else self.found[entry.id]
+
+    async def load(self, entry: QueueEntry) -> Message:
+        """A turn of the loop later."""
+        await asyncio.sleep(0)
+        if entry.id in self.damaged:
+            raise SpoolError("damaged")
+        self.loaded += 1
+        return self.found[entry.id]
+
+
+@dataclass
+class Delivery:
+    """The dispatcher under test."""
+
+    dispatcher: Dispatcher
+    messages: Messages
+    attempts: list[Attempt] = field(default_factory=list)
+    rerouted: list[QueueEntry] = field(default_factory=list)
+    gate: bool = True
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _next: int = 0
+
+    def send(
+        self,
+        route: Route,
+        *recipients: str,
+        body: bytes = BODY,
+        from_domain: str = "sender.test",
+        sender: str = "a@sender.test",
+        age: float = 0.0,
+    ) -> QueueEntry:
+        """Adds one message for these recipients."""
+        self._next += 1
+        recipients = recipients or ("b@peer.test",)
+        accepted_ms = int((SYSTEM_CLOCK.now() - age) * 1000)
+        message = Message(
+            (accepted_ms << 48) + self._next, Envelope(sender, recipients), body, client="192.0.2.1",
+            from_domain=from_domain,
+        )  # fmt: skip
+        self.messages.found[message.id] = message
+        entry = QueueEntry(message.id, 0, "peer.test", tuple(range(len(recipients))), len(body), 0.0)
+        self.dispatcher.add(entry, route)
+        return entry
+
+    def on_attempt(self, attempt: Attempt) -> None:
+        """Collects."""
+        self.attempts.append(attempt)
+        self._changed.set()
+
+    async def attempted(self, count: int, within: float = 15.0) -> list[Attempt]:
+        """The attempts, once there are so many."""
+        async with asyncio.timeout(within):
+            while len(self.attempts) < count:
+                self._changed.clear()
+                await self._changed.wait()
+        return self.attempts
+
+    def replies(self) -> list[list[str]]:
+        """Of each attempt, the replies of its recipients."""
+        return [[str(result.reply) for result in attempt.results] for attempt in self.attempts]
+
+
+async def until(condition: Callable[[], bool], within: float = 15.0) -> None:
+    """Returns when the condition holds; fails when it never does."""
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110 -- a condition of many objects has no event of its own
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def delivering(
+    *,
+    timeouts: Timeouts | None = None,
+    contexts: TlsContexts | None = None,
+    signing: Signing | None = None,
+    **delivery: Any,
+) -> AsyncIterator[Delivery]:
+    """A running dispatcher."""
+    messages = Messages()
+    box: list[Delivery] = []
+    dispatcher = Dispatcher(
+        make_config(**delivery),
+        bodies=messages,
+        on_attempt=lambda attempt: box[0].on_attempt(attempt),
+        may_send=lambda: box[0].gate,
+        reroute=lambda entry: box[0].rerouted.append(entry),
+        clock=SYSTEM_CLOCK,
+        signing=signing,
+        contexts=contexts,
+        timeouts=timeouts or Timeouts(stages=PATIENT),
+    )
+    box.append(Delivery(dispatcher, messages))
+    dispatcher.start()
+    try:
+        yield box[0]
+    finally:
+        await dispatcher.drain(0.2)
+
+
+def route_to(port: int, *hosts: str, site: str = "peer", policy: str = "", tls: str = "", auth_dir: str = "") -> Route:
+    """A route to loopback addresses, each a host of its own."""
+    hops = tuple(Hop(f"mx{number}.peer.test", (host,)) for number, host in enumerate(hosts or ("127.0.0.1",)))
+    return Route(site, policy, hops, port, tls, auth_dir)

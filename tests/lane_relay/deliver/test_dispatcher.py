@@ -1,0 +1,229 @@
+"""Limits, sharing and changes of configuration, with real connections on loopback."""
+
+import asyncio
+
+from lane_api.isppolicy import Action
+from lane_relay.deliver.session import Timeouts
+from lane_relay.records import QueueEntry
+from tests.lane_relay.deliver.delivery import PATIENT, delivering, make_config, route_to, until
+from tests.lane_relay.deliver.scripted_peer import STALL, Peer, running
+from tests.lane_relay.deliver.test_limits import most_in_window
+
+
+async def test_connections_at_the_isp_never_exceed_the_limit_over_two_mx_sets() -> None:
+    one, other = Peer(hosts=("127.0.0.5",), close_delay=0.02), Peer(hosts=("127.0.0.6",), close_delay=0.02)
+    most = 0
+
+    def count(line: str) -> bytes:
+        nonlocal most
+        most = max(most, one.open + other.open)
+        return b"250 ok\r\n"
+
+    one.script["mail"] = other.script["mail"] = count
+    policy = {"name": "isp", "connections": 3, "messagesPerConnection": 2}
+    async with running(one, other), delivering(policies=[policy]) as delivery:
+        for number in range(60):
+            delivery.send(route_to(one.port, "127.0.0.5" if number % 2 else "127.0.0.6", site="isp", policy="isp"))
+        # the two MX sets differ by name, so that they are two destinations of one site
+        await delivery.attempted(60)
+    assert most == 3
+    assert len(one.messages) + len(other.messages) == 60
+
+
+async def test_a_connection_counts_until_the_isp_has_closed_it() -> None:
+    peer = Peer(close_delay=0.15)
+    policy = {"name": "isp", "connections": 1, "messagesPerConnection": 1}
+    async with running(peer), delivering(policies=[policy]) as delivery:
+        for _ in range(4):
+            delivery.send(route_to(peer.port, site="isp", policy="isp"))
+        await delivery.attempted(4)
+    assert peer.most_open == 1
+    assert peer.connections == 4
+
+
+async def test_messages_are_paced_within_every_window() -> None:
+    peer = Peer()
+    policy = {"name": "isp", "connections": 5, "messageRate": "10/s"}
+    async with running(peer), delivering(policies=[policy]) as delivery:
+        for _ in range(25):
+            delivery.send(route_to(peer.port, site="isp", policy="isp"))
+        await delivery.attempted(25)
+    assert most_in_window([message.at for message in peer.messages], 1.0) <= 10
+    assert peer.most_open <= 5
+
+
+async def test_new_connections_are_paced_too() -> None:
+    peer = Peer()
+    policy = {"name": "isp", "connections": 5, "messagesPerConnection": 1, "connectRate": "4/s"}
+    async with running(peer), delivering(policies=[policy]) as delivery:
+        for _ in range(9):
+            delivery.send(route_to(peer.port, site="isp", policy="isp"))
+        await delivery.attempted(9)
+        state = delivery.dispatcher.explain_site("isp")
+        assert state is not None
+    assert most_in_window([message.at for message in peer.messages], 1.0) <= 4
+
+
+async def test_a_flood_for_a_stalled_site_leaves_another_site_s_deliveries_flowing() -> None:
+    for stage in ("connect", "mail", "end"):
+        stalled, healthy = Peer({stage: STALL}, hosts=("127.0.0.5",)), Peer(hosts=("127.0.0.6",))
+        async with running(stalled, healthy), delivering(connections=10, totalConnections=12) as delivery:
+            for _ in range(5000):
+                delivery.send(route_to(stalled.port, "127.0.0.5", site="stalled"))
+            await until(lambda stalled=stalled: stalled.open >= 1)  # type: ignore[misc] # binds the loop's variable
+            for _ in range(200):
+                delivery.send(route_to(healthy.port, "127.0.0.6", site="healthy"))
+            await until(lambda healthy=healthy: len(healthy.messages) == 200)  # type: ignore[misc] # likewise
+            assert len(stalled.messages) == 0
+            assert delivery.dispatcher.figures().connections <= 12
+            state = delivery.dispatcher.explain_site("stalled")
+            assert state is not None
+            assert state.waiting > 4900
+
+
+async def test_many_stalled_sites_do_not_use_up_all_connections() -> None:
+    stalled = Peer({"mail": STALL}, hosts=("127.0.0.5",))
+    healthy = Peer(hosts=("127.0.0.6",))
+    async with running(stalled, healthy), delivering(connections=10, totalConnections=40) as delivery:
+        for site in range(6):
+            for _ in range(50):
+                delivery.send(route_to(stalled.port, "127.0.0.5", site=f"stalled-{site}"))
+        await until(lambda: stalled.open > 20)
+        delivery.send(route_to(healthy.port, "127.0.0.6", site="healthy"))
+        await until(lambda: len(healthy.messages) == 1)
+        assert delivery.dispatcher.figures().connections <= 40
+
+
+async def test_an_isp_that_asks_to_slow_down_gets_one_connection_and_a_slower_pace() -> None:
+    peer = Peer()
+    policy = {
+        "name": "isp",
+        "connections": 4,
+        "messageRate": "1000/s",
+        "backoff": {"messageRate": "1/s", "connectionsPerIP": 1},
+    }
+
+    def after_five(line: str) -> bytes:
+        return b"250 ok\r\n" if len(peer.messages) < 5 else b"421 4.7.28 unusual rate of mail from your IP\r\n"
+
+    peer.script["end"] = after_five
+    async with running(peer), delivering(policies=[policy]) as delivery:
+        for _ in range(200):
+            delivery.send(route_to(peer.port, site="isp", policy="isp"))
+        await until(lambda: any(a.results[0].verdict.action is Action.BACKOFF for a in delivery.attempts))
+        state = delivery.dispatcher.explain_site("isp")
+        assert state is not None
+        assert (state.connection_limit, state.messages_per_second) == (1, 1.0)
+        assert "4.7.28" in state.backed_off
+        assert state.waiting > 150
+        assert len(delivery.attempts) < 20
+
+
+async def test_a_destination_that_waits_gets_its_turn_although_another_has_endless_mail() -> None:
+    one, other = Peer(hosts=("127.0.0.5",)), Peer(hosts=("127.0.0.6",))
+    policy = {"name": "isp", "connections": 1}
+    async with running(one, other), delivering(policies=[policy]) as delivery:
+        route = route_to(one.port, "127.0.0.5", site="isp", policy="isp")
+        from_other = route_to(one.port, "127.0.0.5", "127.0.0.6", site="isp", policy="isp")
+        for _ in range(60):
+            delivery.send(route)
+        delivery.send(from_other)
+        await delivery.attempted(61)
+        order = [attempt.entry.id & 0xFFFF for attempt in delivery.attempts]
+    assert order.index(61) <= 20
+
+
+async def test_a_new_limit_holds_without_a_restart() -> None:
+    peer = Peer({"end": STALL})
+    async with running(peer), delivering(connections=1) as delivery:
+        for _ in range(10):
+            delivery.send(route_to(peer.port))
+        await until(lambda: peer.open == 1)
+        delivery.dispatcher.apply(make_config(connections=4))
+        await until(lambda: peer.open == 4)
+        state = delivery.dispatcher.explain_site("peer")
+        assert state is not None
+        assert state.hold.limit == "connections"
+
+
+async def test_a_suspended_configuration_stops_and_a_running_one_goes_on() -> None:
+    peer = Peer()
+    async with running(peer), delivering(state="Suspended") as delivery:
+        for _ in range(3):
+            delivery.send(route_to(peer.port))
+        await asyncio.sleep(0)
+        assert delivery.dispatcher.figures().connections == 0
+        delivery.dispatcher.apply(make_config(state="Running"))
+        await delivery.attempted(3)
+
+
+async def test_entries_ask_for_their_route_again_when_sites_change() -> None:
+    peer = Peer({"end": STALL})
+    async with running(peer), delivering(connections=2) as delivery:
+        for _ in range(1200):
+            delivery.send(route_to(peer.port))
+        await until(lambda: peer.open == 2)
+        delivery.dispatcher.apply(make_config(connections=2, policies=[{"name": "isp", "domains": ["peer.test"]}]))
+        await until(lambda: len(delivery.rerouted) == 1198)
+        assert delivery.dispatcher.figures().waiting == 0
+
+
+async def test_connections_of_before_still_count_after_sites_change() -> None:
+    peer = Peer({"end": STALL})
+    async with running(peer), delivering(connections=2) as delivery:
+        for _ in range(10):
+            delivery.send(route_to(peer.port))
+        await until(lambda: peer.open == 2)
+        policies = [{"name": "isp", "domains": ["peer.test"], "connections": 2}]
+        delivery.dispatcher.apply(make_config(policies=policies))
+        await until(lambda: len(delivery.rerouted) == 8)
+        for entry in delivery.rerouted:
+            delivery.dispatcher.add(entry, route_to(peer.port, site="isp", policy="isp"))
+        assert delivery.dispatcher.figures().connections == 2
+        peer.script["end"] = b"250 ok\r\n"
+        peer.release.set()
+        await until(lambda: len(peer.messages) == 8)
+    assert peer.most_open == 2
+
+
+async def test_entries_past_their_lifetime_are_handed_on_although_their_site_is_held() -> None:
+    async with delivering(lifetime="1h", retry={"first": "2h", "max": "2h"}) as delivery:
+        route = route_to(1, "127.0.0.4")
+        delivery.send(route)
+        await delivery.attempted(1)
+        old = delivery.send(route, age=7200.0)
+        young = delivery.send(route)
+        delivery.dispatcher._look_for_overdue()
+        attempts = await delivery.attempted(2)
+        assert attempts[1].entry is old
+        assert attempts[1].results[0].reply.enhanced == "4.4.7"
+        assert "no-answer" in attempts[1].results[0].reply.text
+        assert delivery.dispatcher.explain_entry(young.id)
+        assert not delivery.dispatcher.explain_entry(old.id)
+
+
+async def test_a_quiet_dispatcher_forgets_its_sites() -> None:
+    peer = Peer()
+    async with running(peer), delivering(timeouts=Timeouts(stages=PATIENT, idle=0.05)) as delivery:
+        for number in range(30):
+            delivery.send(route_to(peer.port, site=f"site-{number}"))
+        await delivery.attempted(30)
+        await until(lambda: delivery.dispatcher.figures().connections == 0)
+        delivery.dispatcher._forget(delivery.dispatcher.monotonic())
+        assert delivery.dispatcher.sites == {}
+
+
+async def test_every_entry_has_exactly_one_attempt_whatever_the_peer_does() -> None:
+    turn = 0
+
+    def whim(line: str) -> bytes | str:
+        nonlocal turn
+        turn += 1
+        return [b"250 ok\r\n", "drop", b"450 later\r\n", b"250 ok\r\n", b"421 bye\r\n", b"550 no\r\n"][turn % 6]
+
+    peer = Peer({"mail": whim, "rcpt": whim, "end": whim})
+    async with running(peer), delivering(connections=4, retry={"first": "10ms", "max": "10ms"}) as delivery:
+        entries: list[QueueEntry] = [delivery.send(route_to(peer.port)) for _ in range(150)]
+        await delivery.attempted(150)
+        assert sorted(attempt.entry.id for attempt in delivery.attempts) == sorted(entry.id for entry in entries)
+        assert delivery.dispatcher.figures().waiting == 0

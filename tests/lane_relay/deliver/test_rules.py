@@ -1,0 +1,160 @@
+"""The reply table: first match, own rules before ours, bad rules never in force."""
+
+from typing import Any
+
+import pytest
+import re2
+
+from lane_api.isppolicy import Action, Category, ResponseRule, Scope, Stage
+from lane_api.relayconfig import SitePolicy
+from lane_api.responses import check_rules, matching_text
+from lane_relay.deliver.default_rules import GREETING_RULES, MESSAGE_RULES
+from lane_relay.deliver.rules import ReplyTable
+from lane_relay.records import Reply
+
+
+def rule(name: str, pattern: str, *examples: str, **more: Any) -> ResponseRule:
+    values = {"category": Category.OTHER, "action": Action.RETRY, **more}
+    return ResponseRule(id=name, pattern=pattern, examples=examples, **values)
+
+
+def reply(text: str) -> Reply:
+    return Reply(int(text[:3]), (text[4:],))
+
+
+@pytest.mark.parametrize(
+    ("code", "lines", "text"),
+    [
+        (550, ("5.1.1 Unknown",), "550 5.1.1 Unknown"),
+        (550, ("5.7.1 Blocked", "5.7.1 see http://x"), "550-5.7.1 Blocked see http://x"),
+        (421, ("Slow", "down"), "421-Slow down"),
+        (550, ("5.7.1 a", "5.7.2 b"), "550-5.7.1 a 5.7.2 b"),
+        (250, (), "250 "),
+    ],
+)
+def test_text_for_matching_joins_lines_and_drops_repeated_codes(code: int, lines: tuple[str, ...], text: str) -> None:
+    assert matching_text(code, lines) == text
+
+
+@pytest.mark.parametrize("rules", [GREETING_RULES, MESSAGE_RULES], ids=["greeting", "message"])
+def test_the_default_rules_hold_their_own_examples_and_none_is_shadowed(rules: tuple[ResponseRule, ...]) -> None:
+    assert check_rules(rules, re2.compile) == []
+
+
+@pytest.mark.parametrize("example", [(rule, text) for rule in MESSAGE_RULES for text in rule.examples])
+def test_every_example_of_a_default_rule_is_judged_by_that_rule(example: tuple[ResponseRule, str]) -> None:
+    expected, text = example
+    stage = expected.stage if expected.stage is not Stage.ANY else Stage.END_OF_DATA
+    verdict = ReplyTable().judge("", stage, Reply(int(text[:3]), (text[4:],)))
+    assert (verdict.category, verdict.action) == (expected.category, expected.action)
+
+
+SOURCE_RELATED = [
+    "550 5.7.1 Unfortunately, messages from [203.0.113.7] weren't sent. Please contact your provider (S3150).",
+    "554 IP=203.0.113.7 - Dialup/transient IP/hostname not allowed. (DIAL)",
+    "550 Ip frequency limited [abc]",
+    "554 5.7.1 Service unavailable; Client host [203.0.113.7] blocked using zen.spamhaus.org",
+    "550 5.7.606 Access denied, banned sending IP [203.0.113.7]",
+    "554 5.7.1 <mail.example[203.0.113.7]>: Client host rejected: Access denied",
+    "553 5.7.1 [BL21] Connections will not be accepted from 203.0.113.7, because the ip is in Spamhaus's list",
+    "550-5.7.25 The IP address sending this message does not have a PTR record setup",
+]
+
+
+@pytest.mark.parametrize("stage", [Stage.CONNECT, Stage.EHLO, Stage.MAIL, Stage.RCPT])
+@pytest.mark.parametrize("text", SOURCE_RELATED)
+def test_a_refusal_of_the_source_never_bounces_the_recipient(text: str, stage: Stage) -> None:
+    verdict = ReplyTable().judge("", stage, reply(text))
+    assert verdict.action is Action.BACKOFF
+    assert verdict.scope is Scope.SITE
+    assert verdict.retry_after is not None
+
+
+@pytest.mark.parametrize("code", [*range(400, 560, 7), 599])
+@pytest.mark.parametrize("stage", list(Stage))
+def test_every_reply_gets_a_verdict_and_no_4yz_ever_bounces(code: int, stage: Stage) -> None:
+    verdict = ReplyTable().judge("", stage, Reply(code, ("whatever",)))
+    assert verdict.action is not None
+    if code < 500:
+        assert verdict.action is not Action.BOUNCE
+    elif stage in (Stage.CONNECT, Stage.EHLO) and code != 521:
+        assert verdict.action is Action.BACKOFF
+
+
+def test_an_enhanced_code_alone_never_decides() -> None:
+    assert ReplyTable().judge("", Stage.RCPT, reply("450 5.1.1 busy")).action is Action.RETRY
+
+
+def _policy(*rules: ResponseRule, **more: Any) -> SitePolicy:
+    return SitePolicy(name="isp", responses=rules, **more)
+
+
+def test_the_policy_s_own_rules_come_first_and_name_themselves() -> None:
+    own = rule("ours", "^550 .*unknown", "550 user unknown", action=Action.BACKOFF, category=Category.RATE_LIMITED)
+    verdict = ReplyTable((_policy(own),)).judge("isp", Stage.RCPT, reply("550 5.1.1 user unknown"))
+    assert (verdict.rule, verdict.action) == ("isp/ours", Action.BACKOFF)
+    assert ReplyTable((_policy(own),)).judge("", Stage.RCPT, reply("550 5.1.1 user unknown")).action is Action.BOUNCE
+
+
+def test_the_first_rule_that_matches_at_the_stage_wins() -> None:
+    rules = (
+        rule("a", "slow", "450 slow", stage=Stage.MAIL),
+        rule("b", "slow", "450 slow down", stage=Stage.RCPT, action=Action.BACKOFF),
+        rule("c", "down", "450 downtime"),
+    )
+    table = ReplyTable((_policy(*rules),))
+    found = [table.judge("isp", stage, reply("450 slow down")).rule for stage in (Stage.MAIL, Stage.RCPT, Stage.DATA)]
+    assert found == ["isp/a", "isp/b", "isp/c"]
+
+
+def test_retry_and_hold_come_from_the_rule_then_the_policy() -> None:
+    rules = (
+        rule("own", "one", "450 one", retry_after=7.0),
+        rule("policy", "two", "450 two", action=Action.BACKOFF),
+    )
+    more = {"retry_after": 900.0, "backoff": {"for": "1h"}}
+    table = ReplyTable((SitePolicy.model_validate({"name": "isp", "responses": rules, **more}),))
+    assert table.judge("isp", Stage.RCPT, reply("450 one")).retry_after == 7.0
+    verdict = table.judge("isp", Stage.RCPT, reply("450 two"))
+    assert (verdict.retry_after, verdict.backoff_for) == (900.0, 3600.0)
+    assert table.judge("isp", Stage.RCPT, reply("450 4.7.1 Greylisted")).retry_after == 900.0
+    assert table.judge("isp", Stage.RCPT, reply("550 5.1.1 unknown user")).retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("rules", "problem"),
+    [
+        ((rule("a", "(", "450 x"),), "rule a: the pattern is no RE2 expression"),
+        ((rule("a", "yes", "450 no"),), "rule a: the pattern misses its own example '450 no'"),
+        ((rule("a", "x", "no code x"),), "rule a: the example 'no code x' does not begin with a reply code"),
+        (
+            (rule("a", "slow", "450 slow"), rule("b", "slow down", "450 slow down")),
+            "rule b: shadowed, since the earlier rule a matches its example '450 slow down'",
+        ),
+        ((rule("a", "x", "450 x"), rule("a", "y", "450 y")), "rule a: the id is used twice"),
+    ],
+)
+def test_bad_rules_are_named_with_their_reason(rules: tuple[ResponseRule, ...], problem: str) -> None:
+    assert any(found.startswith(problem) for found in check_rules(rules, re2.compile))
+
+
+def test_rules_at_different_stages_do_not_shadow_each_other() -> None:
+    rules = (rule("a", "slow", "450 slow", stage=Stage.MAIL), rule("b", "slow", "450 slow", stage=Stage.RCPT))
+    assert check_rules(rules, re2.compile) == []
+
+
+def test_a_policy_with_bad_rules_keeps_its_last_good_ones() -> None:
+    good = rule("good", "slow", "450 slow", action=Action.BACKOFF)
+    table = ReplyTable((_policy(good),))
+    table.apply((_policy(rule("bad", "(", "450 x")),))
+    assert table.judge("isp", Stage.RCPT, reply("450 slow")).rule == "isp/good"
+    assert "bad" in table.problems["isp"][0]
+    table.apply((_policy(good),))
+    assert table.problems == {}
+    table.apply(())
+    assert table.judge("isp", Stage.RCPT, reply("450 slow")).rule == "default/temporary"
+
+
+def test_a_policy_that_was_never_good_falls_back_to_the_default_rules() -> None:
+    table = ReplyTable((_policy(rule("bad", "(", "450 x")),))
+    assert table.judge("isp", Stage.RCPT, reply("550 5.1.1 no such user")).category is Category.BAD_MAILBOX
