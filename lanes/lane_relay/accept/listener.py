@@ -64,7 +64,9 @@ class Listener:
         self.correlation_field = correlation_field
         self.counters = IntakeCounters()
         self.held_bytes = 0
-        """Of messages that are coming in or on their way to the disk."""
+        """Of messages that are coming in or on their way to the disk; sessions write it."""
+        self.peak_bytes = 0
+        """The most it ever was."""
         self.tick = clock.monotonic()
         """The time of the last sweep: what sessions note as their last activity."""
         self._on_rejection = on_rejection
@@ -115,7 +117,7 @@ class Listener:
             await self._listen(self._intake.smtp, tls=False)
         if self._intake.smtps is not None:
             await self._listen(self._intake.smtps, tls=True)
-        self._sweep()
+        self._sweep_again()
 
     async def _listen(self, endpoint: Endpoint, *, tls: bool) -> None:
         # "::" alone would leave out IPv4 where the system says so; None binds both families.
@@ -225,7 +227,8 @@ class Listener:
 
     # -- the one timer
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
+        """Ends sessions that are silent for too long, and takes a certificate that has changed."""
         self.tick = self.clock.monotonic()
         for session in tuple(self._sessions):
             session.sweep(self.tick)
@@ -234,4 +237,7 @@ class Listener:
                 _log.info("certificate reloaded")
         except ConfigError as error:
             _log.error("certificate not reloaded, the last good one stays in force", error=str(error))
-        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._sweep)
+
+    def _sweep_again(self) -> None:
+        self.sweep()
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._sweep_again)

@@ -46,21 +46,25 @@ _AUTH_BUSY: Final = Reply(454, ("4.7.0 Users cannot be checked now, try again la
 class Session(asyncio.Protocol):
     """The driver of one `smtp.server`, and the policy it asks."""
 
-    __slots__ = ("_address", "_held", "_in_commit", "_is_trusted", "_judged_by", "_listener", "_paused", "_server",
-                 "_transport", "client", "last_active")  # fmt: skip
+    __slots__ = (
+        "_early", "_held", "_in_commit", "_is_read", "_is_trusted", "_judged_by", "_listener", "_replies_stuck",
+        "_server", "_transport", "client", "last_active",
+    )  # fmt: skip
 
     def __init__(self, listener: "Listener", *, tls: bool) -> None:
         self._listener = listener
         self._server = Server(listener.options, self, tls=tls)
         self._transport: asyncio.Transport | None = None
-        self._address: object = IPv4Address(0)
         self._judged_by: object = None
         """The policy that `_is_trusted` came from."""
         self._is_trusted = False
         self._held = 0
         """Of the listener's memory, what this session uses."""
         self._in_commit = 0
-        self._paused = False
+        self._replies_stuck = False
+        self._is_read = True
+        self._early: bytes | None = None
+        """Not None while TLS is being started: what came decrypted before the upgrade's task went on."""
         self.client = ""
         self.last_active = listener.tick
 
@@ -71,7 +75,6 @@ class Session(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         address = client_address(peer[0]) if peer else IPv4Address(0)
-        self._address = address
         self.client = str(address)
         refusal = self._listener.admit(self)
         if refusal is not None:
@@ -84,6 +87,9 @@ class Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
         self.last_active = self._listener.tick
+        if self._early is not None:
+            self._early += data
+            return
         server = self._server
         event = server.receive(data)
         if event is not None:
@@ -106,11 +112,13 @@ class Session(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read its replies: it gets no more until it does."""
-        self._pause(True)
+        self._replies_stuck = True
+        self._choose_reading()
 
     def resume_writing(self) -> None:
         """The client has read."""
-        self._pause(False)
+        self._replies_stuck = False
+        self._choose_reading()
 
     # -- what the listener does
 
@@ -119,7 +127,7 @@ class Session(asyncio.Protocol):
         if now - self.last_active < TIMEOUT_S or self._in_commit or self._transport is None:
             return
         self._listener.counters.timeouts += 1
-        if self._paused:
+        if self._replies_stuck:
             self._transport.abort()
         else:
             self._transport.write(format_reply(_TIMED_OUT.code, *_TIMED_OUT.lines))
@@ -242,33 +250,38 @@ class Session(asyncio.Protocol):
     def _account_memory(self) -> None:
         server, listener = self._server, self._listener
         listener.held_bytes += server.held_bytes - self._held
+        listener.peak_bytes = max(listener.peak_bytes, listener.held_bytes)
         if listener.held_bytes > listener.memory_budget and server.is_receiving:
             listener.held_bytes -= server.held_bytes
             server.discard(_MEMORY_FULL)
             listener.held_bytes += server.held_bytes
         self._held = server.held_bytes
-        self._pause(server.is_waiting and self._held > _HELD_WHILE_WAITING)
+        self._choose_reading()
 
     def _release(self) -> None:
         self._listener.held_bytes -= self._held
         self._held = 0
 
-    def _pause(self, wanted: bool) -> None:
-        if self._transport is None or wanted == self._paused or self._transport.is_closing():
+    def _choose_reading(self) -> None:
+        """The socket is read unless the client does not take its replies, or sends much into a wait."""
+        wanted = not self._replies_stuck and not (self._server.is_waiting and self._held > _HELD_WHILE_WAITING)
+        if self._transport is None or wanted == self._is_read or self._transport.is_closing():
             return
-        self._paused = wanted
+        self._is_read = wanted
         if wanted:
-            self._transport.pause_reading()
-        else:
             self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     # -- TLS and AUTH
 
     def _start_tls(self) -> None:
         if self._transport is None:
             return
-        # Read no more as plain text: the handshake's first bytes may come before the upgrade has begun.
+        # Read no more as plain text: the handshake's first bytes may come before the upgrade has begun. Whatever
+        # data_received gets from here on has come out of the TLS layer.
         self._transport.pause_reading()
+        self._early = b""
         self._flush()
         self._listener.own(self._upgrade(self._transport))
 
@@ -293,6 +306,9 @@ class Session(asyncio.Protocol):
         self._transport = upgraded
         self.last_active = self._listener.tick
         self._server.tls_started()
+        early, self._early = self._early, None
+        if early:
+            self.data_received(early)
 
     def _authenticate(self, attempt: AuthAttempt) -> None:
         future = self._listener.verify(attempt.username, attempt.password)

@@ -411,49 +411,6 @@ def test_a_broken_reply_after_the_dot_leaves_the_message_in_doubt() -> None:
     assert "not an SMTP reply" in closed.problem
 
 
-# -- what a peer cannot take
-
-
-def test_a_message_over_the_peers_size_is_refused_here() -> None:
-    reply = ready().unfit(ENVELOPE, (0,), (b"x" * 1001,))
-
-    assert reply is not None
-    assert str(reply).startswith("552 5.3.4")
-
-
-@pytest.mark.parametrize(
-    ("envelope", "body", "enhanced"),
-    [
-        (ENVELOPE, "Subject: x\r\n\r\nü\r\n", "5.6.3"),
-        (Envelope("ä@x.example", ("b@y.example",), smtp_utf8=True), "Subject: x\r\n\r\n", "5.6.7"),
-        (Envelope("a@x.example", ("ö@y.example",), smtp_utf8=True), "Subject: x\r\n\r\n", "5.6.7"),
-        (Envelope("a@x.example", ("b@y.example",), smtp_utf8=True), "Subject: ü\r\n\r\n", "5.6.7"),
-    ],
-)
-def test_a_peer_gets_nothing_that_it_did_not_offer_to_take(envelope: Envelope, body: str, enhanced: str) -> None:
-    client = ready(BARE)
-    reply = client.unfit(envelope, (0,), (body.encode(),))
-
-    assert reply is not None
-    assert reply.enhanced == enhanced
-    assert ready().unfit(envelope, (0,), (body.encode(),)) is None
-    with pytest.raises(LocalProtocolError):
-        client.send(envelope, (0,), (body.encode(),))
-
-
-def test_a_message_that_turns_out_to_be_ascii_goes_to_any_peer() -> None:
-    envelope = Envelope("a@x.example", ("b@y.example",), eight_bit=True, smtp_utf8=True)
-
-    assert ready(BARE).send(envelope, (0,), BODY) == b"MAIL FROM:<a@x.example>\r\n"
-
-
-def test_parameters_are_sent_where_they_are_needed_and_offered() -> None:
-    envelope = Envelope("ä@x.example", ("b@y.example",), smtp_utf8=True)
-    sent = ready().send(envelope, (0,), ("Subject: ü\r\n\r\nü\r\n".encode(),))
-
-    assert sent.startswith("MAIL FROM:<ä@x.example> SIZE=19 BODY=8BITMIME SMTPUTF8\r\n".encode())
-
-
 @pytest.mark.parametrize("address", ["a@x.example>\r\nRCPT TO:<v@y.example", "a\n@x", "a\x00@x"])
 def test_no_address_can_become_a_command(address: str) -> None:
     for envelope in (Envelope(address, ("b@y.example",)), Envelope("a@x.example", (address,))):

@@ -1,0 +1,376 @@
+"""The listeners over real sockets, with other people's clients."""
+
+import asyncio
+import smtplib
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import aiosmtplib
+import pytest
+
+from lane_relay.accept.intake import IntakeLimits
+from lane_relay.clock import Clock
+from lane_relay.errors import SpoolError, SpoolFullError
+from lane_relay.records import received_at
+from tests.lane_relay.accept.conftest import Spool, Start, make_config
+
+CONTENT = (
+    b"From: App <otp@notify.example.com>\r\nTo: b@isp.example\r\nX-Correlation-Id: o-1\r\n\r\nCode 123\r\n.dot\r\n"
+)
+SENDER, RECIPIENT = "otp@notify.example.com", "b@isp.example"
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is waited for is the product's state, which has no event for tests
+            await asyncio.sleep(0.005)
+
+
+class Raw:
+    """A client that writes what it is told to."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def connect(cls, port: int) -> "Raw":
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    async def ask(self, data: bytes, lines: int = 1) -> list[str]:
+        self.writer.write(data)
+        async with asyncio.timeout(10):
+            return [(await self.reader.readline()).decode().rstrip() for _ in range(lines)]
+
+    async def rest(self) -> str:
+        async with asyncio.timeout(10):
+            return (await self.reader.read()).decode()
+
+    async def close(self) -> None:
+        self.writer.close()
+
+
+async def test_a_message_is_deposited_with_its_trace_and_answered_with_its_id(start: Start, spool: Spool) -> None:
+    listener = await start()
+
+    def send() -> tuple[int, bytes]:
+        with smtplib.SMTP("127.0.0.1", listener.ports[0], local_hostname="app.example.net", timeout=10) as client:
+            client.ehlo()
+            client.mail(SENDER)
+            client.rcpt(RECIPIENT)
+            return client.data(CONTENT)
+
+    code, text = await asyncio.to_thread(send)
+
+    (message,) = spool.messages
+    assert (code, text.decode()) == (250, f"2.0.0 Ok: queued as {message.id:024x}")
+    assert message.envelope.sender == SENDER
+    assert message.envelope.recipients == (RECIPIENT,)
+    assert (message.client, message.user, message.correlation_id) == ("127.0.0.1", "", "o-1")
+    assert message.from_domain == "notify.example.com"
+    assert message.message_id == f"<{message.id:024x}@out1.example.com>"
+    assert received_at(message.id) == 1_790_000_000.0
+    assert message.body.startswith(
+        b"Received: from app.example.net ([127.0.0.1])\r\n\tby out1.example.com with ESMTP id "
+    )
+    assert b"\r\nDate: " in message.body
+    assert message.body.endswith(CONTENT)
+    assert (listener.counters.sessions, listener.counters.accepted) == (1, 1)
+    assert listener.counters.accepted_bytes == len(message.body)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+async def test_users_authenticate_inside_tls(
+    start: Start, spool: Spool, trusting: ssl.SSLContext, tmp_path: Path, implicit: bool
+) -> None:
+    (tmp_path / "app").write_text("secret")
+    listener = await start(make_config(users_dir=str(tmp_path)))
+    client = aiosmtplib.SMTP(
+        hostname="127.0.0.1", port=listener.ports[implicit], use_tls=implicit, start_tls=not implicit,
+        tls_context=trusting, username="app", password="secret", timeout=10,
+    )  # fmt: skip
+    async with client:
+        await client.sendmail(SENDER, [RECIPIENT, "c@isp.example"], CONTENT)
+
+    (message,) = spool.messages
+    assert message.user == "app"
+    assert message.envelope.recipients == (RECIPIENT, "c@isp.example")
+    assert b" with ESMTPSA id " in message.body
+    assert listener.counters.auth_successes == 1
+
+
+async def test_a_wrong_password_is_refused_and_counted(start: Start, trusting: ssl.SSLContext, tmp_path: Path) -> None:
+    (tmp_path / "app").write_text("secret")
+    listener = await start(make_config(users_dir=str(tmp_path)))
+    client = aiosmtplib.SMTP(
+        hostname="127.0.0.1", port=listener.ports[1], use_tls=True, tls_context=trusting, timeout=10
+    )
+    await client.connect()
+    with pytest.raises(aiosmtplib.SMTPAuthenticationError, match=r"5\.7\.8 User name or password is wrong"):
+        await client.login("app", "wrong")
+    with pytest.raises(aiosmtplib.SMTPException, match=r"5\.7\.0 Authenticate first"):
+        await client.sendmail(SENDER, [RECIPIENT], CONTENT)
+    client.close()
+
+    assert listener.counters.auth_failures >= 1
+
+
+async def test_a_stranger_gets_nothing_in_and_the_refusal_is_recorded(start: Start, spool: Spool) -> None:
+    listener = await start(make_config(clients=["192.0.2.0/24"]))
+    client = await Raw.connect(listener.ports[0])
+    await client.ask(b"EHLO app\r\n", 8)
+
+    (answer,) = await client.ask(b"MAIL FROM:<otp@notify.example.com>\r\n")
+
+    assert answer.startswith("530 5.7.0")
+    assert [(rejection.reply.code, rejection.sender, rejection.client) for rejection in spool.rejections] == [
+        (530, SENDER, "127.0.0.1")
+    ]
+    assert listener.counters.refused == {"530 5.7.0": 1}
+    await client.close()
+
+
+async def test_commands_pipelined_behind_starttls_are_not_executed_inside_tls(
+    start: Start, spool: Spool, trusting: ssl.SSLContext
+) -> None:
+    listener = await start()
+    client = await Raw.connect(listener.ports[0])
+    await client.ask(b"EHLO app\r\n", 8)
+    answer = await client.ask(b"STARTTLS\r\nMAIL FROM:<otp@notify.example.com>\r\nRCPT TO:<v@isp.example>\r\n")
+    assert answer == ["220 2.0.0 Ready to start TLS"]
+    async with asyncio.timeout(10):
+        await client.writer.start_tls(trusting)
+
+    assert (await client.ask(b"DATA\r\n"))[0].startswith("503 5.5.1 Send MAIL first")
+    assert (await client.ask(b"EHLO app\r\n", 6))[-1] == "250 SMTPUTF8"
+    await client.close()
+
+
+async def test_250_is_not_said_before_the_spool_has_answered(start: Start, spool: Spool) -> None:
+    listener = await start()
+    spool.hold = True
+    client = await Raw.connect(listener.ports[0])
+    await client.ask(b"EHLO app\r\n", 8)
+    await client.ask(f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 3)
+    client.writer.write(CONTENT.replace(b"\r\n.", b"\r\n..") + b".\r\nNOOP\r\n")
+    await eventually(lambda: spool.waiting)
+
+    assert listener.held_bytes >= len(CONTENT)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(client.reader.read(1), 0.05)
+    spool.waiting.pop()(None)
+    answers = await client.ask(b"", 2)
+    assert [answer[:3] for answer in answers] == ["250", "250"]
+    assert listener.held_bytes == 0
+    await client.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (SpoolFullError("full"), "452 4.3.1 The queue is full, try again later"),
+        (SpoolError("broken"), "451 4.3.0 The queue cannot be written, try another slot"),
+    ],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_spool_that_cannot_take_it_is_a_4xx_with_its_reason(
+    start: Start, spool: Spool, error: SpoolError, text: str, at_once: bool
+) -> None:
+    listener = await start()
+    spool.hold = True
+    spool.refuse_at_once = error if at_once else None
+    client = await Raw.connect(listener.ports[0])
+    await client.ask(b"EHLO app\r\n", 8)
+    await client.ask(f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 3)
+    client.writer.write(CONTENT.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+    if not at_once:
+        await eventually(lambda: spool.waiting)
+        spool.waiting.pop()(error)
+
+    assert await client.ask(b"") == [text]
+    assert listener.counters.accepted == 0
+    assert listener.held_bytes == 0
+    await client.close()
+
+
+async def test_a_client_that_goes_before_250_does_not_undo_its_message(start: Start, spool: Spool) -> None:
+    listener = await start()
+    spool.hold = True
+    client = await Raw.connect(listener.ports[0])
+    client.writer.write(
+        f"EHLO a\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode() + CONTENT[:-6] + b".\r\n"
+    )
+    await eventually(lambda: spool.waiting)
+    await client.close()
+    await eventually(lambda: listener.session_count == 0)
+    spool.waiting.pop()(None)
+
+    assert listener.counters.accepted == 1
+    assert listener.held_bytes == 0
+
+
+async def test_closing_the_intake_sends_new_and_idle_sessions_away(start: Start) -> None:
+    listener = await start()
+    idle = await Raw.connect(listener.ports[0])
+    await idle.ask(b"EHLO app\r\n", 8)
+    listener.apply(make_config(clients=["127.0.0.0/8"], state="Closed"))
+
+    assert (await idle.rest()).startswith("421 4.3.2")
+    late = await Raw.connect(listener.ports[0])
+    assert (await late.rest()).startswith("421 4.3.2 This slot takes no new mail")
+    listener.apply(make_config(clients=["127.0.0.0/8"]))
+    again = await Raw.connect(listener.ports[0])
+    assert (await again.ask(b""))[0].startswith("220 ")
+    for client in (idle, late, again):
+        await client.close()
+
+
+async def test_a_new_policy_counts_in_open_sessions(start: Start) -> None:
+    listener = await start()
+    client = await Raw.connect(listener.ports[0])
+    await client.ask(b"EHLO app\r\n", 8)
+    listener.apply(make_config(clients=["127.0.0.0/8"], senders=["@else.example"]))
+
+    assert (await client.ask(f"MAIL FROM:<{SENDER}>\r\n".encode()))[0].startswith("550 5.7.1 The envelope sender")
+    await client.close()
+
+
+async def test_a_stop_lets_the_message_under_way_finish(start: Start, spool: Spool) -> None:
+    listener = await start()
+    spool.hold = True
+    busy, idle = await Raw.connect(listener.ports[0]), await Raw.connect(listener.ports[0])
+    await idle.ask(b"EHLO app\r\n", 8)
+    await busy.ask(f"EHLO a\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 11)
+    busy.writer.write(CONTENT.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+    await eventually(lambda: spool.waiting)
+    stopping = asyncio.create_task(listener.stop(10.0))
+
+    assert (await idle.rest()).startswith("421 4.3.2")
+    assert not stopping.done()
+    spool.waiting.pop()(None)
+    rest = await busy.rest()
+    assert rest.startswith("250 2.0.0 Ok: queued as")
+    assert "\r\n421 4.3.2" in rest
+    await asyncio.wait_for(stopping, 5)
+    assert listener.session_count == 0
+    for client in (busy, idle):
+        await client.close()
+
+
+async def test_a_stop_cuts_off_what_does_not_finish_in_time(start: Start) -> None:
+    listener = await start()
+    client = await Raw.connect(listener.ports[0])
+    await client.ask(f"EHLO a\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 11)
+
+    await listener.stop(0.0)
+    assert await client.rest() == ""
+    await eventually(lambda: listener.session_count == 0)
+    await client.close()
+
+
+@pytest.mark.parametrize("limits", [IntakeLimits(sessions=2), IntakeLimits(sessions_per_client=2)])
+async def test_sessions_beyond_the_limit_get_421(start: Start, limits: IntakeLimits) -> None:
+    listener = await start(limits=limits)
+    clients = [await Raw.connect(listener.ports[0]) for _ in range(2)]
+    for client in clients:
+        await client.ask(b"EHLO app\r\n", 8)
+    third = await Raw.connect(listener.ports[0])
+
+    assert (await third.rest()).startswith("421 4.7.0 Too many sessions")
+    await clients[0].ask(b"QUIT\r\n")
+    await eventually(lambda: listener.session_count == 1)
+    again = await Raw.connect(listener.ports[0])
+    assert (await again.ask(b""))[0].startswith("220 ")
+    assert listener.counters.sessions_refused == 1
+    for client in (*clients, third, again):
+        await client.close()
+
+
+class Hands:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self.clock = Clock(now=lambda: 1_790_000_000.0, monotonic=lambda: self.time)
+
+
+async def test_a_silent_session_is_timed_out_by_the_sweep(start: Start) -> None:
+    hands = Hands()
+    listener = await start(clock=hands.clock)
+    client = await Raw.connect(listener.ports[0])
+    await client.ask(b"EHLO app\r\n", 8)
+    hands.time += 299
+    listener.sweep()
+    assert listener.session_count == 1
+    hands.time += 2
+    listener.sweep()
+
+    assert (await client.rest()).startswith("421 4.4.2 Nothing came for too long")
+    assert listener.counters.timeouts == 1
+    await client.close()
+
+
+async def test_a_session_that_waits_for_the_spool_is_not_timed_out(start: Start, spool: Spool) -> None:
+    hands = Hands()
+    listener = await start(clock=hands.clock)
+    spool.hold = True
+    client = await Raw.connect(listener.ports[0])
+    client.writer.write(
+        f"EHLO a\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode() + CONTENT[:-6] + b".\r\n"
+    )
+    await eventually(lambda: spool.waiting)
+    hands.time += 1000
+    listener.sweep()
+    spool.waiting.pop()(None)
+
+    assert (await client.ask(b"", 12))[-1].startswith("250 2.0.0 Ok: queued as")
+    await client.close()
+
+
+async def test_memory_for_incoming_mail_is_bounded(start: Start, spool: Spool) -> None:
+    config = make_config(clients=["127.0.0.0/8"], max_message_size=100_000).model_copy(update={"active_bytes": 1})
+    listener = await start(config)
+    assert listener.memory_budget == 200_000
+    clients = [await Raw.connect(listener.ports[0]) for _ in range(4)]
+    for client in clients:
+        await client.ask(f"EHLO a\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 11)
+        client.writer.write(CONTENT[:80] + b"\r\n" + b"x" * 900 + b"\r\n" + b"y" * 79_000)
+        await client.writer.drain()
+    await eventually(lambda: listener.peak_bytes > 200_000)
+    answers = [(await client.ask(b"\r\n.\r\n"))[0] for client in clients]
+
+    assert max(answer[:9] for answer in answers) == "452 4.3.1"
+    assert listener.peak_bytes < 200_000 + 4 * 65_536 + 80_000
+    assert listener.held_bytes == 0
+    for client in clients:
+        await client.close()
+
+
+async def test_a_failed_handshake_is_counted_and_leaves_nothing_behind(start: Start) -> None:
+    listener = await start()
+    client = await Raw.connect(listener.ports[0])
+    await client.ask(b"EHLO app\r\n", 8)
+    await client.ask(b"STARTTLS\r\n")
+    client.writer.write(b"this is no handshake\r\n" * 10)
+
+    await eventually(lambda: listener.session_count == 0)
+    assert listener.counters.tls_failures == 1
+    await client.close()
+
+
+async def test_many_sessions_at_once_lose_and_mix_nothing(start: Start, spool: Spool) -> None:
+    listener = await start()
+
+    async def send(number: int) -> None:
+        client = aiosmtplib.SMTP(hostname="127.0.0.1", port=listener.ports[0], start_tls=False, timeout=20)
+        async with client:
+            for turn in range(20):
+                content = CONTENT + f"{number}/{turn}\r\n".encode()
+                await client.sendmail(SENDER, [f"r{number}-{turn}@isp.example"], content)
+
+    await asyncio.gather(*(send(number) for number in range(5)))
+
+    assert len({message.id for message in spool.messages}) == 100
+    for message in spool.messages:
+        number, turn = message.envelope.recipients[0].partition("@")[0][1:].split("-")
+        assert message.body.endswith(f"\r\n{number}/{turn}\r\n".encode())

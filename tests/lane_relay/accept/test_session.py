@@ -1,0 +1,69 @@
+"""What one session does with its transport."""
+
+import asyncio
+
+from lane_relay.accept.session import Session
+from tests.lane_relay.accept.conftest import Spool, Start
+
+
+class Transport(asyncio.Transport):
+    """Stands for a socket: keeps what is written and whether it is read."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 40000)})
+        self.written: list[bytes] = []
+        self.is_read = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def pause_reading(self) -> None:
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        self.is_read = True
+
+    def is_closing(self) -> bool:
+        return False
+
+
+async def test_a_client_that_does_not_read_its_replies_is_not_read(start: Start) -> None:
+    session, transport = Session(await start(), tls=False), Transport()
+    session.connection_made(transport)
+    session.pause_writing()
+    assert not transport.is_read
+
+    session.resume_writing()
+    assert transport.is_read
+    session.connection_lost(None)
+
+
+async def test_what_is_pipelined_into_a_wait_is_bounded_by_reading_no_more(start: Start, spool: Spool) -> None:
+    listener = await start()
+    session, transport = Session(listener, tls=False), Transport()
+    spool.hold = True
+    session.connection_made(transport)
+    session.data_received(
+        b"EHLO a\r\nMAIL FROM:<otp@notify.example.com>\r\nRCPT TO:<b@isp.example>\r\nDATA\r\n"
+        b"From: otp@notify.example.com\r\n\r\nx\r\n.\r\n"
+    )
+    session.data_received(b"MAIL FROM:<>\r\nRCPT TO:<b@isp.example>\r\nDATA\r\n" + b"x" * 70_000)
+    session.pause_writing()
+    session.resume_writing()
+    assert not transport.is_read
+
+    spool.waiting.pop()(None)
+    assert transport.is_read
+    assert listener.held_bytes == 70_000
+    session.connection_lost(None)
+    assert listener.held_bytes == 0
+
+
+async def test_replies_of_one_read_are_one_write(start: Start) -> None:
+    session, transport = Session(await start(), tls=False), Transport()
+    session.connection_made(transport)
+    session.data_received(b"EHLO a\r\nMAIL FROM:<otp@notify.example.com>\r\nRCPT TO:<b@isp.example>\r\nDATA\r\n")
+
+    assert len(transport.written) == 2
+    assert transport.written[1].count(b"\r\n250 2.1.") == 2
+    session.connection_lost(None)
