@@ -299,7 +299,7 @@ class Committer:
         result.seconds = self._clock.monotonic() - began
         self._fresh = False
         self._flags = flags
-        self._footer += footer
+        self._footer.append(b"".join(footer))
         self._next_seq = seq
         if lines:
             self._account(seq - len(lines), lines)

@@ -232,6 +232,8 @@ def salt_of(spool_id: bytes, number: int) -> int:
 
 def encode_accounting(records: tuple[bytes, ...]) -> bytes:
     """Accounting records, each with its length before it."""
+    if len(records) == 1:
+        return _LENGTH.pack(len(records[0])) + records[0]
     return b"".join([part for record in records for part in (_LENGTH.pack(len(record)), record)])
 
 

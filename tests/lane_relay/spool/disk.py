@@ -20,6 +20,7 @@ Image = dict[str, bytes]
 class _Inode:
     def __init__(self) -> None:
         self.content = bytearray()
+        self.path = ""
 
 
 class SimulatedFile:
@@ -31,7 +32,8 @@ class SimulatedFile:
     def append(self, parts: Sequence[bytes]) -> None:
         data = b"".join(parts)
         with self._disk.lock_all:
-            room = self._disk.room()
+            full = self._disk.full_below and self._inode.path.startswith(self._disk.full_below)
+            room = 0 if full else self._disk.room()
             written = data[: max(0, room)]
             self._disk.note("write", self._inode, self.size, bytes(written))
             del self._inode.content[self.size :]
@@ -63,6 +65,8 @@ class SimulatedDisk:
         self.lock_all = threading.RLock()
         self.capacity = capacity
         self.fail_sync = 0
+        self.full_below = ""
+        """A directory whose volume has no room."""
         self.syncs_files = True
         self.syncs_directories = True
         self.names_now: dict[str, _Inode] = {}
@@ -113,6 +117,7 @@ class SimulatedDisk:
             if str(path) in self.names_now:
                 raise FileExistsError(errno.EEXIST, "exists", str(path))
             inode = self.names_now[str(path)] = _Inode()
+            inode.path = str(path)
             self.note("name", str(path), inode)
             return SimulatedFile(self, inode)
 
