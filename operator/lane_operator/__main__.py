@@ -211,7 +211,7 @@ async def _http(settings: Settings, queue: WorkQueue[QueueKey], world: World, re
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.http_host, settings.http_port).start()
+        await web.TCPSite(runner, settings.http_host or None, settings.http_port).start()
         log.info("serving", port=settings.http_port, lanes=sum(1 for _ in world.cache.all(SENDING_LANE.kind)))
         await asyncio.Event().wait()
     finally:

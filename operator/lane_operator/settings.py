@@ -45,7 +45,8 @@ class Settings:
     """How soon a missing Secret that a user must make is looked for again."""
     http_port: int = 8080
     """Serves `/metrics`, `/livez` and `/readyz`."""
-    http_host: str = "::"
+    http_host: str = ""
+    """Empty: every address, of both families (asyncio's `::` would leave out IPv4)."""
     log_level: str = "INFO"
 
     @property
