@@ -4,6 +4,7 @@ Egress proved by a reflector, source bound, ISP policy with reply rules, MX thro
 before 250; TLS as on the peer's side: none is offered by the sink.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -56,8 +57,12 @@ class Relay:
                 [sys.executable, "-m", "lane_relay", "--config", str(folder / "relay.yaml")], stderr=log, stdout=log
             )
         self.pid = self._process.pid
-        wait_for_port("127.0.0.1", self.port)
-        self._await_proof()
+        try:
+            self._await_proof()
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
 
     def _render(self, folder: Path, reflector: int, resolver: str, dkim_key: Path | None) -> dict[str, object]:
         """The configuration file."""
@@ -84,10 +89,12 @@ class Relay:
 
     def _await_proof(self) -> None:
         """Returns when mail may leave; raises TimeoutError."""
-        deadline = monotonic() + 20
+        deadline = monotonic() + 60
         while monotonic() < deadline:
-            if self.metric("egress_open"):
-                return
+            with contextlib.suppress(OSError):  # nothing listens yet
+                if self.metric("egress_open"):
+                    wait_for_port("127.0.0.1", self.port)
+                    return
             sleep(0.05)
         raise TimeoutError(f"the egress address was not proved: {self._log.read_text()[-2000:]}")
 

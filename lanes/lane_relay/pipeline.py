@@ -118,9 +118,10 @@ class Pipeline:
             ]
             self._source.on_change = lambda _config: self._apply()
             self._apply()
-            await self._listener.start()
             if admin is not None:
                 await admin.start()
+            await self._listener.start()
+            self.slot.listening = True
             self._dispatcher.start()
             self._schedule.start()
             _log.info("taking mail", ports=self._listener.ports, intake=self.slot.intake_state())
@@ -132,7 +133,7 @@ class Pipeline:
 
     async def _drain(self, admin: AdminServer | None) -> None:
         """No new intake, sessions in flight finish, what was said is on disk."""
-        self.slot.stopping = True
+        self.slot.listening = False
         _log.info("stopping", sessions=self._listener.session_count)
         await asyncio.sleep(READY_LAG_S)
         self._schedule.stop()

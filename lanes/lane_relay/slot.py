@@ -58,7 +58,8 @@ class Slot:
         self._apply = apply
         self.stages: Stages | None = None
         """Absent until the spool is recovered."""
-        self.stopping = False
+        self.listening = False
+        """The sockets are open, and the relay is not stopping."""
         self.latency = LatencyHistogram(config.slo_latency)
         self.counters = Counters()
         """Recipients by outcome; `account` and `pipeline` count."""
@@ -85,8 +86,8 @@ class Slot:
         """Why the relay cannot accept durably now, or an empty string."""
         if self.stages is None:
             return "the spool is being recovered"
-        if self.stopping:
-            return "the relay is stopping"
+        if not self.listening:
+            return "the relay is starting or stopping"
         state = self.stages.spool.state
         if state.failed:
             return f"the spool has failed: {state.failed}"

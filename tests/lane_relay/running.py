@@ -35,7 +35,7 @@ USER, PASSWORD = "app", "correct horse"
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], what: str, within_s: float = 20.0) -> T:
+def eventually(look: Callable[[], T], what: str, within_s: float = 60.0) -> T:
     """The first true answer of `look`; fails with `what` and the last answer when the time is over."""
     deadline = time.monotonic() + within_s
     while True:
@@ -88,7 +88,7 @@ class _Handler:
         return answer or "250 2.1.5 ok"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's
-        sender, recipients = envelope.mail_from or "", tuple(envelope.rcpt_tos)
+        sender, recipients = (envelope.mail_from or "").strip("<>"), tuple(envelope.rcpt_tos)
         answer = self._sink.answer("DATA", sender)
         if answer is None or answer.startswith("2"):
             content = envelope.original_content or b""
@@ -107,7 +107,7 @@ class Sink:
         self.answer_with: Callable[[str, str], str | None] = lambda _stage, _address: None
         """(stage, address) -> a reply, or None for 250."""
         self.address, self.port = address, port or free_port()
-        self._controller = Controller(_Handler(self), hostname=address, port=self.port, ready_timeout=20)
+        self._controller = Controller(_Handler(self), hostname=address, port=self.port, ready_timeout=60)
 
     def answer(self, stage: str, address: str) -> str | None:
         """Notes the question; the test's answer."""
@@ -121,7 +121,7 @@ class Sink:
     def __exit__(self, *_: object) -> None:
         self._controller.stop()
 
-    def wait(self, count: int, within_s: float = 20.0) -> list[Arrived]:
+    def wait(self, count: int, within_s: float = 60.0) -> list[Arrived]:
         """What arrived, once there are so many."""
         eventually(lambda: len(self.arrived) >= count, f"{count} messages at {self.address}", within_s)
         return self.arrived
@@ -202,7 +202,7 @@ class Relay:
                 stderr=log,
             )
         if ready:
-            eventually(self.is_ready, f"the relay is ready; log: {self.log()[-3000:]}", 30)
+            eventually(self.is_ready, f"the relay is ready; log: {self.log()[-3000:]}")
         return self
 
     def is_ready(self) -> bool:
@@ -250,7 +250,7 @@ class Relay:
     @contextmanager
     def session(self, *, login: bool = True) -> Iterator[smtplib.SMTP]:
         """A client's session over STARTTLS, authenticated."""
-        with smtplib.SMTP("127.0.0.1", self.port, local_hostname="client.test", timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", self.port, local_hostname="client.test", timeout=60) as client:
             if login:
                 client.starttls(context=_trusting())
                 client.login(USER, PASSWORD)
@@ -334,7 +334,7 @@ class ReflectorProcess:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        assert self._process.wait(20) == 0
+        assert self._process.wait(60) == 0
 
 
 def egress(folder: Path, *ports: int, address: str = SOURCE, source: str = SOURCE) -> dict[str, Any]:

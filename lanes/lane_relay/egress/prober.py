@@ -8,6 +8,7 @@ Before it: the configuration's `egress`. After it: `Gate.may_send`.
 import asyncio
 import contextlib
 import errno
+import os
 import secrets
 import socket
 from collections.abc import Callable
@@ -222,7 +223,9 @@ class Gate:
         except TimeoutError:
             return self._seen(reflector, Outcome.TIMED_OUT)
         except OSError as failed:
-            return self._seen(reflector, _outcome_of(failed), detail=failed.strerror or "")
+            outcome = _outcome_of(failed)
+            detail = os.strerror(failed.errno or 0) if outcome is Outcome.UNREACHABLE else ""
+            return self._seen(reflector, outcome, detail=detail)
         bound = wire.plain_address(sock.getsockname()[0])
         if claim.source and bound != claim.source:
             return self._seen(reflector, Outcome.SEEN, bound)

@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from email.message import Message
+from email.policy import SMTP
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.lane_relay.api.test_server import certificate
 from tests.lane_relay.running import Relay, Sink, egress, eventually, fixed_route, free_port, letter
 from tests.lane_relay.whole.conftest import NewRelay
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_mail_goes_to_the_mx_that_dns_names(new_relay: NewRelay, tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_mail_to_a_domain_without_a_name_bounces(new_relay: NewRelay, sink: Sink
 
 
 def test_a_temporary_refusal_is_tried_again_from_the_same_address(relay: Relay, sink: Sink) -> None:
-    answers = iter(["451 4.7.1 greylisted", "451 4.7.1 greylisted"])
+    answers = iter(["451 4.3.2 busy", "451 4.3.2 busy"])
     sink.answer_with = lambda stage, _address: next(answers, None) if stage == "RCPT" else None
     relay.start().submit(1)
     sink.wait(1)
@@ -91,16 +92,17 @@ def test_mail_that_cannot_be_delivered_in_its_lifetime_expires_with_a_report(new
     sink.answer_with = lambda stage, address: "451 4.3.0 not now" if address == "ann@isp.test" else None
     relay = new_relay(delivery={"routes": [fixed_route(sink)], "lifetime": "3s"}).start()
     relay.submit(1)
-    assert "4.4.7" in str(bounce(sink))
-    assert "Expiration" in [record["type"] for record in relay.records()]
+    assert "Final-Recipient: rfc822; ann@isp.test" in str(bounce(sink))
+    eventually(lambda: "Expiration" in [record["type"] for record in relay.records()], "its record")
 
 
 def test_one_message_to_several_domains_reaches_each(new_relay: NewRelay, sink: Sink) -> None:
     with Sink("127.0.0.76") as other:
         routes = [fixed_route(sink, "isp.test"), fixed_route(other, "other.test")]
         relay = new_relay(delivery={"routes": routes}).start()
+        everybody = ["ann@isp.test", "bob@isp.test", "eve@other.test"]
         with relay.session() as client:
-            client.sendmail("otp@brand.test", ["ann@isp.test", "bob@isp.test", "eve@other.test"], letter(1).as_bytes())
+            client.sendmail("otp@brand.test", everybody, letter(1).as_bytes(policy=SMTP))
         assert set(sink.wait(1)[0].recipients) == {"ann@isp.test", "bob@isp.test"}
         assert other.wait(1)[0].recipients == ("eve@other.test",)
     eventually(lambda: relay.metric("queue_messages") == 0, "an empty queue")
@@ -206,6 +208,8 @@ class AdminClient:
         except urllib.error.HTTPError as refused:
             with refused:
                 return refused.code, json.load(refused)
+        except OSError:  # nothing listens yet
+            return 0, {}
 
 
 def test_the_slot_report_tells_what_the_operator_needs(new_relay: NewRelay, sink: Sink) -> None:
@@ -237,7 +241,8 @@ def test_an_order_to_close_intake_is_kept_over_a_restart(relay: Relay) -> None:
     relay.kill()
     relay.start(ready=False)
     eventually(lambda: relay.probe("/livez")[0] == 200, "the relay lives")
-    eventually(lambda: admin.ask("GET", "/v1/slot")[1]["intake"]["state"] == "Closed", "intake is still closed")
+    eventually(lambda: admin.ask("GET", "/v1/slot")[0] == 200, "the admin API answers")
+    assert admin.ask("GET", "/v1/slot")[1]["intake"]["state"] == "Closed"
     with pytest.raises(smtplib.SMTPException):
         relay.submit(1)
     assert admin.ask("PUT", "/v1/intake", b'{"state": "Open"}')[0] == 200
