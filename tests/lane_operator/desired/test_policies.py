@@ -1,0 +1,65 @@
+"""Where each value of a site comes from."""
+
+from lane_api.conditions import Reason
+from lane_api.quantities import parse_rate
+from lane_operator.desired.policies import site_policies, unknown_isps
+from tests.lane_operator import made
+
+
+def rule(name: str, pattern: str) -> dict[str, object]:
+    return {
+        "id": name,
+        "pattern": pattern,
+        "category": "rate-limited",
+        "action": "Backoff",
+        "examples": ["421 4.7.28 rate"],
+    }
+
+
+def test_the_lanes_own_value_wins_over_the_policy_and_the_policy_over_the_limits() -> None:
+    spec = made.lane(isps=[{"name": "gmail", "connectionsPerIP": 3}], limits={"connectionsPerIP": 7}).spec
+    policies = [
+        made.policy("gmail", connectionsPerIP=8, messageRate="20/s"),
+        made.policy("other", match={"mx": ["x.y"]}),
+    ]
+
+    gmail, other = site_policies(spec, policies)
+
+    assert (gmail.connections, gmail.message_rate) == (3, parse_rate("20/s"))
+    assert other.connections == 7
+
+
+def test_policies_keep_their_order_of_precedence() -> None:
+    policies = [made.policy(name) for name in ("b", "a", "c")]
+
+    assert [site.name for site in site_policies(made.lane().spec, policies)] == ["b", "a", "c"]
+
+
+def test_a_policy_of_the_lanes_namespace_lies_over_the_operators_of_that_name() -> None:
+    own = made.policy(
+        "gmail", "mail", connectionsPerIP=2, match={"domains": ["gmail.com"]}, responses=[rule("a", "own")]
+    )
+    shared = made.policy(
+        "gmail",
+        connectionsPerIP=8,
+        messageRate="20/s",
+        backoff={"for": "90m"},
+        responses=[rule("a", "shared"), rule("b", "more")],
+    )
+
+    (site,) = site_policies(made.lane().spec, [own, shared])
+
+    assert site.connections == 2
+    assert site.message_rate == parse_rate("20/s")
+    assert site.backoff.for_ == 5400
+    assert (site.domains, site.mx) == (("gmail.com",), ("*.google.com",))
+    assert [(one.id, one.pattern) for one in site.responses] == [("a", "own"), ("b", "more")]
+
+
+def test_an_override_that_lies_over_nothing_is_waited_for_and_named() -> None:
+    spec = made.lane(isps=[{"name": "gmial", "connectionsPerIP": 3}]).spec
+
+    (refusal,) = unknown_isps(spec, [made.policy("gmail")])
+
+    assert (refusal.reason, refusal.waiting) == (Reason.POLICY_NOT_FOUND, Reason.WAITING_FOR_POLICY)
+    assert "isps names gmial" in refusal.message

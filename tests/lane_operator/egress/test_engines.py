@@ -1,0 +1,137 @@
+"""Each engine's way to the slot's own source address, and what it says when it has none."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lane_api.conditions import Reason
+from lane_api.ippool import Engine, EngineConfig, PoolAddress
+from lane_operator.egress import ENGINES, EngineClaim, SlotClaim
+from lane_operator.inputs import NodeFacts, Refusal
+from tests.lane_operator import made
+
+ADDRESS = PoolAddress(ip="203.0.113.10", hostname="out1.example.com", node="node-a")
+CONFIG = EngineConfig.model_validate({"network": "mail/public", "prefixLength": 24, "gateway": "203.0.113.1"})
+SLOT = SlotClaim(
+    slot="otp-0",
+    address=ADDRESS,
+    port_block=20008,
+    config=CONFIG,
+    nodes={"node-a": NodeFacts("192.0.2.10")},
+    kinds=made.KINDS,
+    network=made.TEMPLATE,
+)
+
+
+def granted(engine: Engine, slot: SlotClaim = SLOT) -> EngineClaim:
+    answer = ENGINES[engine](slot)
+    assert isinstance(answer, EngineClaim)
+    return answer
+
+
+def refused(engine: Engine, slot: SlotClaim) -> Refusal:
+    answer = ENGINES[engine](slot)
+    assert isinstance(answer, Refusal)
+    return answer
+
+
+def attached(template: dict[str, Any] | None = None) -> dict[str, Any]:
+    network = made.TEMPLATE if template is None else {"spec": {"config": json.dumps(template)}}
+    (manifest,) = granted(Engine.MULTUS, replace(SLOT, network=network)).manifests
+    config: dict[str, Any] = json.loads(manifest["spec"]["config"])
+    return config
+
+
+def test_every_engine_has_its_place_in_the_table() -> None:
+    assert set(ENGINES) == set(Engine)
+
+
+def test_clusterdefault_binds_nothing_and_says_what_it_cannot_do() -> None:
+    answer = granted(Engine.CLUSTER_DEFAULT, replace(SLOT, address=None, port_block=None))
+
+    assert (answer.source, answer.manifests, answer.pod) == (None, (), {})
+    assert "shared" in answer.limits[0]
+
+
+def test_hostnetwork_binds_the_address_and_listens_on_the_nodes_internal_one_only() -> None:
+    answer = granted(Engine.HOST_NETWORK)
+
+    assert answer.source == "203.0.113.10"
+    assert answer.listen_host == "192.0.2.10"
+    assert answer.pod == {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
+
+
+def test_hostnetwork_ports_and_resolver_lie_in_the_slots_own_block() -> None:
+    answer = granted(Engine.HOST_NETWORK)
+    resolver = int(answer.resolver.rpartition(":")[2])
+
+    assert answer.ports == {"smtp": 20008, "smtps": 20009, "metrics": 20010, "admin": 20011}
+    assert resolver not in answer.ports.values()
+    assert 20008 <= resolver < 20016
+
+
+def test_hostnetwork_pods_run_on_the_node_that_holds_the_address() -> None:
+    affinity = granted(Engine.HOST_NETWORK).node_affinity
+    assert affinity is not None
+    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+
+    assert term == {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-a"]}]}
+
+
+def test_hostnetwork_waits_for_a_node_that_is_not_there() -> None:
+    refusal = refused(Engine.HOST_NETWORK, replace(SLOT, nodes={}))
+
+    assert (refusal.reason, refusal.waiting) == (Reason.NODE_NOT_FOUND, Reason.WAITING_FOR_NODE)
+    assert "node node-a of address 203.0.113.10" in refusal.message
+
+
+@pytest.mark.parametrize("engine", [Engine.HOST_NETWORK, Engine.MULTUS])
+def test_behind_a_one_to_one_translation_the_inner_address_is_bound(engine: Engine) -> None:
+    slot = replace(SLOT, address=ADDRESS.model_copy(update={"source": "10.1.2.3"}))
+
+    assert granted(engine, slot).source == "10.1.2.3"
+
+
+def test_multus_copies_the_template_with_a_static_address_and_chains_sbr() -> None:
+    assert attached() == {
+        "cniVersion": "0.3.1",
+        "name": "otp-0",
+        "plugins": [
+            {
+                "type": "macvlan",
+                "master": "eth1",
+                "ipam": {"type": "static", "addresses": [{"address": "203.0.113.10/24", "gateway": "203.0.113.1"}]},
+            },
+            {"type": "sbr"},
+        ],
+    }
+
+
+def test_multus_takes_a_list_of_plugins_and_has_sbr_once() -> None:
+    template = {"name": "x", "plugins": [{"type": "bridge", "bridge": "br0"}, {"type": "sbr"}, {"type": "tuning"}]}
+
+    assert [plugin["type"] for plugin in attached(template)["plugins"]] == ["bridge", "tuning", "sbr"]
+
+
+def test_multus_asks_for_the_slots_own_network_by_annotation() -> None:
+    assert granted(Engine.MULTUS).annotations == {"k8s.v1.cni.cncf.io/networks": "otp-0"}
+
+
+@pytest.mark.parametrize(
+    ("change", "waiting", "fix"),
+    [
+        ({"kinds": frozenset()}, Reason.WAITING_FOR_ENGINE, "install Multus"),
+        ({"network": None}, Reason.WAITING_FOR_ENGINE, "mail/public does not exist: create it"),
+        ({"network": {"spec": {}}}, None, "no CNI configuration in spec.config to copy"),
+        ({"network": {"spec": {"config": "{"}}}, None, "no CNI configuration in spec.config to copy"),
+        ({"network": {"spec": {"config": "[]"}}}, None, "no CNI configuration in spec.config to copy"),
+    ],
+    ids=["no-multus", "no-template", "empty", "no-json", "no-object"],
+)
+def test_multus_says_what_is_missing(change: dict[str, Any], waiting: Reason | None, fix: str) -> None:
+    refusal = refused(Engine.MULTUS, replace(SLOT, **change))
+
+    assert refusal.waiting is waiting
+    assert fix in refusal.message
