@@ -83,20 +83,24 @@ def rewrite(
     present: dict[int, int],
     spool_id: bytes,
     active: int,
-) -> Cleaned | None:
-    """Writes the segment's next generation; None if the segment is damaged. Raises OSError; the old file is untouched.
+) -> Cleaned | str:
+    """Writes the segment's next generation, or says where the segment is damaged; the old file is untouched.
 
+    Raises OSError.
     `live`: offset -> slot; `present`: number -> cleaned_at of all segments; `active`: the one being written now.
     """
     content = files.read(segment.path)
     salt = salt_of(spool_id, segment.number)
     old = SegmentHeader.decode(content)
     records = list(scan(content, salt))
-    if old is None or any(isinstance(one, Gap) and not one.blank for one in records):
-        return None
+    gap = next((one for one in records if isinstance(one, Gap) and not one.blank), None)
+    if old is None or gap is not None:
+        at, end = (gap.offset, gap.end) if gap is not None else (0, HEADER_SIZE)
+        return f"{segment.path.name} at {at}, {end - at} bytes: no sound record"
     sound = [one for one in records if isinstance(one, Record)]
-    if not set(live) <= {one.offset for one in sound}:
-        return None
+    missing = set(live) - {one.offset for one in sound}
+    if missing:
+        return f"{segment.path.name} at {min(missing)}: no sound record"
     generation = segment.generation + 1
     header = SegmentHeader(
         spool_id, segment.number, old.created_ms, old.first_seq, old.journal_synced, generation, active

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from lane_api.relayconfig import Spool as SpoolConfig
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
@@ -39,6 +41,7 @@ from lane_relay.spool.tidier import Tidier
 
 __all__ = ["SegmentSpool"]
 
+_log = structlog.get_logger("spool")
 _SEGMENT_SIZE: Final = 32 * 2**20
 """Bytes at which a segment is sealed: some thousand messages share the cost of beginning one."""
 _RESERVE_SIZE: Final = 4 * 2**20
@@ -84,7 +87,9 @@ class SegmentSpool:
         self._found: Recovered | None = found
         self._index = found.index
         self._flags = found.flags
-        self._damage = [str(one) for one in found.damage]
+        self._damage: list[str] = []
+        for one in found.damage:
+            self._note_damage(str(one))
         self._last_ms = found.last_ms
         self._tag = int.from_bytes(os.urandom(3), "big")
         self._counter = 0
@@ -107,6 +112,7 @@ class SegmentSpool:
             segment_size=segment_size,
             every=tidy_every,
             resized=self._on_resized,
+            damaged=self._note_damage,
         )
         self._committer = Committer(
             files,
@@ -299,9 +305,13 @@ class SegmentSpool:
     def _damaged(self, entry: QueueEntry, where: str) -> DamagedMessageError:
         segment = self._index.place(entry.location)[0]
         segment.damaged = True
+        self._note_damage(where)
+        return DamagedMessageError(where)
+
+    def _note_damage(self, where: str) -> None:
         if where not in self._damage:
             self._damage.append(where)
-        return DamagedMessageError(where)
+            _log.error("spool is damaged; the segment stays as it is", where=where)
 
     async def flush(self) -> None:
         """See Spool."""

@@ -39,8 +39,13 @@ class Tidier:
         segment_size: int,
         every: float,
         resized: Callable[[int], None],
+        damaged: Callable[[str], None],
     ) -> None:
-        """`every` in seconds; `resized` is told by how many bytes the segments on disk grew or shrank."""
+        """`every` in seconds.
+
+        `resized` is told by how many bytes the segments on disk grew or shrank, `damaged` of a place that cannot be
+        read.
+        """
         self._files = files
         self._index = index
         self._journal = journal
@@ -50,6 +55,7 @@ class Tidier:
         self._segment_size = segment_size
         self._every = every
         self._resized = resized
+        self._damaged = damaged
         self._thread = ThreadPoolExecutor(1, "spool-tidier")
         self._timer: asyncio.TimerHandle | None = None
         self._work: asyncio.Future[Any] | None = None
@@ -129,18 +135,16 @@ class Tidier:
 
     # --- rewriting ---
 
-    def _rewrite(self, segment: SegmentState, present: dict[int, int], active: int) -> Cleaned | None:
+    def _rewrite(self, segment: SegmentState, present: dict[int, int], active: int) -> Cleaned | str:
         """On the thread; the old file stays until the index has moved."""
         if not self._journalled(segment):
             raise BlockingIOError("the journal has no room")
-        cleaned = rewrite(self._files, segment, self._index.live_slots(segment), present, self._spool_id, active)
-        if cleaned is None:
-            _log.error("segment is damaged and stays as it is", segment=segment.path.name)
-        return cleaned
+        return rewrite(self._files, segment, self._index.live_slots(segment), present, self._spool_id, active)
 
-    def _rewritten(self, segment: SegmentState, cleaned: Cleaned | None) -> None:
-        if cleaned is None:
+    def _rewritten(self, segment: SegmentState, cleaned: Cleaned | str) -> None:
+        if isinstance(cleaned, str):
             segment.damaged = True
+            self._damaged(cleaned)
             return
         old = segment.path
         self._index.move(segment, cleaned.moved)

@@ -133,7 +133,7 @@ async def test_any_single_flipped_bit_is_either_harmless_or_reported() -> None:
 async def test_a_record_forged_inside_a_body_is_never_taken_for_one() -> None:
     forged, _ = encode(Kind.SETTLED, b"\x94", b"", (), seq=1, count=0, at=0, commit_at=0, salt=0)
     image, entries = await _crashed(3, body=b"".join(forged) * 40)
-    record = [one for one in _records(image) if one.kind == Kind.MESSAGE][0]
+    record = next(one for one in _records(image) if one.kind == Kind.MESSAGE)
     damaged = _flip(image, FIRST, record.offset + 5)
     header = SegmentHeader.decode(image[FIRST])
     assert header is not None
@@ -212,9 +212,12 @@ async def test_a_failed_fsync_stops_the_spool_for_good() -> None:
     assert "Input/output error" in spool.state.failed
     with pytest.raises(SpoolError):
         await put(spool, message_for(spool))
-    for refused in (lambda: settle(spool, entry), lambda: defer(spool, entry, NOW), lambda: spool.record([b"{}"])):
-        with pytest.raises(SpoolError):
-            refused()
+    with pytest.raises(SpoolError):
+        settle(spool, entry)
+    with pytest.raises(SpoolError):
+        defer(spool, entry, NOW)
+    with pytest.raises(SpoolError):
+        spool.record([b"{}"])
     with pytest.raises(SpoolError):
         await spool.flush()
     with pytest.raises(SpoolError):

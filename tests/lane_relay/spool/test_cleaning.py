@@ -1,0 +1,148 @@
+"""Room comes back: dead segments go, mostly dead ones are rewritten, and neither brings anything back from the dead."""
+
+import random
+from pathlib import Path
+
+from lane_relay.records import QueueEntry
+from lane_relay.spool.log import SegmentSpool
+from tests.lane_relay.spool.disk import SimulatedDisk
+from tests.lane_relay.spool.making import (
+    NOW,
+    RECORDS,
+    defer,
+    journal_lines,
+    message_for,
+    open_spool,
+    put,
+    settle,
+    until,
+)
+
+BODY = b"x" * 9_000
+
+
+def _segments(disk: SimulatedDisk) -> dict[str, int]:
+    return {Path(path).name: len(content) for path, content in disk.image().items() if path.endswith(".seg")}
+
+
+def _open(disk: SimulatedDisk, budget: int = 2**21) -> SegmentSpool:
+    return open_spool(disk, segment_size=2**16, budget=budget, active_bytes=0)
+
+
+async def test_one_long_deferred_message_does_not_pin_the_volume() -> None:
+    disk = SimulatedDisk()
+    spool = _open(disk)
+    (long_deferred,) = await put(spool, message_for(spool, body=b"patience" * 1000))
+    defer(spool, long_deferred, NOW + 3600)
+    written = 0
+    for _ in range(300):
+        (entry,) = await put(spool, message_for(spool, body=BODY))
+        settle(spool, entry)
+        written += len(BODY)
+        if written % 90_000 == 0:
+            await spool.flush()
+            await until(lambda: spool.state.disk_bytes < 900_000)
+
+    await until(lambda: spool.state.disk_bytes < 400_000)
+    assert written > 2_500_000
+    assert sum(_segments(disk).values()) < 400_000
+    assert (await spool.load(long_deferred)).body == b"patience" * 1000
+    await spool.close()
+
+    again = _open(SimulatedDisk(disk.image()))
+    (found,) = again.recover()
+    assert (found.id, found.due, found.attempts) == (long_deferred.id, NOW + 3600, 1)
+    await again.close()
+
+
+async def test_a_message_is_read_while_its_segment_is_rewritten() -> None:
+    disk = SimulatedDisk()
+    spool = _open(disk, budget=2**20)
+    kept: list[tuple[QueueEntry, bytes]] = []
+    for number in range(60):
+        body = f"message {number} ".encode() * 600
+        (entry,) = await put(spool, message_for(spool, body=body))
+        if number % 6 == 0:
+            kept.append((entry, body))
+        else:
+            settle(spool, entry)
+
+    def rewritten() -> bool:
+        return any(".0." not in name for name in _segments(disk))
+
+    while not rewritten():
+        for entry, body in kept:
+            assert (await spool.load(entry)).body == body
+    for entry, body in kept:
+        assert (await spool.load(entry)).body == body
+    assert spool.state.damaged == 0
+    await spool.close()
+
+
+async def test_nothing_comes_back_and_nothing_goes_over_many_cleanings_and_restarts() -> None:
+    chance = random.Random(11)
+    disk = SimulatedDisk()
+    waiting: dict[int, QueueEntry] = {}
+    generations = 0
+    for _ in range(6):
+        spool = _open(disk)
+        found = {entry.id: entry for entry in spool.recover()}
+        assert set(found) == set(waiting)
+        assert all(found[one].attempts == waiting[one].attempts for one in found)
+        assert all(found[one].due == waiting[one].due for one in found if found[one].attempts)
+        waiting = found
+        for _ in range(40):
+            (entry,) = await put(spool, message_for(spool, body=BODY))
+            waiting[entry.id] = entry
+            for _ in range(chance.choice((0, 1, 1, 2))):
+                if len(waiting) > 12:
+                    settle(spool, waiting.pop(chance.choice(list(waiting))))
+            if waiting and chance.random() < 0.3:
+                defer(spool, waiting[chance.choice(list(waiting))], NOW + chance.randrange(10_000))
+        await spool.flush()
+        await until(lambda opened=spool: opened.state.disk_bytes < 1_500_000)  # type: ignore[misc]  # bound at once
+        generations = max(generations, *(int(name.split(".")[1]) for name in _segments(disk)))
+        assert spool.state.live_messages == len(waiting)
+        await spool.close()
+        disk = SimulatedDisk(disk.image())
+    assert generations >= 1
+    lines = journal_lines(disk)
+    assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
+
+
+async def test_a_segment_with_damage_is_left_for_a_person_to_look_at() -> None:
+    disk = SimulatedDisk()
+    spool = _open(disk)
+    entries = [entry for _ in range(20) for entry in await put(spool, message_for(spool, body=BODY))]
+    await spool.close()
+    first = "/spool/000000000001.0.seg"
+    content = bytearray(disk.image()[first])
+    content[20_000] ^= 1
+    again_disk = SimulatedDisk({**disk.image(), first: bytes(content)})
+    again = _open(again_disk, budget=400_000)
+    found = {entry.id: entry for entry in again.recover()}
+    for entry in entries[:2] + entries[3:8]:
+        settle(again, found[entry.id])
+    await until(lambda: again.state.damaged == 1)
+
+    assert "000000000001.0.seg at 18" in again.state.damage[0]
+    assert again_disk.image()[first] == bytes(content)
+    await again.close()
+
+
+async def test_records_in_a_removed_segment_are_safe_in_the_journal_first() -> None:
+    disk = SimulatedDisk()
+    spool = _open(disk)
+    for _ in range(40):
+        (entry,) = await put(spool, message_for(spool, body=BODY))
+        settle(spool, entry)
+    await spool.flush()
+    await until(lambda: "000000000001.0.seg" not in _segments(disk))
+    removed = next(at for at, event in enumerate(disk.trace) if event[0] == "unname" and str(event[1]).endswith(".seg"))
+    journals = [at for at, event in enumerate(disk.trace) if event[0] == "sync" and _is_journal(event[1])]
+    assert any(at < removed for at in journals)
+    await spool.close()
+
+
+def _is_journal(inode: object) -> bool:
+    return str(getattr(inode, "path", "")).startswith(str(RECORDS))
