@@ -303,11 +303,14 @@ class Server:
     # -- commands
 
     def _on_line(self, raw: bytes) -> Event | None:
-        limit = MAX_COMMAND_LINE if self._state is State.COMMAND and raw[:5].upper() != b"AUTH " else MAX_SASL_LINE
-        if raw[-2:] != b"\r\n" or len(raw) > limit or raw.find(b"\r") != len(raw) - 2:
+        is_whole = raw[-2:] == b"\r\n" and raw.find(b"\r") == len(raw) - 2
+        if not is_whole or len(raw) > MAX_COMMAND_LINE:
+            is_sasl = self._state is State.SASL or raw[:5].upper() == b"AUTH "
+            limit = MAX_SASL_LINE if is_sasl else MAX_COMMAND_LINE
             if len(raw) >= limit:
                 return self._close(_say(500, f"5.5.6 The line is longer than {limit} octets"))
-            return self._close(_say(500, "5.5.2 Lines end with CRLF; a lone CR or LF is not accepted"))
+            if not is_whole:
+                return self._close(_say(500, "5.5.2 Lines end with CRLF; a lone CR or LF is not accepted"))
         try:
             line = raw[:-2].decode()
         except UnicodeDecodeError:
