@@ -79,9 +79,11 @@ class Signer:
 
     def apply(self, domains: tuple[SigningDomain, ...]) -> None:
         """The domains to sign for; their key files are read anew."""
-        self._domains = {domain.name.lower(): domain for domain in domains}
+        before, self._domains = self._domains, {domain.name.lower(): domain for domain in domains}
+        # an old key under a new selector would fail everywhere: only what is unchanged keeps its last good key
+        self._keys = {name: key for name, key in self._keys.items() if before.get(name) == self._domains.get(name)}
         self._stamps.clear()
-        self._keys = {name: key for name, key in self._keys.items() if name in self._domains}
+        self._kept.clear()
         self.problems.clear()
         self.reload()
 

@@ -65,8 +65,8 @@ class Messages:
 class Delivery:
     """The dispatcher under test."""
 
-    dispatcher: Dispatcher
     messages: Messages
+    dispatcher: Dispatcher = field(init=False)
     attempts: list[Attempt] = field(default_factory=list)
     rerouted: list[QueueEntry] = field(default_factory=list)
     gate: bool = True
@@ -130,22 +130,21 @@ async def delivering(
 ) -> AsyncIterator[Delivery]:
     """A running dispatcher."""
     messages = Messages()
-    box: list[Delivery] = []
-    dispatcher = Dispatcher(
+    made = Delivery(messages)
+    made.dispatcher = dispatcher = Dispatcher(
         make_config(**delivery),
         bodies=messages,
-        on_attempt=lambda attempt: box[0].on_attempt(attempt),
-        may_send=lambda: box[0].gate,
-        reroute=lambda entry: box[0].rerouted.append(entry),
+        on_attempt=lambda attempt: made.on_attempt(attempt),  # noqa: PLW0108 -- a test may put its own in place
+        may_send=lambda: made.gate,
+        reroute=made.rerouted.append,
         clock=SYSTEM_CLOCK,
         signing=signing,
         contexts=contexts,
         timeouts=timeouts or Timeouts(stages=PATIENT),
     )
-    box.append(Delivery(dispatcher, messages))
     dispatcher.start()
     try:
-        yield box[0]
+        yield made
     finally:
         await dispatcher.drain(0.2)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 DROP = "drop"
 STALL = "stall"
 Script = dict[str, "bytes | str | Callable[[str], bytes | str]"]
-"""Stage (connect, ehlo, starttls, auth, mail, rcpt, data, end, quit) -> a reply, DROP, STALL, or a function of the line."""
+"""Stage (connect, ehlo, starttls, auth, mail, rcpt, data, end, quit) -> reply, DROP, STALL or a function."""
 
 EHLO = b"250-peer.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 1000000\r\n"
 _DEFAULT: Script = {

@@ -162,7 +162,7 @@ async def test_entries_ask_for_their_route_again_when_sites_change() -> None:
     async with running(peer), delivering(connections=2) as delivery:
         for _ in range(1200):
             delivery.send(route_to(peer.port))
-        await until(lambda: peer.open == 2)
+        await until(lambda: delivery.dispatcher.figures().in_flight == 2)
         delivery.dispatcher.apply(make_config(connections=2, policies=[{"name": "isp", "domains": ["peer.test"]}]))
         await until(lambda: len(delivery.rerouted) == 1198)
         assert delivery.dispatcher.figures().waiting == 0
@@ -173,7 +173,7 @@ async def test_connections_of_before_still_count_after_sites_change() -> None:
     async with running(peer), delivering(connections=2) as delivery:
         for _ in range(10):
             delivery.send(route_to(peer.port))
-        await until(lambda: peer.open == 2)
+        await until(lambda: delivery.dispatcher.figures().in_flight == 2)
         policies = [{"name": "isp", "domains": ["peer.test"], "connections": 2}]
         delivery.dispatcher.apply(make_config(policies=policies))
         await until(lambda: len(delivery.rerouted) == 8)
@@ -219,7 +219,8 @@ async def test_every_entry_has_exactly_one_attempt_whatever_the_peer_does() -> N
     def whim(line: str) -> bytes | str:
         nonlocal turn
         turn += 1
-        return [b"250 ok\r\n", "drop", b"450 later\r\n", b"250 ok\r\n", b"421 bye\r\n", b"550 no\r\n"][turn % 6]
+        whims: list[bytes | str] = [b"250 ok\r\n", "drop", b"450 no\r\n", b"250 ok\r\n", b"421 no\r\n", b"550 no\r\n"]
+        return whims[turn % 6]
 
     peer = Peer({"mail": whim, "rcpt": whim, "end": whim})
     async with running(peer), delivering(connections=4, retry={"first": "10ms", "max": "10ms"}) as delivery:

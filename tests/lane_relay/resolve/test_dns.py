@@ -123,13 +123,19 @@ async def _routes(named: Named, domains: list[str], **delivery: object) -> dict[
     lookups = CachedLookups(wire, SYSTEM_CLOCK.monotonic)
     router = Router(config, lookups, SYSTEM_CLOCK, Random(1))
     found: dict[str, Destination] = {}
+    complete = asyncio.Event()
+
+    def keep(domain: str, route: Destination) -> None:
+        found[domain] = route
+        if len(found) == len(domains):
+            complete.set()
+
     try:
         for domain in domains:
-            known = router.route(domain, partial(found.__setitem__, domain))
+            known = router.route(domain, partial(keep, domain))
             assert known is None
         async with asyncio.timeout(20):
-            while len(found) < len(domains):
-                await asyncio.sleep(0.005)
+            await complete.wait()
     finally:
         await router.close()
         await lookups.close()

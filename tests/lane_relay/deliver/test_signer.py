@@ -1,0 +1,157 @@
+"""DKIM at the first attempt, and the gate before it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import dkim
+import pytest
+import pytest_asyncio
+
+from lane_api.relayconfig import SigningDomain
+from lane_relay.clock import SYSTEM_CLOCK
+from lane_relay.deliver.prepared import Held
+from lane_relay.deliver.signer import Signer, quota_cores
+from lane_relay.mail.dkim import DkimKey, generate_key
+from lane_relay.records import Envelope, Message
+from tests.lane_relay.deliver.delivery import BODY, delivering, route_to, until
+from tests.lane_relay.deliver.scripted_peer import Peer, running
+
+PEM = generate_key()
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "dkim.pem"
+    path.write_bytes(PEM)
+    return path
+
+
+class Gate:
+    """Which domains' selectors are live."""
+
+    def __init__(self) -> None:
+        self.live = {"sender.test"}
+
+    def is_live(self, domain: str) -> bool:
+        """As set."""
+        return domain in self.live
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest_asyncio.fixture
+async def signer(key_file: Path, gate: Gate) -> AsyncIterator[Signer]:
+    made = Signer(gate.is_live, SYSTEM_CLOCK, threads=2)
+    made.apply((SigningDomain(name="sender.test", selector="s1", key_file=str(key_file)),))
+    yield made
+    made.close()
+
+
+def _message(number: int = 1, from_domain: str = "sender.test", sender: str = "a@sender.test") -> Message:
+    return Message(number, Envelope(sender, ("b@peer.test",)), BODY, from_domain=from_domain)
+
+
+async def _sign(signer: Signer, message: Message) -> bytes | Held:
+    future: asyncio.Future[bytes | Held] = asyncio.get_running_loop().create_future()
+    found = signer.signature(message, future.set_result)
+    return found if found is not None else await future
+
+
+def _verifies(field: bytes, body: bytes = BODY) -> bool:
+    record = DkimKey.load(PEM).public_record().encode()
+    return bool(dkim.verify(field + body, dnsfunc=lambda name, timeout=5: record))
+
+
+async def test_a_signature_verifies_and_is_made_once_a_message(signer: Signer) -> None:
+    first = await _sign(signer, _message())
+    assert isinstance(first, bytes)
+    assert _verifies(first)
+    assert signer.signature(_message(), lambda _: None) == first
+    assert signer.signed == 1
+
+
+async def test_many_are_signed_side_by_side(signer: Signer) -> None:
+    fields = await asyncio.gather(*[_sign(signer, _message(number)) for number in range(100)])
+    assert all(isinstance(field, bytes) and field.startswith(b"DKIM-Signature:") for field in fields)
+    assert signer.signed == 100
+
+
+async def test_two_entries_of_one_message_share_one_signature(signer: Signer) -> None:
+    fields = await asyncio.gather(_sign(signer, _message()), _sign(signer, _message()))
+    assert fields[0] == fields[1]
+    assert signer.signed == 1
+
+
+async def test_nothing_is_signed_before_its_selector_is_live(signer: Signer, gate: Gate) -> None:
+    gate.live.clear()
+    held = await _sign(signer, _message())
+    assert isinstance(held, Held)
+    assert held.domain == "sender.test"
+    assert "s1._domainkey.sender.test" in held.reason
+
+
+async def test_a_subdomain_is_signed_by_its_parent_and_a_stranger_by_nobody(signer: Signer) -> None:
+    field = await _sign(signer, _message(from_domain="news.sender.test"))
+    assert isinstance(field, bytes)
+    assert b"d=sender.test" in field
+    assert isinstance(await _sign(signer, _message(2, from_domain="other.test")), Held)
+
+
+async def test_our_own_notifications_are_signed_by_the_lane_s_domain(signer: Signer) -> None:
+    field = await _sign(signer, _message(from_domain="out.host.test", sender=""))
+    assert isinstance(field, bytes)
+    assert b"d=sender.test" in field
+
+
+async def test_off_is_the_only_way_to_send_unsigned(signer: Signer, key_file: Path) -> None:
+    signer.apply((SigningDomain(name="sender.test", mode="Off"),))
+    assert await _sign(signer, _message()) == b""
+    signer.apply((SigningDomain(name="sender.test", selector="s1", key_file=str(key_file) + ".gone"),))
+    held = await _sign(signer, _message())
+    assert isinstance(held, Held)
+    assert ".gone" in held.reason
+    signer.apply(())
+    assert await _sign(signer, _message()) == b""
+
+
+async def test_a_key_file_that_changes_is_read_again_and_a_broken_one_is_not_used(
+    signer: Signer, key_file: Path
+) -> None:
+    before = signer.public_keys()["sender.test"]
+    assert not signer.reload()
+    key_file.write_bytes(generate_key())
+    assert signer.reload()
+    after = signer.public_keys()["sender.test"]
+    assert before != after
+    key_file.write_bytes(b"broken")
+    assert not signer.reload()
+    assert "keyFile" in signer.problems["sender.test"]
+    assert signer.public_keys()["sender.test"] == after
+
+
+@pytest.mark.parametrize(
+    ("text", "cores", "threads"),
+    [("max 100000", 8, 8), ("50000 100000", 8, 1), ("250000 100000", 8, 3), ("900000 100000", 4, 4), ("junk", 2, 2)],
+)
+def test_signer_threads_follow_the_cgroup_quota(text: str, cores: int, threads: int) -> None:
+    assert quota_cores(text, cores) == threads
+
+
+async def test_mail_arrives_signed_and_waits_for_its_selector(signer: Signer, gate: Gate) -> None:
+    gate.live.clear()
+    peer = Peer()
+    async with running(peer), delivering(signing=signer, connections=3) as delivery:
+        entries = [delivery.send(route_to(peer.port)) for _ in range(30)]
+        await until(lambda: delivery.dispatcher.figures().held == 30)
+        assert peer.messages == []
+        (hold,) = delivery.dispatcher.explain_entry(entries[0].id)
+        assert getattr(hold, "limit", None) == "dkim-selector"
+        gate.live.add("sender.test")
+        delivery.dispatcher.release("sender.test")
+        await delivery.attempted(30)
+    assert len(peer.messages) == 30
+    assert all(_verifies(message.content.replace(b"\r\n..", b"\r\n."), b"") for message in peer.messages)

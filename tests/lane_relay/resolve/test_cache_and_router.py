@@ -1,0 +1,328 @@
+"""The cache's promises and the router's bounds, with answers handed in and a clock that is turned by hand."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any
+
+from lane_api.relayconfig import RelayConfig, SigningDomain
+from lane_relay.clock import Clock
+from lane_relay.records import Route, Unroutable
+from lane_relay.resolve.answers import Answer, Family, MxRecord, Status
+from lane_relay.resolve.cache import CachedLookups, TtlCache
+from lane_relay.resolve.router import Destination, Router
+from lane_relay.resolve.selectors import SelectorWatch, judge_record
+
+
+class Hands:
+    """A clock turned by hand."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def monotonic(self) -> float:
+        """Now."""
+        return self.at
+
+
+class Wire:
+    """Answers that the test decides; a name in `hanging` is never answered."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer[Any]] = {}
+        self.asked: list[str] = []
+        self.hanging: set[str] = set()
+
+    async def mx(self, name: str) -> Answer[MxRecord]:
+        """As set; else one host."""
+        return await self._answer(name, Answer(Status.FOUND, (MxRecord(10, "mx.isp.test"),), 300.0))
+
+    async def addresses(self, name: str, family: Family) -> Answer[str]:
+        """As set; else one address."""
+        return await self._answer(f"{name} {family.value}", Answer(Status.FOUND, ("192.0.2.1",), 60.0))
+
+    async def txt(self, name: str) -> Answer[str]:
+        """As set."""
+        return await self._answer(name, Answer(Status.NXDOMAIN))
+
+    async def _answer(self, key: str, default: Answer[Any]) -> Answer[Any]:
+        self.asked.append(key)
+        await asyncio.sleep(0)
+        if key in self.hanging:
+            await asyncio.Event().wait()
+        return self.answers.get(key, default)
+
+
+def config(**delivery: Any) -> RelayConfig:
+    return RelayConfig.model_validate(
+        {
+            "lane": {"name": "t"},
+            "slot": {"name": "t-0", "hostname": "out.sender.test"},
+            "spool": {"path": "/s"},
+            "records": {"path": "/r"},
+            "egress": {"source": "192.0.2.9"},
+            "delivery": delivery,
+        }
+    )
+
+
+async def turns(condition: Callable[[], bool]) -> None:
+    """Lets the loop run until the condition holds; fails after many turns."""
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("the condition never held")
+
+
+def test_a_value_is_gone_when_it_expires_and_may_be_had_for_a_grace() -> None:
+    cache: TtlCache[str, int] = TtlCache(10)
+    cache.put("a", 1, 5.0)
+    assert (cache.get("a", 4.9), cache.get("a", 5.0)) == (1, None)
+    assert (cache.get_expired("a", 14.0, 10.0), cache.get_expired("a", 15.0, 10.0)) == (1, None)
+
+
+def test_a_cache_stays_within_its_bound() -> None:
+    cache: TtlCache[int, int] = TtlCache(3)
+    for number in range(10):
+        cache.put(number, number, 5.0)
+    assert len(cache) == 3
+    assert [cache.get(number, 0.0) for number in (6, 7, 8, 9)] == [None, 7, 8, 9]
+
+
+async def test_a_name_that_many_ask_for_is_asked_once() -> None:
+    wire = Wire()
+    lookups = CachedLookups(wire, Hands().monotonic)
+    answers = await asyncio.gather(*[lookups.mx("a.test") for _ in range(50)])
+    assert wire.asked == ["a.test"]
+    assert len(set(answers)) == 1
+    await lookups.mx("a.test")
+    assert (wire.asked, lookups.misses) == (["a.test"], 1)
+
+
+async def test_a_caller_that_gives_up_does_not_take_the_answer_from_the_others() -> None:
+    wire = Wire()
+    lookups = CachedLookups(wire, Hands().monotonic)
+    first = asyncio.create_task(lookups.mx("a.test"))
+    second = asyncio.create_task(lookups.mx("a.test"))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).status is Status.FOUND
+
+
+async def test_ttls_are_kept_between_their_bounds() -> None:
+    wire, clock = Wire(), Hands()
+    lookups = CachedLookups(wire, clock.monotonic)
+    wire.answers["short.test"] = Answer(Status.FOUND, (MxRecord(1, "a"),), 0.0)
+    wire.answers["long.test"] = Answer(Status.FOUND, (MxRecord(1, "a"),), 1e6)
+    assert (await lookups.mx("short.test")).ttl == 30.0
+    assert (await lookups.mx("long.test")).ttl == 3600.0
+    clock.at += 31.0
+    await lookups.mx("short.test")
+    await lookups.mx("long.test")
+    assert wire.asked == ["short.test", "long.test", "short.test"]
+
+
+async def test_an_outage_serves_the_stale_answer_and_a_definite_one_replaces_it() -> None:
+    wire, clock = Wire(), Hands()
+    lookups = CachedLookups(wire, clock.monotonic)
+    await lookups.mx("a.test")
+    clock.at += 400.0
+    wire.answers["a.test"] = Answer(Status.SERVFAIL)
+    stale = await lookups.mx("a.test")
+    assert (stale.status, stale.ttl, lookups.stale_served) == (Status.FOUND, 30.0, 1)
+    await lookups.mx("a.test")
+    assert len(wire.asked) == 2  # the outage is not asked about again at once
+    clock.at += 31.0
+    wire.answers["a.test"] = Answer(Status.NXDOMAIN, (), 60.0)
+    assert (await lookups.mx("a.test")).status is Status.NXDOMAIN
+    clock.at += 90_000.0
+    wire.answers["a.test"] = Answer(Status.TIMEOUT)
+    assert (await lookups.mx("a.test")).status is Status.TIMEOUT
+
+
+def _router(wire: Wire, clock: Hands, **delivery: Any) -> Router:
+    lookups = CachedLookups(wire, clock.monotonic)
+    return Router(config(**delivery), lookups, Clock(clock.monotonic, clock.monotonic), Random(1))
+
+
+async def _route(router: Router, domain: str) -> Destination:
+    found: list[Destination] = []
+    known = router.route(domain, found.append)
+    if known is not None:
+        return known
+    await turns(lambda: bool(found))
+    return found[0]
+
+
+async def test_a_known_route_is_given_at_once() -> None:
+    wire, clock = Wire(), Hands()
+    router = _router(wire, clock)
+    first = await _route(router, "a.test")
+    assert isinstance(first, Route)
+    assert (first.site, first.policy, first.port) == ("mx.isp.test", "", 25)
+    assert router.route("a.test", lambda _: None) is first
+    assert wire.asked == ["a.test", "mx.isp.test A"]  # only the family of our own address
+    await router.close()
+
+
+async def test_an_expired_route_still_serves_while_it_is_looked_up_anew() -> None:
+    wire, clock = Wire(), Hands()
+    router = _router(wire, clock)
+    first = await _route(router, "a.test")
+    clock.at += 61.0
+    wire.hanging.add("mx.isp.test A")
+    assert router.route("a.test", lambda _: None) is first
+    clock.at += 61.0
+    assert router.route("a.test", lambda _: None) is None
+    await router.close()
+
+
+async def test_a_flood_of_dead_domains_holds_up_nobody() -> None:
+    wire, clock = Wire(), Hands()
+    router = _router(wire, clock)
+    for number in range(1000):
+        wire.hanging.add(f"dead-{number}.test")
+        router.route(f"dead-{number}.test", lambda _: None)
+    found: list[Destination] = []
+    router.route("alive.test", found.append)
+    for _ in range(10):
+        clock.at += 1.1
+        router.route(f"another-{clock.at}.test", lambda _: None)  # any event looks at the bounds again
+        await asyncio.sleep(0)
+    await turns(lambda: bool(found))
+    assert isinstance(found[0], Route)
+    assert router.pending >= 1000
+    await router.close()
+
+
+async def test_every_waiting_entry_hears_of_the_one_resolution() -> None:
+    wire, clock = Wire(), Hands()
+    router = _router(wire, clock)
+    heard: list[Destination] = []
+    for _ in range(30):
+        assert router.route("a.test", heard.append) is None
+    await turns(lambda: len(heard) == 30)
+    assert wire.asked.count("a.test") == 1
+    await router.close()
+
+
+async def test_fixed_routes_come_before_mx_and_the_first_that_fits_wins() -> None:
+    wire, clock = Wire(), Hands()
+    routes = [
+        {"domains": ["exact.test", "*.below.test"], "host": "192.0.2.50", "port": 2525, "tls": "None"},
+        {"domains": ["*"], "host": "Smart.Host.test", "tls": "Required", "authDir": "/secrets/smart"},
+    ]
+    router = _router(wire, clock, routes=routes)
+    exact = await _route(router, "exact.test")
+    below = await _route(router, "a.below.test")
+    other = await _route(router, "below.test")
+    assert isinstance(exact, Route)
+    assert isinstance(other, Route)
+    assert (exact.site, exact.port, exact.tls, exact.hops[0].addresses) == (
+        "route:192.0.2.50", 2525, "None", ("192.0.2.50",),
+    )  # fmt: skip
+    assert isinstance(below, Route)
+    assert below.site == exact.site
+    assert (other.site, other.tls, other.auth_dir) == ("route:smart.host.test", "Required", "/secrets/smart")
+    assert not any(name.startswith(("exact", "below")) for name in wire.asked)
+    await router.close()
+
+
+async def test_a_smart_host_without_an_address_never_bounces() -> None:
+    wire, clock = Wire(), Hands()
+    wire.answers["smart.test A"] = Answer(Status.NXDOMAIN)
+    router = _router(wire, clock, routes=[{"domains": ["*"], "host": "smart.test"}])
+    outcome = await _route(router, "a.test")
+    assert isinstance(outcome, Unroutable)
+    assert not outcome.reply.is_permanent
+    await router.close()
+
+
+async def test_a_new_policy_gives_known_domains_their_new_site() -> None:
+    wire, clock = Wire(), Hands()
+    router = _router(wire, clock)
+    await _route(router, "a.test")
+    router.apply(config(policies=[{"name": "isp", "mx": ["*.isp.test"]}]))
+    route = await _route(router, "a.test")
+    assert isinstance(route, Route)
+    assert (route.site, route.policy) == ("isp", "isp")
+    assert wire.asked.count("a.test") == 1  # DNS need not be asked again
+    await router.close()
+
+
+KEY = "MIIBkey"
+DOMAINS = (SigningDomain(name="a.test", selector="s1", key_file="/k"),)
+
+
+def _watch(answer: Callable[[str], Awaitable[Answer[str]]], clock: Hands) -> tuple[SelectorWatch, list[str]]:
+    live: list[str] = []
+    return SelectorWatch(answer, Clock(clock.monotonic, clock.monotonic), live.append), live
+
+
+def test_a_record_is_live_only_with_this_very_key() -> None:
+    cases = {
+        "v=DKIM1; k=rsa; p=MIIBkey": True,
+        "v=DKIM1; p= MIIB key ;": True,
+        "v=DKIM1; p=other": False,
+        "v=DKIM1; p=": False,
+        "hello": False,
+    }
+    for record, live in cases.items():
+        assert judge_record(Answer(Status.FOUND, (record,)), KEY)[0] is live
+    assert judge_record(Answer(Status.NXDOMAIN), KEY)[0] is False
+    assert judge_record(Answer(Status.SERVFAIL), KEY)[0] is None
+    assert judge_record(Answer(Status.TIMEOUT), KEY)[0] is None
+
+
+async def test_a_selector_is_watched_until_it_is_live_and_an_outage_keeps_it_live() -> None:
+    wire, clock = Wire(), Hands()
+    watch, live = _watch(wire.txt, clock)
+    watch.apply(DOMAINS, {"a.test": KEY})
+    assert not watch.is_live("a.test")
+    await watch.check("a.test")
+    assert not watch.is_live("a.test")
+    wire.answers["s1._domainkey.a.test"] = Answer(Status.FOUND, (f"p={KEY}",))
+    await watch.check("a.test")
+    assert (watch.is_live("a.test"), live) == (True, ["a.test"])
+    wire.answers["s1._domainkey.a.test"] = Answer(Status.SERVFAIL)
+    await watch.check("a.test")
+    assert watch.is_live("a.test")
+    wire.answers["s1._domainkey.a.test"] = Answer(Status.FOUND, ("p=",))
+    await watch.check("a.test")
+    (state,) = watch.states()
+    assert (state.live, state.detail) == (False, "the published key is revoked (an empty p=)")
+
+
+async def test_a_selector_is_not_live_while_dns_was_never_heard() -> None:
+    wire, clock = Wire(), Hands()
+    wire.answers["s1._domainkey.a.test"] = Answer(Status.TIMEOUT)
+    watch, live = _watch(wire.txt, clock)
+    watch.apply(DOMAINS, {"a.test": KEY})
+    await watch.check("a.test")
+    assert (watch.is_live("a.test"), live) == (False, [])
+
+
+async def test_a_domain_that_is_not_verified_is_live_at_once_and_one_without_a_key_is_not() -> None:
+    wire, clock = Wire(), Hands()
+    watch, live = _watch(wire.txt, clock)
+    watch.apply((SigningDomain(name="a.test", selector="s", key_file="/k", verify_record=False),), {"a.test": KEY})
+    assert (watch.is_live("a.test"), live) == (True, ["a.test"])
+    watch.apply(DOMAINS, {})
+    assert not watch.is_live("a.test")
+
+
+async def test_the_watch_asks_again_after_a_configuration_with_another_key() -> None:
+    wire, clock = Wire(), Hands()
+    wire.answers["s1._domainkey.a.test"] = Answer(Status.FOUND, (f"p={KEY}",))
+    watch, live = _watch(wire.txt, clock)
+    watch.apply(DOMAINS, {"a.test": KEY})
+    task = asyncio.create_task(watch.run())
+    await turns(lambda: watch.is_live("a.test"))
+    watch.apply(DOMAINS, {"a.test": KEY})
+    assert watch.is_live("a.test")
+    watch.apply(DOMAINS, {"a.test": "another"})
+    assert not watch.is_live("a.test")
+    await turns(lambda: watch.states()[0].detail == "another key is published")
+    assert live == ["a.test"]
+    task.cancel()
