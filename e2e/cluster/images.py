@@ -12,7 +12,7 @@ import py_compile
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -105,25 +105,23 @@ class Images:
 
     def _unbound(self) -> oci.Image:
         settings = (self._layout.checkout / "lanes" / "unbound.conf").read_bytes()
-        files = {"etc/unbound/unbound.conf": settings, "etc/unbound/conf.d/.keep": b""}
-        layer = self._system("unbound", ("unbound", "dns-root-data", "ca-certificates"), files)
+        files = {"etc/unbound/unbound.conf": (settings, 0o644), "etc/unbound/conf.d/.keep": (b"", 0o644)}
+        folder = self._layout.state / "images"
+        folder.mkdir(parents=True, exist_ok=True)
+        system = self._system("unbound", ("unbound", "dns-root-data", "ca-certificates"))
+        layers = (system, oci.write_files(files, folder / "unbound.tar"))
         start = ("/usr/sbin/unbound", "-d", "-p", "-c", "/etc/unbound/unbound.conf")
-        return oci.Image(f"{REGISTRY}/unbound:dev", (layer,), start, user=f"{UID}:{UID}")
+        return oci.Image(f"{REGISTRY}/unbound:dev", layers, start, user=f"{UID}:{UID}")
 
     def _debian(self) -> oci.Layer:
-        return self._system("debian", ("python3", "ca-certificates", "tzdata"), {})
+        return self._system("debian", ("python3", "ca-certificates", "tzdata"))
 
-    def _system(self, name: str, packages: tuple[str, ...], files: Mapping[str, bytes]) -> oci.Layer:
-        """Return a small Debian with these packages, our user, and these files."""
-        decided = repr((SUITE, packages, _LEFT_OUT, UID, platform.machine())).encode()
-        inputs = [("system", decided), *((f"file:{path}", content) for path, content in files.items())]
+    def _system(self, name: str, packages: tuple[str, ...]) -> oci.Layer:
+        """Return a small Debian with these packages and our user."""
+        inputs = [("system", repr((SUITE, packages, _LEFT_OUT, UID, platform.machine())).encode())]
 
         def make(half: Path, say: Say) -> None:
             self._debootstrap(half / "root", packages, say)
-            for path, content in files.items():
-                target = half / "root" / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
 
         return self._layer(name, inputs, make, "90 s the first time")
 
