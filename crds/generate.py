@@ -17,7 +17,8 @@ from lane_api.schema import Column, Docs, Resource, custom_resource_definition
 
 __all__ = ["RESOURCES", "field_docs", "main", "rendered"]
 
-FOLDER = Path(__file__).parent
+FOLDERS = (Path(__file__).parent, Path(__file__).parents[1] / "charts" / "lanewright" / "files" / "crds")
+"""The second is the chart's copy: Helm reads no file outside its chart."""
 HEADER = "# Generated from crds/lane_api by `make crds`; edit the models, not this file.\n"
 MAX_BYTES = 262_144
 """`kubectl apply` keeps a copy of the object in an annotation, and annotations end there."""
@@ -131,11 +132,10 @@ def rendered() -> dict[str, str]:
 def main(arguments: list[str]) -> int:
     """Writes the files, or with `--check` names those that differ and returns 1."""
     stale = []
-    for name, content in rendered().items():
-        path = FOLDER / name
+    for path, content in ((folder / name, content) for folder in FOLDERS for name, content in rendered().items()):
         if path.exists() and path.read_text(encoding="utf-8") == content:
             continue
-        stale.append(name)
+        stale.append(str(path))
         if "--check" not in arguments:
             path.write_text(content, encoding="utf-8")
     if stale and "--check" in arguments:

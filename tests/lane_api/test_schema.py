@@ -34,12 +34,13 @@ def spec_and_status(file: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_the_committed_file_is_what_the_models_say(file: str) -> None:
-    assert (CRDS / file).read_text(encoding="utf-8") == generate.rendered()[file]
+@pytest.mark.parametrize("folder", generate.FOLDERS, ids=["crds", "chart"])
+def test_the_committed_file_is_what_the_models_say(folder: Path, file: str) -> None:
+    assert (folder / file).read_text(encoding="utf-8") == generate.rendered()[file]
 
 
 def test_a_stale_file_fails_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate, "FOLDER", tmp_path)
+    monkeypatch.setattr(generate, "FOLDERS", (tmp_path,))
 
     assert generate.main(["--check"]) == 1
     assert generate.main([]) == 0

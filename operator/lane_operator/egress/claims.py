@@ -47,5 +47,3 @@ class EngineClaim:
     ports: Mapping[str, int] = field(default_factory=lambda: POD_PORTS)
     resolver: str = SIDECAR_RESOLVER
     """Where a resolver sidecar listens."""
-    limits: tuple[str, ...] = ()
-    """What this engine cannot do, in plain words."""

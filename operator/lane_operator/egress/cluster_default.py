@@ -3,11 +3,11 @@
 from lane_operator.egress.claims import EngineClaim, SlotClaim
 from lane_operator.inputs import Refusal
 
-__all__ = ["claim"]
+__all__ = ["LIMITS", "claim"]
+
+LIMITS = ("the source address is shared with the rest of the cluster, so ISPs see one sender for all lanes",)
 
 
 def claim(_slot: SlotClaim) -> EngineClaim | Refusal:
     """Nothing to do, and nothing to prove."""
-    return EngineClaim(
-        limits=("the source address is shared with the rest of the cluster, so ISPs see one sender for all lanes",)
-    )
+    return EngineClaim()

@@ -11,7 +11,12 @@ from lane_api.names import PORT_NAMES
 from lane_operator.egress.claims import EngineClaim, SlotClaim
 from lane_operator.inputs import Refusal
 
-__all__ = ["claim"]
+__all__ = ["LIMITS", "claim"]
+
+LIMITS = (
+    "a slot cannot leave its node: while that is down its mail waits and the lane's other slots serve",
+    "the namespace must allow pods in the node's network: label it pod-security.kubernetes.io/enforce=privileged",
+)
 
 RESOLVER_OFFSET = len(PORT_NAMES)
 """The block's fifth port: two sidecars of one node would meet on a fixed one."""
@@ -38,13 +43,6 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
         listen_host=node.internal_ip,
         ports={name: block + offset for offset, name in enumerate(PORT_NAMES)},
         resolver=f"127.0.0.1:{block + RESOLVER_OFFSET}",
-        limits=(
-            "the slot cannot leave its node: while that is down its mail waits and the lane's other slots serve",
-            (
-                "the namespace must allow pods in the node's network: label it "
-                "pod-security.kubernetes.io/enforce=privileged"
-            ),
-        ),
     )
 
 

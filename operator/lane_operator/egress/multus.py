@@ -11,7 +11,9 @@ from lane_api.conditions import Reason
 from lane_operator.egress.claims import EngineClaim, SlotClaim
 from lane_operator.inputs import Manifest, Refusal
 
-__all__ = ["NETWORK_KIND", "claim"]
+__all__ = ["LIMITS", "NETWORK_KIND", "claim"]
+
+LIMITS = ("NetworkPolicy does not reach the second interface",)
 
 NETWORK_KIND = "NetworkAttachmentDefinition.k8s.cni.cncf.io"
 _NETWORKS = "k8s.v1.cni.cncf.io/networks"
@@ -47,7 +49,6 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
         source=source,
         manifests=(_network(slot, plugins, source),),
         annotations={_NETWORKS: slot.slot},
-        limits=("NetworkPolicy does not reach the second interface; the relay listens on no address of it",),
     )
 
 

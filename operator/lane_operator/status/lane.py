@@ -6,11 +6,13 @@ proved makes the lane Degraded and neither: it heals when the network does.
 """
 
 import datetime as dt
+from typing import Any
 
 from lane_api.conditions import ConditionType, Reason
 from lane_api.effective import effective
 from lane_api.names import LANE_LABEL
 from lane_api.sendinglane import LaneStatus
+from lane_operator.egress import LIMITS
 from lane_operator.inputs import Assignment, Desired, Lane, Observation, References
 from lane_operator.status.book import Book, find
 from lane_operator.status.domains import domain_statuses, put_certificate, put_dns
@@ -51,7 +53,7 @@ def lane_status(
         ips=",".join(dict.fromkeys(slot.ip for slot in slots)),
         slots=slots,
         domains=domain_statuses(view),
-        effective=effective(lane.spec).as_status(),
+        effective=_in_force(view),
         conditions=book.conditions(),
     )
 
@@ -67,6 +69,14 @@ def next_look(lane: Lane, status: LaneStatus, now: dt.datetime) -> float | None:
     if draining is not None:
         ends.append(deadline(lane, draining.last_transition_time))
     return min(((end - now).total_seconds() for end in ends if end > now), default=None)
+
+
+def _in_force(view: View) -> dict[str, Any]:
+    """The values in force, and what the pool's engine cannot do."""
+    values, pool = effective(view.lane.spec).as_status(), view.references.pool
+    if pool is not None:
+        values["egress"] = {"engine": pool.spec.engine.value, "limits": list(LIMITS[pool.spec.engine])}
+    return values
 
 
 def _put_ready(book: Book, view: View, *, settled: bool) -> None:

@@ -55,7 +55,7 @@ def slot_trouble(lane: Lane, claim: Claim, seen: SlotObservation | None) -> str:
     if seen is None:
         return "was not seen yet"
     if not seen.pod_ready and claim.role is SlotRole.ACTIVE:
-        return f"the pod is not ready: {seen.pod_reason or 'it starts'}"
+        return f"the pod is not ready: {seen.pod_reason or 'it starts'}{_node_network(claim, seen)}"
     if not seen.reachable:
         return "does not answer the operator" if seen.pod_ready else ""
     if seen.config_refused:
@@ -63,3 +63,13 @@ def slot_trouble(lane: Lane, claim: Claim, seen: SlotObservation | None) -> str:
     if not is_proved(seen):
         return f"sends nothing: {seen.proof_message or 'its egress address is not proved yet'}"
     return ""
+
+
+def _node_network(claim: Claim, seen: SlotObservation) -> str:
+    """Why a HostNetwork slot may have no pod at all: Pod Security refuses it before anything else can be seen."""
+    if claim.port_block is None or seen.node:
+        return ""
+    return (
+        "; a slot in the node's network needs the namespace to carry the label "
+        "pod-security.kubernetes.io/enforce=privileged"
+    )

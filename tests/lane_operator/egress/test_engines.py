@@ -8,7 +8,7 @@ import pytest
 
 from lane_api.conditions import Reason
 from lane_api.ippool import Engine, EngineConfig, PoolAddress
-from lane_operator.egress import ENGINES, EngineClaim, SlotClaim
+from lane_operator.egress import ENGINES, LIMITS, EngineClaim, SlotClaim
 from lane_operator.inputs import NodeFacts, Refusal
 from tests.lane_operator import made
 
@@ -45,14 +45,14 @@ def attached(template: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def test_every_engine_has_its_place_in_the_table() -> None:
-    assert set(ENGINES) == set(Engine)
+    assert set(ENGINES) == set(LIMITS) == set(Engine)
 
 
 def test_clusterdefault_binds_nothing_and_says_what_it_cannot_do() -> None:
     answer = granted(Engine.CLUSTER_DEFAULT, replace(SLOT, address=None, port_block=None))
 
     assert (answer.source, answer.manifests, answer.pod) == (None, (), {})
-    assert "shared" in answer.limits[0]
+    assert "shared" in LIMITS[Engine.CLUSTER_DEFAULT][0]
 
 
 def test_hostnetwork_binds_the_address_and_listens_on_the_nodes_internal_one_only() -> None:

@@ -276,6 +276,16 @@ def test_counts_are_rounded_to_two_digits_and_the_oldest_time_is_shown() -> None
 
 def test_defaults_in_force_are_shown() -> None:
     assert status().effective["queue"]["lifetime"] == "4h"
+    assert status().effective["egress"]["engine"] == "Multus"
+
+
+def test_a_hostnetwork_slot_without_a_pod_names_the_label_that_its_namespace_needs() -> None:
+    claims = made.assignment(made.claim(0, "HostNetwork"), made.claim(1, "HostNetwork"))
+    seen = made.observation(made.seen(0, pod_ready=False, pod_reason="no pod", node=""), made.seen(1))
+    said = status(seen=seen, claims=claims, engine="HostNetwork")
+
+    assert "otp-0 the pod is not ready: no pod" in message(said, "Ready")
+    assert "pod-security.kubernetes.io/enforce=privileged" in message(said, "Ready")
 
 
 observed = st.builds(
