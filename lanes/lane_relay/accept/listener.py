@@ -78,6 +78,7 @@ class Listener:
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_stopping = False
         self._all_gone = asyncio.Event()
+        self._users: Users | None = None
         self._users_key = secrets.token_bytes(32)
         self._pending_checks = 0
         self._threads = ThreadPoolExecutor(_HASH_THREADS, thread_name_prefix="auth")
@@ -95,7 +96,11 @@ class Listener:
             max_recipients=intake.max_recipients,
             auth=intake.users_dir is not None,
         )
-        self._users = Users(Path(intake.users_dir), self._users_key) if intake.users_dir is not None else None
+        folder = Path(intake.users_dir) if intake.users_dir is not None else None
+        if folder is None:
+            self._users = None
+        elif self._users is None or self._users.folder != folder:  # else its memory of checked passwords goes on
+            self._users = Users(folder, self._users_key)
 
     # -- what the pipeline does
 

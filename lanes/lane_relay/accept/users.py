@@ -32,7 +32,7 @@ class Users:
     """The users of one folder; `verify` is safe to call from several threads."""
 
     def __init__(self, folder: Path, key: bytes) -> None:
-        self._folder = folder
+        self.folder = folder
         self._key = key
         """Random, of this process."""
         self._lock = Lock()
@@ -61,7 +61,7 @@ class Users:
         if not _USER.fullmatch(username):
             return None
         try:
-            with (self._folder / username).open("rb") as file:
+            with (self.folder / username).open("rb") as file:
                 text = file.read(_MAX_SECRET_BYTES)
         except (FileNotFoundError, IsADirectoryError):
             return None

@@ -115,6 +115,34 @@ async def test_a_wrong_password_is_refused_and_counted(start: Start, trusting: s
     assert listener.counters.auth_failures >= 1
 
 
+async def test_users_come_and_go_with_the_configuration(start: Start, trusting: ssl.SSLContext, tmp_path: Path) -> None:
+    (tmp_path / "app").write_text("secret")
+    listener = await start()
+    for users_dir, offered in ((None, False), (str(tmp_path), True), (None, False)):
+        listener.apply(make_config(users_dir=users_dir))
+        client = aiosmtplib.SMTP(
+            hostname="127.0.0.1", port=listener.ports[1], use_tls=True, tls_context=trusting, timeout=10
+        )
+        async with client:
+            await client.ehlo()
+            assert client.supports_extension("auth") is offered
+            if offered:
+                await client.login("app", "secret")
+
+
+async def test_users_that_cannot_be_read_are_a_4xx(start: Start, trusting: ssl.SSLContext, tmp_path: Path) -> None:
+    (tmp_path / "app").write_text("secret")
+    (tmp_path / "users").symlink_to("users")  # a loop: no such folder can be opened
+    listener = await start(make_config(users_dir=str(tmp_path / "users")))
+    client = aiosmtplib.SMTP(
+        hostname="127.0.0.1", port=listener.ports[1], use_tls=True, tls_context=trusting, timeout=10
+    )
+    await client.connect()
+    with pytest.raises(aiosmtplib.SMTPAuthenticationError, match=r"4\.7\.0 Users cannot be checked now"):
+        await client.login("app", "secret")
+    client.close()
+
+
 async def test_a_stranger_gets_nothing_in_and_the_refusal_is_recorded(start: Start, spool: Spool) -> None:
     listener = await start(make_config(clients=["192.0.2.0/24"]))
     client = await Raw.connect(listener.ports[0])
