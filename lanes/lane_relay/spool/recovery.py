@@ -8,10 +8,10 @@ Sealed segments are known from their footers; any other is read in full. Invaria
 Before: `segments` has claimed the directory. After: `log` serves what was found; the journal is made complete.
 """
 
-import sys
 from collections.abc import Iterator
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
+from sys import intern
 from typing import Final
 
 from msgspec import Struct
@@ -75,6 +75,7 @@ class Recovered(Struct):
     next_number: int = 1
     next_seq: int = 1
     journal_synced: int = 0
+    last_id: int = 0
     last_ms: int = 0
     """The latest time in any id or header, in ms: ids given from now on are later."""
     damage: list[Damage] = []
@@ -102,6 +103,7 @@ def recover(files: Files, directory: Path, spool_id: bytes, journal: JournalSink
     for number, generations in numbers.items():
         path = segment_path(directory, number, generations[-1])
         _read_segment(files, path, number, generations[-1], spool_id, found, last=number == last)
+    found.last_ms = max(found.last_ms, int(received_at(found.last_id) * 1000) + 1)
     _complete(journal, files, directory, found, spool_id)
     return found
 
@@ -316,20 +318,18 @@ def _message(entry: FooterEntry, segment: SegmentState, found: Recovered) -> Non
     index = unpack_message(entry.index)
     message_id = int.from_bytes(index.id, "big")
     received = received_at(message_id)
-    found.last_ms = max(found.last_ms, int(received * 1000) + 1)
+    found.last_id = max(found.last_id, message_id)
+    if len(index.groups) == 1:  # the common case, and a million of them are to be read in seconds
+        ((domain, recipients),) = index.groups
+        slot = found.index.add(segment.number, entry.offset, entry.length, len(recipients))
+        shared = _FIRST if recipients == _FIRST else recipients
+        found.live[message_id] = QueueEntry(message_id, slot, intern(domain), shared, index.size, received)
+        return
     slot = found.index.add(segment.number, entry.offset, entry.length, _count(index.groups))
-    made = [
-        QueueEntry(
-            message_id,
-            slot,
-            sys.intern(domain),
-            _FIRST if recipients == _FIRST else recipients,
-            index.size,
-            received,
-        )
+    found.live[message_id] = [
+        QueueEntry(message_id, slot, intern(domain), recipients, index.size, received)
         for domain, recipients in index.groups
     ]
-    found.live[message_id] = made[0] if len(made) == 1 else made
 
 
 def _count(groups: Groups) -> int:

@@ -214,6 +214,7 @@ async def test_the_identity_outlives_a_restart_and_ids_are_never_repeated(store:
 
     assert spool.spool_id == identity
     assert len(set(ids)) == 2003
+    assert min(ids[-1000:]) > max(ids[1000:1003]), "later ids are greater, even if the clock stands still"
 
 
 async def test_a_full_budget_refuses_messages_until_there_is_room(store: Store) -> None:

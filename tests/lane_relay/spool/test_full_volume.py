@@ -2,6 +2,9 @@
 
 import asyncio
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -145,3 +148,20 @@ def test_the_rig_says_no_space_as_a_disk_does() -> None:
         disk.create(PATH).append([b"x" * 11])
     assert raised.value.errno == errno.ENOSPC
     assert disk.image() == {str(PATH): b"x" * 10}
+
+
+def test_a_real_small_volume_fills_and_heals(tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+    script = 'mount -t tmpfs -o size=6m none "$1" && exec "$2" -m tests.lane_relay.spool.filler "$1" "$3"'
+    done = subprocess.run(
+        [*namespace, "sh", "-c", script, "sh", str(volume), sys.executable, str(tmp_path / "records")],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "healed" in done.stdout
