@@ -8,7 +8,7 @@ import hashlib
 
 import structlog
 
-from lane_operator.errors import ConflictError, KubeError
+from lane_operator.errors import ConflictError, KubeError, NamespaceTerminatingError
 from lane_operator.inputs import Manifest
 from lane_operator.kube import EVENT
 from lane_operator.reconcile.world import World
@@ -40,7 +40,7 @@ async def post_transitions(world: World, body: Manifest, status: Manifest) -> No
         event = _event(world, body, condition)
         try:
             await world.kube.create(event)
-        except ConflictError:
+        except (ConflictError, NamespaceTerminatingError):  # said already; nobody left to read it
             continue
         except KubeError as error:
             log.warning("event not posted", name=event["metadata"]["name"], error=str(error))

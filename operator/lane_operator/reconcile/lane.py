@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from lane_api.conditions import Reason
-from lane_api.names import DRAIN_FINALIZER
+from lane_api.names import DRAIN_FINALIZER, RELEASE_ANNOTATION, RELEASE_KEEP_VOLUMES
 from lane_operator.apply import Applied, apply_children, prune
 from lane_operator.desired import desired_state, secret_needs
 from lane_operator.errors import ForbiddenError, InvalidError
-from lane_operator.inputs import Assignment, Desired, Key, Lane, Manifest, References, Refusal
+from lane_operator.inputs import Assignment, Desired, Key, Lane, Manifest, Observation, References, Refusal
 from lane_operator.kube import NAMESPACE, SENDING_LANE
 from lane_operator.lifecycle import LetGo, Step, is_released, next_steps, shaped, slot_facts
 from lane_operator.provision import Provisioned, provision
@@ -64,9 +64,10 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
         return None
     await settle_adopted(world, lane)
     aim(world, lane, assignment, desired, provisioned)
-    desired = _with_refusals(
-        lane, desired, provisioned, applied, terminating=terminating, may_keep=world.settings.volumes
-    )
+    if terminating:
+        desired = _dying(lane, desired, observation, may_keep=world.settings.volumes)
+    else:
+        desired = _with_refusals(desired, provisioned, applied)
     status = lane_status(lane, references, assignment, desired, observation, world.wall())
     later = await write_lane_status(world, key, status)
     looks = [later, next_look(lane, status, world.wall()), *_looks(world, lane, desired, provisioned, steps)]
@@ -144,9 +145,7 @@ async def _is_terminating(world: World, lane: Lane) -> bool:
     return namespace is not None and "deletionTimestamp" in namespace["metadata"]
 
 
-def _with_refusals(
-    lane: Lane, desired: Desired, provisioned: Provisioned, applied: Applied, *, terminating: bool, may_keep: bool
-) -> Desired:
+def _with_refusals(desired: Desired, provisioned: Provisioned, applied: Applied) -> Desired:
     """What went wrong on the way, in the words of the lane's conditions."""
     refusals = list(desired.refusals)
     if provisioned.forbidden:
@@ -155,22 +154,29 @@ def _with_refusals(
         if isinstance(failure.error, InvalidError | ForbiddenError):
             reason = Reason.FORBIDDEN if isinstance(failure.error, ForbiddenError) else Reason.INVALID_SPEC
             refusals.append(Refusal(reason, f"{failure.kind} {failure.name}: {failure.error}"[:1024]))
-    if terminating and not is_released(lane):
-        refusals.append(
-            Refusal(
-                Reason.DRAIN_DEADLINE_EXCEEDED,
-                f"namespace {lane.namespace} is being deleted: its pods are gone and mail may be left in the queue "
-                "volumes. To keep the volumes and let the namespace go, annotate the lane with "
-                "lanewright.dev/release=keep-volumes; a lane of this name in a new namespace of this name adopts them",
-            )
-        )
-    elif terminating and not may_keep:
+    return replace(desired, refusals=tuple(refusals))
+
+
+def _dying(lane: Lane, desired: Desired, observation: Observation, *, may_keep: bool) -> Desired:
+    """The one thing to be said of a lane whose namespace goes: what is missing there will not come any more."""
+    if not is_released(lane):
+        left = sum(seen.queued for seen in observation.slots)
+        since = min((seen.oldest_since for seen in observation.slots if seen.oldest_since), default=None)
+        age = f", the oldest since {since}" if since else ""
         message = (
-            "the operator may not keep PersistentVolumes (values: volumes.retain). Set persistentVolumeReclaimPolicy "
+            f"namespace {lane.namespace} is being deleted and took the pods with it; by their last words about {left} "
+            f"messages are left in the queue volumes{age}; nothing is dropped. To keep the volumes and let the "
+            f"namespace go, annotate the lane with {RELEASE_ANNOTATION}={RELEASE_KEEP_VOLUMES}: a lane of this name in "
+            "a new namespace of this name adopts them"
+        )
+        return replace(desired, refusals=(Refusal(Reason.DRAIN_DEADLINE_EXCEEDED, message),))
+    if not may_keep:
+        message = (
+            "the operator may not keep PersistentVolumes (values: rights.volumes). Set persistentVolumeReclaimPolicy "
             "of this lane's volumes to Retain, then take the finalizer lanewright.dev/queue off their claims"
         )
-        refusals.append(Refusal(Reason.FORBIDDEN, message))
-    return replace(desired, refusals=tuple(refusals))
+        return replace(desired, refusals=(Refusal(Reason.FORBIDDEN, message),))
+    return replace(desired, refusals=())
 
 
 def _looks(

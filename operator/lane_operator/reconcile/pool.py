@@ -38,7 +38,9 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
     try:
         pool = pool_of(body)
     except UnreadableError as error:
-        await _write(world, body, broken_status(IPPoolStatus.model_validate({}), body, str(error), world.wall()))
+        # who holds what is recorded nowhere else: it stays, whatever is wrong with the spec
+        recorded = IPPoolStatus.model_validate(body.get("status") or {})
+        await _write(world, body, broken_status(recorded, body, str(error), world.wall()))
         return None
     async with world.allocating:
         fresh = pool_if_readable(world.cache, key) or pool

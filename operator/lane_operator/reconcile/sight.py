@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 from lane_api.conditions import ConditionType
-from lane_api.names import SLOT_LABEL
+from lane_api.names import QUEUE_FINALIZER, SLOT_LABEL
 from lane_api.sendinglane import SlotRole
 from lane_operator.inputs import Assignment, Desired, Lane, Manifest, Observation
 from lane_operator.kube import POD, VOLUME_CLAIM
@@ -22,7 +22,7 @@ def observation_of(world: World, lane: Lane, assignment: Assignment) -> Observat
     parts = world.cache.children(lane.key)
     pods = {_slot_of(child): child for (kind, _), child in parts.items() if kind == POD.kind}
     claims = {_slot_of(child): child for (kind, _), child in parts.items() if kind == VOLUME_CLAIM.kind}
-    names = sorted({claim.slot_name for claim in assignment.claims} | (pods.keys() - {""}))
+    names = sorted(_known(world, lane, assignment))
     return Observation(
         tuple(
             pod_observation(
@@ -68,7 +68,18 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
             interval_s=settled,
         )
         targets.append(target)
-    world.observer.aim(lane.key, tuple(targets), frozenset(claim.slot_name for claim in assignment.claims))
+    world.observer.aim(lane.key, tuple(targets), _known(world, lane, assignment))
+
+
+def _known(world: World, lane: Lane, assignment: Assignment) -> frozenset[str]:
+    """Slots that are claimed, or of which a pod or a guarded volume is left."""
+    left = {
+        _slot_of(child)
+        for (kind, _), child in world.cache.children(lane.key).items()
+        if kind == POD.kind
+        or (kind == VOLUME_CLAIM.kind and QUEUE_FINALIZER in (child["metadata"].get("finalizers") or ()))
+    }
+    return frozenset({claim.slot_name for claim in assignment.claims} | left - {""})
 
 
 def _is_settled(lane: Lane) -> bool:

@@ -4,6 +4,7 @@ import structlog
 
 from lane_api.names import DRAIN_FINALIZER, QUEUE_FINALIZER
 from lane_operator.apply import delete_children
+from lane_operator.errors import NotFoundError
 from lane_operator.inputs import Lane, Manifest
 from lane_operator.kube import SENDING_LANE, STATEFUL_SET, VOLUME_CLAIM, Kind
 from lane_operator.lifecycle import DeleteWorkload, LetGo, ReleaseVolume, RetainVolume, ScaleToZero, Step
@@ -51,7 +52,11 @@ async def _without_finalizer(world: World, kind: Kind, body: Manifest, finalizer
     metadata = body["metadata"]
     left = [one for one in metadata.get("finalizers") or () if one != finalizer]
     operation = {"op": "add", "path": "/metadata/finalizers", "value": left}
-    changed = await world.kube.patch_json(
-        kind, metadata["namespace"], metadata["name"], [operation], metadata["resourceVersion"]
-    )
+    try:
+        changed = await world.kube.patch_json(
+            kind, metadata["namespace"], metadata["name"], [operation], metadata["resourceVersion"]
+        )
+    except NotFoundError:  # it was the last finalizer of an object that is gone by now
+        world.cache.drop(kind.kind, body)
+        return
     world.cache.put(kind.kind, changed)
