@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.kinds import Cluster
@@ -274,3 +275,25 @@ def test_a_lane_without_replicas_can_be_scaled(server: Cluster) -> None:
     )
 
     assert scale["spec"]["replicas"] == 1
+
+
+def test_every_rule_of_the_definitions_is_tried_here() -> None:
+    tried = [case[3] for case in (*NEW, *CHANGED)]
+    messages = {
+        rule["message"]
+        for definition in DEFINITIONS
+        for rule in _rules(yaml.safe_load(definition.read_text(encoding="utf-8")))
+    }
+
+    assert [message for message in sorted(messages) if not any(fix in message for fix in tried)] == []
+
+
+def _rules(node: Any) -> Iterator[dict[str, str]]:
+    """Every validation rule at or below a part of a definition."""
+    if isinstance(node, dict):
+        yield from node.get("x-kubernetes-validations", ())
+        for child in node.values():
+            yield from _rules(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _rules(child)
