@@ -23,7 +23,6 @@ from e2e.internet import addresses
 from e2e.internet.__main__ import ground_of
 from e2e.internet.internet import CHECKOUT, Internet, InternetError
 from e2e.internet.policy import ROUND_TRIP_S
-from e2e.internet.postfix import Postfix
 from e2e.internet.records import Message, Record
 from e2e.load.ledger import Entry
 
@@ -56,8 +55,15 @@ async def run(cluster: Cluster, scale: Scale) -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with step("the internet: DNS, five ISPs, reflectors, Postfix"):
         internet = await Internet.up(cluster.place("net"), ground_of(cluster))
+    try:
         internet.start_reflectors()
         await internet.reset_records()
+        return await _demonstrate(cluster, internet, scale)
+    finally:
+        await internet.close()
+
+
+async def _demonstrate(cluster: Cluster, internet: Internet, scale: Scale) -> int:
     began = time.time()
     lanes = Lanes(cluster, internet, FOLDER)
     with step("operator") as say:
@@ -77,10 +83,10 @@ async def run(cluster: Cluster, scale: Scale) -> int:
         (FOLDER / "shared-postfix.txt").write_text(relay.shown())
     try:
         outcomes, records = await _measure(internet, [lanes.way(), shared_way()], connections, scale)
+        left = relay.queued()
     finally:
         await asyncio.to_thread(relay.down)
-        await internet.close()
-    return _report(lanes, outcomes, records, began, scale, relay)
+    return _report(lanes, outcomes, records, began, scale, left)
 
 
 async def _measure(
@@ -116,7 +122,7 @@ def _judge(
 
 
 def _report(
-    lanes: Lanes, outcomes: list[result.Outcome], records: list[Record], began: float, scale: Scale, relay: Postfix
+    lanes: Lanes, outcomes: list[result.Outcome], records: list[Record], began: float, scale: Scale, left: int
 ) -> int:
     console = Console()
     through_lanes, through_shared = outcomes
@@ -131,7 +137,7 @@ def _report(
     first = first_delivery((one.at for one in arrived.values()), began)
     for row in result.figures(through_lanes, through_shared, first):
         figures.record("demo.json", row.name, row.value, row.unit, row.target, row.better, COMMAND)
-    note(f"chart: {picture}   Postfix's configuration: {FOLDER / 'shared-postfix.txt'}   queue left: {relay.queued()}")
+    note(f"chart: {picture}   Postfix's configuration: {FOLDER / 'shared-postfix.txt'}   left in its queue: {left}")
     note(
         f"the ISPs' {ROUND_TRIP_S * 1000:.0f} ms were lifted {_after(through_lanes)} (lanes) and "
         f"{_after(through_shared)} (shared) after the first OTP, to let the rest drain"

@@ -69,9 +69,9 @@ def test_the_quickstart_has_both_lanes_and_its_policies_cover_whole_isps() -> No
     policies = [one for one in objects if one["kind"] == "ISPPolicy"]
 
     assert {lane.namespace for lane in both} == {"mail"}
-    assert total_connections(both, policies, addresses.GMAIL) == 16
-    assert total_connections(both, policies, addresses.OUTLOOK) == 10
-    assert total_connections(both, policies, addresses.YAHOO) == 20
+    assert total_connections(both, policies, addresses.GMAIL) == 12
+    assert total_connections(both, policies, addresses.OUTLOOK) == 8
+    assert total_connections(both, policies, addresses.YAHOO) == 14
 
 
 def test_the_charts_values_name_the_images_on_the_nodes() -> None:
