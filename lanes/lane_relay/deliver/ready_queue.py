@@ -97,7 +97,7 @@ class Destination:
 
     __slots__ = (
         "bad", "blame", "blame_left", "connecting", "entries", "failures", "idle", "looks_ahead",
-        "parked_until", "preparing", "proven", "ready", "route", "sessions", "site", "targets", "wants",
+        "parked_until", "preparing", "proven", "ready", "route", "sessions", "site", "targets", "wakes_at", "wants",
     )  # fmt: skip
 
     def __init__(self, site: "ReadyQueue", route: Route) -> None:
@@ -122,6 +122,8 @@ class Destination:
         self.blame: Failure | None = None
         """The failure that the next entry, or `blame_left` of them, is told of."""
         self.blame_left = 0
+        self.wakes_at = 0.0
+        """When somebody looks at it again because it was parked; 0: nobody."""
         self.wants = False
         """It stands in the site's line for connections."""
 

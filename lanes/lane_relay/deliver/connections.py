@@ -1,0 +1,204 @@
+"""The connections of one egress address: who gets the next one, and how long each counts.
+
+It acts on what `ready_queue` decides and sees to it that somebody comes back when the answer was "not now".
+Before it: `dispatcher`, which wants connections for its destinations. After it: sessions.
+Invariant: a connection counts from before its SYN until the peer has closed, or until our FIN has had time to arrive.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final, Protocol
+
+from lane_relay.deliver.lookahead import Lookahead
+from lane_relay.deliver.opening import SessionMaker
+from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue, Target
+from lane_relay.deliver.regrouping import foreign_connections
+from lane_relay.deliver.session import Owner, Session
+from lane_relay.deliver.wakeups import Wakeups
+
+__all__ = ["LINGER_S", "Connections", "User"]
+
+LINGER_S: Final = 1.0
+"""A connection that we ended without seeing the peer's end counts so much longer: its FIN needs time to arrive."""
+
+
+class User(Owner, Protocol):
+    """Who the connections are for."""
+
+    @property
+    def gate_is_open(self) -> bool:
+        """Connections may be opened and used."""
+
+    def feed(self, session: Session, now: float) -> None:
+        """An idle session may have an entry now."""
+
+
+class Connections:
+    """All connections, over all sites."""
+
+    def __init__(
+        self, user: User, maker: SessionMaker, lookahead: Lookahead, monotonic: Callable[[], float], limit: int
+    ) -> None:
+        """`limit`: of all connections of this address; may be changed."""
+        self._user = user
+        self._maker = maker
+        self._lookahead = lookahead
+        self._monotonic = monotonic
+        self.limit = limit
+        self.count = 0
+        self.sessions: set[Session] = set()
+        self.none_left = asyncio.Event()
+        self.none_left.set()
+        self._wakeups = Wakeups(monotonic)
+        self._line: dict[ReadyQueue, None] = {}
+        """Sites that wait for any connection to become free, in order."""
+        self._regrouped_before = 0
+        """Sessions up to this number may be counted for sites that the configuration no longer knows."""
+
+    # -- wishes
+
+    def want(self, destination: Destination) -> None:
+        """Puts the destination in its site's line for a connection, and sees whether it gets one."""
+        if not destination.wants:
+            destination.wants = True
+            destination.site.line.append(destination)
+        self.pump(destination.site)
+
+    def pump_all(self, sites: Iterable[ReadyQueue]) -> None:
+        """Looks at everything again: limits or the gate have changed."""
+        for site in list(sites):
+            for destination in site.destinations.values():
+                if destination.waiting and not destination.wants:
+                    destination.wants = True
+                    site.line.append(destination)
+            self.pump(site)
+
+    def pump(self, site: ReadyQueue) -> None:
+        """Gives tokens to the sessions that wait for them, and opens what the site allows."""
+        if not (site.line or site.token_line) or not self._user.gate_is_open:
+            return
+        now = self._monotonic()
+        while site.token_line:
+            hold = site.hold_message(now)
+            if hold is not None:
+                self.wake(site, hold.until)
+                break
+            session: Session = site.token_line.popleft()
+            if session.idle:
+                self._user.feed(session, now)
+        while site.line:
+            destination = site.line[0]
+            if not site.wants_connection(destination):
+                site.line.popleft()
+                destination.wants = False
+                continue
+            found = self.decide(destination, now)
+            if isinstance(found, Target):
+                site.line.rotate(-1)
+                self._open(destination, found, now)
+            elif not self._wait(destination, found):
+                return
+
+    def decide(self, destination: Destination, now: float) -> Target | Hold:
+        """Where this destination may connect to now, or what stands in the way."""
+        site = destination.site
+        site.foreign = self._foreign(destination) if self._regrouped_before else 0
+        return site.decide_open(destination, now, self.count, self.limit)
+
+    def wake(self, site: ReadyQueue, at: float) -> None:
+        """Looks at the site again at that time, if not earlier anyway."""
+        if at < site.wake_at:
+            site.wake_at = at
+            self._wakeups.add(at, partial(self._on_wake, site))
+
+    def regrouped(self) -> None:
+        """Sites have changed: what is open now counts wherever it leads to."""
+        self._regrouped_before = self._maker.made
+
+    # -- what became of them
+
+    def gone(self, session: Session) -> None:
+        """The socket is closed; the connection counts until the peer has seen that."""
+        if session.peer_closed or session.peer is None:
+            asyncio.get_running_loop().call_soon(self._release, session)  # after the transport has closed the socket
+        else:
+            self._wakeups.add(self._monotonic() + LINGER_S, partial(self._release, session))
+
+    def close(self) -> None:
+        """Forgets what was to be looked at later."""
+        self._wakeups.close()
+
+    # -- inside
+
+    def _on_wake(self, site: ReadyQueue) -> None:
+        site.wake_at = float("inf")
+        self.pump(site)
+
+    def _wait(self, destination: Destination, hold: Hold) -> bool:
+        """Sees to it that somebody comes back; True if other destinations of the site may still be served."""
+        site = destination.site
+        if hold.limit in (Limit.PARKED, Limit.CONNECTING):
+            site.line.popleft()
+            destination.wants = False
+            if hold.limit is Limit.PARKED and destination.wakes_at != hold.until:
+                destination.wakes_at = hold.until
+                self._wakeups.add(hold.until, partial(self._want_again, destination))
+            return True
+        if hold.limit is Limit.TOTAL_CONNECTIONS:
+            self._line[site] = None
+            self._close_an_idle_one(None)
+        elif hold.until == float("inf"):
+            self._close_an_idle_one(site)
+        self.wake(site, hold.until)
+        return False
+
+    def _want_again(self, destination: Destination) -> None:
+        destination.wakes_at = 0.0
+        if destination.waiting:
+            self.want(destination)
+
+    def _close_an_idle_one(self, site: ReadyQueue | None) -> None:
+        """Makes room among the site's connections, or among all."""
+        for session in self.sessions:
+            own = session.destination
+            if session.idle and not own.waiting and (site is None or own.site is site):
+                session.quit()
+                return
+
+    def _open(self, destination: Destination, target: Target, now: float) -> None:
+        session, trouble = self._maker.make(self._user, destination, target, now)
+        self.sessions.add(session)
+        self.none_left.clear()
+        self.count += 1
+        destination.site.opening(destination, now)
+        if destination.looks_ahead:
+            self._lookahead.fill(destination)
+        if trouble is None:
+            session.open()
+        else:
+            asyncio.get_running_loop().call_soon(session.give_up, trouble)
+
+    def _release(self, session: Session) -> None:
+        self.sessions.discard(session)
+        self.count -= 1
+        if not self.sessions:
+            self.none_left.set()
+        destination = session.destination
+        destination.site.gone(destination)
+        if destination.waiting:
+            self.want(destination)
+        else:
+            self.pump(destination.site)
+        waiting, self._line = self._line, {}
+        for site in waiting:
+            self.pump(site)
+
+    def _foreign(self, destination: Destination) -> int:
+        if any(session.number <= self._regrouped_before for session in self.sessions):
+            found = foreign_connections(destination, self.sessions)
+            if found:
+                self._line[destination.site] = None  # looked at again when any connection ends
+            return found
+        self._regrouped_before = 0
+        return 0

@@ -1,0 +1,71 @@
+"""Makes sessions: which source, TLS and credentials a connection to this destination has.
+
+Before it: configuration, routes, and what earlier connections have shown of a host's TLS. After it: `session`.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from lane_api.isppolicy import Category, Stage
+from lane_api.relayconfig import RelayConfig
+from lane_relay.deliver.ready_queue import Destination, Target
+from lane_relay.deliver.session import Owner, Session, SessionSettings, Timeouts, Trouble
+from lane_relay.deliver.tls import TlsContexts, TlsMode
+from lane_relay.records import Reply, Route
+
+__all__ = ["SessionMaker"]
+
+_PLAIN_S: Final = 600.0
+"""So long a host whose TLS failed is spoken to in plain text, where TLS is opportunistic."""
+
+
+class SessionMaker:
+    """Numbers sessions, too."""
+
+    def __init__(self, config: RelayConfig, contexts: TlsContexts, timeouts: Timeouts) -> None:
+        self._contexts = contexts
+        self._timeouts = timeouts
+        self._plain: dict[str, float] = {}
+        self.made = 0
+        self.apply(config)
+
+    def apply(self, config: RelayConfig) -> None:
+        """Another configuration, for the sessions made from now on."""
+        self._hostname = config.slot.hostname
+        self._outbound_tls = config.delivery.outbound_tls
+        self.source = str(config.egress.source) if config.egress.source is not None else ""
+        """The address that connections bind; empty: none."""
+
+    def make(
+        self, owner: Owner, destination: Destination, target: Target, now: float
+    ) -> tuple[Session, Trouble | None]:
+        """A session that has not begun to connect, and why it cannot, if so."""
+        mode = TlsMode(destination.route.tls or self._outbound_tls)
+        credentials, trouble = _read_credentials(destination.route)
+        checks = bool(destination.route.tls) and mode in (TlsMode.REQUIRED, TlsMode.IMPLICIT)
+        settings = SessionSettings(
+            self._hostname, self.source, mode, checks, credentials, self._contexts, self._timeouts
+        )
+        self.made += 1
+        use_tls = self._plain.get(target.address, 0.0) <= now
+        return Session(owner, destination, target, settings, self.made, use_tls), trouble
+
+    def speak_plainly(self, address: str, now: float) -> None:
+        """TLS with this address has failed."""
+        self._plain[address] = now + _PLAIN_S
+
+    def forget(self, now: float) -> None:
+        """Drops what is no longer true."""
+        self._plain = {address: until for address, until in self._plain.items() if until > now}
+
+
+def _read_credentials(route: Route) -> tuple[tuple[str, str] | None, Trouble | None]:
+    """Read for each connection, so that a changed Secret is used without a restart."""
+    if not route.auth_dir:
+        return None, None
+    folder = Path(route.auth_dir)
+    try:
+        return ((folder / "username").read_text().strip(), (folder / "password").read_text().strip()), None
+    except (OSError, UnicodeDecodeError):
+        text = f"4.7.8 no credentials for {route.hops[0].host}: {route.auth_dir} has no readable username and password"
+        return None, Trouble(Stage.CONNECT, Reply(454, (text,)), Category.BAD_CONFIGURATION, ours=True)
