@@ -146,3 +146,25 @@ async def test_records_in_a_removed_segment_are_safe_in_the_journal_first() -> N
 
 def _is_journal(inode: object) -> bool:
     return str(getattr(inode, "path", "")).startswith(str(RECORDS))
+
+
+async def test_a_settlement_stays_as_long_as_the_message_it_settles_is_on_disk() -> None:
+    disk = SimulatedDisk()
+    spool = _open(disk, budget=2**20)
+    (kept,) = await put(spool, message_for(spool, body=b"k" * 50_000))
+    (gone,) = await put(spool, message_for(spool, body=b"g" * 20_000))
+    passing = await put(spool, message_for(spool, body=b"p" * 70_000))
+    settle(spool, gone)
+    await spool.flush()
+    for _ in range(4):
+        passing += await put(spool, message_for(spool, body=b"p" * 70_000))
+    for entry in passing:
+        settle(spool, entry)
+    await spool.flush()
+    await until(lambda: "000000000002.0.seg" not in _segments(disk))
+
+    assert "000000000001.0.seg" in _segments(disk), "the message's own record is still there"
+    again = _open(SimulatedDisk(disk.image()))
+    assert [entry.id for entry in again.recover()] == [kept.id]
+    await again.close()
+    await spool.close()
