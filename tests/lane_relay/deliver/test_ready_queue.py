@@ -1,0 +1,172 @@
+"""The ready queue's decisions, without a socket."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lane_api.isppolicy import Action, Category, Scope, Stage
+from lane_api.quantities import Rate
+from lane_api.relayconfig import Delivery, RelayRetry
+from lane_api.sendinglane import Backoff
+from lane_relay.deliver.ready_queue import Failure, Hold, Limit, ReadyQueue, SiteLimits, Target, site_limits
+from lane_relay.records import Hop, QueueEntry, Reply, Route, Verdict
+
+RETRY = RelayRetry(first=60.0, factor=2.0, max=600.0)
+REFUSED = Failure(Stage.CONNECT, Reply(421, ("4.4.1 refused",)), Verdict(Category.NO_ANSWER_FROM_HOST, Action.RETRY))
+
+
+def limits(connections: int = 3, connect_rate: Rate | None = None, message_rate: Rate | None = None) -> SiteLimits:
+    return SiteLimits(connections, 100, connect_rate, message_rate, Backoff())
+
+
+def route(*hosts: str) -> Route:
+    return Route("isp", "isp", tuple(Hop(host, (f"192.0.2.{number + 1}",)) for number, host in enumerate(hosts)))
+
+
+def entry(number: int = 1) -> QueueEntry:
+    return QueueEntry(number, 0, "d.test", (0,), 100, 0.0)
+
+
+def test_routes_to_the_same_hosts_in_any_order_are_one_destination() -> None:
+    site = ReadyQueue("isp", "isp", limits())
+    one = site.destination(route("a", "b"))
+    assert site.destination(route("b", "a")) is one
+    assert [target.host for target in one.targets] == ["b", "a"]  # the newest order counts
+    assert site.destination(route("a")) is not one
+    assert site.destination(Route("isp", "isp", route("a", "b").hops, tls="Required")) is not one
+
+
+def test_a_new_destination_is_probed_with_few_connections_first() -> None:
+    site = ReadyQueue("isp", "isp", limits(connections=10))
+    destination = site.destination(route("a"))
+    destination.entries.extend(entry(number) for number in range(100))
+    opened = 0
+    while isinstance(found := site.decide_open(destination, 0.0, opened, 200), Target):
+        site.opening(destination, 0.0)
+        opened += 1
+    assert opened == 2
+    assert found.limit is Limit.CONNECTING
+    site.established(destination)
+    while isinstance(found := site.decide_open(destination, 0.0, opened, 200), Target):
+        site.opening(destination, 0.0)
+        opened += 1
+    assert opened == 10
+    assert found.limit is Limit.CONNECTIONS
+
+
+def test_hosts_are_tried_in_order_and_a_failed_one_is_passed_over_for_a_while() -> None:
+    site = ReadyQueue("isp", "isp", limits())
+    destination = site.destination(route("a", "b"))
+    destination.entries.append(entry())
+    first = site.decide_open(destination, 0.0, 0, 200)
+    assert isinstance(first, Target)
+    site.opening(destination, 0.0)
+    assert not site.failed(destination, first, REFUSED, 1.0, RETRY)
+    second = site.decide_open(destination, 1.0, 0, 200)
+    assert isinstance(second, Target)
+    assert (first.host, second.host) == ("a", "b")
+    assert destination.next_target(62.0) == first
+
+
+def test_a_destination_whose_hosts_all_fail_is_parked_longer_each_time() -> None:
+    site = ReadyQueue("isp", "isp", limits())
+    destination = site.destination(route("a"))
+    destination.entries.append(entry())
+    now, parked = 0.0, []
+    for _ in range(5):
+        target = site.decide_open(destination, now, 0, 200)
+        assert isinstance(target, Target)
+        site.opening(destination, now)
+        assert site.failed(destination, target, REFUSED, now, RETRY)
+        site.gone(destination)
+        hold = site.decide_open(destination, now, 0, 200)
+        assert isinstance(hold, Hold)
+        assert (hold.limit, hold.detail) == (Limit.PARKED, "421 4.4.1 refused")
+        parked.append(hold.until - now)
+        now = hold.until
+    assert parked == [60.0, 120.0, 240.0, 480.0, 600.0]
+
+
+def test_one_refused_connection_among_working_ones_parks_nothing() -> None:
+    site = ReadyQueue("isp", "isp", limits(connections=5))
+    destination = site.destination(route("a"))
+    site.opening(destination, 0.0)
+    site.established(destination)
+    site.opening(destination, 0.0)
+    assert not site.failed(destination, destination.targets[0], REFUSED, 0.0, RETRY)
+    assert destination.parked_until == 0.0
+
+
+def test_no_connection_is_opened_for_a_message_that_may_not_be_sent_yet() -> None:
+    site = ReadyQueue("isp", "isp", limits(message_rate=Rate(1, 60.0)))
+    destination = site.destination(route("a"))
+    destination.entries.extend([entry(1), entry(2)])
+    site.message_pace.begin(100.0)
+    site.message_pace.end(100.0, 100.1)
+    hold = site.decide_open(destination, 101.0, 0, 200)
+    assert isinstance(hold, Hold)
+    assert hold.limit is Limit.MESSAGE_RATE
+    assert 160.0 < hold.until < 160.2
+
+
+def test_backed_off_sites_say_so() -> None:
+    site = ReadyQueue("isp", "isp", limits(connections=5, message_rate=Rate(10, 1.0)))
+    destination = site.destination(route("a"))
+    destination.entries.append(entry())
+    slow = Verdict(Category.RATE_LIMITED, Action.BACKOFF, Scope.SITE)
+    site.slow_down(slow, "421 slow", 0.0)
+    site.opening(destination, 0.0)
+    site.established(destination)
+    hold = site.decide_open(destination, 0.0, 1, 200)
+    assert isinstance(hold, Hold)
+    assert hold.limit is Limit.BACKOFF
+    assert site.must_close(0) is False
+    site.opening(destination, 0.0)
+    assert site.must_close(0) is True  # one too many for the foot of the back-off
+
+
+def test_a_policy_that_has_gone_leaves_the_lane_s_own_limits() -> None:
+    delivery = Delivery.model_validate({"connections": 7, "policies": [{"name": "isp", "connections": 3}]})
+    assert site_limits(delivery, "isp").connections == 3
+    assert site_limits(delivery, "other").connections == 7
+    assert site_limits(delivery, "").connections == 7
+
+
+STEPS = st.lists(st.sampled_from(["open", "establish", "fail", "gone", "slow", "wait"]), max_size=120)
+
+
+@settings(max_examples=150, deadline=None)
+@given(limit=st.integers(1, 8), total_limit=st.integers(2, 12), steps=STEPS)
+def test_the_connection_limit_holds_whatever_happens(limit: int, total_limit: int, steps: list[str]) -> None:
+    site = ReadyQueue("isp", "isp", limits(connections=limit, connect_rate=Rate(1000, 1.0)))
+    destinations = [site.destination(route(name)) for name in "abc"]
+    now, connecting, ready, closing = 0.0, list[int](), list[int](), list[int]()
+    for number, step in enumerate(steps):
+        index = number % 3
+        destination = destinations[index]
+        destination.entries.append(entry(number))
+        if step == "open":
+            allowed = site.connection_limit
+            found = site.decide_open(destination, now, site.connections, total_limit)
+            if isinstance(found, Target):
+                site.opening(destination, now)
+                site.connect_pace.end(now, now)
+                connecting.append(index)
+                assert site.connections <= allowed <= limit
+        elif step == "establish" and connecting:
+            index = connecting.pop()
+            site.established(destinations[index])
+            ready.append(index)
+        elif step == "fail" and connecting:
+            index = connecting.pop()
+            site.failed(destinations[index], destinations[index].targets[0], REFUSED, now, RETRY)
+            closing.append(index)
+        elif step == "gone" and (closing or ready):
+            site.gone(destinations[(closing or ready).pop()])
+        elif step == "slow":
+            site.slow_down(Verdict(Category.RATE_LIMITED, Action.BACKOFF, Scope.SITE), "slow", now)
+        elif step == "wait":
+            now += 700.0
+        assert site.connections == len(connecting) + len(ready) + len(closing)
+        assert site.connections <= total_limit
+        assert sum(known.sessions for known in destinations) == site.connections
+        assert sum(known.connecting for known in destinations) == len(connecting)
