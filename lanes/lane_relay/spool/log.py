@@ -102,34 +102,41 @@ class SegmentSpool:
         self._lazy: asyncio.TimerHandle | None = None
         self._closing = False
         self._readers = ThreadPoolExecutor(_READERS, "spool-reader")
-        self._tidier = Tidier(
-            files,
-            found.index,
-            journal,
+        self._tidier = self._make_tidier(segment_size, tidy_every)
+        self._committer = self._make_committer(found, segment_size)
+        self._committer.start()
+        self._full = self._committer.full
+        self._tidier.soon()
+
+    def _make_tidier(self, segment_size: int, every: float) -> Tidier:
+        return Tidier(
+            self._files,
+            self._index,
+            self._journal,
             self._id_bytes,
-            loop,
+            self._loop,
             budget=self._budget,
             segment_size=segment_size,
-            every=tidy_every,
+            every=every,
             resized=self._on_resized,
             damaged=self._note_damage,
         )
-        self._committer = Committer(
+
+    def _make_committer(self, found: Recovered, segment_size: int) -> Committer:
+        files, directory, spool_id = self._files, self._directory, self._id_bytes
+        return Committer(
             files,
-            self._directory,
-            self._id_bytes,
-            journal,
-            clock,
-            loop,
+            directory,
+            spool_id,
+            self._journal,
+            self._clock,
+            self._loop,
             self._on_committed,
-            lambda after: accounting_after(files, self._directory, self._id_bytes, after),
+            lambda after: accounting_after(files, directory, spool_id, after),
             LogPosition(found.next_number, found.next_seq, found.flags),
             segment_size=segment_size,
             reserve_size=min(_RESERVE_SIZE, self._budget // 64),
         )
-        self._committer.start()
-        self._full = self._committer.full
-        self._tidier.soon()
 
     @classmethod
     def open(
