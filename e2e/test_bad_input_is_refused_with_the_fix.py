@@ -144,6 +144,7 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
     ("clusterdefault_with_addresses", pool, put("engine", "ClusterDefault"), "remove addresses, or choose"),
     ("addresses_without_reflector", pool, drop("verification"), "verification.reflectors needs at least one entry"),
     ("a_reflector_without_its_key", pool, drop("verification.secretName"), "reflectors need secretName"),
+    ("a_pool_that_cold_shares", pool, put("classes", ["Bulk", "Cold"]), "a pool for Cold is for Cold alone"),
     ("a_pool_for_no_class", pool, put("classes", []), "spec.classes"),
     ("a_lane_without_senders", lane, put("submission.senders", []), "spec.submission.senders"),
     ("a_sender_without_at", lane, put("submission.senders", ["notify.example.com"]), "must be @domain for every"),

@@ -69,6 +69,10 @@ POOL_SPEC_RULES = (
         "engine cannot change under the slots that use it: make a new pool and a lane on it",
     ),
     (
+        "!('Cold' in self.classes) || size(self.classes) == 1",
+        "a pool for Cold is for Cold alone: an address keeps the reputation of what it sent, so make a pool of its own",
+    ),
+    (
         "self.engine != 'ClusterDefault' || !has(self.addresses) || size(self.addresses) == 0",
         "engine ClusterDefault has no addresses of its own: remove addresses, or choose HostNetwork or Multus",
     ),

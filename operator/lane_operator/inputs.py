@@ -23,6 +23,7 @@ __all__ = [
     "DkimKey",
     "Key",
     "Lane",
+    "LaneDomains",
     "Manifest",
     "NodeFacts",
     "Observation",
@@ -126,6 +127,15 @@ class NodeFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class LaneDomains:
+    """What another lane sends from."""
+
+    key: Key
+    traffic_class: str
+    domains: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class References:
     """Everything that a lane names, as read in one place; what is absent is None or missing here, never an error."""
 
@@ -141,6 +151,8 @@ class References:
     nodes: Mapping[str, NodeFacts] = field(default_factory=dict)
     multus_network: Manifest | None = None
     """The template NetworkAttachmentDefinition that a Multus pool names."""
+    others: tuple[LaneDomains, ...] = ()
+    """Every other lane of the cluster; read for Cold lanes only, which share a domain with nobody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
 from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SLOT_LABEL
 from lane_api.sendinglane import DrainPolicy, LaneStatus, SendingLaneSpec
 from lane_operator.cache import Cache
-from lane_operator.inputs import Demand, Key, Lane, Manifest, NodeFacts, Policy, Pool
+from lane_operator.inputs import Demand, Key, Lane, LaneDomains, Manifest, NodeFacts, Policy, Pool
 from lane_operator.kube import (
     IP_POOL,
     ISP_POLICY,
@@ -37,6 +37,7 @@ __all__ = [
     "multus_network",
     "node_of",
     "nodes_of",
+    "others_of",
     "policies_of",
     "policy_of",
     "pool_if_readable",
@@ -164,6 +165,21 @@ def demands_of(cache: Cache, pool: Key) -> tuple[Demand, ...]:
             kept.setdefault(lane, []).append(body)
     demands.extend(_left_demand(lane, pool, bodies) for lane, bodies in sorted(kept.items()))
     return tuple(demands)
+
+
+def others_of(cache: Cache, lane: Lane) -> tuple[LaneDomains, ...]:
+    """What the other lanes send from; asked for by Cold lanes only, so the bodies are read as they are."""
+    if lane.spec.traffic_class is not TrafficClass.COLD:
+        return ()
+    return tuple(
+        LaneDomains(
+            key=(body["metadata"]["namespace"], body["metadata"]["name"]),
+            traffic_class=body["spec"].get("trafficClass", ""),
+            domains=tuple(domain.get("name", "") for domain in body["spec"].get("domains") or ()),
+        )
+        for body in cache.all(SENDING_LANE.kind)
+        if (body["metadata"]["namespace"], body["metadata"]["name"]) != lane.key
+    )
 
 
 def nodes_of(cache: Cache) -> dict[str, NodeFacts]:

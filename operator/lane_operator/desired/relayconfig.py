@@ -25,6 +25,7 @@ from lane_api.relayconfig import (
     TlsFiles,
 )
 from lane_api.sendinglane import SlotRole
+from lane_operator.desired.cold import shared_domains
 from lane_operator.desired.policies import site_policies
 from lane_operator.egress import EngineClaim
 from lane_operator.inputs import Claim, Lane, References
@@ -42,7 +43,7 @@ def rendered(config: RelayConfig) -> str:
 
 
 def relay_config(lane: Lane, references: References, claim: Claim, engine: EngineClaim) -> RelayConfig:
-    """Everything the slot's relay needs to know."""
+    """Everything the slot's relay needs to know; a Cold lane on somebody else's domain takes mail and sends none."""
     values = effective(lane.spec)
     return RelayConfig(
         generation=lane.generation,
@@ -111,7 +112,7 @@ def _egress(references: References, claim: Claim, engine: EngineClaim) -> Egress
 
 def _delivery(lane: Lane, references: References, claim: Claim, engine: EngineClaim) -> Delivery:
     spec, values = lane.spec, effective(lane.spec)
-    running = "Suspended" if spec.suspend else "Running"
+    running = "Suspended" if spec.suspend or shared_domains(lane, references) else "Running"
     return Delivery.model_validate(
         {
             "state": "Held" if claim.role is SlotRole.HELD else running,

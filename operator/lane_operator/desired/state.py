@@ -9,6 +9,7 @@ pruned. A lane that is being deleted is rendered in full, so that its drain does
 from dataclasses import dataclass, field
 
 from lane_api.sendinglane import SlotRole
+from lane_operator.desired.cold import shared_domains
 from lane_operator.desired.config_secret import config_secret, digest
 from lane_operator.desired.disruption_budget import disruption_budget
 from lane_operator.desired.policies import unknown_isps
@@ -60,7 +61,7 @@ def desired_state(
     withhold = bool(secrets) and lane.deleting_since is None
     if assignment.refusal is not None:
         parts.refusals.append(assignment.refusal)
-    parts.refusals += [*secrets, *unknown_isps(lane.spec, references.policies)]
+    parts.refusals += [*secrets, *shared_domains(lane, references), *unknown_isps(lane.spec, references.policies)]
     parts.complete = references.pool is not None and not withhold
     parts.manifests += [
         child(lane, manifest) for manifest in (service_account(lane), submission_service(lane), slots_service(lane))

@@ -24,7 +24,15 @@ from lane_operator.reconcile.status_writer import write_invalid_lane, write_lane
 from lane_operator.reconcile.steps import run_steps
 from lane_operator.reconcile.volumes import adopted, settle_adopted
 from lane_operator.reconcile.world import World
-from lane_operator.references import UnreadableError, lane_of, multus_network, nodes_of, policies_of, pool_if_readable
+from lane_operator.references import (
+    UnreadableError,
+    lane_of,
+    multus_network,
+    nodes_of,
+    others_of,
+    policies_of,
+    pool_if_readable,
+)
 from lane_operator.status import lane_status, next_look
 
 __all__ = ["reconcile_lane"]
@@ -96,6 +104,7 @@ async def _references(world: World, lane: Lane) -> tuple[References, Assignment,
         kinds=world.kinds,
         nodes=nodes_of(world.cache),
         multus_network=await multus_network(world.kube, pool, world.kinds),
+        others=others_of(world.cache, lane),
     )
     assignment = await assign(world, lane, pool)
     provisioned = await provision(

@@ -6,6 +6,7 @@ events that change nothing in the cache any more, so they wake nobody.
 
 from collections.abc import Iterable
 
+from lane_api.classes import TrafficClass
 from lane_api.ippool import Engine
 from lane_api.names import LANE_LABEL, POOL_ANNOTATION
 from lane_operator.cache import Cache, Change
@@ -25,7 +26,7 @@ def woken_by(cache: Cache, change: Change, operator_namespace: str) -> frozenset
     match change.kind:
         case SENDING_LANE.kind:
             pools = {QueueKey(IP_POOL.kind, *pool_named(body)) for body in bodies} if _is_turned(change) else set()
-            return frozenset({own} | pools)
+            return frozenset({own} | pools | (set(_cold_lanes(cache)) if _is_turned(change) else set()))
         case IP_POOL.kind:
             return frozenset({own} | set(_lanes_of_pools(cache, {own.key})))
         case ISP_POLICY.kind:
@@ -63,6 +64,15 @@ def _of_child(kind: str, body: Manifest) -> Iterable[QueueKey]:
 
 def _lanes_of_pools(cache: Cache, pools: set[Key]) -> Iterable[QueueKey]:
     return (_key(SENDING_LANE.kind, body) for pool in sorted(pools) for body in lanes_of_pool(cache, pool))
+
+
+def _cold_lanes(cache: Cache) -> Iterable[QueueKey]:
+    """They stop when any other lane comes to share a domain with them, and go on when it leaves."""
+    return (
+        _key(SENDING_LANE.kind, body)
+        for body in cache.all(SENDING_LANE.kind)
+        if body["spec"].get("trafficClass") == TrafficClass.COLD
+    )
 
 
 def _lanes_on_nodes(cache: Cache) -> Iterable[QueueKey]:
