@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from lane_api.isppolicy import Action, Category, Scope, Stage
@@ -82,6 +83,7 @@ class Dispatcher:
         self.sites: dict[str, ReadyQueue] = {}
         self._rerouting: deque[QueueEntry] = deque()
         self._sweeps = 0
+        self._more_overdue = False
         self._running = False
         self._gate_was_open = False
         self._sweeper: asyncio.TimerHandle | None = None
@@ -416,7 +418,9 @@ class Dispatcher:
         self._sweeps += 1
         if self._sweeps % _FORGET_EVERY == 0:
             self._forget(now)
-            self._look_for_overdue()
+            self._more_overdue = True
+        if self._more_overdue:
+            self._more_overdue = self._look_for_overdue()
 
     def _forget(self, now: float) -> None:
         for name, site in list(self.sites.items()):
@@ -425,19 +429,27 @@ class Dispatcher:
                 del self.sites[name]
         self._maker.forget(now)
 
-    def _look_for_overdue(self) -> None:
-        """Entries that waited here past their lifetime are handed on as attempts that could not be made."""
+    def _look_for_overdue(self) -> bool:
+        """Entries that waited here past their lifetime are handed on as attempts that could not be made.
+
+        True if there may be more: each has to be read from disk, so only some are taken at once.
+        """
         newest = int((self._clock.now() - self._config.delivery.lifetime) * 1000) << 48  # ids begin with their time
-        for site in list(self.sites.values()):
+        found: list[tuple[str, Hold, QueueEntry]] = []
+        for site in self.sites.values():
             for destination in site.destinations.values():
-                if any(entry.id < newest for entry in destination.entries):
-                    overdue = [entry for entry in destination.entries if entry.id < newest]
-                    destination.entries = deque(entry for entry in destination.entries if entry.id >= newest)
+                room = _CHUNK - len(found)
+                overdue = list(islice((entry for entry in destination.entries if entry.id < newest), room))
+                if overdue:
                     hold = self._hold_of_site(site)
-                    for entry in overdue:
-                        self._preparer.read(entry, partial(self._on_overdue, site.name, hold))
-        for entry, route, hold in self._held.take_older(newest):
-            self._preparer.read(entry, partial(self._on_overdue, route.site, hold))
+                    found += [(site.name, hold, entry) for entry in overdue]
+                    gone = set(map(id, overdue))
+                    destination.entries = deque(entry for entry in destination.entries if id(entry) not in gone)
+        held = self._held.take_older(newest, _CHUNK - len(found))
+        found += [(route.site, hold, entry) for entry, route, hold in held]
+        for name, hold, entry in found:
+            self._preparer.read(entry, partial(self._on_overdue, name, hold))
+        return len(found) >= _CHUNK
 
     def _on_overdue(self, site: str, hold: Hold, entry: QueueEntry, message: Message) -> None:
         text = f"4.4.7 not sent within its lifetime; held by {hold.limit}"

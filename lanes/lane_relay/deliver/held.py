@@ -3,6 +3,8 @@
 Before it: `prepared`, which found out. After it: the ready queue again, when the domain is released.
 """
 
+from itertools import islice
+
 from lane_relay.deliver.prepared import Held
 from lane_relay.deliver.ready_queue import Hold, Limit
 from lane_relay.records import QueueEntry, Route
@@ -32,12 +34,14 @@ class HeldEntries:
         """All that waited for this domain, in order."""
         return [(entry, route) for entry, route, _ in self._by_domain.pop(domain, ())]
 
-    def take_older(self, newest_id: int) -> list[tuple[QueueEntry, Route, Hold]]:
-        """All whose id lies below, with what held them."""
-        older = [item for items in self._by_domain.values() for item in items if item[0].id < newest_id]
+    def take_older(self, newest_id: int, most: int) -> list[tuple[QueueEntry, Route, Hold]]:
+        """At most so many whose id lies below, with what held them."""
+        items = (item for kept in self._by_domain.values() for item in kept if item[0].id < newest_id)
+        older = list(islice(items, most))
         if older:
-            for domain, items in self._by_domain.items():
-                self._by_domain[domain] = [item for item in items if item[0].id >= newest_id]
+            gone = {id(item) for item in older}
+            for domain, kept in self._by_domain.items():
+                self._by_domain[domain] = [item for item in kept if id(item) not in gone]
         return [(entry, route, _hold(why)) for entry, route, why in older]
 
     def holds_of(self, message_id: int) -> tuple[Hold, ...]:

@@ -228,3 +228,17 @@ async def test_every_entry_has_exactly_one_attempt_whatever_the_peer_does() -> N
         await delivery.attempted(150)
         assert sorted(attempt.entry.id for attempt in delivery.attempts) == sorted(entry.id for entry in entries)
         assert delivery.dispatcher.figures().waiting == 0
+
+
+async def test_many_overdue_entries_are_handed_on_in_portions() -> None:
+    async with delivering(lifetime="1h", state="Suspended") as delivery:
+        for _ in range(1200):
+            delivery.send(route_to(1), age=7200.0)
+        assert delivery.dispatcher._look_for_overdue()
+        assert len(delivery.attempts) == 500
+        assert delivery.dispatcher._look_for_overdue()
+        assert not delivery.dispatcher._look_for_overdue()
+        await delivery.attempted(1200)
+        assert {attempt.results[0].reply.enhanced for attempt in delivery.attempts} == {"4.4.7"}
+        assert "gate" in delivery.attempts[0].results[0].reply.text
+        assert delivery.dispatcher.figures().waiting == 0

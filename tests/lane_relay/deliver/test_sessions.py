@@ -8,7 +8,7 @@ from lane_api.isppolicy import Action, Category, Stage
 from lane_relay.deliver.session import Timeouts
 from lane_relay.records import Attempt
 from tests.lane_relay.deliver.delivery import BODY, PATIENT, SHORT, delivering, route_to, until
-from tests.lane_relay.deliver.scripted_peer import DROP, EHLO, STALL, Peer, running
+from tests.lane_relay.deliver.scripted_peer import DROP, STALL, Peer, running
 
 
 async def test_a_message_arrives_as_it_is_from_the_egress_source() -> None:
@@ -24,6 +24,15 @@ async def test_a_message_arrives_as_it_is_from_the_egress_source() -> None:
     assert attempts[0].peer is not None
     assert (attempts[0].peer.source, attempts[0].peer.address) == ("127.0.0.77", "127.0.0.1")
     assert attempts[0].started_at <= attempts[0].ended_at
+
+
+async def test_a_slot_with_an_ipv6_address_sends_over_ipv6() -> None:
+    peer = Peer(hosts=("::1",))
+    async with running(peer), delivering(source="::1") as delivery:
+        delivery.send(route_to(peer.port, "::1"))
+        attempts = await delivery.attempted(1)
+    assert attempts[0].peer is not None
+    assert (attempts[0].peer.source, len(peer.messages)) == ("::1", 1)
 
 
 async def test_one_connection_serves_entry_after_entry() -> None:
@@ -328,4 +337,4 @@ async def test_ehlo_refused_falls_back_to_helo() -> None:
         delivery.send(route_to(peer.port))
         attempts = await delivery.attempted(1)
     assert attempts[0].results[0].verdict.action is None
-    assert EHLO.startswith(b"250")
+    assert "HELO out.sender.test" in peer.commands
