@@ -23,6 +23,7 @@ from e2e.internet import addresses
 from e2e.internet.__main__ import ground_of
 from e2e.internet.internet import CHECKOUT, Internet, InternetError
 from e2e.internet.policy import ROUND_TRIP_S
+from e2e.internet.postfix import Postfix
 from e2e.internet.records import Message, Record
 from e2e.load.ledger import Entry
 
@@ -82,7 +83,7 @@ async def _demonstrate(cluster: Cluster, internet: Internet, scale: Scale) -> in
         await asyncio.to_thread(relay.up, internet.weights.postfix)
         (FOLDER / "shared-postfix.txt").write_text(relay.shown())
     try:
-        outcomes, records = await _measure(internet, [lanes.way(), shared_way()], connections, scale)
+        outcomes, records = await _measure(internet, [lanes.way(), shared_way()], connections, scale, relay)
         left = relay.queued()
     finally:
         await asyncio.to_thread(relay.down)
@@ -90,16 +91,21 @@ async def _demonstrate(cluster: Cluster, internet: Internet, scale: Scale) -> in
 
 
 async def _measure(
-    internet: Internet, ways: list[Way], connections: dict[str, int], scale: Scale
+    internet: Internet, ways: list[Way], connections: dict[str, int], scale: Scale, relay: Postfix
 ) -> tuple[list[result.Outcome], list[Record]]:
     with step(f"quiet: {scale.otps} OTPs through both ways", f"{scale.otps / scale.otp_rate:.0f} s"):
         calm = await quiet(internet, ways, scale, FOLDER)
     floods: dict[str, Flood] = {}
     for way in ways:
         with step(f"{scale.flood} messages and {scale.otps} OTPs: {way.name}", "2 to 5 min") as say:
-            floods[way.name] = await flood(internet, way, connections, scale, FOLDER, say)
+            hurry = relay.flush if way.otp_ips == way.bulk_ips else _nothing
+            floods[way.name] = await flood(internet, way, connections, scale, FOLDER, say, hurry)
     records = await internet.records()
     return [_judge(way, calm[way.name], floods, ways, calm, records) for way in ways], records
+
+
+def _nothing() -> None:
+    """The lanes get no help with what they deferred."""
 
 
 def _judge(

@@ -163,10 +163,17 @@ async def quiet(internet: Internet, ways: Sequence[Way], scale: Scale, folder: P
 
 
 async def flood(
-    internet: Internet, way: Way, connections: Mapping[str, int], scale: Scale, folder: Path, say: Say
+    internet: Internet,
+    way: Way,
+    connections: Mapping[str, int],
+    scale: Scale,
+    folder: Path,
+    say: Say,
+    hurry: Callable[[], None] = lambda: None,
 ) -> Flood:
     """The flood through one way, with OTPs while it waits; then the ISPs' delay is lifted and the rest drains.
 
+    `hurry` is called when the delay is lifted, to try at once what was deferred.
     Raises InternetError if the backlog never becomes large enough to prove anything.
     """
     seen = Flood()
@@ -184,6 +191,7 @@ async def flood(
     seen.otp, seen.bulk = await otp.done(scale.drain_s), await bulk.done(scale.drain_s)
     seen.lifted_at = time.time()
     await set_isps(internet, connections, round_trip_s=0.0)
+    await asyncio.to_thread(hurry)
     accepted = sum(one.outcome == "accepted" for one in (*seen.otp, *seen.bulk))
     await watch.sample_until(lambda _: watch.delivered >= accepted, scale.drain_s)
     seen.drained = watch.delivered >= accepted
