@@ -54,13 +54,24 @@ def dashboard(lane: Lane) -> Manifest:
 
 def _rows(lane: Lane) -> Iterable[tuple[_Panel, ...]]:
     queries, values = Queries.of(lane), effective(lane.spec)
-    attempts = "attempts_total"
+    yield _lateness(queries, values.p95_alert_s)
+    yield _flow(queries)
+    yield _isps(queries)
+    yield _slots(queries)
+    if values.slo_latency_s is not None:
+        share = ("share", queries.within(values.slo_latency_s))
+        title = f"Delivered within {values.slo_latency_s:g} s"
+        yield (_Panel(title, "percentunit", (share,), "The share that kept the lane's promise."),)
+
+
+def _lateness(queries: Queries, alert_s: float | None) -> tuple[_Panel, ...]:
+    oldest = f"max by (slot) ({queries.metric('oldest_undelivered_age_seconds')})"
     latency = tuple((f"p{round(quantile * 100)}", queries.latency(quantile)) for quantile in (0.5, 0.95, 0.99))
-    yield (
+    return (
         _Panel(
             "Oldest message",
             "s",
-            (("{{slot}}", f"max by (slot) ({queries.metric('oldest_undelivered_age_seconds')})"),),
+            (("{{slot}}", oldest),),
             "Age of the oldest message that waits. The first figure to look at when mail is late.",
         ),
         _Panel("Queue", "short", (("{{slot}}", f"sum by (slot) ({queries.metric('queue_messages')})"),)),
@@ -69,62 +80,54 @@ def _rows(lane: Lane) -> Iterable[tuple[_Panel, ...]]:
             "s",
             latency,
             "From acceptance to the receiver's 250. Mail that is not delivered yet is not in it.",
-            values.p95_alert_s,
+            alert_s,
         ),
     )
-    yield (
+
+
+def _flow(queries: Queries) -> tuple[_Panel, ...]:
+    accepted = f"sum(rate({queries.metric('accepted_messages_total')}[5m]))"
+    return (
         _Panel(
             "Accepted and settled",
             "cps",
-            (
-                ("accepted", f"sum(rate({queries.metric('accepted_messages_total')}[5m]))"),
-                ("{{result}}", queries.rate(attempts, "result")),
-            ),
+            (("accepted", accepted), ("{{result}}", queries.rate("attempts_total", "result"))),
             "Messages a second taken in; recipients a second delivered, deferred, bounced and expired.",
         ),
         _Panel("Refused at intake", "cps", (("{{reason}}", queries.rate("intake_refused_total", "reason")),)),
     )
-    yield (
-        _Panel("Connections by ISP", "short", (("{{policy}}", f"sum by (policy) ({queries.metric('connections')})"),)),
-        _Panel("Delivered by ISP", "cps", (("{{policy}}", queries.rate(attempts, "policy", 'result="delivered"')),)),
-        _Panel(
-            "Deferred by ISP",
-            "cps",
-            (
-                ("{{policy}}", queries.rate(attempts, "policy", 'result="deferred"')),
-                ("{{policy}} sites slowed down", f"sum by (policy) ({queries.metric('sites_backing_off')})"),
-            ),
-        ),
+
+
+def _isps(queries: Queries) -> tuple[_Panel, ...]:
+    delivered = queries.rate("attempts_total", "policy", 'result="delivered"')
+    deferred = queries.rate("attempts_total", "policy", 'result="deferred"')
+    slowed = f"sum by (policy) ({queries.metric('sites_backing_off')})"
+    connections = f"sum by (policy) ({queries.metric('connections')})"
+    return (
+        _Panel("Connections by ISP", "short", (("{{policy}}", connections),)),
+        _Panel("Delivered by ISP", "cps", (("{{policy}}", delivered),)),
+        _Panel("Deferred by ISP", "cps", (("{{policy}}", deferred), ("{{policy}} sites slowed down", slowed))),
     )
-    yield (
+
+
+def _slots(queries: Queries) -> tuple[_Panel, ...]:
+    proof = f"max by (slot, state) ({queries.metric('egress_proof')}) > 0"
+    used = f"max by (slot) ({queries.metric('spool_bytes')} / {queries.metric('spool_budget_bytes')})"
+    return (
         _Panel(
             "Egress proof",
             "short",
-            (("{{slot}} {{state}}", f"max by (slot, state) ({queries.metric('egress_proof')}) > 0"),),
+            (("{{slot}} {{state}}", proof),),
             "The state that each slot's proof is in; a slot that is not proved sends nothing.",
         ),
         _Panel(
             "Spool",
             "percentunit",
-            (
-                (
-                    "{{slot}}",
-                    f"max by (slot) ({queries.metric('spool_bytes')} / {queries.metric('spool_budget_bytes')})",
-                ),
-            ),
+            (("{{slot}}", used),),
             "Share of the spool's budget in use; intake answers 452 at 100 %.",
             1.0,
         ),
     )
-    if values.slo_latency_s is not None:
-        yield (
-            _Panel(
-                f"Delivered within {values.slo_latency_s:g} s",
-                "percentunit",
-                (("share", queries.within(values.slo_latency_s)),),
-                "The share that kept the lane's promise.",
-            ),
-        )
 
 
 def _placed(rows: Iterable[tuple[_Panel, ...]]) -> Iterable[Manifest]:
