@@ -11,6 +11,9 @@ import pytest
 
 from e2e.cluster import Cluster, open_cluster
 from e2e.eventually import eventually
+from e2e.installation import images, installation, internet
+
+__all__ = ["images", "installation", "internet"]  # fixtures for every end-to-end test
 
 _CLUSTER = pytest.StashKey[Cluster]()
 _BROUGHT_UP = pytest.StashKey[bool]()

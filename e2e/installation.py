@@ -1,0 +1,248 @@
+"""The operator as users install it, in the tests' cluster with the tests' internet; and the words in which tests ask.
+
+Invariant: one release, `lanewright`, whatever test comes first; a test adds the namespaces that it needs to those that
+are served and leaves the others. Before: `e2e.cluster`, `e2e.internet`. After: `conftest`, which gives its fixtures to
+every test.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from e2e.cluster import Cluster
+from e2e.cluster.errors import ClusterError
+from e2e.eventually import eventually
+from e2e.internet.__main__ import ground_of
+from e2e.internet.internet import CHECKOUT, Internet, Weights
+from e2e.internet.records import Message, Record
+
+CHART = CHECKOUT / "charts" / "lanewright"
+RELEASE = "lanewright"
+OPERATOR_NAMESPACE = "lanewright-system"
+OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{RELEASE}"
+RESYNC_S = 20  # several in every window in which writes are counted
+DEAD_DOMAIN = "dead.example"
+LIVE_DOMAIN = "gmail-like.example"
+Manifest = dict[str, Any]
+
+_SEND = """
+import smtplib, socket, sys, uuid
+sender, recipient, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+with smtplib.SMTP(socket.gethostbyname(socket.gethostname()), 5587, timeout=20) as smtp:
+    for number in range(count):
+        head = f"From: {sender}\\r\\nTo: {recipient}\\r\\nMessage-ID: <{uuid.uuid4()}@test>\\r\\n"
+        date = "Date: Mon, 23 Nov 2026 08:00:00 +0000\\r\\n"
+        smtp.sendmail(sender, [recipient], f"{head}{date}Subject: {number}\\r\\n\\r\\nhello\\r\\n")
+"""
+
+
+class Installation:
+    """The installed operator and the lanes of one test."""
+
+    def __init__(self, cluster: Cluster, internet: Internet, namespace: str) -> None:
+        self.cluster = cluster
+        self.internet = internet
+        self.namespace = namespace
+
+    def apply(self, *objects: Manifest) -> None:
+        """`kubectl apply`."""
+        self.cluster.kubectl(
+            "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(objects)
+        )
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> Manifest:
+        """One object; raises ClusterError where there is none."""
+        return dict(self.cluster.get(kind, name, "-n", namespace or self.namespace))
+
+    def is_there(self, kind: str, name: str, namespace: str | None = None) -> bool:
+        """Whether there is such an object."""
+        found = self.cluster.kubectl("get", kind, name, "-n", namespace or self.namespace, "--ignore-not-found")
+        return bool(found.strip())
+
+    def condition(self, lane: str, kind: str, namespace: str | None = None) -> Manifest:
+        """A condition of a lane; empty while it is absent."""
+        found = self.get("sendinglane", lane, namespace).get("status", {}).get("conditions", ())
+        return next((dict(one) for one in found if one["type"] == kind), {})
+
+    def wait_ready(self, *lanes: str, within: float = 120.0) -> None:
+        """Returns when the lanes are Ready; publishes what they ask to have in DNS."""
+        for lane in lanes:
+            eventually(lambda name=lane: self._is_ready(name), f"lane {lane} is Ready", within=within)  # type: ignore[misc]  # a default binds the loop's value
+
+    def _is_ready(self, lane: str) -> bool:
+        status = self.get("sendinglane", lane).get("status", {})
+        for domain in status.get("domains", ()):
+            if domain["dkim"].get("record") and not domain["dkim"].get("published"):
+                self.internet.dns.publish_txt(domain["dkim"]["recordName"], domain["dkim"]["record"])
+        types = {one["type"]: one["status"] for one in status.get("conditions", ())}
+        return types.get("Ready") == "True" and types.get("DNSPublished") == "True"
+
+    def send(self, pod: str, sender: str, recipient: str, count: int) -> None:
+        """Submits messages to a slot, from inside its pod; each was answered 250."""
+        self.cluster.kubectl(
+            "exec", "-i", pod, "-n", self.namespace, "-c", "relay", "--",
+            "python3", "-c", _SEND, sender, recipient, str(count),
+        )  # fmt: skip
+
+    def received(self, sender: str) -> list[Message]:
+        """The messages of a sender that the ISP of LIVE_DOMAIN has taken."""
+
+        async def ask() -> list[Record]:
+            async with Internet(self.internet.place, self.internet.ground, Weights()).isps as isps:
+                return list(await isps.dump("gmail-like"))
+
+        return [one for one in asyncio.run(ask()) if isinstance(one, Message) and one.sender == sender]
+
+    def operator_restarts(self) -> tuple[str, int]:
+        """The operator's pod and how often its container was started again."""
+        selector = "app.kubernetes.io/name=lanewright"
+        pods = self.cluster.get("pods", "-n", OPERATOR_NAMESPACE, "-l", selector)["items"]
+        return pods[0]["metadata"]["uid"], sum(one["restartCount"] for one in pods[0]["status"]["containerStatuses"])
+
+
+def pool(name: str, namespace: str, *addresses: str, **spec: Any) -> Manifest:
+    """A pool of Multus addresses, or of engine ClusterDefault where none is given."""
+    own: Manifest = {"engine": "ClusterDefault"}
+    if addresses:
+        own = {
+            "engine": "Multus",
+            "engineConfig": {"network": f"{namespace}/public", "prefixLength": 24, "gateway": "203.0.113.1"},
+            "addresses": [{"ip": ip, "hostname": f"out{ip.rpartition('.')[2]}.example.com"} for ip in addresses],
+            "verification": {
+                "reflectors": [f"tcp://198.51.100.{last}:25" for last in (5, 6, 7)],
+                "secretName": "reflector",
+            },
+        }
+    return _object("IPPool", name, namespace, {"classes": ["Transactional", "Bulk"], **own, **spec})
+
+
+def lane(name: str, namespace: str, pool: str = "pool", **spec: Any) -> Manifest:
+    """A Bulk lane for `NAME.example.com`, small enough that many fit on a node."""
+    domain = f"{name}.example.com"
+    asked = {
+        "trafficClass": "Bulk",
+        "poolRef": {"name": pool},
+        "submission": {"senders": [f"@{domain}"], "clients": {"cidrs": ["198.18.0.0/15"]}},
+        "domains": [{"name": domain}],
+        "queue": {"size": "1Gi"},
+        "audit": {"maxSize": "64Mi"},
+        "resolver": {"mode": "Addresses", "addresses": ["198.51.100.2"]},
+        "pod": {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}},
+    }
+    return _object("SendingLane", name, namespace, {**asked, **spec})
+
+
+def network(namespace: str) -> Manifest:
+    """The template that Multus pools name."""
+    config = {"cniVersion": "0.3.1", "type": "macvlan", "master": "eth0", "mode": "bridge"}
+    metadata = {"name": "public", "namespace": namespace}
+    return {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": metadata,
+        "spec": {"config": json.dumps(config)},
+    }
+
+
+def reflector_secret(internet: Internet, namespace: str) -> Manifest:
+    """The key that the tests' reflectors run with."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "reflector", "namespace": namespace},
+        "stringData": {"key": internet.reflector_key.read_text().strip()},
+    }
+
+
+@pytest.fixture(scope="session")
+def internet(cluster: Cluster) -> Internet:
+    """The internet of the tests' cluster, with every reflector; it goes with the cluster."""
+
+    async def up() -> Internet:
+        found = await Internet.up(cluster.place("net"), ground_of(cluster))
+        await found.close()
+        return found
+
+    found = asyncio.run(up())
+    found.start_reflectors()
+    return found
+
+
+@pytest.fixture(scope="session")
+def images(cluster: Cluster) -> dict[str, str]:
+    """Our images, on every node."""
+    return cluster.load(("operator", "relay", "unbound"))
+
+
+@pytest.fixture
+def installation(cluster: Cluster, internet: Internet, images: dict[str, str]) -> Iterator[Installation]:
+    """The operator, serving a new namespace of the test's own."""
+    name = f"t-{secrets.token_hex(4)}"
+    cluster.kubectl("create", "namespace", name)
+    serve(cluster, images, name)
+    yield Installation(cluster, internet, name)
+    _release(cluster, name)
+    cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+def serve(cluster: Cluster, images: dict[str, str], namespace: str) -> None:
+    """Installs or upgrades the chart, with one more namespace to serve; those that are gone are left out."""
+    helm = cluster.layout.bin / "helm"
+    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+
+    def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        command = [str(helm), *arguments, "-n", OPERATOR_NAMESPACE]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, input=stdin, timeout=240
+        )
+
+    before = run("get", "values", RELEASE, "-o", "json")
+    values = json.loads(before.stdout) if before.returncode == 0 else {}
+    alive = {
+        one["metadata"]["name"]
+        for one in cluster.get("namespaces")["items"]
+        if "deletionTimestamp" not in one["metadata"]
+    }
+    repository, _, tag = images["operator"].rpartition(":")
+    values = (values or {}) | {
+        "image": {"repository": repository, "tag": tag},
+        "relay": {"image": images["relay"]},
+        "resolver": {"image": images["unbound"]},
+        "operator": {"resync": RESYNC_S},
+        "servedNamespaces": sorted({namespace, *(values or {}).get("servedNamespaces", ())} & alive),
+    }
+    done = run(
+        "upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", "--timeout", "3m", "-f", "-",
+        stdin=json.dumps(values),
+    )  # fmt: skip
+    if done.returncode:
+        raise ClusterError("the chart cannot be installed", done.stderr.strip())
+
+
+def _release(cluster: Cluster, namespace: str) -> None:
+    """Lets the test's lanes go with what is left in them."""
+    if not cluster.kubectl("get", "namespace", namespace, "--ignore-not-found").strip():
+        return
+    lanes = [one["metadata"]["name"] for one in cluster.get("sendinglanes", "-n", namespace)["items"]]
+    for name in lanes:
+        cluster.kubectl("delete", "sendinglane", name, "-n", namespace, "--wait=false")
+        cluster.kubectl(
+            "annotate", "sendinglane", name, "-n", namespace, "--overwrite", "lanewright.dev/release=keep-volumes",
+            check=False,
+        )  # fmt: skip
+    eventually(lambda: not cluster.get("sendinglanes", "-n", namespace)["items"], "the test's lanes are gone")
+    for claim in cluster.get("persistentvolumeclaims", "-n", namespace)["items"]:
+        patch = ("-p", '{"metadata":{"finalizers":null}}', "--type=merge")
+        cluster.kubectl("patch", "pvc", claim["metadata"]["name"], "-n", namespace, *patch, check=False)
+
+
+def _object(kind: str, name: str, namespace: str, spec: Manifest) -> Manifest:
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "lanewright.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}

@@ -1,0 +1,63 @@
+"""A missing Secret or pool is a condition on the lanes that need it and on no other; it heals without a restart."""
+
+import pytest
+
+from e2e.eventually import eventually
+from e2e.installation import Installation, lane, pool
+
+pytestmark = pytest.mark.cluster
+
+
+def test_missing_secret_and_missing_pool_are_conditions_of_their_lanes_and_heal(installation: Installation) -> None:
+    here, space = installation, installation.namespace
+    tls = {"senders": ["@keyless.example.com"], "tls": {"secretName": "late"}}
+    here.apply(
+        pool("pool", space),
+        lane("sound", space),
+        lane("keyless", space, submission=tls),
+        lane("poolless", space, pool="late"),
+    )
+    here.wait_ready("sound")
+    started = here.operator_restarts()
+
+    waiting = {
+        name: eventually(lambda n=name: here.condition(n, "Reconciling"), f"{name} says what it waits for")  # type: ignore[misc]  # a default binds the loop's value
+        for name in ("keyless", "poolless")
+    }
+    assert waiting["keyless"]["reason"] == "WaitingForSecret"
+    assert "late" in waiting["keyless"]["message"]
+    assert waiting["poolless"]["reason"] == "WaitingForPool"
+    assert here.condition("sound", "Ready")["status"] == "True"
+    assert not here.condition("sound", "Reconciling")
+    assert not here.is_there("statefulset", "keyless-0")
+
+    here.apply(pool("late", space))
+    certificate = {"tls.crt": "x", "tls.key": "x"}
+    here.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "Opaque",
+            "metadata": {"name": "late", "namespace": space},
+            "stringData": certificate,
+        }
+    )
+
+    here.wait_ready("poolless")
+    eventually(
+        lambda: here.is_there("statefulset", "keyless-0"), "the lane with the late Secret has its slot", within=60
+    )
+    assert here.operator_restarts() == started
+
+
+def test_a_pool_that_closes_keeps_its_slots_and_refuses_new_ones(installation: Installation) -> None:
+    here, space = installation, installation.namespace
+    here.apply(pool("pool", space), lane("inside", space))
+    here.wait_ready("inside")
+
+    here.apply(pool("pool", space, classes=["Transactional"]), lane("late", space))
+
+    stalled = eventually(lambda: here.condition("late", "Stalled"), "the new lane says that it may not")
+    assert stalled["reason"] == "ClassMismatch"
+    assert here.is_there("statefulset", "inside-0")
+    assert not here.is_there("statefulset", "late-0")

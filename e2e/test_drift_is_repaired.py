@@ -1,0 +1,66 @@
+"""Children that a hand deletes or edits are as they were within seconds."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from e2e import figures
+from e2e.eventually import eventually
+from e2e.installation import Installation, lane, pool
+
+pytestmark = pytest.mark.cluster
+
+REPAIRED_WITHIN_S = 10.0
+
+
+def test_what_a_hand_breaks_is_repaired_within_seconds(installation: Installation) -> None:
+    here = installation
+    here.apply(pool("pool", here.namespace), lane("drift", here.namespace))
+    here.wait_ready("drift")
+    took: list[float] = []
+
+    def repaired(what: str, look: Callable[[], bool]) -> None:
+        since = time.monotonic()
+        eventually(look, what, within=REPAIRED_WITHIN_S, every=0.05)
+        took.append(time.monotonic() - since)
+
+    def kubectl(*arguments: str) -> None:
+        here.cluster.kubectl(*arguments, "-n", here.namespace)
+
+    for kind, name in (
+        ("service", "drift"),
+        ("service", "drift-slots"),
+        ("poddisruptionbudget", "drift-0"),
+        ("configmap", "drift-dashboard"),
+        ("secret", "drift-0-config"),
+        ("serviceaccount", "drift"),
+    ):
+        uid = here.get(kind, name)["metadata"]["uid"]
+        kubectl("delete", kind, name, "--wait=false")
+        repaired(f"{kind} {name} is there again", lambda k=kind, n=name, u=uid: here.get(k, n)["metadata"]["uid"] != u)  # type: ignore[misc]  # defaults bind the loop's values
+
+    kubectl("scale", "statefulset", "drift-0", "--replicas=0")
+    repaired("the slot has its replica", lambda: here.get("statefulset", "drift-0")["spec"]["replicas"] == 1)
+    kubectl(
+        "patch",
+        "service",
+        "drift",
+        "--type=json",
+        "-p",
+        '[{"op":"replace","path":"/spec/ports/0/targetPort","value":25}]',
+    )
+    repaired(
+        "the port leads to the relay", lambda: here.get("service", "drift")["spec"]["ports"][0]["targetPort"] == "smtp"
+    )
+    kubectl("label", "service", "drift", "app.kubernetes.io/managed-by=me", "--overwrite")
+    repaired(
+        "the label is ours",
+        lambda: here.get("service", "drift")["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "lanewright",
+    )
+    before = here.get("secret", "drift-0-config")["data"]["relay.yaml"]
+    kubectl("patch", "secret", "drift-0-config", "--type=merge", "-p", '{"data":{"relay.yaml":"eA=="}}')
+    repaired("the configuration is ours", lambda: here.get("secret", "drift-0-config")["data"]["relay.yaml"] == before)
+
+    figures.record("e2e", "repair_s", max(took), "s", 2.0, "lower", "make e2e")
+    figures.record("e2e", "repairs", len(took), "repairs", None, "higher", "make e2e")
