@@ -1,6 +1,7 @@
 """The gate over real sockets on loopback: reflectors that are down, lie, come back, or sit behind a closed port."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -179,6 +180,35 @@ async def test_behind_a_translating_engine_flowing_mail_asks_for_a_new_proof(key
                 while shared.answered < 3:
                     assert gate.may_send()
                     await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("own", ["127.0.0.41", "::1"])
+async def test_one_listener_serves_both_families_with_plain_addresses(own: str) -> None:
+    server = await reflect.serve("::", 0, reflect.Reflector(KEY, SYSTEM_CLOCK.now))
+    host = "::1" if ":" in own else "127.0.0.1"
+    port = server.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection(host, port, local_addr=(own, 0))
+    writer.write(wire.request(bytes(16)))
+    said = wire.parse_answer(await reader.readline(), KEY, bytes(16))
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    await server.wait_closed()
+    assert isinstance(said, wire.Sighting)
+    assert said.address == own
+
+
+async def test_a_reflector_that_ends_cuts_off_who_never_asks() -> None:
+    async with counted_reflector() as (shared, port):
+        silent, silent_end = await asyncio.open_connection("127.0.0.1", port)
+        asking, asking_end = await asyncio.open_connection("127.0.0.1", port)  # accepted after the silent one
+        asking_end.write(wire.request(bytes(16)))
+        assert await asking.readline()
+        await shared.drain(0.05)
+        with contextlib.suppress(ConnectionResetError):
+            assert await silent.read() == b""
+        for end in (silent_end, asking_end):
+            end.close()
 
 
 async def test_the_reflector_says_nothing_to_other_protocols() -> None:
