@@ -62,6 +62,7 @@ async def _run(settings: Settings) -> None:
         sys.exit("lane-operator: neither a service account nor KUBECONFIG tells where the API server is")
     access = Access(info.server, info.as_ssl_context(), _headers(info))
     async with Kube(access) as kube:
+        kopf_settings.scanning.disabled = bool(settings.watch_namespaces)  # no rights to list definitions there
         await serve(kube, settings, kopf_settings, info)
 
 
@@ -99,6 +100,7 @@ async def serve(
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(_keep_resyncing(intake, settings), name="resync"),
+                tasks.create_task(_keep_looking_for_kinds(intake, settings), name="kinds"),
                 tasks.create_task(_gauges(queue), name="gauges"),
                 tasks.create_task(_http(settings, queue, world, ready), name="http"),
                 *(tasks.create_task(_work(world, queue), name=f"worker {n}") for n in range(settings.workers)),
@@ -184,6 +186,16 @@ async def _keep_resyncing(intake: Intake, settings: Settings) -> None:
             await intake.resync()
         except KubeError as error:
             log.warning("resync failed", error=str(error))
+
+
+async def _keep_looking_for_kinds(intake: Intake, settings: Settings) -> None:
+    """Notices optional kinds that are installed or removed, without rights to watch definitions."""
+    while True:
+        await asyncio.sleep(settings.secret_recheck_s)
+        try:
+            await intake.look_for_kinds()
+        except KubeError as error:
+            log.warning("discovery failed", error=str(error))
 
 
 async def _gauges(queue: WorkQueue[QueueKey]) -> None:

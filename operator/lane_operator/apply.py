@@ -13,8 +13,8 @@ import structlog
 from lane_api.names import LANE_LABEL, MANAGED_BY
 from lane_operator import metrics
 from lane_operator.cache import Cache
-from lane_operator.compare import is_in_force, prepared
-from lane_operator.errors import KubeError, NamespaceTerminatingError
+from lane_operator.compare import APPLIED_ANNOTATION, is_in_force, prepared
+from lane_operator.errors import ConflictError, InvalidError, KubeError
 from lane_operator.inputs import Lane, Manifest
 from lane_operator.kube import CHILD_KINDS, VOLUME_CLAIM, Kube, kind_of
 
@@ -39,11 +39,6 @@ class Applied:
     written: int = 0
     failures: tuple[Failure, ...] = ()
 
-    @property
-    def namespace_terminating(self) -> bool:
-        """Whether the lane's namespace is being deleted: nothing new can be made there."""
-        return any(isinstance(failure.error, NamespaceTerminatingError) for failure in self.failures)
-
 
 async def apply_children(kube: Kube, cache: Cache, manifests: Iterable[Manifest]) -> Applied:
     """Applies those manifests that are not in force yet; errors are values."""
@@ -54,12 +49,28 @@ async def apply_children(kube: Kube, cache: Cache, manifests: Iterable[Manifest]
         if is_in_force(wanted, cache.get(wanted["kind"], metadata["namespace"], metadata["name"])):
             continue
         try:
-            cache.put(wanted["kind"], await kube.apply(wanted))
+            cache.put(wanted["kind"], await _apply(kube, cache, wanted))
             written += 1
         except KubeError as error:
             failures.append(Failure(wanted["kind"], metadata["name"], error))
             log.warning("apply failed", kind=wanted["kind"], name=metadata["name"], error=str(error))
     return Applied(written, tuple(failures))
+
+
+async def _apply(kube: Kube, cache: Cache, wanted: Manifest) -> Manifest:
+    """Applies one child; an object of its name that was never ours is left alone. Raises KubeError."""
+    kind, metadata = kind_of(wanted), wanted["metadata"]
+    if cache.get(kind.kind, metadata["namespace"], metadata["name"]) is not None:
+        return await kube.apply(wanted)
+    try:
+        return await kube.apply(wanted, force=False)
+    except ConflictError as error:
+        live = await kube.get(kind, metadata["namespace"], metadata["name"])
+        if live is not None and APPLIED_ANNOTATION not in (live["metadata"].get("annotations") or {}):
+            raise InvalidError(
+                f"there is one that is not the lane's: delete or rename it, or give the lane another name ({error})"
+            ) from error
+    return await kube.apply(wanted)  # ours, with its labels edited so that our watch no longer sees it
 
 
 async def prune(

@@ -102,10 +102,6 @@ class Cache:
         """Everything labelled as the lane's, by (kind, name)."""
         return dict(self._children.get(lane, {}))
 
-    def lanes_with_children(self) -> Iterator[tuple[str, str]]:
-        """Keys of all lanes of which something exists, whether the lane itself does or not."""
-        return iter(sorted(self._children))
-
     def _unlist(self, kind: str, body: Manifest) -> None:
         lane = _lane_of(body)
         if lane is not None:

@@ -78,11 +78,9 @@ class Intake:
     async def resync(self) -> None:
         """Lists and compares every kind, asks which optional ones there are, wakes everything. Raises KubeError."""
         world, settings = self._world, self._world.settings
-        enabled = watched_kinds(settings)
-        present = await world.kube.present([kind for kind in OPTIONAL_KINDS if kind in enabled])
-        world.kinds = frozenset(kind.qualified for kind in present)
-        for kind in enabled:
-            if kind in OPTIONAL_KINDS and kind not in present:
+        await self.look_for_kinds()
+        for kind in watched_kinds(settings):
+            if kind in OPTIONAL_KINDS and kind.qualified not in world.kinds:
                 continue
             for namespace in self._namespaces(kind):
                 await self._list(kind, namespace)
@@ -91,6 +89,16 @@ class Intake:
         for key in everything(world.cache):
             self._wake(key)
         metrics.resync_timestamp_seconds.set(world.wall().timestamp())
+
+    async def look_for_kinds(self) -> None:
+        """Asks which optional kinds the cluster serves, and wakes everything when that changes. Raises KubeError."""
+        world, enabled = self._world, watched_kinds(self._world.settings)
+        present = await world.kube.present([kind for kind in OPTIONAL_KINDS if kind in enabled])
+        kinds = frozenset(kind.qualified for kind in present)
+        if kinds != world.kinds:
+            world.kinds = kinds
+            for key in everything(world.cache):
+                self._wake(key)
 
     async def watch_secrets(self, namespace: str) -> None:
         """Follows our Secrets of one served namespace until cancelled."""

@@ -92,12 +92,6 @@ class WorkQueue(Generic[K]):
         self.add_after(key, delay)
         return delay
 
-    def forget(self, key: K) -> None:
-        """The object is gone: nothing of it is kept but a pass under way."""
-        for store in (self._waiting, self._due, self._failures):
-            store.pop(key, None)
-        self._again.discard(key)
-
     @property
     def depth(self) -> int:
         """Keys that wait for a worker."""

@@ -139,17 +139,6 @@ def test_of_two_timers_the_earlier_one_counts(queue: WorkQueue[str], clock: Cloc
     assert queue.take() is None
 
 
-def test_a_forgotten_key_does_not_come_back(queue: WorkQueue[str], clock: Clock) -> None:
-    queue.add("lane")
-    queue.add_after("other", 5)
-
-    queue.forget("lane")
-    queue.forget("other")
-
-    clock.now += 10
-    assert queue.take() is None
-
-
 def test_a_stuck_pass_shows(queue: WorkQueue[str], clock: Clock) -> None:
     queue.add("lane")
     queue.take()

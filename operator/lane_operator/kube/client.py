@@ -101,11 +101,14 @@ class Kube:
                 return ObjectList(tuple(items), page["metadata"]["resourceVersion"])
             query["continue"] = proceed
 
-    async def apply(self, manifest: Manifest) -> Manifest:
-        """Server-side apply of what we want of one object; conflicts with other managers are ours. Raises KubeError."""
+    async def apply(self, manifest: Manifest, *, force: bool = True) -> Manifest:
+        """Server-side apply of what we want of one object; with `force`, fields that others set become ours.
+
+        Raises KubeError (ConflictError: somebody else owns one of the fields).
+        """
         metadata = manifest["metadata"]
         path = kind_of(manifest).path(metadata.get("namespace"), metadata["name"])
-        query = {"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
+        query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
         answer = await self._request("PATCH", path, query, manifest, "application/apply-patch+yaml")
         metrics.applies.labels(kind=manifest["kind"]).inc()
         return answer

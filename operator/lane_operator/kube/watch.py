@@ -26,15 +26,18 @@ async def watch_kind(
     kind: Kind,
     namespace: str,
     selector: str,
-    listed: Callable[[Kind, str, tuple[dict[str, Any], ...]], None],
+    listed: Callable[[Kind, str, tuple[dict[str, Any], ...], str], None],
     changed: Callable[[Kind, str, dict[str, Any]], None],
 ) -> None:
-    """Runs until cancelled: `listed` gets the whole collection, `changed` each (type, object) after it."""
+    """Runs until cancelled.
+
+    `listed` gets the whole collection and its resourceVersion, `changed` each (type, object) after it.
+    """
     pause = RECONNECT_S
     while True:
         try:
             start = await kube.list(kind, namespace, selector)
-            listed(kind, namespace, start.items)
+            listed(kind, namespace, start.items, start.resource_version)
             await _follow(kube, kind, namespace, selector, start.resource_version, changed)
             pause = RECONNECT_S
         except KubeError as error:
