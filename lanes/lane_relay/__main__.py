@@ -23,7 +23,7 @@ from lane_relay.config import ConfigSource, dump, parse
 from lane_relay.egress import reflect
 from lane_relay.egress.wire import parse_key
 from lane_relay.errors import ConfigError, RelayError
-from lane_relay.pipeline import Pipeline, check
+from lane_relay.pipeline import Pipeline, check, rule_problems
 
 __all__ = ["main"]
 
@@ -92,8 +92,11 @@ def _check(path: Path) -> int:
     try:
         config = parse(path.read_text(encoding="utf-8"))
         check(config)
+        problems = rule_problems(config)
     except (ConfigError, OSError, UnicodeDecodeError) as refused:
-        print(f"{path}: {refused}", file=sys.stderr)
+        problems = [str(refused)]
+    if problems:
+        print("\n".join(f"{path}: {problem}" for problem in problems), file=sys.stderr)
         return EXIT_BAD_INPUT
     print(dump(config), end="")
     return 0

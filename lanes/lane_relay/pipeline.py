@@ -30,6 +30,7 @@ from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
 from lane_relay.config import ConfigSource
 from lane_relay.deliver.dispatcher import Dispatcher
+from lane_relay.deliver.rules import ReplyTable
 from lane_relay.deliver.signer import Signer
 from lane_relay.egress.prober import Gate, claim_from
 from lane_relay.egress.proof import ProofStatus
@@ -45,7 +46,7 @@ from lane_relay.slot import Slot, Stages
 from lane_relay.spool.entries import entries_of
 from lane_relay.spool.log import SegmentSpool
 
-__all__ = ["Pipeline", "check"]
+__all__ = ["Pipeline", "check", "rule_problems"]
 
 READY_LAG_S: Final = 1.0  # a Service forgets an endpoint about a second after it is not ready any more
 INTAKE_GRACE_S: Final = 10.0  # together with the next one inside Kubernetes' default grace of 30 s
@@ -62,6 +63,12 @@ def check(config: RelayConfig) -> None:
     claim_from(config.egress)
     for server in config.delivery.resolvers:
         check_server(server)
+
+
+def rule_problems(config: RelayConfig) -> list[str]:
+    """Reply rules that would not take force though the rest does; each names its field and what is wrong."""
+    problems = ReplyTable(config.delivery.policies).problems
+    return [f"delivery.policies[{name}].responses: {one}" for name, wrong in problems.items() for one in wrong]
 
 
 class Pipeline:
@@ -217,6 +224,10 @@ class Pipeline:
         self._router.apply(config)
         self._settler.apply(config)
         self._dispatcher.apply(config)
+        for policy, wrong in self._dispatcher.table.problems.items():
+            _log.error(
+                "rules are not in force, the policy's last good ones are", policy=policy, reason="; ".join(wrong)
+            )
         try:
             self._listener.apply(config)
         except ConfigError as failed:  # a certificate; the rest is in force, and the old certificate still serves

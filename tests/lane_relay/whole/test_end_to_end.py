@@ -289,6 +289,14 @@ def test_check_names_the_field_and_the_fix(relay: Relay) -> None:
     assert "speed: unknown field" in done.stderr
 
 
+def test_check_names_a_reply_rule_that_would_not_take_force(new_relay: NewRelay) -> None:
+    rule = {"id": "x", "pattern": "(", "category": "other", "action": "Retry", "examples": ["450 x"]}
+    relay = new_relay(delivery={"policies": [{"name": "gmail", "responses": [rule]}]})
+    done = run("check", "--config", str(relay.config_file))
+    assert done.returncode == 2
+    assert "delivery.policies[gmail].responses" in done.stderr
+
+
 @pytest.mark.parametrize("text", ["nonsense", "127.0.0.1:99999"])
 def test_a_listen_address_that_is_none_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "key").write_text("0123456789abcdef")
