@@ -1,0 +1,83 @@
+"""A small API server for what a real one cannot be told to do: refuse at the wrong moment, answer late, forget.
+
+It keeps objects by path, gives resourceVersions, and fails where a test says so. Everything else is tested against a
+real API server (e2e).
+"""
+
+import copy
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from lane_operator.kube import Access, Kube
+
+
+class SmallApi:
+    """Objects by path; `fails` maps (method, path) to a status."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.fails: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
+        self.writes: list[tuple[str, str]] = []
+        self._version = 100
+
+    async def serve(self, request: web.Request) -> web.Response:
+        path, method = request.path, request.method
+        if method != "GET":
+            self.writes.append((method, path))
+        if (method, path) in self.fails:
+            status, body = self.fails[method, path]
+            return web.json_response(body, status=status, headers=body.get("headers"))
+        if method == "GET":
+            found = self.objects.get(path)
+            return web.json_response(found) if found else web.json_response({"reason": "NotFound"}, status=404)
+        if method == "POST":
+            return self._post(path, await request.json())
+        return self._patch(path, await request.json())
+
+    def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Stores an object as of now."""
+        self._version += 1
+        body = copy.deepcopy(body)
+        body["metadata"] |= {
+            "resourceVersion": str(self._version),
+            "uid": body["metadata"].get("uid", f"u{self._version}"),
+        }
+        self.objects[path] = body
+        return body
+
+    def _post(self, path: str, body: dict[str, Any]) -> web.Response:
+        where = f"{path}/{body['metadata']['name']}"
+        if where in self.objects:
+            return web.json_response({"reason": "AlreadyExists", "message": "already exists"}, status=409)
+        return web.json_response(self.put(where, body), status=201)
+
+    def _patch(self, path: str, operations: list[dict[str, Any]]) -> web.Response:
+        body = copy.deepcopy(self.objects[path])
+        for operation in operations:
+            *folders, last = operation["path"].removeprefix("/").split("/")
+            if operation["path"] == "/metadata/resourceVersion":
+                if operation["value"] != body["metadata"]["resourceVersion"]:
+                    return web.json_response({"reason": "Conflict"}, status=409)
+                continue
+            part = body
+            for folder in folders:
+                part = part.setdefault(folder, {})
+            part[last.replace("~1", "/")] = operation["value"]
+        return web.json_response(self.put(path, body))
+
+
+@asynccontextmanager
+async def small_api() -> AsyncIterator[tuple[SmallApi, Kube]]:
+    """The server, and a client of it."""
+    api = SmallApi()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", api.serve)
+    async with TestServer(application) as server:
+        access = Access(str(server.make_url("")), ssl.create_default_context(), dict)
+        async with Kube(access) as kube:
+            yield api, kube

@@ -1,0 +1,58 @@
+"""The client: each refusal of the API server becomes one of our errors, once."""
+
+from typing import Any
+
+import pytest
+
+from lane_operator import errors
+from lane_operator.kube import SECRET, SERVICE
+from tests.lane_operator.small_api import small_api
+
+PATH = "/api/v1/namespaces/mail/services/a"
+TERMINATING = {"details": {"causes": [{"reason": "NamespaceTerminating"}]}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (403, {}, errors.ForbiddenError),
+        (403, TERMINATING, errors.NamespaceTerminatingError),
+        (409, {}, errors.ConflictError),
+        (410, {}, errors.ConflictError),
+        (422, {}, errors.InvalidError),
+        (500, {"message": "failed to create typed patch object: field not declared"}, errors.InvalidError),
+        (401, {}, errors.UnavailableError),
+        (429, {}, errors.UnavailableError),
+        (503, {}, errors.UnavailableError),
+    ],
+)
+async def test_a_refusal_is_told_by_its_kind(status: int, body: dict[str, Any], expected: type[Exception]) -> None:
+    async with small_api() as (api, kube):
+        api.fails["GET", PATH] = (status, body)
+
+        with pytest.raises(expected) as refused:
+            await kube.get(SERVICE, "mail", "a")
+
+        assert type(refused.value) is expected
+
+
+async def test_retry_after_is_handed_on() -> None:
+    async with small_api() as (api, kube):
+        api.fails["GET", PATH] = (429, {"headers": {"Retry-After": "7"}})
+
+        with pytest.raises(errors.UnavailableError) as refused:
+            await kube.get(SERVICE, "mail", "a")
+
+        assert refused.value.retry_after_s == 7
+
+
+async def test_nothing_there_is_none() -> None:
+    async with small_api() as (_, kube):
+        assert await kube.get(SECRET, "mail", "absent") is None
+
+
+async def test_a_deletion_of_what_is_gone_is_done() -> None:
+    async with small_api() as (api, kube):
+        api.fails["DELETE", PATH] = (404, {})
+
+        await kube.delete(SERVICE, "mail", "a", uid="u1")

@@ -1,0 +1,180 @@
+"""A lane's credentials: made once, and never made again because they could not be read."""
+
+import base64
+import datetime as dt
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from lane_api.ippool import IPPoolSpec
+from lane_api.sendinglane import SendingLaneSpec, SlotRole
+from lane_operator.cache import Cache
+from lane_operator.credentials import LEAF_LIFETIME
+from lane_operator.errors import KubeError
+from lane_operator.inputs import Claim, Lane, Pool
+from lane_operator.kube import Kube
+from lane_operator.provision import Provisioned, provision
+from tests.lane_operator.small_api import SmallApi, small_api
+
+NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
+SECRETS = "/api/v1/namespaces/mail/secrets"
+CLAIM = Claim(0, "otp-0", None, SlotRole.ACTIVE, None, ("mail", "pool"))
+POOL = Pool(
+    "pools",
+    "pool",
+    "p",
+    1,
+    "1",
+    IPPoolSpec.model_validate(
+        {"classes": ["Bulk"], "engine": "ClusterDefault", "verification": {"secretName": "reflector"}}
+    ),
+)
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[tuple[SmallApi, Kube]]:
+    async with small_api() as found:
+        yield found
+
+
+def lane(**spec: Any) -> Lane:
+    given = {
+        "trafficClass": "Bulk",
+        "poolRef": {"name": "pool"},
+        "submission": {"senders": ["@example.com"]},
+        "domains": [{"name": "example.com"}],
+        **spec,
+    }
+    return Lane("mail", "otp", "lane-uid", 1, SendingLaneSpec.model_validate(given))
+
+
+async def provisioned(kube: Kube, now: dt.datetime = NOW, served: str = "mail", **spec: Any) -> Provisioned:
+    """A pass with nothing remembered from an earlier one."""
+    needed = ("otp-users", "late")
+    return await provision(kube, Cache(), lane(**spec), POOL, (CLAIM,), needed, frozenset({served}), now)
+
+
+async def test_everything_is_made_once_and_found_afterwards(rig: tuple[SmallApi, Kube]) -> None:
+    api, kube = rig
+    first = await provisioned(kube)
+    assert {path.removeprefix(f"{SECRETS}/") for path in api.objects} == {
+        "otp-ca",
+        "otp-0-admin",
+        "otp-users",
+        "otp-dkim-example-com",
+    }
+    api.writes.clear()
+
+    second = await provisioned(kube)
+
+    assert api.writes == []
+    assert second == first
+    assert second.dkim["example.com"].public_record.startswith("v=DKIM1; k=rsa; p=")
+
+
+@pytest.mark.parametrize("status", [403, 500])
+@pytest.mark.parametrize("name", ["otp-ca", "otp-0-admin", "otp-users", "otp-dkim-example-com"])
+async def test_what_cannot_be_read_is_not_made_again(rig: tuple[SmallApi, Kube], name: str, status: int) -> None:
+    api, kube = rig
+    await provisioned(kube)
+    before = dict(api.objects)
+    api.writes.clear()
+    api.fails["GET", f"{SECRETS}/{name}"] = (status, {"message": "not now"})
+
+    try:
+        result: Provisioned | None = await provisioned(kube)
+    except KubeError:
+        result = None
+
+    assert result is None or result.forbidden
+    assert api.writes == []
+    assert api.objects == before
+
+
+async def test_keys_that_others_know_have_no_owner_and_the_rest_goes_with_the_lane(rig: tuple[SmallApi, Kube]) -> None:
+    api, kube = rig
+    await provisioned(kube)
+
+    owned = {
+        path.removeprefix(f"{SECRETS}/") for path, body in api.objects.items() if "ownerReferences" in body["metadata"]
+    }
+    assert owned == {"otp-ca", "otp-0-admin"}
+
+
+async def test_a_leaf_is_renewed_in_good_time_and_its_token_stays(rig: tuple[SmallApi, Kube]) -> None:
+    api, kube = rig
+    first = await provisioned(kube)
+    certificate = api.objects[f"{SECRETS}/otp-0-admin"]["data"]["tls.crt"]
+
+    await provisioned(kube, NOW + LEAF_LIFETIME / 2)
+    assert api.objects[f"{SECRETS}/otp-0-admin"]["data"]["tls.crt"] == certificate
+    later = await provisioned(kube, NOW + LEAF_LIFETIME * 0.7)
+
+    assert api.objects[f"{SECRETS}/otp-0-admin"]["data"]["tls.crt"] != certificate
+    assert later.tokens == first.tokens
+    assert later.authority == first.authority
+
+
+async def test_a_secret_made_by_somebody_else_meanwhile_is_the_one(rig: tuple[SmallApi, Kube]) -> None:
+    api, kube = rig
+    theirs = {"metadata": {"name": "otp-users", "namespace": "mail"}, "data": {"alice": "eA=="}}
+    api.put(f"{SECRETS}/otp-users", theirs)
+
+    result = await provisioned(kube)
+
+    facts = result.secrets["otp-users"]
+    assert facts is not None
+    assert facts.keys == {"alice"}
+
+
+async def test_the_reflectors_key_is_copied_and_followed(rig: tuple[SmallApi, Kube]) -> None:
+    api, kube = rig
+    origin = "/api/v1/namespaces/pools/secrets/reflector"
+    for key in ("old", "new"):
+        encoded = base64.b64encode(key.encode()).decode()
+        api.put(origin, {"metadata": {"name": "reflector"}, "data": {"key": encoded}})
+
+        await provisioned(kube)
+
+        assert api.objects[f"{SECRETS}/otp-proof"]["data"]["key"] == encoded
+
+
+async def test_a_namespace_that_is_not_served_is_not_touched(rig: tuple[SmallApi, Kube]) -> None:
+    api, kube = rig
+
+    result = await provisioned(kube, served="elsewhere")
+
+    assert "servedNamespaces" in result.forbidden
+    assert api.writes == []
+
+
+async def test_a_missing_secret_of_the_user_is_waited_for(rig: tuple[SmallApi, Kube]) -> None:
+    api, kube = rig
+    assert (await provisioned(kube)).waiting
+
+    api.put(f"{SECRETS}/late", {"metadata": {"name": "late"}, "data": {"a": "eA=="}})
+
+    assert not (await provisioned(kube)).waiting
+
+
+async def test_a_given_dkim_key_that_is_none_signs_nothing(rig: tuple[SmallApi, Kube]) -> None:
+    api, kube = rig
+    api.put(f"{SECRETS}/mine", {"metadata": {"name": "mine"}, "data": {"tls.key": "eA=="}})
+    domains = [{"name": "example.com", "dkim": {"secretName": "mine", "selector": "s1"}}]
+
+    result = await provisioned(kube, domains=domains)
+
+    assert result.dkim == {}
+    assert result.waiting
+
+
+async def test_no_key_shows_in_what_is_handed_on(rig: tuple[SmallApi, Kube]) -> None:
+    api, kube = rig
+    result = await provisioned(kube)
+
+    shown = repr(result)
+    for body in api.objects.values():
+        for name, value in body["data"].items():
+            if name in {"token", "tls.key", "private.key", "otp"}:
+                assert base64.b64decode(value).decode() not in shown
