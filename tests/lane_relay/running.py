@@ -325,7 +325,12 @@ class ReflectorProcess:
         )
 
     def __enter__(self) -> Self:
-        eventually(self._listens, f"a reflector on port {self.port}")
+        try:
+            eventually(self._listens, f"a reflector on port {self.port}")
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
         return self
 
     def _listens(self) -> bool:
