@@ -6,7 +6,7 @@ from lane_api.names import DRAIN_FINALIZER, QUEUE_FINALIZER
 from lane_operator.apply import delete_children
 from lane_operator.errors import NotFoundError
 from lane_operator.inputs import Lane, Manifest
-from lane_operator.kube import SENDING_LANE, STATEFUL_SET, VOLUME_CLAIM, Kind
+from lane_operator.kube import POD, SENDING_LANE, STATEFUL_SET, VOLUME_CLAIM, Kind
 from lane_operator.lifecycle import DeleteWorkload, LetGo, ReleaseVolume, RetainVolume, ScaleToZero, Step
 from lane_operator.provision import kept_secrets
 from lane_operator.reconcile.volumes import retain
@@ -41,6 +41,8 @@ async def _release_volume(world: World, lane: Lane, slot: str, uid: str, *, dele
     """Takes our finalizer off exactly this claim; with `delete` the claim goes as well."""
     claim = world.cache.get(VOLUME_CLAIM.kind, lane.namespace, f"queue-{slot}")
     if claim is None or claim["metadata"]["uid"] != uid:
+        return
+    if await world.kube.get(POD, lane.namespace, f"{slot}-0") is not None:  # asked anew: a cache may have missed it
         return
     await _without_finalizer(world, VOLUME_CLAIM, claim, QUEUE_FINALIZER)
     if delete:
