@@ -109,8 +109,8 @@ class Session(asyncio.Protocol):
     """One connection. `deadline` is the next time limit, in monotonic seconds."""
 
     __slots__ = (
-        "_authenticated", "_failed", "_gone", "_over", "_owner", "_settings", "_tasks", "_timed_out",
-        "_transport", "began", "client", "connect_began", "connect_ended", "current", "deadline", "destination",
+        "_authenticated", "_ended_by_us", "_failed", "_gone", "_over", "_owner", "_settings", "_tasks",
+        "_timed_out", "_transport", "began", "client", "connect_began", "connect_ended", "current", "deadline", "destination",
         "idle", "number", "peer", "peer_closed", "quitting", "ready", "sent", "started_at", "target", "tls",
         "use_tls",
     )  # fmt: skip
@@ -148,6 +148,7 @@ class Session(asyncio.Protocol):
         self.quitting = False
         self.peer_closed = False
         self._authenticated = False
+        self._ended_by_us = False
         self._failed = False
         self._gone = False
         self._over = False
@@ -221,6 +222,7 @@ class Session(asyncio.Protocol):
                 task.cancel()
             return
         self._handle(self.client.connection_lost())
+        self._ended_by_us = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -245,8 +247,8 @@ class Session(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end of the connection."""
-        if exc is not None:
-            self.peer_closed = True
+        # uvloop says nothing of an end of TLS without close_notify before it: what we did not end, the peer did
+        self.peer_closed = self.peer_closed or exc is not None or not self._ended_by_us
         self._handle(self.client.connection_lost())
         self._end()
 
@@ -434,6 +436,7 @@ class Session(asyncio.Protocol):
         trouble = _tls_trouble(f"TLS with {where}: {why}")
         self._fail(Trouble(trouble.stage, trouble.reply, trouble.category, try_plain=opportunistic))
         self.client.connection_lost()
+        self._ended_by_us = True
         if self._transport is not None:
             self._transport.abort()
         self._end()
@@ -462,6 +465,7 @@ class Session(asyncio.Protocol):
         self.deadline = now + self._settings.timeouts.stages[self.client.stage]
 
     def _close(self) -> None:
+        self._ended_by_us = True
         if self._transport is not None:
             self._transport.close()
 

@@ -57,6 +57,8 @@ class Peer:
     """Ends every STALL."""
     close_delay: float = 0.0
     """Seconds between the answer to QUIT and the end of the connection."""
+    just_hangs_up: bool = False
+    """Ends a connection with the FIN alone, without TLS's closing words, as many servers do."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -68,7 +70,10 @@ class Peer:
                 await self._talk(reader, writer, self.connections)
         finally:
             self.open -= 1  # before our FIN: nobody may have counted on it earlier
-            writer.close()
+            if self.just_hangs_up:
+                writer.transport.abort()
+            else:
+                writer.close()
 
     async def _say(self, writer: asyncio.StreamWriter, stage: str, line: str = "") -> bytes:
         """Does what the script says; the reply, which is empty where the connection has to end."""

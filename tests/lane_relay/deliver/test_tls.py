@@ -5,8 +5,10 @@ import ssl
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from lane_api.isppolicy import Action, Category
+from lane_relay.deliver.session import Session
 from lane_relay.deliver.tls import make_contexts
 from lane_relay.records import Attempt
 from tests.lane_relay.deliver.certificates import server_context
@@ -156,3 +158,25 @@ async def test_a_host_name_that_is_none_costs_its_entry_and_nothing_else(tmp_pat
         attempts = await delivery.attempted(1)
         assert attempts[0].results[0].verdict.action in (None, Action.RETRY)
     assert isinstance(peer.context, ssl.SSLContext)
+
+
+@pytest.mark.parametrize("just_hangs_up", [False, True], ids=["close_notify", "fin alone"])
+def test_a_peer_that_has_closed_frees_its_place_at_once_with_or_without_closing_words_of_tls(
+    tmp_path: Path, just_hangs_up: bool
+) -> None:
+    async def deliver_and_leave() -> bool:
+        peer, _ = _tls_peer(tmp_path)
+        peer.just_hangs_up = just_hangs_up
+        async with running(peer), delivering(connections=1) as delivery:
+            await _deliver_one(delivery, peer)
+            ended: list[Session] = []
+            connections = delivery.dispatcher._connections
+            forward = connections.gone
+            connections.gone = lambda session: (ended.append(session), forward(session))[1]  # type: ignore[method-assign]  # listens in
+            for session in connections.sessions:
+                session.quit()
+            await until(lambda: bool(ended))
+            return ended[0].peer_closed
+
+    # the loop that the relay runs on: asyncio's own reports the end of a TLS connection in another way
+    assert uvloop.run(deliver_and_leave())
