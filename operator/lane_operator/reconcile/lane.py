@@ -15,7 +15,7 @@ from lane_operator.apply import Applied, apply_children, prune
 from lane_operator.desired import desired_state, secret_needs
 from lane_operator.errors import ForbiddenError, InvalidError
 from lane_operator.inputs import Assignment, Desired, Key, Lane, Manifest, Observation, References, Refusal
-from lane_operator.kube import NAMESPACE, SENDING_LANE
+from lane_operator.kube import NAMESPACE, SECRET, SENDING_LANE
 from lane_operator.lifecycle import LetGo, Step, is_released, next_steps, shaped, slot_facts
 from lane_operator.provision import Provisioned, provision
 from lane_operator.reconcile.pool import assign
@@ -157,9 +157,12 @@ async def _is_terminating(world: World, lane: Lane) -> bool:
 def _with_refusals(desired: Desired, provisioned: Provisioned, applied: Applied) -> Desired:
     """What went wrong on the way, in the words of the lane's conditions."""
     refusals = list(desired.refusals)
-    if provisioned.forbidden:
-        refusals.append(Refusal(Reason.FORBIDDEN, provisioned.forbidden))
+    if provisioned.forbidden:  # the one cause; that Secrets are not seen and not written follows from it
+        refusals = [one for one in refusals if one.reason is not Reason.SECRET_NOT_FOUND]
+        refusals.insert(0, Refusal(Reason.FORBIDDEN, provisioned.forbidden))
     for failure in applied.failures:
+        if provisioned.forbidden and failure.kind == SECRET.kind:
+            continue
         if isinstance(failure.error, InvalidError | ForbiddenError):
             reason = Reason.FORBIDDEN if isinstance(failure.error, ForbiddenError) else Reason.INVALID_SPEC
             refusals.append(Refusal(reason, f"{failure.kind} {failure.name}: {failure.error}"[:1024]))
