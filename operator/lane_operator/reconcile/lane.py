@@ -124,7 +124,8 @@ async def _apply(
     world: World, lane: Lane, manifests: tuple[Manifest, ...], desired: Desired, provisioned: Provisioned
 ) -> Applied:
     """Applies the children, then prunes; both only where the inputs allow it."""
-    applied = await apply_children(world.kube, world.cache, (_owned(world, lane, one) for one in manifests))
+    allowed = (one for one in manifests if not (provisioned.forbidden and one["kind"] == SECRET.kind))
+    applied = await apply_children(world.kube, world.cache, (_owned(world, lane, one) for one in allowed))
     if applied.failures or not desired.complete or lane.deleting_since is not None or provisioned.forbidden:
         return applied
     kept = frozenset(("Secret", name) for name in provisioned.own)
