@@ -110,9 +110,9 @@ class Session(asyncio.Protocol):
 
     __slots__ = (
         "_authenticated", "_ended_by_us", "_failed", "_gone", "_over", "_owner", "_settings", "_tasks",
-        "_timed_out", "_transport", "began", "client", "connect_began", "connect_ended", "current", "deadline", "destination",
-        "idle", "number", "peer", "peer_closed", "quitting", "ready", "sent", "started_at", "target", "tls",
-        "use_tls",
+        "_timed_out", "_transport", "began", "client", "connect_began", "connect_ended", "current", "deadline",
+        "destination", "idle", "number", "peer", "peer_closed", "quitting", "ready", "sent", "started_at",
+        "target", "tls", "use_tls",
     )  # fmt: skip
 
     def __init__(
