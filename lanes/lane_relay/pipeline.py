@@ -11,6 +11,7 @@ import gc
 import os
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from random import Random
@@ -195,7 +196,7 @@ class Pipeline:
             config,
             bodies=self._spool,
             on_attempt=self._settler.on_attempt,
-            may_send=self._gate.may_send,
+            may_send=self._may_send,
             reroute=self._on_due,
             clock=clock,
             signing=self._signer,
@@ -232,6 +233,10 @@ class Pipeline:
             self._listener.apply(config)
         except ConfigError as failed:  # a certificate; the rest is in force, and the old certificate still serves
             _log.error("certificate kept", reason=str(failed))
+
+    def _may_send(self) -> bool:
+        """The egress proof holds, and what is sent can be recorded: else it would be sent again after a restart."""
+        return self._gate.may_send() and not self._spool.has_failed
 
     def _on_proof(self, status: ProofStatus) -> None:
         """The gate has opened or shut, or says something new."""
@@ -329,18 +334,16 @@ class Pipeline:
 
     def _on_rejection(self, rejection: Rejection) -> None:
         """accept -> account: mail that was refused has a record as well."""
-        self._spool.record(
-            [
-                self._settler.writer.rejection(
-                    rejection.reply,
-                    self._clock.now(),
-                    client=rejection.client,
-                    user=rejection.user,
-                    sender=rejection.sender,
-                    recipient=rejection.recipients[0] if rejection.recipients else "",
-                )
-            ]
+        record = self._settler.writer.rejection(
+            rejection.reply,
+            self._clock.now(),
+            client=rejection.client,
+            user=rejection.user,
+            sender=rejection.sender,
+            recipient=rejection.recipients[0] if rejection.recipients else "",
         )
+        with suppress(SpoolError):  # a spool that failed keeps no records; the client is to hear why all the same
+            self._spool.record([record])
 
 
 def _settle_memory() -> None:

@@ -99,6 +99,10 @@ class Spool(Protocol):
     def state(self) -> SpoolState:
         """Figures as of now."""
 
+    @property
+    def has_failed(self) -> bool:
+        """Nothing will ever be written again in this process's life; cheap, since it is asked for each message."""
+
     def new_id(self) -> int:
         """A spool id that this store never gave out before."""
 

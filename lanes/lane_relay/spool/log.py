@@ -201,6 +201,11 @@ class SegmentSpool:
             self._commit_s,
         )
 
+    @property
+    def has_failed(self) -> bool:
+        """See Spool."""
+        return self._failed is not None
+
     def new_id(self) -> int:
         """See Spool."""
         now = int(self._clock.now() * 1000)

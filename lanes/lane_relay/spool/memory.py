@@ -69,6 +69,11 @@ class MemorySpool:
             failed=self._failed,
         )
 
+    @property
+    def has_failed(self) -> bool:
+        """See Spool."""
+        return bool(self._failed)
+
     def fail(self, reason: str) -> None:
         """From now on everything is refused, as after an fsync error."""
         self._failed = reason
