@@ -244,6 +244,8 @@ class Pipeline:
         getattr(_log, level)("egress", state=status.state, reason=status.message)
         if status.may_send:
             self._dispatcher.wake()
+        else:
+            self._dispatcher.shut()
 
     def _release(self, domain: str) -> None:
         """A signing domain's selector is live: its mail may go."""

@@ -64,7 +64,7 @@ class Dispatcher:
         contexts: TlsContexts | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
-        """`may_send()`: the egress proof holds; `reroute(entry)`: sites have changed, ask for its route anew."""
+        """`may_send()`: the egress proof holds; `reroute(entry)`: its route may be another by now, ask for it anew."""
         self._config = config
         self._on_attempt = on_attempt
         self._gate = may_send
@@ -82,6 +82,8 @@ class Dispatcher:
         self.table = ReplyTable(config.delivery.policies)
         self.sites: dict[str, ReadyQueue] = {}
         self._rerouting: deque[QueueEntry] = deque()
+        self._distrusted = 0
+        """Sessions up to this number were opened before the gate shut: they may lead through another address."""
         self._sweeps = 0
         self._more_overdue = False
         self._running = False
@@ -148,13 +150,20 @@ class Dispatcher:
             self._connections.want(destination)
 
     def release(self, domain: str) -> None:
-        """This signing domain's mail may leave: what was held for it goes on."""
-        for entry, route in self._held.take(domain):
-            self.add(entry, route)
+        """This signing domain's mail may leave: what was held for it goes on, by the route that is right by now."""
+        self._rerouting.extend(entry for entry, _ in self._held.take(domain))
+        self._reroute_some()
 
     def wake(self) -> None:
         """The gate may have opened."""
         self._connections.pump_all(self.sites.values())
+
+    def shut(self) -> None:
+        """The egress proof is gone: the connections of now take no other entry, also when it comes back."""
+        self._distrusted = self._maker.made
+        for session in list(self._connections.sessions):
+            if session.idle:
+                session.quit()
 
     # -- what holds what
 
@@ -232,7 +241,9 @@ class Dispatcher:
             self._report(site, prepared.entry, message, unfit_results(prepared.entry, refusal), session)
 
     def _must_end(self, session: Session, site: ReadyQueue) -> bool:
-        if not self.gate_is_open or site.must_close(session.sent) or session.source != self._maker.source:
+        if not self.gate_is_open or session.number <= self._distrusted:
+            return True
+        if site.must_close(session.sent) or session.source != self._maker.source:
             return True
         line = site.line
         return (
@@ -425,7 +436,7 @@ class Dispatcher:
     def _forget(self, now: float) -> None:
         for name, site in list(self.sites.items()):
             site.forget_empty(now)
-            if site.is_idle:
+            if site.is_at_rest(now):
                 del self.sites[name]
         self._maker.forget(now)
 

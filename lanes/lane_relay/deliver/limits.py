@@ -46,6 +46,10 @@ class WindowLog:
         else:
             self._slices.append([now, now, 1])
 
+    def is_empty_at(self, now: float) -> bool:
+        """No event lies in the window."""
+        return not self._slices or self._slices[-1][1] <= now - self.window
+
     def room_at(self, count: int) -> float:
         """The time from which fewer than `count` (at least 1) events lie in the window; it may be long past."""
         leave = self.total - count + 1
@@ -110,6 +114,12 @@ class Pace:
             return float("inf")
         sure = self._shortest * _SURE_PART if self._seen >= _SURE_AFTER else 0.0
         return max(at, self._begun.room_at(count), self._ended.room_at(room) - sure)
+
+    def is_at_rest(self, now: float) -> bool:
+        """Nothing that happened so far can hold up an event any more: all of it may be forgotten."""
+        if self.under_way or self._due > now:
+            return False
+        return self._ended is None or self._ended.is_empty_at(now)
 
     def begin(self, now: float) -> None:
         """An event begins; it must be ended."""

@@ -209,10 +209,11 @@ class ReadyQueue:
         """Entries that no session has."""
         return sum(known.waiting for known in self.destinations.values())
 
-    @property
-    def is_idle(self) -> bool:
+    def is_at_rest(self, now: float) -> bool:
         """Nothing would be lost if the site were forgotten: no work, no connection, no back-off, no running window."""
-        return not self.destinations and not self.connections and not self.backoff.is_active
+        if self.destinations or self.connections or self.backoff.is_active:
+            return False
+        return self.message_pace.is_at_rest(now) and self.connect_pace.is_at_rest(now)
 
     # -- limits
 

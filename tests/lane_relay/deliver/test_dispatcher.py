@@ -213,6 +213,43 @@ async def test_a_quiet_dispatcher_forgets_its_sites() -> None:
         assert delivery.dispatcher.sites == {}
 
 
+async def test_a_quiet_site_s_rate_is_not_forgotten_before_its_window_is_over() -> None:
+    peer = Peer()
+    policy = {"name": "isp", "messageRate": "2/h"}
+    async with running(peer), delivering(policies=[policy], timeouts=Timeouts(stages=PATIENT, idle=0.05)) as delivery:
+        delivery.send(route_to(peer.port, site="isp", policy="isp"))
+        await delivery.attempted(1)
+        await until(lambda: delivery.dispatcher.figures().connections == 0)
+        dispatcher = delivery.dispatcher
+        dispatcher._forget(dispatcher.monotonic())
+        delivery.send(route_to(peer.port, site="isp", policy="isp"))
+        state = dispatcher.explain_site("isp")
+        assert state is not None
+        assert state.hold.limit == "message-rate"
+        dispatcher._forget(dispatcher.monotonic() + 7200.0)
+        assert "isp" in dispatcher.sites  # something waits
+
+
+async def test_connections_from_before_the_gate_shut_take_no_other_message() -> None:
+    """Behind an engine that translates they may still lead through the wrong address."""
+    peer = Peer()
+    async with running(peer), delivering(connections=1) as delivery:
+
+        def shut_and_open(_line: str) -> bytes:
+            if len(peer.messages) == 1:
+                delivery.gate = False
+                delivery.dispatcher.shut()
+                delivery.gate = True
+                delivery.dispatcher.wake()
+            return b"250 ok\r\n"
+
+        peer.script["end"] = shut_and_open
+        for _ in range(4):
+            delivery.send(route_to(peer.port))
+        await delivery.attempted(4)
+    assert [message.connection for message in peer.messages] == [1, 1, 2, 2]
+
+
 async def test_every_entry_has_exactly_one_attempt_whatever_the_peer_does() -> None:
     turn = 0
 

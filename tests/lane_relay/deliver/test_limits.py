@@ -18,6 +18,22 @@ def most_in_window(times: list[float], window: float) -> int:
     return most
 
 
+def test_a_pace_is_at_rest_only_when_nothing_of_it_can_matter_any_more() -> None:
+    pace = Pace(Rate(2, 3600.0))
+    assert pace.is_at_rest(0.0)
+    pace.begin(10.0)
+    assert not pace.is_at_rest(1e9)
+    pace.end(10.0, 11.0)
+    assert not pace.is_at_rest(3610.0)
+    assert pace.is_at_rest(3611.1)
+    spaced = Pace(None)
+    spaced.change(None, 0.1)
+    spaced.begin(0.0)
+    spaced.end(0.0, 0.0)
+    assert not spaced.is_at_rest(9.9)
+    assert spaced.is_at_rest(10.1)
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     count=st.integers(1, 20),

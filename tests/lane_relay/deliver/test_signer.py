@@ -152,6 +152,9 @@ async def test_mail_arrives_signed_and_waits_for_its_selector(signer: Signer, ga
         assert getattr(hold, "limit", None) == "dkim-selector"
         gate.live.add("sender.test")
         delivery.dispatcher.release("sender.test")
+        assert delivery.rerouted == entries  # what was held for hours may belong to another site, with other limits
+        for entry in delivery.rerouted:
+            delivery.dispatcher.add(entry, route_to(peer.port))
         await delivery.attempted(30)
     assert len(peer.messages) == 30
     assert all(_verifies(message.content.replace(b"\r\n..", b"\r\n."), b"") for message in peer.messages)
