@@ -1,12 +1,12 @@
 """The alerts of every class are rules that a real Prometheus loads."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from e2e.internet import packages
 from lane_operator.monitoring.rules import prometheus_rule
 from tests.lane_operator import made
 
@@ -14,11 +14,10 @@ CLASSES = ["Transactional", "Notification", "Bulk", "Cold"]
 
 
 def check(rules: dict[str, object], folder: Path) -> "subprocess.CompletedProcess[str]":
-    promtool = shutil.which("promtool")
-    assert promtool, "promtool is missing: apt-get install --no-install-recommends prometheus"
+    packages.install(packages.PROMETHEUS)
     file = folder / "rules.yaml"
     file.write_text(yaml.safe_dump(rules))
-    return subprocess.run([promtool, "check", "rules", str(file)], capture_output=True, text=True, check=False)
+    return subprocess.run(["promtool", "check", "rules", str(file)], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("traffic_class", CLASSES)

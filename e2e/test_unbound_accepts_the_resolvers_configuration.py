@@ -1,11 +1,12 @@
 """What the operator renders for a slot's resolver is what unbound reads."""
 
-import shutil
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from e2e.internet import packages
 from lane_api.sendinglane import Resolver
 from lane_operator.desired.resolver import unbound_config
 
@@ -13,11 +14,13 @@ FORWARDERS = ("192.0.2.53", "192.0.2.54:5300", "2001:db8::53", "[2001:db8::54]:5
 
 
 def check(text: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    program = shutil.which("unbound-checkconf", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-    assert program, "unbound-checkconf is missing: apt-get install --no-install-recommends unbound dns-root-data"
+    packages.install(packages.UNBOUND)
     file = folder / "unbound.conf"
     file.write_text(text)
-    return subprocess.run([program, str(file)], capture_output=True, text=True, check=False)
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    return subprocess.run(
+        ["unbound-checkconf", str(file)], capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
+    )
 
 
 @pytest.mark.parametrize("forwarders", [(), FORWARDERS], ids=["validating", "forwarding"])

@@ -1,4 +1,4 @@
-"""The peers from Debian: bind9, unbound and Postfix, installed without starting any system service.
+"""The peers from Debian: bind9, unbound, Postfix and Prometheus, installed without starting any system service.
 
 Invariant: after `install` every program is there and no service of it runs because of us.
 """
@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-# program that proves it -> Debian package
+# program or file that proves it -> Debian package
 PEERS = {
     "named": "bind9",
     "nsupdate": "bind9-dnsutils",
@@ -19,6 +19,8 @@ PEERS = {
     "postfix": "postfix",
     "nft": "nftables",
 }
+PROMETHEUS = {"prometheus": "prometheus", "promtool": "prometheus"}  # for the tests of alerts and dashboard
+UNBOUND = {"unbound-checkconf": "unbound", "/usr/share/dns/root.key": "dns-root-data"}  # what a slot's resolver has
 _POLICY = Path("/usr/sbin/policy-rc.d")  # asked by invoke-rc.d; exit status 101 forbids the start
 _FORBID = "#!/bin/sh\nexit 101\n"
 _SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -27,7 +29,11 @@ _SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 def missing(programs: dict[str, str] | None = None) -> list[str]:
     """The Debian packages still to be installed."""
     wanted = PEERS if programs is None else programs
-    return sorted({package for program, package in wanted.items() if not shutil.which(program, path=_SYSTEM_PATH)})
+    return sorted({package for proof, package in wanted.items() if not _there(proof)})
+
+
+def _there(proof: str) -> bool:
+    return Path(proof).exists() if proof.startswith("/") else shutil.which(proof, path=_SYSTEM_PATH) is not None
 
 
 def install(programs: dict[str, str] | None = None) -> list[str]:
