@@ -7,6 +7,7 @@ moment of the question. Before: `control_client`. After: `listener.Isp`, `record
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -34,6 +35,7 @@ class Control:
             [
                 web.get("/isps", self.all_counters),
                 web.get("/counts", self.counts),
+                web.get("/senders", self.senders),
                 web.get("/isps/{name}", self.counters),
                 web.get("/isps/{name}/policy", self.get_policy),
                 web.put("/isps/{name}/policy", self.put_policy),
@@ -69,6 +71,13 @@ class Control:
     async def counts(self, request: web.Request) -> web.Response:
         """GET /counts: {isp: {source IP: {messages, connections_now}}}, without the dear figures."""
         return web.json_response({name: isp.recording.counts() for name, isp in self._isps.items()})
+
+    async def senders(self, request: web.Request) -> web.Response:
+        """GET /senders: {envelope sender: messages taken by all}."""
+        taken: Counter[str] = Counter()
+        for isp in self._isps.values():
+            taken.update(isp.recording.senders())
+        return web.json_response(taken)
 
     async def counters(self, request: web.Request) -> web.Response:
         """GET /isps/NAME?window=SECONDS: the counters of one."""

@@ -8,6 +8,7 @@ Before: a place (`e2e.cluster`, or a namespace of a test). After: `dns`, `isp`, 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 import shutil
 import sys
@@ -59,6 +60,7 @@ class Weights:
     dns: int = 200
     reflectors: int = 100
     postfix: int = 100
+    shared: int = 400  # the peer that is compared with the lanes: as much as a node
     load: int = 200
 
 
@@ -159,7 +161,8 @@ class Internet:
         await asyncio.to_thread(internet._lay_ground)
         if place.find("named") is None or place.find("unbound") is None:
             await asyncio.to_thread(internet._start_dns)
-        if place.find(RECORDER_PROGRAM) is None:
+        if place.find(RECORDER_PROGRAM) is None or not internet._isps_are_of_this_source():
+            await asyncio.to_thread(place.end, RECORDER_PROGRAM)
             await internet._start_isps()
         await internet.isps.__aenter__()
         for name, policy in (policies or {}).items():
@@ -309,6 +312,14 @@ class Internet:
         self.dns.down()
         self.dns.up(self.weights.dns)
 
+    @property
+    def _source_mark(self) -> Path:
+        return self.ground.folder / "isps.source"
+
+    def _isps_are_of_this_source(self) -> bool:
+        """False if what runs was started from other code: a changed checkout would talk to yesterday's ISPs."""
+        return self._source_mark.exists() and self._source_mark.read_text() == _source()
+
     async def _start_isps(self) -> None:
         config = IspsConfig(
             isps=tuple(
@@ -329,12 +340,19 @@ class Internet:
         file = self.ground.folder / "isps.json"
         file.write_text(config.model_dump_json(indent=1))
         config.control.unlink(missing_ok=True)
+        self._source_mark.write_text(_source())
         self._start_python(RECORDER_PROGRAM, ["-m", "e2e.internet.isp", "--config", str(file)], self.weights.isps)
         await eventually(lambda: _answers(config.control), STARTED_WITHIN_S, "the ISPs do not answer; see isps.log")
 
     def _start_python(self, name: str, argv: list[str], cpu_weight: int) -> None:
         if self.place.find(name) is None:
             self.place.spawn(name, [sys.executable, *argv], cpu_weight=cpu_weight, cwd=CHECKOUT)
+
+
+def _source() -> str:
+    """A mark of the code that the ISPs run."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 async def _answers(socket: Path) -> bool:

@@ -33,6 +33,7 @@ class Recording:
         self._message_times: defaultdict[str, list[float]] = defaultdict(list)
         self._refusals: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._encrypted: Counter[str] = Counter()
+        self._senders: Counter[str] = Counter()
 
     def opened(self, source_ip: str, at: float) -> int:
         """Notes a new connection; returns its id, unique within this ISP's life."""
@@ -51,6 +52,7 @@ class Recording:
         """Notes a message that the ISP took."""
         self._message_times[message.source_ip].append(message.received)
         self._encrypted[message.source_ip] += message.tls
+        self._senders[message.sender] += 1
         self._append(message)
 
     def refusal(self, refusal: records.Refusal) -> None:
@@ -100,6 +102,10 @@ class Recording:
             }
             for ip in addresses
         }
+
+    def senders(self) -> dict[str, int]:
+        """Messages taken, for each envelope sender."""
+        return dict(self._senders)
 
     def per_source_ip(self, window_s: float) -> dict[str, dict[str, Any]]:
         """The figures of each source IP, as the server's sockets saw them; windows of `window_s` seconds."""

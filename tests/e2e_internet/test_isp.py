@@ -205,6 +205,7 @@ async def test_a_reset_empties_the_recording_and_keeps_open_connections(tmp_path
     async with running_isps(tmp_path, b=FAST) as (control, at):
         client = await (await Client.connect(at["b"])).greeted()
         assert (await client.send())[-1] == 250
+        by_sender = await control.senders()
         await control.reset("b")
         counters = await control.counters("b")
         assert (await control.counts())["b"] == {"127.0.0.41": {"messages": 0, "connections_now": 1}}
@@ -212,6 +213,7 @@ async def test_a_reset_empties_the_recording_and_keeps_open_connections(tmp_path
         after = await control.messages("b")
         await client.close()
 
+    assert list(by_sender.values()) == [1]
     assert counters["messages"] == 0
     assert counters["source_ips"]["127.0.0.41"]["connections_now"] == 1
     assert counters["source_ips"]["127.0.0.41"]["wire_connections"] == 1
