@@ -27,7 +27,7 @@ class Lookahead:
         self._held = held
         self._on_ready = on_ready
         self.budget = 0
-        """Bytes of bodies that may wait for sessions."""
+        """Bytes of bodies that may wait for sessions, or be on their way from the disk or the signer."""
         self._bytes = 0
 
     def next(self, destination: Destination) -> Prepared | None:
@@ -79,10 +79,12 @@ class Lookahead:
         else:
             destination.preparing += 1
             destination.looks_ahead = True
+            self._bytes += entry.size
         return None
 
     def _prepared(self, destination: Destination, entry: QueueEntry, outcome: Prepared | Held | None) -> None:
         destination.preparing -= 1
+        self._bytes -= entry.size
         if isinstance(outcome, Held):
             self._held.add(entry, destination.route, outcome)
         elif outcome is not None:

@@ -349,9 +349,14 @@ class Session(asyncio.Protocol):
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
-        sock = socket.socket(
-            socket.AF_INET6 if ":" in self.target.address else socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK
-        )
+        family = socket.AF_INET6 if ":" in self.target.address else socket.AF_INET
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:  # no descriptor is left, or the kernel does not speak this family
+            reply = Reply(451, (f"4.3.0 no socket to {self.target.address}: {error.strerror}",))
+            self._fail(Trouble(Stage.CONNECT, reply, Category.BAD_CONFIGURATION))
+            self._end()
+            return
         try:
             trouble = await self._open_socket(loop, sock)
         except BaseException:

@@ -2,8 +2,8 @@
 
 RSA takes a millisecond and releases the interpreter lock, so as many threads as cores sign side by side; each hands a
 whole batch back in one call into the loop. The signature of a message is made once and kept for its other recipients.
-Before it: `prepared`. After it: `mail.dkim`. Invariant: without configuration nothing is signed; with it nothing leaves
-unsigned unless its domain says Off.
+Before it: `prepared`. After it: `mail.dkim`. Invariant: nothing leaves unsigned unless its domain says Off; what cannot
+be signed is held, and holds up nobody else.
 """
 
 import asyncio
@@ -121,11 +121,6 @@ class Signer:
 
     def signature(self, message: Message, then: Then) -> bytes | Held | None:
         """The DKIM-Signature field with its line end (b"": goes unsigned), or why not; None: `then` gets it later."""
-        if not self._domains:
-            return b""
-        kept = self._kept.get(message.id)
-        if kept is not None:
-            return kept
         domain = self._domain_of(message)
         if domain is None and self._is_our_own(message):
             return b""  # every domain says Off: there is nobody to sign for us
@@ -138,6 +133,9 @@ class Signer:
             return Held(domain.name, self.problems.get(domain.name, "the key has not been read"))
         if not self._is_live(domain.name):
             return Held(domain.name, f"DNS does not answer {domain.selector}._domainkey.{domain.name} with our key")
+        kept = self._kept.get(message.id)
+        if kept is not None:
+            return kept
         waiting = self._under_way.get(message.id)
         if waiting is not None:
             waiting.append(then)
@@ -174,14 +172,18 @@ class Signer:
         for thread in self._threads:
             thread.join()
 
-    def _done(self, results: list[tuple[int, bytes]]) -> None:
+    def _done(self, results: list[tuple[int, bytes | Held]]) -> None:
         for message_id, field in results:
-            self.signed += 1
-            if len(self._kept) >= _KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[message_id] = field
+            if isinstance(field, bytes):
+                self._keep(message_id, field)
             for then in self._under_way.pop(message_id, ()):
                 then(field)
+
+    def _keep(self, message_id: int, field: bytes) -> None:
+        self.signed += 1
+        if len(self._kept) >= _KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[message_id] = field
 
     # -- in the threads
 
@@ -190,10 +192,7 @@ class Signer:
             batch = self._take()
             if batch is None:
                 return
-            results = [
-                (message_id, key.sign(prepare(content, domain=domain, selector=selector, now=now)))
-                for message_id, content, domain, selector, key, now in batch
-            ]
+            results = [(job[0], _sign(job)) for job in batch]
             try:
                 self._loop.call_soon_threadsafe(self._done, results)
             except RuntimeError:  # the loop has ended before us
@@ -212,3 +211,12 @@ class Signer:
                 break
             batch.append(job)
         return batch
+
+
+def _sign(job: _Job) -> bytes | Held:
+    """The field, or why there is none: what cannot be signed must not end the thread that signs the others."""
+    _, content, domain, selector, key, now = job
+    try:
+        return key.sign(prepare(content, domain=domain, selector=selector, now=now))
+    except Exception as error:  # noqa: BLE001 -- a thread's edge; the reason is shown by `explain`
+        return Held(domain, f"cannot be signed with selector {selector}: {error}")

@@ -203,7 +203,11 @@ class Gate:
                 found = await loop.getaddrinfo(reflector.host, reflector.port, family=family, type=socket.SOCK_STREAM)
         except (socket.gaierror, TimeoutError, UnicodeError) as failed:
             return self._seen(reflector, Outcome.NO_NAME, detail=str(failed))
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as failed:  # no descriptor is left, or the kernel does not speak this family
+            return self._seen(reflector, Outcome.NO_SOURCE, detail=f"no socket: {failed.strerror}")
+        with sock:
             sock.setblocking(False)
             return await self._converse(reflector, claim, key, sock, found[0][4])
 

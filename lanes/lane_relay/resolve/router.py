@@ -7,6 +7,7 @@ waiting, so that dead domains hold up nobody.
 
 import asyncio
 import ipaddress
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
@@ -22,6 +23,8 @@ from lane_relay.resolve.mx import Ourselves, choose_hosts, make_hops
 from lane_relay.resolve.site_name import SiteNames
 
 __all__ = ["Destination", "Router"]
+
+_log = logging.getLogger(__name__)
 
 Destination = Route | Unroutable
 Callback = Callable[[Destination], None]
@@ -124,7 +127,12 @@ class Router:
         self._start()
 
     async def _resolve(self, domain: str) -> None:
-        destination, ttl = await self._find(domain)
+        try:
+            destination, ttl = await self._find(domain)
+        except Exception:  # noqa: BLE001 -- a task's edge: what strangers publish must not make their domain wait for ever
+            _log.exception("domain %s cannot be resolved", domain)
+            reply = Reply(451, (f"4.4.3 What DNS says of {domain} cannot be used",))
+            destination, ttl = Unroutable(reply, Category.DNS_FAILURE), _UNROUTABLE_S
         self._quick.pop(domain, None)
         self._slow.discard(domain)
         self.resolved += 1

@@ -46,6 +46,9 @@ class Messages:
     found: dict[int, Message] = field(default_factory=dict)
     cold: bool = False
     loaded: int = 0
+    loading: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set unless the disk is to take its time."""
     damaged: set[int] = field(default_factory=set)
 
     def cached(self, entry: QueueEntry) -> Message | None:
@@ -54,7 +57,10 @@ class Messages:
 
     async def load(self, entry: QueueEntry) -> Message:
         """A turn of the loop later."""
+        self.loading += 1
         await asyncio.sleep(0)
+        await self.gate.wait()
+        self.loading -= 1
         if entry.id in self.damaged:
             raise SpoolError("damaged")
         self.loaded += 1
@@ -130,6 +136,7 @@ async def delivering(
 ) -> AsyncIterator[Delivery]:
     """A running dispatcher."""
     messages = Messages()
+    messages.gate.set()
     made = Delivery(messages)
     made.dispatcher = dispatcher = Dispatcher(
         make_config(**delivery),

@@ -49,6 +49,7 @@ class Peer:
     """Loopback addresses that it listens on, on one port."""
     messages: list[Seen] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
+    accepted_at: list[float] = field(default_factory=list)
     connections: int = 0
     open: int = 0
     most_open: int = 0
@@ -63,6 +64,7 @@ class Peer:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         self.connections += 1
+        self.accepted_at.append(asyncio.get_running_loop().time())
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         try:

@@ -5,7 +5,7 @@ import asyncio
 from lane_api.isppolicy import Action
 from lane_relay.deliver.session import Timeouts
 from lane_relay.records import QueueEntry
-from tests.lane_relay.deliver.delivery import PATIENT, delivering, make_config, route_to, until
+from tests.lane_relay.deliver.delivery import BODY, PATIENT, delivering, make_config, route_to, until
 from tests.lane_relay.deliver.scripted_peer import STALL, Peer, running
 from tests.lane_relay.deliver.test_limits import most_in_window
 
@@ -61,7 +61,8 @@ async def test_new_connections_are_paced_too() -> None:
         await delivery.attempted(9)
         state = delivery.dispatcher.explain_site("isp")
         assert state is not None
-    assert most_in_window([message.at for message in peer.messages], 1.0) <= 4
+    # the peer is in our own loop and notes a connection a little after the handshake: a tenth less than the window
+    assert most_in_window(peer.accepted_at, 0.9) <= 4
 
 
 async def test_a_flood_for_a_stalled_site_leaves_another_site_s_deliveries_flowing() -> None:
@@ -169,11 +170,18 @@ async def test_entries_ask_for_their_route_again_when_sites_change() -> None:
 
 
 async def test_connections_of_before_still_count_after_sites_change() -> None:
-    peer = Peer({"end": STALL})
+    stalled = 0
+
+    def stall(_line: str) -> str:
+        nonlocal stalled
+        stalled += 1
+        return STALL
+
+    peer = Peer({"end": stall})
     async with running(peer), delivering(connections=2) as delivery:
         for _ in range(10):
             delivery.send(route_to(peer.port))
-        await until(lambda: delivery.dispatcher.figures().in_flight == 2)
+        await until(lambda: stalled == 2)
         policies = [{"name": "isp", "domains": ["peer.test"], "connections": 2}]
         delivery.dispatcher.apply(make_config(policies=policies))
         await until(lambda: len(delivery.rerouted) == 8)
@@ -248,6 +256,19 @@ async def test_connections_from_before_the_gate_shut_take_no_other_message() -> 
             delivery.send(route_to(peer.port))
         await delivery.attempted(4)
     assert [message.connection for message in peer.messages] == [1, 1, 2, 2]
+
+
+async def test_large_bodies_are_not_read_ahead_beyond_the_bound_on_memory() -> None:
+    peer = Peer({"end": STALL})
+    async with running(peer), delivering(connections=1, active_bytes=400_000) as delivery:
+        delivery.messages.cold = True
+        delivery.messages.gate.clear()
+        for _ in range(20):
+            delivery.send(route_to(peer.port), body=BODY + b"x" * 60_000 + b"\r\n")
+        await until(lambda: delivery.messages.loading > 0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert delivery.messages.loading <= 2  # a quarter of the active bytes, and the one that passes it
 
 
 async def test_every_entry_has_exactly_one_attempt_whatever_the_peer_does() -> None:

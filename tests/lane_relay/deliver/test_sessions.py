@@ -1,6 +1,7 @@
 """Sessions against a peer that can be scripted byte by byte."""
 
 import asyncio
+import resource
 
 import pytest
 
@@ -338,3 +339,20 @@ async def test_ehlo_refused_falls_back_to_helo() -> None:
         attempts = await delivery.attempted(1)
     assert attempts[0].results[0].verdict.action is None
     assert "HELO out.sender.test" in peer.commands
+
+
+async def test_a_socket_that_cannot_be_made_is_a_failed_connection_and_counts_no_longer() -> None:
+    peer = Peer()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with running(peer), delivering(connections=1, retry={"first": "10ms", "max": "10ms"}) as delivery:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # whatever is opened now has a higher number
+        try:
+            delivery.send(route_to(peer.port))
+            attempts = await delivery.attempted(1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert attempts[0].results[0].verdict.action is Action.RETRY
+        assert "Too many open files" in attempts[0].results[0].reply.text
+        delivery.send(route_to(peer.port))
+        await delivery.attempted(2)
+    assert len(peer.messages) == 1

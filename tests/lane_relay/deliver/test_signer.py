@@ -94,6 +94,24 @@ async def test_nothing_is_signed_before_its_selector_is_live(signer: Signer, gat
     assert "s1._domainkey.sender.test" in held.reason
 
 
+async def test_a_signature_of_before_does_not_leave_after_its_selector_has_gone(signer: Signer, gate: Gate) -> None:
+    assert isinstance(await _sign(signer, _message()), bytes)
+    gate.live.clear()
+    assert isinstance(await _sign(signer, _message()), Held)
+
+
+async def test_a_message_that_cannot_be_signed_does_not_end_the_signing_of_others(
+    signer: Signer, key_file: Path, gate: Gate
+) -> None:
+    gate.live.add("odd.test")
+    odd = SigningDomain(name="odd.test", selector="s\u00e9lecteur", key_file=str(key_file))
+    signer.apply((odd, SigningDomain(name="sender.test", selector="s1", key_file=str(key_file))))
+    for number in range(3):  # more than there are threads
+        held = await asyncio.wait_for(_sign(signer, _message(number, from_domain="odd.test")), 10)
+        assert isinstance(held, Held)
+    assert isinstance(await asyncio.wait_for(_sign(signer, _message(9)), 10), bytes)
+
+
 async def test_a_subdomain_is_signed_by_its_parent_and_a_stranger_by_nobody(signer: Signer) -> None:
     field = await _sign(signer, _message(from_domain="news.sender.test"))
     assert isinstance(field, bytes)
@@ -114,8 +132,8 @@ async def test_off_is_the_only_way_to_send_unsigned(signer: Signer, key_file: Pa
     held = await _sign(signer, _message())
     assert isinstance(held, Held)
     assert ".gone" in held.reason
-    signer.apply(())
-    assert await _sign(signer, _message()) == b""
+    signer.apply(())  # the domain was taken out while its mail was queued
+    assert isinstance(await _sign(signer, _message()), Held)
 
 
 async def test_a_key_file_that_changes_is_read_again_and_a_broken_one_is_not_used(

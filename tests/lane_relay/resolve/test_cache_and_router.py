@@ -207,6 +207,18 @@ async def test_every_waiting_entry_hears_of_the_one_resolution() -> None:
     await router.close()
 
 
+async def test_an_answer_that_trips_us_defers_its_domain_and_no_other() -> None:
+    wire = Wire()
+    wire.answers["odd.test"] = Answer(Status.FOUND, (MxRecord(10, "mx.odd.test"),), 300.0)
+    wire.answers["mx.odd.test A"] = Answer(Status.FOUND, ("no address",), 60.0)
+    router = _router(wire, Hands())
+    found = await asyncio.wait_for(_route(router, "odd.test"), 10)
+    assert isinstance(found, Unroutable)
+    assert not found.reply.is_permanent
+    assert isinstance(await asyncio.wait_for(_route(router, "sound.test"), 10), Route)
+    await router.close()
+
+
 async def test_fixed_routes_come_before_mx_and_the_first_that_fits_wins() -> None:
     wire, clock = Wire(), Hands()
     routes = [
