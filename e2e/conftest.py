@@ -12,8 +12,9 @@ import pytest
 from e2e.cluster import Cluster, open_cluster
 from e2e.eventually import eventually
 from e2e.installation import images, installation, internet
+from e2e.outbound import outbound, sending_namespace
 
-__all__ = ["images", "installation", "internet"]  # fixtures for every end-to-end test
+__all__ = ["images", "installation", "internet", "outbound", "sending_namespace"]  # fixtures for every end-to-end test
 
 _CLUSTER = pytest.StashKey[Cluster]()
 _BROUGHT_UP = pytest.StashKey[bool]()

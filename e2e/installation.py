@@ -188,7 +188,7 @@ def installation(cluster: Cluster, internet: Internet, images: dict[str, str]) -
     cluster.kubectl("create", "namespace", name)
     serve(cluster, images, name)
     yield Installation(cluster, internet, name)
-    _release(cluster, name)
+    release(cluster, name)
     cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
@@ -226,7 +226,7 @@ def serve(cluster: Cluster, images: dict[str, str], namespace: str) -> None:
         raise ClusterError("the chart cannot be installed", done.stderr.strip())
 
 
-def _release(cluster: Cluster, namespace: str) -> None:
+def release(cluster: Cluster, namespace: str) -> None:
     """Lets the test's lanes go with what is left in them."""
     if not cluster.kubectl("get", "namespace", namespace, "--ignore-not-found").strip():
         return

@@ -186,6 +186,7 @@ def kubelet(layout: Layout, node: str, cgroup_root: str) -> str:
             "imageGCHighThresholdPercent": 100,
             "imageGCLowThresholdPercent": 99,
             "nodeStatusUpdateFrequency": "5s",
+            "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},  # tests kill one container ten times in a minute
             "maxPods": 200,
         }
     )

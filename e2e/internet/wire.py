@@ -20,7 +20,8 @@ from typing import Any
 from e2e.internet.counting import max_concurrent
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
-_ETH_P_IP = 0x0800
+_ETH_P_ALL, _ETH_P_IP = 0x0003, 0x0800  # linux/if_ether.h; only a socket for all protocols sees what is sent from here
+_PROTOCOL_OF_PACKET = 0xFFFFF000  # SKF_AD_OFF + SKF_AD_PROTOCOL of linux/filter.h
 _PACKET_OUTGOING = 4
 _SO_ATTACH_FILTER, _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 26, 33, 35  # linux/socket.h
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6  # linux/if_packet.h
@@ -29,6 +30,8 @@ _BATCH = 4096  # packets read in one turn of the loop
 
 # Classic BPF: TCP over IPv4 with any of FIN, SYN, RST set; keeps message data out of Python.
 _FILTER = (
+    (0x28, 0, 0, _PROTOCOL_OF_PACKET),
+    (0x15, 0, 6, _ETH_P_IP),  # not IPv4: drop
     (0x30, 0, 0, 9),  # load the protocol of the IP header
     (0x15, 0, 4, 6),  # not TCP: drop
     (0xB1, 0, 0, 0),  # x = length of the IP header
@@ -116,7 +119,7 @@ class WireWatch:
     def __init__(self, tracker: WireTracker, interface: str = "") -> None:
         self.tracker = tracker
         self.dropped = 0
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_IP))
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
         program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _FILTER))
         # struct sock_fprog: the number of instructions and a pointer to them; the kernel copies both
         fprog = struct.pack("HL", len(_FILTER), ctypes.addressof(program))
@@ -125,7 +128,7 @@ class WireWatch:
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._socket.setblocking(False)
         if interface:
-            self._socket.bind((interface, _ETH_P_IP))
+            self._socket.bind((interface, _ETH_P_ALL))
 
     def start(self) -> None:
         """Reads packets from now on."""

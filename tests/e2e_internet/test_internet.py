@@ -175,6 +175,7 @@ async def test_an_address_behind_nat_is_seen_as_the_other_one(internet: Internet
     assert seen["203.0.113.99"]["connections"] == 1
     assert seen["192.0.2.61"]["connections"] == 1
     assert seen["192.0.2.61"]["wire_connections"] == 2
+    assert seen["192.0.2.61"]["wire_connections_most"] == 1  # the answer of the ISP goes out by a cable and is seen
 
 
 async def test_a_published_key_is_visible_to_every_resolver_user(internet: Internet) -> None:
