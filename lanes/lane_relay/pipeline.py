@@ -168,8 +168,8 @@ class Pipeline:
         loop, clock = asyncio.get_running_loop(), self._clock
         began = clock.monotonic()
         _log.info("recovering", spool=config.spool.path)
-        journal = Journal.open(config.records, clock)
-        self._spool = SegmentSpool.open(config.spool, journal, clock, loop, active_bytes=config.active_bytes)
+        self._journal = Journal.open(config.records, clock)
+        self._spool = SegmentSpool.open(config.spool, self._journal, clock, loop, active_bytes=config.active_bytes)
         state = self._spool.state
         _log.info(
             "recovered", messages=state.live_messages, bytes=state.live_bytes, s=round(clock.monotonic() - began, 3)
@@ -216,6 +216,8 @@ class Pipeline:
             closed = config.intake.model_copy(update={"state": "Closed"})
             config = config.model_copy(update={"intake": closed})
         self.slot.adopt(config)
+        self._spool.apply(config.spool, config.active_bytes)
+        self._journal.apply(config.records)
         self._gate.apply(config.egress)
         self._signer.apply(config.domains)
         self._selectors.apply(config.domains, self._signer.public_keys())

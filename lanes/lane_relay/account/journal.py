@@ -41,11 +41,9 @@ class Journal:
     def __init__(self, config: RecordsConfig, clock: Clock, files: Files) -> None:
         """Use `open`."""
         self._directory = Path(config.path)
-        self._budget = config.max_size
-        self._retention = config.retention
         self._clock = clock
         self._files = files
-        self._file_size = max(1, min(_FILE_SIZE, config.max_size // 64))
+        self.apply(config)
         self._lock = threading.Lock()
         """Appends come from the committer, syncs from the tidier as well."""
         self._file: AppendFile | None = None
@@ -69,6 +67,12 @@ class Journal:
         except OSError as error:
             raise RelayError(f"records {config.path} cannot be used: {error}") from error
         return journal
+
+    def apply(self, config: RecordsConfig) -> None:
+        """Another budget and retention, from the next record on."""
+        self._budget = config.max_size
+        self._retention = config.retention
+        self._file_size = max(1, min(_FILE_SIZE, config.max_size // 64))
 
     @property
     def last_seq(self) -> int:

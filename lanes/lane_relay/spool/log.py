@@ -206,6 +206,11 @@ class SegmentSpool:
         """See Spool."""
         return self._failed is not None
 
+    def apply(self, config: SpoolConfig, active_bytes: int) -> None:
+        """Another budget and another bound on bodies in memory from now on; what is stored stays."""
+        self._budget = self._tidier.budget = config.max_size
+        self._bodies.resize(active_bytes)
+
     def new_id(self) -> int:
         """See Spool."""
         now = int(self._clock.now() * 1000)

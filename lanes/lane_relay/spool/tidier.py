@@ -51,7 +51,8 @@ class Tidier:
         self._journal = journal
         self._spool_id = spool_id
         self._loop = loop
-        self._budget = budget
+        self.budget = budget
+        """Bytes that segments may take on disk; may be changed."""
         self._segment_size = segment_size
         self._every = every
         self._resized = resized
@@ -78,8 +79,8 @@ class Tidier:
         if dead:
             self._begin(partial(self._remove, dead), self._removed)
             return
-        pressed = sum(one.size for one in segments.values()) > self._budget * 3 // 4
-        wasteful = choose_wasteful(segments, 1 if pressed else min(4 * self._segment_size, self._budget // 8))
+        pressed = sum(one.size for one in segments.values()) > self.budget * 3 // 4
+        wasteful = choose_wasteful(segments, 1 if pressed else min(4 * self._segment_size, self.budget // 8))
         if wasteful is not None:
             present = {number: one.cleaned_at for number, one in segments.items()}
             work = partial(self._rewrite, wasteful, present, max(segments))

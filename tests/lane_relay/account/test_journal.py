@@ -53,6 +53,17 @@ def test_the_budget_holds_and_the_oldest_records_go_first() -> None:
     assert len(numbers) > 300
 
 
+def test_another_budget_holds_from_the_next_record_on() -> None:
+    disk, time = SimulatedDisk(), Time()
+    journal = _open(disk, time, budget=256_000)
+    for number in range(1, 2000):
+        journal.append(number, [_record(number, 100)])
+    assert sum(map(len, disk.image().values())) > 200_000
+    journal.apply(RecordsConfig(path=str(RECORDS), max_size=64_000, retention=3600.0))
+    journal.append(2000, [_record(2000, 100)])
+    assert sum(map(len, disk.image().values())) <= 64_000 + 1000
+
+
 def test_records_older_than_the_retention_go() -> None:
     disk, time = SimulatedDisk(), Time()
     journal = _open(disk, time, budget=64_000, retention=100.0)

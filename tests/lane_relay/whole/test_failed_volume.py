@@ -1,4 +1,4 @@
-"""A volume that fails for good under a running relay: clients hear why, and nothing leaves without a record."""
+"""A volume that fails for good under a running relay, or gets another budget: clients hear why, nothing is lost."""
 
 import resource
 import smtplib
@@ -61,3 +61,13 @@ def test_promise_1_a_failed_write_stops_intake_with_a_reason_and_delivery_too(ne
     sink.wait(2)
     eventually(lambda: relay.metric("queue_messages") == 0, "an empty queue")
     assert arrived_numbers(sink) == Counter([1, 2])
+
+
+def test_another_spool_budget_is_in_force_without_a_restart(new_relay: NewRelay, sink: Sink) -> None:
+    relay = new_relay(delivery={"routes": [fixed_route(sink)], "state": "Held"}).start()
+    with relay.session() as client:
+        client.send_message(heavy(1))
+    relay.change(spool={"maxSize": "64Ki"})
+    assert answer_to(relay, 2) == 452
+    relay.change(spool={"maxSize": "64Mi"})
+    assert answer_to(relay, 3) == 250
