@@ -89,8 +89,7 @@ class Dispatcher:
         self._running = False
         self._gate_was_open = False
         self._sweeper: asyncio.TimerHandle | None = None
-        self.attempts = 0
-        self.delivered = 0
+        self.attempts = self.delivered = 0
 
     # -- life
 
@@ -137,7 +136,11 @@ class Dispatcher:
     # -- entries
 
     def add(self, entry: QueueEntry, route: Route) -> None:
-        """Takes an entry that is due, until its Attempt."""
+        """Takes an entry that is due, until its Attempt; one that must not leave yet asks for no connection."""
+        held = self._preparer.why_held(entry)
+        if held is not None:
+            self._held.add(entry, route, held)
+            return
         site = self.sites.get(route.site)
         if site is None:
             site = ReadyQueue(route.site, route.policy, site_limits(self._config.delivery, route.policy))
@@ -161,9 +164,8 @@ class Dispatcher:
     def shut(self) -> None:
         """The egress proof is gone: the connections of now take no other entry, also when it comes back."""
         self._distrusted = self._maker.made
-        for session in list(self._connections.sessions):
-            if session.idle:
-                session.quit()
+        for session in [one for one in self._connections.sessions if one.idle]:
+            session.quit()
 
     # -- what holds what
 
@@ -241,9 +243,8 @@ class Dispatcher:
             self._report(site, prepared.entry, message, unfit_results(prepared.entry, refusal), session)
 
     def _must_end(self, session: Session, site: ReadyQueue) -> bool:
-        if not self.gate_is_open or session.number <= self._distrusted:
-            return True
-        if site.must_close(session.sent) or session.source != self._maker.source:
+        distrusted = session.number <= self._distrusted or session.source != self._maker.source
+        if not self.gate_is_open or distrusted or site.must_close(session.sent):
             return True
         line = site.line
         return (
@@ -430,8 +431,7 @@ class Dispatcher:
         if self._sweeps % _FORGET_EVERY == 0:
             self._forget(now)
             self._more_overdue = True
-        if self._more_overdue:
-            self._more_overdue = self._look_for_overdue()
+        self._more_overdue = self._more_overdue and self._look_for_overdue()
 
     def _forget(self, now: float) -> None:
         for name, site in list(self.sites.items()):

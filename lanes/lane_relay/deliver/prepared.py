@@ -52,6 +52,9 @@ class Signing(Protocol):
     def signature(self, message: Message, then: Callable[[bytes | Held], None]) -> bytes | Held | None:
         """The DKIM-Signature field with its line end (b"": goes unsigned), or why not; None: `then` gets it later."""
 
+    def why_held(self, message: Message) -> Held | None:
+        """Why the message must not leave now, or None; cheap."""
+
 
 Outcome = Prepared | Held
 
@@ -65,6 +68,13 @@ class Preparer:
         self._loading: set[asyncio.Task[None]] = set()
         self.unreadable: list[QueueEntry] = []
         """Entries that the spool could not read; they stay on its disk, for a restart to find."""
+
+    def why_held(self, entry: QueueEntry) -> Held | None:
+        """Why the entry must not leave now, as far as that is known without the disk."""
+        if self._signing is None:
+            return None
+        message = self._bodies.cached(entry)
+        return self._signing.why_held(message) if message is not None else None
 
     def prepare(self, entry: QueueEntry, then: Callable[[QueueEntry, Outcome | None], None]) -> Outcome | None:
         """The entry made ready or held; None: `then` is called with it later (with None if it cannot be read)."""

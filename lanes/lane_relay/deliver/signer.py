@@ -121,18 +121,12 @@ class Signer:
 
     def signature(self, message: Message, then: Then) -> bytes | Held | None:
         """The DKIM-Signature field with its line end (b"": goes unsigned), or why not; None: `then` gets it later."""
+        held = self.why_held(message)
+        if held is not None:
+            return held
         domain = self._domain_of(message)
-        if domain is None and self._is_our_own(message):
-            return b""  # every domain says Off: there is nobody to sign for us
-        if domain is None:
-            return Held(message.from_domain, f"no key is configured for From domain {message.from_domain}")
-        if domain.mode == "Off":
+        if domain is None or domain.mode == "Off":
             return b""
-        key = self._keys.get(domain.name)
-        if key is None:
-            return Held(domain.name, self.problems.get(domain.name, "the key has not been read"))
-        if not self._is_live(domain.name):
-            return Held(domain.name, f"DNS does not answer {domain.selector}._domainkey.{domain.name} with our key")
         kept = self._kept.get(message.id)
         if kept is not None:
             return kept
@@ -141,7 +135,23 @@ class Signer:
             waiting.append(then)
             return None
         self._under_way[message.id] = [then]
+        key = self._keys[domain.name.lower()]
         self._jobs.put((message.id, message.body, domain.name, domain.selector, key, self._clock.now()))
+        return None
+
+    def why_held(self, message: Message) -> Held | None:
+        """Why the message must not leave now, or None."""
+        domain = self._domain_of(message)
+        if domain is None:
+            if self._is_our_own(message):
+                return None  # every domain says Off: there is nobody to sign for us
+            return Held(message.from_domain, f"no key is configured for From domain {message.from_domain}")
+        if domain.mode == "Off":
+            return None
+        if domain.name.lower() not in self._keys:
+            return Held(domain.name, self.problems.get(domain.name, "the key has not been read"))
+        if not self._is_live(domain.name):
+            return Held(domain.name, f"DNS does not answer {domain.selector}._domainkey.{domain.name} with our key")
         return None
 
     @staticmethod
