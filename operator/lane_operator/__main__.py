@@ -12,8 +12,6 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import kopf
 import structlog
@@ -25,7 +23,7 @@ from lane_operator.cache import Cache
 from lane_operator.errors import ConflictError, KubeError, UnavailableError
 from lane_operator.handlers import Intake, register
 from lane_operator.inputs import DesiredSettings
-from lane_operator.kube import IP_POOL, ISP_POLICY, SENDING_LANE, Access, Kube
+from lane_operator.kube import IP_POOL, ISP_POLICY, SENDING_LANE, Kube, configuration
 from lane_operator.observe import Observer
 from lane_operator.queue import WorkQueue
 from lane_operator.reconcile import QueueKey, World, reconcile_lane, reconcile_policy, reconcile_pool
@@ -34,8 +32,6 @@ from lane_operator.settings import Settings
 __all__ = ["main", "serve"]
 
 STUCK_S = 300.0  # a pass is a few seconds of requests with 30 s timeouts; one that lasts longer hangs
-TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-TOKEN_REREAD_S = 60.0  # client-go re-reads it as often
 _PASSES = {
     SENDING_LANE.kind: reconcile_lane,
     IP_POOL.kind: reconcile_pool,
@@ -55,22 +51,20 @@ def main() -> None:
 
 
 async def _run(settings: Settings) -> None:
-    kopf_settings = _kopf_settings()
-    info = kopf.login_with_service_account(settings=kopf_settings)
-    info = info or kopf.login_with_kubeconfig(settings=kopf_settings)
-    if info is None:
-        sys.exit("lane-operator: neither a service account nor KUBECONFIG tells where the API server is")
-    access = Access(info.server, info.as_ssl_context(), _headers(info))
+    try:
+        access = await configuration()
+    except UnavailableError as error:
+        sys.exit(f"lane-operator: {error}")
     async with Kube(access) as kube:
+        kopf_settings = _kopf_settings()
         kopf_settings.scanning.disabled = bool(settings.watch_namespaces)  # no rights to list definitions there
-        await serve(kube, settings, kopf_settings, info)
+        await serve(kube, settings, kopf_settings)
 
 
 async def serve(
     kube: Kube,
     settings: Settings,
     kopf_settings: kopf.OperatorSettings,
-    info: kopf.ConnectionInfo,
     stop: asyncio.Event | None = None,
     ready: asyncio.Event | None = None,
 ) -> None:
@@ -109,7 +103,7 @@ async def serve(
                     for namespace in settings.secret_namespaces
                 ),
             ]
-            await _watch(settings, kopf_settings, info, intake, stop, ready)
+            await _watch(settings, kopf_settings, intake, stop, ready)
             for task in background:
                 task.cancel()
     finally:
@@ -119,7 +113,6 @@ async def serve(
 async def _watch(
     settings: Settings,
     kopf_settings: kopf.OperatorSettings,
-    info: kopf.ConnectionInfo,
     intake: Intake,
     stop: asyncio.Event | None,
     ready: asyncio.Event,
@@ -128,9 +121,9 @@ async def _watch(
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry, id="login")
-    def _login(settings: kopf.OperatorSettings, **_: object) -> kopf.ConnectionInfo:
-        again = kopf.login_with_service_account(settings=settings)  # the token is another one every hour
-        return again or info
+    def _login(settings: kopf.OperatorSettings, **_: object) -> kopf.ConnectionInfo | None:
+        # asked again whenever the API server refuses: the token is another one every hour
+        return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
 
     register(registry, kopf_settings, intake, settings)
     await kopf.operator(
@@ -228,21 +221,6 @@ async def _http(settings: Settings, queue: WorkQueue[QueueKey], world: World, re
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
-
-
-def _headers(info: kopf.ConnectionInfo) -> Callable[[], Mapping[str, str]]:
-    """The Authorization header, from the token file where there is one: the kubelet renews it in place."""
-    if not info.token or not TOKEN_FILE.exists():
-        return info.as_http_headers
-    read_at, token = 0.0, info.token
-
-    def headers() -> Mapping[str, str]:
-        nonlocal read_at, token
-        if time.monotonic() - read_at > TOKEN_REREAD_S:
-            read_at, token = time.monotonic(), TOKEN_FILE.read_text(encoding="ascii").strip()
-        return {"Authorization": f"Bearer {token}"}
-
-    return headers
 
 
 def _kopf_settings() -> kopf.OperatorSettings:

@@ -5,15 +5,15 @@ real API server (e2e).
 """
 
 import copy
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import BaseTestServer, TestServer
+from kubernetes.aio.client import Configuration
 
-from lane_operator.kube import Access, Kube
+from lane_operator.kube import Kube
 
 
 class SmallApi:
@@ -77,7 +77,10 @@ async def small_api() -> AsyncIterator[tuple[SmallApi, Kube]]:
     api = SmallApi()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", api.serve)
-    async with TestServer(application) as server:
-        access = Access(str(server.make_url("")), ssl.create_default_context(), dict)
-        async with Kube(access) as kube:
-            yield api, kube
+    async with TestServer(application) as server, kube_of(server) as kube:
+        yield api, kube
+
+
+def kube_of(server: BaseTestServer, **given: Any) -> Kube:
+    """A client of the server, with more of the library's configuration where a test gives it."""
+    return Kube(Configuration(host=str(server.make_url("")).rstrip("/"), **given))

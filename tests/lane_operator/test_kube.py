@@ -1,12 +1,16 @@
 """The client: each refusal of the API server becomes one of our errors, once."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from kubernetes.aio.config import kube_config
 
 from lane_operator import errors
-from lane_operator.kube import SECRET, SERVICE
-from tests.lane_operator.small_api import small_api
+from lane_operator.kube import SECRET, SERVICE, configuration
+from tests.lane_operator.small_api import kube_of, small_api
 
 PATH = "/api/v1/namespaces/mail/services/a"
 TERMINATING = {"details": {"causes": [{"reason": "NamespaceTerminating"}]}}
@@ -56,3 +60,34 @@ async def test_a_deletion_of_what_is_gone_is_done() -> None:
         api.fails["DELETE", PATH] = (404, {})
 
         await kube.delete(SERVICE, "mail", "a", uid="u1")
+
+
+async def test_each_request_carries_the_credentials_of_that_moment() -> None:
+    seen = []
+
+    async def serve(request: web.Request) -> web.Response:
+        seen.append(request.headers.get("Authorization"))
+        if "watch" in request.query:
+            return web.Response()
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", serve)
+    tokens = {"BearerToken": "bearer first"}
+    async with TestServer(application) as server, kube_of(server, api_key=tokens) as kube:
+        await kube.get(SECRET, "mail", "a")
+        tokens["BearerToken"] = "bearer second"
+        await kube.list(SECRET, "mail")
+        assert [event async for event in kube.watch(SECRET, "mail", "", "1") if event] == []
+
+    assert seen == ["bearer first", "bearer second", "bearer second"]
+
+
+async def test_without_any_configuration_it_is_said_where_one_was_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+
+    with pytest.raises(errors.UnavailableError, match=r"no service account .* and no kubeconfig"):
+        await configuration()

@@ -1,6 +1,7 @@
 """The only room that talks to the Kubernetes API; it maps the API's errors once, to `lane_operator.errors`."""
 
-from lane_operator.kube.client import Access, Kube, ObjectList
+from lane_operator.kube.access import configuration
+from lane_operator.kube.client import Kube, ObjectList
 from lane_operator.kube.kinds import (
     CHILD_KINDS,
     CONFIG_MAP,
@@ -48,10 +49,10 @@ __all__ = [
     "SERVICE_ACCOUNT",
     "STATEFUL_SET",
     "VOLUME_CLAIM",
-    "Access",
     "Kind",
     "Kube",
     "ObjectList",
+    "configuration",
     "kind_of",
     "watch_kind",
 ]

@@ -1,18 +1,21 @@
-"""A thin typed client: plain dicts in and out over one pooled HTTPS session.
+"""A small port on kubernetes.aio: plain dicts in and out over one pooled HTTPS session.
 
-aiohttp instead of a generated client: a server-side apply costs a third of the CPU (measured, research 03 part 3), and
-1,000 lanes are some 15,000 applies. Invariant: every write says who we are (field manager), is validated strictly, and
-every delete names the uid it means.
+Configuration, TLS, credentials and their renewal, connections and encoding are the library's (`ApiClient` and the REST
+layer under it). Its generated models stay unused: objects pass through as they are, so that no field is lost that a
+newer API server has. Invariant: every write says who we are (field manager), is validated strictly, and every delete
+names the uid it means.
 """
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
-from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode
 
 import aiohttp
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException
 
 from lane_api.names import FIELD_MANAGER
 from lane_operator import metrics
@@ -27,26 +30,19 @@ from lane_operator.errors import (
 )
 from lane_operator.kube.kinds import OPTIONAL_KINDS, Kind, kind_of
 
-__all__ = ["Access", "Kube", "ObjectList"]
+__all__ = ["Kube", "ObjectList"]
 
 PAGE = 500  # kubectl's default chunk size
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30)
 WATCH_SECONDS = 290  # below the 5-10 minutes after which API servers end a watch themselves
 WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=75)
 """Bookmarks come every minute: a stream that is silent for longer is dead."""
-CONNECTIONS = 64
+CREDENTIALS = ["BearerToken"]
+"""The library's name for whatever the configuration proves itself with in a header."""
+_BROKEN = (aiohttp.ClientError, TimeoutError, ConfigException)
+"""What the REST layer lets through: the connection, or a token file that cannot be read at this moment."""
 
 Manifest = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Where the API server is and how we prove who we are."""
-
-    server: str
-    ssl: SSLContext
-    headers: Callable[[], Mapping[str, str]]
-    """Asked at every request: service account tokens are renewed every hour in place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +56,20 @@ class ObjectList:
 class Kube:
     """The Kubernetes API as the operator uses it."""
 
-    def __init__(self, access: Access) -> None:
-        self._access = access
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(self, configuration: Configuration) -> None:
+        """`configuration` as kubernetes.aio loads it (`kube.access`)."""
+        self._configuration = configuration
+        self._client: ApiClient | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            self._access.server,
-            connector=aiohttp.TCPConnector(ssl=self._access.ssl, limit=CONNECTIONS),
-            timeout=REQUEST_TIMEOUT,
-            headers={"User-Agent": "lanewright", "Accept": "application/json"},
-        )
+        self._client = ApiClient(self._configuration)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._client is not None:
+            await self._client.close()
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:
         """The object, or None where there is none; raises KubeError."""
@@ -176,10 +168,10 @@ class Kube:
             "resourceVersion": resource_version,
             "labelSelector": selector,
         }
+        path = kind.path(namespace)
         try:
-            async with self._open().get(
-                kind.path(namespace), params=query, headers=self._access.headers(), timeout=WATCH_TIMEOUT
-            ) as response:
+            response = await self._call("GET", path, query, timeout=WATCH_TIMEOUT)
+            async with response:  # closed with the stream, however that ends
                 if response.status >= 400:
                     raise _error(response.status, _parsed(await response.read()), 0.0)
                 async for line in _lines(response.content):
@@ -187,13 +179,8 @@ class Kube:
                     if event["type"] == "ERROR":
                         raise _error(event["object"].get("code", 500), event["object"], 0.0)
                     yield event["type"], event["object"]
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise UnavailableError(f"watch of {kind.plural}: {error}") from error
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            raise RuntimeError("used outside of its context")
-        return self._session
+        except _BROKEN as error:
+            raise UnavailableError(f"watch of {kind.plural}: {error or type(error).__name__}") from error
 
     async def _request(
         self,
@@ -203,20 +190,35 @@ class Kube:
         body: object = None,
         content_type: str = "application/json",
     ) -> Manifest:
-        headers = dict(self._access.headers())
-        data = None
-        if body is not None:
-            data = json.dumps(body, separators=(",", ":"))
-            headers["Content-Type"] = content_type
         try:
-            async with self._open().request(method, path, params=query, data=data, headers=headers) as response:
+            response = await self._call(method, path, query, body, content_type)
+            async with response:
                 text = await response.read()
-                if response.status >= 400:
-                    raise _error(response.status, _parsed(text), float(response.headers.get("Retry-After", 0)))
-                answer: Manifest = json.loads(text) if text else {}
-                return answer
-        except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError) as error:
+            if response.status >= 400:
+                raise _error(response.status, _parsed(text), float(response.headers.get("Retry-After", 0)))
+            return dict(json.loads(text)) if text else {}
+        except (*_BROKEN, json.JSONDecodeError) as error:
             raise UnavailableError(f"{method} {path}: {error or type(error).__name__}") from error
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+        timeout: aiohttp.ClientTimeout = REQUEST_TIMEOUT,  # noqa: ASYNC109  # handed on to the library, which waits
+    ) -> aiohttp.ClientResponse:
+        """One request by the library, without its walk over the body in search of models (`param_serialize`)."""
+        client = self._client
+        if client is None:
+            raise RuntimeError("used outside of its context")
+        headers = {"User-Agent": "lanewright", "Accept": "application/json", "Content-Type": content_type}
+        await client.update_params_for_auth(headers, [], CREDENTIALS, path, method, body)
+        url = f"{self._configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        answer = await client.call_api(method, url, headers, body, _request_timeout=timeout)
+        response: aiohttp.ClientResponse = answer.response
+        return response
 
 
 async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
