@@ -2,7 +2,7 @@
 
 Written from the providers' published codes and RFC 3463, 5321, 7504, 7505. Three principles order it: a refusal of the
 source never bounces a recipient; what names the mailbox is about the mailbox alone; an enhanced code decides only
-together with its class. `tests/lane_relay/deliver/test_default_rules.py` holds each row to its examples.
+together with its class. `tests/lane_relay/deliver/test_rules.py` holds each row to its examples.
 Before it: `rules`. Invariant: the last rows of both tables take every 4yz and 5yz.
 """
 

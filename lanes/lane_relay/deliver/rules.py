@@ -5,6 +5,7 @@ its last good ones in force, and `problems` says what is wrong.
 Before it: replies from sessions. After it: `account`, and back-off. Invariant: every reply gets a verdict.
 """
 
+import re
 from typing import Final
 
 import re2
@@ -17,6 +18,8 @@ from lane_relay.records import Reply, Verdict
 
 __all__ = ["DELIVERED", "ReplyTable", "RuleSet"]
 
+_ADDRESS: Final = re.compile(r"<[^<>]*@[^<>]*>|[^\s<>@]+@[^\s<>@]+")
+"""Peers repeat the address that they refuse; `throttle@example.com` must not slow down a whole site."""
 DELIVERED: Final = Verdict(Category.OTHER, None)
 _LOCAL_RETRY: Final = Verdict(Category.OTHER, Action.RETRY)
 """Of a reply outside 4yz and 5yz where one was due: the peer is confused, and may not be later."""
@@ -90,7 +93,7 @@ class ReplyTable:
         if rule is None:
             source = "default"
             default = self._greeting if stage is Stage.CONNECT or stage is Stage.EHLO else self._message
-            rule = default.first(stage, text)
+            rule = default.first(stage, _ADDRESS.sub("<>", text))
         if rule is None:
             return _LOCAL_RETRY
         return self._verdict(rule, f"{source}/{rule.id}", self._policies.get(policy))

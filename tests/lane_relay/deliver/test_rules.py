@@ -158,3 +158,13 @@ def test_a_policy_with_bad_rules_keeps_its_last_good_ones() -> None:
 def test_a_policy_that_was_never_good_falls_back_to_the_default_rules() -> None:
     table = ReplyTable((_policy(rule("bad", "(", "450 x")),))
     assert table.judge("isp", Stage.RCPT, reply("550 5.1.1 no such user")).category is Category.BAD_MAILBOX
+
+
+@pytest.mark.parametrize("address", ["throttle@example.com", "css.spamhaus@example.com", "a@rate-limit.com"])
+@pytest.mark.parametrize(
+    "text", ["<{}>: Recipient address rejected: User unknown", "The account {} does not exist", "<{}> no such user"]
+)
+def test_an_address_that_a_peer_repeats_says_nothing_about_the_source(address: str, text: str) -> None:
+    """Else whoever may choose a recipient could stop a lane's mail to that ISP for an hour."""
+    verdict = ReplyTable().judge("", Stage.RCPT, Reply(550, ("5.1.1 " + text.format(address),)))
+    assert (verdict.category, verdict.action) == (Category.BAD_MAILBOX, Action.BOUNCE)
