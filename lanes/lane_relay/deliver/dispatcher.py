@@ -295,9 +295,9 @@ class Dispatcher:
         slows = failure.verdict.action is Action.BACKOFF
         if slows:
             site.slow_down(failure.verdict, str(failure.reply), now)
-        if trouble.ours or slows:  # the other hosts would say the same, or should not be bothered
-            destination.bad = {target.address: float("inf") for target in destination.targets}
-        if not site.failed(destination, session.target, failure, now, self._config.delivery.retry):
+        # the other hosts would say the same, or should not be bothered
+        blamed = destination.targets if trouble.ours or slows else (session.target,)
+        if not site.failed(destination, blamed, failure, now, self._config.delivery.retry):
             return
         destination.blame = failure
         destination.blame_left = destination.waiting if failure.verdict.action is Action.BOUNCE else 1

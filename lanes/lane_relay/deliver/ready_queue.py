@@ -317,8 +317,10 @@ class ReadyQueue:
         self.connections -= 1
         destination.sessions -= 1
 
-    def failed(self, destination: Destination, target: Target, failure: Failure, now: float, retry: RelayRetry) -> bool:
-        """A connection came to nothing; True if that was the last address, and entries are to be told.
+    def failed(
+        self, destination: Destination, blamed: tuple[Target, ...], failure: Failure, now: float, retry: RelayRetry
+    ) -> bool:
+        """A connection came to nothing; True if the blamed were the last addresses, and entries are to be told.
 
         Only while none of the destination's connections work: one refused among many says nothing about the rest.
         """
@@ -326,7 +328,7 @@ class ReadyQueue:
         self.last_failure = failure
         if now < destination.parked_until:
             return False  # a second probe of the same moment: the entries know already
-        destination.bad[target.address] = now + _BAD_HOST_S
+        destination.bad |= {target.address: now + _BAD_HOST_S for target in blamed}
         others_work = destination.proven and destination.sessions - destination.connecting > 1
         if others_work or destination.next_target(now) is not None:
             return False

@@ -271,6 +271,26 @@ async def test_large_bodies_are_not_read_ahead_beyond_the_bound_on_memory() -> N
         assert delivery.messages.loading <= 2  # a quarter of the active bytes, and the one that passes it
 
 
+async def test_two_probes_that_are_both_asked_to_slow_down_leave_the_destination_alive() -> None:
+    peer = Peer()
+    both = asyncio.Event()
+
+    def too_many_at_first(_line: str) -> bytes:
+        if peer.connections == 2:
+            both.set()
+        return b"421 4.7.0 Too many connections from your IP\r\n" if peer.connections <= 2 else b"220 peer.test\r\n"
+
+    peer.script["connect"] = too_many_at_first
+    policy = {"name": "isp", "connections": 4, "backoff": {"messageRate": "100/s", "for": "10ms"}}
+    retry = {"first": "300ms", "max": "300ms"}
+    async with running(peer), delivering(policies=[policy], retry=retry) as delivery:
+        for _ in range(5):
+            delivery.send(route_to(peer.port, "127.0.0.1", site="isp", policy="isp"))
+        await both.wait()
+        await delivery.attempted(5)
+    assert len(peer.messages) == 4
+
+
 async def test_every_entry_has_exactly_one_attempt_whatever_the_peer_does() -> None:
     turn = 0
 

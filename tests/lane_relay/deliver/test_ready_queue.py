@@ -60,7 +60,7 @@ def test_hosts_are_tried_in_order_and_a_failed_one_is_passed_over_for_a_while() 
     first = site.decide_open(destination, 0.0, 0, 200)
     assert isinstance(first, Target)
     site.opening(destination, 0.0)
-    assert not site.failed(destination, first, REFUSED, 1.0, RETRY)
+    assert not site.failed(destination, (first,), REFUSED, 1.0, RETRY)
     second = site.decide_open(destination, 1.0, 0, 200)
     assert isinstance(second, Target)
     assert (first.host, second.host) == ("a", "b")
@@ -76,7 +76,7 @@ def test_a_destination_whose_hosts_all_fail_is_parked_longer_each_time() -> None
         target = site.decide_open(destination, now, 0, 200)
         assert isinstance(target, Target)
         site.opening(destination, now)
-        assert site.failed(destination, target, REFUSED, now, RETRY)
+        assert site.failed(destination, (target,), REFUSED, now, RETRY)
         site.gone(destination)
         hold = site.decide_open(destination, now, 0, 200)
         assert isinstance(hold, Hold)
@@ -92,7 +92,7 @@ def test_one_refused_connection_among_working_ones_parks_nothing() -> None:
     site.opening(destination, 0.0)
     site.established(destination)
     site.opening(destination, 0.0)
-    assert not site.failed(destination, destination.targets[0], REFUSED, 0.0, RETRY)
+    assert not site.failed(destination, (destination.targets[0],), REFUSED, 0.0, RETRY)
     assert destination.parked_until == 0.0
 
 
@@ -158,7 +158,7 @@ def test_the_connection_limit_holds_whatever_happens(limit: int, total_limit: in
             ready.append(index)
         elif step == "fail" and connecting:
             index = connecting.pop()
-            site.failed(destinations[index], destinations[index].targets[0], REFUSED, now, RETRY)
+            site.failed(destinations[index], destinations[index].targets[:1], REFUSED, now, RETRY)
             closing.append(index)
         elif step == "gone" and (closing or ready):
             site.gone(destinations[(closing or ready).pop()])
