@@ -7,29 +7,34 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 from rich.console import Console
-from rich.table import Table
 
 from e2e import figures
 from e2e.cluster import Cluster, ClusterError, open_cluster
-from e2e.cluster.progress import note, step
-from e2e.demo import chart, result
-from e2e.demo.lanes import Lanes, first_delivery, total_connections
-from e2e.demo.measure import Door, Flood, Scale, Way, flood, quiet, set_isps
+from e2e.cluster.progress import note, step, took
+from e2e.demo import chart, report, result
+from e2e.demo.lanes import Lanes, connections_per_ip, first_delivery, total_connections
+from e2e.demo.measure import Door, Flood, Quiet, Scale, Way, flood, quiet, set_isps
+from e2e.demo.seeded import found_all, seeded_counts
 from e2e.internet import addresses
 from e2e.internet.__main__ import ground_of
 from e2e.internet.internet import CHECKOUT, Internet, InternetError
 from e2e.internet.policy import ROUND_TRIP_S
 from e2e.internet.postfix import Postfix
-from e2e.internet.records import Message, Record
-from e2e.load.ledger import Entry
+from e2e.internet.records import Record
 
 FOLDER = CHECKOUT / "build" / "demo"
 COMMAND = "python -m e2e.demo"
-SHORT = Scale(otps=200, flood=6000, flood_rate=600.0, backlog=1000, timed_s=60.0, drain_s=120.0)
+SHORT = Scale(otps=250, warm=50, flood=6000, backlog=1000, timed_s=60.0, drain_s=120.0)
+CONTROL = Scale(otps=300, warm=50, flood=12_000, backlog=3000, timed_s=60.0)
+AT_MOST_S = 600.0
 NEXT = """\
 the cluster runs on; try
 
@@ -52,123 +57,155 @@ def shared_way() -> Way:
 
 
 async def run(cluster: Cluster, scale: Scale) -> int:
-    """The demonstration; its exit status."""
+    """The demonstration in a cluster that is up; its exit status."""
+    began = time.time()
     FOLDER.mkdir(parents=True, exist_ok=True)
     with step("the internet: DNS, five ISPs, reflectors, Postfix"):
         internet = await Internet.up(cluster.place("net"), ground_of(cluster))
     try:
         internet.start_reflectors()
         await internet.reset_records()
-        return await _demonstrate(cluster, internet, scale)
+        return await Demonstration(cluster, internet, scale, began).run()
     finally:
         await internet.close()
 
 
-async def _demonstrate(cluster: Cluster, internet: Internet, scale: Scale) -> int:
-    began = time.time()
-    lanes = Lanes(cluster, internet, FOLDER)
-    with step("operator") as say:
-        await asyncio.to_thread(lanes.install, say)
-    with step("docs/quickstart: two lanes") as say:
-        await asyncio.to_thread(lanes.apply, say)
-    note(f"the lanes' pods: {', '.join(f'{pod} on {node}' for pod, node in lanes.nodes().items())}")
-    limits = {
-        provider: total_connections((lanes.otp, lanes.bulk), lanes.policies, provider)
-        for provider in addresses.PROVIDERS
-    }
-    connections = {provider.name: most for provider, most in limits.items()}
-    await set_isps(internet, connections, round_trip_s=ROUND_TRIP_S)
-    relay = internet.shared_postfix(limits)
-    with step("the shared Postfix"):
-        await asyncio.to_thread(relay.up, internet.weights.postfix)
-        (FOLDER / "shared-postfix.txt").write_text(relay.shown())
-    try:
-        outcomes, records = await _measure(internet, [lanes.way(), shared_way()], connections, scale, relay)
+class Demonstration:
+    """One run: what is measured, and what is kept of it until the end."""
+
+    def __init__(self, cluster: Cluster, internet: Internet, scale: Scale, began: float) -> None:
+        self._cluster = cluster
+        self._internet = internet
+        self._scale = scale
+        self._began = began
+        self._lanes = Lanes(cluster, internet, FOLDER)
+        both = (self._lanes.otp, self._lanes.bulk)
+        policies = self._lanes.policies
+        self._limits = {one: total_connections(both, policies, one) for one in addresses.PROVIDERS}
+        self._granted = {provider.name: most for provider, most in self._limits.items()}
+        self._bulk_may = {one.name: connections_per_ip(both[1], policies, one) for one in addresses.SCRIPTED}
+        self._ways: dict[str, Way] = {}
+        self._quiet: dict[str, Quiet] = {}
+        self._floods: dict[str, Flood] = {}
+        self._weights: list[tuple[str, str]] = []
+
+    async def run(self) -> int:
+        """Everything, in order; the exit status."""
+        with step("operator") as say:
+            await asyncio.to_thread(self._lanes.install, say)
+        with step("docs/quickstart: two lanes") as say:
+            await asyncio.to_thread(self._lanes.apply, say)
+        await set_isps(self._internet, self._granted, round_trip_s=ROUND_TRIP_S)
+        way = self._lanes.way()
+        await self._quiet_phase(way)
+        await self._flood_phase(way, self._scale)
+        try:
+            await self._control(replace(way, name="no-requests"))
+            await self._shared(shared_way())
+        finally:
+            with step("the lanes' CPU requests are put back") as say:
+                await asyncio.to_thread(self._lanes.request_cpu, say)
+        return self._report(await self._internet.records())
+
+    async def _quiet_phase(self, way: Way) -> None:
+        scale = self._scale
+        title = f"quiet: {scale.otps} OTPs through {report.TITLES[way.name]}"
+        with step(title, f"{(scale.otps + scale.warm) / scale.otp_rate:.0f} s") as say:
+            self._ways[way.name], self._quiet[way.name] = way, await quiet(self._internet, way, scale, FOLDER, say)
+
+    async def _flood_phase(self, way: Way, scale: Scale, relay: Postfix | None = None) -> None:
+        self._ways[way.name] = way
+        expected = "up to 4 min" if relay else f"{2 * scale.flood / scale.flood_rate:.0f} s"
+        with step(f"{scale.flood} newsletters and {scale.otps} OTPs: {report.TITLES[way.name]}", expected) as say:
+            discard = _thrown_away(relay) if relay else None
+            self._floods[way.name] = await flood(self._internet, way, self._granted, scale, FOLDER, say, discard)
+        self._weights += [(name, value) for what, name, value in self._cluster.status() if what == "weight"]
+
+    async def _control(self, way: Way) -> None:
+        """The lanes without what their classes ask of the scheduler, and so of the kernel."""
+        with step("control: the same pods without CPU requests") as say:
+            await asyncio.to_thread(self._lanes.request_cpu, say, wanted=False)
+        self._quiet[way.name] = Quiet([], [])
+        await self._flood_phase(way, CONTROL if self._scale == Scale() else SHORT)
+
+    async def _shared(self, way: Way) -> None:
+        relay = self._internet.shared_postfix(self._limits)
+        with step("the shared Postfix"):
+            await asyncio.to_thread(relay.up, self._internet.weights.shared)
+            (FOLDER / "shared-postfix.txt").write_text(relay.shown())
+        try:
+            await self._quiet_phase(way)
+            await self._flood_phase(way, self._scale, relay)
+        finally:
+            await asyncio.to_thread(relay.down)
+
+    def _report(self, records: list[Record]) -> int:
+        outcomes = {
+            name: result.judge(way, self._quiet[name], self._floods[name], records, self._bulk_may)
+            for name, way in self._ways.items()
+        }
+        lanes, shared = outcomes["lanes"], outcomes["shared"]
+        entries = result.offered(self._quiet["lanes"], self._floods["lanes"])
+        counts, seeded = seeded_counts(entries, records, lanes.way)
+        console = Console(record=True, width=None if sys.stdout.isatty() else 140)
+        report.show(console, outcomes, counts, seeded)
+        self._say_conditions(console, shared)
+        picture = FOLDER / "otp-latency.png"
+        chart.draw(picture, lanes, shared)
+        first = first_delivery((one.at for one in result.first_copies(records).values()), self._began)
+        # a short run proves that the demo works, never what the demo is for
+        file, command = ("demo.json", COMMAND) if self._scale == Scale() else ("demo-short.json", f"{COMMAND} --short")
+        for row in result.figures(lanes, shared, first):
+            figures.record(file, row.name, row.value, row.unit, row.target, row.better, command)
+        short = result.shortcomings(lanes, self._scale.backlog)
+        if not found_all(counts, seeded):
+            short.append(f"the counting did not find the seeded faults: {seeded} after {counts}")
+        if time.time() - self._began > AT_MOST_S:
+            short.append(f"it took {took(time.time() - self._began)}, more than {took(AT_MOST_S)}")
+        for sentence in short:
+            console.print(f"[red]not shown:[/] {sentence}")
+        (FOLDER / "report.txt").write_text(console.export_text())
+        note(f"chart: {picture}   the same in words: {FOLDER / 'report.txt'}")
+        note(NEXT.format(lane=self._lanes.otp.name, namespace=self._lanes.otp.namespace))
+        return 1 if short else 0
+
+    def _say_conditions(self, console: Console, shared: result.Outcome) -> None:
+        """Under what it was measured."""
+        pods = ", ".join(f"{one.name} on {one.node}, {one.cpu or 'no'} CPU, {one.qos}" for one in self._lanes.pods())
+        weights = ", ".join(f"{name} {value.split()[-1]}" for name, value in _readable(self._weights))
+        console.print(
+            f"Pods: {pods}. CPU weights of the control groups: {weights}.\n"
+            f"When the timing of the shared Postfix ended, {shared.flooded.left:,} newsletters and codes were still in "
+            f"its queue and were thrown away; its configuration: {FOLDER / 'shared-postfix.txt'}\n"
+            f"Commit {_commit()}, {time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime())}, {os.cpu_count()} CPUs, load "
+            f"{os.getloadavg()[1]:.1f} over five minutes, {took(time.time() - self._began)} since the cluster was up.",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
+def _thrown_away(relay: Postfix) -> Callable[[], int]:
+    def discard() -> int:
         left = relay.queued()
-    finally:
-        await asyncio.to_thread(relay.down)
-    return _report(lanes, outcomes, records, began, scale, left)
+        relay.purge()
+        return left
+
+    return discard
 
 
-async def _measure(
-    internet: Internet, ways: list[Way], connections: dict[str, int], scale: Scale, relay: Postfix
-) -> tuple[list[result.Outcome], list[Record]]:
-    with step(f"quiet: {scale.otps} OTPs through both ways", f"{scale.otps / scale.otp_rate:.0f} s"):
-        calm = await quiet(internet, ways, scale, FOLDER)
-    floods: dict[str, Flood] = {}
-    for way in ways:
-        with step(f"{scale.flood} messages and {scale.otps} OTPs: {way.name}", "2 to 5 min") as say:
-            hurry = relay.flush if way.otp_ips == way.bulk_ips else _nothing
-            floods[way.name] = await flood(internet, way, connections, scale, FOLDER, say, hurry)
-    records = await internet.records()
-    return [_judge(way, calm[way.name], floods, ways, calm, records) for way in ways], records
+def _readable(weights: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Each group once, without the cluster's name, without those that do nothing here; generators are alike."""
+    found: dict[str, str] = {}
+    for name, value in weights:
+        group = name.partition("/")[2].removeprefix("work/")
+        if not group.endswith(("/system", "/pods", "short")) and "reflector" not in group:
+            found["each generator" if group.startswith("load-") else group] = value
+    return sorted(found.items())
 
 
-def _nothing() -> None:
-    """The lanes get no help with what they deferred."""
-
-
-def _judge(
-    way: Way,
-    calm: list[Entry],
-    floods: dict[str, Flood],
-    ways: list[Way],
-    quiet_entries: dict[str, list[Entry]],
-    records: list[Record],
-) -> result.Outcome:
-    """One way's outcome; what the other ways sent is not its business."""
-    others = {
-        entry.message_id
-        for other in ways
-        if other is not way
-        for entry in (*quiet_entries[other.name], *floods[other.name].otp, *floods[other.name].bulk)
-    }
-    mine = [one for one in records if not (isinstance(one, Message) and one.message_id in others)]
-    return result.judge(way, calm, floods[way.name], mine)
-
-
-def _report(
-    lanes: Lanes, outcomes: list[result.Outcome], records: list[Record], began: float, scale: Scale, left: int
-) -> int:
-    console = Console()
-    through_lanes, through_shared = outcomes
-    titles = ("through", "phase", "OTPs", "delivered", "p50", "p99", "max", "p99 less scripted")
-    console.print(_table("OTP latency, scheduled time to the ISP's 250", titles, result.latency_rows(outcomes)))
-    console.print(_table("what the ISPs saw", ("stream", "source address", "messages"), result.source_rows(outcomes)))
-    arrived: dict[str, Message] = {}
-    for one in sorted((r for r in records if isinstance(r, Message)), key=lambda message: message.at):
-        arrived.setdefault(one.message_id, one)
-    picture = FOLDER / "otp-latency.png"
-    chart.draw(picture, outcomes, arrived)
-    first = first_delivery((one.at for one in arrived.values()), began)
-    # a short run proves that the demo works, never what the demo is for
-    file, command = ("demo.json", COMMAND) if scale == Scale() else ("demo-short.json", f"{COMMAND} --short")
-    for row in result.figures(through_lanes, through_shared, first):
-        figures.record(file, row.name, row.value, row.unit, row.target, row.better, command)
-    note(f"chart: {picture}   Postfix's configuration: {FOLDER / 'shared-postfix.txt'}   left in its queue: {left}")
-    note(
-        f"the ISPs' {ROUND_TRIP_S * 1000:.0f} ms were lifted {_after(through_lanes)} (lanes) and "
-        f"{_after(through_shared)} (shared) after the first OTP, to let the rest drain"
-    )
-    note(NEXT.format(lane=lanes.otp.name, namespace=lanes.otp.namespace))
-    short = result.shortcomings(through_lanes, scale.backlog)
-    for sentence in short:
-        console.print(f"[red]not shown:[/] {sentence}")
-    return 1 if short else 0
-
-
-def _after(outcome: result.Outcome) -> str:
-    flooded = outcome.flooded
-    return result.seconds(flooded.lifted_at - flooded.otp[0].scheduled)
-
-
-def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]] | list[tuple[str, str, str]]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*row)
-    return table
+def _commit() -> str:
+    asked = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ Before: `e2e.cluster`, `e2e.internet`. After: `measure`.
 from __future__ import annotations
 
 import base64
+import json
 import math
 import os
 import subprocess
@@ -32,7 +33,20 @@ CHART = CHECKOUT / "charts" / "lanewright"
 NAMESPACE = "lanewright-system"
 READY_WITHIN_S = 240.0
 SUBMISSION_PORT = 587
+NO_REQUESTS = {"limits": {"memory": "512Mi"}}  # Kubernetes then takes the memory as asked for, and CPU as not
 CONNECTIONS_BY_DEFAULT = 10  # limits.connectionsPerIP of a lane that does not say
+
+
+@dataclass(frozen=True)
+class LanePod:
+    """What the demo wants to know of a pod; `cpu` is the relay's request, empty if there is none."""
+
+    lane: str
+    name: str
+    node: str
+    qos: str
+    cpu: str
+    ready: bool
 
 
 @dataclass(frozen=True)
@@ -101,13 +115,15 @@ def operator_values(images: Mapping[str, str], namespaces: Iterable[str]) -> dic
 
 
 class Lanes:
-    """The operator and the quickstart in one cluster."""
+    """The operator and the quickstart in one cluster; `objects` may be other manifests with a lane of each class."""
 
-    def __init__(self, cluster: Cluster, internet: Internet, folder: Path) -> None:
+    def __init__(
+        self, cluster: Cluster, internet: Internet, folder: Path, objects: Sequence[dict[str, Any]] | None = None
+    ) -> None:
         self._cluster = cluster
         self._internet = internet
         self._folder = folder
-        self.objects = manifests()
+        self.objects = manifests() if objects is None else list(objects)
         self.otp = lane_of_class(self.objects, "Transactional")
         self.bulk = lane_of_class(self.objects, "Bulk")
 
@@ -146,24 +162,62 @@ class Lanes:
             self._cluster.kubectl("cordon", node)
         try:
             say("kubectl apply -f docs/quickstart")
-            self._cluster.kubectl("apply", "-f", str(QUICKSTART))
-            self._wait_ready(say)
+            self._apply(self.objects)
+            self.request_cpu(say)
         finally:
             for node in others:
                 self._cluster.kubectl("uncordon", node)
 
-    def nodes(self) -> dict[str, str]:
-        """Pod of a lane -> node that it runs on."""
-        pods = self._cluster.get("pods", "-A", "-l", LANE_LABEL)["items"]
-        return {one["metadata"]["name"]: one["spec"].get("nodeName", "") for one in pods}
+    def request_cpu(self, say: Say, *, wanted: bool = True) -> None:
+        """The relays ask for the CPU of their class, or for none at all; returns when all is Ready again."""
+        for lane in (self.otp, self.bulk):
+            given = self._cluster.get("sendinglanes.lanewright.dev", lane.name, "-n", lane.namespace)["spec"]
+            if wanted != bool(given.get("pod", {}).get("resources")):
+                continue
+            resources = None if wanted else NO_REQUESTS
+            patch = json.dumps({"spec": {"pod": {"resources": resources}}})
+            self._cluster.kubectl(
+                "patch", "sendinglanes.lanewright.dev", lane.name, "-n", lane.namespace, "--type=merge", "-p", patch
+            )
+        self._wait_ready(say, asks_for_cpu=wanted)
 
-    def _wait_ready(self, say: Say) -> None:
+    def pods(self) -> list[LanePod]:
+        """The pods of both lanes."""
+        found = []
+        for lane in (self.otp, self.bulk):
+            selector = f"{LANE_LABEL}={lane.name}"
+            for one in self._cluster.get("pods", "-n", lane.namespace, "-l", selector)["items"]:
+                ready = {c["type"]: c["status"] for c in one.get("status", {}).get("conditions", ())}
+                relay = next(c for c in one["spec"]["containers"] if c["name"] == "relay")
+                found.append(
+                    LanePod(
+                        lane.name,
+                        one["metadata"]["name"],
+                        one["spec"].get("nodeName", ""),
+                        one.get("status", {}).get("qosClass", ""),
+                        relay.get("resources", {}).get("requests", {}).get("cpu", ""),
+                        ready.get("Ready") == "True" and "deletionTimestamp" not in one["metadata"],
+                    )
+                )
+        return found
+
+    def _wait_ready(self, say: Say, *, asks_for_cpu: bool) -> None:
         deadline = time.monotonic() + READY_WITHIN_S
-        while waiting := [words for words in map(self._missing, (self.otp, self.bulk)) if words]:
+        while waiting := [
+            words
+            for lane in (self.otp, self.bulk)
+            if (words := self._missing(lane) or self._old_pod(lane, asks_for_cpu))
+        ]:
             say("; ".join(waiting))
             if time.monotonic() > deadline:
                 raise InternetError(f"not Ready after {READY_WITHIN_S:.0f} s: {'; '.join(waiting)}")
             time.sleep(0.5)
+
+    def _old_pod(self, lane: QuickstartLane, asks_for_cpu: bool) -> str:
+        """Says so while a pod of the lane is not Ready or is not yet the one that was asked for."""
+        own = [one for one in self.pods() if one.lane == lane.name]
+        as_asked = [one for one in own if one.ready and bool(one.cpu) == asks_for_cpu]
+        return "" if own and len(as_asked) == len(own) else f"{lane.name}: its pod is being replaced"
 
     def way(self) -> Way:
         """The way into both lanes and the addresses that they may send from."""

@@ -1,7 +1,8 @@
 """Runs the phases of the demo: OTPs while it is quiet, and OTPs while a flood waits in the queue.
 
 Invariant: OTPs of the flood phase are scheduled only while more than `Scale.backlog` bulk messages are accepted and
-undelivered; that and the bulk connections in use are sampled every second and go into the result.
+undelivered, which is sampled every second; the ISPs' delay is lifted only when all of them have arrived or time is up.
+Both phases begin with the same warm-up, so that neither is measured on cold connections.
 Before: `lanes` (the ways in) and `e2e.internet`. After: `result`.
 """
 
@@ -9,25 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from e2e.internet import addresses
-from e2e.internet.internet import Internet, InternetError, Load, default_policy, eventually
+from e2e.internet.internet import Internet, InternetError, Load, default_policy
 from e2e.internet.policy import ROUND_TRIP_S
 from e2e.load.generate import LoadConfig
 from e2e.load.ledger import Entry
 
-OTP_DOMAINS = (
-    "gmail-like.example",
-    "outlook-like.example",
-    "yahoo-like.example",
-    "gmx-like.example",
-    "freemail.example",
-)
 FLOOD_ZONES = ("bulk-g.example", "bulk-o.example", "bulk-y.example", "bulk-x.example", "bulk-f.example")
+OTP_DOMAINS = tuple(f"d0.{zone}" for zone in FLOOD_ZONES)  # among those that the flood goes to
+OTP_STREAMS = ("warm-quiet", "otp-quiet", "warm-flood", "otp-flood")
 SAMPLE_EVERY_S = 1.0
 ARRIVES_WITHIN_S = 60.0  # a quiet OTP that takes longer is counted as undelivered
 
@@ -57,8 +53,13 @@ class Way:
 
     def expected_ips(self) -> dict[str, frozenset[str]]:
         """Stream name -> the addresses it may come from."""
-        otp = dict.fromkeys((self.stream("otp-quiet"), self.stream("otp-flood")), self.otp_ips)
+        otp = dict.fromkeys(map(self.stream, OTP_STREAMS), self.otp_ips)
         return otp | {self.stream("bulk"): self.bulk_ips}
+
+    @property
+    def alone(self) -> bool:
+        """The two streams share no address."""
+        return self.otp_ips.isdisjoint(self.bulk_ips)
 
     def stream(self, kind: str) -> str:
         """The name of a stream in ledgers."""
@@ -70,19 +71,21 @@ class Scale:
     """How much and how fast."""
 
     otps: int = 1000
-    otp_rate: float = 20.0
+    warm: int = 100  # OTPs before them, at the same rate, whose latency counts for nothing
+    otp_rate: float = 25.0
     flood: int = 50_000
     flood_rate: float = 850.0
     backlog: int = 10_000
+    build_s: float = 60.0  # the backlog may take this long to grow
     timed_s: float = 150.0  # the flood phase is timed this long after its first OTP at most
-    drain_s: float = 300.0
+    drain_s: float = 240.0
     otp_size: int = 2048
     flood_size: int = 4096
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at the flood: seconds of the wall clock, messages waiting, bulk connections open at all ISPs."""
+    """One look at the flood: wall clock, bulk messages accepted and undelivered, bulk connections at all ISPs."""
 
     at: float
     backlog: int
@@ -93,20 +96,34 @@ class Sample:
 class Flood:
     """What the flood phase of one way has shown."""
 
+    warm: list[Entry] = field(default_factory=list)
     otp: list[Entry] = field(default_factory=list)
     bulk: list[Entry] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     lifted_at: float = 0.0  # when the ISPs' delay was taken away to let the rest drain
     drained: bool = False
+    left: int = 0  # messages that were still queued when the timing ended and were discarded
+
+    def span(self) -> tuple[float, float]:
+        """From the first to the last scheduled OTP, in seconds of the wall clock."""
+        return self.otp[0].scheduled, self.otp[-1].scheduled
 
     def least_backlog(self) -> int:
         """The smallest backlog seen while OTPs were being scheduled."""
-        first, last = self.otp[0].scheduled, self.otp[-1].scheduled
+        first, last = self.span()
         return min((one.backlog for one in self.samples if first <= one.at <= last), default=0)
 
 
+@dataclass(frozen=True)
+class Quiet:
+    """What the quiet phase of one way has shown."""
+
+    warm: list[Entry]
+    otp: list[Entry]
+
+
 def otp_load(way: Way, kind: str, scale: Scale, folder: Path) -> LoadConfig:
-    """The OTPs of one phase."""
+    """The OTPs of one phase, or those before it (`warm-...`)."""
     return LoadConfig(
         stream=way.stream(kind),
         host=way.otp.host,
@@ -115,7 +132,7 @@ def otp_load(way: Way, kind: str, scale: Scale, folder: Path) -> LoadConfig:
         credentials=way.otp.credentials,
         sender=way.otp.sender,
         domains=OTP_DOMAINS,
-        messages=scale.otps,
+        messages=scale.warm if kind.startswith("warm") else scale.otps,
         rate=scale.otp_rate,
         size=scale.otp_size,
         sessions=8,
@@ -151,15 +168,16 @@ async def set_isps(internet: Internet, connections: Mapping[str, int], *, round_
         await internet.isps.set_policy(provider.name, default_policy(provider).model_copy(update=changes))
 
 
-async def quiet(internet: Internet, ways: Sequence[Way], scale: Scale, folder: Path) -> dict[str, list[Entry]]:
-    """OTPs alone, on all ways at the same time (they share nothing but the machine); entries by way."""
-    before = await internet.received()
-    loads = {way.name: await internet.load(otp_load(way, "otp-quiet", scale, folder)) for way in ways}
-    seconds = scale.otps / scale.otp_rate + ARRIVES_WITHIN_S
-    entries = {name: await load.done(seconds) for name, load in loads.items()}
-    accepted = sum(one.outcome == "accepted" for of_way in entries.values() for one in of_way)
-    await _until(internet, before + accepted, ARRIVES_WITHIN_S)
-    return entries
+async def quiet(internet: Internet, way: Way, scale: Scale, folder: Path, say: Say) -> Quiet:
+    """OTPs alone."""
+    watch = Watch(internet, way, [], say)
+    entries = []
+    for kind in ("warm-quiet", "otp-quiet"):
+        load = await watch.begin(otp_load(way, kind, scale, folder))
+        await watch.sample_until(lambda _, load=load: not load.running(), load.config.messages / load.config.rate + 60)  # type: ignore[misc]  # a default binds the loop's value
+        entries.append(await load.done(ARRIVES_WITHIN_S))
+    await watch.sample_until(lambda _: watch.otps_waiting <= 0, ARRIVES_WITHIN_S)
+    return Quiet(*entries)
 
 
 async def flood(
@@ -169,34 +187,44 @@ async def flood(
     scale: Scale,
     folder: Path,
     say: Say,
-    hurry: Callable[[], None] = lambda: None,
+    discard: Callable[[], int] | None = None,
 ) -> Flood:
     """The flood through one way, with OTPs while it waits; then the ISPs' delay is lifted and the rest drains.
 
-    `hurry` is called when the delay is lifted, to try at once what was deferred.
-    Raises InternetError if the backlog never becomes large enough to prove anything.
+    With `discard` the rest is not drained: it is called to throw it away and answers how much that was.
+    Raises InternetError if the lanes' backlog never becomes large enough to prove anything.
     """
     seen = Flood()
     watch = Watch(internet, way, seen.samples, say)
     bulk = await watch.begin(flood_load(way, scale, folder))
-    await watch.sample_until(lambda one: one.backlog > scale.backlog, scale.timed_s)
-    if seen.samples[-1].backlog <= scale.backlog:
+    await watch.sample_until(lambda one: one.backlog > scale.backlog, scale.build_s)
+    if way.alone and seen.samples[-1].backlog <= scale.backlog:
         bulk.end()
         raise InternetError(f"the backlog never passed {scale.backlog}: the flood is too slow for these ISPs")
+    warm = await watch.begin(otp_load(way, "warm-flood", scale, folder))
+    await watch.sample_until(lambda _: not warm.running(), 10 + scale.warm / scale.otp_rate)
     otp = await watch.begin(otp_load(way, "otp-flood", scale, folder))
-    alone = way.otp_ips.isdisjoint(way.bulk_ips)  # then the OTPs are through soon after the last one is sent
-    await watch.sample_until(
-        lambda one: not otp.running() and not bulk.running() and (alone or one.backlog == 0), scale.timed_s
-    )
-    seen.otp, seen.bulk = await otp.done(scale.drain_s), await bulk.done(scale.drain_s)
+    await watch.sample_until(lambda _: not (otp.running() or warm.running()) and watch.otps_waiting <= 0, scale.timed_s)
     seen.lifted_at = time.time()
+    if discard is not None:
+        await _cut_short(seen, discard, {"warm": warm, "otp": otp, "bulk": bulk}, scale)
+        return seen
+    await watch.sample_until(lambda _: not bulk.running(), scale.drain_s)
     await set_isps(internet, connections, round_trip_s=0.0)
-    await asyncio.to_thread(hurry)
-    accepted = sum(one.outcome == "accepted" for one in (*seen.otp, *seen.bulk))
+    seen.warm, seen.otp, seen.bulk = [await load.done(scale.drain_s) for load in (warm, otp, bulk)]
+    accepted = sum(one.outcome == "accepted" for one in (*seen.warm, *seen.otp, *seen.bulk))
     await watch.sample_until(lambda _: watch.delivered >= accepted, scale.drain_s)
     seen.drained = watch.delivered >= accepted
     await set_isps(internet, connections, round_trip_s=ROUND_TRIP_S)
     return seen
+
+
+async def _cut_short(seen: Flood, discard: Callable[[], int], loads: Mapping[str, Load], scale: Scale) -> None:
+    """Ends the flood's generator, lets the OTPs' finish, and throws away what is queued."""
+    loads["bulk"].end()
+    seen.warm, seen.otp = await loads["warm"].done(scale.timed_s), await loads["otp"].done(scale.timed_s)
+    seen.bulk = loads["bulk"].entries()
+    seen.left = await asyncio.to_thread(discard)
 
 
 class Watch:
@@ -208,15 +236,14 @@ class Watch:
         self._samples = samples
         self._say = say
         self._loads: list[Load] = []
-        self._before = 0
+        self._before: dict[str, int] = {}
         self.delivered = 0  # messages of the way since `begin`
+        self.otps_waiting = 0  # OTPs offered and not delivered
 
     async def begin(self, config: LoadConfig) -> Load:
         """Starts a generator whose messages are watched."""
         if not self._loads:
-            await self._look()
-            self._before, self.delivered = self.delivered, 0
-            self._samples.clear()
+            self._before = await self._internet.isps.senders()
         load = await self._internet.load(config)
         self._loads.append(load)
         return load
@@ -228,24 +255,22 @@ class Watch:
             await asyncio.sleep(SAMPLE_EVERY_S)
 
     async def _look(self) -> Sample:
-        counts = await self._internet.isps.counts()
-        own = self._way.bulk_ips | self._way.otp_ips
-        seen = [(ip, figures) for isp in counts.values() for ip, figures in isp.items() if ip in own]
-        self.delivered = sum(figures["messages"] for _, figures in seen) - self._before
-        taken = sum(load.progress() for load in self._loads)
-        connections = sum(figures["connections_now"] for ip, figures in seen if ip in self._way.bulk_ips)
-        sample = Sample(time.time(), taken - self.delivered, connections)
+        counts, senders = await self._internet.isps.counts(), await self._internet.isps.senders()
+        bulk_sender = self._way.bulk.sender
+        passed_on = {name: count - self._before.get(name, 0) for name, count in senders.items()}
+        taken = {True: 0, False: 0}  # bulk or not -> messages with an outcome
+        for load in self._loads:
+            taken[load.config.sender == bulk_sender] += load.progress()
+        bulk, otps = passed_on.get(bulk_sender, 0), passed_on.get(self._way.otp.sender, 0)
+        self.delivered, self.otps_waiting = bulk + otps, taken[False] - otps
+        connections = sum(
+            figures["connections_now"]
+            for isp in counts.values()
+            for ip, figures in isp.items()
+            if ip in self._way.bulk_ips
+        )
+        sample = Sample(time.time(), taken[True] - bulk, connections)
         self._samples.append(sample)
-        self._say(f"{taken} accepted, {sample.backlog} waiting, {connections} connections")
+        flood = f"flood: {taken[True]} accepted, {sample.backlog} wait, {connections} connections; " if bulk else ""
+        self._say(f"{flood}OTPs: {taken[False]} sent, {otps} arrived")
         return sample
-
-
-async def _until(internet: Internet, messages: int, seconds: float) -> bool:
-    async def there() -> bool:
-        return await internet.received() >= messages
-
-    try:
-        await eventually(there, seconds, "not all has arrived")
-    except InternetError:
-        return False
-    return True

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from e2e.demo import chart, result
-from e2e.demo.measure import Door, Flood, Sample, Way
-from e2e.internet.records import Message
+from e2e.demo import chart, report, result, seeded
+from e2e.demo.measure import Door, Flood, Quiet, Sample, Way
+from e2e.internet.records import Connection, Message, Record
 from e2e.load.ledger import Entry
 
 DOOR = Door("198.19.0.9", 587, "demo@notify.example.com")
 LANES = Way("lanes", DOOR, DOOR, frozenset({"203.0.113.10"}), frozenset({"203.0.113.20"}))
 SHARED = Way("shared", DOOR, DOOR, frozenset({"198.51.100.50"}), frozenset({"198.51.100.50"}))
+ALLOWED = {"b": 4}
+LIFTED = 1200.0
 
 
 def entry(stream: str, number: int, scheduled: float, outcome: Any = "accepted") -> Entry:
@@ -24,29 +27,42 @@ def entry(stream: str, number: int, scheduled: float, outcome: Any = "accepted")
     return Entry(stream, name, name, "s@x", "r@y", "00", scheduled, scheduled, scheduled, outcome, 250, "ok", 1)
 
 
-def message(one: Entry, ip: str, after: float) -> Message:
+def message(one: Entry, ip: str, after: float, opened: float = 0.0) -> Message:
     at = one.scheduled + after
     return Message(
-        "b", at, at, True, ip, 1, 0.0, "s@x", ("r@y",), one.message_id, one.correlation_id, True, True, 4096, "00"
+        "b", at, at, True, ip, 1, opened, "s@x", ("r@y",), one.message_id, one.correlation_id, True, True, 4096, "00"
     )
 
 
-def outcome(way: Way, flood_s: float, *, lose: int = 0, backlog: int = 20_000) -> result.Outcome:
-    otp_ip, bulk_ip = min(way.otp_ips), min(way.bulk_ips)
-    calm = [entry(way.stream("otp-quiet"), n, float(n)) for n in range(100)]
+def connection(number: int, ip: str, opened: float, closed: float | None, isp: str = "b") -> Connection:
+    return Connection(isp, number, ip, 1, "198.51.100.10", opened, closed, "h", "", "")
+
+
+def phases(way: Way, backlog: int = 20_000) -> tuple[Quiet, Flood]:
+    quiet = Quiet([], [entry(way.stream("otp-quiet"), n, float(n)) for n in range(100)])
     flooded = Flood(
         otp=[entry(way.stream("otp-flood"), n, 1000.0 + n) for n in range(100)],
         bulk=[entry(way.stream("bulk"), n, 990.0) for n in range(50)],
         samples=[Sample(1000.0 + n, backlog, 50) for n in range(100)],
-        lifted_at=1200.0,
+        lifted_at=LIFTED,
         drained=True,
     )
-    records = [
-        *(message(one, otp_ip, 0.2) for one in calm),
+    return quiet, flooded
+
+
+def seen(way: Way, flood_s: float, lose: int = 0) -> list[Record]:
+    otp_ip, bulk_ip = min(way.otp_ips), min(way.bulk_ips)
+    quiet, flooded = phases(way)
+    return [
+        *(message(one, otp_ip, 0.2) for one in quiet.otp),
         *(message(one, otp_ip, flood_s) for one in flooded.otp[lose:]),
         *(message(one, bulk_ip, 60.0) for one in flooded.bulk),
+        *(connection(number, bulk_ip, 900.0, None) for number in range(4)),
     ]
-    return result.judge(way, calm, flooded, records)
+
+
+def outcome(way: Way, flood_s: float, *, lose: int = 0, backlog: int = 20_000) -> result.Outcome:
+    return result.judge(way, *phases(way, backlog), seen(way, flood_s, lose), ALLOWED)
 
 
 def test_a_run_in_which_lanes_keep_their_latency_has_no_shortcomings() -> None:
@@ -76,15 +92,63 @@ def test_a_flood_whose_backlog_was_small_proves_nothing() -> None:
 
 def test_mail_from_the_other_lanes_address_is_a_shortcoming() -> None:
     crossed = Way("lanes", DOOR, DOOR, LANES.bulk_ips, LANES.otp_ips)
-    one = outcome(LANES, 0.2)
-    calm = [entry("lanes-otp-quiet", 0, 0.0)]
-    swapped = result.judge(crossed, calm, one.flooded, [message(o, "203.0.113.10", 0.2) for o in one.flooded.otp])
+    _, flooded = phases(LANES)
+    calm = Quiet([], [entry("lanes-otp-quiet", 0, 0.0)])
+    swapped = result.judge(crossed, calm, flooded, [message(o, "203.0.113.10", 0.2) for o in flooded.otp])
 
     assert len(swapped.comparison.wrong_ip) == 100
     assert "100 messages came from another lane's address" in result.shortcomings(swapped, 10_000)
 
 
-def test_figures_have_the_issues_names_and_no_infinity(tmp_path: Path) -> None:
+def test_connections_count_as_used_from_syn_to_fin_and_only_bulks_own() -> None:
+    span, ips = (100.0, 110.0), LANES.bulk_ips
+    records = [
+        connection(1, "203.0.113.20", 90.0, None),  # the whole span
+        connection(2, "203.0.113.20", 105.0, 200.0),  # half of it
+        connection(3, "203.0.113.20", 90.0, 100.0),  # over before it
+        connection(4, "203.0.113.10", 90.0, None),  # the other lane's
+        connection(5, "203.0.113.20", 90.0, None, isp="another"),
+    ]
+
+    assert result.connections_in_use(records, ips, {"b": 2}, span) == pytest.approx(0.75)
+    assert result.connections_in_use(records, ips, {}, span) == 0.0
+
+
+def test_a_flood_below_its_limit_proves_nothing() -> None:
+    idle = [one for one in seen(LANES, 0.2) if not (isinstance(one, Connection) and one.id == 0)]
+    one = result.judge(LANES, *phases(LANES), idle, ALLOWED)
+
+    assert result.shortcomings(one, 10_000) == [
+        "Bulk used 75.0% of its 4 connections, less than 95%: no flood at its limit"
+    ]
+
+
+def test_an_otp_that_comes_after_the_delay_was_lifted_was_not_delivered_in_time() -> None:
+    late = outcome(LANES, 250.0)
+
+    assert late.flood.delivered == 0
+    assert late.ratio == math.inf
+
+
+def test_of_what_never_came_it_is_said_how_long_it_had_waited() -> None:
+    shared = outcome(SHARED, 150.0, lose=5)
+
+    assert shared.flood.p99 == math.inf
+    assert shared.at_least.p99 == 199.0  # the second of five that were still waiting after 200 s
+    assert report.latency_rows([shared])[1][4:7] == ("> 2.5 min", "> 3.3 min", "> 3.3 min")
+
+
+def test_an_otp_that_had_a_connection_opened_for_it_is_forgiven_the_isps_delays_of_opening() -> None:
+    quiet, flooded = phases(LANES)
+    records = [message(one, "203.0.113.10", 0.35, opened=one.scheduled + 0.01) for one in quiet.otp]
+    records += [message(one, "203.0.113.10", 0.35) for one in flooded.otp]
+    one = result.judge(LANES, quiet, flooded, records)
+
+    assert one.quiet_course.own_p99 == pytest.approx(0.05)
+    assert one.flood_course.own_p99 == pytest.approx(0.25)
+
+
+def test_figures_have_the_issues_names_and_no_infinity() -> None:
     rows = result.figures(outcome(LANES, 0.22), outcome(SHARED, 300.0, lose=5), 41.0)
 
     assert [one.name for one in rows] == [
@@ -93,26 +157,59 @@ def test_figures_have_the_issues_names_and_no_infinity(tmp_path: Path) -> None:
     ]  # fmt: skip
     values = {one.name: one.value for one in rows}
     assert (values["otp_p99_ratio"], values["lost"], values["flood_messages"]) == (1.1, 0, 50)
-    assert values["shared_otp_p99_s"] == result.NEVER_S
+    assert values["shared_otp_p99_s"] == 199.0
     assert "Infinity" not in json.dumps([one.value for one in rows])
 
 
-def test_the_table_says_never_for_what_never_arrived_and_subtracts_the_script() -> None:
-    rows = result.latency_rows([outcome(LANES, 0.22), outcome(SHARED, 300.0, lose=5)])
+def test_each_seeded_fault_raises_its_own_count_by_one() -> None:
+    quiet, flooded = phases(LANES)
+    records = seen(LANES, 0.2)
+    before, after = seeded.seeded_counts(result.offered(quiet, flooded), records, LANES)
 
-    assert rows[0] == ("lanes", "quiet", "100", "100", "200 ms", "200 ms", "200 ms", "100 ms")
-    assert rows[3] == ("shared", "flood", "100", "95", "300.0 s", "never", "never", "never")
+    assert before == seeded.Counts(0, 0, 0)
+    assert after == seeded.Counts(1, 1, 1)
+    assert seeded.found_all(before, after)
+    assert len(records) == len(seen(LANES, 0.2))
 
 
-def test_source_addresses_are_listed_by_stream() -> None:
-    assert ("lanes-bulk", "203.0.113.20", "50") in result.source_rows([outcome(LANES, 0.2)])
+def test_a_counting_that_misses_a_seeded_fault_is_noticed() -> None:
+    assert not seeded.found_all(seeded.Counts(0, 0, 0), seeded.Counts(1, 0, 1))
+
+
+def test_the_table_compares_each_way_with_its_own_quiet() -> None:
+    rows = report.latency_rows([outcome(LANES, 0.22), outcome(SHARED, 100.0)])
+
+    assert rows[0] == ("two lanes", "quiet", "100", "100", "200 ms", "200 ms", "200 ms", "100 ms", "")
+    assert rows[1] == ("two lanes", "flood", "100", "100", "220 ms", "220 ms", "220 ms", "120 ms", "1.10 x")
+    assert rows[3][-1] == "500 x"
+
+
+def test_a_control_run_without_a_quiet_phase_is_compared_with_the_one_before() -> None:
+    quiet, flooded = phases(LANES)
+    control = result.judge(LANES, Quiet([], []), flooded, seen(LANES, 0.4))
+
+    rows = report.latency_rows([outcome(LANES, 0.22), replace(control, way=replace(LANES, name="no-requests"))])
+
+    assert [row[0] for row in rows] == ["two lanes", "two lanes", "two lanes, no CPU requests"]
+    assert rows[2][-1] == "2.00 x"
+    assert quiet.otp
+
+
+def test_every_zero_stands_beside_its_denominator() -> None:
+    rows = report.count_rows(outcome(LANES, 0.2), seeded.Counts(0, 0, 0), seeded.Counts(1, 1, 1))
+
+    assert rows[0] == ("from another lane's address", "0", "250 received", "1")
+    assert rows[1] == ("lost", "0", "250 accepted", "1")
+
+
+def test_source_addresses_are_listed_by_kind_of_mail() -> None:
+    rows = report.source_rows([outcome(LANES, 0.2)])
+
+    assert ("two lanes", "newsletters", "203.0.113.20", "50") in rows
+    assert ("two lanes", "OTPs", "203.0.113.10", "200") in rows
 
 
 def test_the_chart_is_drawn_also_when_something_never_arrived(tmp_path: Path) -> None:
-    outcomes = [outcome(LANES, 0.2), outcome(SHARED, 300.0, lose=5)]
-    otps = [*outcomes[0].flooded.otp, *outcomes[1].flooded.otp[5:]]
-    arrived = {one.message_id: message(one, "x", 0.2) for one in otps}
-
-    chart.draw(tmp_path / "deep" / "otp.png", outcomes, arrived)
+    chart.draw(tmp_path / "deep" / "otp.png", outcome(LANES, 0.2), outcome(SHARED, 150.0, lose=5))
 
     assert (tmp_path / "deep" / "otp.png").read_bytes().startswith(b"\x89PNG")
