@@ -6,7 +6,7 @@ It is also written by hand: `lane-relay --config relay.yaml` needs no Kubernetes
 
 from typing import Annotated, Literal
 
-from pydantic import Field, IPvAnyAddress, IPvAnyNetwork
+from pydantic import Field, IPvAnyAddress, IPvAnyNetwork, StringConstraints
 
 from lane_api.classes import TrafficClass
 from lane_api.isppolicy import ResponseRule
@@ -178,7 +178,7 @@ class Delivery(ConfigModel):
 class SigningDomain(ConfigModel):
     """A From domain and its key."""
 
-    name: str
+    name: Annotated[str, StringConstraints(to_lower=True)]
     mode: Literal["Sign", "Off"] = "Sign"
     selector: str = ""
     key_file: str = ""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lane_api.relayconfig import RelayConfig
+from lane_api.relayconfig import RelayConfig, SigningDomain
 from lane_relay.config import ConfigSource, dump, parse
 from lane_relay.errors import ConfigError
 
@@ -159,3 +159,8 @@ async def test_a_file_that_vanishes_for_a_while_changes_nothing(mounted: Path) -
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
     assert (came.generation, source.refusals) == (2, 0)
+
+
+def test_a_signing_domain_is_known_by_one_spelling() -> None:
+    """Else its key is read under one name and its selector watched under another: its mail would be held for ever."""
+    assert SigningDomain(name="Brand.Example").name == "brand.example"
