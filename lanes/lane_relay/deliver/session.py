@@ -168,7 +168,7 @@ class Session(asyncio.Protocol):
         self._run(self._connect())
 
     def give_up(self, trouble: Trouble) -> None:
-        """Ends without having connected."""
+        """Ends without a connection."""
         self._fail(trouble)
         self._end()
 
@@ -322,9 +322,8 @@ class Session(asyncio.Protocol):
         if closed.reply is None:
             self._close()  # it broke off or broke the protocol: nothing more to hear
         else:
-            self.deadline = (
-                self._owner.monotonic() + self._settings.timeouts.quit
-            )  # the peer closes (RFC 5321 4.1.1.10)
+            # the peer closes (RFC 5321 section 4.1.1.10)
+            self.deadline = self._owner.monotonic() + self._settings.timeouts.quit
 
     def _trouble_of(self, closed: Closed) -> Trouble:
         if closed.reply is not None:
@@ -348,24 +347,21 @@ class Session(asyncio.Protocol):
     # -- the socket
 
     async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if ":" in self.target.address else socket.AF_INET
         try:
             sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:  # no descriptor is left, or the kernel does not speak this family
-            reply = Reply(451, (f"4.3.0 no socket to {self.target.address}: {error.strerror}",))
-            self._fail(Trouble(Stage.CONNECT, reply, Category.BAD_CONFIGURATION))
-            self._end()
+            text = f"4.3.0 no socket to {self.target.address}: {error.strerror}"
+            self.give_up(Trouble(Stage.CONNECT, Reply(451, (text,)), Category.BAD_CONFIGURATION))
             return
         try:
-            trouble = await self._open_socket(loop, sock)
+            trouble = await self._open_socket(asyncio.get_running_loop(), sock)
         except BaseException:
             sock.close()
             raise
         if trouble is not None:
             sock.close()
-            self._fail(trouble)
-            self._end()
+            self.give_up(trouble)
 
     async def _open_socket(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> Trouble | None:
         """Binds, connects, checks the source, and hands the socket to the transport; or why not."""
