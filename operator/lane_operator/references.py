@@ -15,6 +15,7 @@ from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
 from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SLOT_LABEL
 from lane_api.sendinglane import DrainPolicy, LaneStatus, SendingLaneSpec
 from lane_operator.cache import Cache
+from lane_operator.errors import ForbiddenError
 from lane_operator.inputs import Demand, Key, Lane, LaneDomains, Manifest, NodeFacts, Policy, Pool
 from lane_operator.kube import (
     IP_POOL,
@@ -44,6 +45,7 @@ __all__ = [
     "pool_named",
     "pool_of",
     "pools_of",
+    "status_of",
 ]
 
 NAMESPACE_LABEL = "lanewright.dev/namespace"
@@ -79,7 +81,7 @@ def lane_of(body: Manifest) -> Lane:
         uid=metadata["uid"],
         generation=known[0],
         spec=known[1],
-        status=_status(LaneStatus, body),
+        status=status_of(LaneStatus, body),
         annotations=metadata.get("annotations") or {},
         deleting_since=metadata.get("deletionTimestamp"),
     )
@@ -104,7 +106,7 @@ def pool_of(body: Manifest) -> Pool:
         generation=metadata["generation"],
         resource_version=metadata["resourceVersion"],
         spec=spec,
-        status=_status(IPPoolStatus, body),
+        status=status_of(IPPoolStatus, body),
     )
     return pool
 
@@ -119,12 +121,21 @@ def pool_if_readable(cache: Cache, key: Key) -> Pool | None:
 
 
 def pools_of(cache: Cache) -> Iterable[Pool]:
-    """Every pool that our models accept."""
+    """Every pool; of one that our models do not accept only the record: what its slots hold is nobody else's."""
     for body in cache.all(IP_POOL.kind):
         try:
             yield pool_of(body)
         except UnreadableError:
-            continue
+            yield _record_of(body)
+
+
+def _record_of(body: Manifest) -> Pool:
+    """A pool that offers nothing and holds what it holds."""
+    metadata = body["metadata"]
+    nothing = IPPoolSpec(classes=(TrafficClass.COLD,), engine=Engine.CLUSTER_DEFAULT)
+    status = status_of(IPPoolStatus, body)
+    version, generation = metadata["resourceVersion"], metadata["generation"]
+    return Pool(metadata["namespace"], metadata["name"], metadata["uid"], generation, version, nothing, status)
 
 
 def policy_of(body: Manifest) -> Policy:
@@ -134,7 +145,9 @@ def policy_of(body: Manifest) -> Policy:
         spec = ISPPolicySpec.model_validate(body["spec"])
     except ValidationError as error:
         raise UnreadableError(_fields(error)) from error
-    return Policy(metadata["namespace"], metadata["name"], metadata["generation"], spec, _status(ISPPolicyStatus, body))
+    return Policy(
+        metadata["namespace"], metadata["name"], metadata["generation"], spec, status_of(ISPPolicyStatus, body)
+    )
 
 
 def policies_of(cache: Cache, lane: Lane, operator_namespace: str) -> tuple[Policy, ...]:
@@ -155,8 +168,9 @@ def demands_of(cache: Cache, pool: Key) -> tuple[Demand, ...]:
     for body in lanes_of_pool(cache, pool):
         try:
             demands.append(_lane_demand(cache, lane_of(body)))
-        except UnreadableError:  # its own pass says what is wrong with it
-            continue
+        except UnreadableError:  # its own pass says what is wrong with it; its slots run on, and hold what they hold
+            key = (body["metadata"]["namespace"], body["metadata"]["name"])
+            demands.append(_left_demand(key, pool, _parts_of(cache, key)))
     alive = {(body["metadata"]["namespace"], body["metadata"]["name"]) for body in cache.all(SENDING_LANE.kind)}
     kept: dict[Key, list[Manifest]] = {}
     for body in (*cache.all(VOLUME_CLAIM.kind), *cache.all(PERSISTENT_VOLUME.kind)):
@@ -192,7 +206,10 @@ async def multus_network(kube: Kube, pool: Pool | None, kinds: frozenset[str]) -
     if pool is None or pool.spec.engine is not Engine.MULTUS or NETWORK_ATTACHMENT.qualified not in kinds:
         return None
     namespace, _, name = (pool.spec.engine_config.network or "").rpartition("/")
-    return await kube.get(NETWORK_ATTACHMENT, namespace or pool.namespace, name) if name else None
+    try:
+        return await kube.get(NETWORK_ATTACHMENT, namespace or pool.namespace, name) if name else None
+    except ForbiddenError:  # namespaced mode: the engine's refusal names this cause too
+        return None
 
 
 def _readable_policies(cache: Cache, namespace: str) -> Iterable[Policy]:
@@ -207,12 +224,9 @@ def _lane_demand(cache: Cache, lane: Lane) -> Demand:
     """A lane's demand; slots that exist are retained whatever the spec says."""
     retained: set[int] = set()
     found: dict[int, str] = {}
-    left = [child for (kind, _), child in cache.children(lane.key).items() if kind == STATEFUL_SET.kind]
-    left += [child for (kind, _), child in cache.children(lane.key).items() if kind == VOLUME_CLAIM.kind]
-    left += [body for body in cache.all(PERSISTENT_VOLUME.kind) if _lane_key(body) == lane.key]
-    for child in left:
+    for child in _parts_of(cache, lane.key):
         index = _index(child, lane.name)
-        if index is None or (child["kind"] != STATEFUL_SET.kind and not _is_kept(child)):
+        if index is None:
             continue
         retained.add(index)
         address = (child["metadata"].get("annotations") or {}).get(ADDRESS_ANNOTATION)
@@ -231,9 +245,17 @@ def _lane_demand(cache: Cache, lane: Lane) -> Demand:
     )
 
 
+def _parts_of(cache: Cache, lane: Key) -> list[Manifest]:
+    """What makes a slot exist: its workload, and volumes that may hold mail; the workload's word counts first."""
+    children = cache.children(lane)
+    found = [child for (kind, _), child in children.items() if kind == STATEFUL_SET.kind]
+    found += [child for (kind, _), child in children.items() if kind == VOLUME_CLAIM.kind and _is_kept(child)]
+    return found + [body for body in cache.all(PERSISTENT_VOLUME.kind) if _lane_key(body) == lane]
+
+
 def _left_demand(lane: Key, pool: Key, bodies: list[Manifest]) -> Demand:
-    """What a lane that is gone still holds by the volumes it left."""
-    slots = {index: body for body in bodies if (index := _index(body, lane[1])) is not None}
+    """What a lane that is gone, or cannot be read, still holds by what there is of its slots."""
+    slots = {index: body for body in reversed(bodies) if (index := _index(body, lane[1])) is not None}
     labels = [body["metadata"].get("labels") or {} for body in bodies]
     known = [found[CLASS_LABEL] for found in labels if found.get(CLASS_LABEL) in set(TrafficClass)]
     return Demand(
@@ -293,7 +315,7 @@ def node_of(body: Manifest) -> NodeFacts:
     )
 
 
-def _status(model: Any, body: Manifest) -> Any:
+def status_of(model: Any, body: Manifest) -> Any:
     """The status as we wrote it; one that a hand has broken counts as none, and is written anew."""
     try:
         return model.model_validate(body.get("status") or {})

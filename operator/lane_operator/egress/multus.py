@@ -33,8 +33,9 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
     if slot.network is None:
         return Refusal(
             Reason.ENGINE_MISSING,
-            f"NetworkAttachmentDefinition {slot.config.network} does not exist: create it, or correct "
-            "engineConfig.network of the pool",
+            f"NetworkAttachmentDefinition {slot.config.network} does not exist, or is out of the "
+            "operator's reach (watchNamespaces in the chart's values): create it, or correct engineConfig.network of "
+            "the pool",
             waiting=Reason.WAITING_FOR_ENGINE,
         )
     plugins = _plugins(slot.network)

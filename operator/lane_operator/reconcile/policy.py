@@ -7,7 +7,7 @@ from lane_operator.inputs import Key, Policy
 from lane_operator.kube import ISP_POLICY
 from lane_operator.reconcile.events import post_transitions
 from lane_operator.reconcile.world import World
-from lane_operator.references import UnreadableError, policy_of
+from lane_operator.references import UnreadableError, policy_of, status_of
 from lane_operator.status import broken_status, policy_status
 
 __all__ = ["reconcile_policy"]
@@ -21,7 +21,7 @@ async def reconcile_policy(world: World, key: Key) -> float | None:
     try:
         status = policy_status(policy_of(body), _neighbours(world, key), world.wall())
     except UnreadableError as error:
-        status = broken_status(ISPPolicyStatus.model_validate({}), body, str(error), world.wall())
+        status = broken_status(status_of(ISPPolicyStatus, body), body, str(error), world.wall())
     wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
     if wanted == body.get("status"):
         return None

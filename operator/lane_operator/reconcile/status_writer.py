@@ -13,6 +13,7 @@ from lane_operator.inputs import Key, Manifest
 from lane_operator.kube import SENDING_LANE
 from lane_operator.reconcile.events import post_transitions
 from lane_operator.reconcile.world import World
+from lane_operator.references import status_of
 from lane_operator.status import broken_status
 
 __all__ = ["FIGURES_EVERY_S", "only_figures_differ", "write_invalid_lane", "write_lane_status"]
@@ -41,7 +42,7 @@ async def write_lane_status(world: World, key: Key, status: LaneStatus) -> float
 
 async def write_invalid_lane(world: World, body: Manifest, message: str) -> None:
     """Says on a lane that cannot even be read what is wrong with it. Raises KubeError."""
-    status = broken_status(LaneStatus.model_validate(_readable(body)), body, message, world.wall())
+    status = broken_status(status_of(LaneStatus, body), body, message, world.wall())
     wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
     if wanted != (body.get("status") or {}):
         await _write(world, body, wanted)
@@ -73,8 +74,3 @@ async def _write(world: World, body: Manifest, wanted: Manifest) -> bool:
     world.cache.put(SENDING_LANE.kind, changed)
     await post_transitions(world, body, wanted)
     return True
-
-
-def _readable(body: Manifest) -> Manifest:
-    status = body.get("status")
-    return status if isinstance(status, dict) else {}
