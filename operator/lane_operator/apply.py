@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import structlog
 
-from lane_api.names import LANE_LABEL, MANAGED_BY
+from lane_api.names import LANE_LABEL, MANAGED_BY, SLOT_LABEL
 from lane_operator import metrics
 from lane_operator.cache import Cache
 from lane_operator.compare import APPLIED_ANNOTATION, is_in_force, prepared
 from lane_operator.errors import ConflictError, InvalidError, KubeError
 from lane_operator.inputs import Lane, Manifest
-from lane_operator.kube import CHILD_KINDS, VOLUME_CLAIM, Kube, kind_of
+from lane_operator.kube import CHILD_KINDS, STATEFUL_SET, VOLUME_CLAIM, Kube, kind_of
 
 __all__ = ["Applied", "Failure", "apply_children", "delete_children", "prune"]
 
@@ -76,12 +76,21 @@ async def _apply(kube: Kube, cache: Cache, wanted: Manifest) -> Manifest:
 async def prune(
     kube: Kube, cache: Cache, lane: Lane, manifests: Iterable[Manifest], kept: frozenset[tuple[str, str]]
 ) -> Applied:
-    """Deletes the lane's own children that are neither desired nor kept; never a queue volume."""
+    """Deletes the lane's own children that are neither desired nor kept.
+
+    Never a queue volume or a workload, nor what a workload needs: a slot that lost its claim may hold mail, and goes by
+    its drain alone.
+    """
     wanted = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests} | kept
+    children = sorted(cache.children(lane.key).items())
+    working = {_slot(child) for (kind, _), child in children if kind == STATEFUL_SET.kind} - {""}
     surplus = [
         child
-        for key, child in sorted(cache.children(lane.key).items())
-        if key not in wanted and key[0] != VOLUME_CLAIM.kind and _owner(child) == lane.uid
+        for key, child in children
+        if key not in wanted
+        and key[0] not in {VOLUME_CLAIM.kind, STATEFUL_SET.kind}
+        and _slot(child) not in working
+        and _owner(child) == lane.uid
     ]
     return await _delete(kube, surplus)
 
@@ -120,6 +129,10 @@ async def _delete(kube: Kube, children: Iterable[Manifest]) -> Applied:
 def _is_ours(child: Manifest) -> bool:
     labels = child["metadata"].get("labels") or {}
     return LANE_LABEL in labels and MANAGED_BY.items() <= labels.items()
+
+
+def _slot(child: Manifest) -> str:
+    return str((child["metadata"].get("labels") or {}).get(SLOT_LABEL, ""))
 
 
 def _owner(child: Manifest) -> str | None:
