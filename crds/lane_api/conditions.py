@@ -61,6 +61,7 @@ class Reason(StrEnum):
     DOMAIN_SHARED = "DomainShared"
     DRAIN_DEADLINE_EXCEEDED = "DrainDeadlineExceeded"
     FORBIDDEN = "Forbidden"
+    VOLUME_DELETED = "VolumeDeleted"
     # EgressVerified
     MATCHED = "Matched"
     MISMATCH = "Mismatch"

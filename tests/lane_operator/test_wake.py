@@ -94,3 +94,14 @@ def test_an_object_without_a_lane_wakes_nobody(cache: Cache) -> None:
 
 def test_keys_are_values() -> None:
     assert QueueKey("IPPool", "mail", "pool").key == ("mail", "pool")
+
+
+def test_a_cordoned_node_wakes_the_lanes_with_slots_on_it(cache: Cache) -> None:
+    pod = body("Pod", "shop-0-0", "shop", metadata={"labels": {"lanewright.dev/lane": "shop"}})
+    cache.put("Pod", {**pod, "spec": {"nodeName": "n1"}})
+    node = body("Node", "n1", "")
+
+    found = woken(cache, "Node", node, {**node, "spec": {"unschedulable": True}})
+
+    assert "SendingLane shop/shop" in found
+    assert "SendingLane mail/bulk" not in found

@@ -13,6 +13,7 @@ from lane_operator.lifecycle.drain import (
     next_steps,
     shaped,
 )
+from lane_operator.lifecycle.evict import evictable
 from lane_operator.lifecycle.slots import slot_facts, slot_index
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ScaleToZero",
     "SlotFacts",
     "Step",
+    "evictable",
     "is_released",
     "next_steps",
     "shaped",

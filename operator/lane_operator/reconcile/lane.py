@@ -16,13 +16,13 @@ from lane_operator.desired import desired_state, secret_needs
 from lane_operator.errors import ForbiddenError, InvalidError
 from lane_operator.inputs import Assignment, Desired, Key, Lane, Manifest, Observation, References, Refusal
 from lane_operator.kube import NAMESPACE, SECRET, SENDING_LANE
-from lane_operator.lifecycle import LetGo, Step, is_released, next_steps, shaped, slot_facts
+from lane_operator.lifecycle import LetGo, Step, evictable, is_released, next_steps, shaped, slot_facts
 from lane_operator.provision import Provisioned, provision
 from lane_operator.reconcile.pool import assign
 from lane_operator.reconcile.sight import aim, observation_of
 from lane_operator.reconcile.status_writer import write_invalid_lane, write_lane_status
 from lane_operator.reconcile.steps import run_steps
-from lane_operator.reconcile.volumes import adopted, settle_adopted
+from lane_operator.reconcile.volumes import adopted, deleted_by_hand, settle_adopted
 from lane_operator.reconcile.world import World
 from lane_operator.references import (
     UnreadableError,
@@ -57,8 +57,9 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
         return None
 
     references, assignment, provisioned = await _references(world, lane)
-    desired = desired_state(lane, references, assignment, world.lanes)
     observation = observation_of(world, lane, assignment)
+    lifted = evictable(assignment.claims, observation, references.nodes)
+    desired = desired_state(lane, references, assignment, world.lanes, lifted)
     terminating = lane.deleting_since is not None and await _is_terminating(world, lane)
     slots = slot_facts(world.cache, lane, assignment.claims, observation)
     steps = next_steps(lane, slots, terminating=terminating, may_retain=world.settings.volumes)
@@ -75,7 +76,8 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     if terminating:
         desired = _dying(lane, desired, observation, may_keep=world.settings.volumes)
     else:
-        desired = _with_refusals(desired, provisioned, applied)
+        lost = deleted_by_hand(world.cache, lane, assignment.claims)
+        desired = _with_refusals(desired, provisioned, applied, lost)
     status = lane_status(lane, references, assignment, desired, observation, world.wall())
     later = await write_lane_status(world, key, status)
     looks = [later, next_look(lane, status, world.wall()), *_looks(world, lane, desired, provisioned, steps)]
@@ -155,9 +157,9 @@ async def _is_terminating(world: World, lane: Lane) -> bool:
     return namespace is not None and "deletionTimestamp" in namespace["metadata"]
 
 
-def _with_refusals(desired: Desired, provisioned: Provisioned, applied: Applied) -> Desired:
+def _with_refusals(desired: Desired, provisioned: Provisioned, applied: Applied, lost: tuple[Refusal, ...]) -> Desired:
     """What went wrong on the way, in the words of the lane's conditions."""
-    refusals = list(desired.refusals)
+    refusals = [*lost, *desired.refusals]
     if provisioned.forbidden:  # the one cause; that Secrets are not seen and not written follows from it
         refusals = [one for one in refusals if one.reason is not Reason.SECRET_NOT_FOUND]
         refusals.insert(0, Refusal(Reason.FORBIDDEN, provisioned.forbidden))

@@ -5,15 +5,19 @@ namespace, lane and slot. A lane of that name whose claim is missing binds it ag
 which an installation for one namespace has not (`Settings.volumes`).
 """
 
+from collections.abc import Iterable
 from typing import Any
 
+from lane_api.conditions import Reason
 from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, MANAGED_BY, POOL_ANNOTATION, SLOT_LABEL
-from lane_operator.inputs import Lane, Manifest
+from lane_api.sendinglane import SlotRole
+from lane_operator.cache import Cache
+from lane_operator.inputs import Claim, Lane, Manifest, Refusal
 from lane_operator.kube import PERSISTENT_VOLUME, VOLUME_CLAIM
 from lane_operator.reconcile.world import World
 from lane_operator.references import NAMESPACE_LABEL
 
-__all__ = ["adopted", "retain", "settle_adopted"]
+__all__ = ["adopted", "deleted_by_hand", "retain", "settle_adopted"]
 
 ADOPTED_ANNOTATION = "lanewright.dev/adopted-volume"
 """On a claim: the kept volume that it was made for."""
@@ -39,6 +43,22 @@ async def retain(world: World, lane: Lane, slot: str, volume: str) -> None:
     ]
     changed = await world.kube.patch_json(PERSISTENT_VOLUME, None, volume, operations, metadata["resourceVersion"])
     world.cache.put(PERSISTENT_VOLUME.kind, changed)
+
+
+def deleted_by_hand(cache: Cache, lane: Lane, claims: Iterable[Claim]) -> tuple[Refusal, ...]:
+    """Claims under serving slots that somebody has deleted: our finalizer holds them, and nothing can undelete them."""
+    found = []
+    for claim in claims:
+        volume = cache.get(VOLUME_CLAIM.kind, lane.namespace, f"queue-{claim.slot_name}") or {}
+        if claim.role is not SlotRole.ACTIVE or "deletionTimestamp" not in volume.get("metadata", {}):
+            continue
+        message = (
+            f"PersistentVolumeClaim queue-{claim.slot_name} was deleted by hand. Nothing is lost: it stays while slot "
+            f"{claim.slot_name} runs, but a pod that is made anew cannot mount it. Set replicas to {claim.slot_index}, "
+            f"so that the slot drains and gives it up, then back to {lane.spec.replicas}"
+        )
+        found.append(Refusal(Reason.VOLUME_DELETED, message))
+    return tuple(found)
 
 
 async def adopted(world: World, lane: Lane, manifests: tuple[Manifest, ...]) -> tuple[Manifest, ...]:

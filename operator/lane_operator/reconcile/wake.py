@@ -11,7 +11,7 @@ from lane_api.ippool import Engine
 from lane_api.names import LANE_LABEL, POOL_ANNOTATION
 from lane_operator.cache import Cache, Change
 from lane_operator.inputs import Key, Manifest
-from lane_operator.kube import IP_POOL, ISP_POLICY, NODE, PERSISTENT_VOLUME, SENDING_LANE, VOLUME_CLAIM
+from lane_operator.kube import IP_POOL, ISP_POLICY, NODE, PERSISTENT_VOLUME, POD, SENDING_LANE, VOLUME_CLAIM
 from lane_operator.reconcile.world import QueueKey
 from lane_operator.references import NAMESPACE_LABEL, lanes_of_pool, node_of, pool_named
 
@@ -38,7 +38,9 @@ def woken_by(cache: Cache, change: Change, operator_namespace: str) -> frozenset
                 {own} | beside | {_key(SENDING_LANE.kind, body) for body in cache.all("SendingLane", space)}
             )
         case NODE.kind:
-            return frozenset(_lanes_on_nodes(cache)) if _node_turned(change) else frozenset()
+            if not _node_turned(change):
+                return frozenset()
+            return frozenset({*_lanes_on_nodes(cache), *_lanes_with_pods_on(cache, own.name)})
         case _:
             return frozenset(key for body in bodies for key in _of_child(change.kind, body))
 
@@ -82,6 +84,13 @@ def _lanes_on_nodes(cache: Cache) -> Iterable[QueueKey]:
         if body["spec"].get("engine") == Engine.HOST_NETWORK
     }
     return _lanes_of_pools(cache, pools)
+
+
+def _lanes_with_pods_on(cache: Cache, node: str) -> Iterable[QueueKey]:
+    """Their slots may be evicted once the node is cordoned."""
+    for body in cache.all(POD.kind):
+        if body["spec"].get("nodeName") == node:
+            yield from _of_child(POD.kind, body)
 
 
 def _is_turned(change: Change) -> bool:
