@@ -81,6 +81,8 @@ async def serve(
             resolver_image=settings.resolver_image,
             operator_namespace=settings.operator_namespace,
             image_pull_policy=settings.image_pull_policy,
+            image_pull_secrets=settings.image_pull_secrets,
+            monitoring_labels=dict(label.split("=", 1) for label in settings.monitoring_labels),
         ),
         enqueue=queue.add,
         wall=lambda: dt.datetime.now(dt.UTC),

@@ -23,6 +23,10 @@ class Settings:
     operator_namespace: str = "lanewright-system"
     """Our own: ISPPolicies here serve all lanes."""
     image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    """Secrets of the slots' pods, by name; they must be in each namespace with lanes."""
+    monitoring_labels: tuple[str, ...] = ()
+    """`name=value`: labels by which a Prometheus selects its PodMonitors and PrometheusRules."""
     watch_namespaces: tuple[str, ...] = ()
     """Namespaced mode: the only namespaces we look at. Empty: the whole cluster."""
     served_namespaces: tuple[str, ...] = ()

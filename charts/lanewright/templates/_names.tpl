@@ -85,3 +85,15 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- join "," $engines -}}
 {{- end }}
+
+{{- define "lanewright.pullSecrets" -}}
+{{- $names := list -}}
+{{- range .Values.imagePullSecrets }}{{ $names = append $names .name }}{{ end -}}
+{{- join "," $names -}}
+{{- end }}
+
+{{- define "lanewright.monitoringLabels" -}}
+{{- $labels := list -}}
+{{- range $name, $value := .Values.monitoring.labels }}{{ $labels = append $labels (printf "%s=%s" $name $value) }}{{ end -}}
+{{- join "," $labels -}}
+{{- end }}
