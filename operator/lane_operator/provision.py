@@ -26,6 +26,7 @@ __all__ = ["Provisioned", "dkim_secret_name", "kept_secrets", "provision"]
 TOKEN, CERTIFICATE, KEY, AUTHORITY = "token", "tls.crt", "tls.key", "ca.crt"
 DKIM_KEY, DKIM_SELECTOR, DKIM_RECORD = "private.key", "selector", "record"
 PROOF_KEY = "key"
+NAME_LIMIT = 253  # of an object's name (RFC 1123 subdomain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,11 @@ class Provisioned:
 
 
 def dkim_secret_name(lane: str, domain: str) -> str:
-    """The Secret of a generated DKIM key."""
-    return f"{lane}-dkim-{domain.replace('.', '-')}"
+    """The Secret of a generated DKIM key; a long domain's name is cut and told apart by a digest."""
+    name = f"{lane}-dkim-{domain.replace('.', '-')}"
+    if len(name) <= NAME_LIMIT:
+        return name
+    return f"{name[: NAME_LIMIT - 17]}-{hashlib.sha256(domain.encode()).hexdigest()[:16]}"
 
 
 def kept_secrets(lane: Lane) -> frozenset[tuple[str, str]]:

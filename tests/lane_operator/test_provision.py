@@ -14,7 +14,7 @@ from lane_operator.credentials import LEAF_LIFETIME
 from lane_operator.errors import KubeError
 from lane_operator.inputs import Claim, Lane, Pool
 from lane_operator.kube import Kube
-from lane_operator.provision import Provisioned, provision
+from lane_operator.provision import Provisioned, dkim_secret_name, provision
 from tests.lane_operator.small_api import SmallApi, small_api
 
 NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
@@ -178,3 +178,12 @@ async def test_no_key_shows_in_what_is_handed_on(rig: tuple[SmallApi, Kube]) -> 
         for name, value in body["data"].items():
             if name in {"token", "tls.key", "private.key", "otp"}:
                 assert base64.b64decode(value).decode() not in shown
+
+
+def test_the_name_of_a_key_is_a_name_however_long_its_domain_is() -> None:
+    long = ".".join(["a" * 60] * 4)
+
+    names = {dkim_secret_name("lane", domain) for domain in (long, f"{long[:-1]}b")}
+
+    assert len(names) == 2
+    assert all(len(name) == 253 for name in names)
