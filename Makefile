@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 python3.11 python3))
 
-.PHONY: help setup lint unit test e2e demo cluster cluster-down images crds bench lock
+.PHONY: help setup peers lint unit test e2e demo cluster cluster-down images crds bench lock
 
 help: ## lists the targets
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -14,6 +14,9 @@ setup: $(VENV)/.ready ## makes the development environment from the lock file
 $(VENV)/.ready: tests/requirements.lock pyproject.toml
 	@.ci/setup $(VENV) $(PYTHON)
 	@touch $@
+
+peers: setup ## installs the servers that tests talk to (bind9, unbound, Postfix, Prometheus), none as a service
+	@$(RUN)/python -m e2e.internet.packages
 
 lint: setup ## ruff, mypy --strict, import contracts
 	$(RUN)/ruff format --check .
@@ -25,7 +28,7 @@ crds: setup ## generates crds/*.yaml from the models
 	$(RUN)/python crds/generate.py
 	@cp crds/*.yaml charts/lanewright/files/crds/
 
-unit: setup ## tests that need no cluster
+unit: peers ## tests that need no cluster
 	$(RUN)/pytest tests
 
 cluster: setup ## brings up a two-node Kubernetes (CLUSTER=kind|local decides which; default: kind where Docker answers)
@@ -37,13 +40,13 @@ cluster-down: setup ## removes every trace of it
 images: setup ## builds the images and loads them into the running cluster
 	$(RUN)/python -m e2e.cluster images
 
-e2e: setup ## the promises, one file each, on the cluster
+e2e: peers ## the promises, one file each, on the cluster
 	$(RUN)/pytest e2e
 
-demo: setup ## two lanes, a flood, and what the OTPs felt of it: cluster, table and chart
+demo: peers ## two lanes, a flood, and what the OTPs felt of it: cluster, table and chart
 	$(RUN)/python -m e2e.demo
 
-bench: setup ## the relay beside tuned Postfix, in one run
+bench: peers ## the relay beside tuned Postfix, in one run
 	$(RUN)/python -m bench
 
 test: lint unit e2e ## everything, from the gates to the cluster

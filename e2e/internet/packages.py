@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 # program or file that proves it -> Debian package
@@ -53,3 +54,19 @@ def install(programs: dict[str, str] | None = None) -> list[str]:
         if ours:
             _POLICY.unlink()
     return packages
+
+
+def main() -> None:
+    """Installs all peers that tests, demo and bench talk to, and says which were missing."""
+    everything = PEERS | PROMETHEUS | UNBOUND
+    lacking = missing(everything)
+    if not lacking:
+        return
+    sys.stderr.write(f"installing from Debian: {' '.join(lacking)}\n")
+    if os.geteuid() != 0:
+        sys.exit(f"run as root once: apt-get install -y --no-install-recommends {' '.join(lacking)}")
+    install(everything)
+
+
+if __name__ == "__main__":
+    main()
