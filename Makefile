@@ -46,7 +46,7 @@ e2e: peers ## the promises, one file each, on the cluster
 demo: peers ## two lanes, a flood, and what the OTPs felt of it: cluster, table and chart
 	$(RUN)/python -m e2e.demo
 
-bench: peers ## the relay beside tuned Postfix, in one run
+bench: peers ## the relay beside tuned Postfix, in one run; the operator's idle minutes on a cluster
 	$(RUN)/python -m bench
 
 test: lint unit e2e ## everything, from the gates to the cluster

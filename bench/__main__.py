@@ -1,4 +1,4 @@
-"""`python -m bench`: rounds of Postfix, relay, relay with DKIM in turn; prints a table, records the figures.
+"""`python -m bench`: rounds of Postfix, relay, relay with DKIM in turn; then the operator's idle minutes on a cluster.
 
 Each round is one start, a warm-up, N messages through 20 sessions, counted at the sink; then medians and min-max.
 """
@@ -20,6 +20,7 @@ from typing import Protocol
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from bench import operator_idle
 from bench.cpu import cpu_seconds, memory_bytes
 from bench.lanewright import Relay
 from bench.load import MESSAGE_BYTES, Sink, inject
@@ -214,7 +215,16 @@ def main() -> None:
     arguments.add_argument("--quick", action="store_true", help="2 rounds of 1,000 messages; records no figures")
     arguments.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
     arguments.add_argument("--messages", type=int, default=5000, help="messages a round (default: 5000)")
+    arguments.add_argument("--only", choices=("relay", "operator"), help="one of the two parts")
     given = arguments.parse_args()
+    if given.only != "operator":
+        bench_relay(given)
+    if given.only != "relay" and not given.quick:
+        operator_idle.run()
+
+
+def bench_relay(given: argparse.Namespace) -> None:
+    """The relay beside Postfix."""
     rounds, messages = (2, 1000) if given.quick else (given.rounds, given.messages)
     installed = packages.install(_PROGRAMS)
     if installed:

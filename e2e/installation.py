@@ -11,6 +11,7 @@ import os
 import secrets
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -164,6 +165,11 @@ def reflector_secret(internet: Internet, namespace: str) -> Manifest:
 @pytest.fixture(scope="session")
 def internet(cluster: Cluster) -> Internet:
     """The internet of the tests' cluster, with every reflector; it goes with the cluster."""
+    return internet_of(cluster)
+
+
+def internet_of(cluster: Cluster) -> Internet:
+    """The cluster's internet, brought up where it is not."""
 
     async def up() -> Internet:
         found = await Internet.up(cluster.place("net"), ground_of(cluster))
@@ -184,12 +190,21 @@ def images(cluster: Cluster) -> dict[str, str]:
 @pytest.fixture
 def installation(cluster: Cluster, internet: Internet, images: dict[str, str]) -> Iterator[Installation]:
     """The operator, serving a new namespace of the test's own."""
+    with installed(cluster, internet, images) as found:
+        yield found
+
+
+@contextmanager
+def installed(cluster: Cluster, internet: Internet, images: dict[str, str]) -> Iterator[Installation]:
+    """The operator, serving a new namespace, which goes in the end."""
     name = f"t-{secrets.token_hex(4)}"
     cluster.kubectl("create", "namespace", name)
-    serve(cluster, images, name)
-    yield Installation(cluster, internet, name)
-    release(cluster, name)
-    cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+    try:
+        serve(cluster, images, name)
+        yield Installation(cluster, internet, name)
+    finally:
+        release(cluster, name)
+        cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
 def serve(cluster: Cluster, images: dict[str, str], namespace: str) -> None:
