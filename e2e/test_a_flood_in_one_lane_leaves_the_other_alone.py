@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from e2e import figures
 from e2e.cluster import Cluster
 from e2e.demo import result
@@ -18,6 +20,8 @@ from e2e.installation import Installation
 from e2e.internet import addresses
 from e2e.internet.internet import Internet
 from e2e.internet.policy import ROUND_TRIP_S
+
+pytestmark = pytest.mark.cluster
 
 SMALL = Scale(
     otps=150, warm=25, flood=4000, flood_rate=400.0, backlog=500, build_s=40.0, timed_s=40.0, drain_s=60.0

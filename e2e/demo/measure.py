@@ -222,7 +222,7 @@ async def flood(
 async def _cut_short(seen: Flood, discard: Callable[[], int], loads: Mapping[str, Load], scale: Scale) -> None:
     """Ends the flood's generator, lets the OTPs' finish, and throws away what is queued."""
     loads["bulk"].end()
-    seen.warm, seen.otp = await loads["warm"].done(scale.timed_s), await loads["otp"].done(scale.timed_s)
+    seen.warm, seen.otp = await loads["warm"].done(scale.drain_s), await loads["otp"].done(scale.drain_s)
     seen.bulk = loads["bulk"].entries()
     seen.left = await asyncio.to_thread(discard)
 
