@@ -57,6 +57,11 @@ class Layout:
         return Path(f"/run/lw-{self.id}")
 
     @property
+    def postfix(self) -> Path:
+        """Queues of the internet's Postfixes: their daemons give up their privileges and may not reach the checkout."""
+        return Path(f"/var/tmp/lw-{self.id}-postfix")
+
+    @property
     def log(self) -> Path:
         """One log a program."""
         return self.state / "log"

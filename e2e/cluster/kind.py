@@ -221,6 +221,7 @@ class KindCluster:
             self._run("kind", "delete", "cluster", "--name", self._name, "--kubeconfig", str(self.kubeconfig))
             self._run("docker", "network", "rm", self._name, check=False)
             shutil.rmtree(self.layout.state, ignore_errors=True)
+            shutil.rmtree(self.layout.postfix, ignore_errors=True)
 
     def status(self) -> list[tuple[str, str, str]]:
         ready = self._ready_nodes() if self.kubeconfig.exists() else set()

@@ -186,6 +186,7 @@ class LocalCluster:
             left.append("control groups")
         shutil.rmtree(self.layout.run, ignore_errors=True)
         shutil.rmtree(self.layout.state, ignore_errors=True)
+        shutil.rmtree(self.layout.postfix, ignore_errors=True)
         machine.MountPoints().remove(self.layout.run)
         left += self._traces()
         if left:
@@ -194,7 +195,7 @@ class LocalCluster:
     def _traces(self) -> list[str]:
         """Return what of this cluster is on the machine."""
         layout = self.layout
-        folders = [str(p) for p in (layout.state, layout.run, *self._groups.tops()) if p.exists()]
+        folders = [str(p) for p in (layout.state, layout.run, layout.postfix, *self._groups.tops()) if p.exists()]
         spaces = [p.name for p in Path("/run/netns").glob(f"lw-{layout.id}-*")]
         mounts = [
             m for m in Path("/proc/mounts").read_text().splitlines() if f"{layout.state}/" in m or f"{layout.run}/" in m

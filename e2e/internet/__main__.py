@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from pathlib import Path
 
 from e2e.cluster import Cluster, open_cluster
 from e2e.internet import addresses
@@ -18,7 +17,7 @@ from e2e.internet.internet import Ground, Internet, Weights
 def ground_of(cluster: Cluster) -> Ground:
     """Where the internet of a cluster keeps its files."""
     layout = cluster.layout
-    return Ground(layout.state / "internet", layout.run, Path(f"/var/tmp/lw-{layout.id}-postfix"))
+    return Ground(layout.state / "internet", layout.run, layout.postfix)
 
 
 def _print(line: str) -> None:

@@ -28,6 +28,7 @@ def test_an_id_that_is_no_name_is_refused_with_the_fix(name: str) -> None:
 def test_every_name_outside_the_checkout_carries_the_id() -> None:
     where = layout({"CLUSTER_ID": "abc"}, Path("/src"))
     assert where.run == Path("/run/lw-abc")
+    assert where.postfix == Path("/var/tmp/lw-abc-postfix")
     assert where.namespace("n1") == "lw-abc-n1"
     assert where.state == Path("/src/build/cluster/abc")
 
