@@ -14,6 +14,7 @@ from lane_operator.lifecycle.drain import (
     shaped,
 )
 from lane_operator.lifecycle.evict import evictable
+from lane_operator.lifecycle.roll import staggered
 from lane_operator.lifecycle.slots import slot_facts, slot_index
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "shaped",
     "slot_facts",
     "slot_index",
+    "staggered",
 ]

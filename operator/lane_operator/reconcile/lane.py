@@ -8,6 +8,7 @@ Invariant: a pass decides from what is there, never from what an earlier pass di
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from lane_api.conditions import Reason
 from lane_api.names import DRAIN_FINALIZER, RELEASE_ANNOTATION, RELEASE_KEEP_VOLUMES
@@ -15,8 +16,8 @@ from lane_operator.apply import Applied, apply_children, prune
 from lane_operator.desired import desired_state, secret_needs
 from lane_operator.errors import ForbiddenError, InvalidError
 from lane_operator.inputs import Assignment, Desired, Key, Lane, Manifest, Observation, References, Refusal
-from lane_operator.kube import NAMESPACE, SECRET, SENDING_LANE
-from lane_operator.lifecycle import LetGo, Step, evictable, is_released, next_steps, shaped, slot_facts
+from lane_operator.kube import NAMESPACE, SECRET, SENDING_LANE, STATEFUL_SET
+from lane_operator.lifecycle import LetGo, Step, evictable, is_released, next_steps, shaped, slot_facts, staggered
 from lane_operator.provision import Provisioned, provision
 from lane_operator.reconcile.pool import assign
 from lane_operator.reconcile.sight import aim, observation_of
@@ -66,6 +67,10 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     applied = Applied()
     if not terminating and LetGo() not in steps:
         manifests = shaped(desired.manifests, slots, steps, deleting=lane.deleting_since is not None)
+        if lane.deleting_since is None:
+            manifests = staggered(
+                manifests, assignment.claims, partial(world.cache.get, STATEFUL_SET.kind, lane.namespace)
+            )
         applied = await _apply(world, lane, await adopted(world, lane, manifests), desired, provisioned)
     await run_steps(world, lane, body, steps)
     if LetGo() in steps:
