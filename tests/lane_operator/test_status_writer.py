@@ -38,3 +38,12 @@ def test_a_changed_status_or_reason_is_an_event_and_a_changed_message_is_none() 
 
 def test_a_new_condition_is_an_event() -> None:
     assert len(transitions({}, status())) == 1
+
+
+def test_a_message_that_counts_down_under_the_same_reason_is_a_figure() -> None:
+    def draining(left: int) -> dict[str, Any]:
+        reason = "DrainDeadlineExceeded"
+        stalled = {"type": "Stalled", "status": "True", "reason": reason, "message": f"about {left} messages left"}
+        return {"conditions": [stalled]}
+
+    assert only_figures_differ(draining(48_000), draining(47_000))

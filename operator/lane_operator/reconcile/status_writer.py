@@ -19,7 +19,8 @@ from lane_operator.status import broken_status
 __all__ = ["FIGURES_EVERY_S", "only_figures_differ", "write_invalid_lane", "write_lane_status"]
 
 FIGURES_EVERY_S = 30.0  # design: "figures in status at most every 30 s a lane; conditions at once"
-_FIGURES = ("queued", "oldestSince")
+_FIGURES = ("queued", "oldestSince", "message")
+"""Messages too, where type, status and reason are the same: a drain's count down, a kubelet's back-off."""
 
 
 async def write_lane_status(world: World, key: Key, status: LaneStatus) -> float | None:
@@ -55,7 +56,7 @@ def only_figures_differ(before: Manifest, after: Manifest) -> bool:
 
 def _without_figures(status: Manifest) -> Manifest:
     plain: dict[str, Any] = copy.deepcopy(status)
-    for part in (plain, *plain.get("slots", ())):
+    for part in (plain, *plain.get("slots", ()), *plain.get("conditions", ())):
         for name in _FIGURES:
             part.pop(name, None)
     return plain
