@@ -12,7 +12,6 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from typing import Final
 
 from lane_api.isppolicy import Action, Category, Scope, Stage
@@ -27,6 +26,7 @@ from lane_relay.deliver.outcomes import broken_results, reply_results, same_resu
 from lane_relay.deliver.prepared import Bodies, Preparer, Signing
 from lane_relay.deliver.ready_queue import Destination, Failure, Hold, Limit, ReadyQueue, site_limits
 from lane_relay.deliver.regrouping import grouping
+from lane_relay.deliver.rounds import Rounds
 from lane_relay.deliver.rules import ReplyTable
 from lane_relay.deliver.session import Session, Timeouts, Trouble
 from lane_relay.deliver.tls import TlsContexts, make_contexts
@@ -44,8 +44,6 @@ _PART_OF_ACTIVE: Final = 4
 """A quarter of the active bytes may wait for sessions; the rest is the spool's own cache."""
 _CHUNK: Final = 500
 """Entries handled in one turn of the loop where there may be very many."""
-_FORGET_EVERY: Final = 60
-"""Sweeps between two looks for what can be forgotten or is overdue."""
 
 
 class Dispatcher:
@@ -81,11 +79,10 @@ class Dispatcher:
         self._connections = Connections(self, self._maker, self._lookahead, clock.monotonic, total)
         self.table = ReplyTable(config.delivery.policies)
         self.sites: dict[str, ReadyQueue] = {}
+        self._rounds = Rounds(self.sites, self._held, self._hold_of_site)
         self._rerouting: deque[QueueEntry] = deque()
         self._distrusted = 0
         """Sessions up to this number were opened before the gate shut: they may lead through another address."""
-        self._sweeps = 0
-        self._more_overdue = False
         self._running = False
         self._gate_was_open = False
         self._sweeper: asyncio.TimerHandle | None = None
@@ -154,7 +151,7 @@ class Dispatcher:
 
     def release(self, domain: str) -> None:
         """This signing domain's mail may leave: what was held for it goes on, by the route that is right by now."""
-        self._rerouting.extend(entry for entry, _ in self._held.take(domain))
+        self._rerouting.extend(self._held.take(domain))
         self._reroute_some()
 
     def wake(self) -> None:
@@ -415,7 +412,7 @@ class Dispatcher:
     # -- the sweep
 
     def _sweep(self) -> None:
-        """Once a second: time limits, the gate, and now and then what can be forgotten or is overdue."""
+        """Once a second: time limits, the gate, and a portion of the round for what can be forgotten or is overdue."""
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
         now = self.monotonic()
         is_open = self.gate_is_open
@@ -427,40 +424,16 @@ class Dispatcher:
         if is_open and not self._gate_was_open:
             self._connections.pump_all(self.sites.values())
         self._gate_was_open = is_open
-        self._sweeps += 1
-        if self._sweeps % _FORGET_EVERY == 0:
-            self._forget(now)
-            self._more_overdue = True
-        self._more_overdue = self._more_overdue and self._look_for_overdue()
+        self._go_round(now)
 
-    def _forget(self, now: float) -> None:
-        for name, site in list(self.sites.items()):
-            site.forget_empty(now)
-            if site.is_at_rest(now):
-                del self.sites[name]
-        self._maker.forget(now)
-
-    def _look_for_overdue(self) -> bool:
-        """Entries that waited here past their lifetime are handed on as attempts that could not be made.
-
-        True if there may be more: each has to be read from disk, so only some are taken at once.
-        """
+    def _go_round(self, now: float) -> None:
+        """Entries that waited here past their lifetime are handed on as attempts that could not be made."""
+        if self._rounds.begin(now):
+            self._maker.forget(now)
         newest = int((self._clock.now() - self._config.delivery.lifetime) * 1000) << 48  # ids begin with their time
-        found: list[tuple[str, Hold, QueueEntry]] = []
-        for site in self.sites.values():
-            for destination in site.destinations.values():
-                room = _CHUNK - len(found)
-                overdue = list(islice((entry for entry in destination.entries if entry.id < newest), room))
-                if overdue:
-                    hold = self._hold_of_site(site)
-                    found += [(site.name, hold, entry) for entry in overdue]
-                    gone = set(map(id, overdue))
-                    destination.entries = deque(entry for entry in destination.entries if id(entry) not in gone)
-        held = self._held.take_older(newest, _CHUNK - len(found))
-        found += [(route.site, hold, entry) for entry, route, hold in held]
-        for name, hold, entry in found:
-            self._preparer.read(entry, partial(self._on_overdue, name, hold))
-        return len(found) >= _CHUNK
+        room = self._config.active_bytes // _PART_OF_ACTIVE - self._preparer.reading_bytes
+        for late in self._rounds.portion(now, newest, room):
+            self._preparer.read(late.entry, partial(self._on_overdue, late.site, late.hold))
 
     def _on_overdue(self, site: str, hold: Hold, entry: QueueEntry, message: Message) -> None:
         text = f"4.4.7 not sent within its lifetime; held by {hold.limit}"

@@ -3,20 +3,35 @@
 Before it: `prepared`, which found out. After it: the ready queue again, when the domain is released.
 """
 
-from itertools import islice
+from collections import deque
+
+from msgspec import Struct
 
 from lane_relay.deliver.prepared import Held
 from lane_relay.deliver.ready_queue import Hold, Limit
 from lane_relay.records import QueueEntry, Route
 
-__all__ = ["HeldEntries"]
+__all__ = ["HeldEntries", "HeldEntry"]
+
+
+class HeldEntry(Struct, frozen=True, gc=False):
+    """One entry, where it would have gone, and what it waits for."""
+
+    entry: QueueEntry
+    route: Route
+    why: Held
+
+    @property
+    def hold(self) -> Hold:
+        """The same as a limit."""
+        return Hold(Limit.SELECTOR, detail=self.why.reason)
 
 
 class HeldEntries:
     """Costs no more than the entries."""
 
     def __init__(self) -> None:
-        self._by_domain: dict[str, list[tuple[QueueEntry, Route, Held]]] = {}
+        self._by_domain: dict[str, deque[HeldEntry]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._by_domain.values()))
@@ -28,28 +43,16 @@ class HeldEntries:
 
     def add(self, entry: QueueEntry, route: Route, why: Held) -> None:
         """Keeps an entry until its domain is released."""
-        self._by_domain.setdefault(why.domain, []).append((entry, route, why))
+        self._by_domain.setdefault(why.domain, deque()).append(HeldEntry(entry, route, why))
 
-    def take(self, domain: str) -> list[tuple[QueueEntry, Route]]:
+    def take(self, domain: str) -> list[QueueEntry]:
         """All that waited for this domain, in order."""
-        return [(entry, route) for entry, route, _ in self._by_domain.pop(domain, ())]
+        return [item.entry for item in self._by_domain.pop(domain, ())]
 
-    def take_older(self, newest_id: int, most: int) -> list[tuple[QueueEntry, Route, Hold]]:
-        """At most so many whose id lies below, with what held them."""
-        items = (item for kept in self._by_domain.values() for item in kept if item[0].id < newest_id)
-        older = list(islice(items, most))
-        if older:
-            gone = {id(item) for item in older}
-            for domain, kept in self._by_domain.items():
-                self._by_domain[domain] = [item for item in kept if id(item) not in gone]
-        return [(entry, route, _hold(why)) for entry, route, why in older]
+    def waiting_for(self, domain: str) -> deque[HeldEntry]:
+        """What waits for this domain now; whoever takes an entry out has it."""
+        return self._by_domain.get(domain, deque())
 
     def holds_of(self, message_id: int) -> tuple[Hold, ...]:
         """What holds the entries of this message here."""
-        return tuple(
-            _hold(why) for items in self._by_domain.values() for entry, _, why in items if entry.id == message_id
-        )
-
-
-def _hold(why: Held) -> Hold:
-    return Hold(Limit.SELECTOR, detail=why.reason)
+        return tuple(item.hold for items in self._by_domain.values() for item in items if item.entry.id == message_id)

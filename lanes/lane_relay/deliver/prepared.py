@@ -66,6 +66,8 @@ class Preparer:
         self._bodies = bodies
         self._signing = signing
         self._loading: set[asyncio.Task[None]] = set()
+        self.reading_bytes = 0
+        """Of the bodies that `read` waits for."""
         self.unreadable: list[QueueEntry] = []
         """Entries that the spool could not read; they stay on its disk, for a restart to find."""
 
@@ -104,7 +106,11 @@ class Preparer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(self, entry: QueueEntry, then: Callable[[QueueEntry, Message], None]) -> None:
-        message = await self._message(entry)
+        self.reading_bytes += entry.size
+        try:
+            message = await self._message(entry)
+        finally:
+            self.reading_bytes -= entry.size
         if message is not None:
             then(entry, message)
 

@@ -201,7 +201,7 @@ async def test_entries_past_their_lifetime_are_handed_on_although_their_site_is_
         await delivery.attempted(1)
         old = delivery.send(route, age=7200.0)
         young = delivery.send(route)
-        delivery.dispatcher._look_for_overdue()
+        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)
         attempts = await delivery.attempted(2)
         assert attempts[1].entry is old
         assert attempts[1].results[0].reply.enhanced == "4.4.7"
@@ -217,7 +217,7 @@ async def test_a_quiet_dispatcher_forgets_its_sites() -> None:
             delivery.send(route_to(peer.port, site=f"site-{number}"))
         await delivery.attempted(30)
         await until(lambda: delivery.dispatcher.figures().connections == 0)
-        delivery.dispatcher._forget(delivery.dispatcher.monotonic())
+        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)
         assert delivery.dispatcher.sites == {}
 
 
@@ -229,12 +229,12 @@ async def test_a_quiet_site_s_rate_is_not_forgotten_before_its_window_is_over() 
         await delivery.attempted(1)
         await until(lambda: delivery.dispatcher.figures().connections == 0)
         dispatcher = delivery.dispatcher
-        dispatcher._forget(dispatcher.monotonic())
+        dispatcher._go_round(dispatcher.monotonic() + 60.0)
         delivery.send(route_to(peer.port, site="isp", policy="isp"))
         state = dispatcher.explain_site("isp")
         assert state is not None
         assert state.hold.limit == "message-rate"
-        dispatcher._forget(dispatcher.monotonic() + 7200.0)
+        dispatcher._go_round(dispatcher.monotonic() + 7200.0)
         assert "isp" in dispatcher.sites  # something waits
 
 
@@ -312,10 +312,11 @@ async def test_many_overdue_entries_are_handed_on_in_portions() -> None:
     async with delivering(lifetime="1h", state="Suspended") as delivery:
         for _ in range(1200):
             delivery.send(route_to(1), age=7200.0)
-        assert delivery.dispatcher._look_for_overdue()
+        now = delivery.dispatcher.monotonic() + 60.0
+        delivery.dispatcher._go_round(now)
         assert len(delivery.attempts) == 500
-        assert delivery.dispatcher._look_for_overdue()
-        assert not delivery.dispatcher._look_for_overdue()
+        delivery.dispatcher._go_round(now)
+        delivery.dispatcher._go_round(now)
         await delivery.attempted(1200)
         assert {attempt.results[0].reply.enhanced for attempt in delivery.attempts} == {"4.4.7"}
         assert "gate" in delivery.attempts[0].results[0].reply.text

@@ -1,0 +1,129 @@
+"""The round over all that waits, a portion at a time: forgets sites at rest, finds entries past their lifetime.
+
+Before it: the dispatcher's sweep, once a second. After it: the dispatcher, which hands overdue entries on.
+Invariant: one portion looks at a bounded number of sites and entries, however many there are; their order is kept.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
+
+from msgspec import Struct
+
+from lane_relay.deliver.held import HeldEntries
+from lane_relay.deliver.ready_queue import Hold, ReadyQueue
+from lane_relay.records import QueueEntry
+
+__all__ = ["Overdue", "Rounds", "sift"]
+
+_T = TypeVar("_T")
+
+_EVERY_S: Final = 60.0
+"""Between the beginnings of two rounds; a long queue's round takes as many portions as it needs."""
+_LOOKS: Final = 10_000
+"""Sites and entries looked at in one portion: a few milliseconds."""
+_STRIDE: Final = 1000
+"""Entries of one queue looked at before the portion's bounds are asked again."""
+_MOST: Final = 500
+"""Overdue entries in one portion: each has to be read and settled."""
+
+
+class Overdue(Struct, frozen=True, gc=False):
+    """An entry that was taken out, where it would have gone, and what held it."""
+
+    site: str
+    hold: Hold
+    entry: QueueEntry
+
+
+class Rounds:
+    """Walks the sites and the held entries, and goes on where it stopped."""
+
+    def __init__(self, sites: dict[str, ReadyQueue], held: HeldEntries, hold_of: Callable[[ReadyQueue], Hold]) -> None:
+        self._sites = sites
+        self._held = held
+        self._hold_of = hold_of
+        self._walk: Iterator[int] | None = None
+        self._next_at = 0.0
+        self._now = 0.0
+        self._newest = 0
+        self._room = 0
+        self._left = 0
+        self._found: list[Overdue] = []
+
+    def begin(self, now: float) -> bool:
+        """Begins another round if it is time for one; True if it did."""
+        if self._walk is not None or now < self._next_at:
+            return False
+        self._next_at = now + _EVERY_S
+        self._walk = self._all()
+        return True
+
+    def portion(self, now: float, newest: int, room: int) -> list[Overdue]:
+        """The next portion of the round: what it takes out has ids below `newest` and about `room` bytes of bodies."""
+        self._now, self._newest, self._room, self._left, self._found = now, newest, room, _MOST, []
+        looked = 0
+        while self._walk is not None and looked < _LOOKS and self._has_room:
+            step = next(self._walk, None)
+            if step is None:
+                self._walk = None
+            else:
+                looked += step
+        return self._found
+
+    @property
+    def _has_room(self) -> bool:
+        return self._room > 0 and self._left > 0
+
+    def _all(self) -> Iterator[int]:
+        """Yields how much it looked at, between two looks."""
+        for site in list(self._sites.values()):
+            yield 1
+            for destination in list(site.destinations.values()):
+                yield from self._through_site(site, destination.entries)
+            site.forget_empty(self._now)
+            if site.is_at_rest(self._now) and self._sites.get(site.name) is site:
+                del self._sites[site.name]
+        for domain in self._held.domains:
+            yield from self._through_held(domain)
+
+    def _through_site(self, site: ReadyQueue, queue: deque[QueueEntry]) -> Iterator[int]:
+        start = 0
+        while start < len(queue):
+            end, found = sift(queue, start, _STRIDE, self._takes)
+            if found:
+                hold = self._hold_of(site)
+                self._found += [Overdue(site.name, hold, entry) for entry in found]
+            yield end - start + len(found)
+            start = end
+
+    def _through_held(self, domain: str) -> Iterator[int]:
+        start = 0
+        while start < len(queue := self._held.waiting_for(domain)):
+            end, found = sift(queue, start, _STRIDE, lambda item: self._takes(item.entry))
+            self._found += [Overdue(item.route.site, item.hold, item.entry) for item in found]
+            yield end - start + len(found)
+            start = end
+
+    def _takes(self, entry: QueueEntry) -> bool:
+        if entry.id >= self._newest or not self._has_room:
+            return False
+        self._room -= entry.size
+        self._left -= 1
+        return True
+
+
+def sift(queue: deque[_T], start: int, most: int, takes: Callable[[_T], bool]) -> tuple[int, list[_T]]:
+    """Takes out what is to be taken of so many items from `start` on, in order; where to go on, and the taken."""
+    found = []
+    queue.rotate(-start)
+    looked = min(most, len(queue) - start)
+    for _ in range(looked):
+        item = queue.popleft()
+        if takes(item):
+            found.append(item)
+        else:
+            queue.append(item)
+    end = start + looked - len(found)
+    queue.rotate(end)
+    return end, found
