@@ -77,14 +77,15 @@ class Cgroups:
                 (folder / file).write_text(str(value))
 
     def weights(self) -> Iterator[tuple[str, str]]:
-        """Yield (group, weight) of the top groups and of the work in them, for `status`."""
+        """Yield (group, weight) of the cluster as a whole, the top groups and the work in them, for `status`."""
         tops = [top for top in self.hierarchies() if self.unified or (top / "cpu.shares").exists()][:1]
         for top in tops:
-            for pattern in ("*", "*/system", "*/pods", "work/*"):
-                for folder in sorted((top / f"lw-{self.id}").glob(f"{pattern}/")):
-                    for file in ("cpu.weight", "cpu.shares"):
-                        if (folder / file).exists():
-                            yield str(folder.relative_to(top)), f"{file} {(folder / file).read_text().strip()}"
+            whole = top / f"lw-{self.id}"
+            parts = [sorted(whole.glob(f"{pattern}/")) for pattern in ("*", "*/system", "*/pods", "work/*")]
+            for folder in (whole, *(one for found in parts for one in found)):
+                for file in ("cpu.weight", "cpu.shares"):
+                    if (folder / file).exists():
+                        yield str(folder.relative_to(top)), f"{file} {(folder / file).read_text().strip()}"
 
     def members(self) -> set[int]:
         """Return the pids of all processes in the cluster's groups."""

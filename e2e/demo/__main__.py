@@ -18,10 +18,11 @@ from rich.console import Console
 
 from e2e import figures
 from e2e.cluster import Cluster, ClusterError, open_cluster
+from e2e.cluster.cgroups import Cgroups
 from e2e.cluster.progress import note, step, took
 from e2e.demo import chart, report, result
 from e2e.demo.lanes import Lanes, connections_per_ip, first_delivery, total_connections
-from e2e.demo.measure import Door, Flood, Quiet, Scale, Way, flood, quiet, set_isps
+from e2e.demo.measure import OTP_STREAMS, Door, Flood, Quiet, Scale, Way, flood, quiet, set_isps
 from e2e.demo.seeded import found_all, seeded_counts
 from e2e.internet import addresses
 from e2e.internet.__main__ import ground_of
@@ -35,6 +36,7 @@ COMMAND = "python -m e2e.demo"
 SHORT = Scale(otps=250, warm=50, flood=6000, backlog=1000, timed_s=60.0, drain_s=120.0)
 CONTROL = Scale(otps=300, warm=50, flood=12_000, backlog=3000, timed_s=60.0)
 AT_MOST_S = 600.0
+NEUTRAL, WEIGHT = 100, 1000  # a program outside any group counts as much as a whole group of neutral weight
 NEXT = """\
 the cluster runs on; try
 
@@ -65,9 +67,17 @@ async def run(cluster: Cluster, scale: Scale) -> int:
     try:
         internet.start_reflectors()
         await internet.reset_records()
+        _weigh(cluster, WEIGHT)
         return await Demonstration(cluster, internet, scale, began).run()
     finally:
+        _weigh(cluster, NEUTRAL)
         await internet.close()
+
+
+def _weigh(cluster: Cluster, weight: int) -> None:
+    """The whole cluster's CPU weight against whatever else this machine does; Docker's is its own business."""
+    if cluster.kind == "local":
+        Cgroups(cluster.layout.id).ensure("", weight)
 
 
 class Demonstration:
@@ -95,7 +105,7 @@ class Demonstration:
             await asyncio.to_thread(self._lanes.install, say)
         with step("docs/quickstart: two lanes") as say:
             await asyncio.to_thread(self._lanes.apply, say)
-        await set_isps(self._internet, self._granted, round_trip_s=ROUND_TRIP_S)
+        await self._empty()
         way = self._lanes.way()
         await self._quiet_phase(way)
         await self._flood_phase(way, self._scale)
@@ -106,6 +116,24 @@ class Demonstration:
             with step("the lanes' CPU requests are put back") as say:
                 await asyncio.to_thread(self._lanes.request_cpu, say)
         return self._report(await self._internet.records())
+
+    async def _empty(self) -> None:
+        """What an earlier run has left, if it was broken off, goes first; nothing of it may be measured."""
+        for way in report.TITLES:
+            for kind in (*OTP_STREAMS, "bulk"):
+                await asyncio.to_thread(self._internet.place.end, f"load-{way}-{kind}")
+        queued = await asyncio.to_thread(self._lanes.queued)
+        if queued:
+            await set_isps(self._internet, self._granted, round_trip_s=0.0)
+            with step(f"{queued} messages of an earlier run leave the lanes") as say:
+                deadline = time.monotonic() + self._scale.drain_s
+                while queued and time.monotonic() < deadline:
+                    await asyncio.sleep(1)
+                    queued = await asyncio.to_thread(self._lanes.queued)
+                    say(f"{queued} are left")
+            if queued:
+                raise InternetError(f"{queued} messages of an earlier run are still in the lanes")
+        await set_isps(self._internet, self._granted, round_trip_s=ROUND_TRIP_S)
 
     async def _quiet_phase(self, way: Way) -> None:
         scale = self._scale
@@ -131,7 +159,9 @@ class Demonstration:
     async def _shared(self, way: Way) -> None:
         relay = self._internet.shared_postfix(self._limits)
         with step("the shared Postfix"):
+            await asyncio.to_thread(relay.down)
             await asyncio.to_thread(relay.up, self._internet.weights.shared)
+            await asyncio.to_thread(relay.purge)
             (FOLDER / "shared-postfix.txt").write_text(relay.shown())
         try:
             await self._quiet_phase(way)
@@ -172,7 +202,8 @@ class Demonstration:
     def _say_conditions(self, console: Console, shared: result.Outcome) -> None:
         """Under what it was measured."""
         pods = ", ".join(f"{one.name} on {one.node}, {one.cpu or 'no'} CPU, {one.qos}" for one in self._lanes.pods())
-        weights = ", ".join(f"{name} {value.split()[-1]}" for name, value in _readable(self._weights))
+        groups = [*_readable(self._weights), ("each program outside the cluster", f"{_OUTSIDE}")]
+        weights = ", ".join(f"{name} {value.split()[-1]}" for name, value in groups)
         console.print(
             f"Pods: {pods}. CPU weights of the control groups: {weights}.\n"
             f"When the timing of the shared Postfix ended, {shared.flooded.left:,} newsletters and codes were still in "
@@ -193,12 +224,16 @@ def _thrown_away(relay: Postfix) -> Callable[[], int]:
     return discard
 
 
+_OUTSIDE = 1024  # what the kernel gives a program of ordinary niceness, in cgroup v1's shares
+
+
 def _readable(weights: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Each group once, without the cluster's name, without those that do nothing here; generators are alike."""
     found: dict[str, str] = {}
     for name, value in weights:
         group = name.partition("/")[2].removeprefix("work/")
         if not group.endswith(("/system", "/pods", "short")) and "reflector" not in group:
+            group = group or "the whole cluster"
             found["each generator" if group.startswith("load-") else group] = value
     return sorted(found.items())
 

@@ -8,6 +8,7 @@ Before: `e2e.cluster`, `e2e.internet`. After: `measure`.
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import math
 import os
@@ -47,6 +48,8 @@ class LanePod:
     qos: str
     cpu: str
     ready: bool
+    ip: str
+    metrics_port: int
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,8 @@ class Lanes:
                         one.get("status", {}).get("qosClass", ""),
                         relay.get("resources", {}).get("requests", {}).get("cpu", ""),
                         ready.get("Ready") == "True" and "deletionTimestamp" not in one["metadata"],
+                        one.get("status", {}).get("podIP", ""),
+                        next((p["containerPort"] for p in relay["ports"] if p["name"] == "metrics"), 0),
                     )
                 )
         return found
@@ -212,6 +217,22 @@ class Lanes:
             if time.monotonic() > deadline:
                 raise InternetError(f"not Ready after {READY_WITHIN_S:.0f} s: {'; '.join(waiting)}")
             time.sleep(0.5)
+
+    def queued(self) -> int:
+        """Messages in the lanes' queues, as the relays themselves say."""
+        return sum(self._queued(one) for one in self.pods())
+
+    def _queued(self, pod: LanePod) -> int:
+        connection = http.client.HTTPConnection(pod.ip, pod.metrics_port, timeout=10)
+        connection.sock = self._cluster.place("ctl").socket()
+        try:
+            connection.sock.settimeout(10)
+            connection.sock.connect((pod.ip, pod.metrics_port))
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
+        finally:
+            connection.close()
+        return int(sum(float(line.split()[-1]) for line in lines if line.startswith("lane_relay_queue_messages")))
 
     def _old_pod(self, lane: QuickstartLane, asks_for_cpu: bool) -> str:
         """Says so while a pod of the lane is not Ready or is not yet the one that was asked for."""
