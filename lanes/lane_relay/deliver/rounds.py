@@ -105,25 +105,33 @@ class Rounds:
             yield end - start + len(found)
             start = end
 
-    def _takes(self, entry: QueueEntry) -> bool:
-        if entry.id >= self._newest or not self._has_room:
+    def _takes(self, entry: QueueEntry) -> bool | None:
+        if entry.id >= self._newest:
             return False
+        if not self._has_room:
+            return None
         self._room -= entry.size
         self._left -= 1
         return True
 
 
-def sift(queue: deque[_T], start: int, most: int, takes: Callable[[_T], bool]) -> tuple[int, list[_T]]:
-    """Takes out what is to be taken of so many items from `start` on, in order; where to go on, and the taken."""
-    found = []
+def sift(queue: deque[_T], start: int, most: int, takes: Callable[[_T], bool | None]) -> tuple[int, list[_T]]:
+    """Takes out what is to be taken of so many items from `start` on; where to go on, and the taken, in order.
+
+    `takes` says None when it will take no more: the look ends before that item.
+    """
+    found: list[_T] = []
+    kept = 0
     queue.rotate(-start)
-    looked = min(most, len(queue) - start)
-    for _ in range(looked):
+    for _ in range(min(most, len(queue) - start)):
+        taken = takes(queue[0])
+        if taken is None:
+            break
         item = queue.popleft()
-        if takes(item):
+        if taken:
             found.append(item)
         else:
             queue.append(item)
-    end = start + looked - len(found)
-    queue.rotate(end)
-    return end, found
+            kept += 1
+    queue.rotate(start + kept)
+    return start + kept, found

@@ -48,6 +48,7 @@ def test_overdue_entries_are_taken_only_as_far_as_there_is_room_for_their_bodies
     rounds.begin(NOW)
     assert len(rounds.portion(NOW, 0, 2500)) == 3
     assert site.waiting == 7
+    assert len(rounds.portion(NOW, 0, ROOM)) == 7
 
 
 def test_held_entries_are_found_and_one_that_was_released_meanwhile_is_left_alone() -> None:
