@@ -138,7 +138,7 @@ class Connections:
     def _wait(self, destination: Destination, hold: Hold) -> bool:
         """Sees to it that somebody comes back; True if other destinations of the site may still be served."""
         site = destination.site
-        if hold.limit in (Limit.PARKED, Limit.CONNECTING):
+        if hold.limit in (Limit.PARKED, Limit.CONNECTING, Limit.MEMORY):
             site.line.popleft()
             destination.wants = False
             if hold.limit is Limit.PARKED and destination.wakes_at != hold.until:

@@ -23,7 +23,7 @@ from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.lookahead import Lookahead
 from lane_relay.deliver.opening import SessionMaker
 from lane_relay.deliver.outcomes import broken_results, reply_results, same_results, summarise, unfit_results
-from lane_relay.deliver.prepared import Bodies, Preparer, Signing
+from lane_relay.deliver.prepared import Bodies, Prepared, Preparer, Signing
 from lane_relay.deliver.ready_queue import Destination, Failure, Hold, Limit, ReadyQueue, site_limits
 from lane_relay.deliver.regrouping import grouping
 from lane_relay.deliver.rounds import Rounds
@@ -40,8 +40,8 @@ _log = logging.getLogger(__name__)
 _SWEEP_S: Final = 1.0
 _YIELD_AFTER: Final = 10
 """Messages after which a connection makes room if other destinations of the site wait for one."""
-_PART_OF_ACTIVE: Final = 4
-"""A quarter of the active bytes may wait for sessions; the rest is the spool's own cache."""
+_PART_OVERDUE: Final = 4
+"""A quarter of the active bytes may be read at once for reports about overdue entries."""
 _CHUNK: Final = 500
 """Entries handled in one turn of the loop where there may be very many."""
 
@@ -73,8 +73,8 @@ class Dispatcher:
         self._maker = SessionMaker(config, contexts or make_contexts(), self._timeouts)
         self._preparer = Preparer(bodies, signing)
         self._held = HeldEntries()
-        self._lookahead = Lookahead(self._preparer, self._held, self._on_ready)
-        self._lookahead.budget = config.active_bytes // _PART_OF_ACTIVE
+        self._lookahead = Lookahead(self._preparer, self._held, self._on_ready, self._on_room)
+        self._lookahead.limit(config.active_bytes)
         total = config.delivery.total_connections
         self._connections = Connections(self, self._maker, self._lookahead, clock.monotonic, total)
         self.table = ReplyTable(config.delivery.policies)
@@ -99,7 +99,7 @@ class Dispatcher:
         """Another configuration from now on; entries find their new sites, open connections finish what they are at."""
         before, self._config = self._config, config
         self._maker.apply(config)
-        self._lookahead.budget = config.active_bytes // _PART_OF_ACTIVE
+        self._lookahead.limit(config.active_bytes)
         self._connections.limit = config.delivery.total_connections
         now = self.monotonic()
         self.table.apply(config.delivery.policies)
@@ -171,6 +171,11 @@ class Dispatcher:
         """Connections may be opened and used."""
         return self._running and self._config.delivery.state == "Running" and self._gate()
 
+    @property
+    def bytes_in_flight(self) -> int:
+        """Of bodies that are loading, ready or in a session."""
+        return self._lookahead.bytes_in_use
+
     def figures(self) -> DeliveryFigures:
         """Counts as of now, for metrics."""
         return DeliveryFigures(
@@ -202,7 +207,7 @@ class Dispatcher:
         for destination in site.destinations.values():
             if destination.waiting:
                 if destination.idle:
-                    return site.hold_message(now) or Hold(Limit.NONE)
+                    return site.hold_message(now) or Hold(Limit.MEMORY if site.lacks_room else Limit.NONE)
                 found = self._connections.decide(destination, now)
                 return found if isinstance(found, Hold) else Hold(Limit.NONE)
         return Hold(Limit.NONE)
@@ -237,7 +242,7 @@ class Dispatcher:
                     self._lookahead.fill(destination)
                 return
             session.started_at = self._clock.now()
-            self._report(site, prepared.entry, message, unfit_results(prepared.entry, refusal), session)
+            self._report(destination, prepared, unfit_results(prepared.entry, refusal), session)
 
     def _must_end(self, session: Session, site: ReadyQueue) -> bool:
         distrusted = session.number <= self._distrusted or session.source != self._maker.source
@@ -264,6 +269,19 @@ class Dispatcher:
             self.feed(destination.idle[-1], self.monotonic())
         elif not destination.wants and destination.waiting:
             self._connections.want(destination)
+
+    def _on_room(self, site: ReadyQueue) -> None:
+        """The site may have room for another body: who stopped for want of it goes on."""
+        now = self.monotonic()
+        for destination in list(site.destinations.values()):
+            if destination.blame is not None:
+                self._tell(destination)
+            while destination.idle and destination.waiting and not (site.token_line or site.lacks_room):
+                session = destination.idle[-1]
+                self.feed(session, now)
+                if session.idle:
+                    break
+        self._connections.pump_all((site,))
 
     # -- what sessions report
 
@@ -311,7 +329,7 @@ class Dispatcher:
         site = session.destination.site
         site.message_pace.end(session.began, now)
         judged = reply_results(self.table, site.policy, results)
-        ends = self._report(site, prepared.entry, prepared.message, judged, session)
+        ends = self._report(session.destination, prepared, judged, session)
         if site.token_line:
             self._connections.pump(site)
         if ends:
@@ -340,7 +358,7 @@ class Dispatcher:
             return
         where = f"{session.target.host}[{session.target.address}]"
         results = broken_results(self.table, site.policy, prepared.entry, closed, where, timed_out)
-        self._report(site, prepared.entry, prepared.message, results, session)
+        self._report(destination, prepared, results, session)
 
     def session_gone(self, session: Session) -> None:
         """The socket is closed."""
@@ -355,13 +373,13 @@ class Dispatcher:
 
     def _report(
         self,
-        site: ReadyQueue,
-        entry: QueueEntry,
-        message: Message,
+        destination: Destination,
+        prepared: Prepared,
         results: tuple[RecipientResult, ...],
         session: Session | None,
     ) -> bool:
         """Hands the Attempt on and lives by what it says of the site; True if the session is of no more use."""
+        site, entry, message = destination.site, prepared.entry, prepared.message
         summary = summarise(results)
         self.attempts += 1
         site.attempts += 1
@@ -376,6 +394,7 @@ class Dispatcher:
         else:
             began = session.started_at or now
             attempt = Attempt(entry, message, site.name, began, now, results, session.peer, session.tls, session.number)
+        self._lookahead.done(destination, prepared)
         self._on_attempt(attempt)
         return summary.end_session
 
@@ -398,7 +417,7 @@ class Dispatcher:
             done += 1
             destination.blame_left -= 1
             results = same_results(prepared.entry, destination.blame)
-            self._report(destination.site, prepared.entry, prepared.message, results, None)
+            self._report(destination, prepared, results, None)
         if destination.blame_left and destination.waiting:
             if done == _CHUNK:
                 asyncio.get_running_loop().call_soon(self._tell, destination)
@@ -431,7 +450,7 @@ class Dispatcher:
         if self._rounds.begin(now):
             self._maker.forget(now)
         newest = int((self._clock.now() - self._config.delivery.lifetime) * 1000) << 48  # ids begin with their time
-        room = self._config.active_bytes // _PART_OF_ACTIVE - self._preparer.reading_bytes
+        room = self._config.active_bytes // _PART_OVERDUE - self._preparer.reading_bytes
         for late in self._rounds.portion(now, newest, room):
             self._preparer.read(late.entry, partial(self._on_overdue, late.site, late.hold))
 

@@ -1,34 +1,60 @@
 """Bodies and signatures for a destination's entries, made ahead of its sessions where they cannot be had at once.
 
 Before it: the entries of `ready_queue`. After it: the dispatcher's feeding of sessions.
-Invariant: bodies held here stay within a bound; an entry that cannot be sent yet goes to `held` and keeps none.
+Invariants: bodies held here stay within a bound, and with those in sessions within the budget; a body counts from
+before it is loaded until `done`; an entry that cannot be sent yet goes to `held` and keeps none.
 """
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from lane_relay.deliver.body_budget import BodyBudget
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.prepared import Held, Prepared, Preparer
-from lane_relay.deliver.ready_queue import Destination
+from lane_relay.deliver.ready_queue import Destination, ReadyQueue
 from lane_relay.records import QueueEntry
 
 __all__ = ["Lookahead"]
 
 _AHEAD: Final = 4
 """Entries prepared beyond two a session."""
+_PART_AHEAD: Final = 4
+"""A quarter of the active bytes may wait for sessions; the rest is for the sessions themselves."""
 
 
 class Lookahead:
     """`on_ready(destination)` is called when something was prepared in the background, or turned out not to be."""
 
-    def __init__(self, preparer: Preparer, held: HeldEntries, on_ready: Callable[[Destination], None]) -> None:
+    def __init__(
+        self,
+        preparer: Preparer,
+        held: HeldEntries,
+        on_ready: Callable[[Destination], None],
+        on_room: Callable[[ReadyQueue], None],
+    ) -> None:
+        """`on_room(site)`: a site that was refused room for a body may ask again."""
         self._preparer = preparer
+        self._on_room = on_room
+        self._room = BodyBudget(0)
+        self._left: dict[ReadyQueue, None] = {}
+        """Sites that gave room back in this turn of the loop."""
         self._held = held
         self._on_ready = on_ready
-        self.budget = 0
+        self._ahead_limit = 0
         """Bytes of bodies that may wait for sessions, or be on their way from the disk or the signer."""
         self._bytes = 0
+
+    def limit(self, active_bytes: int) -> None:
+        """Another bound on the bytes of bodies."""
+        self._room.limit = active_bytes
+        self._ahead_limit = active_bytes // _PART_AHEAD
+
+    @property
+    def bytes_in_use(self) -> int:
+        """Of bodies that are loading, ready or in a session."""
+        return self._room.used
 
     def next(self, destination: Destination) -> Prepared | None:
         """The next entry with its body; None: none can be had at once."""
@@ -36,7 +62,7 @@ class Lookahead:
             prepared = destination.ready.popleft()
             self._bytes -= prepared.size
             return prepared
-        while destination.entries:
+        while destination.entries and self._room.take(destination.site, destination.entries[0].size):
             found = self._prepare(destination)
             if found is not None:
                 return found
@@ -44,6 +70,10 @@ class Lookahead:
                 self.fill(destination)
                 return None
         return None
+
+    def done(self, destination: Destination, prepared: Prepared) -> None:
+        """A body that `next` gave out is in nobody's hands any more; others may have its room."""
+        self._leave(destination, prepared.entry)
 
     def give_back(self, destination: Destination, prepared: Prepared) -> None:
         """What a session could not send is next again."""
@@ -56,7 +86,8 @@ class Lookahead:
         while (
             destination.entries
             and len(destination.ready) + destination.preparing < wanted
-            and self._bytes < self.budget
+            and self._bytes < self._ahead_limit
+            and self._room.take(destination.site, destination.entries[0].size)
         ):
             found = self._prepare(destination)
             if found is not None:
@@ -65,8 +96,11 @@ class Lookahead:
 
     def empty(self, destination: Destination) -> None:
         """What was prepared becomes entries again and gives its bodies back."""
+        emptied = [prepared.entry for prepared in destination.ready]
         self._bytes -= sum(prepared.size for prepared in destination.ready)
         destination.unprepare()
+        for entry in emptied:
+            self._leave(destination, entry)
 
     def _prepare(self, destination: Destination) -> Prepared | None:
         """Begins with the first entry; Prepared if that is all there is to it."""
@@ -76,6 +110,7 @@ class Lookahead:
             return outcome
         if isinstance(outcome, Held):
             self._held.add(entry, destination.route, outcome)
+            self._leave(destination, entry)
         else:
             destination.preparing += 1
             destination.looks_ahead = True
@@ -90,4 +125,18 @@ class Lookahead:
         elif outcome is not None:
             destination.ready.append(outcome)
             self._bytes += outcome.size
+        if not isinstance(outcome, Prepared):
+            self._leave(destination, entry)
         self._on_ready(destination)
+
+    def _leave(self, destination: Destination, entry: QueueEntry) -> None:
+        self._room.give_back(destination.site, entry.size)
+        if not self._left:  # later, not amid whatever the caller is at
+            asyncio.get_running_loop().call_soon(self._hand_on)
+        self._left[destination.site] = None
+
+    def _hand_on(self) -> None:
+        left, self._left = self._left, {}
+        for site in left:
+            for asked in self._room.next_in_line(site):
+                self._on_room(asked)

@@ -47,6 +47,8 @@ class Limit(StrEnum):
     BACKOFF = "backoff"
     CONNECT_RATE = "connect-rate"
     MESSAGE_RATE = "message-rate"
+    MEMORY = "memory"
+    """Bodies on their way take all the memory there is for this site."""
 
 
 class Hold(Struct, frozen=True, gc=False):
@@ -171,6 +173,10 @@ class ReadyQueue:
         self.backoff = SiteBackoff(limits.backoff, limits.connections, limits.message_rate)
         self._in_force = self.backoff.in_force(0.0)
         self.wake_at = float("inf")
+        self.body_bytes = 0
+        """Of bodies that are loading, ready or in a session."""
+        self.lacks_room = False
+        """It was refused room for another body and stands in line for it."""
         self.attempts = 0
         self.delivered = 0
         self.sessions_opened = 0
@@ -256,6 +262,8 @@ class ReadyQueue:
         if now < destination.parked_until:
             why = str(self.last_failure.reply) if self.last_failure is not None else ""
             return Hold(Limit.PARKED, destination.parked_until, why)
+        if self.lacks_room and not destination.ready:
+            return Hold(Limit.MEMORY)
         probes = 1 if destination.failures else _PROBES
         if not destination.proven and destination.connecting >= probes:
             return Hold(Limit.CONNECTING)

@@ -321,3 +321,36 @@ async def test_many_overdue_entries_are_handed_on_in_portions() -> None:
         assert {attempt.results[0].reply.enhanced for attempt in delivery.attempts} == {"4.4.7"}
         assert "gate" in delivery.attempts[0].results[0].reply.text
         assert delivery.dispatcher.figures().waiting == 0
+
+
+async def test_bodies_in_flight_stay_within_the_active_bytes_and_all_of_them_arrive() -> None:
+    peer = Peer({"end": STALL})
+    size = 60_000
+    async with running(peer), delivering(connections=30, totalConnections=100, active_bytes=8 * size) as delivery:
+        delivery.messages.cold = True
+        for _ in range(40):
+            delivery.send(route_to(peer.port), body=BODY + b"x" * size + b"\r\n")
+        await until(lambda: delivery.dispatcher.bytes_in_flight > 3 * size)
+        await until(lambda: (state := delivery.dispatcher.explain_site("peer")) is not None
+                    and state.hold.limit == "memory")  # fmt: skip
+        assert delivery.dispatcher.bytes_in_flight <= 4.5 * size  # half: other sites have the other half
+        peer.script["end"] = b"250 ok\r\n"
+        peer.release.set()
+        await until(lambda: len({message.content for message in peer.messages}) == 1 and len(peer.messages) >= 36)
+        await until(lambda: delivery.dispatcher.bytes_in_flight == 0)
+
+
+async def test_a_site_may_always_have_one_message_however_large_and_however_full_the_memory() -> None:
+    stalled, healthy = Peer({"end": STALL}, hosts=("127.0.0.5",)), Peer(hosts=("127.0.0.6",))
+    large = BODY + b"x" * 50_000 + b"\r\n"
+    async with running(stalled, healthy), delivering(connections=10, active_bytes=10_000) as delivery:
+        for _ in range(5):
+            delivery.send(route_to(stalled.port, "127.0.0.5", site="stalled"), body=large)
+        await until(lambda: delivery.dispatcher.figures().in_flight == 1)
+        for _ in range(5):
+            delivery.send(route_to(healthy.port, "127.0.0.6", site="healthy"), body=large)
+        await until(lambda: len(healthy.messages) == 5)
+        assert delivery.dispatcher.figures().in_flight == 1
+        stalled.script["end"] = b"250 ok\r\n"
+        stalled.release.set()
+        await until(lambda: len(stalled.messages) == 4)
