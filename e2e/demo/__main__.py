@@ -34,7 +34,7 @@ from e2e.internet.records import Record
 FOLDER = CHECKOUT / "build" / "demo"
 COMMAND = "python -m e2e.demo"
 SHORT = Scale(otps=250, warm=50, flood=6000, backlog=1000, timed_s=60.0, drain_s=120.0)
-CONTROL = Scale(otps=300, warm=50, flood=12_000, backlog=3000, timed_s=60.0)
+CONTROL = Scale(otps=250, warm=50, flood=8000, backlog=2000, timed_s=60.0)
 AT_MOST_S = 600.0
 NEUTRAL, WEIGHT = 100, 1000  # a program outside any group counts as much as a whole group of neutral weight
 NEXT = """\

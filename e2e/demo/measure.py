@@ -210,6 +210,7 @@ async def flood(
         await _cut_short(seen, discard, {"warm": warm, "otp": otp, "bulk": bulk}, scale)
         return seen
     await set_isps(internet, connections, round_trip_s=0.0)
+    await watch.sample_until(lambda _: not bulk.running(), scale.drain_s)
     seen.warm, seen.otp, seen.bulk = [await load.done(scale.drain_s) for load in (warm, otp, bulk)]
     accepted = sum(one.outcome == "accepted" for one in (*seen.warm, *seen.otp, *seen.bulk))
     await watch.sample_until(lambda _: watch.delivered >= accepted, scale.drain_s)
