@@ -112,6 +112,7 @@ class Intake:
             found = await self._world.kube.list(kind, namespace, "" if kind in _USERS else OURS)
         except NotFoundError:
             log.warning("the cluster serves no such kind", kind=kind.qualified)
+            self.listed(kind, namespace, ())  # its definition went, and with it, unseen by a watch, every object
             return
         except KubeError as error:
             if kind is not SECRET:

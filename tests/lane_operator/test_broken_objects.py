@@ -1,14 +1,15 @@
-"""An object that our models do not accept says so once, and is not written again while nothing changes."""
+"""Objects that our models do not accept, and kinds that went: said once, never written again while nothing changes."""
 
 import dataclasses
 import datetime as dt
 from typing import Any
 
 from lane_operator.cache import Cache
+from lane_operator.handlers import Intake
 from lane_operator.inputs import Key
 from lane_operator.kube import Kube
 from lane_operator.observe import Observer
-from lane_operator.reconcile import World, reconcile_policy
+from lane_operator.reconcile import QueueKey, World, reconcile_policy
 from lane_operator.settings import Settings
 from tests.lane_operator.made import NOW, SETTINGS
 from tests.lane_operator.small_api import small_api
@@ -52,3 +53,16 @@ async def test_a_broken_policy_is_written_once_however_often_it_is_looked_at() -
         assert [path for _, path in api.writes if path == STATUS] == written
         conditions = early.cache.get("ISPPolicy", *POLICY)["status"]["conditions"]  # type: ignore[index]  # it is there
         assert {one["type"]: one["reason"] for one in conditions}["Stalled"] == "InvalidSpec"
+
+
+async def test_lanes_whose_definition_is_deleted_are_forgotten_though_no_watch_says_so() -> None:
+    metadata = {"name": "ghost", "namespace": "mail", "uid": "u", "generation": 1, "resourceVersion": "50"}
+    async with small_api() as (api, kube):  # it serves nothing: 404 for every kind
+        here, woken = world(kube), list[QueueKey]()
+        here.cache.put("SendingLane", {"kind": "SendingLane", "metadata": metadata, "spec": {}})
+
+        await Intake(here, woken.append).resync()
+
+        assert here.cache.get("SendingLane", "mail", "ghost") is None
+        assert QueueKey("SendingLane", "mail", "ghost") in woken
+        assert api.writes == []
