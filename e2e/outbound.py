@@ -71,6 +71,7 @@ class Outbound:
         self.internet = here.internet
         self.isps = here.internet.isps
         self.ledgers = here.internet.ground.folder / "ledgers"
+        self._loads: list[Load] = []
 
     # lanes and slots
 
@@ -137,7 +138,14 @@ class Outbound:
             ledger=self.ledgers / f"{stream}-{secrets.token_hex(3)}.jsonl",
             **settings,
         )
-        return await self.internet.load(config)
+        self._loads.append(await self.internet.load(config))
+        return self._loads[-1]
+
+    def end_loads(self) -> None:
+        """Ends the generators that a test that failed has left."""
+        for load in self._loads:
+            if load.running():
+                load.end()
 
     async def submit(
         self, stream: str, lane_name: str, domain: str, messages: int, door: tuple[str, int] | None = None
@@ -267,7 +275,9 @@ async def outbound(sending_namespace: Installation) -> AsyncIterator[Outbound]:
     async with internet.isps:
         await _as_by_default(internet)
         await internet.reset_records()
-        yield Outbound(sending_namespace)
+        made = Outbound(sending_namespace)
+        yield made
+        made.end_loads()
         await _as_by_default(internet)
 
 
