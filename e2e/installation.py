@@ -23,6 +23,7 @@ from e2e.eventually import eventually
 from e2e.internet.__main__ import ground_of
 from e2e.internet.internet import CHECKOUT, Internet, Weights
 from e2e.internet.records import Message, Record
+from e2e.secrecy import shown_secrets
 
 CHART = CHECKOUT / "charts" / "lanewright"
 RELEASE = "lanewright"
@@ -192,6 +193,7 @@ def installation(cluster: Cluster, internet: Internet, images: dict[str, str]) -
     """The operator, serving a new namespace of the test's own."""
     with installed(cluster, internet, images) as found:
         yield found
+        assert shown_secrets(cluster, OPERATOR_NAMESPACE, found.namespace) == [], "content of a Secret was shown"
 
 
 @contextmanager
