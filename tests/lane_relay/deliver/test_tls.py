@@ -172,7 +172,12 @@ def test_a_peer_that_has_closed_frees_its_place_at_once_with_or_without_closing_
             ended: list[Session] = []
             connections = delivery.dispatcher._connections
             forward = connections.gone
-            connections.gone = lambda session: (ended.append(session), forward(session))[1]  # type: ignore[method-assign]  # listens in
+
+            def listening(session: Session) -> None:
+                ended.append(session)
+                forward(session)
+
+            connections.gone = listening  # type: ignore[method-assign]  # listens in
             for session in connections.sessions:
                 session.quit()
             await until(lambda: bool(ended))
