@@ -6,6 +6,7 @@ Before it: a person, Kubernetes or systemd. After it: `pipeline`, or `egress.ref
 
 import argparse
 import asyncio
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from lane_relay.config import ConfigSource, dump, parse
 from lane_relay.egress import reflect
 from lane_relay.egress.wire import parse_key
 from lane_relay.errors import ConfigError, RelayError
+from lane_relay.guard import StageFailed
 from lane_relay.pipeline import Pipeline, check, rule_problems
 
 __all__ = ["main"]
@@ -70,6 +72,7 @@ def main() -> None:
     parser = _parser()
     given = parser.parse_args()
     logs.set_up()
+    _raise_descriptor_limit()
     try:
         match given.command:
             case "check":
@@ -125,6 +128,12 @@ async def _reflect(host: str, port: int, key: bytes) -> int:
     return 0
 
 
+def _raise_descriptor_limit() -> None:
+    """As many descriptors as we may have: container runtimes set the soft limit to 1024, for select(2)'s sake."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def _relay(path: Path) -> int:
     """Runs the relay until it is told to stop; a failure of any of its tasks ends it with the reason."""
     pipeline = Pipeline(ConfigSource(path, check), SYSTEM_CLOCK)
@@ -135,7 +144,7 @@ async def _relay(path: Path) -> int:
     status = 0
     try:
         await pipeline.run()
-    except* (RelayError, OSError) as failed:
+    except* (RelayError, StageFailed, OSError) as failed:
         for reason in _leaves(failed):
             _log.critical("stopped by a failure", reason=str(reason), kind=type(reason).__name__)
         status = EXIT_TROUBLE

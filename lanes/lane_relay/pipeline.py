@@ -36,6 +36,7 @@ from lane_relay.deliver.signer import Signer
 from lane_relay.egress.prober import Gate, claim_from
 from lane_relay.egress.proof import ProofStatus
 from lane_relay.errors import ConfigError, SpoolError
+from lane_relay.guard import LoopGuard
 from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Route, Unroutable, Verdict, received_at
 from lane_relay.resolve.cache import CachedLookups
 from lane_relay.resolve.dns import WireResolver, ask_txt_afresh, check_server
@@ -110,6 +111,7 @@ class Pipeline:
 
     async def _run(self, config: RelayConfig) -> None:
         """Recovers, runs the tasks, drains."""
+        guard = LoopGuard(asyncio.get_running_loop())
         entries = self._build(config)
         admin = AdminServer(config.admin, self.slot) if config.admin is not None else None
         try:
@@ -117,6 +119,7 @@ class Pipeline:
                 tasks = [
                     group.create_task(work, name=name)
                     for name, work in (
+                        ("guard", guard.watch()),
                         ("egress", self._gate.run()),
                         ("config", self._source.watch()),
                         ("selectors", self._selectors.run()),

@@ -23,6 +23,7 @@ from lane_relay.accept.session import HANDSHAKE_TIMEOUT_S, Session
 from lane_relay.accept.users import Users
 from lane_relay.clock import Clock
 from lane_relay.errors import ConfigError, SpoolError
+from lane_relay.guard import report
 from lane_relay.records import Message, Reply
 from lane_relay.smtp.server import Options
 
@@ -215,6 +216,7 @@ class Listener:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(report)
 
     def verify(self, username: str, password: str) -> "asyncio.Future[bool] | None":
         """Checks a password in a thread; None if too many checks wait already or there are no users."""

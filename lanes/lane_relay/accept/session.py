@@ -7,7 +7,6 @@ not undo a message that was deposited.
 """
 
 import asyncio
-import ssl
 from collections.abc import Sequence
 from functools import partial
 from ipaddress import IPv4Address
@@ -276,7 +275,7 @@ class Session(asyncio.Protocol):
     # -- TLS and AUTH
 
     def _start_tls(self) -> None:
-        if self._transport is None:
+        if self._transport is None or self._transport.is_closing():
             return
         # Read no more as plain text: the handshake's first bytes may come before the upgrade has begun. Whatever
         # data_received gets from here on has come out of the TLS layer.
@@ -295,7 +294,7 @@ class Session(asyncio.Protocol):
                 server_side=True,
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
             )
-        except (OSError, ssl.SSLError, TimeoutError):
+        except (OSError, RuntimeError):  # RuntimeError: the client has closed before the upgrade began
             self._listener.counters.tls_failures += 1
             transport.abort()
             self.connection_lost(None)

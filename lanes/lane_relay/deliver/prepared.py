@@ -12,6 +12,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from lane_relay.errors import SpoolError
+from lane_relay.guard import report
 from lane_relay.records import Message, QueueEntry
 
 __all__ = ["Bodies", "Held", "Prepared", "Preparer", "Signing"]
@@ -86,6 +87,7 @@ class Preparer:
         task = asyncio.get_running_loop().create_task(self._load(entry, then))
         self._loading.add(task)
         task.add_done_callback(self._loading.discard)
+        task.add_done_callback(report)
         return None
 
     def read(self, entry: QueueEntry, then: Callable[[QueueEntry, Message], None]) -> None:
@@ -97,6 +99,7 @@ class Preparer:
         task = asyncio.get_running_loop().create_task(self._read(entry, then))
         self._loading.add(task)
         task.add_done_callback(self._loading.discard)
+        task.add_done_callback(report)
 
     async def close(self) -> None:
         """Gives up what is being loaded; the entries stay in the spool."""

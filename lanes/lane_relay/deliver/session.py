@@ -18,6 +18,8 @@ from lane_api.isppolicy import Category, Stage
 from lane_relay.deliver.prepared import Prepared
 from lane_relay.deliver.ready_queue import Destination, Target
 from lane_relay.deliver.tls import TlsContexts, TlsMode, read_result
+from lane_relay.deliver.trouble import Trouble, our_trouble, reason, tls_trouble
+from lane_relay.guard import report
 from lane_relay.records import Peer, Reply, TlsResult
 from lane_relay.smtp.client import (
     REPLY_TIMEOUTS,
@@ -65,19 +67,6 @@ class SessionSettings(Struct, frozen=True):
     credentials: tuple[str, str] | None
     contexts: TlsContexts
     timeouts: Timeouts
-
-
-class Trouble(Struct, frozen=True, gc=False):
-    """Why a session did not become ready."""
-
-    stage: Stage
-    reply: Reply
-    category: Category | None = None
-    """None: the reply is the peer's, to be judged by the table; else it is our own."""
-    ours: bool = False
-    """The cause is on our side: other addresses would fare no better."""
-    try_plain: bool = False
-    """Opportunistic TLS failed: the same address is tried again without."""
 
 
 class Owner(Protocol):
@@ -276,7 +265,7 @@ class Session(asyncio.Protocol):
         elif isinstance(event, TlsRefused):
             self.use_tls = False
             if self._settings.mode is TlsMode.REQUIRED:
-                self._fail(_tls_trouble(f"STARTTLS was refused: {event.reply}"))
+                self._fail(tls_trouble(f"STARTTLS was refused: {event.reply}"))
             else:
                 self._choose_next()
         elif isinstance(event, AuthDone):
@@ -292,7 +281,7 @@ class Session(asyncio.Protocol):
         if self.tls is None and self.use_tls and self.client.extensions.starttls:
             self._write(self.client.starttls())
         elif self.tls is None and settings.mode is TlsMode.REQUIRED:
-            self._fail(_tls_trouble("STARTTLS is not offered"))
+            self._fail(tls_trouble("STARTTLS is not offered"))
         elif settings.credentials is not None and not self._authenticated:
             self._authenticate(settings.credentials)
         else:
@@ -371,7 +360,7 @@ class Session(asyncio.Protocol):
                 sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
                 sock.bind((settings.source, 0))
         except OSError as error:
-            return _our_trouble(f"cannot send from {settings.source}: {error.strerror}")
+            return our_trouble(f"cannot send from {settings.source}: {error.strerror}")
         try:
             await loop.sock_connect(sock, (self.target.address, self.destination.route.port))
         except OSError as error:
@@ -381,7 +370,7 @@ class Session(asyncio.Protocol):
             return self._cancelled(f"connect to {where}")
         own = sock.getsockname()[0]
         if settings.source and own != settings.source:
-            return _our_trouble(f"connected from {own} instead of {settings.source}")
+            return our_trouble(f"connected from {own} instead of {settings.source}")
         self.peer = Peer(self.target.host, self.target.address, self.destination.route.port, own)
         self._owner.session_connected(self)
         return await self._hand_over(loop, sock, where)
@@ -402,7 +391,7 @@ class Session(asyncio.Protocol):
         except (OSError, ValueError, asyncio.CancelledError) as error:  # ValueError: a host name that IDNA refuses
             if isinstance(error, asyncio.CancelledError) and not self._timed_out:
                 return self._cancelled(f"TLS with {where}")
-            return _tls_trouble(f"TLS with {where}: {_reason(error)}")
+            return tls_trouble(f"TLS with {where}: {reason(error)}")
         return None
 
     def _cancelled(self, what: str) -> Trouble:
@@ -420,9 +409,10 @@ class Session(asyncio.Protocol):
                 transport, self, self._context(), server_hostname=self.target.host,
                 ssl_handshake_timeout=timeouts.tls, ssl_shutdown_timeout=timeouts.quit,
             )  # fmt: skip
-        except (OSError, ValueError, asyncio.CancelledError) as error:  # ValueError: a host name that IDNA refuses
+        except (OSError, ValueError, RuntimeError, asyncio.CancelledError) as error:
+            # ValueError: a host name that IDNA refuses; RuntimeError: the peer has closed before the upgrade began
             where = f"{self.target.host}[{self.target.address}]"
-            self._fail_upgrade(_reason(error), where)
+            self._fail_upgrade(reason(error), where)
             return
         if upgraded is None or self._over:
             return
@@ -434,7 +424,7 @@ class Session(asyncio.Protocol):
     def _fail_upgrade(self, why: str, where: str) -> None:
         opportunistic = self._settings.mode is TlsMode.OPPORTUNISTIC
         self._over = True
-        trouble = _tls_trouble(f"TLS with {where}: {why}")
+        trouble = tls_trouble(f"TLS with {where}: {why}")
         self._fail(Trouble(trouble.stage, trouble.reply, trouble.category, try_plain=opportunistic))
         self.client.connection_lost()
         self._ended_by_us = True
@@ -479,22 +469,4 @@ class Session(asyncio.Protocol):
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _tls_trouble(text: str) -> Trouble:
-    return Trouble(Stage.EHLO, Reply(454, (f"4.7.5 {text}",)), Category.TLS_POLICY)
-
-
-def _our_trouble(text: str) -> Trouble:
-    return Trouble(Stage.CONNECT, Reply(451, (f"4.4.0 {text}",)), Category.BAD_CONFIGURATION, ours=True)
-
-
-def _reason(error: BaseException) -> str:
-    """Short and without what only this process understands."""
-    if isinstance(error, asyncio.CancelledError):
-        return "timed out"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    if isinstance(error, ssl.SSLError):
-        return (error.reason or "failed").replace("_", " ").lower()
-    return str(error) or "the connection was dropped"
+        task.add_done_callback(report)

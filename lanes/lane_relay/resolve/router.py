@@ -16,6 +16,7 @@ from typing import Final
 from lane_api.isppolicy import Category
 from lane_api.relayconfig import RelayConfig, RelayRoute
 from lane_relay.clock import Clock
+from lane_relay.guard import report
 from lane_relay.records import Hop, Reply, Route, Unroutable
 from lane_relay.resolve.answers import Answer, Family, Lookups
 from lane_relay.resolve.cache import TtlCache
@@ -119,6 +120,7 @@ class Router:
             task = asyncio.get_running_loop().create_task(self._resolve(domain))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(report)
         if self._waiting and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_QUICK_S / 4, self._start_again)
 

@@ -379,7 +379,7 @@ class SegmentSpool:
             recipients = len(put.message.envelope.recipients)
             slot = self._index.add(result.segment, offset, length, recipients)
             self._bodies.offer(put.message)
-            put.done(slot, None)
+            self._answer(put, slot, None)
         for fact in result.facts:
             if fact.home and fact.home != result.segment:
                 self._index.segments[result.segment].homes.add(fact.home)
@@ -387,11 +387,18 @@ class SegmentSpool:
                 self._index.free(fact.slot)
         for put in result.refused:
             self._queued_bytes -= put.size
-            put.done(0, result.error)
+            self._answer(put, 0, result.error)
         for barrier in result.barriers:
             barrier.reached(result.barrier_error)
         if result.facts or result.opened:
             self._tidier.soon()
+
+    def _answer(self, put: Put, slot: int, error: SpoolError | None) -> None:
+        """One caller's mistake costs no other its answer: the loop's handler is told of it."""
+        try:
+            put.done(slot, error)
+        except Exception as failed:  # noqa: BLE001 -- the edge of a group commit: whoever else was in it must be answered
+            self._loop.call_exception_handler({"message": "what waited for a commit", "exception": failed})
 
     def _account_segment(self, result: Committed) -> None:
         segments = self._index.segments

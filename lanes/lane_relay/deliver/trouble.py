@@ -1,0 +1,48 @@
+"""Why a session did not become ready, as values; pure.
+
+Before it: what a socket, TLS or the peer said. After it: `dispatcher`, which judges it.
+"""
+
+import asyncio
+import ssl
+
+from msgspec import Struct
+
+from lane_api.isppolicy import Category, Stage
+from lane_relay.records import Reply
+
+__all__ = ["Trouble", "our_trouble", "reason", "tls_trouble"]
+
+
+class Trouble(Struct, frozen=True, gc=False):
+    """Why a session did not become ready."""
+
+    stage: Stage
+    reply: Reply
+    category: Category | None = None
+    """None: the reply is the peer's, to be judged by the table; else it is our own."""
+    ours: bool = False
+    """The cause is on our side: other addresses would fare no better."""
+    try_plain: bool = False
+    """Opportunistic TLS failed: the same address is tried again without."""
+
+
+def tls_trouble(text: str) -> Trouble:
+    """TLS could not be had."""
+    return Trouble(Stage.EHLO, Reply(454, (f"4.7.5 {text}",)), Category.TLS_POLICY)
+
+
+def our_trouble(text: str) -> Trouble:
+    """No connection can be made from here."""
+    return Trouble(Stage.CONNECT, Reply(451, (f"4.4.0 {text}",)), Category.BAD_CONFIGURATION, ours=True)
+
+
+def reason(error: BaseException) -> str:
+    """Short and without what only this process understands."""
+    if isinstance(error, asyncio.CancelledError):
+        return "timed out"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "failed").replace("_", " ").lower()
+    return str(error) or "the connection was dropped"
