@@ -123,7 +123,7 @@ def test_multus_asks_for_the_slots_own_network_by_annotation() -> None:
     ("change", "waiting", "fix"),
     [
         ({"kinds": frozenset()}, Reason.WAITING_FOR_ENGINE, "install Multus"),
-        ({"network": None}, Reason.WAITING_FOR_ENGINE, "mail/public does not exist: create it"),
+        ({"network": None}, Reason.WAITING_FOR_ENGINE, "mail/public does not exist, or is out of the operator's reach"),
         ({"network": {"spec": {}}}, None, "no CNI configuration in spec.config to copy"),
         ({"network": {"spec": {"config": "{"}}}, None, "no CNI configuration in spec.config to copy"),
         ({"network": {"spec": {"config": "[]"}}}, None, "no CNI configuration in spec.config to copy"),
