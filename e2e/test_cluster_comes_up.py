@@ -12,6 +12,7 @@ import pytest
 
 from e2e.cluster import Cluster
 from e2e.eventually import eventually
+from e2e.internet.addresses import OUTSIDE
 
 pytestmark = pytest.mark.cluster
 
@@ -26,7 +27,6 @@ _LOCKED = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 _PYTHON = "lanewright.local/relay:dev"
-_OUTSIDE = "198.51.100.99"
 
 
 def _pod(name: str, command: str, **more: Any) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def _pod(name: str, command: str, **more: Any) -> dict[str, Any]:
 
 def _caller(name: str, source: str, port: int, **more: Any) -> dict[str, Any]:
     """Return a pod that connects to the internet from an address of its choice, once."""
-    script = f"import socket; socket.create_connection(('{_OUTSIDE}', {port}), 30, ('{source}', 0)).close()"
+    script = f"import socket; socket.create_connection(('{OUTSIDE}', {port}), 30, ('{source}', 0)).close()"
     return _pod(name, "", container={"image": _PYTHON, "command": ["python3", "-c", script]}, **more)
 
 
@@ -74,8 +74,8 @@ def _images(cluster: Cluster) -> None:
 def _seen_outside(cluster: Cluster, port: int) -> Iterator[socket.socket]:
     """Listen on the internet; the caller accepts and looks who comes."""
     outside = cluster.place("net")
-    outside.add_address(_OUTSIDE)
-    with outside.listener(_OUTSIDE, port) as listener:
+    outside.add_address(OUTSIDE)
+    with outside.listener(OUTSIDE, port) as listener:
         listener.settimeout(60)
         yield listener
 
@@ -158,7 +158,7 @@ def test_macvlan_egress_is_seen_under_its_own_address(cluster: Cluster, namespac
 
 def test_other_traffic_of_a_pod_leaves_under_its_node_s_address(cluster: Cluster, namespace: str) -> None:
     node = cluster.nodes[0]
-    say = f"until nc {_OUTSIDE} 2502 </dev/null; do sleep 0.2; done; exec sleep 3600"
+    say = f"until nc {OUTSIDE} 2502 </dev/null; do sleep 0.2; done; exec sleep 3600"
     with _seen_outside(cluster, 2502) as listener:
         _apply(cluster, namespace, _pod("sender", say, nodeName=node))
         addresses = [a["address"] for a in cluster.get("node", node)["status"]["addresses"]]
@@ -267,9 +267,9 @@ def _own_namespaces() -> set[str]:
 async def test_the_test_process_connects_from_a_place_without_moving_there(cluster: Cluster) -> None:
     before = _own_namespaces()
     outside = cluster.place("net")
-    outside.add_address(_OUTSIDE)
-    with outside.listener(_OUTSIDE, 2504) as listener:
-        _, writer = await cluster.place(cluster.nodes[0]).open_connection(_OUTSIDE, 2504)
+    outside.add_address(OUTSIDE)
+    with outside.listener(OUTSIDE, 2504) as listener:
+        _, writer = await cluster.place(cluster.nodes[0]).open_connection(OUTSIDE, 2504)
         listener.settimeout(5)
         assert _peer(listener) == writer.get_extra_info("sockname")[0]
         writer.close()
