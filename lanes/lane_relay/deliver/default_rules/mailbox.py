@@ -1,0 +1,145 @@
+"""Rows about one mailbox, or its domain: they touch that recipient alone."""
+
+from typing import Final
+
+from lane_api.isppolicy import Action, Category, Scope, Stage
+from lane_relay.deliver.default_rules.row import HOUR, rule
+
+__all__ = ["ABOUT_THE_MAILBOX", "PLAINLY_THE_MAILBOX"]
+
+PLAINLY_THE_MAILBOX: Final = (  # code and words agree: whatever else such a reply mentions
+    rule(
+        "mailbox-unknown-said-twice",
+        r"(?i)^5[0-9][0-9][ -]5\.1\.1 .*((unknown|no such|invalid|non-?existent) (mailbox|account|user|recipient|"
+        r"address)|(mailbox|account|user|recipient|address)\b.{0,60}(unknown|not found|not exist|doesn'?t exist))",
+        Category.BAD_MAILBOX,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550-5.1.1 The email account that you tried to reach does not exist.",
+        "550 5.1.1 Unknown user; connection to server was refused",
+        "554 5.1.1 delivery error: no such user",
+    ),
+    rule(
+        "mailbox-full-said-twice",
+        r"(?i)^5[0-9][0-9][ -]5\.2\.2 .*(mailbox|inbox|account|user|recipient|storage|quota|full|space)",
+        Category.QUOTA_ISSUES,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "552-5.2.2 The recipient's inbox is out of storage space",
+        "552 5.2.2 Mail quota exceeded",
+        "552 5.2.2 user exceeded corporate mailbox quota",
+    ),
+    rule(
+        "mailbox-full-for-now-said-twice",
+        r"(?i)^4[0-9][0-9][ -]4\.2\.2 .*(mailbox|inbox|account|user|recipient|storage|quota|full|space)",
+        Category.QUOTA_ISSUES,
+        Action.RETRY,
+        Scope.RECIPIENT,
+        "452-4.2.2 The recipient's inbox is out of storage space",
+        "452 4.2.2 User has too many messages on the server",
+        again=HOUR,
+    ),
+    rule(
+        "sender-verified-in-vain",  # Exim's call-back; the text that cPanel gives it guesses at block lists
+        r"(?i)^5.*(sender verify failed|verification failed for <>)",
+        Category.INVALID_SENDER,
+        Action.BOUNCE,
+        Scope.MESSAGE,
+        "550 Verification failed for <> The account or domain may not exist, they may be blacklisted, or missing the "
+        "proper dns entries. Sender verify failed",
+    ),
+)
+
+ABOUT_THE_MAILBOX: Final = (
+    rule(
+        "sender-refused",
+        r"(?i)^5.*(\b5\.1\.[78]\b|\b5\.7\.27\b|sender\b.{0,60}(rejected|denied|invalid|not exist|"
+        r"not found|unknown|verif))",
+        Category.INVALID_SENDER,
+        Action.BOUNCE,
+        Scope.MESSAGE,
+        "550 5.1.8 Sender address rejected: Domain not found",
+    ),
+    rule(
+        "mailbox-full",
+        r"(?i)^5.*(\b5\.2\.2\b|(mailbox|inbox|account|user|recipient|storage).{0,40}(full|over ?quota|quota|exceeded)|"
+        r"over ?quota|quota exceeded)",
+        Category.QUOTA_ISSUES,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 Mailbox is full",
+    ),
+    rule(
+        "mailbox-full-for-now",
+        r"(?i)^4.*(\b4\.2\.2\b|(mailbox|inbox|account|user|recipient|storage).{0,40}(full|over ?quota|quota|exceeded)|"
+        r"over ?quota|quota exceeded)",
+        Category.QUOTA_ISSUES,
+        Action.RETRY,
+        Scope.RECIPIENT,
+        "450 Mailbox is full",
+        again=HOUR,
+    ),
+    rule(
+        "mailbox-inactive",
+        r"(?i)^5.*(\b5\.2\.1\b|(mailbox|account|user|recipient|address).{0,40}(disabled|inactive|suspended|deactivated|"
+        r"closed|no longer (valid|in use|active|available)))",
+        Category.INACTIVE_MAILBOX,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 5.2.1 The email account that you tried to reach is inactive.",
+        "554 5.7.1 delivery error: dd This user doesn't have an account; mailbox disabled",
+    ),
+    rule(
+        "mailbox-unknown",
+        r"(?i)^5.*(\b5\.1\.[16]\b|(mailbox|account|user|recipient|address|customer|person)\b.{0,60}"
+        r"(unknown|not found|not exist|doesn'?t exist|invalid|not (a )?(valid|known|listed|our)|unavailable|rejected|"
+        r"undeliverable)|(unknown|no such|invalid|non-?existent) (mailbox|account|user|recipient|address|local|person)|"
+        r"user not local|no mailbox)",
+        Category.BAD_MAILBOX,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 Requested action not taken: mailbox unavailable",
+        "550 5.5.0 Requested action not taken: mailbox unavailable (S2017062302).",
+        "554 delivery error: dd Sorry, this user's mailbox is unavailable",
+        "550 No such user here",
+        stage=Stage.RCPT,
+    ),
+    rule(
+        "mailbox-unknown-after-data",
+        r"(?i)^5.*(\b5\.1\.1\b|(mailbox|account|user|recipient)\b.{0,40}(unknown|not found|not exist|doesn'?t exist)|"
+        r"(unknown|no such) (mailbox|account|user|recipient))",
+        Category.BAD_MAILBOX,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "554 delivery error: no such user",
+        stage=Stage.END_OF_DATA,
+    ),
+    rule(
+        "domain-unknown",
+        r"(?i)^5.*(\b5\.1\.(2|10)\b|(domain|host)\b.{0,40}(not found|not exist|unknown|not (local|accepted|hosted)))",
+        Category.BAD_DOMAIN,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 5.1.2 Bad destination host",
+        "556 5.1.10 Recipient address has null MX",
+        stage=Stage.RCPT,
+    ),
+    rule(
+        "relaying-denied",
+        r"(?i)^5.*(relay(ing)?\b.{0,30}(denied|not permitted|not allowed|prohibited|access)|unable to relay|"
+        r"not permitted to relay|we do not relay)",
+        Category.RELAYING_ISSUES,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "554 5.7.1 <a@example.com>: Relay access denied",
+        "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain",
+    ),
+    rule(
+        "mail-loop",
+        r"(?i)\b5\.4\.6\b|mail loop|too many hops|hop count exceeded|loops back to",
+        Category.ROUTING_ERRORS,
+        Action.BOUNCE,
+        Scope.MESSAGE,
+        "554 5.4.6 Too many hops",
+    ),
+)

@@ -1,0 +1,209 @@
+"""Rows about the source: its address, its pace, its names. None of them bounces a recipient, but for a listed link."""
+
+from typing import Final
+
+from lane_api.isppolicy import Action, Category, Scope, Stage
+from lane_relay.deliver.default_rules.row import HOUR, rule
+
+__all__ = ["ABOUT_THE_SOURCE", "RATES"]
+
+ABOUT_THE_SOURCE: Final = (
+    rule(
+        "url-listed",
+        r"(?i)dbl\.spamhaus|\b(url|uri|link)s?\b.{0,60}\b(black|block|deny)?-?list|surbl|uribl",
+        Category.SPAM_RELATED,
+        Action.BOUNCE,
+        Scope.MESSAGE,
+        "550 5.7.1 Message contains a URL listed in dbl.spamhaus.org",
+        "554 5.7.1 Your message contains a link that is blacklisted",
+        stage=Stage.END_OF_DATA,
+    ),
+    rule(
+        "outlook-block-list",
+        r"^550[ -]5\.7\.1 .*\(?S(3140|3150|775)\)?",
+        Category.SPAM_RELATED,
+        Action.BACKOFF,
+        Scope.SITE,
+        "550 5.7.1 Unfortunately, messages from [203.0.113.10] weren't sent. Please contact your Internet service "
+        "provider since part of their network is on our block list (S3150).",
+        hold=2 * HOUR,
+        again=HOUR,
+    ),
+    rule(
+        "outlook-banned-address",
+        r"^550[ -]5\.7\.(6[0-4][0-9]|511)\b",
+        Category.SPAM_RELATED,
+        Action.BACKOFF,
+        Scope.SITE,
+        "550 5.7.606 Access denied, banned sending IP [203.0.113.10]",
+        "550 5.7.511 Access denied, banned sender[203.0.113.10]",
+        hold=2 * HOUR,
+        again=HOUR,
+    ),
+    rule(
+        "t-online-block",
+        r"^5[0-9][0-9][ -]IP=\S+ - ",
+        Category.SPAM_RELATED,
+        Action.BACKOFF,
+        Scope.SITE,
+        "554 IP=203.0.113.10 - A problem occurred. (Ask your postmaster for help or to contact tosa@rx.t-online.de to "
+        "clarify.) (BL)",
+        hold=2 * HOUR,
+        again=HOUR,
+    ),
+    rule(
+        "qq-source",
+        r"(?i)^550[ -](suspected spam ip|connection denied)",
+        Category.SPAM_RELATED,
+        Action.BACKOFF,
+        Scope.SITE,
+        "550 Suspected spam ip",
+        "550 Connection denied",
+        hold=2 * HOUR,
+        again=HOUR,
+    ),
+    rule(
+        "frequency-limited",
+        r"(?i)\b(ip|connection|domain|sender) frequency (is )?limited",
+        Category.RATE_LIMITED,
+        Action.BACKOFF,
+        Scope.SITE,
+        "550 Ip frequency limited [c4xjZGUq0N1bGkq0]",
+        "550 Connection frequency limited",
+        hold=HOUR,
+        again=HOUR / 2,
+    ),
+    rule(
+        "yahoo-complaints",
+        r"\[(IPTS|TSS|TS)0[0-9]\]",
+        Category.SPAM_RELATED,
+        Action.BACKOFF,
+        Scope.SITE,
+        "421 4.7.0 [TSS04] Messages from 203.0.113.10 temporarily deferred due to unexpected volume or user complaints",
+        "553 5.7.1 [TS03] All messages from 203.0.113.10 will be permanently deferred",
+        hold=2 * HOUR,
+        again=HOUR,
+    ),
+    rule(
+        "block-listed",
+        r"(?i)blocked using|\bon our (block|black|deny)-?\s?list|(block|black)-?\s?listed|is listed (at|by|in|on)|"
+        r"(zen|sbl|xbl|pbl|css)\.spamhaus|in spamhaus|spamhaus\.org/(query|sbl|pbl|xbl|css)|spamcop\.net|"
+        r"barracudacentral|\bdnsbl|\brbl\b|\[BL2[0-9]\]|\bBL[0-9]{6}\b|cloudmark.*csi|sender ?score\.org|"
+        r"ipcheck\.proofpoint",
+        Category.SPAM_RELATED,
+        Action.BACKOFF,
+        Scope.SITE,
+        "554 5.7.1 Service unavailable; Client host [203.0.113.10] blocked using zen.spamhaus.org",
+        "550 5.7.1 Mail from 203.0.113.10 refused, see RBL server b.barracudacentral.org",
+        "553 5.7.1 [BL21] Connections will not be accepted from 203.0.113.10, because the ip is in Spamhaus's list",
+        "554-No SMTP service IP address is block listed.",
+        "554 resimta-po-12v.sys.comcast.net comcast 203.0.113.10 Comcast block for spam. BL000010",
+        "550 5.7.1 Blocked - see https://ipcheck.proofpoint.com/?ip=203.0.113.10",
+        hold=2 * HOUR,
+        again=HOUR,
+    ),
+    rule(
+        "no-reverse-name",
+        r"(?i)[45]\.7\.25\b|bad dns ptr|\b(missing|no|cannot find your|cannot resolve your|does not have a?|invalid) "
+        r"(reverse|ptr|hostname)|reverse dns|ptr record",
+        Category.BAD_CONFIGURATION,
+        Action.BACKOFF,
+        Scope.SITE,
+        "550-5.7.25 The IP address sending this message does not have a PTR record setup",
+        "450 4.7.1 Client host rejected: cannot find your reverse hostname, [203.0.113.10]",
+        "554-No SMTP service Bad DNS PTR resource record.",
+        hold=2 * HOUR,
+        again=HOUR,
+    ),
+    rule(
+        "source-reputation",
+        r"(?i)(poor|bad|low|negative) (ip |sender |sending )?reputation|reputation of the sending|"
+        r"due to (ip|domain|sender) reputation|too many spams from your ip|\bofr_?\d*0?5?06\b|mail rejete",
+        Category.SPAM_RELATED,
+        Action.BACKOFF,
+        Scope.SITE,
+        "550-5.7.1 Our system has detected that this message is likely suspicious due to the very low reputation of "
+        "the sending IP address.",
+        "550 mwinf5c04 ME Mail rejete. Mail rejected. ofr_506 [506]",
+        "421 Too many spams from your IP (203.0.113.10), please visit http://postmaster.example/",
+        "451 4.7.650 The mail server [203.0.113.10] has been temporarily rate limited due to IP reputation.",
+        hold=2 * HOUR,
+        again=HOUR,
+    ),
+    rule(
+        "client-rejected",
+        r"(?i)client host( \S+)? (rejected|blocked|denied)|client host rejected|not allowed to connect|"
+        r"\b(ip|host|server|connection)\b.{0,60}(is|are|has been|was) (blocked|banned|denied|refused|rejected)|"
+        r"\b(your|sending|client|source) (ip|host|server|mta)( address)? .{0,40}(block|ban|reject|denied|not allowed)",
+        Category.POLICY_RELATED,
+        Action.BACKOFF,
+        Scope.SITE,
+        "554 5.7.1 <unknown[203.0.113.10]>: Client host rejected: Access denied",
+        "550 5.7.1 Your IP address 203.0.113.10 has been blocked by local policy",
+        "554 5.7.1 Connection from 203.0.113.10 was refused by policy",
+        "554 5.7.1 You are not allowed to connect",
+        hold=HOUR,
+        again=HOUR / 2,
+    ),
+)
+
+RATES: Final = (
+    rule(
+        "mailbox-receives-too-fast",
+        r"(?i)^4.*\b4\.2\.1 .*receiving mail (at a rate|too quickly)",
+        Category.RATE_LIMITED,
+        Action.RETRY,
+        Scope.RECIPIENT,
+        "450 4.2.1 The user you are trying to contact is receiving mail too quickly. Please resend later.",
+        again=HOUR / 4,
+    ),
+    rule(
+        "too-many-recipients",
+        r"(?i)^(4|552).*(\b[45]\.5\.3\b|too many recipients)",  # 552 is 452 here: RFC 5321 section 4.5.3.1.10
+        Category.POLICY_RELATED,
+        Action.RETRY,
+        Scope.RECIPIENT,
+        "452 4.5.3 Too many recipients",
+        "552 Too many recipients",
+        again=60.0,
+    ),
+    rule(
+        "too-fast",
+        r"(?i)\b[45]\.7\.28\b|unusual rate|\brate[- ]?(is )?limit|throttl|too (fast|quickly)|"
+        r"too many (concurrent |simultaneous |open )?(smtp )?(connections|sessions|messages|emails|mails|errors)|"
+        r"(connection|message|sending|hourly|daily|rate|mail|connections?) (limit|quota|rate)s? (has been |was )?"
+        r"(exceeded|reached)|exceeded .{0,40}\b(connections?|rate|messages per)\b|excessive (volume|rate|message)|"
+        r"slow down|OFR_?(999|004)|\bRL[0-9]{6}\b|RP-00[123]",
+        Category.RATE_LIMITED,
+        Action.BACKOFF,
+        Scope.SITE,
+        "421 4.7.28 Our system has detected an unusual rate of mail from your IP address",
+        "421 4.7.0 Too many concurrent SMTP connections from this IP address",
+        "421 Rate limit reached. Please try again later",
+        "421 mwinf5c04 ME Service refuse. Veuillez essayer plus tard. OFR_999 [999]",
+        "421 4.2.1 RL000010 Throttled",
+        "550 5.4.5 Daily sending quota exceeded",
+    ),
+    rule(
+        "server-busy",
+        r"(?i)^4.*(server (is )?(too )?busy|4\.7\.500|service temporarily unavailable.*load|high load|"
+        r"system resources|insufficient (system )?(resources|storage))",
+        Category.RATE_LIMITED,
+        Action.BACKOFF,
+        Scope.SITE,
+        "451 4.7.500 Server busy. Please try again later from [203.0.113.10]. (AS77712345)",
+        "452 4.3.1 Insufficient system storage",
+        hold=HOUR / 4,
+    ),
+    rule(
+        "greylisted",
+        r"(?i)^4.*(gr[ea]y-?\s?list|postgrey|first (attempt|contact|time).{0,60}(again|later|back))",
+        Category.GREYLISTED,
+        Action.RETRY,
+        Scope.RECIPIENT,
+        "450 4.7.1 Greylisted, please try again later",
+        "450 4.2.0 <a@example.com>: Recipient address rejected: Greylisted, see http://postgrey.example/",
+        "451 4.7.1 Graylisting in action, please come back later",
+        again=300.0,  # most implementations wait 5 minutes (RFC 6647 section 2.1 speaks of minutes)
+    ),
+)
