@@ -58,6 +58,8 @@ class Router:
         self._slow: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._generation = 0
+        """Of the configuration: what was looked up under another one is no answer."""
         self.resolved = 0
         self.unroutable = 0
         self.apply(config)
@@ -69,6 +71,7 @@ class Router:
         own = [str(address) for address in (config.egress.address, config.egress.source) if address is not None]
         self._ourselves = Ourselves(config.slot.hostname, own)
         self._families = _families(config)
+        self._generation += 1
         self._routes.clear()
 
     @property
@@ -130,7 +133,7 @@ class Router:
 
     async def _resolve(self, domain: str) -> None:
         try:
-            destination, ttl = await self._find(domain)
+            destination, ttl = await self._find_current(domain)
         except Exception:  # noqa: BLE001 -- a task's edge: what strangers publish must not make their domain wait for ever
             _log.exception("domain %s cannot be resolved", domain)
             reply = Reply(451, (f"4.4.3 What DNS says of {domain} cannot be used",))
@@ -143,6 +146,14 @@ class Router:
         for callback in self._callbacks.pop(domain, ()):
             callback(destination)
         self._start()
+
+    async def _find_current(self, domain: str) -> tuple[Destination, float]:
+        """By the configuration that is in force when the answer is there, not when it was asked for."""
+        while True:
+            generation = self._generation
+            found = await self._find(domain)
+            if generation == self._generation:
+                return found
 
     async def _find(self, domain: str) -> tuple[Destination, float]:
         fixed = next((route for route in self._fixed if _takes(route, domain)), None)

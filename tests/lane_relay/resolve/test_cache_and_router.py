@@ -267,6 +267,19 @@ KEY = "MIIBkey"
 DOMAINS = (SigningDomain(name="a.test", selector="s1", key_file="/k"),)
 
 
+async def test_a_lookup_under_way_ends_by_the_configuration_of_its_end() -> None:
+    wire, clock, found = Wire(), Hands(), list[Destination]()
+    router = _router(wire, clock)
+    assert router.route("customer.test", found.append) is None
+    await turns(lambda: bool(wire.asked))
+    router.apply(config(routes=[{"domains": ["*"], "host": "192.0.2.77"}]))
+    await turns(lambda: bool(found))
+    (route,) = found
+    assert isinstance(route, Route)
+    assert route.hops[0].addresses == ("192.0.2.77",)
+    assert router.route("customer.test", found.append) == route
+
+
 def _watch(answer: Callable[[str], Awaitable[Answer[str]]], clock: Hands) -> tuple[SelectorWatch, list[str]]:
     live: list[str] = []
     return SelectorWatch(answer, Clock(clock.monotonic, clock.monotonic), live.append), live
