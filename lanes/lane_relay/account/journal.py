@@ -26,6 +26,8 @@ _FULL: Final = (ENOSPC, EDQUOT)
 _NAME: Final = re.compile(r"^records-(\d{16})\.jsonl$")
 _FILE_SIZE: Final = 16 * 2**20
 """Bytes at which the next file begins; a 64th of the budget if that is less."""
+_AGES: Final = 8
+"""Files that a retention's time is spread over at least: records live at most an eighth longer than it."""
 _SEQ: Final = re.compile(rb'^\{"seq":(\d+),')
 
 
@@ -54,6 +56,8 @@ class Journal:
         """(path, size, Unix time of its end) of finished files, oldest first."""
         self._older_bytes = 0
         self._current = self._directory
+        self._began = 0.0
+        """Unix time of the current file's beginning."""
         self._last_seq = 0
         self._synced_seq = 0
 
@@ -114,6 +118,13 @@ class Journal:
                 self._new_name = False
             self._synced_seq = last
 
+    def expire(self) -> None:
+        """Removes what is older than the retention, also where nothing is written any more; blocks, raises OSError."""
+        with self._lock:
+            if self._file is not None and self._is_finished(self._file):
+                self._finish(self._file)
+            self._drop_old()
+
     def close(self) -> None:
         """See JournalSink."""
         self.sync()
@@ -143,7 +154,7 @@ class Journal:
         found = journal_files(self._files, self._directory)
         for first, path in found:
             size = self._files.size(path)
-            self._older.append((path, size, self._clock.now()))
+            self._older.append((path, size, self._files.modified(path)))
             self._older_bytes += size
             self._last_seq = max(self._last_seq, first - 1)
         if found:
@@ -193,7 +204,7 @@ class Journal:
         file = self._files.open(path)
         if keep != size:
             file.truncate(keep)
-        self._older.pop()
+        _, _, self._began = self._older.pop()
         self._older_bytes -= size
         self._file, self._current = file, path
 
@@ -223,17 +234,26 @@ class Journal:
             self._drop_oldest()
 
     def _room(self, first_seq: int) -> AppendFile:
-        if self._file is not None and self._file.size >= self._file_size:
-            self._unsynced.append(self._file)
-            self._older.append((self._current, self._file.size, self._clock.now()))
-            self._older_bytes += self._file.size
-            self._file = None
+        if self._file is not None and self._is_finished(self._file):
+            self._finish(self._file)
         if self._file is None:
             path = self._directory / f"records-{first_seq:016d}.jsonl"
             self._file = self._files.create(path)
             self._current = path
+            self._began = self._clock.now()
             self._new_name = True
         return self._file
+
+    def _is_finished(self, file: AppendFile) -> bool:
+        """Whether the next record begins another file: this one is long, or would keep old records beside new ones."""
+        age = self._clock.now() - self._began
+        return file.size >= self._file_size or (file.size > 0 and age > self._retention / _AGES)
+
+    def _finish(self, file: AppendFile) -> None:
+        self._unsynced.append(file)
+        self._older.append((self._current, file.size, self._clock.now()))
+        self._older_bytes += file.size
+        self._file = None
 
     def _drop_old(self) -> None:
         oldest_kept = self._clock.now() - self._retention

@@ -48,6 +48,9 @@ class Files(Protocol):
     def size(self, path: Path) -> int:
         """Bytes of a file."""
 
+    def modified(self, path: Path) -> float:
+        """Unix time of the last write to a file."""
+
     def read(self, path: Path, offset: int = 0, length: int = -1) -> bytes:
         """Bytes of a file from an offset; fewer than asked for at its end."""
 
@@ -121,6 +124,10 @@ class PosixFiles:
     def size(self, path: Path) -> int:
         """See Files."""
         return path.stat().st_size
+
+    def modified(self, path: Path) -> float:
+        """See Files."""
+        return path.stat().st_mtime
 
     def read(self, path: Path, offset: int = 0, length: int = -1) -> bytes:
         """See Files."""

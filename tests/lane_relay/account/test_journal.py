@@ -76,6 +76,36 @@ def test_records_older_than_the_retention_go() -> None:
     assert 10 < numbers[0] < 25
 
 
+def test_a_restart_does_not_make_old_records_young() -> None:
+    disk, time = SimulatedDisk(), Time()
+    journal = _open(disk, time, budget=64_000, retention=100.0)
+    for number in range(1, 31):
+        journal.append(number, [_record(number, 100)])
+    journal.close()
+    time.now += 1000.0
+
+    disk.now = time.now
+    again = _open(disk, time, budget=64_000, retention=100.0)
+    again.append(31, [_record(31)])
+    assert _numbers(disk)[-1] == 31
+    assert _numbers(disk)[0] > 20
+
+
+def test_a_slot_that_is_idle_forgets_too() -> None:
+    disk, time = SimulatedDisk(), Time()
+    journal = _open(disk, time, retention=100.0)
+    journal.append(1, [_record(1)])
+    time.now += 50.0
+    journal.expire()
+    assert _numbers(disk) == [1]
+    time.now += 101.0
+    journal.expire()
+    assert _numbers(disk) == []
+    assert journal.append(2, [_record(2)])
+    journal.sync()
+    assert _numbers(disk) == [2]
+
+
 def test_a_volume_without_room_costs_old_records_and_not_new_ones() -> None:
     disk = SimulatedDisk(capacity=20_000)
     journal = _open(disk, Time(), budget=2**16)

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 SECTOR = 512
+NOW = 1_800_000_000.0
+"""When all is written that nobody has set another time for."""
 
 Image = dict[str, bytes]
 """Path -> content: what is found after the power loss."""
@@ -21,6 +23,7 @@ class _Inode:
     def __init__(self) -> None:
         self.content = bytearray()
         self.path = ""
+        self.modified = NOW
 
 
 class SimulatedFile:
@@ -38,6 +41,7 @@ class SimulatedFile:
             self._disk.note("write", self._inode, self.size, bytes(written))
             del self._inode.content[self.size :]
             self._inode.content += written
+            self._inode.modified = self._disk.now
             self.size += len(written)
             if len(written) < len(data):
                 raise OSError(errno.ENOSPC, "No space left on device")
@@ -64,6 +68,8 @@ class SimulatedDisk:
     def __init__(self, image: Image | None = None, *, capacity: int = 2**40) -> None:
         self.lock_all = threading.RLock()
         self.capacity = capacity
+        self.now = NOW
+        """Unix time of what is written from now on."""
         self.fail_sync = 0
         self.full_below = ""
         """A directory whose volume has no room."""
@@ -107,6 +113,9 @@ class SimulatedDisk:
 
     def size(self, path: Path) -> int:
         return len(self._inode(path).content)
+
+    def modified(self, path: Path) -> float:
+        return self._inode(path).modified
 
     def read(self, path: Path, offset: int = 0, length: int = -1) -> bytes:
         content = self._inode(path).content
