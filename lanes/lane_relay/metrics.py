@@ -97,6 +97,8 @@ class Figures:
     spool_bytes: int = 0
     spool_budget_bytes: int = 0
     spool_failed: bool = False
+    spool_damaged: int = 0
+    unreadable: int = 0
     active_bytes: int = 0
     commits: int = 0
     commit_s: float = 0.0
@@ -144,6 +146,18 @@ CATALOGUE: Final = (
     Declared("spool_budget_bytes", Kind.GAUGE, "Bytes beyond which intake answers 452.", "spool_budget_bytes"),
     Declared(
         "spool_failed", Kind.GAUGE, "1 after a failed write or fsync: intake is stopped for good.", "spool_failed"
+    ),
+    Declared(
+        "spool_damaged_places",
+        Kind.GAUGE,
+        "Places in the spool that cannot be read; their segments stay as they are, for a person to look at.",
+        "spool_damaged",
+    ),
+    Declared(
+        "unreadable_messages",
+        Kind.GAUGE,
+        "Messages that left delivery because their bytes in the spool are damaged.",
+        "unreadable",
     ),
     Declared("active_bytes", Kind.GAUGE, "Bytes of message bodies held in memory.", "active_bytes"),
     Declared(

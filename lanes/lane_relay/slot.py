@@ -128,7 +128,7 @@ class Slot:
         figures.accepted = stages.listener.counters.accepted
         figures.refused = stages.listener.counters.refused
         delivery = stages.dispatcher.figures()
-        figures.in_flight = delivery.in_flight
+        figures.in_flight, figures.unreadable = delivery.in_flight, delivery.unreadable
         for site in stages.dispatcher.sites.values():
             policy = site.policy if site.policy in self.policies else OTHER_POLICY
             connections[policy] = connections.get(policy, 0) + site.connections
@@ -140,6 +140,7 @@ class Slot:
         figures.spool_bytes = spool.disk_bytes
         figures.spool_budget_bytes = spool.budget_bytes
         figures.spool_failed = bool(spool.failed)
+        figures.spool_damaged = spool.damaged
         figures.active_bytes = spool.cached_bytes
         figures.egress_state = stages.gate.status.state
         figures.egress_open = stages.gate.status.may_send

@@ -6,6 +6,7 @@ Before: `accept` and `account` call it. After: `committer` (writes), `recovery` 
 """
 
 import asyncio
+import errno
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,9 @@ _TIDY_EVERY: Final = 1.0
 """Seconds between looks for room to give back, while things change."""
 _RECORD_OVERHEAD: Final = 256
 """Bytes of a message's record beside body, reception record and recipients."""
+_PASSING: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR)
+_READ_AGAIN: Final = 0.25
+"""Seconds after which a message that could not be read for such a reason is read again."""
 _COUNTER_BITS: Final = 24
 _READERS: Final = 2
 
@@ -303,7 +307,14 @@ class SegmentSpool:
         while message is None:
             segment, offset, length = self._index.place(entry.location)
             path = segment.path
-            message = await self._loop.run_in_executor(self._readers, self._read, path, segment.number, offset, length)
+            try:
+                message = await self._loop.run_in_executor(
+                    self._readers, self._read, path, segment.number, offset, length
+                )
+            except OSError as error:
+                _log.warning("a message cannot be read for now", id=f"{entry.id:024x}", reason=str(error))
+                await asyncio.sleep(_READ_AGAIN)
+                continue
             if message is not None and message.id == entry.id:
                 break
             message = None
@@ -312,9 +323,12 @@ class SegmentSpool:
         return message
 
     def _read(self, path: Path, number: int, offset: int, length: int) -> Message | None:
+        """None: what is there is no message. OSError: want of descriptors or memory, which says nothing of the disk."""
         try:
             content = self._files.read(path, offset, length)
-        except OSError:
+        except OSError as error:
+            if error.errno in _PASSING:
+                raise
             return None
         record = parse_record(content, 0, salt_of(self._id_bytes, number), base=offset)
         return decode_message(record) if record is not None else None

@@ -71,6 +71,8 @@ class SimulatedDisk:
         self.now = NOW
         """Unix time of what is written from now on."""
         self.fail_sync = 0
+        self.fail_reads: list[int] = []
+        """Error numbers of the next reads, one each."""
         self.full_below = ""
         """A directory whose volume has no room."""
         self.syncs_files = True
@@ -119,6 +121,8 @@ class SimulatedDisk:
 
     def read(self, path: Path, offset: int = 0, length: int = -1) -> bytes:
         content = self._inode(path).content
+        if self.fail_reads:
+            raise OSError(self.fail_reads.pop(0), "cannot be read")
         return bytes(content[offset:] if length < 0 else content[offset : offset + length])
 
     def create(self, path: Path) -> SimulatedFile:

@@ -101,6 +101,17 @@ async def test_a_damaged_message_in_a_sealed_segment_is_refused_when_it_is_read(
     await spool.close()
 
 
+async def test_a_read_that_fails_for_want_of_descriptors_is_no_damage() -> None:
+    image, entries = await _closed(1)
+    disk = SimulatedDisk(image)
+    spool = open_spool(disk)
+    (found,) = spool.recover()
+    disk.fail_reads = [errno.EMFILE, errno.ENOMEM]
+    assert (await spool.load(found)).id == entries[0].id
+    assert (disk.fail_reads, spool.state.damaged) == ([], 0)
+    await spool.close()
+
+
 async def test_a_damaged_footer_costs_nothing() -> None:
     image, entries = await _closed(3)
     for at in (len(image[FIRST]) - 2, _records(image)[-1].offset + 50):
