@@ -213,7 +213,7 @@ class Committer:
         if self._error is None:
             try:
                 self._try(operations, result)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 -- the thread's edge: our own mistake leaves nobody waiting
                 self._error = SpoolError(f"spool write failed: {error}")
         if self._error is not None:
             result.error, result.barrier_error, result.failed = self._error, self._error, True

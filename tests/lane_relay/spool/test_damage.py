@@ -4,6 +4,7 @@ import asyncio
 import errno
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lane_relay.errors import SpoolError
@@ -99,6 +100,18 @@ async def test_a_damaged_message_in_a_sealed_segment_is_refused_when_it_is_read(
     assert spool.state.damaged == 1
     assert not spool.state.failed
     await spool.close()
+
+
+async def test_a_mistake_of_ours_on_the_committers_thread_is_said_to_everybody() -> None:
+    spool = open_spool(SimulatedDisk())
+    unwritable = msgspec.structs.replace(message_for(spool), client=object())
+    with pytest.raises(SpoolError, match="spool write failed"):
+        await put(spool, unwritable)
+    assert spool.has_failed
+    with pytest.raises(SpoolError):
+        await put(spool, message_for(spool))
+    with pytest.raises(SpoolError):
+        await spool.close()
 
 
 async def test_a_read_that_fails_for_want_of_descriptors_is_no_damage() -> None:
