@@ -8,8 +8,10 @@ from typing import Final
 
 from lane_api.relayconfig import RelayRetry
 
-__all__ = ["asked_delay", "is_expired", "scheduled_delay"]
+__all__ = ["asked_delay", "is_expired", "last_try", "scheduled_delay"]
 
+_WORTH_A_TRY_S: Final = 60.0
+"""Seconds that must be left for a last try to be another one than the one that just failed."""
 _SPREAD: Final = 0.1
 """Share of a delay by which jitter moves it at most."""
 
@@ -27,6 +29,12 @@ def scheduled_delay(retry: RelayRetry, attempts: int, jitter: float) -> float:
 def asked_delay(seconds: float, jitter: float) -> float:
     """Seconds to wait where a rule or policy says how long: at least those, at most a tenth more."""
     return seconds * (1 + _SPREAD * jitter)
+
+
+def last_try(received: float, lifetime: float, now: float, due: float) -> float:
+    """When to try next: as decided, or once before the message's time ends if a peer asks for more than is left."""
+    end = received + lifetime
+    return end - _WORTH_A_TRY_S / 2 if due > end and end - now > _WORTH_A_TRY_S else due
 
 
 def is_expired(received: float, lifetime: float, due: float) -> bool:

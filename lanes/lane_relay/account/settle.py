@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from lane_api.isppolicy import Action
 from lane_api.relayconfig import RelayRetry
-from lane_relay.account.backoff import asked_delay, is_expired, scheduled_delay
+from lane_relay.account.backoff import asked_delay, is_expired, last_try, scheduled_delay
 from lane_relay.records import Attempt, RecipientResult, received_at
 
 __all__ = ["Outcome", "OutcomeOf", "Settlement", "settle"]
@@ -91,7 +91,7 @@ def _outcome(
     if verdict.retry_after is None:
         due = now + scheduled_delay(retry, attempts, jitter)
     else:
-        due = now + asked_delay(verdict.retry_after, jitter)
+        due = last_try(received, lifetime, now, now + asked_delay(verdict.retry_after, jitter))
     if is_expired(received, lifetime, due):
         return Outcome.EXPIRED, 0.0
     return Outcome.DEFERRED, due

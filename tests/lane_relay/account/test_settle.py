@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lane_api.relayconfig import RelayRetry
 from lane_relay.account.backoff import asked_delay, is_expired, scheduled_delay
 from lane_relay.account.settle import Outcome, Settlement, settle
-from lane_relay.records import Attempt, RecipientResult
+from lane_relay.records import Attempt, RecipientResult, received_at
 from tests.lane_relay.account.attempts import BOUNCE, GREYLISTED, NOW, OK, RETRY, attempt, message
 
 SCHEDULE = RelayRetry(first=60.0, factor=2.0, max=900.0)
@@ -47,6 +47,16 @@ def test_delays_grow_up_to_their_maximum(attempts: int, delay: float) -> None:
 def test_a_rule_that_says_when_is_honoured_and_never_brought_forward() -> None:
     assert _settle(attempt(GREYLISTED), jitter=0.0).due == NOW + 300
     assert NOW + 300 < _settle(attempt(GREYLISTED), jitter=0.99).due < NOW + 331
+
+
+def test_a_peer_that_asks_for_more_time_than_is_left_is_tried_once_more() -> None:
+    made = attempt(GREYLISTED)  # in 300 s
+    end = received_at(made.entry.id) + 250.0
+    first = _settle(made, lifetime=250.0)
+    assert first.deferred == (0,)
+    assert NOW < first.due < end
+    last = _settle(made, lifetime=250.0, now=first.due)
+    assert [one.outcome for one in last.outcomes] == [Outcome.EXPIRED]
 
 
 def test_recipients_that_wait_share_the_latest_due_time() -> None:
