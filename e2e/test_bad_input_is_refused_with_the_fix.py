@@ -173,6 +173,12 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
         put("routes", [{"domains": ["*"], "host": "r.example.com", "tls": "None", "authSecret": "x"}]),
         "sent only over TLS: set tls to Required",
     ),
+    (
+        "a_password_to_anybody",
+        lane,
+        put("routes", [{"domains": ["*"], "host": "r.example.com", "tls": "Opportunistic", "authSecret": "x"}]),
+        "sent only over TLS: set tls to Required",
+    ),
     ("one_port_for_two_listeners", lane, put("submission.smtp", {"port": 465}), "must differ"),
     (
         "local_traffic_policy_on_clusterip",

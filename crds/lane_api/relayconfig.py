@@ -4,9 +4,9 @@ Written at the schema version of the slot's image. A relay that refuses a file k
 It is also written by hand: `lane-relay --config relay.yaml` needs no Kubernetes.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, IPvAnyAddress, IPvAnyNetwork, StringConstraints
+from pydantic import Field, IPvAnyAddress, IPvAnyNetwork, StringConstraints, model_validator
 
 from lane_api.classes import TrafficClass
 from lane_api.isppolicy import ResponseRule
@@ -153,9 +153,16 @@ class RelayRoute(ConfigModel):
     domains: tuple[str, ...]
     host: str
     port: int = 25
-    tls: Literal["None", "Opportunistic", "Required", "Implicit"] = "Opportunistic"
+    tls: Literal["None", "Opportunistic", "Required", "Implicit"] | None = None
+    """Required and Implicit check the certificate; absent: as the lane's outboundTLS says."""
     auth_dir: str | None = None
     """Folder with `username` and `password`."""
+
+    @model_validator(mode="after")
+    def _keeps_its_password(self) -> Self:
+        if self.auth_dir and self.tls not in ("Required", "Implicit"):
+            raise ValueError("a route with authDir needs tls: Required or Implicit, or whoever is on the way reads it")
+        return self
 
 
 class Delivery(ConfigModel):

@@ -116,8 +116,8 @@ class Route(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=cel(
             (
-                "!has(self.authSecret) || !has(self.tls) || self.tls != 'None'",
-                "authSecret is sent only over TLS: set tls to Required (or Implicit for port 465)",
+                "!has(self.authSecret) || !has(self.tls) || self.tls in ['Required', 'Implicit']",
+                "authSecret is sent only over TLS: set tls to Required (or Implicit for port 465), or leave it out",
             )
         )
     )
@@ -126,10 +126,11 @@ class Route(ApiModel):
     """Exact domains, `*.example.com`, or `*` for all."""
     host: DomainName
     port: Port = 25
-    tls: Literal["None", "Opportunistic", "Required", "Implicit"] = "Opportunistic"
-    """Required and Implicit also check the certificate against the host name."""
+    tls: Literal["None", "Opportunistic", "Required", "Implicit"] | None = None
+    """Required and Implicit also check the certificate against the host name. Absent: as `outboundTLS` says for the
+    lane; with `authSecret`, Required."""
     auth_secret: ObjectName | None = None
-    """Secret in the lane's namespace with `username` and `password`; sent only over TLS."""
+    """Secret in the lane's namespace with `username` and `password`; sent only over TLS to a checked certificate."""
 
 
 class SmtpListener(ApiModel):

@@ -130,8 +130,12 @@ def test_a_change_that_needs_a_new_process_is_refused_by_name(mounted: Path, old
         (text().replace("connections: 10", "policies: [{name: a, mx: 5}]"), "delivery.policies[0].mx: "),
         (text().replace("connections: 10", "policies: [{name: a}, {name: a}]"), "a stands there twice: keep one"),
         (text(extra="domains: [{name: a.example}, {name: a.example}]"), "domains: a.example stands there twice"),
+        (
+            text().replace("connections: 10", "routes: [{domains: ['*'], host: h.example, authDir: /a}]"),
+            "a route with authDir needs tls: Required or Implicit",
+        ),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_a_refused_text_names_the_field_and_the_fix(content: str, words: str) -> None:
     with pytest.raises(ConfigError) as refused:

@@ -186,7 +186,7 @@ class Router:
             # always temporary: a smart host without an address is a mistake of ours, not of the recipient
             reply = Reply(451, (f"4.4.3 The fixed route's host {host} has no address",))
             return Unroutable(reply, Category.BAD_CONFIGURATION), ttl
-        return Route(f"route:{host}", "", hops, fixed.port, fixed.tls, fixed.auth_dir or ""), ttl
+        return Route(f"route:{host}", "", hops, fixed.port, fixed.tls or "", fixed.auth_dir or ""), ttl
 
     async def _addresses(self, hosts: Sequence[str]) -> dict[str, list[Answer[str]]]:
         """Of each host, one answer a family; all asked at once."""

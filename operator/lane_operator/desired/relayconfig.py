@@ -137,7 +137,8 @@ def _routes(lane: Lane) -> tuple[RelayRoute, ...]:
         taken.update(domains)
         if domains:
             auth = f"{names.ROUTES_DIR}/{route.auth_secret}" if route.auth_secret else None
-            routes.append(RelayRoute(domains=domains, host=route.host, port=route.port, tls=route.tls, auth_dir=auth))
+            tls = route.tls or ("Required" if auth else None)
+            routes.append(RelayRoute(domains=domains, host=route.host, port=route.port, tls=tls, auth_dir=auth))
     return tuple(routes)
 
 

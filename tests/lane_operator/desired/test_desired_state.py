@@ -349,6 +349,17 @@ def test_a_route_that_stands_twice_goes_the_first_ones_way() -> None:
     ]
 
 
+def test_a_route_s_password_goes_to_a_checked_certificate_only_and_without_one_the_lane_s_word_counts() -> None:
+    routes = [
+        {"domains": ["a.example"], "host": "one.example", "authSecret": "a"},
+        {"domains": ["b.example"], "host": "two.example"},
+    ]
+    config = parse(relay_yaml(desired(made.lane(routes=routes, outboundTLS="Required"))))
+
+    assert [route.tls for route in config.delivery.routes] == ["Required", None]
+    assert config.delivery.outbound_tls == "Required"
+
+
 def test_every_secret_that_a_pod_mounts_is_asked_for_or_made_by_us() -> None:
     of = made.lane(
         submission={"senders": ["@notify.example.com"], "tls": {"secretName": "t"}, "auth": {"secretName": "u"}},
