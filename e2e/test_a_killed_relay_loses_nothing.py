@@ -280,11 +280,11 @@ def _judge_finds_seeded_faults(
     again = msgspec.structs.replace(last, at=last.at + 1.0)
     assert compare(entries, [*records, again], expected, kills).unexplained == [last.message_id]
 
-    *_, earlier, kill = (one for one in kills if one.source_ip == kills[-1].source_ip)
-    of_its_life = [one for one in single if earlier.at < one.connection_opened <= kill.at]
-    before = [one for one in of_its_life if one.source_ip == kill.source_ip][: _open(records, kill) + 1]
+    kill = kills[-1]
+    before = [one for one in single if one.source_ip == kill.source_ip][: _open(records, kill) + 1]
     assert len(before) > _open(records, kill)
-    cut = [msgspec.structs.replace(one, at=kill.at) for one in before]
+    # as if each had just been answered, over a connection that was opened in the killed process's life
+    cut = [msgspec.structs.replace(one, at=kill.at, connection_opened=kill.at - 0.01) for one in before]
     resent = [msgspec.structs.replace(one, at=kill.at + 5.0, connection_opened=kill.at + 4.0) for one in before]
     ids = {one.message_id for one in before}
     others = [one for one in records if not (isinstance(one, Message) and one.message_id in ids)]
