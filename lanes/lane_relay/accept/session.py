@@ -12,6 +12,8 @@ from functools import partial
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final, cast
 
+import structlog
+
 from lane_api.isppolicy import Stage
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.policy import CLOSED, client_address
@@ -36,10 +38,13 @@ _HELD_WHILE_WAITING: Final = 64 * 1024
 
 _SPOOL_FULL: Final = Reply(452, ("4.3.1 The queue is full, try again later",))
 _SPOOL_FAILED: Final = Reply(451, ("4.3.0 The queue cannot be written, try another slot",))
+_BROKEN: Final = Reply(451, ("4.3.0 This message cannot be taken, the reason is in the slot's log",))
 _MEMORY_FULL: Final = Reply(452, ("4.3.1 Too much mail is coming in at once, try again later",))
 _TIMED_OUT: Final = Reply(421, ("4.4.2 Nothing came for too long",))
 _AUTH_FAILED: Final = Reply(535, ("5.7.8 User name or password is wrong",))
 _AUTH_BUSY: Final = Reply(454, ("4.7.0 Users cannot be checked now, try again later",))
+
+_log = structlog.get_logger(__name__)
 
 
 class Session(asyncio.Protocol):
@@ -189,17 +194,39 @@ class Session(asyncio.Protocol):
 
     def _deposit(self, received: MessageReceived) -> Event | None:
         listener, server = self._listener, self._server
+        try:
+            message = self._judge(received)
+        except Exception:  # noqa: BLE001 -- whatever it is
+            # A mistake of ours in one message's header: ending the process, as elsewhere, would let whoever sends it
+            # again end it again. Nothing but this session has seen the message yet.
+            _log.exception("message refused, its header broke us", client=self.client, user=server.user)
+            message = _BROKEN
+        if isinstance(message, Reply):
+            return server.reply(message)
+        size = self._in_commit = len(message.body)
+        listener.held_bytes += size
+        try:
+            listener.deposit(message, partial(self._stored, message))
+        except SpoolError as error:
+            self._in_commit = 0
+            listener.held_bytes -= size
+            return server.reply(_SPOOL_FULL if isinstance(error, SpoolFullError) else _SPOOL_FAILED)
+        return None
+
+    def _judge(self, received: MessageReceived) -> Message | Reply:
+        """The message as it is to be stored, or why it is refused."""
+        listener, server = self._listener, self._server
         header = read_header(received.content, listener.correlation_field)
         refusal = listener.policy.judge_content(header, smtp_utf8=received.envelope.smtp_utf8)
         if refusal is not None:
-            return server.reply(refusal)
+            return refusal
         spool_id = listener.new_id()
         trace = Trace(
             listener.options.hostname, server.helo, self.client, self._protocol(received.envelope.smtp_utf8),
             message_id_text(spool_id), listener.clock.now(),
         )  # fmt: skip
         body, message_id = add_trace(received.content, header, trace)
-        message = Message(
+        return Message(
             id=spool_id,
             envelope=received.envelope,
             body=body,
@@ -209,15 +236,6 @@ class Session(asyncio.Protocol):
             correlation_id=header.correlation_id,
             from_domain=header.author.domain if isinstance(header.author, Author) else "",
         )
-        self._in_commit = len(body)
-        listener.held_bytes += len(body)
-        try:
-            listener.deposit(message, partial(self._stored, message))
-        except SpoolError as error:
-            self._in_commit = 0
-            listener.held_bytes -= len(body)
-            return server.reply(_SPOOL_FULL if isinstance(error, SpoolFullError) else _SPOOL_FAILED)
-        return None
 
     def _stored(self, message: Message, error: SpoolError | None) -> None:
         """The spool has answered; the message counts even if the client has gone meanwhile."""

@@ -221,6 +221,34 @@ async def test_a_spool_that_cannot_take_it_is_a_4xx_with_its_reason(
     await client.close()
 
 
+async def test_what_breaks_at_one_message_is_a_451_for_its_session_alone(start: Start, spool: Spool) -> None:
+    """A process that ended with it would meet the same message again after every restart."""
+    times: list[float] = [1_790_000_000.0]  # the clock strikes once, for the certificate; then it is broken
+    listener = await start(clock=Clock(now=times.pop, monotonic=lambda: 1000.0))
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
+    client = await Raw.connect(listener.ports[0])
+    await client.ask(b"EHLO app\r\n", 8)
+    for broken in (True, False):
+        times[:] = [] if broken else [1_790_000_001.0]
+        await client.ask(f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 3)
+        (answer,) = await client.ask(CONTENT.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+        assert answer[:9] == ("451 4.3.0" if broken else "250 2.0.0")
+
+    assert (reported, len(spool.messages), listener.held_bytes) == ([], 1, 0)
+    await client.close()
+
+
+async def test_a_from_field_of_nested_comments_ends_nothing(start: Start) -> None:
+    listener = await start()
+    client = await Raw.connect(listener.ports[0])
+    await client.ask(f"EHLO a\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 11)
+    nested = b"From: " + b"(" * 1000 + b")" * 1000 + b" <otp@notify.example.com>\r\n\r\nx\r\n.\r\n"
+
+    assert (await client.ask(nested))[0].startswith("550 5.7.1 The From field")
+    await client.close()
+
+
 async def test_a_client_that_goes_before_250_does_not_undo_its_message(start: Start, spool: Spool) -> None:
     listener = await start()
     spool.hold = True
