@@ -10,7 +10,7 @@ import json
 from e2e import figures
 from e2e.cluster import open_cluster
 from e2e.idle import Window, lane_that_rests, settle, watched
-from e2e.installation import OPERATOR_NAMESPACE, RELEASE, RESYNC_S, Installation, installed, internet_of
+from e2e.installation import OPERATOR_NAMESPACE, RELEASE, RESYNC_S, Installation, Stock, installed, internet_of
 
 __all__ = ["run"]
 
@@ -35,7 +35,7 @@ def run() -> None:
     cluster.up()
     try:
         images = cluster.load(IMAGES)
-        with installed(cluster, internet_of(cluster), images) as here:
+        with installed(cluster, internet_of(cluster), Stock(cluster, images).take()) as here:
             lane_that_rests(here)
             print(f"{WINDOW_S} s without a change, a complete comparison every {RESYNC_S} s ...", flush=True)
             sound = watched(here, WINDOW_S)

@@ -11,10 +11,11 @@ import pytest
 
 from e2e.cluster import Cluster, open_cluster
 from e2e.eventually import eventually
-from e2e.installation import images, installation, internet
+from e2e.installation import images, installation, internet, stock
 from e2e.outbound import outbound, sending_namespace
 
-__all__ = ["images", "installation", "internet", "outbound", "sending_namespace"]  # fixtures for every end-to-end test
+# fixtures for every end-to-end test
+__all__ = ["images", "installation", "internet", "outbound", "sending_namespace", "stock"]
 
 _CLUSTER = pytest.StashKey[Cluster]()
 _BROUGHT_UP = pytest.StashKey[bool]()

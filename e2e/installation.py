@@ -1,8 +1,7 @@
 """The operator as users install it, in the tests' cluster with the tests' internet; and the words in which tests ask.
 
-Invariant: one release, `lanewright`, whatever test comes first; a test adds the namespaces that it needs to those that
-are served and leaves the others. Before: `e2e.cluster`, `e2e.internet`. After: `conftest`, which gives its fixtures to
-every test.
+Invariant: one release, `lanewright`, whatever test comes first; a test has namespaces of its own, served beside those
+of the others. Before: `e2e.cluster`, `e2e.internet`. After: `conftest`, which gives its fixtures to every test.
 """
 
 import asyncio
@@ -33,6 +32,9 @@ RESYNC_S = 20  # several in every window in which writes are counted
 DEAD_DOMAIN = "dead.example"
 LIVE_DOMAIN = "gmail-like.example"
 Manifest = dict[str, Any]
+
+_STOCK = 12
+_SERVED = "lanewright-tests/served"
 
 _SEND = """
 import smtplib, socket, sys, uuid
@@ -188,57 +190,76 @@ def images(cluster: Cluster) -> dict[str, str]:
     return cluster.load(("operator", "relay", "unbound"))
 
 
+class Stock:
+    """Namespaces that the operator serves already: each change of their list restarts it, so many come at once."""
+
+    def __init__(self, cluster: Cluster, images: dict[str, str]) -> None:
+        self._cluster = cluster
+        self._images = images
+        self._waiting: list[str] = []
+
+    def take(self) -> str:
+        """One that nobody has had yet."""
+        if not self._waiting:
+            self._waiting = [f"t-{secrets.token_hex(4)}" for _ in range(_STOCK)]
+            serve(self._cluster, self._images, *self._waiting)
+        return self._waiting.pop()
+
+
+@pytest.fixture(scope="session")
+def stock(cluster: Cluster, images: dict[str, str]) -> Stock:
+    """Served namespaces for all tests of this run."""
+    return Stock(cluster, images)
+
+
 @pytest.fixture
-def installation(cluster: Cluster, internet: Internet, images: dict[str, str]) -> Iterator[Installation]:
+def installation(cluster: Cluster, internet: Internet, stock: Stock) -> Iterator[Installation]:
     """The operator, serving a new namespace of the test's own."""
-    with installed(cluster, internet, images) as found:
+    with installed(cluster, internet, stock.take()) as found:
         yield found
         assert shown_secrets(cluster, OPERATOR_NAMESPACE, found.namespace) == [], "content of a Secret was shown"
 
 
 @contextmanager
-def installed(cluster: Cluster, internet: Internet, images: dict[str, str]) -> Iterator[Installation]:
-    """The operator, serving a new namespace, which goes in the end."""
-    name = f"t-{secrets.token_hex(4)}"
-    cluster.kubectl("create", "namespace", name)
+def installed(cluster: Cluster, internet: Internet, namespace: str) -> Iterator[Installation]:
+    """A served namespace, which goes in the end with all that is in it."""
     try:
-        serve(cluster, images, name)
-        yield Installation(cluster, internet, name)
+        yield Installation(cluster, internet, namespace)
     finally:
-        release(cluster, name)
-        cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+        release(cluster, namespace)
+        cluster.kubectl("delete", "namespace", namespace, "--wait=false", "--ignore-not-found")
 
 
-def serve(cluster: Cluster, images: dict[str, str], namespace: str) -> None:
-    """Installs or upgrades the chart, with one more namespace to serve; those that are gone are left out."""
-    helm = cluster.layout.bin / "helm"
-    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
-
-    def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        command = [str(helm), *arguments, "-n", OPERATOR_NAMESPACE]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment, input=stdin, timeout=240
-        )
-
-    before = run("get", "values", RELEASE, "-o", "json")
-    values = json.loads(before.stdout) if before.returncode == 0 else {}
-    alive = {
-        one["metadata"]["name"]
-        for one in cluster.get("namespaces")["items"]
-        if "deletionTimestamp" not in one["metadata"]
-    }
+def serve(cluster: Cluster, images: dict[str, str], *namespaces: str) -> None:
+    """Installs or upgrades the chart, serving these namespaces, which are made, beside those of other tests."""
+    for name in namespaces:
+        made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {_SERVED: "true"}}}
+        cluster.kubectl("apply", "-f", "-", stdin=json.dumps(made))
     repository, _, tag = images["operator"].rpartition(":")
-    values = (values or {}) | {
+    values = {
         "image": {"repository": repository, "tag": tag},
         "relay": {"image": images["relay"]},
         "resolver": {"image": images["unbound"]},
         "operator": {"resync": RESYNC_S},
-        "servedNamespaces": sorted({namespace, *(values or {}).get("servedNamespaces", ())} & alive),
+        "servedNamespaces": sorted(
+            one["metadata"]["name"]
+            for one in cluster.get("namespaces", "-l", _SERVED)["items"]
+            if "deletionTimestamp" not in one["metadata"]
+        ),
     }
-    done = run(
-        "upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", "--timeout", "3m", "-f", "-",
-        stdin=json.dumps(values),
-    )  # fmt: skip
+    command = [
+        str(cluster.layout.bin / "helm"), "upgrade", "--install", RELEASE, str(CHART), "-n", OPERATOR_NAMESPACE,
+        "--create-namespace", "--wait", "--timeout", "3m", "-f", "-",
+    ]  # fmt: skip
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig)},
+        input=json.dumps(values),
+        timeout=240,
+    )
     if done.returncode:
         raise ClusterError("the chart cannot be installed", done.stderr.strip())
 

@@ -19,12 +19,12 @@ from e2e.eventually import eventually
 from e2e.installation import (
     Installation,
     Manifest,
+    Stock,
+    installed,
     lane,
     network,
     pool,
     reflector_secret,
-    release,
-    serve,
 )
 from e2e.internet import addresses
 from e2e.internet.counting import max_concurrent, max_in_any_window
@@ -256,16 +256,11 @@ def isp_policy(name: str, namespace: str, match: list[str], **spec: Any) -> Mani
 
 
 @pytest.fixture(scope="module")
-def sending_namespace(cluster: Cluster, internet: Internet, images: dict[str, str]) -> Iterator[Installation]:
+def sending_namespace(cluster: Cluster, internet: Internet, stock: Stock) -> Iterator[Installation]:
     """One namespace for all tests of a file, with the template network and the reflectors' key; it goes with them."""
-    name = f"out-{secrets.token_hex(3)}"
-    cluster.kubectl("create", "namespace", name)
-    serve(cluster, images, name)
-    here = Installation(cluster, internet, name)
-    here.apply(network(name), reflector_secret(internet, name))
-    yield here
-    release(cluster, name)
-    cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+    with installed(cluster, internet, stock.take()) as here:
+        here.apply(network(here.namespace), reflector_secret(internet, here.namespace))
+        yield here
 
 
 @pytest.fixture

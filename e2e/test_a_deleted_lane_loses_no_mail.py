@@ -7,6 +7,7 @@ from e2e.installation import (
     DEAD_DOMAIN,
     LIVE_DOMAIN,
     Installation,
+    Stock,
     lane,
     network,
     pool,
@@ -119,13 +120,11 @@ def test_foreground_deletion_loses_no_mail_either(installation: Installation) ->
 
 
 def test_a_deleted_namespace_gives_its_volume_and_address_to_the_lane_that_is_made_again(
-    installation: Installation, images: dict[str, str]
+    installation: Installation, images: dict[str, str], stock: Stock
 ) -> None:
     here = installation
     # the pool stands elsewhere, as a platform team's does, and outlives the namespace
-    pools = f"{here.namespace}-pools"
-    here.cluster.kubectl("create", "namespace", pools)
-    serve(here.cluster, images, pools)
+    pools = stock.take()
     pooled = {**pool("pool", pools, *ADDRESSES)}
     pooled["spec"]["allowedNamespaces"] = {"names": [here.namespace]}
     mine = lane("parting", here.namespace, poolRef={"name": "pool", "namespace": pools}, drain={"deadline": "5s"})
@@ -146,7 +145,6 @@ def test_a_deleted_namespace_gives_its_volume_and_address_to_the_lane_that_is_ma
         within=120,
     )
 
-    here.cluster.kubectl("create", "namespace", here.namespace)
     serve(here.cluster, images, here.namespace)
     here.apply(mine)
     here.wait_ready("parting")
