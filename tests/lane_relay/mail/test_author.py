@@ -41,3 +41,22 @@ def test_a_value_with_comments_is_read_up_to_a_shorter_length() -> None:
 
     assert isinstance(refused, NoAuthor)
     assert "Name <address>" in refused.reason
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "{blanks}(",
+        "a{blanks}(",
+        "{blanks}a",
+        "{blanks}a{blanks}(",
+        "a{blanks}<",
+        '"a"{blanks}(',
+        "<a@x.example>{blanks}(",
+    ],
+)
+def test_blanks_cost_no_more_than_other_characters(shape: str) -> None:
+    """One alone could take more than a second, and these are a hundred: only the runner's limit is asked."""
+    for count in range(1900, 2000):
+        author = parse_author([shape.format(blanks=" " * (count // shape.count("{"))).encode()])
+        assert isinstance(author, NoAuthor)
