@@ -1,6 +1,8 @@
-"""The listeners' TLS context: from files that are read again when they change, or self-signed in memory.
+"""What clients are shown: a certificate from files that are read again when they change, or a self-signed one.
 
-Invariant: there is always a usable certificate; files that do not fit together leave the last good pair in force.
+Invariants: there is always a usable certificate, and files that do not fit together leave the last good pair in force.
+What is shown is the pair that was loaded last, and it alone: an SSLContext keeps one pair for each kind of key, so that
+in one for all an RSA certificate would stand beside the self-signed ECDSA one. Each load has a context of its own.
 """
 
 import os
@@ -25,63 +27,63 @@ Fingerprint = tuple[tuple[int, int, int], ...]
 
 
 class Certificate:
-    """One SSLContext for all listeners; a reload changes what later handshakes show."""
+    """The pair in force; servers are given `context` once and for all."""
 
-    def __init__(self, hostname: str, files: TlsFiles | None, now: float) -> None:
+    def __init__(
+        self, files: TlsFiles | None, *, hostname: str = "", now: float = 0.0, field: str = "intake.tls"
+    ) -> None:
+        """`field` names the files in errors; `hostname` and `now` (Unix time) are for the self-signed one.
+
+        Raises ConfigError if the files cannot be used.
+        """
+        self._field = field
         self._hostname = hostname
         self._files = files
         self._seen: Fingerprint = ()
         self.context = _context()
-        if files is None:
-            _load_pem(self.context, self_signed(hostname, now))
-        else:
-            self.reload()
+        """Holds no pair: each handshake goes on in the context of the pair in force."""
+        self.context.sni_callback = self._go_on
+        self._in_force = self._load(files) if files is not None else _made(hostname, now)
 
-    @property
-    def is_self_signed(self) -> bool:
-        """No files were given."""
-        return self._files is None
+    def _go_on(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """OpenSSL asks at each handshake, also of a client that names no server."""
+        connection.context = self._in_force
 
     def replace(self, files: TlsFiles | None, now: float) -> None:
-        """Takes other files from now on; raises ConfigError and keeps the old ones if they cannot be used."""
+        """Takes other files from now on; raises ConfigError if they cannot be used yet: `reload` goes on trying."""
         if files == self._files:
             return
-        if files is None:
-            _load_pem(self.context, self_signed(self._hostname, now))
-        else:
-            self._load(files)
         self._files = files
+        self._in_force = self._load(files) if files is not None else _made(self._hostname, now)
 
     def reload(self) -> bool:
         """Reads the files again if they changed; True if so. Raises ConfigError if they cannot be used."""
-        if self._files is None:
+        if self._files is None or _fingerprint(self._files) == self._seen:
             return False
-        before = self._seen
-        return self._load(self._files) != before
+        self._in_force = self._load(self._files)
+        return True
 
-    def _load(self, files: TlsFiles) -> Fingerprint:
-        seen = _fingerprint(files)
-        if seen == self._seen and files == self._files:
-            return seen
+    def _load(self, files: TlsFiles) -> ssl.SSLContext:
+        # Before it is tried: what is wrong is said once for each change, not at every look.
+        self._seen = _fingerprint(files)
+        context = _context()
         try:
-            # A pair that does not fit would leave the live context half changed: try it on another one first.
-            _context().load_cert_chain(files.certificate, files.key)
-            self.context.load_cert_chain(files.certificate, files.key)
+            context.load_cert_chain(files.certificate, files.key)
         except (OSError, ssl.SSLError) as error:
-            self._seen = seen  # said once for each change, not at every look
-            raise ConfigError(f"intake.tls: {files.certificate} and {files.key} cannot be used: {error}") from error
-        self._seen = seen
-        return seen
+            what = f"{self._field}: {files.certificate} and {files.key}"
+            raise ConfigError(f"{what} cannot be used: {error}") from error
+        return context
 
 
 def _fingerprint(files: TlsFiles) -> Fingerprint:
+    """What changes when a file does; zeros while there is none."""
     found = []
     for name in (files.certificate, files.key):
         try:
             status = Path(name).stat()
-        except OSError as error:
-            raise ConfigError(f"intake.tls: {name} cannot be read: {error.strerror}") from error
-        found.append((status.st_mtime_ns, status.st_ino, status.st_size))
+            found.append((status.st_mtime_ns, status.st_ino, status.st_size))
+        except OSError:
+            found.append((0, 0, 0))
     return tuple(found)
 
 
@@ -92,14 +94,16 @@ def _context() -> ssl.SSLContext:
     return context
 
 
-def _load_pem(context: ssl.SSLContext, pem: bytes) -> None:
-    """The ssl module reads files only; this one lives in memory."""
+def _made(hostname: str, now: float) -> ssl.SSLContext:
+    """A context with a new self-signed pair; the ssl module reads files only, this one lives in memory."""
+    context = _context()
     descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
-        os.write(descriptor, pem)
+        os.write(descriptor, self_signed(hostname, now))
         context.load_cert_chain(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)
+    return context
 
 
 def self_signed(hostname: str, now: float) -> bytes:

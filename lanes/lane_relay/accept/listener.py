@@ -83,7 +83,7 @@ class Listener:
         self._users_key = secrets.token_bytes(32)
         self._pending_checks = 0
         self._threads = ThreadPoolExecutor(_HASH_THREADS, thread_name_prefix="auth")
-        self.certificate = Certificate(config.slot.hostname, config.intake.tls, clock.now())
+        self.certificate = Certificate(config.intake.tls, hostname=config.slot.hostname, now=clock.now())
         self._set(config)
 
     def _set(self, config: RelayConfig) -> None:

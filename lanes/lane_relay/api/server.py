@@ -7,7 +7,6 @@ Invariant: nothing is answered without the token; every error is JSON `{"error":
 import asyncio
 import hmac
 import json
-import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
@@ -15,7 +14,8 @@ from typing import Any, Final, Literal, Protocol
 import structlog
 from aiohttp import web
 
-from lane_api.relayconfig import Admin, TlsFiles
+from lane_api.relayconfig import Admin
+from lane_relay.accept.certificate import Certificate
 from lane_relay.errors import ConfigError, SpoolError
 
 __all__ = ["AdminServer", "Slot"]
@@ -147,10 +147,7 @@ class AdminServer:
     def __init__(self, admin: Admin, slot: Slot) -> None:
         """Loads certificate and key; raises ConfigError if they cannot be used."""
         self._endpoint = admin.listen
-        self._files = admin.tls
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
-        self._stamp = self._load()
+        self._certificate = Certificate(admin.tls, field="admin.tls")
         self._runner = web.AppRunner(
             _application(slot, _Token(Path(admin.token_file))),
             access_log=None,
@@ -159,38 +156,28 @@ class AdminServer:
         )
         self.port = 0
 
-    def _load(self) -> tuple[int, int]:
-        """Loads the chain into the context; raises ConfigError."""
-        try:
-            self._context.load_cert_chain(self._files.certificate, self._files.key)
-            return _stamp(self._files)
-        except (OSError, ssl.SSLError) as failed:
-            raise ConfigError(f"admin.tls: {self._files.certificate} and its key cannot be used: {failed}") from None
-
     async def start(self) -> None:
         """Listens; raises OSError if the port is taken."""
         await self._runner.setup()
         # "::" alone would leave out IPv4: asyncio makes such sockets IPv6 only; None binds both families
         host = None if self._endpoint.host == "::" else self._endpoint.host
-        site = web.TCPSite(self._runner, host, self._endpoint.port, ssl_context=self._context)
+        site = web.TCPSite(self._runner, host, self._endpoint.port, ssl_context=self._certificate.context)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
     async def watch(self) -> None:
-        """Takes renewed certificates for ever; a bad pair leaves the old one in use."""
+        """Takes renewed certificates for ever."""
         while True:
             await asyncio.sleep(CERTIFICATE_POLL_S)
-            try:
-                if _stamp(self._files) != self._stamp:
-                    self._stamp = self._load()
-            except (OSError, ConfigError) as failed:
-                _log.warning("certificate kept", reason=str(failed))
+            self.renew()
+
+    def renew(self) -> None:
+        """Takes a certificate that has changed; a bad pair leaves the old one in use."""
+        try:
+            self._certificate.reload()
+        except ConfigError as failed:
+            _log.warning("certificate kept", reason=str(failed))
 
     async def stop(self) -> None:
         """Stops listening and ends open requests within a second."""
         await self._runner.cleanup()
-
-
-def _stamp(files: TlsFiles) -> tuple[int, int]:
-    """What changes when a pair of files is replaced."""
-    return Path(files.certificate).stat().st_mtime_ns, Path(files.key).stat().st_mtime_ns

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from lane_api.relayconfig import Admin
@@ -45,9 +45,9 @@ class RecordedSlot:
         return [{"site": "gmail"}]
 
 
-def certificate(folder: Path, name: str) -> None:
+def certificate(folder: Path, name: str, *, is_rsa: bool = False) -> None:
     """A self-signed pair tls.crt and tls.key."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = rsa.generate_private_key(65537, 2048) if is_rsa else ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
     built = (
@@ -159,6 +159,20 @@ async def test_an_unknown_request_is_told_the_known_ones(client: Client) -> None
     status, answer = await client.ask("GET", "/v1/slots")
     assert (status, "GET /v1/slot," in answer["error"]) == (404, True)
     assert (await client.ask("POST", "/v1/intake"))[0] == 405
+
+
+async def test_a_renewed_certificate_with_another_kind_of_key_is_shown(tmp_path: Path, slot: RecordedSlot) -> None:
+    certificate(tmp_path, "otp-0.test")
+    (tmp_path / "token").write_text("s3cret")
+    server = AdminServer(admin(tmp_path), slot)
+    await server.start()
+    try:
+        certificate(tmp_path, "otp-0.test", is_rsa=True)
+        server.renew()
+        async with aiohttp.ClientSession() as session:
+            assert (await Client(session, server.port, tmp_path).ask("GET", "/v1/slot"))[0] == 200
+    finally:
+        await server.stop()
 
 
 def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
