@@ -4,7 +4,7 @@ Written at the schema version of the slot's image. A relay that refuses a file k
 It is also written by hand: `lane-relay --config relay.yaml` needs no Kubernetes.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, IPvAnyAddress, IPvAnyNetwork, StringConstraints, model_validator
 
@@ -85,7 +85,7 @@ class Intake(ConfigModel):
     senders: tuple[str, ...] = ()
     """`@domain` or `local@domain`; empty admits every sender (only sensible by hand)."""
     max_message_size: ByteSize = 25 * 2**20
-    max_recipients: int = 100
+    max_recipients: Annotated[int, Field(ge=1)] = 100
 
 
 class Spool(ConfigModel):
@@ -128,7 +128,7 @@ class RelayRetry(ConfigModel):
     """The lane's retry schedule."""
 
     first: Duration = 60.0
-    factor: float = 2.0
+    factor: Annotated[float, Field(ge=1, le=100)] = 2.0
     max: Duration = 1800.0
 
 
@@ -152,7 +152,7 @@ class RelayRoute(ConfigModel):
 
     domains: tuple[str, ...]
     host: str
-    port: int = 25
+    port: Annotated[int, Field(ge=1, le=65535)] = 25
     tls: Literal["None", "Opportunistic", "Required", "Implicit"] | None = None
     """Required and Implicit check the certificate; absent: as the lane's outboundTLS says."""
     auth_dir: str | None = None
@@ -201,6 +201,12 @@ class Admin(ConfigModel):
     token_file: str
 
 
+def _active_bytes(earlier: dict[str, Any]) -> int:
+    """Room for the largest message, from the fields before it."""
+    intake: Intake = earlier["intake"]
+    return max(64 * 2**20, intake.max_message_size)
+
+
 class RelayConfig(ConfigModel):
     """Everything one relay process needs to know."""
 
@@ -220,5 +226,5 @@ class RelayConfig(ConfigModel):
     admin: Admin | None = None
     slo_latency: Duration | None = None
     """Shapes the latency histogram's buckets."""
-    active_bytes: ByteSize = 64 * 2**20
-    """Message bodies held in memory at most; the rest waits on disk."""
+    active_bytes: ByteSize = Field(default_factory=_active_bytes)
+    """Message bodies held in memory at most; the rest waits on disk. Absent: 64Mi, or one message if that is more."""

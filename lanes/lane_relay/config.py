@@ -7,14 +7,17 @@ Before it: the operator or a person. After it: `pipeline`, which hands it to the
 """
 
 import asyncio
-from collections.abc import Callable
+import reprlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.alias_generators import to_camel
 
+from lane_api.quantities import Rate, format_size
 from lane_api.relayconfig import SCHEMA_VERSION, RelayConfig
 from lane_relay.errors import ConfigError
 
@@ -22,6 +25,21 @@ __all__ = ["ConfigSource", "dump", "parse"]
 
 POLL_S: Final = 0.5  # a mounted change is in force within 1 s; one stat() costs microseconds
 SIZE_LIMIT: Final = 4 * 2**20  # Kubernetes keeps at most 1 MiB in a Secret or ConfigMap; the rest is room by hand
+DEPTH_LIMIT: Final = 50  # a RelayConfig has 7; libyaml's reader recurses in C and dies of some 20,000
+LONGEST_S: Final = 100 * 365.25 * 86400.0  # a time that far ahead can still be written as a date
+LARGEST: Final = 2**63 - 1  # what Kubernetes, file systems and JSON readers take
+POSITIVE: Final = (
+    "intake.max_message_size",
+    "spool.max_size",
+    "records.max_size",
+    "records.retention",
+    "egress.proof.every",
+    "delivery.lifetime",
+    "delivery.retry.first",
+    "delivery.retry.max",
+    "slo_latency",
+)
+"""Where nothing at all would mean: never, or without a pause."""
 NEEDS_RESTART: Final = (
     "lane.namespace",
     "lane.name",
@@ -34,32 +52,71 @@ NEEDS_RESTART: Final = (
 """What a running process cannot change: identity, where its data lies, and its operator-facing sockets."""
 
 _log = structlog.get_logger("config")
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml where it is there: a file with many reply rules holds up the loop for a tenth of the time."""
 _Stamp = tuple[int, int, int, int]
 
 
 def parse(text: str) -> RelayConfig:
     """The configuration that a YAML text describes; raises ConfigError that names the field and the fix."""
-    if len(text) > SIZE_LIMIT:
-        raise ConfigError(f"the file has {len(text)} characters; at most {SIZE_LIMIT} are read")
-    try:
-        tree = yaml.load(text, Loader=_Loader)  # noqa: S506 -- both are safe loaders
-    except yaml.YAMLError as failed:
-        raise ConfigError(f"not YAML: {' '.join(str(failed).split())}") from None
+    tree = _read(text)
     if not isinstance(tree, dict):
         raise ConfigError("the file holds no fields: begin with `lane:`, `slot:`, `spool:` and `records:`")
     if tree.get("schemaVersion", SCHEMA_VERSION) != SCHEMA_VERSION:
+        found = _shown(tree["schemaVersion"])
         raise ConfigError(
-            f"schemaVersion: this relay reads version {SCHEMA_VERSION}, the file is of {tree['schemaVersion']}: "
+            f"schemaVersion: this relay reads version {SCHEMA_VERSION}, the file is of {found}: "
             "use the relay's image of that release"
         )
     try:
         config = RelayConfig.model_validate(tree)
     except ValidationError as failed:
         raise ConfigError(_explain(failed)) from None
+    except OverflowError:  # no ValueError, so pydantic lets it through
+        raise ConfigError("a size or duration of the file is too large to compute with: write a smaller one") from None
     _check_names(config)
+    _check_numbers(config)
     return config
+
+
+def _read(text: str) -> Any:
+    """What a YAML text holds; raises ConfigError."""
+    if len(text) > SIZE_LIMIT:
+        raise ConfigError(f"the file has {len(text)} characters; at most {SIZE_LIMIT} are read")
+    try:
+        too_deep = _is_too_deep(text)
+        tree = None if too_deep else yaml.load(text, Loader=_Loader)  # noqa: S506 -- a safe loader
+    except (yaml.YAMLError, UnicodeError) as failed:
+        raise ConfigError(f"not YAML: {' '.join(str(failed).split())}") from None
+    if too_deep:
+        raise ConfigError(f"the file is nested deeper than {DEPTH_LIMIT} levels: no field of ours is")
+    return tree
+
+
+def _is_too_deep(text: str) -> bool:
+    """Found out from the stream of events, which needs no recursion and a seventh of the time of loading."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEPTH_LIMIT:
+                return True
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return False
+
+
+def _construct_scalar(loader: Any, node: yaml.ScalarNode) -> Any:
+    """A date, number or truth value, as the library reads it; what it stumbles over has a place in the file."""
+    try:
+        return yaml.SafeLoader.yaml_constructors[node.tag](loader, node)
+    except (ValueError, LookupError, AttributeError) as failed:
+        problem = f"{_shown(node.value)} is not what it looks like ({failed}): correct it or put it in quotes"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+
+
+_Loader: Any = type("_Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})
+"""libyaml where it is there: a file with many reply rules holds up the loop for a tenth of the time."""
+for _kind in ("bool", "int", "float", "timestamp"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _construct_scalar)
 
 
 def dump(config: RelayConfig) -> str:
@@ -69,7 +126,9 @@ def dump(config: RelayConfig) -> str:
 
 def _explain(failed: ValidationError) -> str:
     """Each wrong field with what is wrong and what to do, joined by semicolons."""
-    return "; ".join(f"{_field(error['loc'])}: {_fix(error)}" for error in failed.errors(include_url=False))
+    # A default that is made of other fields has nothing to say where those are wrong.
+    errors = [error for error in failed.errors(include_url=False) if error["type"] != "default_factory_not_called"]
+    return "; ".join(f"{_field(error['loc'])}: {_fix(error)}" for error in errors)
 
 
 def _field(location: tuple[int | str, ...]) -> str:
@@ -87,7 +146,15 @@ def _fix(error: Any) -> str:
         case "missing":
             return "is required: set it"
         case _:
-            return f"{error['msg'].removeprefix('Value error, ')} (it is {error['input']!r:.80})"
+            return f"{error['msg'].removeprefix('Value error, '):.400} (it is {_shown(error['input'])})"
+
+
+def _shown(value: Any) -> str:
+    """A value of the file, cut short; a number may have more digits than Python writes, a list be a million in one."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def _known_beside(location: tuple[int | str, ...]) -> list[str]:
@@ -118,6 +185,43 @@ def _check_names(config: RelayConfig) -> None:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ConfigError(f"{field}: {', '.join(twice)} stands there twice: keep one")
+
+
+def _check_numbers(config: RelayConfig) -> None:
+    """Refuses numbers that no clock, file system or metric can take, and memory that does not hold one message."""
+    for field, value in _numbers(config):
+        most, said = (LONGEST_S, "100 years") if isinstance(value, float) else (LARGEST, str(LARGEST))
+        if not 0 <= value <= most:  # true of nan as well
+            raise ConfigError(f"{field}: must be between 0 and {said} (it is {_shown(value)})")
+    for path in POSITIVE:
+        if _value(config, path) == 0:
+            raise ConfigError(f"{_written(path)}: must be more than 0")
+    largest = config.intake.max_message_size
+    if config.active_bytes < largest:
+        fix = "raise it, or lower that"
+        raise ConfigError(f"activeBytes: must be at least intake.maxMessageSize ({format_size(largest)}): {fix}")
+
+
+def _numbers(value: Any, field: str = "") -> Iterator[tuple[str, int | float]]:
+    """Every number of a model with its field as people write it: durations are floats, all others int."""
+    match value:
+        case bool():
+            return
+        case int() | float():
+            yield field, value
+        case Rate():
+            yield field, value.count
+        case tuple():
+            for index, one in enumerate(value):
+                yield from _numbers(one, f"{field}[{index}]")
+        case BaseModel():
+            for name, described in type(value).model_fields.items():
+                yield from _numbers(getattr(value, name), f"{field}.{described.alias or name}".removeprefix("."))
+
+
+def _written(path: str) -> str:
+    """A path of our names as people write it: `delivery.retry.first`."""
+    return ".".join(to_camel(name) for name in path.split("."))
 
 
 def _check_change(old: RelayConfig, new: RelayConfig) -> None:

@@ -1,9 +1,13 @@
 """The configuration in force: what is refused and with which words, and which of file and push wins."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lane_api.relayconfig import RelayConfig, SigningDomain
 from lane_relay.config import ConfigSource, dump, parse
@@ -141,6 +145,87 @@ def test_a_refused_text_names_the_field_and_the_fix(content: str, words: str) ->
     with pytest.raises(ConfigError) as refused:
         parse(content)
     assert words in str(refused.value)
+
+
+HUGE = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (text(extra="sloLatency: 2024-02-30"), "not YAML: '2024-02-30' is not what it looks like"),
+        (text(extra=f"activeBytes: {HUGE}"), "is not what it looks like"),
+        (text(extra=f"activeBytes: 0x{HUGE}"), "activeBytes: "),
+        (text(extra=f"activeBytes: '{HUGE}'"), "is too large"),
+        (text(extra=f"sloLatency: {HUGE}h"), "sloLatency: must be between"),
+        (text(extra="sloLatency: !!bool maybe"), "'maybe' is not what it looks like"),
+        (text(extra="sloLatency: !!timestamp x"), "'x' is not what it looks like"),
+        (text(extra="sloLatency: !!int ''"), "'' is not what it looks like"),
+        (text(extra="sloLatency: \ud800"), "not YAML: "),
+        (f"schemaVersion: 0x{HUGE}", "schemaVersion: this relay reads version 1"),
+        ("[" * 200_000, "nested deeper than"),
+        ("- " * 200_000, "nested deeper than"),
+        (text(extra="domains: &again [*again]"), "domains[0]: "),
+        (text(extra="sloLatency: .nan"), "sloLatency: must be between"),
+        (text(extra="sloLatency: .inf"), "sloLatency: must be between"),
+        (text(extra="sloLatency: 0s"), "sloLatency: must be more than 0"),
+        (text().replace("connections: 10", "lifetime: -5"), "delivery.lifetime: must be between"),
+        (text().replace("connections: 10", "retry: {first: 0}"), "delivery.retry.first: must be more than 0"),
+        (text().replace("connections: 10", "retry: {factor: .nan}"), "delivery.retry.factor: "),
+        (
+            text().replace("connections: 10", "policies: [{name: a, backoff: {for: .nan}}]"),
+            "delivery.policies[0].backoff.for: must be between",
+        ),
+        (
+            text().replace("connections: 10", f"policies: [{{name: a, messageRate: {'9' * 400}/s}}]"),
+            "delivery.policies[0].messageRate: must be between",
+        ),
+        (text(extra="activeBytes: 1"), "activeBytes: must be at least intake.maxMessageSize (25Mi): raise it"),
+        (text(extra="intake: {maxMessageSize: 0}"), "intake.maxMessageSize: must be more than 0"),
+        (
+            text(extra="intake: {maxRecipients: 0}"),
+            "intake.maxRecipients: Input should be greater than or equal to 1 (it is 0)",
+        ),
+        (text(generation=2**63), "generation: must be between"),
+    ],
+    ids=range(25),
+)
+def test_a_number_that_none_can_work_with_is_refused_by_name(mounted: Path, content: str, words: str) -> None:
+    """Whatever else came out of reading it would end a relay that runs."""
+    with pytest.raises(ConfigError) as refused:
+        parse(content)
+    assert words in str(refused.value)
+    assert "active_bytes" not in str(refused.value)  # a default that other fields make has no fault of its own
+    assert len(str(refused.value)) < 500
+
+
+def test_a_date_that_there_is_not_leaves_the_last_good_configuration_in_force(mounted: Path) -> None:
+    source = ConfigSource(mounted)
+    swap(mounted, "..2", text(2, extra="sloLatency: 2024-02-30"))
+    source.reread()
+    assert (source.current.generation, source.refusals) == (1, 1)
+    assert "2024-02-30" in source.refused
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=8), some, max_size=3),
+    max_leaves=5,
+)
+SECTIONS = ["lane", "slot", "intake", "spool", "records", "egress", "delivery", "domains", "admin", "generation"]
+
+
+@given(st.sampled_from(SECTIONS), ANYTHING)
+def test_whatever_stands_in_a_section_it_is_taken_or_refused(section: str, value: object) -> None:
+    tree = yaml.safe_load(text()) | {section: value}
+    with contextlib.suppress(ConfigError):
+        parse(yaml.safe_dump(tree))
+
+
+def test_memory_for_bodies_holds_a_message_of_the_largest_size_where_nobody_says_how_much() -> None:
+    config = parse(text(extra="intake: {maxMessageSize: 100Mi}"))
+    assert config.active_bytes == 100 * 2**20
+    assert parse(text()).active_bytes == 64 * 2**20
 
 
 def test_the_printed_effective_values_read_back_as_the_same_configuration() -> None:
