@@ -4,9 +4,18 @@ Written at the schema version of the slot's image. A relay that refuses a file k
 It is also written by hand: `lane-relay --config relay.yaml` needs no Kubernetes.
 """
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, IPvAnyAddress, IPvAnyNetwork, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    IPvAnyAddress,
+    IPvAnyNetwork,
+    StringConstraints,
+    model_validator,
+)
 
 from lane_api.classes import TrafficClass
 from lane_api.isppolicy import ResponseRule
@@ -35,6 +44,8 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
 class LaneIdentity(ConfigModel):
@@ -45,11 +56,18 @@ class LaneIdentity(ConfigModel):
     traffic_class: TrafficClass = TrafficClass.TRANSACTIONAL
 
 
+def _host_name(text: str) -> str:
+    """A name that can stand in HELO, in header fields and in certificates; raises ValueError."""
+    if len(text) > 253 or not _HOST_NAME.fullmatch(text):
+        raise ValueError("must be a host name such as out1.example.com; other scripts as A-labels (xn--...)")
+    return text
+
+
 class SlotIdentity(ConfigModel):
     """Which slot of the lane."""
 
     name: str
-    hostname: str
+    hostname: Annotated[str, AfterValidator(_host_name)]
     """HELO name, Received `by`, Reporting-MTA."""
 
 
@@ -182,15 +200,29 @@ class Delivery(ConfigModel):
     """`ip` or `ip:port`; empty: /etc/resolv.conf."""
 
 
+def _unquoted_off(value: Any) -> Any:
+    """YAML reads `Off` without quotes as false."""
+    return "Off" if value is False else value
+
+
 class SigningDomain(ConfigModel):
     """A From domain and its key."""
 
     name: Annotated[str, StringConstraints(to_lower=True)]
-    mode: Literal["Sign", "Off"] = "Sign"
+    mode: Annotated[Literal["Sign", "Off"], BeforeValidator(_unquoted_off)] = "Sign"
     selector: str = ""
     key_file: str = ""
     verify_record: bool = True
     """Hold mail of this domain until DNS answers the selector with this key."""
+
+    @model_validator(mode="after")
+    def _can_sign(self) -> Self:
+        if self.mode == "Sign" and not self.key_file:
+            raise ValueError("signing needs selector and keyFile; write mode: Off to send its mail unsigned")
+        # A lane's domain has its file named before there is a key, and gets the selector with it: its mail waits.
+        if self.mode == "Sign" and not self.selector and not self.verify_record:
+            raise ValueError("signing needs a selector; with verifyRecord: false nothing would wait for one")
+        return self
 
 
 class Admin(ConfigModel):

@@ -7,6 +7,7 @@ Before it: the operator or a person. After it: `pipeline`, which hands it to the
 """
 
 import asyncio
+import re
 import reprlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from pydantic.alias_generators import to_camel
 from lane_api.quantities import Rate, format_size
 from lane_api.relayconfig import SCHEMA_VERSION, RelayConfig
 from lane_relay.errors import ConfigError
+from lane_relay.smtp.address import normalise_domain
 
 __all__ = ["ConfigSource", "dump", "parse"]
 
@@ -51,6 +53,7 @@ NEEDS_RESTART: Final = (
 )
 """What a running process cannot change: identity, where its data lies, and its operator-facing sockets."""
 
+_SELECTOR = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _log = structlog.get_logger("config")
 _Stamp = tuple[int, int, int, int]
 
@@ -176,7 +179,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _check_names(config: RelayConfig) -> None:
-    """Refuses what the model cannot see: two policies, domains or routes for one thing."""
+    """Refuses two policies, domains or routes for one thing, and names that cannot be signed with."""
     for field, names in (
         ("delivery.policies", [policy.name for policy in config.delivery.policies]),
         ("delivery.routes", [domain for route in config.delivery.routes for domain in route.domains]),
@@ -185,6 +188,13 @@ def _check_names(config: RelayConfig) -> None:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ConfigError(f"{field}: {', '.join(twice)} stands there twice: keep one")
+    for domain in config.domains:
+        if not (domain.name.isascii() and normalise_domain(domain.name)):
+            raise ConfigError(f"domains: {domain.name!r:.80} is no domain: write it as A-labels (xn--...)")
+        if domain.selector and not _SELECTOR.fullmatch(domain.selector):
+            raise ConfigError(
+                f"domains[{domain.name}].selector: {domain.selector!r:.80} cannot stand in DNS: correct it"
+            )
 
 
 def _check_numbers(config: RelayConfig) -> None:

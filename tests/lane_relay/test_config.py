@@ -133,13 +133,29 @@ def test_a_change_that_needs_a_new_process_is_refused_by_name(mounted: Path, old
         (text().replace("connections: 10", "lifetime: 3 days"), "write a number and a unit, such as 30s"),
         (text().replace("connections: 10", "policies: [{name: a, mx: 5}]"), "delivery.policies[0].mx: "),
         (text().replace("connections: 10", "policies: [{name: a}, {name: a}]"), "a stands there twice: keep one"),
-        (text(extra="domains: [{name: a.example}, {name: a.example}]"), "domains: a.example stands there twice"),
+        (
+            text(extra="domains: [{name: a.example, mode: Off}, {name: a.example, mode: Off}]"),
+            "domains: a.example stands there twice",
+        ),
+        (text().replace("out1.example.com", "öut.example"), "slot.hostname: must be a host name such as"),
+        (text().replace("out1.example.com", "out1..example"), "slot.hostname: must be a host name such as"),
+        (text().replace("out1.example.com", "a." * 127), "slot.hostname: must be a host name such as"),
+        (text(extra="domains: [{name: a.example}]"), "domains[0]: signing needs selector and keyFile; write mode: Off"),
+        (
+            text(extra="domains: [{name: a.example, keyFile: /k, verifyRecord: false}]"),
+            "domains[0]: signing needs a selector",
+        ),
+        (text(extra="domains: [{name: ä.example, mode: Off}]"), "domains: 'ä.example' is no domain: write it as A"),
+        (
+            text(extra="domains: [{name: a.example, selector: sélecteur, keyFile: /k}]"),
+            "domains[a.example].selector: 'sélecteur' cannot stand in DNS",
+        ),
         (
             text().replace("connections: 10", "routes: [{domains: ['*'], host: h.example, authDir: /a}]"),
             "a route with authDir needs tls: Required or Implicit",
         ),
     ],
-    ids=range(10),
+    ids=range(17),
 )
 def test_a_refused_text_names_the_field_and_the_fix(content: str, words: str) -> None:
     with pytest.raises(ConfigError) as refused:
@@ -222,6 +238,17 @@ def test_whatever_stands_in_a_section_it_is_taken_or_refused(section: str, value
         parse(yaml.safe_dump(tree))
 
 
+@pytest.mark.parametrize("hostname", ["otp-0.otp-slots.mail.svc", "localhost", "xn--bcher-kva.example", "A1.example"])
+def test_a_slot_is_called_whatever_is_a_host_name(hostname: str) -> None:
+    assert parse(text().replace("out1.example.com", hostname)).slot.hostname == hostname
+
+
+def test_a_domain_whose_key_is_yet_to_come_is_listed_so_that_its_mail_waits() -> None:
+    """The operator names the file, and gives the selector once there is a key."""
+    assert parse(text(extra="domains: [{name: a.example, keyFile: /k}]")).domains[0].mode == "Sign"
+    assert parse(text(extra="domains: [{name: a.example, keyFile: /k, selector: '20260101'}]"))
+
+
 def test_memory_for_bodies_holds_a_message_of_the_largest_size_where_nobody_says_how_much() -> None:
     config = parse(text(extra="intake: {maxMessageSize: 100Mi}"))
     assert config.active_bytes == 100 * 2**20
@@ -252,4 +279,4 @@ async def test_a_file_that_vanishes_for_a_while_changes_nothing(mounted: Path) -
 
 def test_a_signing_domain_is_known_by_one_spelling() -> None:
     """Else its key is read under one name and its selector watched under another: its mail would be held for ever."""
-    assert SigningDomain(name="Brand.Example").name == "brand.example"
+    assert SigningDomain(name="Brand.Example", mode="Off").name == "brand.example"
