@@ -137,6 +137,18 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
     ("a_helo_that_is_no_fqdn", pool, put("addresses.0.hostname", "out1"), "fully qualified host name in lower case"),
     ("a_helo_in_capitals", pool, put("addresses.0.hostname", "Out1.example.com"), "compare it with the PTR record"),
     ("a_source_of_the_other_family", pool, put("addresses.0.source", "2001:db8::9"), "same family as ip"),
+    (
+        "a_source_twice",
+        pool,
+        put(
+            "addresses",
+            [{"ip": f"203.0.113.{last}", "hostname": "a.example.com", "source": "203.0.113.9"} for last in (10, 11)],
+        ),
+        "each source may stand in a pool once",
+    ),
+    ("a_prefix_longer_than_its_address", pool, put("engineConfig.prefixLength", 64), "is at most 32"),
+    ("a_gateway_of_the_other_family", pool, put("engineConfig.gateway", "2001:db8::1"), "of the addresses' family"),
+    ("a_cool_down_for_ever", pool, put("cooldown", "99999999h"), "must be at most 87600h"),
     ("a_port_range_without_room", pool, put("engineConfig.portRange", "20000-20003"), "such as 20000-20999"),
     ("a_network_without_namespace", pool, put("engineConfig.network", "public"), "such as mail/public"),
     ("multus_without_network", pool, drop("engineConfig.network"), "engine Multus needs engineConfig.network"),
@@ -150,6 +162,11 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
     ("a_sender_without_at", lane, put("submission.senders", ["notify.example.com"]), "must be @domain for every"),
     ("a_from_domain_in_capitals", lane, put("domains.0.name", "Notify.Example.com"), "one domain in lower case"),
     ("a_given_key_without_selector", lane, put("domains.0.dkim", {"secretName": "key"}), "needs selector"),
+    ("a_lifetime_of_nothing", lane, put("queue.lifetime", "0s"), "must be more than 0s"),
+    ("a_retry_without_a_pause", policy, put("retryAfter", "0s"), "must be more than 0s"),
+    ("a_queue_for_nothing", lane, put("queue.size", "1Mi"), "must be at least 64Mi"),
+    ("no_room_for_a_message", lane, put("submission.maxMessageSize", "0"), "must be at least 64Ki"),
+    ("a_resolver_with_a_name", lane, put("resolver.forwardTo", ["ns1.example.com"]), "must be an address, or"),
     ("addresses_for_a_sidecar", lane, put("resolver.addresses", ["192.0.2.53"]), "set mode: Addresses, or remove"),
     ("no_addresses_for_addresses", lane, put("resolver.mode", "Addresses"), "addresses goes with mode Addresses"),
     (
@@ -245,12 +262,23 @@ def test_a_change_that_would_lose_mail_is_refused_with_the_fix(
     assert fix in answer(server, "replace", manifest)
 
 
+def with_ipv6(manifest: Manifest) -> None:
+    """The pool's address, prefix and gateway in the other family."""
+    put("addresses.0.ip", "2001:db8::10")(manifest)
+    put("engineConfig", {"network": "mail/public", "prefixLength": 64, "gateway": "2001:db8::1"})(manifest)
+
+
 GOOD: list[tuple[str, Callable[[str], Manifest], Change]] = [
     ("a_growing_queue", lane, put("queue.size", "20Gi")),
     ("more_slots", lane, put("replicas", 3)),
     ("other_limits", lane, put("limits", {"connectionsPerIP": 4, "totalConnectionsPerIP": 40})),
     ("another_address", pool, put("addresses.0.ip", "203.0.113.11")),
-    ("an_ipv6_address", pool, put("addresses.0.ip", "2001:db8::10")),
+    ("an_ipv6_pool", pool, with_ipv6),
+    (
+        "resolvers_with_ports",
+        lane,
+        put("resolver.forwardTo", ["192.0.2.53:5300", "[2001:db8::53]:5300", "2001:db8::54"]),
+    ),
     ("another_rate", policy, put("messageRate", "20/s")),
 ]
 

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from lane_api.classes import TrafficClass
 from lane_api.conditions import Condition
 from lane_api.model import Address, ApiModel, Hostname, Label, ObjectName, cel, list_map
-from lane_api.quantities import Duration
+from lane_api.quantities import Duration, Span
 from lane_api.rules import POOL_ADDRESSES_RULES, POOL_SPEC_RULES
 
 __all__ = [
@@ -120,7 +120,7 @@ class Verification(ApiModel):
     """`tcp://host:port` of `lane-relay reflect`. Any one proves; with 3 or more, two must agree."""
     secret_name: ObjectName | None = None
     """Secret in the pool's namespace with `key`, shared with the reflectors."""
-    every: Duration = 300.0
+    every: Span = 300.0
     """A proof is renewed this often while it holds."""
 
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from lane_api.conditions import Condition
 from lane_api.model import ApiModel, DomainName, Label, cel, list_map
-from lane_api.quantities import Duration, RateField
+from lane_api.quantities import RateField, Span
 from lane_api.sendinglane import Backoff, Count
 
 __all__ = ["Action", "Category", "ISPPolicySpec", "ISPPolicyStatus", "Match", "ResponseRule", "Scope", "Stage"]
@@ -101,9 +101,9 @@ class ResponseRule(ApiModel):
     category: Category
     action: Action
     scope: Scope = Scope.MESSAGE
-    retry_after: Duration | None = None
+    retry_after: Span | None = None
     """When the message is tried again. Default: the policy's, then the lane's schedule."""
-    for_: Annotated[Duration | None, Field(alias="for")] = None
+    for_: Annotated[Span | None, Field(alias="for")] = None
     """Backoff: how long before the first step up. Default: the policy's `backoff.for`."""
     examples: Annotated[
         tuple[Annotated[str, Field(min_length=3, max_length=1024)], ...], Field(min_length=1, max_length=16)
@@ -123,7 +123,7 @@ class ISPPolicySpec(ApiModel):
     """New connections per address."""
     message_rate: RateField | None = None
     """Messages per address, paced evenly."""
-    retry_after: Duration | None = None
+    retry_after: Span | None = None
     backoff: Backoff = Backoff()
     responses: Annotated[
         tuple[ResponseRule, ...],

@@ -18,6 +18,7 @@ __all__ = [
     "Hostname",
     "Label",
     "MailDomain",
+    "Nameserver",
     "ObjectName",
     "Text",
     "cel",
@@ -108,5 +109,22 @@ Address = Annotated[
     ),
 ]
 """One IPv4 or IPv6 address."""
+Nameserver = Annotated[
+    str,
+    Field(
+        min_length=2,
+        max_length=64,
+        json_schema_extra=cel(
+            (
+                (
+                    "isIP(self) || (self.matches('^[0-9.]+:[0-9]{1,5}$') && isIP(self.split(':')[0])) "
+                    "|| (self.matches('^[[][0-9a-fA-F:.]+[]]:[0-9]{1,5}$') && isIP(self.split(']')[0].substring(1)))"
+                ),
+                "must be an address, or address:port, such as 192.0.2.53, 192.0.2.53:5300 or [2001:db8::53]:5300",
+            )
+        ),
+    ),
+]
+"""A DNS resolver: it has no name, since it is what resolves names."""
 Text = Annotated[str, Field(max_length=1024)]
 """Short free text."""

@@ -9,7 +9,17 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, WithJsonSchema
 
-__all__ = ["ByteSize", "Duration", "Rate", "RateField", "format_duration", "parse_duration", "parse_rate", "parse_size"]
+__all__ = [
+    "ByteSize",
+    "Duration",
+    "Rate",
+    "RateField",
+    "Span",
+    "format_duration",
+    "parse_duration",
+    "parse_rate",
+    "parse_size",
+]
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"  # Go's duration syntax, as everywhere in Kubernetes
@@ -99,12 +109,42 @@ def parse_rate(value: Any) -> Rate:
     return Rate(int(matched[1]), _RATE_UNITS[matched[2]])
 
 
+_LONGEST = "87600h"
+_TOO_LONG = {
+    "rule": f"duration(self) <= duration('{_LONGEST}')",
+    "message": f"must be at most {_LONGEST}, ten years: what is later cannot be told from never",
+}
+_NO_TIME = {
+    "rule": "duration(self) > duration('0s')",
+    "message": "must be more than 0s: write how long, such as 30s or 15m",
+}
+
+
+def _duration_schema(*rules: dict[str, str]) -> WithJsonSchema:
+    return WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": _DURATION_PATTERN,
+            "maxLength": 24,
+            "x-kubernetes-validations": [_TOO_LONG, *rules],
+        }
+    )
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": _DURATION_PATTERN, "maxLength": 24}),
+    _duration_schema(),
 ]
+"""Any time, also none at all."""
+Span = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+    _duration_schema(_NO_TIME),
+]
+"""A time that must pass: none at all would mean without a pause, or never."""
 ByteSize = Annotated[
     int,
     BeforeValidator(parse_size),

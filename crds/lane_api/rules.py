@@ -58,12 +58,35 @@ this one, which drains it""",
 
 POOL_ADDRESSES_RULES = (
     (
+        """\
+self.all(a, !has(a.source) || !isIP(a.source) \
+|| self.exists_one(b, has(b.source) && isIP(b.source) && ip(b.source) == ip(a.source)))""",
+        "each source may stand in a pool once: two slots that bind one address would leave from one",
+    ),
+    (
         "self.all(a, !isIP(a.ip) || self.exists_one(b, isIP(b.ip) && ip(b.ip) == ip(a.ip)))",
         "each address may stand in a pool once, however it is spelled: remove the duplicate",
     ),
 )
 
+_SHORT_PREFIX = (
+    "!has(self.engineConfig) || !has(self.engineConfig.prefixLength) || self.engineConfig.prefixLength <= 32"
+)
+_V6_ALONE = "!has(self.addresses) || self.addresses.all(a, !isIP(a.ip) || ip(a.ip).family() == 6)"
+_OF_ONE_FAMILY = """\
+!has(self.engineConfig) || !has(self.engineConfig.gateway) || !isIP(self.engineConfig.gateway) \
+|| !has(self.addresses) || self.addresses.all(a, !isIP(a.ip) \
+|| ip(a.ip).family() == ip(self.engineConfig.gateway).family())"""
+
 POOL_SPEC_RULES = (
+    (
+        f"{_SHORT_PREFIX} || {_V6_ALONE}",
+        "engineConfig.prefixLength of IPv4 addresses is at most 32: correct it, or make a pool for each family",
+    ),
+    (
+        _OF_ONE_FAMILY,
+        "engineConfig.gateway must be of the addresses' family: make a pool for each of IPv4 and IPv6",
+    ),
     (
         "self.engine == oldSelf.engine",
         "engine cannot change under the slots that use it: make a new pool and a lane on it",

@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field
 
 from lane_api.classes import TrafficClass
 from lane_api.conditions import Condition
-from lane_api.model import ApiModel, DomainName, Label, MailDomain, ObjectName, Text, cel, list_map
-from lane_api.quantities import ByteSize, Duration, RateField
+from lane_api.model import ApiModel, DomainName, Label, MailDomain, Nameserver, ObjectName, Text, cel, list_map
+from lane_api.quantities import ByteSize, Duration, RateField, Span
 from lane_api.rules import LANE_SPEC_RULES
 
 __all__ = [
@@ -81,7 +81,7 @@ class Limits(ApiModel):
 class BackoffRecovery(ApiModel):
     """How a site climbs back after back-off."""
 
-    every: Duration = 600.0
+    every: Span = 600.0
     """One step up after so long without another trigger. Default 10m."""
     factor: Annotated[float, Field(gt=1, le=10)] = 1.5
     """Each step multiplies the limits by this, up to the full ones. Default 1.5."""
@@ -93,7 +93,7 @@ class Backoff(ApiModel):
     connections_per_ip: Count = 1
     message_rate: RateField | None = None
     """Pace while backed off. Default: one tenth of the full rate, or 1/s where there is none."""
-    for_: Annotated[Duration, Field(alias="for")] = 1800.0
+    for_: Annotated[Span, Field(alias="for")] = 1800.0
     """At least so long before the first step up. Default 30m."""
     recover: BackoffRecovery = BackoffRecovery()
 
@@ -106,7 +106,7 @@ class IspOverride(ApiModel):
     messages_per_connection: Count | None = None
     connect_rate: RateField | None = None
     message_rate: RateField | None = None
-    retry_after: Duration | None = None
+    retry_after: Span | None = None
     backoff: Backoff | None = None
 
 
@@ -238,7 +238,17 @@ class Submission(ApiModel):
         Field(min_length=1, max_length=256),
     ]
     """`@domain` or `local@domain`: envelope sender and the single header From must both match one, else 550 5.7.1."""
-    max_message_size: ByteSize = 25 * 2**20
+    max_message_size: Annotated[
+        ByteSize,
+        Field(
+            json_schema_extra=cel(
+                (
+                    "quantity(self).compareTo(quantity('64Ki')) >= 0",
+                    "must be at least 64Ki, which RFC 5321 section 4.5.3.1.7 asks of every server; default 25Mi",
+                )
+            )
+        ),
+    ] = 25 * 2**20
     max_recipients: Annotated[int, Field(ge=1, le=10_000)] = 100
 
 
@@ -284,18 +294,28 @@ class Retry(ApiModel):
         )
     )
 
-    first: Duration | None = None
+    first: Span | None = None
     factor: Annotated[float, Field(ge=1, le=10)] = 2.0
-    max: Duration | None = None
+    max: Span | None = None
 
 
 class Queue(ApiModel):
     """The queue volume and how long mail may stay in it."""
 
-    size: ByteSize = 10 * 2**30
+    size: Annotated[
+        ByteSize,
+        Field(
+            json_schema_extra=cel(
+                (
+                    "quantity(self).compareTo(quantity('64Mi')) >= 0",
+                    "must be at least 64Mi: the spool writes in pieces of megabytes and keeps some free; default 10Gi",
+                )
+            )
+        ),
+    ] = 10 * 2**30
     """Of each slot's volume, spool and records together; it may grow, never shrink. Default 10Gi."""
     storage_class_name: Annotated[str, Field(max_length=253)] | None = None
-    lifetime: Duration | None = None
+    lifetime: Span | None = None
     """Default by class. Then the message is bounced as expired."""
     retry: Retry = Retry()
     reclaim_policy: Literal["Retain", "Delete"] = "Retain"
@@ -306,7 +326,7 @@ class Audit(ApiModel):
     """Per-message records on the queue volume; their budget is never the spool's."""
 
     max_size: ByteSize = 2**30
-    retention: Duration = 90 * 24 * 3600.0
+    retention: Span = 90 * 24 * 3600.0
 
 
 class DrainPolicy(StrEnum):
@@ -338,9 +358,9 @@ class Slo(ApiModel):
         )
     )
 
-    latency: Duration | None = None
+    latency: Span | None = None
     """Default by class."""
-    p95_alert: Duration | None = None
+    p95_alert: Span | None = None
     """The alert fires when the 95th percentile passes this, before the promise is broken. Default by class."""
 
 
@@ -365,9 +385,9 @@ class Resolver(ApiModel):
 
     mode: Literal["Sidecar", "Cluster", "Addresses"] = "Sidecar"
     """Sidecar: a validating unbound in the pod, so that DNS is not shared between lanes either."""
-    addresses: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=8)] = ()
+    addresses: Annotated[tuple[Nameserver, ...], Field(max_length=8)] = ()
     """For mode Addresses: `ip` or `ip:port`."""
-    forward_to: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=8)] = ()
+    forward_to: Annotated[tuple[Nameserver, ...], Field(max_length=8)] = ()
     """For mode Sidecar: forward there instead of asking the root servers; for networks where port 53 is closed."""
 
 
