@@ -59,11 +59,13 @@ class Users:
 
     def _secret(self, username: str) -> str | None:
         if not _USER.fullmatch(username):
+            self.folder.stat()  # raises if all of it is gone: nobody is a stranger then, a client may come again
             return None
         try:
             with (self.folder / username).open("rb") as file:
                 text = file.read(_MAX_SECRET_BYTES)
         except (FileNotFoundError, IsADirectoryError):
+            self.folder.stat()  # raises if all of it is gone: nobody is a stranger then, a client may come again
             return None
         return text.decode("utf-8", "replace").rstrip("\r\n")
 

@@ -65,6 +65,14 @@ def test_users_are_files_and_their_last_line_end_is_not_part_of_the_password(tmp
     assert not users.verify("other", "")
 
 
+def test_a_folder_that_is_not_there_does_not_make_its_users_strangers(tmp_path: Path) -> None:
+    """They would be told that their passwords are wrong, and give up."""
+    users = Users(tmp_path / "users", b"key")
+    for name in ("app", "../app", ""):
+        with pytest.raises(FileNotFoundError):
+            users.verify(name, "secret")
+
+
 def test_an_empty_file_is_no_password(tmp_path: Path) -> None:
     (tmp_path / "app").write_text("\n")
 
