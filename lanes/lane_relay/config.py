@@ -48,10 +48,16 @@ NEEDS_RESTART: Final = (
     "slot.name",
     "spool.path",
     "records.path",
+    "intake.smtp",
+    "intake.smtps",
     "health",
     "admin.listen",
+    "admin.tls",
+    "admin.token_file",
 )
-"""What a running process cannot change: identity, where its data lies, and its operator-facing sockets."""
+"""What a running process cannot change: identity, where its data lies, and its sockets with what they are opened with.
+
+Certificates and tokens may change under their names."""
 
 _SELECTOR = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _log = structlog.get_logger("config")
@@ -238,7 +244,7 @@ def _check_change(old: RelayConfig, new: RelayConfig) -> None:
     """Refuses a change that needs a new process, naming the field."""
     for field in NEEDS_RESTART:
         if _value(old, field) != _value(new, field):
-            raise ConfigError(f"{field}: cannot change while the relay runs: restart it with the new file")
+            raise ConfigError(f"{_written(field)}: cannot change while the relay runs: restart it with the new file")
 
 
 def _value(config: RelayConfig, field: str) -> Any:

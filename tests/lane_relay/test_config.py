@@ -114,12 +114,25 @@ def test_what_only_a_stage_can_judge_is_asked_before_it_takes_force(mounted: Pat
 
 @pytest.mark.parametrize(
     ("old", "new", "field"),
-    [("path: /var/spool/x}", "path: /other}", "spool.path"), ("name: otp}", "name: bulk}", "lane.name")],
+    [
+        ("path: /var/spool/x}", "path: /other}", "spool.path"),
+        ("name: otp}", "name: bulk}", "lane.name"),
+        ("port: 587", "port: 588", "intake.smtp"),
+        ("port: 465", "port: 466", "intake.smtps"),
+        ("certificate: /a", "certificate: /c", "admin.tls"),
+        ("tokenFile: /t", "tokenFile: /u", "admin.tokenFile"),
+        ("port: 8443", "port: 8444", "admin.listen"),
+    ],
 )
 def test_a_change_that_needs_a_new_process_is_refused_by_name(mounted: Path, old: str, new: str, field: str) -> None:
+    served = """
+intake: {smtp: {port: 587}, smtps: {port: 465}}
+admin: {listen: {port: 8443}, tls: {certificate: /a, key: /b}, tokenFile: /t}
+"""
+    mounted.write_text(text(extra=served))
     source = ConfigSource(mounted)
     with pytest.raises(ConfigError, match=f"{field}: cannot change while the relay runs"):
-        source.push(text(2).replace(old, new))
+        source.push(text(2, extra=served).replace(old, new))
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,12 @@ class Certificate:
         """OpenSSL asks at each handshake, also of a client that names no server."""
         connection.context = self._in_force
 
-    def replace(self, files: TlsFiles | None, now: float) -> None:
-        """Takes other files from now on; raises ConfigError if they cannot be used yet: `reload` goes on trying."""
-        if files == self._files:
+    def replace(self, files: TlsFiles | None, *, hostname: str, now: float) -> None:
+        """Takes other files or another name; raises ConfigError if the files cannot be used yet: `reload` tries on."""
+        if files == self._files and (files is not None or hostname == self._hostname):
             return
-        self._files = files
-        self._in_force = self._load(files) if files is not None else _made(self._hostname, now)
+        self._files, self._hostname = files, hostname
+        self._in_force = self._load(files) if files is not None else _made(hostname, now)
 
     def reload(self) -> bool:
         """Reads the files again if they changed; True if so. Raises ConfigError if they cannot be used."""

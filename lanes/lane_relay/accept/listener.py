@@ -108,14 +108,14 @@ class Listener:
     def apply(self, config: RelayConfig) -> None:
         """Takes another configuration: policy, users and certificate at once, limits for new sessions.
 
-        Addresses and ports stay as they were at the start. Raises ConfigError if the new certificate cannot be used;
-        the rest of the configuration is in force all the same.
+        Of addresses and ports no change comes here, `config` refuses it. Raises ConfigError if the new certificate
+        cannot be used; the rest of the configuration is in force all the same.
         """
         self._set(config)
         if not self.policy.is_open:
             for session in tuple(self._sessions):
                 session.stop()
-        self.certificate.replace(config.intake.tls, self.clock.now())
+        self.certificate.replace(config.intake.tls, hostname=config.slot.hostname, now=self.clock.now())
 
     async def start(self) -> None:
         """Opens the sockets; raises OSError if an address cannot be bound."""

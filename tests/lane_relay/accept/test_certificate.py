@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from lane_api.relayconfig import TlsFiles
+from lane_api.relayconfig import SlotIdentity, TlsFiles
 from lane_relay.accept.certificate import Certificate, self_signed
 from lane_relay.errors import ConfigError
 from tests.lane_relay.accept.conftest import Start, make_config
@@ -122,3 +122,11 @@ async def test_files_that_come_late_are_taken_when_they_are_there(
     write(tmp_path, self_signed("late.example.com", time.time()))
     listener.sweep()
     assert await shown(listener.ports[1], trusting, "") == "late.example.com"
+
+
+async def test_a_slot_that_is_renamed_shows_its_new_name(start: Start, trusting: ssl.SSLContext) -> None:
+    listener, config = await start(), make_config()
+    renamed = config.model_copy(update={"slot": SlotIdentity(name="otp-0", hostname="out2.example.com")})
+    listener.apply(renamed)
+    assert await shown(listener.ports[1], trusting, "") == "out2.example.com"
+    assert await shown(listener.ports[0], trusting, "", starttls=True) == "out2.example.com"
