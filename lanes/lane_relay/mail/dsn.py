@@ -5,6 +5,7 @@ Invariants: the same request gives the same bytes; there is no report to the nul
 of the returned header can end a line, a part or the header early.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from msgspec import Struct
@@ -17,6 +18,12 @@ __all__ = ["FailedRecipient", "ReportRequest", "failure_report"]
 _MAX_RETURNED_HEADER: Final = 64 * 1024
 """Bytes of the original header that are returned; a report is no place for attachments in header fields."""
 _WIDTH: Final = 78
+_LONGEST: Final = 998
+"""Octets of a line (RFC 5322 section 2.1.1); many servers refuse a message with a longer one."""
+_LONGEST_WORD: Final = 200
+"""Characters before a word is cut in two: of four octets each, with indent, they stay below the former."""
+_MAX_REPLY: Final = 1000
+"""Characters of a peer's reply that are repeated, twice for each recipient; a peer may send 32 KiB."""
 
 
 class FailedRecipient(Struct, frozen=True, gc=False):
@@ -85,7 +92,7 @@ def _report_header(request: ReportRequest, boundary: str, kind: str) -> str:
         f"Subject: Mail to {subject} was not delivered",
         f"Message-ID: <dsn-{request.id}@{request.hostname}>",
     ]
-    if request.message_id:
+    if request.message_id and len(request.message_id) + len("In-Reply-To: ") <= _LONGEST:
         fields.append(f"In-Reply-To: {_one_line(request.message_id)}")
     fields += [
         "Auto-Submitted: auto-replied",
@@ -110,7 +117,7 @@ def _explanation(request: ReportRequest) -> str:
     for failed in request.recipients:
         said_by = f"{_one_line(failed.remote)} said" if failed.remote else "The reason"
         lines.append(f"<{_one_line(failed.recipient)}>")
-        lines += _wrap(f"{said_by}: {_one_line(str(failed.reply))}")
+        lines += _wrap(f"{said_by}: {_one_line(_repeated(failed.reply))}")
         lines += _wrap(_advice(failed))
         lines.append("")
     lines.append("The header of your message is attached, and a report for machines.")
@@ -150,7 +157,7 @@ def _delivery_status(request: ReportRequest, *, utf8: bool) -> str:
         if failed.remote:
             fields.append(f"Remote-MTA: dns; {_one_line(failed.remote)}")
         source = "smtp" if failed.remote else "x-lanewright"
-        fields += _wrap(f"Diagnostic-Code: {source}; {_ascii(str(failed.reply))}", "\t")
+        fields += _wrap(f"Diagnostic-Code: {source}; {_ascii(_repeated(failed.reply))}", "\t")
         if failed.last_attempt:
             fields.append(f"Last-Attempt-Date: {rfc5322_date(failed.last_attempt)}")
         blocks.append("\r\n".join(fields) + "\r\n")
@@ -166,12 +173,18 @@ def _status(failed: FailedRecipient) -> str:
 
 
 def _returned_header(content: bytes) -> bytes:
-    """RET=HDRS (RFC 3461 section 4.3): the header alone, cut between lines if it is huge."""
+    """RET=HDRS (RFC 3461 section 4.3): the header alone, cut between lines if it is huge, and in lines too long."""
     end = 0 if content[:2] == b"\r\n" else content.find(b"\r\n\r\n") + 2
     header = content if end == 1 else content[:end]
-    if len(header) <= _MAX_RETURNED_HEADER:
-        return header
-    return header[: header.rfind(b"\r\n", 0, _MAX_RETURNED_HEADER) + 2]
+    if len(header) > _MAX_RETURNED_HEADER:
+        header = header[: header.rfind(b"\r\n", 0, _MAX_RETURNED_HEADER) + 2]
+    return b"\r\n".join([line[:_LONGEST] for line in header.split(b"\r\n")])
+
+
+def _repeated(reply: Reply) -> str:
+    """A reply as it is repeated, cut short if it goes on for ever."""
+    text = str(reply)
+    return text if len(text) <= _MAX_REPLY else f"{text[:_MAX_REPLY].rstrip()} [...]"
 
 
 def _one_line(text: str) -> str:
@@ -185,7 +198,7 @@ def _ascii(text: str) -> str:
 def _wrap(text: str, indent: str = "    ") -> list[str]:
     """Lines of bearable length; all but the first are indented, which folds a field."""
     lines, line = [], ""
-    for word in text.split(" "):
+    for word in _words(text):
         if line.strip() and len(line) + 1 + len(word) > _WIDTH:
             lines.append(line)
             line = indent + word
@@ -193,3 +206,10 @@ def _wrap(text: str, indent: str = "    ") -> list[str]:
             line = f"{line} {word}" if line else word
     lines.append(line)
     return lines
+
+
+def _words(text: str) -> Iterator[str]:
+    """Between blanks; a word that no line holds comes in pieces."""
+    for word in text.split(" "):
+        for at in range(0, max(len(word), 1), _LONGEST_WORD):
+            yield word[at : at + _LONGEST_WORD]

@@ -4,6 +4,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import cast
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -130,6 +131,47 @@ def test_a_report_about_a_report_keeps_its_parts_apart() -> None:
     message = parse(failure_report(request(UNKNOWN, content=inner)))
 
     assert len(list(message.iter_parts())) == 3
+
+
+LONGEST = 998  # octets before the CRLF: RFC 5322 section 2.1.1
+ENDLESS = st.builds(lambda piece, times: piece * times, st.text(min_size=1, max_size=3), st.integers(1, 3000))
+
+
+def longest_line(report: bytes | None) -> int:
+    return max(map(len, (report or b"").split(b"\r\n")))
+
+
+@given(ENDLESS, ENDLESS)
+def test_no_line_of_a_report_is_longer_than_every_server_takes(words: str, name: str) -> None:
+    failed = FailedRecipient(f"{'x' * 64}@isp.example", Reply(550, (words, name)), "mx1.isp.example")
+
+    assert longest_line(failure_report(request(failed))) <= LONGEST
+
+
+def test_a_reply_without_a_blank_is_cut_into_lines_and_read_back_whole() -> None:
+    words = "".join(f"{number:04}" for number in range(240))
+    report = failure_report(request(FailedRecipient("b@isp.example", Reply(550, (words,)), "mx1.isp.example")))
+
+    assert longest_line(report) <= LONGEST
+    assert words in blocks(report)[1]["Diagnostic-Code"].replace("\t", "").replace(" ", "")
+
+
+def test_a_reply_that_goes_on_for_ever_is_repeated_in_part_for_each_of_many_recipients() -> None:
+    reply = Reply(550, ("5.1.1 " + "no " * 10_000,))
+    many = [FailedRecipient(f"b{number}@isp.example", reply, "mx1.isp.example") for number in range(100)]
+    report = failure_report(request(*many))
+
+    assert report is not None
+    assert len(report) < 400_000
+    assert b"no no no [...]" in report
+
+
+def test_lines_of_the_message_that_are_too_long_are_cut_where_its_header_is_returned() -> None:
+    content = b"Subject: " + b"s" * 2000 + b"\r\nMessage-ID: <m1@app>\r\n\r\nbody\r\n"
+    long_id = msgspec.structs.replace(request(UNKNOWN, content=content), message_id=f"<{'i' * 996}>")
+
+    assert longest_line(failure_report(long_id)) <= LONGEST
+    assert b"Message-ID: <m1@app>\r\n" in (failure_report(long_id) or b"")
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=30))
