@@ -17,6 +17,7 @@ from lane_api.names import API_VERSION, LANE_LABEL, MANAGED_BY, SLOT_LABEL
 from lane_operator import credentials
 from lane_operator.cache import Cache
 from lane_operator.credentials import Pem
+from lane_operator.desired import proof_secret
 from lane_operator.errors import ConflictError, ForbiddenError, UnavailableError
 from lane_operator.inputs import Claim, DkimKey, Lane, Manifest, Pool, SecretFacts
 from lane_operator.kube import SECRET, SENDING_LANE, Kube
@@ -48,7 +49,7 @@ class Provisioned:
 
 def dkim_secret_name(lane: str, domain: str) -> str:
     """The Secret of a generated DKIM key; a long domain's name is cut and told apart by a digest."""
-    name = f"{lane}-dkim-{domain.replace('.', '-')}"
+    name = f"{lane}-dkim-{domain}"
     if len(name) <= NAME_LIMIT:
         return name
     return f"{name[: NAME_LIMIT - 17]}-{hashlib.sha256(domain.encode()).hexdigest()[:16]}"
@@ -80,19 +81,22 @@ async def provision(
         )
     desk = _Desk(kube, cache, lane, now)
     try:
-        return await _provision(desk, pool, tuple(claims), needed)
+        return await _provision(desk, pool, tuple(claims), tuple(needed))
     except ForbiddenError as error:
         return Provisioned(secrets=dict.fromkeys(needed), waiting=True, forbidden=str(error))
 
 
-async def _provision(desk: "_Desk", pool: Pool | None, claims: tuple[Claim, ...], needed: Iterable[str]) -> Provisioned:
+async def _provision(
+    desk: "_Desk", pool: Pool | None, claims: tuple[Claim, ...], needed: tuple[str, ...]
+) -> Provisioned:
     lane = desk.lane
     authority = await desk.authority()
     admin = {claim.slot_name: await desk.admin(authority, claim.slot_name) for claim in claims}
     if lane.spec.submission.auth.secret_name is None:
         await desk.users()
     dkim = {domain.name: key for domain in lane.spec.domains if (key := await desk.dkim(domain.name)) is not None}
-    if pool is not None and pool.spec.verification.secret_name:
+    # the key makes a reflector's answer believed: nobody gets it by naming a pool that gives him nothing
+    if pool is not None and pool.spec.verification.secret_name and proof_secret(lane, pool) in needed:
         await desk.proof(pool.namespace, pool.spec.verification.secret_name)
     secrets = {name: await desk.facts(name) for name in needed}
     signing = [domain.name for domain in lane.spec.domains if domain.dkim.mode == "Sign"]

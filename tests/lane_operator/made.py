@@ -105,7 +105,7 @@ def references(of: Lane, its_pool: Pool | None, **changes: Any) -> References:
         dkim={
             domain.name: DkimKey(
                 domain.dkim.selector or "lw20261123",
-                domain.dkim.secret_name or f"{of.name}-dkim-{domain.name.replace('.', '-')}",
+                domain.dkim.secret_name or f"{of.name}-dkim-{domain.name}",
                 "private.key",
                 RECORD,
             )

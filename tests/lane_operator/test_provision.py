@@ -26,9 +26,7 @@ POOL = Pool(
     "p",
     1,
     "1",
-    IPPoolSpec.model_validate(
-        {"classes": ["Bulk"], "engine": "ClusterDefault", "verification": {"secretName": "reflector"}}
-    ),
+    IPPoolSpec.model_validate({"classes": ["Bulk"], "engine": "Multus", "verification": {"secretName": "reflector"}}),
 )
 
 
@@ -49,9 +47,14 @@ def lane(**spec: Any) -> Lane:
     return Lane("mail", "otp", "lane-uid", 1, SendingLaneSpec.model_validate(given))
 
 
-async def provisioned(kube: Kube, now: dt.datetime = NOW, served: str = "mail", **spec: Any) -> Provisioned:
+async def provisioned(
+    kube: Kube,
+    now: dt.datetime = NOW,
+    served: str = "mail",
+    needed: tuple[str, ...] = ("otp-users", "late"),
+    **spec: Any,
+) -> Provisioned:
     """A pass with nothing remembered from an earlier one."""
-    needed = ("otp-users", "late")
     return await provision(kube, Cache(), lane(**spec), POOL, (CLAIM,), needed, frozenset({served}), now)
 
 
@@ -62,7 +65,7 @@ async def test_everything_is_made_once_and_found_afterwards(rig: tuple[SmallApi,
         "otp-ca",
         "otp-0-admin",
         "otp-users",
-        "otp-dkim-example-com",
+        "otp-dkim-example.com",
     }
     api.writes.clear()
 
@@ -74,7 +77,7 @@ async def test_everything_is_made_once_and_found_afterwards(rig: tuple[SmallApi,
 
 
 @pytest.mark.parametrize("status", [403, 500])
-@pytest.mark.parametrize("name", ["otp-ca", "otp-0-admin", "otp-users", "otp-dkim-example-com"])
+@pytest.mark.parametrize("name", ["otp-ca", "otp-0-admin", "otp-users", "otp-dkim-example.com"])
 async def test_what_cannot_be_read_is_not_made_again(rig: tuple[SmallApi, Kube], name: str, status: int) -> None:
     api, kube = rig
     await provisioned(kube)
@@ -135,9 +138,18 @@ async def test_the_reflectors_key_is_copied_and_followed(rig: tuple[SmallApi, Ku
         encoded = base64.b64encode(key.encode()).decode()
         api.put(origin, {"metadata": {"name": "reflector"}, "data": {"key": encoded}})
 
-        await provisioned(kube)
+        await provisioned(kube, needed=("otp-users", "otp-proof"))
 
         assert api.objects[f"{SECRETS}/otp-proof"]["data"]["key"] == encoded
+
+
+async def test_the_reflectors_key_stays_where_it_is_for_a_lane_that_gets_no_address(rig: tuple[SmallApi, Kube]) -> None:
+    api, kube = rig
+    api.put("/api/v1/namespaces/pools/secrets/reflector", {"metadata": {"name": "reflector"}, "data": {"key": "a2V5"}})
+
+    await provisioned(kube)
+
+    assert f"{SECRETS}/otp-proof" not in api.objects
 
 
 async def test_a_namespace_that_is_not_served_is_not_touched(rig: tuple[SmallApi, Kube]) -> None:
@@ -187,3 +199,7 @@ def test_the_name_of_a_key_is_a_name_however_long_its_domain_is() -> None:
 
     assert len(names) == 2
     assert all(len(name) == 253 for name in names)
+
+
+def test_two_domains_that_differ_by_a_dot_have_two_keys() -> None:
+    assert dkim_secret_name("otp", "a-b.example") != dkim_secret_name("otp", "a.b.example")

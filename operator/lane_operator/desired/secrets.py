@@ -40,7 +40,10 @@ def proof_secret(lane: Lane, pool: Pool | None) -> str | None:
 
 def missing_secrets(lane: Lane, references: References) -> tuple[Refusal, ...]:
     """What is absent may still come; a Secret without its entry needs a person."""
-    found = (_missing(need, lane, references) for need in _needs(lane, references.pool))
+    needs = (
+        need for need in _needs(lane, references.pool) if need.name in references.secrets
+    )  # the rest is not asked for
+    found = (_missing(need, lane, references) for need in needs)
     return (*(refusal for refusal in found if refusal is not None), *_unusable_keys(lane, references))
 
 

@@ -120,7 +120,7 @@ async def _references(world: World, lane: Lane) -> tuple[References, Assignment,
         lane,
         pool,
         assignment.claims,
-        secret_needs(lane, pool),
+        secret_needs(lane, pool if assignment.claims else None),
         world.served,
         world.wall(),
     )
