@@ -50,6 +50,21 @@ def test_missing_secret_and_missing_pool_are_conditions_of_their_lanes_and_heal(
     assert here.operator_restarts() == started
 
 
+def test_a_slot_that_could_not_run_runs_once_its_spec_is_corrected(installation: Installation) -> None:
+    here, space = installation, installation.namespace
+    much = {"resources": {"requests": {"cpu": "1000"}}}
+    here.apply(pool("pool", space), lane("huge", space, pod=much))
+
+    def waits() -> bool:
+        found = here.cluster.get("pods", "-n", space, "-l", "lanewright.dev/lane=huge")["items"]
+        return any(one.get("reason") == "Unschedulable" for pod in found for one in pod["status"].get("conditions", ()))
+
+    eventually(waits, "no node is large enough")
+    here.apply(lane("huge", space))
+
+    here.wait_ready("huge")
+
+
 def test_a_pool_that_closes_keeps_its_slots_and_refuses_new_ones(installation: Installation) -> None:
     here, space = installation, installation.namespace
     here.apply(pool("pool", space), lane("inside", space))

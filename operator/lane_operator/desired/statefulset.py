@@ -51,6 +51,8 @@ def statefulset(
         "metadata": {"name": claim.slot_name, "annotations": claim_annotations(claim)},
         "spec": {
             "replicas": 1,
+            # else a pod that never became ready is waited for, and a corrected template never reaches it
+            "podManagementPolicy": "Parallel",
             "serviceName": slots_service_name(lane),
             "selector": {"matchLabels": selector},
             "template": {
