@@ -50,7 +50,7 @@ def watched_kinds(settings: Settings) -> tuple[Kind, ...]:
         NETWORK_ATTACHMENT: "Multus" in settings.engines,
         POD_MONITOR: settings.monitoring,
         PROMETHEUS_RULE: settings.monitoring,
-        NODE: "HostNetwork" in settings.engines,
+        NODE: settings.nodes,
         PERSISTENT_VOLUME: settings.volumes,
         SECRET: False,
     }

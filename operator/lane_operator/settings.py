@@ -32,9 +32,11 @@ class Settings:
     served_namespaces: tuple[str, ...] = ()
     """Namespaces whose Secrets we may read and write (a RoleBinding each). Empty: the watched ones."""
     engines: tuple[str, ...] = ("HostNetwork", "Multus")
-    """Egress engines whose rights we hold; HostNetwork watches nodes, Multus its network attachments."""
+    """Egress engines whose rights we hold; Multus watches its network attachments."""
     monitoring: bool = True
     """Whether we hold rights to PodMonitors and PrometheusRules."""
+    nodes: bool = True
+    """Whether we may read nodes; without, a drained node's slots all go at once."""
     volumes: bool = True
     """Whether we may patch PersistentVolumes, so that mail outlives a deleted namespace."""
     workers: int = 8

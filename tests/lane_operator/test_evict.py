@@ -37,3 +37,7 @@ def test_slots_that_go_anyway_hold_nobody_up() -> None:
     going = (claim(0), claim(1, role=SlotRole.DRAINING))
     without = observation(seen(0), replace(seen(1), pod_ready=False))
     assert evictable(going, without, {"node-a": CORDONED}) == {"otp-0"}
+
+
+def test_without_the_right_to_see_nodes_nobody_is_held_up() -> None:
+    assert evictable(CLAIMS, observation(), None) == {claim.slot_name for claim in CLAIMS}

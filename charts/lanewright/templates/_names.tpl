@@ -70,10 +70,6 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 {{- end }}
 
-{{- define "lanewright.hostNetwork" -}}
-{{- if and .Values.rights.nodes (has "HostNetwork" .Values.rights.engines) }}true{{ end -}}
-{{- end }}
-
 {{- define "lanewright.volumes" -}}
 {{- if and .Values.rights.volumes (not .Values.watchNamespaces) }}true{{ end -}}
 {{- end }}

@@ -12,9 +12,16 @@ from lane_operator.inputs import Claim, NodeFacts, Observation
 __all__ = ["evictable"]
 
 
-def evictable(claims: Iterable[Claim], observation: Observation, nodes: Mapping[str, NodeFacts]) -> frozenset[str]:
-    """The first slot on a cordoned node, while every other active slot is ready; else none."""
+def evictable(
+    claims: Iterable[Claim], observation: Observation, nodes: Mapping[str, NodeFacts] | None
+) -> frozenset[str]:
+    """The first slot on a cordoned node, while every other active slot is ready; else none.
+
+    `nodes` None: we have no right to see which node is to be emptied, so that none may be held up for ever.
+    """
     claims = tuple(claims)
+    if nodes is None:
+        return frozenset(claim.slot_name for claim in claims)
     for claim in claims:
         seen = observation.slot(claim.slot_name)
         node = nodes.get(seen.node) if seen is not None else None

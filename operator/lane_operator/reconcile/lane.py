@@ -59,7 +59,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
 
     references, assignment, provisioned = await _references(world, lane)
     observation = observation_of(world, lane, assignment)
-    lifted = evictable(assignment.claims, observation, references.nodes)
+    lifted = evictable(assignment.claims, observation, references.nodes if world.settings.nodes else None)
     desired = desired_state(lane, references, assignment, world.lanes, lifted)
     terminating = lane.deleting_since is not None and await _is_terminating(world, lane)
     slots = slot_facts(world.cache, lane, assignment.claims, observation)
