@@ -201,7 +201,7 @@ class Server:
             # One whole command or content in one read: the common case, without a copy through the buffer.
             if state is State.COMMAND and data.find(b"\n") == len(data) - 1:
                 return self._on_line(data)
-            if state is State.DATA and data[:3] != END_OF_DATA and data.find(END_OF_CONTENT) == len(data) - 5:
+            if state is State.DATA and data[:3] != END_OF_DATA and 0 <= data.find(END_OF_CONTENT) == len(data) - 5:
                 return self._on_content(data[:-3])
         self._input.data += data
         return self._proceed()
