@@ -2,16 +2,37 @@
 
 Invariant: content ends at CRLF.CRLF and nowhere else, and holds CR and LF only as CRLF; two servers that read a
 message differently let a sender smuggle a second one through the first (RFC 5321 section 2.3.8 forbids both bytes
-alone). All of it runs at the speed of `bytes.find`, `count` and `replace`; nothing goes line by line.
+alone). Its lines are such as every server takes. All of it runs at the speed of `bytes.find`, `count` and `replace`;
+nothing goes line by line.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["END_OF_DATA", "has_bare_line_end", "stuff", "unstuff"]
+from lane_relay.records import Reply
+
+__all__ = ["END_OF_DATA", "MAX_LINE", "has_bare_line_end", "has_long_line", "stuff", "unfit_content", "unstuff"]
 
 END_OF_DATA: Final = b".\r\n"
 """The last line; a CRLF before it belongs to the content (RFC 5321 section 4.1.1.4)."""
+
+MAX_LINE: Final = 998
+"""Octets of a line before its CRLF (RFC 5321 section 4.5.3.1.6); a server after us that breaks a longer one breaks its
+DKIM signature, too."""
+
+_BARE_LINE_END: Final = Reply(
+    550, ("5.6.0 The message has a CR or LF that is not part of a CRLF: end lines with CRLF",)
+)
+_LONG_LINE: Final = Reply(
+    550, (f"5.6.0 A line of the message is longer than {MAX_LINE} octets: encode it (quoted-printable or base64)",)
+)
+
+
+def unfit_content(content: bytes) -> Reply | None:
+    """Why content, dots taken off, cannot be taken."""
+    if has_bare_line_end(content):
+        return _BARE_LINE_END
+    return _LONG_LINE if has_long_line(content) else None
 
 
 def has_bare_line_end(content: bytes) -> bool:
@@ -19,6 +40,17 @@ def has_bare_line_end(content: bytes) -> bool:
     # One pass; counting single bytes that come every 70 takes four times as long.
     rest = content.replace(b"\r\n", b"")
     return b"\r" in rest or b"\n" in rest
+
+
+def has_long_line(content: bytes) -> bool:
+    """A line has more than MAX_LINE octets; content ends in CRLF."""
+    # In leaps of a thousand octets, each back to its last line end: a fifth of what the pass above takes.
+    start, last = 0, len(content) - MAX_LINE - 2
+    while start < last:
+        start = content.rfind(b"\n", start, start + MAX_LINE + 2) + 1
+        if not start:
+            return True
+    return False
 
 
 def unstuff(content: bytes) -> bytes:

@@ -48,7 +48,7 @@ from lane_relay.smtp.command import (
     parse_path,
     read_parameters,
 )
-from lane_relay.smtp.data import END_OF_DATA, has_bare_line_end, unstuff
+from lane_relay.smtp.data import END_OF_DATA, unfit_content, unstuff
 from lane_relay.smtp.errors import LocalProtocolError
 from lane_relay.smtp.input_buffer import END_OF_CONTENT, InputBuffer
 from lane_relay.smtp.reply import format_reply
@@ -239,10 +239,10 @@ class Server:
         return _say(552, f"5.3.4 The message is over the limit of {self._options.max_size} bytes")
 
     def _on_content(self, stuffed: bytes) -> Event | None:
-        if has_bare_line_end(stuffed):
-            text = "5.6.0 The message has a CR or LF that is not part of a CRLF: end lines with CRLF"
-            return self._end_content(_say(550, text))
         content = unstuff(stuffed)
+        refusal = unfit_content(content)
+        if refusal is not None:
+            return self._end_content(refusal)
         if len(content) > self._options.max_size:
             return self._end_content(self._too_big())
         self._state = State.ACCEPT

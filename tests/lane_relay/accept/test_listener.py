@@ -245,7 +245,7 @@ async def test_a_from_field_of_nested_comments_ends_nothing(start: Start) -> Non
     listener = await start()
     client = await Raw.connect(listener.ports[0])
     await client.ask(f"EHLO a\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 11)
-    nested = b"From: " + b"(" * 1000 + b")" * 1000 + b" <otp@notify.example.com>\r\n\r\nx\r\n.\r\n"
+    nested = b"From: " + b"(" * 900 + b"\r\n " + b")" * 900 + b" <otp@notify.example.com>\r\n\r\nx\r\n.\r\n"
 
     assert (await client.ask(nested))[0].startswith("550 5.7.1 The From field")
     await client.close()
@@ -392,7 +392,7 @@ async def test_memory_for_incoming_mail_is_bounded(start: Start, spool: Spool) -
     clients = [await Raw.connect(listener.ports[0]) for _ in range(4)]
     for client in clients:
         await client.ask(f"EHLO a\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 11)
-        client.writer.write(CONTENT[:80] + b"\r\n" + b"x" * 900 + b"\r\n" + b"y" * 79_000)
+        client.writer.write(CONTENT[:80] + b"\r\n" + (b"x" * 78 + b"\r\n") * 1000)
         await client.writer.drain()
     await eventually(lambda: listener.peak_bytes > 200_000)
     answers = [(await client.ask(b"\r\n.\r\n"))[0] for client in clients]

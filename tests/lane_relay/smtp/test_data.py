@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lane_relay.smtp.data import END_OF_DATA, has_bare_line_end, stuff, unstuff
+from lane_relay.smtp.data import END_OF_DATA, MAX_LINE, has_bare_line_end, has_long_line, stuff, unstuff
 
 _lines = st.lists(st.text("ab. ", max_size=6).map(str.encode), max_size=8)
 
@@ -55,3 +55,10 @@ def test_a_lone_line_end_is_one_that_no_pair_explains(content: bytes) -> None:
     rest = content.split(b"\r\n")
 
     assert has_bare_line_end(content) == any(b"\r" in part or b"\n" in part for part in rest)
+
+
+@given(st.lists(st.sampled_from([0, 1, 3, 76, MAX_LINE - 1, MAX_LINE, MAX_LINE + 1, 2 * MAX_LINE + 3]), max_size=8))
+def test_a_long_line_is_seen_wherever_it_is_and_only_then(lengths: list[int]) -> None:
+    content = b"".join(b"x" * length + b"\r\n" for length in lengths)
+
+    assert has_long_line(content) is any(length > MAX_LINE for length in lengths)

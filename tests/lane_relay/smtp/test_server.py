@@ -172,6 +172,18 @@ def test_content_with_a_lone_cr_or_lf_is_refused_and_the_session_goes_on(content
     assert policy.refusals == [(Stage.END_OF_DATA, 550, "a@x.example", ("b@y.example",))]
 
 
+@pytest.mark.parametrize(("line", "code"), [(b"x" * 998, 250), (b"x" * 999, 550), (b".." + b"x" * 997, 250)])
+def test_a_line_that_other_servers_would_cut_or_refuse_is_refused(line: bytes, code: int) -> None:
+    """The dot that was put before a line's own does not count (RFC 5321 section 4.5.3.1.6)."""
+    machine = server()
+    machine.receive(GROUP)
+    machine.take_output()
+    _, output = talk(machine, b"Subject: x\r\n\r\n" + line + b"\r\n.\r\n")
+
+    assert output.startswith(b"%d " % code), output
+    assert code == 250 or b"5.6.0 A line of the message is longer than 998 octets" in output
+
+
 @pytest.mark.parametrize("line", [b"NOOP\n", b"NOOP\rNOOP\r\n", b"NO\x00OP\nQUIT\r\n", b"\n"])
 def test_a_command_line_with_a_lone_cr_or_lf_ends_the_session(line: bytes) -> None:
     events, output = talk(server(), line)
