@@ -8,7 +8,7 @@ How a driver uses it
     client = Client("out1.example.com")          # connected; the banner is awaited
     for event in client.receive(data): ...       # Write -> transport.writelines(event.chunks), in order
     client.connection_lost()                     # -> [Closed(...)], or [] if it was closed already
-After Ready the driver calls one of starttls, auth, send, rset, quit, each of which returns bytes to write.
+After Ready the driver calls one of starttls, auth, send, quit, each of which returns bytes to write.
 
 Theory of operation
     The state names the reply that is awaited. One reply moves it once; all moves are in this module.
@@ -20,7 +20,6 @@ Theory of operation
     STARTTLS    HANDSHAKE (TlsReady)                      READY (TlsRefused)
     HANDSHAKE   - no reply is awaited; `greet` leads to EHLO -
     AUTH...     READY (AuthDone), after LOGIN's two steps READY (AuthRefused)
-    RESET       READY (ResetDone)                         READY (ResetDone)
     CLEAR       MAIL: the RSET that we put before a MAIL  MAIL
     MAIL        RCPT                                      RCPT, with the refusal kept for all recipients
     RCPT        RCPT until the last, then DATA            the same, with the refusal kept for this recipient
@@ -32,8 +31,6 @@ Theory of operation
     With PIPELINING, MAIL, every RCPT and DATA leave in one write (RFC 2920) and the states only count replies. Without
     it each state writes the next command, and a refusal ends the transaction at once. A transaction that ended with
     MAIL accepted but without a body leaves the peer in mid-transaction; the next group then begins with RSET.
-    Chaining (`chain=True`): a second `send` is taken while one is under way; its group follows the body in the same
-    write (RFC 2920 section 3.1: content may be followed by commands), or goes alone once the body has gone.
     421 ends the connection wherever it comes (RFC 5321 section 3.8).
 """
 
@@ -52,7 +49,6 @@ from lane_relay.smtp.client_events import (
     Event,
     Ready,
     RecipientReply,
-    ResetDone,
     TlsReady,
     TlsRefused,
     TransactionDone,
@@ -74,7 +70,6 @@ __all__ = [
     "Extensions",
     "Ready",
     "RecipientReply",
-    "ResetDone",
     "TlsReady",
     "TlsRefused",
     "TransactionDone",
@@ -107,15 +102,14 @@ class State(IntEnum):
     AUTH = 6
     AUTH_USER = 7
     AUTH_PASSWORD = 8
-    RESET = 9
-    CLEAR = 10
-    MAIL = 11
-    RCPT = 12
-    DATA = 13
-    END = 14
-    EMPTY = 15
-    QUIT = 16
-    CLOSED = 17
+    CLEAR = 9
+    MAIL = 10
+    RCPT = 11
+    DATA = 12
+    END = 13
+    EMPTY = 14
+    QUIT = 15
+    CLOSED = 16
 
 
 _STAGES: Final[tuple[Stage, ...]] = (
@@ -128,7 +122,6 @@ _STAGES: Final[tuple[Stage, ...]] = (
     Stage.EHLO,
     Stage.EHLO,
     Stage.EHLO,
-    Stage.ANY,
     Stage.MAIL,
     Stage.MAIL,
     Stage.RCPT,
@@ -151,18 +144,16 @@ _IDLE: Final = Transaction((), [], ())
 class Client:
     """One SMTP connection, seen from its sending end. `tls`: the connection began with TLS."""
 
-    __slots__ = ("_chain", "_clear", "_credentials", "_current", "_hostname", "_next", "_parser", "_state", "_tls",
-                 "extensions")  # fmt: skip
+    __slots__ = (
+        "_clear", "_credentials", "_current", "_hostname", "_parser", "_state", "_tls", "extensions",
+    )  # fmt: skip
 
-    def __init__(self, hostname: str, *, tls: bool = False, chain: bool = False) -> None:
+    def __init__(self, hostname: str, *, tls: bool = False) -> None:
         self._hostname = command_text(hostname)
         self._tls = tls
-        self._chain = chain
         self._parser = ReplyParser()
         self._state = State.BANNER
         self._current = _IDLE
-        self._next: tuple[Transaction, bool] | None = None
-        """The chained transaction, and whether its group is on the wire already."""
         self._clear = False
         """The peer is in mid-transaction: RSET must come before the next MAIL."""
         self._credentials = ("", "")
@@ -182,11 +173,8 @@ class Client:
 
     @property
     def can_send(self) -> bool:
-        """`send` is allowed now: nothing is under way, or one transaction is and chaining is possible."""
-        if self._state is State.READY:
-            return True
-        under_way = self._current is not _IDLE and self._next is None
-        return under_way and self._chain and self.extensions.pipelining
+        """`send` is allowed now: nothing is under way."""
+        return self._state is State.READY
 
     def unfit(self, envelope: Envelope, recipients: Sequence[int], body: Sequence[bytes]) -> Reply | None:
         """Why this peer cannot take the message, as our own local reply, or None; asked before `send`."""
@@ -228,26 +216,15 @@ class Client:
     def send(self, envelope: Envelope, recipients: Sequence[int], body: Sequence[bytes]) -> bytes:
         """Begins a transaction for these recipients; `body` is unstuffed, its chunks whole lines with CRLF.
 
-        Answered by TransactionDone, in the order of the calls, or by Closed. Returns b"" if the group has to wait for
-        the transaction under way. Raises LocalProtocolError unless `can_send`, or if the message is `unfit`.
+        Answered by TransactionDone or by Closed. Raises LocalProtocolError unless `can_send`, or if the message is
+        `unfit`.
         """
         if not recipients or not self.can_send:
             raise LocalProtocolError(f"send without recipients, or in state {self._state.name}")
         refusal = self.unfit(envelope, recipients, body)
         if refusal is not None:
             raise LocalProtocolError(f"send of an unfit message: {refusal}")
-        transaction = begin_transaction(self.extensions, envelope, recipients, body)
-        if self._state is State.READY:
-            return self._begin(transaction)
-        on_the_wire = self._state is State.END
-        self._next = (transaction, on_the_wire)
-        return b"".join(transaction.commands) if on_the_wire else b""
-
-    def rset(self) -> bytes:
-        """RSET, to see whether an idle connection still lives; answered by ResetDone."""
-        self._must_be(State.READY)
-        self._state = State.RESET
-        return b"RSET\r\n"
+        return self._begin(begin_transaction(self.extensions, envelope, recipients, body))
 
     def quit(self) -> bytes:
         """QUIT; answered by Closed. Empty if the session is over already."""
@@ -316,28 +293,19 @@ class Client:
         self._current = _IDLE
         self._state = State.READY
         events.append(TransactionDone(results))
-        if self._next is None:
-            return
-        transaction, on_the_wire = self._next
-        self._next = None
-        if on_the_wire:
-            self._current = transaction
-            self._state = State.MAIL
-        else:
-            events.append(Write((self._begin(transaction),)))
 
     def _close_with(self, reply: Reply, events: list[Event]) -> None:
         """The peer closes with 421: its answer to whatever was awaited."""
         stage = _STAGES[self._state]
         if self._current is not _IDLE:
             events.append(TransactionDone(self._current.settle(stage, reply)))
-        self._state, self._current, self._next = State.CLOSED, _IDLE, None
+        self._state, self._current = State.CLOSED, _IDLE
         events.append(Closed(stage, reply))
 
     def _break_off(self, problem: str, events: list[Event]) -> None:
         refused = tuple(self._current.refused)
         events.append(Closed(_STAGES[self._state], None, self._state is State.END, refused, problem))
-        self._state, self._current, self._next = State.CLOSED, _IDLE, None
+        self._state, self._current = State.CLOSED, _IDLE
 
     def _refuse_injection(self, events: list[Event]) -> None:
         """Plain text behind the 220 to STARTTLS would pass for the words of the encrypted session (CVE-2021-38371)."""
@@ -401,10 +369,6 @@ class Client:
         self._state = State.AUTH_PASSWORD if self._state is State.AUTH_USER else State.AUTH
         events.append(Write((b64encode(answer.encode()) + b"\r\n",)))
 
-    def _in_reset(self, reply: Reply, events: list[Event]) -> None:
-        self._state = State.READY
-        events.append(ResetDone(reply))
-
     def _in_clear(self, _reply: Reply, events: list[Event]) -> None:
         self._advance(self._current, State.MAIL, events)
 
@@ -461,10 +425,6 @@ class Client:
         self._state = State.END
         chunks = transaction.content
         transaction.content = ()
-        if self._next is not None:
-            chained = self._next[0]
-            self._next = (chained, True)
-            chunks = (*chunks, *chained.commands)
         if len(chunks) > 1 and sum(map(len, chunks)) <= _JOIN_UP_TO:
             chunks = (b"".join(chunks),)
         events.append(Write(chunks))
@@ -489,7 +449,6 @@ _ON_REPLY: Final[dict[State, Callable[[Client, Reply, list[Event]], None]]] = {
     State.AUTH: Client._in_auth,
     State.AUTH_USER: Client._in_auth_login,
     State.AUTH_PASSWORD: Client._in_auth_login,
-    State.RESET: Client._in_reset,
     State.CLEAR: Client._in_clear,
     State.MAIL: Client._in_mail,
     State.RCPT: Client._in_rcpt,

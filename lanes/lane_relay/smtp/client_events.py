@@ -13,7 +13,6 @@ __all__ = [
     "Event",
     "Ready",
     "RecipientReply",
-    "ResetDone",
     "TlsReady",
     "TlsRefused",
     "TransactionDone",
@@ -62,23 +61,16 @@ class AuthRefused(Struct, frozen=True, gc=False):
     reply: Reply
 
 
-class ResetDone(Struct, frozen=True, gc=False):
-    """The peer answered `rset`."""
-
-    reply: Reply
-
-
 class TransactionDone(Struct, frozen=True, gc=False):
-    """One reply for each recipient of the oldest transaction, in the order they were given."""
+    """One reply for each recipient of the transaction, in the order they were given."""
 
     results: tuple[RecipientReply, ...]
 
 
 class Closed(Struct, frozen=True, gc=False):
-    """The session is over: the driver closes the connection; transactions without a TransactionDone were not sent.
+    """The session is over: the driver closes the connection; a transaction without a TransactionDone was not sent.
 
-    The oldest of those failed at `stage`: its recipients in `refused` have their own reply, the others none.
-    Later (chained) ones are untouched and may go elsewhere at once.
+    It failed at `stage`: its recipients in `refused` have their own reply, the others none.
     """
 
     stage: Stage
@@ -91,4 +83,4 @@ class Closed(Struct, frozen=True, gc=False):
     """What the peer broke, if it did."""
 
 
-Event = Write | Ready | TlsReady | TlsRefused | AuthDone | AuthRefused | ResetDone | TransactionDone | Closed
+Event = Write | Ready | TlsReady | TlsRefused | AuthDone | AuthRefused | TransactionDone | Closed

@@ -17,7 +17,6 @@ from lane_relay.smtp.client import (
     Extensions,
     Ready,
     RecipientReply,
-    ResetDone,
     TlsReady,
     TlsRefused,
     TransactionDone,
@@ -36,8 +35,8 @@ CONTENT = b"Subject: x\r\n\r\n..dot\r\n.\r\n"
 OK = Reply(250, ("2.0.0 ok",))
 
 
-def ready(offer: bytes = FULL, *, tls: bool = False, chain: bool = False) -> Client:
-    client = Client("out1.example.com", tls=tls, chain=chain)
+def ready(offer: bytes = FULL, *, tls: bool = False) -> Client:
+    client = Client("out1.example.com", tls=tls)
     assert client.receive(b"220 mx.example ESMTP\r\n") == [Write((b"EHLO out1.example.com\r\n",))]
     (event,) = client.receive(offer)
     assert isinstance(event, Ready)
@@ -261,13 +260,6 @@ def test_a_refused_data_is_the_answer_to_those_that_were_accepted() -> None:
     assert results(events) == [[(0, Stage.DATA, 451), (1, Stage.RCPT, 550)]]
 
 
-def test_a_reset_shows_that_the_connection_lives() -> None:
-    client = ready()
-
-    assert client.rset() == b"RSET\r\n"
-    assert client.receive(b"250 ok\r\n") == [ResetDone(Reply(250, ("ok",)))]
-
-
 def test_quit_closes() -> None:
     client = ready()
 
@@ -276,62 +268,12 @@ def test_quit_closes() -> None:
     assert client.quit() == b""
 
 
-# -- chaining
-
-
-GROUP = b"MAIL FROM:<a@x.example> SIZE=20\r\nRCPT TO:<c@y.example>\r\nDATA\r\n"
-
-
-def test_the_next_group_leaves_with_the_body() -> None:
-    client = ready(chain=True)
+def test_one_transaction_is_under_way_at_a_time() -> None:
+    client = ready()
     client.send(ENVELOPE, (0,), BODY)
-
-    assert client.send(ENVELOPE, (1,), BODY) == b""
     assert not client.can_send
-    assert written(client.receive(b"250 ok\r\n250 ok\r\n354 go\r\n")) == CONTENT + GROUP
-    events = client.receive(b"250 first\r\n250 ok\r\n250 ok\r\n354 go\r\n")
-    assert results(events) == [[(0, Stage.END_OF_DATA, 250)]]
-    assert written(events) == CONTENT
-    assert results(client.receive(b"250 second\r\n")) == [[(1, Stage.END_OF_DATA, 250)]]
-
-
-def test_a_group_that_comes_when_the_body_has_gone_leaves_at_once() -> None:
-    client = ready(chain=True)
-    client.send(ENVELOPE, (0,), BODY)
-    client.receive(b"250 ok\r\n250 ok\r\n354 go\r\n")
-
-    assert client.send(ENVELOPE, (1,), BODY) == GROUP
-    events = client.receive(b"451 later\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n")
-    assert results(events) == [[(0, Stage.END_OF_DATA, 451)], [(1, Stage.END_OF_DATA, 250)]]
-
-
-def test_a_chained_group_waits_when_the_first_never_gets_its_354() -> None:
-    client = ready(chain=True)
-    client.send(ENVELOPE, (0,), BODY)
-    client.send(ENVELOPE, (1,), BODY)
-    events = client.receive(b"250 ok\r\n550 no\r\n554 no\r\n")
-
-    assert results(events) == [[(0, Stage.RCPT, 550)]]
-    assert written(events) == b"RSET\r\n" + GROUP
-
-
-def test_a_421_after_the_dot_leaves_the_chained_message_unharmed() -> None:
-    client = ready(chain=True)
-    client.send(ENVELOPE, (0,), BODY)
-    client.send(ENVELOPE, (1,), BODY)
-    client.receive(b"250 ok\r\n250 ok\r\n354 go\r\n")
-    events = client.receive(b"421 4.7.0 slow down\r\n")
-
-    assert results(events) == [[(0, Stage.END_OF_DATA, 421)]]
-    assert events[-1] == Closed(Stage.END_OF_DATA, Reply(421, ("4.7.0 slow down",)))
-
-
-def test_nothing_is_chained_without_the_flag_or_without_pipelining() -> None:
-    for client in (ready(), ready(BARE, chain=True)):
-        client.send(ENVELOPE, (0,), BODY)
-        assert not client.can_send
-        with pytest.raises(LocalProtocolError):
-            client.send(ENVELOPE, (1,), BODY)
+    with pytest.raises(LocalProtocolError):
+        client.send(ENVELOPE, (1,), BODY)
 
 
 # -- the end of a connection
@@ -421,7 +363,7 @@ def test_no_address_can_become_a_command(address: str) -> None:
 def test_calls_out_of_turn_are_our_own_bug() -> None:
     waiting = Client("out1.example.com")
     calls: list[Callable[[], object]] = [
-        waiting.starttls, waiting.rset, waiting.greet, lambda: waiting.auth("u", "p"),
+        waiting.starttls, waiting.greet, lambda: waiting.auth("u", "p"),
         lambda: waiting.send(ENVELOPE, (0,), BODY), lambda: ready().send(ENVELOPE, (), BODY),
         lambda: ready(BARE, tls=True).auth("u", "p"), lambda: Client("a\r\nb"),
     ]  # fmt: skip
@@ -439,17 +381,16 @@ _calls: list[Callable[[Client], object]] = [
     lambda client: client.greet(),
     lambda client: client.auth("u", "p"),
     lambda client: client.send(ENVELOPE, (0, 1), BODY),
-    lambda client: client.rset(),
     lambda client: client.quit(),
     lambda client: client.connection_lost(),
 ]
 
 
-@given(st.lists(_replies | st.binary(max_size=20) | st.sampled_from(_calls), max_size=30), st.booleans(), st.booleans())
+@given(st.lists(_replies | st.binary(max_size=20) | st.sampled_from(_calls), max_size=30), st.booleans())
 def test_nothing_but_our_own_misuse_raises_and_every_transaction_ends_once(
-    steps: list[bytes | Callable[[Client], object]], tls: bool, chain: bool
+    steps: list[bytes | Callable[[Client], object]], tls: bool
 ) -> None:
-    client = Client("out1.example.com", tls=tls, chain=chain)
+    client = Client("out1.example.com", tls=tls)
     begun, events = 0, list[Event]()
     for step in steps:
         if isinstance(step, bytes):
