@@ -28,18 +28,10 @@ class Rejection(Struct, frozen=True, gc=False):
 class IntakeCounters:
     """Plain integers since the process began; metrics read them, only the listener's loop writes them."""
 
-    sessions: int = 0
-    """Connections admitted."""
-    sessions_refused: int = 0
     accepted: int = 0
     """Messages on disk."""
-    accepted_bytes: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     """By code and enhanced code, such as `550 5.7.1`; all of them our own, so the set is bounded."""
-    auth_successes: int = 0
-    auth_failures: int = 0
-    tls_failures: int = 0
-    timeouts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,11 +184,9 @@ class Listener:
         elif self._is_full(session.client):
             refusal = _TOO_MANY
         if refusal is not None:
-            self.counters.sessions_refused += 1
             return refusal
         self._sessions.add(session)
         self._by_client[session.client] += 1
-        self.counters.sessions += 1
         return None
 
     def _is_full(self, client: str) -> bool:

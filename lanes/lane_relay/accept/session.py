@@ -130,7 +130,6 @@ class Session(asyncio.Protocol):
         """Ends the session if nothing came for too long and the client is to blame."""
         if now - self.last_active < TIMEOUT_S or self._in_commit or self._transport is None:
             return
-        self._listener.counters.timeouts += 1
         if self._replies_stuck:
             self._transport.abort()
         else:
@@ -245,7 +244,6 @@ class Session(asyncio.Protocol):
         self.last_active = listener.tick
         if error is None:
             listener.counters.accepted += 1
-            listener.counters.accepted_bytes += len(message.body)
             reply = Reply(250, (f"2.0.0 Ok: queued as {message_id_text(message.id)}",))
         else:
             reply = _SPOOL_FULL if isinstance(error, SpoolFullError) else _SPOOL_FAILED
@@ -313,7 +311,6 @@ class Session(asyncio.Protocol):
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
             )
         except (OSError, RuntimeError):  # RuntimeError: the client has closed before the upgrade began
-            self._listener.counters.tls_failures += 1
             transport.abort()
             self.connection_lost(None)
             return
@@ -341,10 +338,5 @@ class Session(asyncio.Protocol):
             self._authenticated(username, None if future.result() else _AUTH_FAILED)
 
     def _authenticated(self, username: str, failure: Reply | None) -> None:
-        counters = self._listener.counters
-        if failure is None:
-            counters.auth_successes += 1
-        else:
-            counters.auth_failures += 1
         if self._transport is not None:
             self._handle(self._server.auth_result(username, failure))

@@ -75,8 +75,7 @@ async def test_a_message_is_deposited_with_its_trace_and_answered_with_its_id(st
     )
     assert b"\r\nDate: " in message.body
     assert message.body.endswith(CONTENT)
-    assert (listener.counters.sessions, listener.counters.accepted) == (1, 1)
-    assert listener.counters.accepted_bytes == len(message.body)
+    assert listener.counters.accepted == 1
 
 
 @pytest.mark.parametrize("implicit", [False, True])
@@ -96,10 +95,9 @@ async def test_users_authenticate_inside_tls(
     assert message.user == "app"
     assert message.envelope.recipients == (RECIPIENT, "c@isp.example")
     assert b" with ESMTPSA id " in message.body
-    assert listener.counters.auth_successes == 1
 
 
-async def test_a_wrong_password_is_refused_and_counted(start: Start, trusting: ssl.SSLContext, tmp_path: Path) -> None:
+async def test_a_wrong_password_is_refused(start: Start, trusting: ssl.SSLContext, tmp_path: Path) -> None:
     (tmp_path / "app").write_text("secret")
     listener = await start(make_config(users_dir=str(tmp_path)))
     client = aiosmtplib.SMTP(
@@ -111,8 +109,6 @@ async def test_a_wrong_password_is_refused_and_counted(start: Start, trusting: s
     with pytest.raises(aiosmtplib.SMTPException, match=r"5\.7\.0 Authenticate first"):
         await client.sendmail(SENDER, [RECIPIENT], CONTENT)
     client.close()
-
-    assert listener.counters.auth_failures >= 1
 
 
 async def test_users_come_and_go_with_the_configuration(start: Start, trusting: ssl.SSLContext, tmp_path: Path) -> None:
@@ -339,7 +335,6 @@ async def test_sessions_beyond_the_limit_get_421(start: Start, limits: IntakeLim
     await eventually(lambda: listener.session_count == 1)
     again = await Raw.connect(listener.ports[0])
     assert (await again.ask(b""))[0].startswith("220 ")
-    assert listener.counters.sessions_refused == 1
     for client in (*clients, third, again):
         await client.close()
 
@@ -364,7 +359,6 @@ async def test_a_silent_session_is_timed_out_by_the_sweep(start: Start) -> None:
     listener.sweep()
 
     assert (await client.rest()).startswith("421 4.4.2 Nothing came for too long")
-    assert listener.counters.timeouts == 1
     await client.close()
 
 
@@ -404,7 +398,7 @@ async def test_memory_for_incoming_mail_is_bounded(start: Start, spool: Spool) -
         await client.close()
 
 
-async def test_a_failed_handshake_is_counted_and_leaves_nothing_behind(start: Start) -> None:
+async def test_a_failed_handshake_leaves_nothing_behind(start: Start) -> None:
     listener = await start()
     client = await Raw.connect(listener.ports[0])
     await client.ask(b"EHLO app\r\n", 8)
@@ -412,7 +406,6 @@ async def test_a_failed_handshake_is_counted_and_leaves_nothing_behind(start: St
     client.writer.write(b"this is no handshake\r\n" * 10)
 
     await eventually(lambda: listener.session_count == 0)
-    assert listener.counters.tls_failures == 1
     await client.close()
 
 
