@@ -20,6 +20,7 @@ from lane_relay.accept.certificate import Certificate
 from lane_relay.accept.intake import DEFAULT_LIMITS, IntakeCounters, IntakeLimits, Rejection
 from lane_relay.accept.policy import CLOSED, Policy
 from lane_relay.accept.session import HANDSHAKE_TIMEOUT_S, Session
+from lane_relay.accept.strangers import StrangerBudget
 from lane_relay.accept.users import Users
 from lane_relay.clock import Clock
 from lane_relay.errors import ConfigError, SpoolError
@@ -71,6 +72,7 @@ class Listener:
         self.tick = clock.monotonic()
         """The time of the last sweep: what sessions note as their last activity."""
         self._on_rejection = on_rejection
+        self._strangers = StrangerBudget(self.tick)
         self._limits = limits
         self._sessions: set[Session] = set()
         self._by_client: Counter[str] = Counter()
@@ -204,10 +206,11 @@ class Listener:
         if not self._sessions:
             self._all_gone.set()
 
-    def reject(self, rejection: Rejection) -> None:
-        """Counts a refusal and hands it on."""
+    def reject(self, rejection: Rejection, *, may_submit: bool) -> None:
+        """Counts a refusal and hands it on, unless strangers have been refused too often in this minute."""
         self.counters.refused[f"{rejection.reply.code} {rejection.reply.enhanced}".rstrip()] += 1
-        self._on_rejection(rejection)
+        if may_submit or self._strangers.admits(rejection.client):
+            self._on_rejection(rejection)
 
     def own(self, work: Coroutine[object, object, None]) -> None:
         """Runs a session's coroutine as a task of this listener."""
@@ -233,10 +236,13 @@ class Listener:
     # -- the one timer
 
     def sweep(self) -> None:
-        """Ends sessions that are silent for too long, and takes a certificate that has changed."""
+        """Ends sessions that are silent for too long, begins minutes, and takes a certificate that has changed."""
         self.tick = self.clock.monotonic()
         for session in tuple(self._sessions):
             session.sweep(self.tick)
+        left_out = self._strangers.renew(self.tick)
+        if left_out:
+            _log.warning("strangers were refused too often for a record of each", without_record=left_out)
         try:
             if self.certificate.reload():
                 _log.info("certificate reloaded")

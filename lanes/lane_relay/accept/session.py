@@ -152,13 +152,17 @@ class Session(asyncio.Protocol):
     def sender(self, sender: Mailbox | None, size: int) -> Reply | None:
         """May this envelope sender send."""
         listener = self._listener
-        policy = listener.policy
+        if listener.held_bytes + size > listener.memory_budget:
+            return _MEMORY_FULL
+        return listener.policy.judge_sender(sender, may_submit=self._may_submit())
+
+    def _may_submit(self) -> bool:
+        """The client has authenticated, or comes from one of the lane's networks."""
+        policy = self._listener.policy
         if self._judged_by is not policy:
             self._judged_by = policy
             self._is_trusted = policy.is_trusted(client_address(self.client))
-        if listener.held_bytes + size > listener.memory_budget:
-            return _MEMORY_FULL
-        return policy.judge_sender(sender, may_submit=self._is_trusted or bool(self._server.user))
+        return self._is_trusted or bool(self._server.user)
 
     def recipient(self, recipient: Mailbox) -> Reply | None:
         """May mail go to this recipient."""
@@ -168,7 +172,7 @@ class Session(asyncio.Protocol):
         """Mail was refused."""
         server = self._server
         rejection = Rejection(stage, reply, sender, tuple(recipients), self.client, server.user, server.helo)
-        self._listener.reject(rejection)
+        self._listener.reject(rejection, may_submit=self._may_submit())
 
     # -- events
 
