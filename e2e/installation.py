@@ -201,8 +201,9 @@ class Stock:
     def take(self) -> str:
         """One that nobody has had yet."""
         if not self._waiting:
-            self._waiting = [f"t-{secrets.token_hex(4)}" for _ in range(_STOCK)]
-            serve(self._cluster, self._images, *self._waiting)
+            made = [f"t-{secrets.token_hex(4)}" for _ in range(_STOCK)]
+            serve(self._cluster, self._images, *made)
+            self._waiting = made
         return self._waiting.pop()
 
 

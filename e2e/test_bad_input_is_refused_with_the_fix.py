@@ -14,6 +14,7 @@ import yaml
 
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.kinds import Cluster
+from e2e.installation import OPERATOR_NAMESPACE, RELEASE
 
 pytestmark = pytest.mark.cluster
 
@@ -98,6 +99,10 @@ def server(cluster: Cluster) -> Iterator[Cluster]:
     for definition in DEFINITIONS:
         cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(definition))
         cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(definition))
+        # as the chart installs them, which takes over none that another hand made
+        cluster.kubectl("label", "--overwrite", "-f", str(definition), "app.kubernetes.io/managed-by=Helm")
+        release = (f"meta.helm.sh/release-name={RELEASE}", f"meta.helm.sh/release-namespace={OPERATOR_NAMESPACE}")
+        cluster.kubectl("annotate", "--overwrite", "-f", str(definition), *release)
     cluster.kubectl("create", "namespace", NAMESPACE)
     for manifest in (lane("kept"), pool("kept"), policy("kept")):
         cluster.kubectl("create", "-f", "-", stdin=json.dumps(manifest))
