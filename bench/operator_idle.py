@@ -9,6 +9,7 @@ import json
 
 from e2e import figures
 from e2e.cluster import open_cluster
+from e2e.cluster.identity import Purpose
 from e2e.idle import Window, lane_that_rests, settle, watched
 from e2e.installation import OPERATOR_NAMESPACE, RELEASE, RESYNC_S, Installation, Stock, installed, internet_of
 
@@ -29,7 +30,7 @@ _CONTAINER = "/spec/template/spec/containers/0/command"
 
 def run() -> None:
     """Brings up what is missing, measures, prints and records; raises AssertionError where a window proves nothing."""
-    cluster, why = open_cluster()
+    cluster, why = open_cluster(purpose=Purpose.BENCH)
     print(f"\noperator idle, cluster {cluster.layout.id} ({cluster.kind}: {why})", flush=True)
     was_there = cluster.kubeconfig.exists()
     cluster.up()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.cluster import Cluster, open_cluster
+from e2e.cluster.identity import Purpose
 from e2e.eventually import eventually
 from e2e.installation import images, installation, internet, stock
 from e2e.outbound import outbound, sending_namespace
@@ -34,7 +35,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wanted = any("cluster" in getattr(item, "fixturenames", ()) for item in session.items)
     if not wanted or session.config.option.collectonly:
         return
-    cluster, _ = open_cluster()
+    cluster, _ = open_cluster(purpose=Purpose.TESTS)
     session.config.stash[_CLUSTER] = cluster
     session.config.stash[_BROUGHT_UP] = not cluster.kubeconfig.exists()
     capture = session.config.pluginmanager.getplugin("capturemanager")

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from e2e.cluster.choose import open_cluster
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.identity import Purpose
 from e2e.cluster.images import OURS
 from e2e.cluster.kinds import Cluster
 from e2e.cluster.progress import CONSOLE, note
@@ -37,8 +38,12 @@ def up() -> None:
 
 @cli.command()
 def down() -> None:
-    """Remove the cluster and every trace of it."""
+    """Remove this checkout's clusters, also what tests and benchmarks have left, and every trace of them."""
     _open(say=True).down()
+    for purpose in (one for one in Purpose if one is not Purpose.LOOK and not os.environ.get("CLUSTER_ID")):
+        cluster, _ = open_cluster(purpose=purpose)
+        if cluster.layout.state.exists():
+            cluster.down()
 
 
 @cli.command()

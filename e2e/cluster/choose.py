@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Mapping
 
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.identity import layout, node_names
+from e2e.cluster.identity import Purpose, layout, node_names
 from e2e.cluster.kind import KindCluster
 from e2e.cluster.kinds import Cluster
 from e2e.cluster.local import LocalCluster
@@ -31,10 +31,10 @@ def choose(environment: Mapping[str, str], *, engine: bool) -> tuple[str, str]:
     return ("kind", "`docker info` answers") if engine else ("local", "no Docker engine answers")
 
 
-def open_cluster(environment: Mapping[str, str] | None = None) -> tuple[Cluster, str]:
+def open_cluster(environment: Mapping[str, str] | None = None, purpose: Purpose = Purpose.LOOK) -> tuple[Cluster, str]:
     """Return this checkout's cluster, running or not, and why it is of its kind."""
     environment = os.environ if environment is None else environment
-    where = layout(environment)
+    where = layout(environment, purpose=purpose)
     recorded = where.state / "kind"
     if recorded.exists() and not environment.get("CLUSTER"):
         kind, why = recorded.read_text().strip(), "that is what runs"

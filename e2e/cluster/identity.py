@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from e2e.cluster.errors import ClusterError
@@ -16,11 +17,20 @@ from e2e.cluster.errors import ClusterError
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def cluster_id(checkout: Path, environment: Mapping[str, str]) -> str:
-    """Return CLUSTER_ID, or 6 hex digits of a hash of the checkout's path."""
+class Purpose(StrEnum):
+    """What a checkout has a cluster for: what the demo has left running is in no test's way, nor a test in its."""
+
+    LOOK = ""
+    """`make cluster`, `make demo`: to look at and to try things."""
+    TESTS = "t"
+    BENCH = "b"
+
+
+def cluster_id(checkout: Path, environment: Mapping[str, str], purpose: Purpose = Purpose.LOOK) -> str:
+    """Return CLUSTER_ID, or 6 hex digits of a hash of the checkout's path and the purpose's letter."""
     given = environment.get("CLUSTER_ID", "")
     if not given:
-        return hashlib.sha256(str(checkout).encode()).hexdigest()[:6]
+        return hashlib.sha256(str(checkout).encode()).hexdigest()[:6] + purpose
     # 10 characters keep cgroup, namespace and socket names inside every limit of the kernel
     if not re.fullmatch(r"[a-z0-9]{1,10}", given):
         raise ClusterError(f"CLUSTER_ID={given!r} is not a name", "use 1 to 10 of a-z and 0-9")
@@ -124,7 +134,9 @@ def caches(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lanewright"
 
 
-def layout(environment: Mapping[str, str] | None = None, checkout: Path = CHECKOUT) -> Layout:
+def layout(
+    environment: Mapping[str, str] | None = None, checkout: Path = CHECKOUT, purpose: Purpose = Purpose.LOOK
+) -> Layout:
     """Return the layout of this checkout's cluster."""
     environment = os.environ if environment is None else environment
-    return Layout(cluster_id(checkout, environment), checkout, caches(environment))
+    return Layout(cluster_id(checkout, environment, purpose), checkout, caches(environment))

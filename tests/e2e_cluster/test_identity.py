@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.identity import caches, cluster_id, layout, node_names
+from e2e.cluster.identity import Purpose, caches, cluster_id, layout, node_names
 
 
 def test_two_checkouts_have_different_ids_and_one_keeps_its_own() -> None:
@@ -13,6 +13,10 @@ def test_two_checkouts_have_different_ids_and_one_keeps_its_own() -> None:
     assert cluster_id(first, {}) == cluster_id(first, {})
     assert cluster_id(first, {}) != cluster_id(second, {})
     assert len(cluster_id(first, {})) == 6
+
+
+def test_a_demo_tests_and_benchmarks_of_one_checkout_never_share_a_cluster() -> None:
+    assert len({cluster_id(Path("/x"), {}, purpose) for purpose in Purpose}) == len(Purpose)
 
 
 def test_cluster_id_overrides_the_hash() -> None:
