@@ -20,6 +20,7 @@ __all__ = [
     "MailDomain",
     "Nameserver",
     "ObjectName",
+    "Port",
     "Text",
     "cel",
     "list_map",
@@ -126,5 +127,7 @@ Nameserver = Annotated[
     ),
 ]
 """A DNS resolver: it has no name, since it is what resolves names."""
+Port = Annotated[int, Field(ge=1, le=65535)]
+"""A TCP port."""
 Text = Annotated[str, Field(max_length=1024)]
 """Short free text."""

@@ -10,16 +10,15 @@ from pydantic import ConfigDict, Field
 
 from lane_api.classes import TrafficClass
 from lane_api.conditions import Condition
-from lane_api.model import ApiModel, DomainName, Label, MailDomain, Nameserver, ObjectName, Text, cel, list_map
+from lane_api.model import ApiModel, DomainName, Label, MailDomain, Nameserver, ObjectName, Port, Text, cel, list_map
 from lane_api.quantities import ByteSize, Duration, RateField, Span
 from lane_api.rules import LANE_SPEC_RULES
+from lane_api.submission import Submission
 
 __all__ = [
     "Audit",
-    "Auth",
     "Backoff",
     "BackoffRecovery",
-    "Clients",
     "DkimSpec",
     "Drain",
     "DrainPolicy",
@@ -35,17 +34,13 @@ __all__ = [
     "Retry",
     "Route",
     "SendingLaneSpec",
-    "Service",
     "Slo",
     "SlotRole",
     "SlotStatus",
-    "Submission",
-    "SubmissionTls",
 ]
 
 FreeForm = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 """A part of a pod's own schema, handed on as it is and checked by the API server when the pod is made."""
-Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
@@ -131,125 +126,6 @@ class Route(ApiModel):
     lane; with `authSecret`, Required."""
     auth_secret: ObjectName | None = None
     """Secret in the lane's namespace with `username` and `password`; sent only over TLS to a checked certificate."""
-
-
-class SmtpListener(ApiModel):
-    """Ports of the submission Service for SMTP."""
-
-    model_config = ConfigDict(
-        json_schema_extra=cel(
-            (
-                "self.?port.orValue(587) != self.?implicitTLSPort.orValue(465)",
-                "port (STARTTLS) and implicitTLSPort must differ",
-            )
-        )
-    )
-
-    port: Port = 587
-    implicit_tls_port: Port = 465
-
-
-class Service(ApiModel):
-    """The submission Service."""
-
-    model_config = ConfigDict(
-        json_schema_extra=cel(
-            (
-                (
-                    "self.?externalTrafficPolicy.orValue('Cluster') == 'Cluster' "
-                    "|| self.?type.orValue('ClusterIP') != 'ClusterIP'"
-                ),
-                "externalTrafficPolicy Local is for type NodePort or LoadBalancer: set type, or leave it out",
-            ),
-            (
-                "self.?loadBalancerClass.orValue('') == '' || self.?type.orValue('ClusterIP') == 'LoadBalancer'",
-                "loadBalancerClass is for type LoadBalancer: set type, or leave it out",
-            ),
-        )
-    )
-
-    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
-    annotations: Annotated[dict[str, Text], Field(max_length=32)] = {}
-    load_balancer_class: Annotated[str, Field(max_length=253)] = ""
-    external_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
-
-
-class SubmissionTls(ApiModel):
-    """The certificate of the submission listeners."""
-
-    secret_name: ObjectName | None = None
-    """kubernetes.io/tls Secret. Absent: each slot makes a self-signed one, and CertificateReady says so."""
-
-
-class Auth(ApiModel):
-    """Who may authenticate."""
-
-    secret_name: ObjectName | None = None
-    """Secret with one entry a user: name -> password, or its hash (`$scrypt$…`, `$pbkdf2-sha256$…`).
-
-    Absent: a Secret `LANE-users` is made once, with one random user.
-    """
-
-
-class Clients(ApiModel):
-    """Which clients may submit without authentication."""
-
-    cidrs: Annotated[
-        tuple[
-            Annotated[
-                str,
-                Field(
-                    max_length=49,
-                    json_schema_extra=cel(("isCIDR(self)", "must be a network such as 10.0.0.0/8 or 2001:db8::/32")),
-                ),
-            ],
-            ...,
-        ],
-        Field(max_length=64),
-    ] = ()
-    """Networks whose clients may submit without AUTH; everybody else must authenticate, under TLS."""
-
-
-class Submission(ApiModel):
-    """How mail comes in."""
-
-    smtp: SmtpListener = SmtpListener()
-    service: Service = Service()
-    tls: SubmissionTls = SubmissionTls()
-    auth: Auth = Auth()
-    clients: Clients = Clients()
-    senders: Annotated[
-        tuple[
-            Annotated[
-                str,
-                Field(
-                    min_length=3,
-                    max_length=254,
-                    json_schema_extra=cel(
-                        (
-                            "self.matches('^[^@ ]*@[^@ ]+[.][^@ ]+$')",
-                            "must be @domain for every sender of a domain, or local@domain for one",
-                        )
-                    ),
-                ),
-            ],
-            ...,
-        ],
-        Field(min_length=1, max_length=256),
-    ]
-    """`@domain` or `local@domain`: envelope sender and the single header From must both match one, else 550 5.7.1."""
-    max_message_size: Annotated[
-        ByteSize,
-        Field(
-            json_schema_extra=cel(
-                (
-                    "quantity(self).compareTo(quantity('64Ki')) >= 0",
-                    "must be at least 64Ki, which RFC 5321 section 4.5.3.1.7 asks of every server; default 25Mi",
-                )
-            )
-        ),
-    ] = 25 * 2**20
-    max_recipients: Annotated[int, Field(ge=1, le=10_000)] = 100
 
 
 class DkimSpec(ApiModel):
