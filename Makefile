@@ -29,7 +29,7 @@ crds: setup ## generates crds/*.yaml from the models
 	@cp crds/*.yaml charts/lanewright/files/crds/
 
 unit: peers ## tests that need no cluster
-	$(RUN)/pytest tests
+	$(RUN)/pytest tests -n auto --dist loadfile
 
 cluster: setup ## brings up a two-node Kubernetes (CLUSTER=kind|local decides which; default: kind where Docker answers)
 	$(RUN)/python -m e2e.cluster up
@@ -41,7 +41,7 @@ images: setup ## builds the images and loads them into the running cluster
 	$(RUN)/python -m e2e.cluster images
 
 e2e: peers ## the promises, one file each, on the cluster
-	$(RUN)/pytest e2e
+	$(RUN)/pytest -v e2e
 
 demo: peers ## two lanes, a flood, and what the OTPs felt of it: cluster, table and chart
 	$(RUN)/python -m e2e.demo
