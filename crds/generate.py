@@ -11,7 +11,7 @@ from types import ModuleType
 import yaml
 from pydantic import BaseModel
 
-from lane_api import conditions, ippool, isppolicy, sendinglane
+from lane_api import conditions, ippool, isppolicy, sendinglane, submission
 from lane_api.names import GROUP
 from lane_api.schema import Column, Docs, Resource, custom_resource_definition
 
@@ -121,7 +121,7 @@ def _class_docs(node: ast.ClassDef, model: type[BaseModel]) -> dict[str, str]:
 
 def rendered() -> dict[str, str]:
     """File name -> content, for every resource."""
-    docs = field_docs(conditions, ippool, isppolicy, sendinglane)
+    docs = field_docs(conditions, ippool, isppolicy, sendinglane, submission)
     return {
         f"{resource.plural}.{GROUP}.yaml": HEADER
         + yaml.safe_dump(custom_resource_definition(resource, docs), sort_keys=False, width=120, allow_unicode=True)
