@@ -41,6 +41,7 @@ images: setup ## builds the images and loads them into the running cluster
 	$(RUN)/python -m e2e.cluster images
 
 e2e: peers ## the promises, one file each, on the cluster
+	$(RUN)/python -m e2e.figures clear e2e
 	$(RUN)/pytest -v e2e
 
 demo: peers ## two lanes, a flood, and what the OTPs felt of it: cluster, table and chart

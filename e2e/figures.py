@@ -1,18 +1,23 @@
 """Measured figures on disk: one JSON file a subject under `build/figures`.
 
-Invariant: a name stands at most once in its file; recording replaces that name and keeps the others.
+Invariant: a name stands at most once in its file, with commit and time; recording replaces that name and keeps the
+others. A target clears its file before it begins, so that a run that breaks off leaves no older run's values.
 After a run, whatever prints or compares figures reads these files and nothing else.
-From a shell: `python -m e2e.figures FILE NAME VALUE UNIT TARGET lower|higher COMMAND`, a `-` for no target.
+From a shell: `python -m e2e.figures FILE NAME VALUE UNIT TARGET lower|higher COMMAND`, a `-` for no target;
+`python -m e2e.figures clear FILE`.
 """
 
 import json
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-FIGURES = Path(__file__).resolve().parents[1] / "build" / "figures"
+CHECKOUT = Path(__file__).resolve().parents[1]
+FIGURES = CHECKOUT / "build" / "figures"
 
 
 def record(
@@ -31,14 +36,29 @@ def record(
     path = folder / f"{file.removesuffix('.json')}.json"
     rows = json.loads(path.read_text()) if path.exists() else []
     rows = [row for row in rows if row["name"] != name]
-    rows.append({"name": name, "value": value, "unit": unit, "target": target, "better": better, "command": command})
+    row = {"name": name, "value": value, "unit": unit, "target": target, "better": better, "command": command}
+    rows.append({**row, "commit": commit(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
     half = path.with_name(f"{path.name}.{os.getpid()}")
     half.write_text(json.dumps(sorted(rows, key=lambda row: str(row["name"])), indent=1) + "\n")
     half.replace(path)
 
 
+def clear(file: str, *, folder: Path = FIGURES) -> None:
+    """Forget the figures of a file: its target begins anew."""
+    (folder / f"{file.removesuffix('.json')}.json").unlink(missing_ok=True)
+
+
+def commit() -> str:
+    """The checkout's commit, with `-dirty` where files differ from it; `unknown` outside of a repository."""
+    asked = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
 def main(arguments: Sequence[str], folder: Path = FIGURES) -> None:
-    """Record the one figure that a shell gives; raises ValueError for a line that is none."""
+    """Record the one figure that a shell gives, or clear a file; raises ValueError for a line that is neither."""
+    if arguments[:1] == ["clear"]:
+        clear(*arguments[1:], folder=folder)
+        return
     file, name, value, unit, target, better, command = arguments
     if better not in ("lower", "higher"):
         raise ValueError(f"{better!r} is neither lower nor higher")

@@ -13,7 +13,15 @@ def test_a_figure_replaces_its_own_name_and_keeps_the_others(tmp_path: Path) -> 
         figures.record("x.json", name, value, "s", 10, "lower", "make e2e", folder=tmp_path)
     rows = json.loads((tmp_path / "x.json").read_text())
     assert [(row["name"], row["value"]) for row in rows] == [("a", 3.0), ("b", 2.0)]
-    assert set(rows[0]) == {"name", "value", "unit", "target", "better", "command"}
+    assert set(rows[0]) == {"name", "value", "unit", "target", "better", "command", "commit", "at"}
+
+
+def test_a_target_that_begins_leaves_no_older_run_s_values(tmp_path: Path) -> None:
+    figures.record("x", "a", 1.0, "s", 10, "lower", "make e2e", folder=tmp_path)
+    figures.main(["clear", "x"], tmp_path)
+    figures.main(["clear", "x"], tmp_path)
+    figures.record("x", "b", 1.0, "s", 10, "lower", "make e2e", folder=tmp_path)
+    assert [row["name"] for row in json.loads((tmp_path / "x.json").read_text())] == ["b"]
 
 
 def test_a_figure_from_a_shell_lands_in_the_same_form(tmp_path: Path) -> None:
