@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -33,7 +32,7 @@ from e2e.internet.records import Record
 
 FOLDER = CHECKOUT / "build" / "demo"
 COMMAND = "python -m e2e.demo"
-SHORT = Scale(otps=250, warm=50, flood=6000, backlog=1000, timed_s=60.0, drain_s=120.0)
+SHORT = Scale(otps=250, warm=50, flood=6000, backlog=1000, timed_s=60.0, drain_s=120.0, shared_s=10.0)
 CONTROL = Scale(otps=250, warm=50, flood=8000, backlog=2000, timed_s=60.0)
 AT_MOST_S = 600.0
 NEUTRAL, WEIGHT = 100, 1000  # a program outside any group counts as much as a whole group of neutral weight
@@ -185,9 +184,12 @@ class Demonstration:
         first = first_delivery((one.at for one in result.first_copies(records).values()), self._began)
         # a short run proves that the demo works, never what the demo is for
         file, command = ("demo.json", COMMAND) if self._scale == Scale() else ("demo-short.json", f"{COMMAND} --short")
+        figures.clear(file)
         for row in result.figures(lanes, shared, first):
             figures.record(file, row.name, row.value, row.unit, row.target, row.better, command)
-        short = result.shortcomings(lanes, self._scale.backlog)
+        for name, value in vars(seeded).items():
+            figures.record(file, f"{name}_seeded", value, "messages", vars(counts)[name] + 1, "higher", command)
+        short = [*result.shortcomings(lanes, self._scale.backlog), *result.no_contrast(shared, self._scale)]
         if not found_all(counts, seeded):
             short.append(f"the counting did not find the seeded faults: {seeded} after {counts}")
         if time.time() - self._began > AT_MOST_S:
@@ -208,8 +210,8 @@ class Demonstration:
             f"Pods: {pods}. CPU weights of the control groups: {weights}.\n"
             f"When the timing of the shared Postfix ended, {shared.flooded.left:,} newsletters and codes were still in "
             f"its queue and were thrown away; its configuration: {FOLDER / 'shared-postfix.txt'}\n"
-            f"Commit {_commit()}, {time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime())}, {os.cpu_count()} CPUs, load "
-            f"{os.getloadavg()[1]:.1f} over five minutes, {took(time.time() - self._began)} since the cluster was up.",
+            f"Commit {figures.commit()}, {time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime())}, {os.cpu_count()} CPUs, "
+            f"load {os.getloadavg()[1]:.1f} over five minutes, {took(time.time() - self._began)} since the cluster was up.",
             soft_wrap=True,
             highlight=False,
         )
@@ -236,11 +238,6 @@ def _readable(weights: list[tuple[str, str]]) -> list[tuple[str, str]]:
             group = group or "the whole cluster"
             found["each generator" if group.startswith("load-") else group] = value
     return sorted(found.items())
-
-
-def _commit() -> str:
-    asked = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty"]
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def main() -> None:

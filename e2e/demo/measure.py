@@ -9,6 +9,7 @@ Before: `lanes` (the ways in) and `e2e.internet`. After: `result`.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -79,6 +80,7 @@ class Scale:
     build_s: float = 90.0  # the lanes' backlog may take this long to grow; half of it behind the shared server
     timed_s: float = 120.0  # the flood phase is timed this long after its first OTP at most
     drain_s: float = 240.0
+    shared_s: float = 60.0  # the OTPs behind the shared server wait at least so long, or it is no comparison
     otp_size: int = 2048
     flood_size: int = 4096
 
@@ -120,6 +122,7 @@ class Quiet:
 
     warm: list[Entry]
     otp: list[Entry]
+    until: float = math.inf  # wall clock: what had not arrived by then counts as never delivered
 
 
 def otp_load(way: Way, kind: str, scale: Scale, folder: Path) -> LoadConfig:
@@ -177,7 +180,8 @@ async def quiet(internet: Internet, way: Way, scale: Scale, folder: Path, say: S
         await watch.sample_until(lambda _, load=load: not load.running(), load.config.messages / load.config.rate + 60)  # type: ignore[misc]  # a default binds the loop's value
         entries.append(await load.done(ARRIVES_WITHIN_S))
     await watch.sample_until(lambda _: watch.otps_waiting <= 0, ARRIVES_WITHIN_S)
-    return Quiet(*entries)
+    warm, otp = entries
+    return Quiet(warm, otp, until=time.time())
 
 
 async def flood(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from e2e.demo import chart, report, result, seeded
-from e2e.demo.measure import Door, Flood, Quiet, Sample, Way
+from e2e.demo.measure import Door, Flood, Quiet, Sample, Scale, Way
 from e2e.internet.records import Connection, Message, Record
 from e2e.load.ledger import Entry
 
@@ -74,6 +74,32 @@ def test_a_run_in_which_lanes_keep_their_latency_has_no_shortcomings() -> None:
 
 def test_latency_that_grows_by_more_than_a_fifth_is_not_shown_as_kept() -> None:
     assert result.shortcomings(outcome(LANES, 0.25), 10_000) == ["OTP p99 grew to 1.25 x quiet, more than 1.2"]
+
+
+def test_a_quiet_otp_that_came_after_the_phase_was_over_is_a_shortcoming() -> None:
+    quiet, flooded = phases(LANES)
+    cut = replace(quiet, until=50.0)
+    one = result.judge(LANES, cut, flooded, seen(LANES, 0.2), ALLOWED)
+
+    assert "50 OTPs of the quiet phase did not arrive" in result.shortcomings(one, 10_000)
+
+
+def test_a_quiet_phase_on_a_busy_machine_proves_nothing() -> None:
+    quiet, flooded = phases(LANES)
+    slow = [message(one, "203.0.113.10", 0.5) for one in quiet.otp]
+    rest = [one for one in seen(LANES, 0.5) if not (isinstance(one, Message) and "otp-quiet" in one.message_id)]
+    one = result.judge(LANES, quiet, flooded, [*slow, *rest], ALLOWED)
+
+    (sentence,) = result.shortcomings(one, 10_000)
+    assert "too busy to measure on" in sentence
+
+
+def test_a_shared_server_that_keeps_up_is_no_comparison() -> None:
+    assert result.no_contrast(outcome(SHARED, 300.0), Scale()) == []
+    assert result.no_contrast(outcome(SHARED, 5.0, backlog=9_000), Scale()) == [
+        "OTP p99 behind the shared Postfix was 5.0 s, less than 60",
+        "the shared Postfix had 9000 waiting, not over 10000, while OTPs were sent",
+    ]
 
 
 def test_a_lost_otp_is_a_shortcoming_and_never_arrives() -> None:
@@ -152,8 +178,8 @@ def test_figures_have_the_issues_names_and_no_infinity() -> None:
     rows = result.figures(outcome(LANES, 0.22), outcome(SHARED, 300.0, lose=5), 41.0)
 
     assert [one.name for one in rows] == [
-        "otp_p99_quiet_s", "otp_p99_flood_s", "otp_p99_ratio", "shared_otp_p99_s", "wrong_ip", "lost", "duplicated",
-        "flood_messages", "first_mail_s",
+        "otp_p99_quiet_s", "otp_p99_flood_s", "otp_p99_ratio", "shared_otp_p99_s", "accepted", "received", "otps_quiet",
+        "otps_flood", "bulk_connections_used", "wrong_ip", "lost", "duplicated", "flood_messages", "first_mail_s",
     ]  # fmt: skip
     values = {one.name: one.value for one in rows}
     assert (values["otp_p99_ratio"], values["lost"], values["flood_messages"]) == (1.1, 0, 50)
