@@ -14,7 +14,7 @@ from lane_api.names import LANE_LABEL, MANAGED_BY, SLOT_LABEL
 from lane_operator import metrics
 from lane_operator.cache import Cache
 from lane_operator.compare import APPLIED_ANNOTATION, is_in_force, prepared
-from lane_operator.errors import ConflictError, InvalidError, KubeError
+from lane_operator.errors import ConflictError, ForbiddenError, InvalidError, KubeError
 from lane_operator.inputs import Lane, Manifest
 from lane_operator.kube import CHILD_KINDS, STATEFUL_SET, VOLUME_CLAIM, Kube, kind_of
 
@@ -31,6 +31,11 @@ class Failure:
     name: str
     error: KubeError
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether trying again may help; what was refused waits for a person."""
+        return not isinstance(self.error, InvalidError | ForbiddenError)
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -38,6 +43,12 @@ class Applied:
 
     written: int = 0
     failures: tuple[Failure, ...] = ()
+
+    def raise_passing(self) -> None:
+        """Raises the first KubeError that may be over at the next try, so that the queue backs off; else nothing."""
+        for failure in self.failures:
+            if failure.may_pass:
+                raise failure.error
 
 
 async def apply_children(kube: Kube, cache: Cache, manifests: Iterable[Manifest]) -> Applied:

@@ -37,7 +37,8 @@ class SmallApi:
             return web.json_response(found) if found else web.json_response({"reason": "NotFound"}, status=404)
         if method == "POST":
             return self._post(path, await request.json())
-        return self._patch(path, await request.json())
+        body = await request.json()
+        return self._patch(path, body) if isinstance(body, list) else self._apply(path, body)
 
     def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Stores an object as of now."""
@@ -56,7 +57,17 @@ class SmallApi:
             return web.json_response({"reason": "AlreadyExists", "message": "already exists"}, status=409)
         return web.json_response(self.put(where, body), status=201)
 
+    def _apply(self, path: str, manifest: dict[str, Any]) -> web.Response:
+        """Server-side apply, as far as one writer sees it: what is given is merged into what is there."""
+        known = path in self.objects
+        return web.json_response(
+            self.put(path, _merged(self.objects.get(path, {}), manifest)), status=200 if known else 201
+        )
+
     def _patch(self, path: str, operations: list[dict[str, Any]]) -> web.Response:
+        if path.removesuffix("/status") not in self.objects and path not in self.objects:
+            return web.json_response({"reason": "NotFound"}, status=404)
+        path = path if path in self.objects else path.removesuffix("/status")
         body = copy.deepcopy(self.objects[path])
         for operation in operations:
             *folders, last = operation["path"].removeprefix("/").split("/")
@@ -69,6 +80,13 @@ class SmallApi:
                 part = part.setdefault(folder, {})
             part[last.replace("~1", "/")] = operation["value"]
         return web.json_response(self.put(path, body))
+
+
+def _merged(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    return before | {
+        name: _merged(before[name], value) if isinstance(value, dict) and isinstance(before.get(name), dict) else value
+        for name, value in after.items()
+    }
 
 
 @asynccontextmanager

@@ -12,9 +12,9 @@ from functools import partial
 
 from lane_api.conditions import Reason
 from lane_api.names import DRAIN_FINALIZER, RELEASE_ANNOTATION, RELEASE_KEEP_VOLUMES
-from lane_operator.apply import Applied, apply_children, prune
+from lane_operator.apply import Applied, Failure, apply_children, prune
 from lane_operator.desired import desired_state, secret_needs
-from lane_operator.errors import ForbiddenError, InvalidError
+from lane_operator.errors import ForbiddenError
 from lane_operator.inputs import Assignment, Desired, Key, Lane, Manifest, Observation, References, Refusal
 from lane_operator.kube import NAMESPACE, SECRET, SENDING_LANE, STATEFUL_SET
 from lane_operator.lifecycle import LetGo, Step, evictable, is_released, next_steps, shaped, slot_facts, staggered
@@ -40,7 +40,10 @@ __all__ = ["reconcile_lane"]
 
 
 async def reconcile_lane(world: World, key: Key) -> float | None:
-    """Brings one lane forward; seconds to the next look where time alone changes something. Raises KubeError."""
+    """Brings one lane forward; seconds to the next look where time alone changes something.
+
+    Raises KubeError, also for a child that could not be written: after the status that says so, for the back-off.
+    """
     body = world.cache.get(SENDING_LANE.kind, *key)
     if body is None:
         world.observer.aim(key, ())
@@ -85,6 +88,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
         desired = _with_refusals(desired, provisioned, applied, lost)
     status = lane_status(lane, references, assignment, desired, observation, world.wall())
     later = await write_lane_status(world, key, status)
+    applied.raise_passing()
     looks = [later, next_look(lane, status, world.wall()), *_looks(world, lane, desired, provisioned, steps)]
     return min((look for look in looks if look is not None), default=None)
 
@@ -171,10 +175,16 @@ def _with_refusals(desired: Desired, provisioned: Provisioned, applied: Applied,
     for failure in applied.failures:
         if provisioned.forbidden and failure.kind == SECRET.kind:
             continue
-        if isinstance(failure.error, InvalidError | ForbiddenError):
-            reason = Reason.FORBIDDEN if isinstance(failure.error, ForbiddenError) else Reason.INVALID_SPEC
-            refusals.append(Refusal(reason, f"{failure.kind} {failure.name}: {failure.error}"[:1024]))
+        refusals.append(_refusal(failure))
     return replace(desired, refusals=tuple(refusals))
+
+
+def _refusal(failure: Failure) -> Refusal:
+    """A child that could not be written: said as tried again, or as waiting for a person."""
+    message = f"{failure.kind} {failure.name}: {failure.error}"[:1024]
+    if failure.may_pass:
+        return Refusal(Reason.PROGRESSING_WITH_RETRY, message, waiting=Reason.PROGRESSING_WITH_RETRY)
+    return Refusal(Reason.FORBIDDEN if isinstance(failure.error, ForbiddenError) else Reason.INVALID_SPEC, message)
 
 
 def _dying(lane: Lane, desired: Desired, observation: Observation, *, may_keep: bool) -> Desired:

@@ -31,7 +31,8 @@ async def run_steps(world: World, lane: Lane, body: Manifest, steps: tuple[Step,
             case DeleteWorkload(slot, uid):
                 await world.kube.delete(STATEFUL_SET, lane.namespace, slot, uid=uid)
             case LetGo():
-                await delete_children(world.kube, world.cache, lane, kept_secrets(lane))
+                gone = await delete_children(world.kube, world.cache, lane, kept_secrets(lane))
+                gone.raise_passing()  # a child without owner that stays behind now is found by nobody later
                 fresh = world.cache.get(SENDING_LANE.kind, *lane.key) or body
                 await _without_finalizer(world, SENDING_LANE, fresh, DRAIN_FINALIZER)
                 world.enqueue(QueueKey("IPPool", *lane.pool_key))

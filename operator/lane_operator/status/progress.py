@@ -87,7 +87,12 @@ def _overdue(book: Book, view: View, now: dt.datetime) -> tuple[Refusal, ...]:
 
 
 def _waited(book: Book, refusal: Refusal, now: dt.datetime) -> bool:
-    """Whether what is absent has been waited for long enough; once it has, it stays so until it comes."""
+    """Whether what is absent has been waited for long enough; once it has, it stays so until it comes.
+
+    A write that is tried again is never stuck: the API server heals it, no person who reads the lane.
+    """
+    if refusal.waiting is Reason.PROGRESSING_WITH_RETRY:
+        return False
     before = book.before(ConditionType.STALLED)
     if before is not None and before.status == "True" and before.reason == refusal.reason:
         return True

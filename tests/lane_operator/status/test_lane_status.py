@@ -108,6 +108,16 @@ def test_five_minutes_of_other_work_are_not_five_minutes_of_waiting() -> None:
     assert verdict(later, "Reconciling") == ("True", "WaitingForPool")
 
 
+def test_a_write_that_is_tried_again_is_no_stall_however_long_it_takes() -> None:
+    retried = Refusal(Reason.PROGRESSING_WITH_RETRY, "Service otp: 503", waiting=Reason.PROGRESSING_WITH_RETRY)
+    first = status(refusals=(retried,))
+    late = status(made.lane(status=first), refusals=(retried,), now=made.NOW + LATER * 9)
+
+    assert verdict(late, "Reconciling") == ("True", "ProgressingWithRetry")
+    assert verdict(late, "Stalled") is None
+    assert verdict(late, "Ready") == ("False", "Degraded")
+
+
 def test_what_is_invalid_stalls_at_once() -> None:
     said = status(refusals=(INVALID,))
 

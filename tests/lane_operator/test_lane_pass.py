@@ -1,0 +1,96 @@
+"""A whole pass over a lane, with an API server that refuses at the wrong moment."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from lane_api.names import DRAIN_FINALIZER
+from lane_operator.errors import UnavailableError
+from lane_operator.inputs import Key
+from lane_operator.kube import Kube
+from lane_operator.reconcile import World, reconcile_lane
+from tests.lane_operator.made import lane, pool
+from tests.lane_operator.small_api import SmallApi, small_api
+from tests.lane_operator.test_broken_objects import world
+
+LANE: Key = ("mail", "otp")
+LANES = "/apis/lanewright.dev/v1alpha1/namespaces/mail/sendinglanes/otp"
+POOLS = "/apis/lanewright.dev/v1alpha1/namespaces/mail/ippools/shared"
+SERVICE = "/api/v1/namespaces/mail/services/otp"
+UNAVAILABLE = (503, {"message": "the server is overloaded"})
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[tuple[SmallApi, World]]:
+    async with small_api() as (api, kube):
+        here = _world(kube)
+        yield api, _filled(api, here)
+        await here.observer.close()
+
+
+def _world(kube: Kube) -> World:
+    here = world(kube)
+    here.served = frozenset({"mail"})
+    return here
+
+
+def _filled(api: SmallApi, here: World) -> World:
+    """A lane and its pool, which gives it no addresses of its own."""
+    spec = lane(poolRef={"name": "shared"}, replicas=1).spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+    of_pool = pool("ClusterDefault").spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+    for kind, path, given, more in (
+        ("SendingLane", LANES, spec, {"name": "otp", "finalizers": [DRAIN_FINALIZER]}),
+        ("IPPool", POOLS, of_pool, {"name": "shared"}),
+    ):
+        metadata = {"namespace": "mail", "generation": 3, "uid": f"{kind}-1", **more}
+        body = {"apiVersion": "lanewright.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": given}
+        here.cache.put(kind, api.put(path, body))
+    return here
+
+
+def conditions(api: SmallApi) -> dict[str, Any]:
+    return {one["type"]: one for one in api.objects[LANES]["status"]["conditions"]}
+
+
+async def test_a_child_that_could_not_be_applied_is_said_and_tried_again(rig: tuple[SmallApi, World]) -> None:
+    api, here = rig
+    api.fails["PATCH", SERVICE] = UNAVAILABLE
+
+    with pytest.raises(UnavailableError, match="overloaded"):
+        await reconcile_lane(here, LANE)
+
+    said = conditions(api)
+    assert said["Reconciling"]["reason"] == "ProgressingWithRetry"
+    assert "Service otp: the server is overloaded" in said["Reconciling"]["message"]
+    assert said["Ready"]["status"] == "False"
+
+    api.fails.clear()
+    await reconcile_lane(here, LANE)
+
+    assert SERVICE in api.objects
+    assert conditions(api)["Reconciling"]["reason"] != "ProgressingWithRetry"
+
+
+async def test_what_only_a_person_can_change_is_said_and_not_tried_in_a_hurry(rig: tuple[SmallApi, World]) -> None:
+    api, here = rig
+    api.fails["PATCH", SERVICE] = (403, {"message": "no rights"})
+
+    await reconcile_lane(here, LANE)
+
+    assert conditions(api)["Stalled"]["reason"] == "Forbidden"
+
+
+async def test_a_lane_does_not_go_while_a_child_of_it_could_not_be_deleted(rig: tuple[SmallApi, World]) -> None:
+    api, here = rig
+    await reconcile_lane(here, LANE)
+    going = api.objects[LANES]
+    going["metadata"] |= {"deletionTimestamp": "2026-11-23T08:00:00Z"}
+    going["metadata"]["annotations"] = {"lanewright.dev/release": "keep-volumes"}
+    here.cache.put("SendingLane", api.put(LANES, going))
+    api.fails["DELETE", SERVICE] = UNAVAILABLE
+
+    with pytest.raises(UnavailableError, match="overloaded"):
+        await reconcile_lane(here, LANE)
+
+    assert api.objects[LANES]["metadata"]["finalizers"] == [DRAIN_FINALIZER]
