@@ -4,6 +4,7 @@ Each round is one start, a warm-up, N messages through 20 sessions, counted at t
 """
 
 import argparse
+import os
 import socket
 import statistics
 import subprocess
@@ -26,10 +27,11 @@ from bench.lanewright import Relay
 from bench.load import MESSAGE_BYTES, Sink, inject
 from bench.nameserver import NameServer
 from bench.postfix import Postfix
-from e2e.figures import record
+from e2e.figures import clear, record
 from e2e.internet import packages
 
 SESSIONS = 20
+PLAIN_TARGET = 5.0
 SINK = "127.0.0.62"
 WARM_UP = 400
 _PROGRAMS = {"postfix": "postfix", "smtp-sink": "postfix", "smtp-source": "postfix", "named": "bind9"}
@@ -158,13 +160,15 @@ class Bench:
 def run(folder: Path, rounds: int, messages: int) -> tuple[dict[str, list[Round]], list[float]]:
     """All rounds, the contenders in turn; the RSA cost beside each."""
     bench = Bench(folder)
-    found: dict[str, list[Round]] = {}
+    found: dict[str, list[Round]] = {"Postfix tuned": [], "lane-relay": [], "lane-relay, RSA-2048": []}
+    print(f"all queues in {folder}: {sync_ms(folder):.2f} ms an fdatasync of 4 KiB", flush=True)
     rsa_costs: list[float] = []
     makers: tuple[Callable[[], Contender], ...] = (bench.postfix, bench.relay, bench.relay_with_dkim)
     with bench.surroundings() as sink:
         for number in range(1, rounds + 1):
             rsa_costs.append(rsa_cost_ms(bench.key))
-            for make in makers:
+            turn = (number - 1) % len(makers)  # each is first in some round, after another's caches and heat
+            for make in makers[turn:] + makers[:turn]:
                 contender = make()
                 try:
                     if number == 1:
@@ -172,7 +176,7 @@ def run(folder: Path, rounds: int, messages: int) -> tuple[dict[str, list[Round]
                     result = measure(contender, sink, messages)
                 finally:
                     contender.stop()
-                found.setdefault(contender.name, []).append(result)
+                found[contender.name].append(result)
                 print(f"round {number}/{rounds} {contender.name}: {result.delivered_per_s:.0f} delivered/s", flush=True)
     return found, rsa_costs
 
@@ -199,14 +203,28 @@ def report(found: dict[str, list[Round]], rsa_costs: list[float], messages: int)
     rsa_ms = statistics.median(rsa_costs)
     print(f"\nRSA-2048 in this run: {spread(rsa_costs, 3)} ms CPU a signature")
     print(f"CPU with RSA-2048 less the signature: {median(signed, 'cpu_ms') - rsa_ms:.3f} ms a message (at most 0.45)")
-    print(f"delivered/s, relay / Postfix:             {ratio(ours, peer):.2f} x (at least 5)")
-    print(f"delivered/s, relay with RSA-2048 / Postfix without: {ratio(signed, peer):.2f} x (later: at least 2.8)")
+    print(f"delivered/s, relay / Postfix:             {spread(ratios(ours, peer), 2)} x (at least {PLAIN_TARGET})")
+    print(
+        f"delivered/s, relay with RSA-2048 / Postfix without: {spread(ratios(signed, peer), 2)} x (later: at least 2.8)"
+    )
     print(f"CPU a message, relay / Postfix:           1/{median(peer, 'cpu_ms') / median(ours, 'cpu_ms'):.1f}")
 
 
-def ratio(ours: list[Round], peer: list[Round]) -> float:
-    """Median delivered per second, ours over the peer's."""
-    return median(ours, "delivered_per_s") / median(peer, "delivered_per_s")
+def ratios(ours: list[Round], peer: list[Round]) -> list[float]:
+    """Delivered per second, ours over the peer's of the same round."""
+    return [one.delivered_per_s / other.delivered_per_s for one, other in zip(ours, peer, strict=True)]
+
+
+def sync_ms(folder: Path, times: int = 100) -> float:
+    """Median milliseconds of a 4 KiB append with fdatasync: on a memory file system durability would be free."""
+    took = []
+    with (folder / "probe").open("wb", buffering=0) as file:
+        for _ in range(times):
+            file.write(bytes(4096))
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            took.append((time.perf_counter() - began) * 1000)
+    return statistics.median(took)
 
 
 def main() -> None:
@@ -217,31 +235,42 @@ def main() -> None:
     arguments.add_argument("--messages", type=int, default=5000, help="messages a round (default: 5000)")
     arguments.add_argument("--only", choices=("relay", "operator"), help="one of the two parts")
     given = arguments.parse_args()
-    if given.only != "operator":
-        bench_relay(given)
+    if not (given.quick or given.only):
+        clear("bench")
+    short = bench_relay(given) if given.only != "operator" else None
     if given.only != "relay" and not given.quick:
         operator_idle.run()
+    sys.exit(short)
 
 
-def bench_relay(given: argparse.Namespace) -> None:
-    """The relay beside Postfix."""
+def bench_relay(given: argparse.Namespace) -> str | None:
+    """The relay beside Postfix; what keeps it from its target, if anything does."""
     rounds, messages = (2, 1000) if given.quick else (given.rounds, given.messages)
     installed = packages.install(_PROGRAMS)
     if installed:
         print(f"installed {', '.join(installed)}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="lanewright-bench-") as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="lanewright-bench-", dir="/var/tmp"
+    ) as folder:  # a disk, where /tmp may be memory
         Path(folder).chmod(0o755)  # Postfix's daemons run as their own user
         found, rsa_costs = run(Path(folder), rounds, messages)
     report(found, rsa_costs, messages)
     if not given.quick:
         peer, ours, signed = found.values()
         command = f"python -m bench --rounds {rounds} --messages {messages}"
-        record("bench.json", "relay_vs_postfix_20", round(ratio(ours, peer), 2), "x", 5, "higher", command)
+        plain = statistics.median(ratios(ours, peer))
+        record("bench.json", "relay_vs_postfix_20", round(plain, 2), "x", PLAIN_TARGET, "higher", command)
+        for name, value in (("least", min(ratios(ours, peer))), ("most", max(ratios(ours, peer)))):
+            record("bench.json", f"relay_vs_postfix_20_{name}", round(value, 2), "x", None, "higher", command)
         cpu = median(ours, "cpu_ms") / median(peer, "cpu_ms")
         record("bench.json", "cpu_vs_postfix", round(cpu, 4), "ratio", round(1 / 9, 4), "lower", command)
-        record("bench.json", "relay_dkim_vs_postfix_20", round(ratio(signed, peer), 2), "x", 2.8, "higher", command)
+        dkim = round(statistics.median(ratios(signed, peer)), 2)
+        record("bench.json", "dkim_vs_postfix_plain", dkim, "x", 2.8, "higher", command)
         less_rsa = round(median(signed, "cpu_ms") - statistics.median(rsa_costs), 3)
-        record("bench.json", "cpu_dkim_less_rsa_ms", less_rsa, "ms", 0.45, "lower", command)
+        record("bench.json", "dkim_cpu_ms_without_rsa", less_rsa, "ms", 0.45, "lower", command)
+        if plain < PLAIN_TARGET:
+            return f"not shown: {plain:.2f} x Postfix, less than {PLAIN_TARGET}"
+    return None
 
 
 if __name__ == "__main__":

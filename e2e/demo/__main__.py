@@ -211,7 +211,7 @@ class Demonstration:
             f"When the timing of the shared Postfix ended, {shared.flooded.left:,} newsletters and codes were still in "
             f"its queue and were thrown away; its configuration: {FOLDER / 'shared-postfix.txt'}\n"
             f"Commit {figures.commit()}, {time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime())}, {os.cpu_count()} CPUs, "
-            f"load {os.getloadavg()[1]:.1f} over five minutes, {took(time.time() - self._began)} since the cluster was up.",
+            f"load {os.getloadavg()[1]:.1f} over five minutes, {took(time.time() - self._began)} on a running cluster.",
             soft_wrap=True,
             highlight=False,
         )
