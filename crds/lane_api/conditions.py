@@ -62,6 +62,7 @@ class Reason(StrEnum):
     DRAIN_DEADLINE_EXCEEDED = "DrainDeadlineExceeded"
     FORBIDDEN = "Forbidden"
     VOLUME_DELETED = "VolumeDeleted"
+    INTERNAL_ERROR = "InternalError"
     # EgressVerified
     MATCHED = "Matched"
     MISMATCH = "Mismatch"

@@ -23,20 +23,15 @@ from lane_operator.cache import Cache
 from lane_operator.errors import ConflictError, KubeError, UnavailableError
 from lane_operator.handlers import Intake, register
 from lane_operator.inputs import DesiredSettings
-from lane_operator.kube import IP_POOL, ISP_POLICY, SENDING_LANE, Kube, configuration
+from lane_operator.kube import SENDING_LANE, Kube, configuration
 from lane_operator.observe import Observer
 from lane_operator.queue import WorkQueue
-from lane_operator.reconcile import QueueKey, World, reconcile_lane, reconcile_policy, reconcile_pool
+from lane_operator.reconcile import QueueKey, World, run_pass
 from lane_operator.settings import Settings
 
 __all__ = ["main", "serve"]
 
 STUCK_S = 300.0  # a pass is a few seconds of requests with 30 s timeouts; one that lasts longer hangs
-_PASSES = {
-    SENDING_LANE.kind: reconcile_lane,
-    IP_POOL.kind: reconcile_pool,
-    ISP_POLICY.kind: reconcile_policy,
-}
 log = structlog.get_logger("lane_operator")
 
 
@@ -147,7 +142,7 @@ async def _work(world: World, queue: WorkQueue[QueueKey]) -> None:
         at_least = 0.0
         with structlog.contextvars.bound_contextvars(kind=key.kind, namespace=key.namespace, name=key.name):
             try:
-                again = await _PASSES[key.kind](world, key.key)
+                again = await run_pass(world, key)
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001  # the task's edge: one broken object never stops another

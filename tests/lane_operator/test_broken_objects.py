@@ -4,12 +4,16 @@ import dataclasses
 import datetime as dt
 from typing import Any
 
+import pytest
+from pydantic import BaseModel, ValidationError
+
 from lane_operator.cache import Cache
 from lane_operator.handlers import Intake
 from lane_operator.inputs import Key
 from lane_operator.kube import Kube
 from lane_operator.observe import Observer
-from lane_operator.reconcile import QueueKey, World, reconcile_policy
+from lane_operator.reconcile import QueueKey, World, reconcile_policy, run_pass
+from lane_operator.reconcile.passes import told
 from lane_operator.settings import Settings
 from tests.lane_operator.made import NOW, SETTINGS
 from tests.lane_operator.small_api import small_api
@@ -66,3 +70,39 @@ async def test_lanes_whose_definition_is_deleted_are_forgotten_though_no_watch_s
         assert here.cache.get("SendingLane", "mail", "ghost") is None
         assert QueueKey("SendingLane", "mail", "ghost") in woken
         assert api.writes == []
+
+
+async def test_what_nobody_foresaw_is_said_on_the_object_once_and_backed_off() -> None:
+    sound: dict[str, Any] = {
+        "apiVersion": "lanewright.dev/v1alpha1",
+        "kind": "ISPPolicy",
+        "metadata": {"name": "broken", "namespace": "mail", "uid": "u", "generation": 1, "resourceVersion": "50"},
+        "spec": {"match": {"domains": ["a.example"]}},
+        "status": {"kept": "as it is"},
+    }
+    async with small_api() as (api, kube):
+        here, key = world(kube), QueueKey("ISPPolicy", *POLICY)
+        here.cache.put("ISPPolicy", api.put(PATH, sound))
+        here.cache.put("ISPPolicy", {"metadata": {"name": "nameless", "namespace": "mail"}, "spec": sound["spec"]})
+
+        for _ in range(2):
+            with pytest.raises(KeyError):
+                await run_pass(here, key)
+
+        status = api.objects[PATH]["status"]
+        conditions = {one["type"]: one for one in status["conditions"]}
+        assert conditions["Stalled"]["reason"] == conditions["Ready"]["reason"] == "InternalError"
+        assert "KeyError: 'generation'" in conditions["Stalled"]["message"]
+        assert status["kept"] == "as it is"
+        assert [path for _, path in api.writes if path == STATUS] == [STATUS]
+
+
+def test_what_a_model_refuses_is_told_without_the_value() -> None:
+    class Door(BaseModel):
+        code: int
+
+    with pytest.raises(ValidationError) as caught:
+        Door.model_validate({"code": "hunter2"})
+
+    assert "ValidationError: code: Input should be" in told(caught.value)
+    assert "hunter2" not in told(caught.value)

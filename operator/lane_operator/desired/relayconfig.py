@@ -3,6 +3,8 @@
 Invariant: no secret, only the paths under which the pod mounts them.
 """
 
+from ipaddress import ip_network
+
 import yaml
 
 from lane_api import names
@@ -94,7 +96,7 @@ def _intake(lane: Lane, claim: Claim, engine: EngineClaim) -> Intake:
             "smtps": _listen(engine, "smtps"),
             "tls": tls if submission.tls.secret_name else None,
             "users_dir": names.USERS_DIR,
-            "clients": submission.clients.cidrs,
+            "clients": [ip_network(cidr, strict=False) for cidr in submission.clients.cidrs],  # CEL takes host bits
             "senders": submission.senders,
             "max_message_size": submission.max_message_size,
             "max_recipients": submission.max_recipients,

@@ -1,4 +1,4 @@
-"""What is said of an object that our models do not accept, though the API server did: it and no other is stuck."""
+"""What is said of an object that our models do not accept, or that we fail at: it and no other is stuck."""
 
 import datetime as dt
 from typing import TypeVar
@@ -15,10 +15,12 @@ __all__ = ["broken_status"]
 Status = TypeVar("Status", LaneStatus, IPPoolStatus, ISPPolicyStatus)
 
 
-def broken_status(previous: Status, body: Manifest, message: str, now: dt.datetime) -> Status:
+def broken_status(
+    previous: Status, body: Manifest, message: str, now: dt.datetime, reason: Reason = Reason.INVALID_SPEC
+) -> Status:
     """The status as it was, with conditions that name what is wrong."""
     generation = int(body["metadata"]["generation"])
     book = Book(previous.conditions, generation, now)
-    book.put(ConditionType.READY, False, Reason.INVALID_SPEC, message)
-    book.put(ConditionType.STALLED, True, Reason.INVALID_SPEC, message)
+    book.put(ConditionType.READY, False, reason, message)
+    book.put(ConditionType.STALLED, True, reason, message)
     return previous.model_copy(update={"observed_generation": generation, "conditions": book.conditions()})

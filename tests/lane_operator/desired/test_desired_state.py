@@ -379,3 +379,11 @@ def test_references_are_never_changed() -> None:
     desired_state(of, whole, made.assignment(), made.SETTINGS)
 
     assert whole == before
+
+
+def test_a_network_with_host_bits_is_the_network_that_it_stands_in() -> None:
+    of = made.lane(
+        submission={"senders": ["@notify.example.com"], "clients": {"cidrs": ["10.1.2.3/8", "2001:db8::1/32"]}}
+    )
+
+    assert yaml.safe_load(relay_yaml(desired(of)))["intake"]["clients"] == ["10.0.0.0/8", "2001:db8::/32"]
