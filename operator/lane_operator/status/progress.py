@@ -14,6 +14,9 @@ __all__ = ["WAIT", "deadline", "put_draining", "put_progress"]
 WAIT = dt.timedelta(minutes=5)
 """So long something absent may still come: any order of `kubectl apply` ends well."""
 
+LONGEST_S = 36_525 * 86_400
+"""A century: what lasts longer passes the calendar's end, and is for ever anyway."""
+
 
 def put_progress(book: Book, view: View, now: dt.datetime) -> bool:
     """The verdict on Reconciling and Stalled; True: neither, all that was asked for is done."""
@@ -61,7 +64,7 @@ def put_draining(book: Book, view: View) -> None:
 
 def deadline(lane: Lane, since: str) -> dt.datetime:
     """When a drain that began then should be over."""
-    return dt.datetime.fromisoformat(since) + dt.timedelta(seconds=lane.spec.drain.deadline)
+    return dt.datetime.fromisoformat(since) + dt.timedelta(seconds=min(lane.spec.drain.deadline, LONGEST_S))
 
 
 def _overdue(book: Book, view: View, now: dt.datetime) -> tuple[Refusal, ...]:

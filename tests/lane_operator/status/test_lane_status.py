@@ -261,6 +261,15 @@ def test_a_drain_within_its_deadline_is_not_stalled() -> None:
     assert next_look(of, said, made.NOW) == 3540
 
 
+def test_a_deadline_that_no_calendar_holds_is_never_over() -> None:
+    of = settled(deleting_since="2026-11-23T07:59:00Z", drain={"deadline": "99999999h"})
+    claims = made.assignment(made.claim(0, role=SlotRole.DRAINING))
+    said = status(of, seen=made.observation(made.seen(0, queued=5)), claims=claims)
+
+    assert verdict(said, "Stalled") is None
+    assert next_look(of, said, made.NOW) is not None
+
+
 def test_a_scale_in_past_its_deadline_counts_only_what_is_to_go() -> None:
     of = made.lane(replicas=1, trafficClass="Bulk")
     claims = made.assignment(made.claim(0), made.claim(1, role=SlotRole.DRAINING))
