@@ -34,7 +34,7 @@ def test_what_a_hand_breaks_is_repaired_within_seconds(installation: Installatio
         ("poddisruptionbudget", "drift-0"),
         ("configmap", "drift-dashboard"),
         ("secret", "drift-0-config"),
-        ("serviceaccount", "drift"),
+        ("serviceaccount", "drift-relay"),
     ):
         uid = here.get(kind, name)["metadata"]["uid"]
         kubectl("delete", kind, name, "--wait=false")

@@ -14,7 +14,7 @@ from lane_api.names import LANE_LABEL, MANAGED_BY, SLOT_LABEL
 from lane_operator import metrics
 from lane_operator.cache import Cache
 from lane_operator.compare import APPLIED_ANNOTATION, is_in_force, prepared
-from lane_operator.errors import ConflictError, ForbiddenError, InvalidError, KubeError
+from lane_operator.errors import ForbiddenError, InvalidError, KubeError
 from lane_operator.inputs import Lane, Manifest
 from lane_operator.kube import CHILD_KINDS, STATEFUL_SET, VOLUME_CLAIM, Kube, kind_of
 
@@ -69,19 +69,22 @@ async def apply_children(kube: Kube, cache: Cache, manifests: Iterable[Manifest]
 
 
 async def _apply(kube: Kube, cache: Cache, wanted: Manifest) -> Manifest:
-    """Applies one child; an object of its name that was never ours is left alone. Raises KubeError."""
+    """Applies one child; an object of its name that was never the lane's is left alone. Raises KubeError."""
     kind, metadata = kind_of(wanted), wanted["metadata"]
-    if cache.get(kind.kind, metadata["namespace"], metadata["name"]) is not None:
-        return await kube.apply(wanted)
-    try:
-        return await kube.apply(wanted, force=False)
-    except ConflictError as error:
+    live = cache.get(kind.kind, metadata["namespace"], metadata["name"])
+    if live is None:  # new, or outside of our watch: an apply would merge into it unasked where no field conflicts
         live = await kube.get(kind, metadata["namespace"], metadata["name"])
-        if live is not None and APPLIED_ANNOTATION not in (live["metadata"].get("annotations") or {}):
-            raise InvalidError(
-                f"there is one that is not the lane's: delete or rename it, or give the lane another name ({error})"
-            ) from error
-    return await kube.apply(wanted)  # ours, with its labels edited so that our watch no longer sees it
+    if live is not None and not _is_the_lanes(live, wanted):
+        raise InvalidError("there is one that is not the lane's: delete or rename it, or give the lane another name")
+    return await kube.apply(wanted, force=live is not None)
+
+
+def _is_the_lanes(live: Manifest, wanted: Manifest) -> bool:
+    """Whether it carries our marks, of which a hand may have edited some, and no other lane's."""
+    labels, owner = live["metadata"].get("labels") or {}, _owner(live)
+    if labels.get(LANE_LABEL, "") not in {"", wanted["metadata"]["labels"][LANE_LABEL]} and owner is not None:
+        return owner == _owner(wanted)
+    return _is_ours(live) or APPLIED_ANNOTATION in (live["metadata"].get("annotations") or {})
 
 
 async def prune(

@@ -1,10 +1,14 @@
-"""Pruning: what a lane wants no more goes; a slot that lost its claim keeps all it needs, since it may hold mail."""
+"""Applying takes nothing over that is another's; pruning leaves a slot all it needs, since it may hold mail."""
 
 from typing import Any
 
+import pytest
+
 from lane_api.names import LANE_LABEL, MANAGED_BY, SLOT_LABEL
-from lane_operator.apply import prune
+from lane_operator.apply import apply_children, prune
 from lane_operator.cache import Cache
+from lane_operator.compare import APPLIED_ANNOTATION
+from lane_operator.errors import InvalidError
 from tests.lane_operator.made import lane
 from tests.lane_operator.small_api import small_api
 
@@ -48,3 +52,59 @@ async def test_a_slot_without_a_claim_is_never_pruned_but_drained() -> None:
 
 async def test_what_a_slot_leaves_behind_goes_once_its_workload_is_gone() -> None:
     assert await pruned(child("Secret", "otp-0-config", "otp-0")) == ["otp-0-config"]
+
+
+ACCOUNT = "/api/v1/namespaces/mail/serviceaccounts/otp-relay"
+
+
+def account(**metadata: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "otp-relay", "namespace": "mail"} | metadata,
+    }
+
+
+async def applied(there: dict[str, Any] | None, cached: bool = False) -> tuple[list[str], list[tuple[str, str]]]:
+    """Why the lane's account was not applied where one is there already, and what was written."""
+    wanted = child("ServiceAccount", "otp-relay")
+    del wanted["metadata"]["uid"], wanted["metadata"]["resourceVersion"]
+    async with small_api() as (api, kube):
+        cache = Cache()
+        if there is not None:
+            body = api.put(ACCOUNT, there)
+            if cached:
+                cache.put("ServiceAccount", body)
+        result = await apply_children(kube, cache, (wanted,))
+        assert all(isinstance(one.error, InvalidError) and one.name == "otp-relay" for one in result.failures)
+        again = await apply_children(kube, cache, (wanted,)) if not result.failures else result
+        assert again.written == 0
+        return [str(one.error) for one in result.failures], api.writes
+
+
+async def test_what_is_not_there_is_made_once() -> None:
+    assert await applied(None) == ([], [("PATCH", ACCOUNT)])
+
+
+async def test_an_object_that_was_never_the_lanes_is_not_taken_over_though_no_field_of_it_conflicts() -> None:
+    refused, writes = await applied(account())
+
+    assert writes == []
+    assert "not the lane's" in refused[0]
+
+
+async def test_an_object_of_a_sibling_lane_is_not_taken_over() -> None:
+    labels = {**MANAGED_BY, LANE_LABEL: "otp-relay"}
+    owners = [{"uid": "uid-2", "controller": True}]
+    refused, writes = await applied(account(labels=labels, ownerReferences=owners), cached=True)
+
+    assert writes == []
+    assert "not the lane's" in refused[0]
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [{"annotations": {APPLIED_ANNOTATION: "digest"}}, {"labels": {**MANAGED_BY, LANE_LABEL: "otp"}}],
+)
+async def test_an_object_that_carries_our_marks_is_adopted(marks: dict[str, Any]) -> None:
+    assert await applied(account(**marks)) == ([], [("PATCH", ACCOUNT)])

@@ -2,7 +2,12 @@
 
 from lane_operator.inputs import Lane, Manifest
 
-__all__ = ["service_account"]
+__all__ = ["account_name", "service_account"]
+
+
+def account_name(lane: Lane) -> str:
+    """Its name; not the lane's alone, since every namespace has an account `default`."""
+    return f"{lane.name}-relay"
 
 
 def service_account(lane: Lane) -> Manifest:
@@ -10,6 +15,6 @@ def service_account(lane: Lane) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": {"name": lane.name},
+        "metadata": {"name": account_name(lane)},
         "automountServiceAccountToken": False,
     }

@@ -11,6 +11,7 @@ from lane_api.classes import TrafficClass
 from lane_api.effective import effective
 from lane_api.names import CLASS_LABEL, CONFIG_FILE, LANE_LABEL, SLOT_LABEL
 from lane_operator.desired.config_secret import digest
+from lane_operator.desired.service_account import account_name
 from lane_operator.desired.services import slots_service_name
 from lane_operator.desired.stamp import labels
 from lane_operator.desired.volume_claim import claim_annotations
@@ -77,7 +78,7 @@ def _pod(
         "initContainers": [_resolver(lane, settings)] if has_resolver else [],
     }
     return {
-        "serviceAccountName": lane.name,
+        "serviceAccountName": account_name(lane),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": settings.termination_grace_s,
