@@ -55,6 +55,7 @@ INTAKE_GRACE_S: Final = 10.0  # together with the next one inside Kubernetes' de
 DELIVERY_GRACE_S: Final = 12.0
 RECOVERY_CHUNK: Final = 2000  # entries between two looks at everything else: about 5 ms
 KEYS_EVERY_S: Final = 5.0
+EXPIRE_EVERY_S: Final = 600.0  # retention is days
 EXIT_AT_ONCE: Final = 130  # as a shell reports an interrupt
 
 _log = structlog.get_logger("pipeline")
@@ -124,6 +125,7 @@ class Pipeline:
                         ("config", self._source.watch()),
                         ("selectors", self._selectors.run()),
                         ("keys", self._watch_keys()),
+                        ("records", self._expire_records()),
                         ("unroutable", self._settle_unroutable()),
                         ("recovery", self._resume(entries)),
                         *([("certificate", admin.watch())] if admin else []),
@@ -263,6 +265,15 @@ class Pipeline:
             if self._signer.reload():
                 self._selectors.apply(self._source.current.domains, self._signer.public_keys())
 
+    async def _expire_records(self) -> None:
+        """Lets records go when their time is over, also where nothing new is written, for ever."""
+        while True:
+            await asyncio.sleep(EXPIRE_EVERY_S)
+            try:
+                await asyncio.to_thread(self._journal.expire)
+            except OSError as failed:
+                _log.error("old records are kept for now", reason=str(failed))
+
     # -- the path of a message
 
     def _deposit(self, message: Message, stored: Stored) -> None:
@@ -344,10 +355,12 @@ class Pipeline:
         record = self._settler.writer.rejection(
             rejection.reply,
             self._clock.now(),
+            stage=rejection.stage,
             client=rejection.client,
+            helo=rejection.helo,
             user=rejection.user,
             sender=rejection.sender,
-            recipient=rejection.recipients[0] if rejection.recipients else "",
+            recipients=rejection.recipients,
         )
         with suppress(SpoolError):  # a spool that failed keeps no records; the client is to hear why all the same
             self._spool.record([record])

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.json import Encoder
 
-from lane_api.isppolicy import Category
+from lane_api.isppolicy import Category, Stage
 from lane_api.relayconfig import LaneIdentity, SlotIdentity
 from lane_relay.account.settle import Outcome
 from lane_relay.records import Attempt, Message, RecipientResult, Reply, message_id_text, received_at
@@ -135,7 +135,7 @@ class RecordWriter:
                 timestamp=round(now, 3),
                 id=message_id_text(message.id),
                 sender=message.envelope.sender,
-                recipient=recipients[0] if len(recipients) == 1 else recipients,
+                recipient=_one_or_all(recipients),
                 size=len(message.body),
                 peer_address=PeerAddress("", message.client) if message.client else None,
                 created=received_at(message.id),
@@ -185,10 +185,12 @@ class RecordWriter:
         reply: Reply,
         now: float,
         *,
+        stage: Stage,
         client: str = "",
+        helo: str = "",
         user: str = "",
         sender: str | None = None,
-        recipient: str = "",
+        recipients: tuple[str, ...] = (),
     ) -> bytes:
         """Intake said no, with this reply."""
         return self._encode(
@@ -199,9 +201,10 @@ class RecordWriter:
                 slot=self._slot,
                 timestamp=round(now, 3),
                 sender=sender,
-                recipient=recipient,
+                recipient=_one_or_all(recipients),
                 response=_response(reply, ""),
-                peer_address=PeerAddress("", client) if client else None,
+                peer_address=PeerAddress(helo, client) if client else None,
+                stage=str(stage),
                 user=user,
             )
         )
@@ -219,6 +222,11 @@ class RecordWriter:
                 meta={"action": action, "reason": reason},
             )
         )
+
+
+def _one_or_all(recipients: tuple[str, ...]) -> str | tuple[str, ...]:
+    """As the record has them: none is left out of it, one is no list."""
+    return recipients if len(recipients) > 1 else "".join(recipients)
 
 
 def _response(reply: Reply, command: str) -> Response:

@@ -2,6 +2,7 @@
 
 import json
 
+from lane_api.isppolicy import Stage
 from lane_relay.account.records import RecordWriter
 from lane_relay.account.settle import Outcome
 from lane_relay.records import Attempt, Reply
@@ -77,8 +78,23 @@ def test_a_reception_names_all_recipients_and_the_client() -> None:
 
 def test_a_rejection_keeps_the_null_sender_apart_from_no_sender() -> None:
     refused = Reply(550, ("5.7.1 not yours",))
-    assert json.loads(WRITER.rejection(refused, NOW, client="192.0.2.1", sender=""))["sender"] == ""
-    assert "sender" not in json.loads(WRITER.rejection(refused, NOW))
+    assert json.loads(WRITER.rejection(refused, NOW, stage=Stage.MAIL, client="192.0.2.1", sender=""))["sender"] == ""
+    assert "sender" not in json.loads(WRITER.rejection(refused, NOW, stage=Stage.MAIL))
+
+
+def test_a_refusal_names_every_recipient_the_stage_and_who_said_helo() -> None:
+    refused = Reply(552, ("5.3.4 too large",))
+    everybody = ("a@x.example", "b@y.example")
+    written = json.loads(
+        WRITER.rejection(
+            refused, NOW, stage=Stage.END_OF_DATA, client="192.0.2.1", helo="app.example", recipients=everybody
+        )
+    )
+    assert written["recipient"] == list(everybody)
+    assert written["stage"] == "EndOfData"
+    assert written["peer_address"] == {"name": "app.example", "addr": "192.0.2.1"}
+    alone = json.loads(WRITER.rejection(refused, NOW, stage=Stage.RCPT, recipients=everybody[:1]))
+    assert alone["recipient"] == "a@x.example"
 
 
 def test_an_action_says_who_and_why() -> None:
