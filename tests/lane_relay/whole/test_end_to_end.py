@@ -221,7 +221,7 @@ def test_the_slot_report_tells_what_the_operator_needs(new_relay: NewRelay, sink
     status, report = admin.ask("GET", "/v1/slot")
     assert status == 200
     assert (report["slot"], report["lane"], report["generation"]) == ("otp-0", "default/otp", 1)
-    assert report["intake"] == {"state": "Open", "ready": True, "sessions": 0}
+    assert report["intake"] == {"state": "Open", "ready": True, "sessions": 0, "ordered": "Open"}
     assert report["delivery"]["state"] == "Held"
     assert report["delivery"]["proof"]["state"] == "Unproved"
     assert report["delivery"]["proof"]["address"] == "127.0.0.41"
@@ -242,7 +242,8 @@ def test_an_order_to_close_intake_is_kept_over_a_restart(relay: Relay) -> None:
     relay.start(ready=False)
     eventually(lambda: relay.probe("/livez")[0] == 200, "the relay lives")
     eventually(lambda: admin.ask("GET", "/v1/slot")[0] == 200, "the admin API answers")
-    assert admin.ask("GET", "/v1/slot")[1]["intake"]["state"] == "Closed"
+    said = admin.ask("GET", "/v1/slot")[1]["intake"]
+    assert (said["state"], said["ordered"]) == ("Closed", "Closed")
     with pytest.raises(smtplib.SMTPException):
         relay.submit(1)
     assert admin.ask("PUT", "/v1/intake", b'{"state": "Open"}')[0] == 200
@@ -267,7 +268,7 @@ def test_sites_explain_what_holds_mail_back(relay: Relay, sink: Sink) -> None:
     relay.write({**relay.overrides, "delivery": {**relay.overrides["delivery"], "state": "Suspended"}})
     relay.start().submit(1)
     sites = eventually(lambda: admin.ask("GET", "/v1/sites")[1]["sites"], "a site")
-    assert sites[0]["waiting"] == 1
+    assert [(one["waiting"], one["heldBy"], one["detail"]) for one in sites] == [(1, "gate", "Suspended")], sites
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
