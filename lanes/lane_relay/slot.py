@@ -58,6 +58,8 @@ class Slot:
         self._apply = apply
         self.stages: Stages | None = None
         """Absent until the spool is recovered."""
+        self._unkept = 0
+        """Orders that are in force and not on the volume yet; one that failed stays counted."""
         self.listening = False
         """The sockets are open, and the relay is not stopping."""
         self.latency = LatencyHistogram(config.slo_latency)
@@ -158,9 +160,11 @@ class Slot:
         """Opens or closes intake and keeps the order in the spool; raises SpoolError if it could not be kept."""
         if self.stages is None:
             raise SpoolError("the spool is being recovered")
+        self._unkept += 1
         self.stages.spool.set_flag("intake", "" if state == "Open" else "Closed")
         self._apply()
         await self.stages.spool.flush()
+        self._unkept -= 1
         return self.intake_state()
 
     def push(self, text: str) -> int:
@@ -193,6 +197,7 @@ class Slot:
         proof, spool, rows = stages.gate.status, stages.spool.state, self._domains(stages)
         said["spoolId"] = stages.spool.spool_id
         said["intake"]["sessions"] = stages.listener.session_count
+        said["intake"]["ordered"] = "Open" if self._unkept else stages.spool.flag("intake") or "Open"
         said["delivery"]["proof"] = {
             "state": proof.state,
             "message": proof.message,

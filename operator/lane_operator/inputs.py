@@ -265,6 +265,10 @@ class SlotObservation:
     sessions: int = 0
     in_flight: int = 0
     intake: str = ""
+    intake_ordered: str = ""
+    """The order that its spool keeps over restarts: Open or Closed."""
+    process: str = ""
+    """The container that said so: uid of its pod, and how often it had been restarted."""
     spool_id: str = ""
     pvc_uid: str = ""
     domains_published: Mapping[str, bool] = field(default_factory=dict)

@@ -19,10 +19,11 @@ import structlog
 from lane_operator import metrics
 from lane_operator.inputs import Key, Manifest, SlotObservation
 
-__all__ = ["Observer", "Target", "pod_observation", "slot_answer"]
+__all__ = ["Observer", "Target", "pod_observation", "process_of", "slot_answer"]
 
 CONNECTIONS = 64
 VISIT_TIMEOUT = aiohttp.ClientTimeout(total=4, sock_connect=1.5)
+RELAY_CONTAINER = "relay"
 CONTEXTS = 512  # TLS contexts kept, one a lane's authority
 log = structlog.get_logger(__name__)
 
@@ -47,6 +48,8 @@ class Target:
     intake: str
     """Open or Closed."""
     interval_s: float
+    process: str = ""
+    """As `process_of` its pod."""
 
 
 @dataclass(slots=True)
@@ -98,7 +101,7 @@ class Observer:
             if known is None or known.task is None:
                 self._start((lane, slot), target, known.seen if known else None)
             elif known.target != target:
-                moved = (known.target.host, known.target.port) != (target.host, target.port)
+                moved = _place(known.target) != _place(target)
                 known.target = target
                 if moved:
                     known.pushed = ""  # another process: it may hold an older file
@@ -141,12 +144,14 @@ class Observer:
             if int(answer.get("generation", 0)) < target.generation or visited.pushed != target.config_digest:
                 await self._push(visited)
                 answer = await self._ask(target, "GET", "slot")
-            if (answer.get("intake") or {}).get("state") != target.intake:
+            if not _is_kept(answer, target.intake):
                 await self._ask(target, "PUT", "intake", json={"state": target.intake})
                 answer = await self._ask(target, "GET", "slot")
             metrics.relay_requests.labels(result="ok").inc()
             return replace(
-                slot_answer(target.slot, answer), config_refused=visited.refused or answer.get("refused") or ""
+                slot_answer(target.slot, answer),
+                config_refused=visited.refused or answer.get("refused") or "",
+                process=target.process,
             )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             metrics.relay_requests.labels(result=type(error).__name__).inc()
@@ -200,6 +205,16 @@ def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS), timeout=VISIT_TIMEOUT)
 
 
+def _place(target: Target) -> tuple[str, int, str]:
+    return target.host, target.port, target.process
+
+
+def _is_kept(answer: Mapping[str, Any], wanted: str) -> bool:
+    """Whether intake is as it is to be; a closed one also in the slot's spool, for a restart reads an older file."""
+    intake = answer.get("intake") or {}
+    return intake.get("state") == wanted and (wanted == "Open" or intake.get("ordered") == wanted)
+
+
 def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
     """The answer to `GET /v1/slot` as an observation; raises TypeError, ValueError or KeyError for what is none."""
     queue, delivery, intake = answer["queue"], answer["delivery"], answer["intake"]
@@ -218,10 +233,18 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
         sessions=int(intake["sessions"]),
         in_flight=int(queue["inFlight"]),
         intake=str(intake["state"]),
+        intake_ordered=str(intake.get("ordered") or ""),
         spool_id=str(answer["spoolId"]),
         domains_published={str(one["name"]): bool(one["published"]) for one in answer.get("domains") or ()},
         certificate_self_signed=certificate.get("selfSigned"),
     )
+
+
+def process_of(pod: Manifest) -> str:
+    """Which process answers in a pod: another one has read its files anew, and may hold an older configuration."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    restarts = next((one.get("restartCount", 0) for one in statuses if one["name"] == RELAY_CONTAINER), 0)
+    return f"{pod['metadata'].get('uid', '')}/{restarts}"
 
 
 def pod_observation(name: str, pod: Manifest | None, said: SlotObservation | None, pvc_uid: str) -> SlotObservation:
@@ -234,6 +257,7 @@ def pod_observation(name: str, pod: Manifest | None, said: SlotObservation | Non
     ready = conditions.get("Ready", {}).get("status") == "True"
     return replace(
         seen,
+        reachable=seen.reachable and seen.process == process_of(pod),  # else words of a process that is no more
         pod_ready=ready,
         pod_reason="" if ready else _why_not_ready(status, conditions),
         node=pod.get("spec", {}).get("nodeName", ""),
@@ -263,6 +287,8 @@ def _shown(seen: SlotObservation) -> tuple[Any, ...]:
         seen.proof_state,
         seen.proof_message,
         seen.intake,
+        seen.intake_ordered,
+        seen.process,
         seen.spool_id,
         tuple(sorted(seen.domains_published.items())),
         seen.certificate_self_signed,

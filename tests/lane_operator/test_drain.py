@@ -42,7 +42,14 @@ def lane(*, policy: str = "Wait", reclaim: str = "Retain", deleting: bool = True
 
 
 EMPTY = SlotObservation(
-    "otp-0", pod_ready=True, reachable=True, config_generation=7, intake="Closed", spool_id="s1", pvc_uid="v1"
+    "otp-0",
+    pod_ready=True,
+    reachable=True,
+    config_generation=7,
+    intake="Closed",
+    intake_ordered="Closed",
+    spool_id="s1",
+    pvc_uid="v1",
 )
 RUNNING = SlotFacts(
     "otp-0",
@@ -71,6 +78,7 @@ def test_a_slot_that_says_it_is_empty_is_stopped_with_its_proof() -> None:
     [
         {"reachable": False},
         {"intake": "Open"},
+        {"intake_ordered": "Open"},
         {"config_generation": 6},
         {"sessions": 1},
         {"in_flight": 1},

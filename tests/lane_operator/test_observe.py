@@ -27,7 +27,8 @@ class Slot:
 
     generation: int = 1
     intake: Literal["Open", "Closed"] = "Open"
-    live: int = 0
+    ordered: str = "Open"
+    live: int | float = 0
     refuses: str = ""
     pushed: list[str] = field(default_factory=list)
 
@@ -38,7 +39,7 @@ class Slot:
             "spoolId": "s1",
             "generation": self.generation,
             "refused": "",
-            "intake": {"state": self.intake, "ready": True, "sessions": 0},
+            "intake": {"state": self.intake, "ready": True, "sessions": 0, "ordered": self.ordered},
             "delivery": {"state": "Running", "proof": {"state": "Proved", "message": "", "at": None}},
             "queue": {"live": self.live, "inFlight": 0, "oldestSince": None, "bytes": 0},
             "domains": [{"name": "example.com", "selector": "s", "published": True, "message": ""}],
@@ -46,7 +47,7 @@ class Slot:
         }
 
     async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
-        self.intake = state
+        self.intake = self.ordered = state
         return state
 
     def push(self, text: str) -> int:
@@ -123,6 +124,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         generation=7,
         intake="Open",
         interval_s=0.02,
+        process="p1/0",
     )
     yield Rig(slot, woken, observer, target)
     await observer.close()
@@ -172,6 +174,27 @@ async def test_intake_is_closed_and_the_answer_is_from_afterwards(rig: Rig) -> N
 
     assert rig.slot.intake == "Closed"
     assert rig.seen().intake == "Closed"
+
+
+async def test_the_order_to_close_is_kept_by_the_slot_though_its_configuration_closes_intake_already(rig: Rig) -> None:
+    rig.slot.intake = "Closed"
+    rig.observer.aim(LANE, (replace(rig.target, intake="Closed"),))
+    await rig.woken.again()
+
+    assert rig.slot.ordered == "Closed"
+    assert rig.seen().intake_ordered == "Closed"
+
+
+async def test_a_process_that_was_restarted_gets_the_configuration_anew(rig: Rig) -> None:
+    rig.observer.aim(LANE, (rig.target,))
+    await rig.woken.again()
+
+    rig.observer.aim(LANE, (replace(rig.target, process="p1/1"),))
+    rig.slot.live = 5
+    await rig.woken.again()
+
+    assert rig.slot.pushed == ["7", "7"]
+    assert rig.seen().process == "p1/1"
 
 
 async def test_an_unchanged_slot_wakes_nobody(rig: Rig) -> None:
@@ -269,3 +292,12 @@ def test_without_a_pod_the_last_words_are_old() -> None:
     seen = pod_observation("otp-0", None, said, "v1")
 
     assert (seen.reachable, seen.queued, seen.pod_ready) == (False, 4, False)
+
+
+@pytest.mark.parametrize(("uid", "restarts", "reachable"), [("p1", 0, True), ("p1", 1, False), ("p2", 0, False)])
+def test_what_an_earlier_process_said_is_old(uid: str, restarts: int, reachable: bool) -> None:
+    said = SlotObservation("otp-0", reachable=True, intake="Closed", process="p1/0")
+    statuses = [{"name": "unbound", "restartCount": 7}, {"name": "relay", "restartCount": restarts}]
+    pod = {"metadata": {"uid": uid}, "spec": {}, "status": {"containerStatuses": statuses}}
+
+    assert pod_observation("otp-0", pod, said, "v1").reachable is reachable

@@ -2,7 +2,7 @@
 
 The way of a slot, each step decided from what is there, so that a restart of the operator changes nothing:
 
-    intake closed (by the configuration of a Draining or Held claim, and through /v1)
+    intake closed (by the configuration of a Draining or Held claim, and by an order through /v1 that its spool keeps)
     -> proof: the slot itself says, closed and under the lane's newest generation, what it still holds
     -> StatefulSet at 0 replicas, the proof in its annotation
     -> pod gone
@@ -189,7 +189,9 @@ def _steps(lane: Lane, slot: SlotFacts, *, terminating: bool, may_retain: bool) 
 def _statement(lane: Lane, slot: SlotFacts) -> Drained | None:
     """The slot's own word that it may be stopped under the lane's policy; None while it may not."""
     seen = slot.observation
-    if seen is None or not seen.reachable or seen.intake != "Closed" or seen.config_generation < lane.generation:
+    if seen is None or not seen.reachable or seen.config_generation < lane.generation:
+        return None
+    if (seen.intake, seen.intake_ordered) != ("Closed", "Closed"):  # only an order in the spool outlives a restart
         return None
     if seen.sessions or seen.in_flight or not seen.spool_id or seen.pvc_uid != slot.volume_uid:
         return None

@@ -8,7 +8,7 @@ from lane_api.names import QUEUE_FINALIZER, SLOT_LABEL
 from lane_api.sendinglane import SlotRole
 from lane_operator.inputs import Assignment, Desired, Lane, Manifest, Observation
 from lane_operator.kube import POD, VOLUME_CLAIM
-from lane_operator.observe import Target, pod_observation
+from lane_operator.observe import Target, pod_observation, process_of
 from lane_operator.provision import Provisioned
 from lane_operator.reconcile.world import World
 
@@ -50,7 +50,7 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
         name = claim.slot_name
         token, pod = provisioned.tokens.get(name), pods.get(name)
         endpoint = _endpoint(pod) if pod else None
-        if token is None or endpoint is None or name not in configs:
+        if token is None or pod is None or endpoint is None or name not in configs:
             continue
         closed = claim.role is not SlotRole.ACTIVE or lane.deleting_since is not None
         target = Target(
@@ -66,6 +66,7 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
             generation=lane.generation,
             intake="Closed" if closed else "Open",
             interval_s=settled,
+            process=process_of(pod),
         )
         targets.append(target)
     world.observer.aim(lane.key, tuple(targets), _known(world, lane, assignment))
