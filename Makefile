@@ -37,8 +37,8 @@ cluster: setup ## brings up a two-node Kubernetes (CLUSTER=kind|local decides wh
 cluster-down: setup ## removes every trace of it
 	$(RUN)/python -m e2e.cluster down
 
-images: setup ## builds the images and loads them into the running cluster
-	$(RUN)/python -m e2e.cluster images
+images: setup ## builds the images and rolls the running cluster's release to them
+	$(RUN)/python -m e2e.release
 
 e2e: peers ## the promises, one file each, on the cluster
 	$(RUN)/python -m e2e.figures clear e2e

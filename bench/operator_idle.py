@@ -11,7 +11,8 @@ from e2e import figures
 from e2e.cluster import open_cluster
 from e2e.cluster.identity import Purpose
 from e2e.idle import Window, lane_that_rests, settle, watched
-from e2e.installation import OPERATOR_NAMESPACE, RELEASE, RESYNC_S, Installation, Stock, installed, internet_of
+from e2e.installation import RESYNC_S, Installation, Stock, installed, internet_of
+from e2e.release import OPERATOR_NAMESPACE, RELEASE
 
 __all__ = ["run"]
 

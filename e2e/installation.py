@@ -6,9 +6,7 @@ of the others. Before: `e2e.cluster`, `e2e.internet`. After: `conftest`, which g
 
 import asyncio
 import json
-import os
 import secrets
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,16 +15,13 @@ import pytest
 import yaml
 
 from e2e.cluster import Cluster
-from e2e.cluster.errors import ClusterError
 from e2e.eventually import eventually
 from e2e.internet.__main__ import ground_of
-from e2e.internet.internet import CHECKOUT, Internet, Weights
+from e2e.internet.internet import Internet, Weights
 from e2e.internet.records import Message, Record
+from e2e.release import OPERATOR_NAMESPACE, RELEASE, image_values, upgrade
 from e2e.secrecy import shown_secrets
 
-CHART = CHECKOUT / "charts" / "lanewright"
-RELEASE = "lanewright"
-OPERATOR_NAMESPACE = "lanewright-system"
 OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{RELEASE}"
 RESYNC_S = 20  # several in every window in which writes are counted
 DEAD_DOMAIN = "dead.example"
@@ -236,33 +231,12 @@ def serve(cluster: Cluster, images: dict[str, str], *namespaces: str) -> None:
     for name in namespaces:
         made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {_SERVED: "true"}}}
         cluster.kubectl("apply", "-f", "-", stdin=json.dumps(made))
-    repository, _, tag = images["operator"].rpartition(":")
-    values = {
-        "image": {"repository": repository, "tag": tag},
-        "relay": {"image": images["relay"]},
-        "resolver": {"image": images["unbound"]},
-        "operator": {"resync": RESYNC_S},
-        "servedNamespaces": sorted(
-            one["metadata"]["name"]
-            for one in cluster.get("namespaces", "-l", _SERVED)["items"]
-            if "deletionTimestamp" not in one["metadata"]
-        ),
-    }
-    command = [
-        str(cluster.layout.bin / "helm"), "upgrade", "--install", RELEASE, str(CHART), "-n", OPERATOR_NAMESPACE,
-        "--create-namespace", "--wait", "--timeout", "3m", "-f", "-",
-    ]  # fmt: skip
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig)},
-        input=json.dumps(values),
-        timeout=240,
-    )
-    if done.returncode:
-        raise ClusterError("the chart cannot be installed", done.stderr.strip())
+    served = [
+        one["metadata"]["name"]
+        for one in cluster.get("namespaces", "-l", _SERVED)["items"]
+        if "deletionTimestamp" not in one["metadata"]
+    ]
+    upgrade(cluster, image_values(images) | {"operator": {"resync": RESYNC_S}, "servedNamespaces": sorted(served)})
 
 
 def release(cluster: Cluster, namespace: str) -> None:

@@ -14,7 +14,7 @@ import yaml
 
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.kinds import Cluster
-from e2e.installation import OPERATOR_NAMESPACE, RELEASE
+from e2e.release import OPERATOR_NAMESPACE, RELEASE
 
 pytestmark = pytest.mark.cluster
 

@@ -8,7 +8,7 @@ import yaml
 
 from e2e.cluster import Cluster
 from e2e.cluster.programs import path as program
-from e2e.installation import CHART
+from e2e.release import CHART
 
 pytestmark = pytest.mark.cluster
 

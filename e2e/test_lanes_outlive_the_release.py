@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from e2e.eventually import eventually
-from e2e.installation import LIVE_DOMAIN, OPERATOR_NAMESPACE, RELEASE, Installation, lane, pool, serve
+from e2e.installation import LIVE_DOMAIN, Installation, lane, pool, serve
+from e2e.release import OPERATOR_NAMESPACE, RELEASE
 
 pytestmark = pytest.mark.cluster
 

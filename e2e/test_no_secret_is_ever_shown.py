@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from e2e.eventually import eventually
-from e2e.installation import OPERATOR_NAMESPACE, Installation, Manifest, lane, pool
+from e2e.installation import Installation, Manifest, lane, pool
+from e2e.release import OPERATOR_NAMESPACE
 from e2e.secrecy import shown_secrets
 
 pytestmark = pytest.mark.cluster

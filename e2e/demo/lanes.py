@@ -11,8 +11,6 @@ import base64
 import http.client
 import json
 import math
-import os
-import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,15 +21,15 @@ from typing import Any
 import yaml
 
 from e2e.cluster import Cluster
+from e2e.cluster.errors import ClusterError
 from e2e.cluster.progress import Say
 from e2e.demo.measure import Door, Way
 from e2e.internet.addresses import MailProvider
 from e2e.internet.internet import CHECKOUT, Internet, InternetError
+from e2e.release import image_values, upgrade
 from lane_api.names import LANE_LABEL
 
 QUICKSTART = CHECKOUT / "docs" / "quickstart"
-CHART = CHECKOUT / "charts" / "lanewright"
-NAMESPACE = "lanewright-system"
 READY_WITHIN_S = 240.0
 SUBMISSION_PORT = 587
 NO_REQUESTS = {"limits": {"memory": "512Mi"}}  # Kubernetes then takes the memory as asked for, and CPU as not
@@ -108,13 +106,7 @@ def total_connections(
 
 def operator_values(images: Mapping[str, str], namespaces: Iterable[str]) -> dict[str, Any]:
     """The chart's values for images that are on the nodes already."""
-    repository, _, tag = images["operator"].rpartition(":")
-    return {
-        "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
-        "relay": {"image": images["relay"]},
-        "resolver": {"image": images["unbound"]},
-        "servedNamespaces": sorted(set(namespaces)),
-    }
+    return {**image_values(images), "servedNamespaces": sorted(set(namespaces))}
 
 
 class Lanes:
@@ -142,18 +134,11 @@ class Lanes:
         namespaces = {one["metadata"].get("namespace", "default") for one in self.objects if _is_ours(one)}
         for namespace in sorted(namespaces):
             self._apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}])
-        values = self._folder / "values.yaml"
-        values.write_text(yaml.safe_dump(operator_values(images, namespaces)))
         say("helm upgrade --install lanewright")
-        helm = self._cluster.layout.bin / "helm"
-        command = [
-            str(helm), "upgrade", "--install", "lanewright", str(CHART), "--namespace", NAMESPACE,
-            "--create-namespace", "--values", str(values), "--wait", "--timeout", "3m",
-        ]  # fmt: skip
-        environment = {**os.environ, "KUBECONFIG": str(self._cluster.kubeconfig)}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        if done.returncode:
-            raise InternetError(f"helm: {done.stderr.strip()}")
+        try:
+            upgrade(self._cluster, operator_values(images, namespaces))
+        except ClusterError as error:
+            raise InternetError(str(error)) from error
 
     def apply(self, say: Say) -> None:
         """Prepares the network for the pools, applies the quickstart, publishes its keys, waits until all is Ready."""

@@ -1,0 +1,87 @@
+"""The chart's one release in a cluster: installed, upgraded, and rolled to what the checkout holds now.
+
+`python -m e2e.release`: builds our images, puts them on the nodes and, where the release is installed, rolls operator
+and slots to them with its values kept. Before: `e2e.cluster`. After: `installation` (tests), `demo`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from e2e import figures
+from e2e.cluster import Cluster, open_cluster
+from e2e.cluster.errors import ClusterError
+from e2e.cluster.identity import CHECKOUT
+from e2e.cluster.images import OURS
+from e2e.cluster.progress import note, step
+
+__all__ = ["CHART", "OPERATOR_NAMESPACE", "RELEASE", "image_values", "upgrade"]
+
+CHART: Final = CHECKOUT / "charts" / "lanewright"
+RELEASE: Final = "lanewright"
+OPERATOR_NAMESPACE: Final = "lanewright-system"
+
+
+def image_values(images: Mapping[str, str]) -> dict[str, Any]:
+    """The chart's values for images that are on the nodes already."""
+    repository, _, tag = images["operator"].rpartition(":")
+    return {
+        "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
+        "relay": {"image": images["relay"]},
+        "resolver": {"image": images["unbound"]},
+    }
+
+
+def upgrade(cluster: Cluster, values: Mapping[str, Any], *, reuse: bool = False) -> None:
+    """Installs or upgrades the release and waits for its operator; `reuse`: other values stay. Raises ClusterError."""
+    done = _helm(
+        cluster, "upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", "--timeout", "3m",
+        *(["--reuse-values"] if reuse else []), "-f", "-",
+        stdin=json.dumps(values),
+    )  # fmt: skip
+    if done.returncode:
+        raise ClusterError("the chart cannot be installed", done.stderr.strip())
+
+
+def is_installed(cluster: Cluster) -> bool:
+    """Whether the cluster has the release."""
+    return _helm(cluster, "status", RELEASE).returncode == 0
+
+
+def _helm(cluster: Cluster, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [str(cluster.layout.bin / "helm"), *arguments, "-n", OPERATOR_NAMESPACE]
+    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, input=stdin, timeout=240
+    )
+
+
+def main() -> None:
+    """Builds and loads; rolls the release where there is one."""
+    cluster, _ = open_cluster()
+    try:
+        if not cluster.running():
+            cluster.build(OURS)
+            note("no cluster runs: the images are built; `make cluster` brings one up")
+            return
+        began = time.monotonic()
+        images = cluster.load(OURS)
+        if not is_installed(cluster):
+            note("the images are on the nodes; nothing runs that could be rolled to them (see `make demo`)")
+            return
+        with step("operator and slots roll to them"):
+            upgrade(cluster, image_values(images), reuse=True)
+        seconds = round(time.monotonic() - began, 1)
+        note(f"the operator runs the new image after {seconds} s; it rolls the slots one after another")
+        figures.record("e2e", "source_change_s", seconds, "s", 15.0, "lower", "make images")
+    except ClusterError as error:
+        note(str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
