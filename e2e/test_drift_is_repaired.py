@@ -53,6 +53,11 @@ def test_what_a_hand_breaks_is_repaired_within_seconds(installation: Installatio
     repaired(
         "the port leads to the relay", lambda: here.get("service", "drift")["spec"]["ports"][0]["targetPort"] == "smtp"
     )
+    selector = here.get("service", "drift")["spec"]["selector"]
+    kubectl("patch", "service", "drift", "--type=merge", "-p", '{"spec":{"selector":{"by":"hand"}}}')
+    repaired(
+        "the Service has its endpoints again", lambda: here.get("service", "drift")["spec"]["selector"] == selector
+    )
     kubectl("label", "service", "drift", "app.kubernetes.io/managed-by=me", "--overwrite")
     repaired(
         "the label is ours",

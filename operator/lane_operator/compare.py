@@ -1,8 +1,8 @@
 """Whether a live object already is what we want: only fields that we own count, in the spelling the API stores.
 
 Pure. Invariant: equal here means that a server-side apply would change nothing, so it is not sent (a no-op apply is
-still a write). Fields that we owned and want no more cannot be seen in a subset, so each object carries a digest of
-what was applied last; it changes with every such removal.
+still a write). A map that has one owner counts as a whole. Fields that we owned and want no more cannot be seen in a
+subset, so each object carries a digest of what was applied last; it changes with every such removal.
 """
 
 import base64
@@ -31,6 +31,8 @@ _MERGE_KEYS: dict[str, tuple[str, ...]] = {
     "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
 }
 _PORT_KEYS = (("containerPort", "protocol"), ("port", "protocol"))
+_ATOMIC_MAPS = frozenset({"selector", "labelSelector", "matchLabels", "nodeSelector"})
+"""One writer owns the whole (x-kubernetes-map-type: atomic): a key more is an edit, and selects something else."""
 _SETS = frozenset({"finalizers"})
 _QUANTITY_FIELDS = frozenset({"requests", "limits", "capacity"})
 _QUANTITY = re.compile(r"^([+-]?[0-9.]+(?:e[+-]?[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$")
@@ -65,6 +67,8 @@ def _covers(wanted: Any, live: Any, field: str) -> bool:
     if isinstance(wanted, dict):
         if not isinstance(live, dict):
             return not wanted and live is None
+        if field in _ATOMIC_MAPS:
+            return wanted == live
         inner = field if field in _QUANTITY_FIELDS else None
         return all(_covers(value, live.get(name), inner or name) for name, value in wanted.items())
     if isinstance(wanted, list | tuple):

@@ -1,6 +1,7 @@
 """What counts as a difference between what we want and what the API server stores."""
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -107,6 +108,30 @@ def test_atomic_lists_are_compared_in_order() -> None:
 
     assert not is_in_force(wanted, {"spec": {"groups": [{"name": "b"}, {"name": "a"}]}})
     assert not is_in_force(wanted, {"spec": {"groups": [{"name": "a"}, {"name": "b"}, {"name": "c"}]}})
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"spec": {"selector": {"a": "b"}}},
+        {"spec": {"selector": {"matchLabels": {"a": "b"}}}},
+        {"spec": {"topologySpreadConstraints": [{"labelSelector": {"matchLabels": {"a": "b"}}}]}},
+        {"spec": {"template": {"spec": {"nodeSelector": {"a": "b"}}}}},
+    ],
+)
+def test_a_key_more_in_a_selector_is_a_difference(wanted: dict[str, Any]) -> None:
+    narrowed = json.loads(json.dumps(wanted).replace('"a": "b"', '"a": "b", "by": "hand"'))
+
+    assert is_in_force(wanted, copy.deepcopy(wanted))
+    assert not is_in_force(wanted, narrowed)
+    assert not is_in_force(wanted, {"spec": {}})
+
+
+def test_an_expression_more_in_a_selector_is_a_difference() -> None:
+    wanted = {"spec": {"selector": {"matchLabels": {"a": "b"}}}}
+    narrowed = {"spec": {"selector": {**wanted["spec"]["selector"], "matchExpressions": [{"key": "x"}]}}}
+
+    assert not is_in_force(wanted, narrowed)
 
 
 def test_service_ports_are_told_apart_by_number_and_protocol() -> None:
