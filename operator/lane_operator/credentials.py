@@ -1,4 +1,4 @@
-"""Keys, certificates, tokens and passwords: how each is made, and when a leaf is due again.
+"""Keys, certificates, tokens and passwords: how each is made, and when one is due again.
 
 Pure but for the operating system's randomness; `provision.py` decides which are missing and stores them. Invariant:
 what is made here is put into a Secret and nowhere else: no log, event, status, argument or variable.
@@ -6,11 +6,12 @@ what is made here is put into a Secret and nowhere else: no log, event, status, 
 
 import base64
 import datetime as dt
+import re
 import secrets
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -19,19 +20,23 @@ __all__ = [
     "CA_LIFETIME",
     "LEAF_LIFETIME",
     "Pem",
+    "authority_is_due",
     "dkim_record",
+    "is_token",
     "leaf_is_due",
     "make_ca",
     "make_dkim_key",
     "make_leaf",
     "make_password",
     "make_token",
+    "readable",
     "signed_by",
 ]
 
 CA_LIFETIME = dt.timedelta(days=3650)
 LEAF_LIFETIME = dt.timedelta(days=30)
 CLOCK_SKEW = dt.timedelta(minutes=5)
+_TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 DKIM_KEY_BITS = 2048  # RFC 8301 section 3.2: at least 1024, should be at least 2048; longer ones overflow DNS over UDP
 
 
@@ -79,13 +84,20 @@ def make_leaf(ca: Pem, names: tuple[str, ...], now: dt.datetime) -> Pem:
     return _pem(certificate, key)
 
 
-def leaf_is_due(certificate: bytes, names: tuple[str, ...], now: dt.datetime) -> bool:
-    """Whether a leaf is to be made again: two thirds of its life are over, or it is for other names, or unreadable."""
+def authority_is_due(ca: Pem, now: dt.datetime) -> bool:
+    """Whether an authority is to be made again: it is damaged, or a leaf that it signs now would outlive it."""
+    return not _is_pair(ca) or now + LEAF_LIFETIME >= x509.load_pem_x509_certificate(ca.certificate).not_valid_after_utc
+
+
+def leaf_is_due(pair: Pem, names: tuple[str, ...], now: dt.datetime) -> bool:
+    """Whether a leaf is to be made again: two thirds of its life are over, or it is for other names, or damaged."""
+    if not _is_pair(pair):
+        return True
+    leaf = x509.load_pem_x509_certificate(pair.certificate)
     try:
-        leaf = x509.load_pem_x509_certificate(certificate)
         carried = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (ValueError, x509.ExtensionNotFound):
-        return True
+        return True  # no certificate of ours
     life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
     return now >= leaf.not_valid_before_utc + life * 2 / 3 or set(carried.get_values_for_type(x509.DNSName)) != set(
         names
@@ -99,6 +111,19 @@ def signed_by(certificate: bytes, authority: bytes) -> bool:
     except (InvalidSignature, ValueError, TypeError):
         return False
     return True
+
+
+def readable(certificate: bytes) -> bytes:
+    """A certificate in plain PEM, without what a hand wrote around it; empty where there is none."""
+    try:
+        return x509.load_pem_x509_certificate(certificate).public_bytes(serialization.Encoding.PEM)
+    except ValueError:
+        return b""
+
+
+def is_token(token: bytes) -> bool:
+    """Whether it can be sent as a bearer token (RFC 6750 section 2.1)."""
+    return _TOKEN.fullmatch(token) is not None
 
 
 def make_token() -> str:
@@ -141,6 +166,16 @@ def _builder(
         .not_valid_before(now - CLOCK_SKEW)
         .not_valid_after(now + life)
     )
+
+
+def _is_pair(pair: Pem) -> bool:
+    """Whether certificate and key can be read, are of elliptic curves and belong together."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pair.certificate)
+        key = serialization.load_pem_private_key(pair.key, password=None)
+        return isinstance(key, ec.EllipticCurvePrivateKey) and key.public_key() == certificate.public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
 
 
 def _key_usage(*, ca: bool) -> x509.KeyUsage:

@@ -2,16 +2,21 @@
 
 Comes after the assignment (there is one leaf a slot) and before desired state, which learns names and record texts,
 and never a key. Invariants: a Secret is made by `create`, which fails where one exists; any other answer than "there
-is none" makes nothing. The keys that receivers and clients know (DKIM, users) have no owner: like the queue volume
-they stay when a lane goes, and a lane of its name adopts them.
+is none" makes nothing. An entry that a hand has damaged is made again, but only in a Secret that was read and is ours;
+the authority before stays trusted, since a slot shows its old leaf until the kubelet has brought the new one. The keys
+that receivers and clients know (DKIM, users) have no owner: like the queue volume they stay when a lane goes, and a
+lane of its name adopts them.
 """
 
 import asyncio
 import base64
 import datetime as dt
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+
+import structlog
 
 from lane_api.names import API_VERSION, LANE_LABEL, MANAGED_BY, SLOT_LABEL
 from lane_operator import credentials
@@ -24,10 +29,12 @@ from lane_operator.kube import SECRET, SENDING_LANE, Kube
 
 __all__ = ["Provisioned", "dkim_secret_name", "kept_secrets", "provision"]
 
-TOKEN, CERTIFICATE, KEY, AUTHORITY = "token", "tls.crt", "tls.key", "ca.crt"
+TOKEN, CERTIFICATE, KEY, AUTHORITY, PREVIOUS = "token", "tls.crt", "tls.key", "ca.crt", "previous.crt"
 DKIM_KEY, DKIM_SELECTOR, DKIM_RECORD = "private.key", "selector", "record"
 PROOF_KEY = "key"
+_SELECTOR = re.compile(rb"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
 NAME_LIMIT = 253  # of an object's name (RFC 1123 subdomain)
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +110,20 @@ async def _provision(
     return Provisioned(
         secrets=secrets,
         dkim=dkim,
-        authority=authority.certificate.decode(),
+        authority=authority.trusted.decode(),
         tokens={slot: _entry(secret, TOKEN).decode() for slot, secret in admin.items()},
         own=frozenset(desk.own),
         waiting=None in secrets.values() or any(domain not in dkim for domain in signing),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Authority:
+    """The lane's CA."""
+
+    pair: Pem = field(repr=False)
+    trusted: bytes
+    """Its certificate, and that of the one before."""
 
 
 class _Desk:
@@ -128,8 +144,8 @@ class _Desk:
         version = f"{secret['metadata']['uid']}/{secret['metadata']['resourceVersion']}"
         return SecretFacts(name, frozenset(secret.get("data") or ()), hashlib.sha256(version.encode()).hexdigest()[:16])
 
-    async def authority(self) -> Pem:
-        """The lane's CA."""
+    async def authority(self) -> _Authority:
+        """The lane's CA; a damaged one is made again."""
         name = f"{self.lane.name}-ca"
 
         def make() -> dict[str, bytes]:
@@ -137,28 +153,34 @@ class _Desk:
             return {CERTIFICATE: made.certificate, KEY: made.key}
 
         secret = await self._once(name, make, owned=True)
-        return Pem(_entry(secret, CERTIFICATE), _entry(secret, KEY))
+        if credentials.authority_is_due(_pair(secret), self._now):
+            before = credentials.readable(_entry(secret, CERTIFICATE)) or _entry(secret, PREVIOUS)
+            secret = await self._replace(secret, make() | ({PREVIOUS: before} if before else {}))
+        trusted = b"".join(credentials.readable(_entry(secret, entry)) for entry in (CERTIFICATE, PREVIOUS))
+        return _Authority(_pair(secret), trusted)
 
-    async def admin(self, authority: Pem, slot: str) -> Manifest:
-        """A slot's token and leaf; the leaf is renewed in good time, the token never."""
+    async def admin(self, authority: _Authority, slot: str) -> Manifest:
+        """A slot's token and leaf; the leaf is renewed in good time, the token only where there is none."""
         name, names = f"{slot}-admin", self._names(slot)
 
-        def make() -> dict[str, bytes]:
-            leaf = credentials.make_leaf(authority, names, self._now)
-            return {
-                CERTIFICATE: leaf.certificate,
-                KEY: leaf.key,
-                AUTHORITY: authority.certificate,
-                TOKEN: credentials.make_token().encode(),
-            }
+        def make_leaf() -> dict[str, bytes]:
+            leaf = credentials.make_leaf(authority.pair, names, self._now)
+            return {CERTIFICATE: leaf.certificate, KEY: leaf.key, AUTHORITY: authority.trusted}
 
-        secret = await self._once(name, make, owned=True, labels={SLOT_LABEL: slot})
-        leaf = _entry(secret, CERTIFICATE)
-        if credentials.leaf_is_due(leaf, names, self._now) or not credentials.signed_by(leaf, authority.certificate):
-            renewed = make()
-            renewed.pop(TOKEN)
-            secret = await self._replace(secret, renewed)
-        return secret
+        def make_token() -> dict[str, bytes]:
+            return {TOKEN: credentials.make_token().encode()}
+
+        secret = await self._once(name, lambda: make_leaf() | make_token(), owned=True, labels={SLOT_LABEL: slot})
+        leaf, due = _pair(secret), dict[str, bytes]()
+        if (
+            credentials.leaf_is_due(leaf, names, self._now)
+            or not credentials.signed_by(leaf.certificate, authority.pair.certificate)
+            or _entry(secret, AUTHORITY) != authority.trusted
+        ):
+            due |= make_leaf()
+        if not credentials.is_token(_entry(secret, TOKEN)):
+            due |= make_token()
+        return await self._replace(secret, due) if due else secret
 
     async def users(self) -> None:
         """The users Secret, with one random user."""
@@ -175,19 +197,22 @@ class _Desk:
             return None
         if spec.secret_name:
             return await self._given_dkim(spec.secret_name, spec.selector or "")
-        name = dkim_secret_name(self.lane.name, domain)
-        secret = await self._read(name)
-        if secret is None:
-            key = await asyncio.to_thread(credentials.make_dkim_key)  # a tenth of a second of CPU
-            content = {
-                DKIM_KEY: key,
-                DKIM_SELECTOR: (spec.selector or f"lw{self._now:%Y%m%d}").encode(),
-                DKIM_RECORD: credentials.dkim_record(key).encode(),
-            }
-            secret = await self._once(name, lambda: content, owned=False)
+        secret = await self._own_dkim(dkim_secret_name(self.lane.name, domain), spec.selector)
+        selector = spec.selector or _selector(secret)
+        return DkimKey(selector, secret["metadata"]["name"], DKIM_KEY, _record(_entry(secret, DKIM_KEY)))
+
+    async def _own_dkim(self, name: str, selector: str | None) -> Manifest:
+        """The Secret of a generated key; what is missing or damaged in it is made again."""
         self.own.add(name)
-        selector = spec.selector or _entry(secret, DKIM_SELECTOR).decode()
-        return DkimKey(selector, name, DKIM_KEY, _record(_entry(secret, DKIM_KEY)))
+        secret = await self._read(name)
+        named = {DKIM_SELECTOR: (selector or f"lw{self._now:%Y%m%d}").encode()}
+        if secret is None or not _record(_entry(secret, DKIM_KEY)):
+            key = await asyncio.to_thread(credentials.make_dkim_key)  # a tenth of a second of CPU
+            content = {DKIM_KEY: key, DKIM_RECORD: credentials.dkim_record(key).encode(), **named}
+            return await (
+                self._once(name, lambda: content, owned=False) if secret is None else self._replace(secret, content)
+            )
+        return secret if _selector(secret) else await self._replace(secret, named)
 
     async def proof(self, namespace: str, source: str) -> None:
         """The lane's copy of the key that the pool shares with its reflectors; follows it when it changes."""
@@ -229,12 +254,16 @@ class _Desk:
         return secret
 
     async def _replace(self, secret: Manifest, content: Mapping[str, bytes]) -> Manifest:
-        """Replaces entries of a Secret that is still the one that was read."""
+        """Replaces entries of a Secret of ours that is still the one that was read."""
         metadata = secret["metadata"]
-        operations = [
-            {"op": "add", "path": f"/data/{name}", "value": base64.b64encode(value).decode()}
-            for name, value in content.items()
-        ]
+        if not MANAGED_BY.items() <= (metadata.get("labels") or {}).items():
+            raise ForbiddenError(
+                f"Secret {metadata['name']} is not the lane's and holds nothing that could be used: delete or rename "
+                "it, or give the lane another name"
+            )
+        log.info("credentials renewed", secret=metadata["name"], entries=sorted(content))
+        encoded = {name: base64.b64encode(value).decode() for name, value in content.items()}
+        operations = [{"op": "add", "path": "/data", "value": {**(secret.get("data") or {}), **encoded}}]
         changed = await self._kube.patch_json(
             SECRET, metadata["namespace"], metadata["name"], operations, metadata["resourceVersion"]
         )
@@ -270,6 +299,16 @@ class _Desk:
 def _entry(secret: Manifest, name: str) -> bytes:
     """One entry of a Secret; empty where it is missing."""
     return base64.b64decode((secret.get("data") or {}).get(name, ""))
+
+
+def _pair(secret: Manifest) -> Pem:
+    return Pem(_entry(secret, CERTIFICATE), _entry(secret, KEY))
+
+
+def _selector(secret: Manifest) -> str:
+    """The selector of a generated key; empty for what is no name in DNS."""
+    found = _SELECTOR.fullmatch(_entry(secret, DKIM_SELECTOR))
+    return found[0].decode() if found else ""
 
 
 def _record(key: bytes) -> str:

@@ -77,7 +77,9 @@ class SmallApi:
                 continue
             part = body
             for folder in folders:
-                part = part.setdefault(folder, {})
+                if folder not in part:  # RFC 6902 section 4.1: `add` makes no parents
+                    return web.json_response({"reason": "Invalid", "message": "no such path"}, status=422)
+                part = part[folder]
             part[last.replace("~1", "/")] = operation["value"]
         return web.json_response(self.put(path, body))
 

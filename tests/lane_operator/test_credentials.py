@@ -53,14 +53,15 @@ def test_a_tls_connection_accepts_the_leaf_under_its_name_only(ca: Pem) -> None:
 def test_a_leaf_is_due_after_two_thirds_of_its_life(ca: Pem, life: float, due: bool) -> None:
     leaf = credentials.make_leaf(ca, NAMES, NOW)
 
-    assert credentials.leaf_is_due(leaf.certificate, NAMES, NOW + LEAF_LIFETIME * life) is due
+    assert credentials.leaf_is_due(leaf, NAMES, NOW + LEAF_LIFETIME * life) is due
 
 
 def test_a_leaf_for_other_names_or_an_unreadable_one_is_due(ca: Pem) -> None:
     leaf = credentials.make_leaf(ca, NAMES, NOW)
 
-    assert credentials.leaf_is_due(leaf.certificate, ("other.svc",), NOW)
-    assert credentials.leaf_is_due(b"broken", NAMES, NOW)
+    assert credentials.leaf_is_due(leaf, ("other.svc",), NOW)
+    assert credentials.leaf_is_due(Pem(b"broken", leaf.key), NAMES, NOW)
+    assert credentials.leaf_is_due(Pem(leaf.certificate, ca.key), NAMES, NOW), "the key is another one's"
 
 
 def test_a_dkim_key_has_2048_bits_and_its_record_carries_the_public_half() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from lane_api.ippool import IPPoolSpec
 from lane_api.sendinglane import SendingLaneSpec, SlotRole
+from lane_operator import credentials
 from lane_operator.cache import Cache
 from lane_operator.credentials import LEAF_LIFETIME
 from lane_operator.errors import KubeError
@@ -93,6 +94,102 @@ async def test_what_cannot_be_read_is_not_made_again(rig: tuple[SmallApi, Kube],
     assert result is None or result.forbidden
     assert api.writes == []
     assert api.objects == before
+
+
+def damaged(api: SmallApi, name: str, **entries: str | None) -> None:
+    """Edits a Secret as a hand does; None takes an entry out, and without entries all data goes."""
+    body = api.objects[f"{SECRETS}/{name}"]
+    if not entries:
+        del body["data"]
+    for entry, value in entries.items():
+        body["data"].pop(entry.replace("_", "."), None)
+        if value is not None:
+            body["data"][entry.replace("_", ".")] = base64.b64encode(value.encode()).decode()
+
+
+def entry(api: SmallApi, name: str, of: str) -> bytes:
+    return base64.b64decode(api.objects[f"{SECRETS}/{name}"]["data"][of])
+
+
+@pytest.mark.parametrize(
+    ("name", "entries"),
+    [
+        ("otp-ca", {}),
+        ("otp-ca", {"tls_crt": "none"}),
+        ("otp-ca", {"tls_key": "none"}),
+        ("otp-ca", {"tls_key": None}),
+        ("otp-0-admin", {}),
+        ("otp-0-admin", {"token": None}),
+        ("otp-0-admin", {"token": " "}),
+        ("otp-0-admin", {"token": "two\nlines"}),
+        ("otp-0-admin", {"tls_key": "none"}),
+        ("otp-0-admin", {"tls_crt": None}),
+        ("otp-0-admin", {"ca_crt": "none"}),
+        ("otp-dkim-example.com", {}),
+        ("otp-dkim-example.com", {"private_key": "none"}),
+        ("otp-dkim-example.com", {"selector": None}),
+        ("otp-dkim-example.com", {"selector": "no host name"}),
+    ],
+)
+async def test_what_a_hand_has_damaged_is_made_again_once(
+    rig: tuple[SmallApi, Kube], name: str, entries: dict[str, str | None]
+) -> None:
+    api, kube = rig
+    await provisioned(kube)
+    damaged(api, name, **entries)
+
+    healed = await provisioned(kube)
+    api.writes.clear()
+    again = await provisioned(kube)
+
+    assert api.writes == []
+    assert again == healed
+    leaf, token = entry(api, "otp-0-admin", "tls.crt"), entry(api, "otp-0-admin", "token").decode()
+    assert credentials.signed_by(leaf, healed.authority.encode())
+    assert healed.tokens == {"otp-0": token}
+    assert len(token) > 20
+    assert healed.dkim["example.com"].public_record
+    assert healed.dkim["example.com"].selector == "lw20261123"
+
+
+async def test_a_damaged_leaf_leaves_the_token_as_it_is(rig: tuple[SmallApi, Kube]) -> None:
+    api, kube = rig
+    first = await provisioned(kube)
+    damaged(api, "otp-0-admin", tls_key="none")
+
+    assert (await provisioned(kube)).tokens == first.tokens
+
+
+async def test_the_authority_before_is_trusted_until_slots_show_the_new_ones_leaf(rig: tuple[SmallApi, Kube]) -> None:
+    api, kube = rig
+    first = await provisioned(kube)
+    damaged(api, "otp-ca", tls_key="none")
+
+    second = await provisioned(kube)
+
+    assert second.authority.endswith(first.authority)
+    assert second.authority != first.authority
+
+
+async def test_an_authority_is_made_anew_before_a_leaf_would_outlive_it(rig: tuple[SmallApi, Kube]) -> None:
+    _, kube = rig
+    first = await provisioned(kube)
+    late = NOW + credentials.CA_LIFETIME - LEAF_LIFETIME / 2
+
+    second = await provisioned(kube, late)
+
+    assert not second.authority.startswith(first.authority)
+
+
+async def test_a_strangers_secret_is_never_changed(rig: tuple[SmallApi, Kube]) -> None:
+    api, kube = rig
+    theirs = {"metadata": {"name": "otp-ca", "namespace": "mail"}, "data": {"tls.crt": "eA=="}}
+    api.put(f"{SECRETS}/otp-ca", theirs)
+
+    result = await provisioned(kube)
+
+    assert "Secret otp-ca is not the lane's" in result.forbidden
+    assert api.writes == []
 
 
 async def test_keys_that_others_know_have_no_owner_and_the_rest_goes_with_the_lane(rig: tuple[SmallApi, Kube]) -> None:
