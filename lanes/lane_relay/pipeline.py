@@ -159,7 +159,8 @@ class Pipeline:
             await admin.stop()
 
     async def _close(self) -> None:
-        """Gives up what needs no order, then the spool."""
+        """Gives up what needs no order, then the spool; first of all nothing else is sent, whatever the reason is."""
+        self._dispatcher.halt()
         await self._router.close()
         await self._lookups.close()
         self._signer.close()

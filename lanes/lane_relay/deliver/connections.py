@@ -21,6 +21,8 @@ __all__ = ["LINGER_S", "Connections", "User"]
 
 LINGER_S: Final = 1.0
 """A connection that we ended without seeing the peer's end counts so much longer: its FIN needs time to arrive."""
+_ASKED: Final = 16
+"""Sites asked for one connection that came free; who is refused stands in line again, so that each has its turn."""
 
 
 class User(Owner, Protocol):
@@ -186,13 +188,20 @@ class Connections:
             self.none_left.set()
         destination = session.destination
         destination.site.gone(destination)
+        self._serve_line()
         if destination.waiting:
             self.want(destination)
         else:
             self.pump(destination.site)
-        waiting, self._line = self._line, {}
-        for site in waiting:
+
+    def _serve_line(self) -> None:
+        """A connection came free: the sites that have waited longest for one are asked, a few at a time."""
+        for _ in range(min(_ASKED, len(self._line))):
+            site = next(iter(self._line))
+            del self._line[site]
             self.pump(site)
+            if self.count >= self.limit:
+                return
 
     def _foreign(self, destination: Destination) -> int:
         if any(session.number <= self._regrouped_before for session in self.sessions):

@@ -111,6 +111,12 @@ class Dispatcher:
             self.release(domain)
         self._connections.pump_all(self.sites.values())
 
+    def halt(self) -> None:
+        """Nothing else is begun: what is sent from now on could not be settled. Sessions end with what they are at."""
+        self._running = False
+        for session in [one for one in self._connections.sessions if one.idle]:
+            session.quit()
+
     async def drain(self, grace: float) -> None:
         """No new entries; sessions finish the one they have within `grace` seconds, then all connections end."""
         self._running = False

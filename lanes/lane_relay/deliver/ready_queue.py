@@ -147,6 +147,10 @@ class Destination:
                 return target
         return None
 
+    def next_chance(self, now: float) -> float:
+        """When the first of the addresses of now is no longer passed over; other names may have been for longer ago."""
+        return min((self.bad.get(target.address, now) for target in self.targets), default=now + _BAD_HOST_S)
+
     def unprepare(self) -> None:
         """Ready ones become entries again, in their order, and give their bodies back."""
         while self.ready:
@@ -271,7 +275,7 @@ class ReadyQueue:
         if hold is not None:
             return hold
         target = destination.next_target(now)
-        return target if target is not None else Hold(Limit.PARKED, min(destination.bad.values()))
+        return target if target is not None else Hold(Limit.PARKED, destination.next_chance(now))
 
     def _hold_connections(self, total: int, total_limit: int) -> Hold | None:
         limit = self.connection_limit
@@ -336,7 +340,8 @@ class ReadyQueue:
         self.last_failure = failure
         if now < destination.parked_until:
             return False  # a second probe of the same moment: the entries know already
-        destination.bad |= {target.address: now + _BAD_HOST_S for target in blamed}
+        lately = {address: until for address, until in destination.bad.items() if until > now}
+        destination.bad = lately | {target.address: now + _BAD_HOST_S for target in blamed}
         others_work = destination.proven and destination.sessions - destination.connecting > 1
         if others_work or destination.next_target(now) is not None:
             return False

@@ -51,6 +51,9 @@ class Wakeups:
     def _fire(self) -> None:
         self._timer = None
         now = self._monotonic()
+        due = []
         while self._heap and self._heap[0][0] <= now:
-            heapq.heappop(self._heap)[2]()
+            due.append(heapq.heappop(self._heap)[2])
+        for callback in due:  # one that asks for another time, be it past, has the loop's turn between them
+            callback()
         self._set_timer()

@@ -145,6 +145,7 @@ def test_the_connection_limit_holds_whatever_happens(limit: int, total_limit: in
         destination = destinations[index]
         destination.entries.append(entry(number))
         if step == "open":
+            site.refresh(now)  # deciding does so first: a step of back-off may be over
             allowed = site.connection_limit
             found = site.decide_open(destination, now, site.connections, total_limit)
             if isinstance(found, Target):
@@ -170,3 +171,25 @@ def test_the_connection_limit_holds_whatever_happens(limit: int, total_limit: in
         assert site.connections <= total_limit
         assert sum(known.sessions for known in destinations) == site.connections
         assert sum(known.connecting for known in destinations) == len(connecting)
+
+
+def test_a_host_that_moved_is_waited_for_by_its_new_address() -> None:
+    site = ReadyQueue("isp", "isp", limits(connections=10))
+    destination = site.destination(route("a"))
+    destination.entries.append(entry())
+    for _ in range(2):
+        site.opening(destination, 0.0)
+        site.established(destination)
+    site.opening(destination, 0.0)
+    assert not site.failed(destination, destination.targets, REFUSED, 0.0, RETRY)  # others work: only passed over
+
+    moved = Route("isp", "isp", (Hop("a", ("192.0.2.99",)),))
+    destination = site.destination(moved)
+    site.opening(destination, 100.0)
+    assert not site.failed(destination, destination.targets, REFUSED, 100.0, RETRY)
+
+    hold = site.decide_open(destination, 101.0, 2, 200)
+    assert isinstance(hold, Hold)
+    assert hold.limit is Limit.PARKED
+    assert hold.until > 101.0
+    assert set(destination.bad) == {"192.0.2.99"}
