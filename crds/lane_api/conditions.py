@@ -80,6 +80,7 @@ class Reason(StrEnum):
     # Draining
     SCALE_IN = "ScaleIn"
     DELETE = "Delete"
+    HELD = "Held"
     # Suspended
     SPEC_SUSPEND = "SpecSuspend"
     # NoRedundancy

@@ -260,6 +260,8 @@ class SlotObservation:
     """Proved, Unproved, Mismatch, PortBlocked, ProofStale or NotNeeded."""
     proof_message: str = ""
     proof_at: str | None = None
+    stopped: bool = False
+    """Stopped on purpose, with its last word kept: `queued` is what its volume holds, and nobody is to answer."""
     queued: int = 0
     oldest_since: str | None = None
     sessions: int = 0

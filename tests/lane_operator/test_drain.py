@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from lane_api.names import LANE_LABEL, SLOT_LABEL
 from lane_api.sendinglane import SendingLaneSpec, SlotRole
-from lane_operator.inputs import Lane, SlotObservation
+from lane_operator.cache import Cache
+from lane_operator.inputs import Lane, Observation, SlotObservation
 from lane_operator.lifecycle import (
     DRAINED_ANNOTATION,
     DeleteWorkload,
@@ -15,8 +17,10 @@ from lane_operator.lifecycle import (
     RetainVolume,
     ScaleToZero,
     SlotFacts,
+    as_stopped,
     next_steps,
     shaped,
+    slot_facts,
 )
 from lane_operator.lifecycle.drain import Drained
 
@@ -214,6 +218,32 @@ def test_a_slot_that_is_active_again_starts_again() -> None:
     result = shaped((manifest,), (replace(STOPPED, role=SlotRole.ACTIVE),), (), deleting=False)
 
     assert result == (manifest,)
+
+
+def facts(policy: str, live: int) -> SlotFacts:
+    """What the cache says of a slot at 0 replicas, stopped with so many messages."""
+    cache = Cache()
+    metadata = {"name": "otp-0", "namespace": "mail", "uid": "w1", "labels": {LANE_LABEL: "otp", SLOT_LABEL: "otp-0"}}
+    metadata["annotations"] = {DRAINED_ANNOTATION: replace(PROOF, live=live).text()}
+    cache.put("StatefulSet", {"kind": "StatefulSet", "metadata": metadata, "spec": {"replicas": 0}})
+    (found,) = slot_facts(cache, lane(policy=policy, deleting=False), (), Observation())
+    return found
+
+
+def test_a_slot_that_holds_mail_starts_again_when_the_policy_is_hold_no_more() -> None:
+    assert facts("Hold", 12).drained == replace(PROOF, live=12)
+    assert facts("Wait", 12).drained is None
+    assert facts("Wait", 0).drained == PROOF
+
+
+def test_a_stopped_slot_holds_what_its_proof_says_and_not_what_it_said_while_it_ran() -> None:
+    seen = Observation((replace(EMPTY, queued=99),))
+    stopped = replace(STOPPED, drained=replace(PROOF, live=12))
+
+    (said,) = as_stopped(seen, (stopped,), deleting=False).slots
+    assert (said.stopped, said.queued) == (True, 12)
+    assert as_stopped(seen, (replace(stopped, role=SlotRole.ACTIVE),), deleting=False) == seen
+    assert as_stopped(seen, (replace(stopped, role=SlotRole.ACTIVE),), deleting=True) != seen
 
 
 def test_an_unreadable_proof_proves_nothing() -> None:

@@ -15,7 +15,7 @@ from lane_operator.lifecycle.drain import (
 )
 from lane_operator.lifecycle.evict import evictable
 from lane_operator.lifecycle.roll import staggered
-from lane_operator.lifecycle.slots import slot_facts, slot_index
+from lane_operator.lifecycle.slots import as_stopped, slot_facts, slot_index
 
 __all__ = [
     "DRAINED_ANNOTATION",
@@ -26,6 +26,7 @@ __all__ = [
     "ScaleToZero",
     "SlotFacts",
     "Step",
+    "as_stopped",
     "evictable",
     "is_released",
     "next_steps",

@@ -1,15 +1,16 @@
 """What there is of each slot of a lane, gathered from the cache into the facts that `drain` decides on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from lane_api.names import QUEUE_FINALIZER, SLOT_LABEL
-from lane_api.sendinglane import SlotRole
+from lane_api.sendinglane import DrainPolicy, SlotRole
 from lane_operator.cache import Cache
 from lane_operator.inputs import Claim, Lane, Manifest, Observation
 from lane_operator.kube import PERSISTENT_VOLUME, POD, STATEFUL_SET, VOLUME_CLAIM
 from lane_operator.lifecycle.drain import DRAINED_ANNOTATION, Drained, SlotFacts
 
-__all__ = ["slot_facts", "slot_index"]
+__all__ = ["as_stopped", "slot_facts", "slot_index"]
 
 
 def slot_index(lane: str, slot: str) -> int | None:
@@ -27,11 +28,25 @@ def slot_facts(cache: Cache, lane: Lane, claims: Iterable[Claim], observation: O
         if slot and kind in {STATEFUL_SET.kind, VOLUME_CLAIM.kind, POD.kind}:
             parts.setdefault(slot, {})[kind] = child
     return tuple(
-        _facts(cache, name, roles.get(name, SlotRole.DRAINING), parts[name], observation) for name in sorted(parts)
+        _facts(cache, lane, name, roles.get(name, SlotRole.DRAINING), parts[name], observation)
+        for name in sorted(parts)
     )
 
 
-def _facts(cache: Cache, name: str, role: SlotRole, parts: dict[str, Manifest], observation: Observation) -> SlotFacts:
+def as_stopped(observation: Observation, slots: Iterable[SlotFacts], *, deleting: bool) -> Observation:
+    """The observation in which a slot that was stopped on purpose holds what its proof says."""
+    proofs = {slot.name: slot.drained for slot in slots if deleting or slot.role is not SlotRole.ACTIVE}
+    return Observation(
+        tuple(
+            replace(seen, stopped=True, queued=proof.live) if (proof := proofs.get(seen.name)) else seen
+            for seen in observation.slots
+        )
+    )
+
+
+def _facts(
+    cache: Cache, lane: Lane, name: str, role: SlotRole, parts: dict[str, Manifest], observation: Observation
+) -> SlotFacts:
     workload, volume = parts.get(STATEFUL_SET.kind), parts.get(VOLUME_CLAIM.kind)
     annotations = ((workload or {}).get("metadata", {}).get("annotations")) or {}
     stopped = workload is not None and workload["spec"].get("replicas") == 0
@@ -40,7 +55,7 @@ def _facts(cache: Cache, name: str, role: SlotRole, parts: dict[str, Manifest], 
         name=name,
         role=role,
         workload_uid=workload["metadata"]["uid"] if workload else None,
-        drained=Drained.parse(annotations.get(DRAINED_ANNOTATION)) if stopped else None,
+        drained=_proof(lane, annotations) if stopped else None,
         pod=POD.kind in parts,
         volume_uid=volume["metadata"]["uid"] if volume else None,
         volume_guarded=volume is not None and QUEUE_FINALIZER in (volume["metadata"].get("finalizers") or ()),
@@ -48,3 +63,9 @@ def _facts(cache: Cache, name: str, role: SlotRole, parts: dict[str, Manifest], 
         volume_retained=bool(behind) and cache.get(PERSISTENT_VOLUME.kind, None, behind) is not None,
         observation=observation.slot(name),
     )
+
+
+def _proof(lane: Lane, annotations: Mapping[str, str]) -> Drained | None:
+    """What the slot said when it was stopped; with mail it may stay so under Hold only, else it starts and sends it."""
+    proof = Drained.parse(annotations.get(DRAINED_ANNOTATION))
+    return None if proof is not None and proof.live and lane.spec.drain.policy is not DrainPolicy.HOLD else proof

@@ -17,7 +17,17 @@ from lane_operator.desired import desired_state, secret_needs
 from lane_operator.errors import ForbiddenError
 from lane_operator.inputs import Assignment, Desired, Key, Lane, Manifest, Observation, References, Refusal
 from lane_operator.kube import NAMESPACE, SECRET, SENDING_LANE, STATEFUL_SET
-from lane_operator.lifecycle import LetGo, Step, evictable, is_released, next_steps, shaped, slot_facts, staggered
+from lane_operator.lifecycle import (
+    LetGo,
+    Step,
+    as_stopped,
+    evictable,
+    is_released,
+    next_steps,
+    shaped,
+    slot_facts,
+    staggered,
+)
 from lane_operator.provision import Provisioned, provision
 from lane_operator.reconcile.pool import assign
 from lane_operator.reconcile.sight import aim, observation_of
@@ -66,6 +76,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     desired = desired_state(lane, references, assignment, world.lanes, lifted)
     terminating = lane.deleting_since is not None and await _is_terminating(world, lane)
     slots = slot_facts(world.cache, lane, assignment.claims, observation)
+    observation = as_stopped(observation, slots, deleting=lane.deleting_since is not None)
     steps = next_steps(lane, slots, terminating=terminating, may_retain=world.settings.volumes)
     applied = Applied()
     if not terminating and LetGo() not in steps:

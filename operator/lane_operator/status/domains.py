@@ -37,7 +37,7 @@ def put_dns(book: Book, view: View) -> None:
 def put_certificate(book: Book, view: View) -> None:
     """The verdict on CertificateReady."""
     name = view.lane.spec.submission.tls.secret_name
-    shown = [seen.certificate_self_signed for seen in view.observation.slots]
+    shown = [seen.certificate_self_signed for seen in view.heard()]
     if name is not None and True not in shown and view.references.secrets.get(name) is not None:
         book.put(ConditionType.CERTIFICATE_READY, True, Reason.ISSUED, f"clients see the certificate of Secret {name}")
         return

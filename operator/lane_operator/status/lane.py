@@ -66,7 +66,7 @@ def next_look(lane: Lane, status: LaneStatus, now: dt.datetime) -> float | None:
     if reconciling is not None and reconciling.reason.startswith("WaitingFor"):
         ends.append(dt.datetime.fromisoformat(reconciling.last_transition_time) + WAIT)
     draining = find(status.conditions, ConditionType.DRAINING)
-    if draining is not None:
+    if draining is not None and draining.reason != Reason.HELD:
         ends.append(deadline(lane, draining.last_transition_time))
     return min(((end - now).total_seconds() for end in ends if end > now), default=None)
 
@@ -102,7 +102,7 @@ def _put_ready(book: Book, view: View, *, settled: bool) -> None:
 
 
 def _put_egress(book: Book, view: View) -> None:
-    claims = view.assignment.claims
+    claims = view.running
     if claims and all(claim.address is None for claim in claims):
         message = "engine ClusterDefault: mail leaves from an address shared with the cluster, nothing is proved"
         book.put(ConditionType.EGRESS_VERIFIED, True, Reason.SHARED_ADDRESS, message)
@@ -121,19 +121,19 @@ def _egress_message(view: View, status: bool | None, reason: Reason) -> str:
             "reflectors of the pool"
         )
     said = []
-    for claim in view.assignment.claims:
+    for claim in view.running:
         seen = view.observation.slot(claim.slot_name)
         if not is_proved(seen):
             text = seen.proof_message if seen and seen.proof_message else "has not said yet what it sees"
             said.append(f"{claim.slot_name} ({claim.address.ip if claim.address else SHARED}): {text}")
     if not said:
-        return "no slot has an address yet"
+        return "no slot runs" if view.assignment.claims else "no slot has an address yet"
     return "; ".join(said) if status is None else f"nothing leaves from {'; '.join(said)}"
 
 
 def _put_config(book: Book, view: View) -> None:
     generation, behind, refused = view.lane.generation, [], []
-    for claim in view.assignment.claims:
+    for claim in view.running:
         seen = view.observation.slot(claim.slot_name)
         if seen is not None and seen.config_refused:
             refused.append(f"{claim.slot_name}: {seen.config_refused}")
@@ -142,7 +142,7 @@ def _put_config(book: Book, view: View) -> None:
     if refused:
         message = f"generation {generation} was refused and the one before stays in force; {'; '.join(refused)}"
         book.put(ConditionType.CONFIG_IN_FORCE, False, Reason.REFUSED, message)
-    elif behind or not view.assignment.claims:
+    elif behind or not view.running:
         message = f"generation {generation} is on its way to {', '.join(behind) or 'slots that are not there yet'}"
         book.put(ConditionType.CONFIG_IN_FORCE, False, Reason.PUSHING, message)
     else:

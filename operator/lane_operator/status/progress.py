@@ -56,10 +56,16 @@ def put_draining(book: Book, view: View) -> None:
         policy = view.lane.spec.drain.policy
         message = f"the lane is being deleted; its queues are dealt with by drain.policy {policy}"
         book.put(ConditionType.DRAINING, True, Reason.DELETE, message, since=view.lane.deleting_since)
-    elif view.going:
-        names = ", ".join(claim.slot_name for claim in view.going)
+    elif view.leaving:
+        names = ", ".join(claim.slot_name for claim in view.leaving)
         message = f"{names} takes no mail and goes when it is empty, by drain.policy {view.lane.spec.drain.policy}"
-        book.put(ConditionType.DRAINING, True, Reason.SCALE_IN, message)
+        since = book.since(ConditionType.DRAINING, Reason.SCALE_IN)  # not since an earlier slot began to hold its mail
+        book.put(ConditionType.DRAINING, True, Reason.SCALE_IN, message, since=since)
+    elif view.going:
+        held = [(claim.slot_name, seen.queued) for claim in view.going if (seen := view.held(claim))]
+        kept = ", ".join(f"{name} is stopped and keeps about {rounded(count)} messages" for name, count in held)
+        message = f"{kept}, by drain.policy Hold: raise replicas or set another policy to have them sent"
+        book.put(ConditionType.DRAINING, True, Reason.HELD, message)
 
 
 def deadline(lane: Lane, since: str) -> dt.datetime:
@@ -71,12 +77,12 @@ def _overdue(book: Book, view: View, now: dt.datetime) -> tuple[Refusal, ...]:
     """A drain whose deadline has passed, with what is left."""
     lane = view.lane
     deleting = lane.deleting_since is not None
-    if not deleting and not view.going:
+    if not deleting and not view.leaving:
         return ()
-    began = lane.deleting_since or book.since(ConditionType.DRAINING)
+    began = lane.deleting_since or book.since(ConditionType.DRAINING, Reason.SCALE_IN)
     if now <= deadline(lane, began) or lane.annotations.get(RELEASE_ANNOTATION) == RELEASE_KEEP_VOLUMES:
         return ()
-    names = {claim.slot_name for claim in view.going}
+    names = {claim.slot_name for claim in view.leaving}
     slots = [seen for seen in view.observation.slots if deleting or seen.name in names]
     left, since = rounded(sum(seen.queued for seen in slots)), oldest(seen.oldest_since for seen in slots)
     age = f", the oldest since {since}" if since else ""

@@ -54,6 +54,8 @@ def slot_trouble(lane: Lane, claim: Claim, seen: SlotObservation | None) -> str:
     """The first thing that keeps the slot from serving, in plain words; empty where nothing does."""
     if seen is None:
         return "was not seen yet"
+    if seen.stopped:
+        return f"is stopped; its volume keeps about {rounded(seen.queued)} messages" if seen.queued else "is stopped"
     if not seen.pod_ready and claim.role is SlotRole.ACTIVE:
         return f"the pod is not ready: {seen.pod_reason or 'it starts'}{_node_network(claim, seen)}"
     if not seen.reachable:

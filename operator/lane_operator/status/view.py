@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lane_api.sendinglane import SlotRole
-from lane_operator.inputs import Assignment, Claim, Desired, Lane, Observation, References
+from lane_operator.inputs import Assignment, Claim, Desired, Lane, Observation, References, SlotObservation
 from lane_operator.status.slots import is_proved, slot_trouble
 
 __all__ = ["View"]
@@ -30,6 +30,29 @@ class View:
         """Slots that are to go."""
         return tuple(claim for claim in self.assignment.claims if claim.role is not SlotRole.ACTIVE)
 
+    @property
+    def running(self) -> tuple[Claim, ...]:
+        """Slots that are to be heard of: not those that were stopped on purpose."""
+        return tuple(claim for claim in self.assignment.claims if not self._is_stopped(claim))
+
+    @property
+    def leaving(self) -> tuple[Claim, ...]:
+        """Slots that are on their way out."""
+        return tuple(claim for claim in self.going if not self.held(claim))
+
+    def held(self, claim: Claim) -> SlotObservation | None:
+        """The slot, where it is stopped and keeps its mail; None while it is on its way out."""
+        seen = self.observation.slot(claim.slot_name)
+        return seen if seen is not None and seen.stopped and seen.queued else None
+
+    def _is_stopped(self, claim: Claim) -> bool:
+        seen = self.observation.slot(claim.slot_name)
+        return seen is not None and seen.stopped
+
+    def heard(self) -> Iterator[SlotObservation]:
+        """What slots say that are not stopped."""
+        return (seen for seen in self.observation.slots if not seen.stopped)
+
     def troubles(self) -> Iterator[tuple[Claim, str]]:
         """Active slots that do not serve, and why."""
         for claim in self.active:
@@ -51,7 +74,7 @@ class View:
 
     def published(self, domain: str) -> bool | None:
         """What the slots' DNS says of a domain's selector: all that looked must see it; None: none has looked."""
-        said = [seen.domains_published[domain] for seen in self.observation.slots if domain in seen.domains_published]
+        said = [seen.domains_published[domain] for seen in self.heard() if domain in seen.domains_published]
         return all(said) if said else None
 
     def waiting_domains(self) -> tuple[str, ...]:

@@ -282,6 +282,53 @@ def test_a_scale_in_past_its_deadline_counts_only_what_is_to_go() -> None:
     assert "about 7 messages left" in message(late, "Stalled")
 
 
+def held(*others: SlotObservation, **changes: Any) -> tuple[Lane, Observation, Assignment]:
+    """A lane that was scaled in with drain.policy Hold: its second slot is stopped, with mail."""
+    of = made.lane(replicas=1, trafficClass="Bulk", drain={"policy": "Hold", "deadline": "1h"}, **changes)
+    stopped = SlotObservation("otp-1", stopped=True, queued=1234, domains_published={"notify.example.com": False})
+    claims = made.assignment(made.claim(0), made.claim(1, role=SlotRole.HELD))
+    return of, made.observation(made.seen(0), stopped, *others), claims
+
+
+def test_a_slot_that_holds_its_mail_is_no_trouble_of_the_lane_however_long_it_does() -> None:
+    of, seen, claims = held()
+    first = status(of, seen=seen, claims=claims)
+    late = status(replace(of, status=first), seen=seen, claims=claims, now=made.NOW + dt.timedelta(days=9))
+
+    assert late == first
+    assert verdict(late, "Draining") == ("True", "Held")
+    assert "otp-1 is stopped and keeps about 1200 messages" in message(late, "Draining")
+    assert verdict(late, "Stalled") is verdict(late, "Reconciling") is None
+    assert verdict(late, "Ready") == ("True", "AllSlotsVerified")
+    assert verdict(late, "EgressVerified") == ("True", "Matched")
+    assert verdict(late, "ConfigInForce") == ("True", "InForce")
+    assert verdict(late, "DNSPublished") == ("True", "AllMatch")
+    assert (late.queued, late.slots[1].queued) == (1200, 1200)
+    assert "stopped" in late.slots[1].message
+    assert next_look(of, late, made.NOW) is None
+
+
+def test_the_deadline_of_a_slot_that_is_to_go_later_begins_with_its_own_drain() -> None:
+    of, seen, claims = held(made.seen(2, queued=7))
+    waiting = replace(of, status=status(of, seen=seen, claims=claims))
+    claims = Assignment((*claims.claims, made.claim(2, role=SlotRole.HELD)))
+    later = made.NOW + dt.timedelta(hours=5)
+    first = status(waiting, seen=seen, claims=claims, now=later)
+    overdue = status(replace(of, status=first), seen=seen, claims=claims, now=later + dt.timedelta(hours=2))
+
+    assert verdict(first, "Draining") == ("True", "ScaleIn")
+    assert verdict(first, "Stalled") is None
+    assert "about 7 messages left" in message(overdue, "Stalled")
+
+
+def test_a_lane_of_which_no_slot_runs_says_so() -> None:
+    of, seen, claims = held()
+    said = status(of, seen=Observation(seen.slots[1:]), claims=Assignment(claims.claims[1:]))
+
+    assert verdict(said, "EgressVerified") == ("Unknown", "ProbeFailed")
+    assert message(said, "EgressVerified") == "no slot runs"
+
+
 def test_counts_are_rounded_to_two_digits_and_the_oldest_time_is_shown() -> None:
     seen = made.observation(
         made.seen(0, queued=12_345, oldest_since="2026-11-23T07:00:00Z"),
