@@ -289,7 +289,8 @@ class _Desk:
                 "name": name,
                 "namespace": self.lane.namespace,
                 "labels": {**MANAGED_BY, LANE_LABEL: self.lane.name, **labels},
-                **({"ownerReferences": [owner]} if owned else {}),
+                # a foreground deletion takes whatever names the lane as its owner, also what its drain still needs
+                **({"ownerReferences": [owner]} if owned and self.lane.deleting_since is None else {}),
             },
             "type": "Opaque",
             "data": {entry: base64.b64encode(value).decode() for entry, value in content.items()},

@@ -1,6 +1,7 @@
 """A lane's credentials: made once, and never made again because they could not be read."""
 
 import base64
+import dataclasses
 import datetime as dt
 from collections.abc import AsyncIterator
 from typing import Any
@@ -200,6 +201,18 @@ async def test_keys_that_others_know_have_no_owner_and_the_rest_goes_with_the_la
         path.removeprefix(f"{SECRETS}/") for path, body in api.objects.items() if "ownerReferences" in body["metadata"]
     }
     assert owned == {"otp-ca", "otp-0-admin"}
+
+
+async def test_what_is_made_again_while_the_lane_is_being_deleted_has_no_owner_whose_deletion_takes_it(
+    rig: tuple[SmallApi, Kube],
+) -> None:
+    api, kube = rig
+    going = dataclasses.replace(lane(), deleting_since="2026-11-23T00:00:00Z")
+
+    await provision(kube, Cache(), going, POOL, (CLAIM,), (), frozenset({"mail"}), NOW)
+
+    assert f"{SECRETS}/otp-0-admin" in api.objects
+    assert all("ownerReferences" not in body["metadata"] for body in api.objects.values())
 
 
 async def test_a_leaf_is_renewed_in_good_time_and_its_token_stays(rig: tuple[SmallApi, Kube]) -> None:
