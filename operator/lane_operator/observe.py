@@ -25,6 +25,8 @@ CONNECTIONS = 64
 VISIT_TIMEOUT = aiohttp.ClientTimeout(total=4, sock_connect=1.5)
 RELAY_CONTAINER = "relay"
 CONTEXTS = 512  # TLS contexts kept, one a lane's authority
+_FORESEEN = (aiohttp.ClientError, TimeoutError, OSError, ValueError, TypeError, KeyError, AttributeError)
+"""No answer, or one that is none."""
 log = structlog.get_logger(__name__)
 
 
@@ -63,6 +65,8 @@ class _Visited:
     pushed: str = ""
     """Digest of the configuration that this slot has taken, or refused, from us."""
     refused: str = ""
+    unforeseen: str = ""
+    """The last exception of a visit that is none of a slot's silence or of a wrong answer; each is logged once."""
 
 
 class Observer:
@@ -153,9 +157,9 @@ class Observer:
                 config_refused=visited.refused or answer.get("refused") or "",
                 process=target.process,
             )
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except Exception as error:  # noqa: BLE001  # the task's edge: a visit that ends in one is none, the next comes
             metrics.relay_requests.labels(result=type(error).__name__).inc()
-            log.debug("slot does not answer", slot=target.slot, host=target.host, error=str(error))
+            _log_failure(visited, error)
             return replace(visited.seen or SlotObservation(target.slot), reachable=False)
 
     async def _push(self, visited: _Visited) -> None:
@@ -199,6 +203,16 @@ class Observer:
             if len(self._contexts) > CONTEXTS:
                 self._contexts.popitem(last=False)
         return context
+
+
+def _log_failure(visited: _Visited, error: Exception) -> None:
+    """A slot that does not answer is seen in status; what nobody foresaw is our bug, and shows in the log alone."""
+    target, said = visited.target, f"{type(error).__name__}: {error}"
+    if isinstance(error, _FORESEEN):
+        log.debug("slot does not answer", slot=target.slot, host=target.host, error=str(error))
+    elif visited.unforeseen != said:
+        visited.unforeseen = said
+        log.error("visit failed", lane="/".join(target.lane), slot=target.slot, exc_info=error)
 
 
 def _session() -> aiohttp.ClientSession:

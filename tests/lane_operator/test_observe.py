@@ -219,6 +219,19 @@ async def test_a_slot_that_does_not_answer_keeps_its_last_words_as_old(rig: Rig)
     assert (rig.seen().reachable, rig.seen().queued) == (False, 12)
 
 
+async def test_an_answer_that_nobody_foresaw_is_none_and_the_visits_go_on(rig: Rig) -> None:
+    rig.slot.generation = 7
+    rig.slot.live = float("inf")  # JSON that Python reads, and that is no count
+    rig.observer.aim(LANE, (rig.target,))
+    await rig.woken.again()
+    assert not rig.seen().reachable
+
+    rig.slot.live = 5
+    await rig.woken.again()
+
+    assert (rig.seen().reachable, rig.seen().queued) == (True, 5)
+
+
 async def test_another_lanes_authority_is_not_believed(rig: Rig) -> None:
     other = credentials.make_ca("mail/bulk", dt.datetime.now(dt.UTC))
 
