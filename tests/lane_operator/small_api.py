@@ -23,12 +23,15 @@ class SmallApi:
         self.objects: dict[str, dict[str, Any]] = {}
         self.fails: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
         self.writes: list[tuple[str, str]] = []
+        self.reads: list[str] = []
         self._version = 100
 
     async def serve(self, request: web.Request) -> web.Response:
         path, method = request.path, request.method
         if method != "GET":
             self.writes.append((method, path))
+        else:
+            self.reads.append(path)
         if (method, path) in self.fails:
             status, body = self.fails[method, path]
             return web.json_response(body, status=status, headers=body.get("headers"))

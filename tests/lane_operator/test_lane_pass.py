@@ -72,6 +72,21 @@ async def test_a_child_that_could_not_be_applied_is_said_and_tried_again(rig: tu
     assert conditions(api)["Reconciling"]["reason"] != "ProgressingWithRetry"
 
 
+async def test_a_lane_in_which_nothing_happens_is_written_and_its_children_are_read_no_more(
+    rig: tuple[SmallApi, World],
+) -> None:
+    api, here = rig
+    await reconcile_lane(here, LANE)
+    assert SERVICE in api.reads, "a child that is not known is looked for before it is made"
+    await reconcile_lane(here, LANE)
+    api.reads.clear()
+    api.writes.clear()
+
+    await reconcile_lane(here, LANE)
+
+    assert (api.writes, api.reads) == ([], [])
+
+
 async def test_what_only_a_person_can_change_is_said_and_not_tried_in_a_hurry(rig: tuple[SmallApi, World]) -> None:
     api, here = rig
     api.fails["PATCH", SERVICE] = (403, {"message": "no rights"})
