@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from structlog.testing import capture_logs
 
 from lane_api.relayconfig import Admin, Endpoint, TlsFiles
 from lane_operator import credentials
@@ -29,10 +30,12 @@ class Slot:
     intake: Literal["Open", "Closed"] = "Open"
     ordered: str = "Open"
     live: int | float = 0
+    asked: int = 0
     refuses: str = ""
     pushed: list[str] = field(default_factory=list)
 
     def report(self) -> dict[str, Any]:
+        self.asked += 1
         return {
             "slot": "otp-0",
             "lane": "mail/otp",
@@ -222,14 +225,19 @@ async def test_a_slot_that_does_not_answer_keeps_its_last_words_as_old(rig: Rig)
 async def test_an_answer_that_nobody_foresaw_is_none_and_the_visits_go_on(rig: Rig) -> None:
     rig.slot.generation = 7
     rig.slot.live = float("inf")  # JSON that Python reads, and that is no count
-    rig.observer.aim(LANE, (rig.target,))
-    await rig.woken.again()
-    assert not rig.seen().reachable
+    with capture_logs() as logged:
+        rig.observer.aim(LANE, (rig.target,))
+        await rig.woken.again()
+        assert not rig.seen().reachable
+        async with asyncio.timeout(10):
+            while rig.slot.asked < 6:
+                await asyncio.sleep(rig.target.interval_s)
 
-    rig.slot.live = 5
-    await rig.woken.again()
+        rig.slot.live = 5
+        await rig.woken.again()
 
     assert (rig.seen().reachable, rig.seen().queued) == (True, 5)
+    assert [one["event"] for one in logged].count("visit failed") == 1
 
 
 async def test_another_lanes_authority_is_not_believed(rig: Rig) -> None:
