@@ -265,6 +265,7 @@ class Pipeline:
             await asyncio.sleep(KEYS_EVERY_S)
             if self._signer.reload():
                 self._selectors.apply(self._source.current.domains, self._signer.public_keys())
+                self._dispatcher.unprepare()
 
     async def _expire_records(self) -> None:
         """Lets records go when their time is over, also where nothing new is written, for ever."""

@@ -50,8 +50,8 @@ class Connections:
         self.limit = limit
         self.count = 0
         self.sessions: set[Session] = set()
-        self.none_left = asyncio.Event()
-        self.none_left.set()
+        self._none_left = asyncio.Event()
+        self._none_left.set()
         self._wakeups = Wakeups(monotonic)
         self._line: dict[ReadyQueue, None] = {}
         """Sites that wait for any connection to become free, in order."""
@@ -127,6 +127,15 @@ class Connections:
         else:
             self._wakeups.add(self._monotonic() + LINGER_S, partial(self._release, session))
 
+    async def all_end(self, seconds: float) -> bool:
+        """True if there is none left within so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._none_left.wait()
+        except TimeoutError:
+            return False
+        return True
+
     def close(self) -> None:
         """Forgets what was to be looked at later."""
         self._wakeups.close()
@@ -171,7 +180,7 @@ class Connections:
     def _open(self, destination: Destination, target: Target, now: float) -> None:
         session, trouble = self._maker.make(self._user, destination, target, now)
         self.sessions.add(session)
-        self.none_left.clear()
+        self._none_left.clear()
         self.count += 1
         destination.site.opening(destination, now)
         if destination.looks_ahead:
@@ -185,7 +194,7 @@ class Connections:
         self.sessions.discard(session)
         self.count -= 1
         if not self.sessions:
-            self.none_left.set()
+            self._none_left.set()
         destination = session.destination
         destination.site.gone(destination)
         self._serve_line()

@@ -18,11 +18,19 @@ from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import Clock
 from lane_relay.deliver.connections import LINGER_S, Connections
+from lane_relay.deliver.default_rules import ONE_HOST_RULES
 from lane_relay.deliver.explain import DeliveryFigures, SiteState, entry_state, site_state
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.lookahead import Lookahead
 from lane_relay.deliver.opening import SessionMaker
-from lane_relay.deliver.outcomes import broken_results, reply_results, same_results, summarise, unfit_results
+from lane_relay.deliver.outcomes import (
+    broken_results,
+    failure_of,
+    reply_results,
+    same_results,
+    summarise,
+    unfit_results,
+)
 from lane_relay.deliver.prepared import Bodies, Prepared, Preparer, Signing
 from lane_relay.deliver.ready_queue import Destination, Failure, Hold, Limit, ReadyQueue, site_limits
 from lane_relay.deliver.regrouping import grouping
@@ -105,6 +113,8 @@ class Dispatcher:
         self.table.apply(config.delivery.policies)
         for site in self.sites.values():
             site.change(site_limits(config.delivery, site.policy), now)
+        if before.domains != config.domains or config.delivery.state != "Running":
+            self.unprepare()
         if grouping(before) != grouping(config):
             self._regroup()
         for domain in self._held.domains:
@@ -126,11 +136,11 @@ class Dispatcher:
                 session.quit()
             elif not session.ready:
                 session.abort()
-        if not await _within(connections.none_left, grace):
+        if not await connections.all_end(grace):
             _log.warning("%d sessions did not finish within %g s", len(connections.sessions), grace)
             for session in list(connections.sessions):
                 session.abort()
-            await _within(connections.none_left, LINGER_S + self._timeouts.quit)
+            await connections.all_end(LINGER_S + self._timeouts.quit)
         if self._sweeper is not None:
             self._sweeper.cancel()
         connections.close()
@@ -167,8 +177,15 @@ class Dispatcher:
     def shut(self) -> None:
         """The egress proof is gone: the connections of now take no other entry, also when it comes back."""
         self._distrusted = self._maker.made
+        self.unprepare()
         for session in [one for one in self._connections.sessions if one.idle]:
             session.quit()
+
+    def unprepare(self) -> None:
+        """What was made ready is made ready anew in its turn: key, selector, or its time may be another by then."""
+        for site in self.sites.values():
+            for destination in site.destinations.values():
+                self._lookahead.empty(destination)
 
     # -- what holds what
 
@@ -312,12 +329,13 @@ class Dispatcher:
             self._maker.speak_plainly(session.target.address, now)
             destination.connecting -= 1
             return
-        failure = self._failure(site, trouble)
+        failure = failure_of(self.table, site.policy, trouble)
         slows = failure.verdict.action is Action.BACKOFF
         if slows:
             site.slow_down(failure.verdict, str(failure.reply), now)
-        # the other hosts would say the same, or should not be bothered
-        blamed = destination.targets if trouble.ours or slows else (session.target,)
+        # of the source or of its pace the other hosts would say the same; of itself a host says nothing about the next
+        everybody = trouble.ours or (slows and failure.verdict.rule not in ONE_HOST_RULES)
+        blamed = destination.targets if everybody else (session.target,)
         if not site.failed(destination, blamed, failure, now, self._config.delivery.retry):
             return
         destination.blame = failure
@@ -404,15 +422,6 @@ class Dispatcher:
         self._on_attempt(attempt)
         return summary.end_session
 
-    def _failure(self, site: ReadyQueue, trouble: Trouble) -> Failure:
-        if trouble.category is None:
-            verdict = self.table.judge(site.policy, trouble.stage, trouble.reply)
-            if verdict.action is None:  # a 2yz that is no greeting
-                verdict = self.table.local(site.policy, Category.PROTOCOL_ERRORS)
-        else:
-            verdict = self.table.local(site.policy, trouble.category)
-        return Failure(trouble.stage, trouble.reply, verdict)
-
     def _tell(self, destination: Destination) -> None:
         """Attempts for the entries that a failed connection was for; the others wait for the next try."""
         done = 0
@@ -486,13 +495,3 @@ class Dispatcher:
             self._reroute(self._rerouting.popleft())
         if self._rerouting:
             asyncio.get_running_loop().call_soon(self._reroute_some)
-
-
-async def _within(event: asyncio.Event, seconds: float) -> bool:
-    """True if the event happens within so many seconds."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True

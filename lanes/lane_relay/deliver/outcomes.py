@@ -9,10 +9,11 @@ from msgspec import Struct
 from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_relay.deliver.ready_queue import Failure
 from lane_relay.deliver.rules import DELIVERED, ReplyTable
+from lane_relay.deliver.trouble import Trouble
 from lane_relay.records import QueueEntry, RecipientResult, Reply, Verdict
 from lane_relay.smtp.client import Closed, RecipientReply
 
-__all__ = ["Summary", "broken_results", "reply_results", "same_results", "summarise", "unfit_results"]
+__all__ = ["Summary", "broken_results", "failure_of", "reply_results", "same_results", "summarise", "unfit_results"]
 
 
 class Summary(Struct, frozen=True, gc=False):
@@ -24,6 +25,17 @@ class Summary(Struct, frozen=True, gc=False):
     """The first result that asks for back-off."""
     end_session: bool = False
     """The connection is of no more use."""
+
+
+def failure_of(table: ReplyTable, policy: str, trouble: Trouble) -> Failure:
+    """What it means for a site of this policy that a connection came to nothing."""
+    if trouble.category is not None:
+        verdict = table.local(policy, trouble.category)
+    else:
+        verdict = table.judge(policy, trouble.stage, trouble.reply)
+        if verdict.action is None:  # a 2yz that is no greeting
+            verdict = table.local(policy, Category.PROTOCOL_ERRORS)
+    return Failure(trouble.stage, trouble.reply, verdict)
 
 
 def reply_results(table: ReplyTable, policy: str, replies: tuple[RecipientReply, ...]) -> tuple[RecipientResult, ...]:

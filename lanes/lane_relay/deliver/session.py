@@ -226,8 +226,10 @@ class Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Replies."""
+        heard = self.client.replies
         self._handle(self.client.receive(data))
-        if not self.idle and not self.quitting:
+        # part of a reply buys no time: else a peer that trickles one holds its message for as long as it likes
+        if self.client.replies != heard and not self.idle and not self.quitting:
             self._set_deadline(self._owner.monotonic())
 
     def eof_received(self) -> None:

@@ -25,8 +25,10 @@ from lane_relay.records import Message
 __all__ = ["Signer", "available_cores", "quota_cores"]
 
 Then = Callable[[bytes | Held], None]
-_Job = tuple[int, bytes, str, str, DkimKey, float]
-"""Message id, content, domain, selector, key, Unix time."""
+_Job = tuple[int, bytes, str, str, DkimKey, float, int]
+"""Message id, content, domain, selector, key, Unix time, epoch."""
+_Signed = tuple[int, int, bytes | Held]
+"""Message id, epoch, and the field or why there is none."""
 
 _BATCH: Final = 16
 _KEPT: Final = 4096
@@ -65,7 +67,9 @@ class Signer:
         self.problems: dict[str, str] = {}
         """By domain: why its key is not in use."""
         self._kept: dict[int, bytes] = {}
-        self._under_way: dict[int, list[Then]] = {}
+        self._epoch = 0
+        """Of domains and keys: what was signed in an earlier one does not leave."""
+        self._under_way: dict[int, tuple[Message, list[Then]]] = {}
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"signer-{number}", daemon=True)
@@ -83,7 +87,7 @@ class Signer:
         # an old key under a new selector would fail everywhere: only what is unchanged keeps its last good key
         self._keys = {name: key for name, key in self._keys.items() if before.get(name) == self._domains.get(name)}
         self._stamps.clear()
-        self._kept.clear()
+        self._begin_epoch()
         self.problems.clear()
         self.reload()
 
@@ -94,8 +98,12 @@ class Signer:
             if domain.mode == "Sign":
                 changed |= self._reload_one(name, Path(domain.key_file))
         if changed:
-            self._kept.clear()
+            self._begin_epoch()
         return changed
+
+    def _begin_epoch(self) -> None:
+        self._epoch += 1
+        self._kept.clear()
 
     def _reload_one(self, name: str, path: Path) -> bool:
         try:
@@ -132,11 +140,11 @@ class Signer:
             return kept
         waiting = self._under_way.get(message.id)
         if waiting is not None:
-            waiting.append(then)
+            waiting[1].append(then)
             return None
-        self._under_way[message.id] = [then]
+        self._under_way[message.id] = (message, [then])
         key = self._keys[domain.name.lower()]
-        self._jobs.put((message.id, message.body, domain.name, domain.selector, key, self._clock.now()))
+        self._jobs.put((message.id, message.body, domain.name, domain.selector, key, self._clock.now(), self._epoch))
         return None
 
     def why_held(self, message: Message) -> Held | None:
@@ -182,12 +190,17 @@ class Signer:
         for thread in self._threads:
             thread.join()
 
-    def _done(self, results: list[tuple[int, bytes | Held]]) -> None:
-        for message_id, field in results:
-            if isinstance(field, bytes):
+    def _done(self, results: list[_Signed]) -> None:
+        for message_id, epoch, field in results:
+            known = self._under_way.pop(message_id, None)
+            if known is None:  # closed meanwhile
+                continue
+            if isinstance(field, bytes) and epoch == self._epoch:
                 self._keep(message_id, field)
-            for then in self._under_way.pop(message_id, ()):
-                then(field)
+            for then in known[1]:
+                found = field if epoch == self._epoch else self.signature(known[0], then)
+                if found is not None:
+                    then(found)
 
     def _keep(self, message_id: int, field: bytes) -> None:
         self.signed += 1
@@ -202,7 +215,7 @@ class Signer:
             batch = self._take()
             if batch is None:
                 return
-            results = [(job[0], _sign(job)) for job in batch]
+            results = [(job[0], job[-1], _sign(job)) for job in batch]
             try:
                 self._loop.call_soon_threadsafe(self._done, results)
             except RuntimeError:  # the loop has ended before us
@@ -225,7 +238,7 @@ class Signer:
 
 def _sign(job: _Job) -> bytes | Held:
     """The field, or why there is none: what cannot be signed must not end the thread that signs the others."""
-    _, content, domain, selector, key, now = job
+    _, content, domain, selector, key, now, _ = job
     try:
         return key.sign(prepare(content, domain=domain, selector=selector, now=now))
     except Exception as error:  # noqa: BLE001 -- a thread's edge; the reason is shown by `explain`

@@ -145,13 +145,15 @@ class Client:
     """One SMTP connection, seen from its sending end. `tls`: the connection began with TLS."""
 
     __slots__ = (
-        "_clear", "_credentials", "_current", "_hostname", "_parser", "_state", "_tls", "extensions",
+        "_clear", "_credentials", "_current", "_hostname", "_parser", "_state", "_tls", "extensions", "replies",
     )  # fmt: skip
 
     def __init__(self, hostname: str, *, tls: bool = False) -> None:
         self._hostname = command_text(hostname)
         self._tls = tls
         self._parser = ReplyParser()
+        self.replies = 0
+        """Whole replies so far: a peer that sends part of one has not answered yet."""
         self._state = State.BANNER
         self._current = _IDLE
         self._clear = False
@@ -241,6 +243,7 @@ class Client:
         """The events that these bytes bring about."""
         events: list[Event] = []
         replies = self._parser.feed(data)
+        self.replies += len(replies)
         for reply in replies:
             if self._state is State.CLOSED:
                 return events

@@ -61,6 +61,9 @@ class Peer:
     just_hangs_up: bool = False
     """Ends a connection with the FIN alone, without TLS's closing words, as many servers do."""
 
+    trickles: str = ""
+    """The stage at which a reply never ends, line after line."""
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         self.connections += 1
@@ -79,6 +82,10 @@ class Peer:
 
     async def _say(self, writer: asyncio.StreamWriter, stage: str, line: str = "") -> bytes:
         """Does what the script says; the reply, which is empty where the connection has to end."""
+        while stage == self.trickles:
+            writer.write(b"250-wait\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.05)
         action = self.script.get(stage, _DEFAULT[stage])
         if callable(action):
             action = action(line)

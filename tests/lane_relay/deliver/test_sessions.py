@@ -206,6 +206,25 @@ async def test_a_block_of_our_address_at_the_greeting_never_bounces_and_stops_kn
     assert second.connections == 0
 
 
+@pytest.mark.parametrize("greeting", [b"554 mx1 not accepting messages\r\n", b"421 4.3.2 server busy\r\n"])
+async def test_a_host_that_says_no_of_itself_leads_to_the_next_mx(greeting: bytes) -> None:
+    first, second = Peer({"connect": greeting}, hosts=("127.0.0.5",)), Peer(hosts=("127.0.0.6",))
+    async with running(first, second), delivering() as delivery:
+        delivery.send(route_to(first.port, "127.0.0.5", "127.0.0.6"))
+        (attempt,) = await delivery.attempted(1)
+    assert attempt.results[0].verdict.action is None
+    assert (first.connections, second.connections) == (1, 1)
+
+
+async def test_a_peer_that_trickles_a_reply_is_left_at_the_time_limit_too() -> None:
+    peer = Peer(trickles="mail")
+    limits = {**PATIENT, Stage.MAIL: SHORT}
+    async with running(peer), delivering(timeouts=Timeouts(stages=limits)) as delivery:
+        delivery.send(route_to(peer.port))
+        attempts = await delivery.attempted(1)
+        assert _one(attempts[0]) == (Stage.MAIL, 421, Action.RETRY, Category.NO_ANSWER_FROM_HOST)
+
+
 async def test_a_kept_connection_that_the_peer_has_closed_costs_no_attempt() -> None:
     peer = Peer()
 

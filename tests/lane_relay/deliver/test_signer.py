@@ -14,8 +14,8 @@ from lane_relay.deliver.prepared import Held
 from lane_relay.deliver.signer import Signer, quota_cores
 from lane_relay.mail.dkim import DkimKey, generate_key
 from lane_relay.records import Envelope, Message
-from tests.lane_relay.deliver.delivery import BODY, delivering, route_to, until
-from tests.lane_relay.deliver.scripted_peer import Peer, running
+from tests.lane_relay.deliver.delivery import BODY, delivering, make_config, route_to, until
+from tests.lane_relay.deliver.scripted_peer import STALL, Peer, running
 
 PEM = generate_key()
 
@@ -98,6 +98,30 @@ async def test_a_signature_of_before_does_not_leave_after_its_selector_has_gone(
     assert isinstance(await _sign(signer, _message()), bytes)
     gate.live.clear()
     assert isinstance(await _sign(signer, _message()), Held)
+
+
+async def test_a_signature_made_while_the_selector_changed_is_made_anew(signer: Signer, key_file: Path) -> None:
+    under_way = [asyncio.create_task(_sign(signer, _message(number))) for number in range(20)]
+    await asyncio.sleep(0)
+    signer.apply((SigningDomain(name="sender.test", selector="s2", key_file=str(key_file)),))
+    for field in await asyncio.gather(*under_way):
+        assert isinstance(field, bytes)
+        assert b"s=s2" in field
+
+
+async def test_what_waits_signed_is_signed_anew_when_the_selector_changes(signer: Signer, key_file: Path) -> None:
+    peer = Peer({"mail": STALL})
+    async with running(peer), delivering(signing=signer, connections=1) as delivery:
+        for _ in range(4):
+            delivery.send(route_to(peer.port))
+        await until(lambda: delivery.dispatcher.figures().in_flight == 1 and signer.signed >= 2)
+        domains = (SigningDomain(name="sender.test", selector="s2", key_file=str(key_file)),)
+        signer.apply(domains)
+        delivery.dispatcher.apply(make_config(connections=1).model_copy(update={"domains": domains}))
+        peer.script["mail"] = b"250 ok\r\n"
+        peer.release.set()  # the first is cut off, the rest goes over another connection
+        await delivery.attempted(4)
+    assert [message.content.count(b"s=s2") for message in peer.messages] == [1, 1, 1]
 
 
 async def test_a_message_that_cannot_be_signed_does_not_end_the_signing_of_others(
