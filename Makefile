@@ -29,7 +29,7 @@ crds: setup ## generates crds/*.yaml from the models
 	@cp crds/*.yaml charts/lanewright/files/crds/
 
 unit: peers ## tests that need no cluster
-	$(RUN)/pytest tests -n auto --dist loadfile
+	$(RUN)/pytest tests
 
 cluster: setup ## brings up a two-node Kubernetes (CLUSTER=kind|local decides which; default: kind where Docker answers)
 	$(RUN)/python -m e2e.cluster up

@@ -3,6 +3,7 @@
 Everything is ended by its own process handle; every wait has a deadline and says what it waited for.
 """
 
+import asyncio
 import http.client
 import json
 import os
@@ -98,6 +99,22 @@ class _Handler:
         return answer or "250 2.0.0 kept"
 
 
+class _Controller(Controller):
+    """Remembers its sessions: aiosmtpd ends their loop without ending them."""
+
+    def factory(self) -> SMTP:
+        made: SMTP = super().factory()  # type: ignore[no-untyped-call]
+        self.__dict__.setdefault("sessions", []).append(made)
+        return made
+
+    async def end_sessions(self) -> None:
+        for session in self.__dict__.get("sessions", ()):
+            if session.transport is not None:
+                session.transport.close()
+        for _ in range(3):  # the loop's turns in which the transports see their end
+            await asyncio.sleep(0)
+
+
 class Sink:
     """An ISP: a real SMTP server in a thread of its own."""
 
@@ -107,7 +124,7 @@ class Sink:
         self.answer_with: Callable[[str, str], str | None] = lambda _stage, _address: None
         """(stage, address) -> a reply, or None for 250."""
         self.address, self.port = address, port or free_port()
-        self._controller = Controller(_Handler(self), hostname=address, port=self.port, ready_timeout=60)
+        self._controller = _Controller(_Handler(self), hostname=address, port=self.port, ready_timeout=60)
 
     def answer(self, stage: str, address: str) -> str | None:
         """Notes the question; the test's answer."""
@@ -119,6 +136,7 @@ class Sink:
         return self
 
     def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._controller.end_sessions(), self._controller.loop).result(30)
         self._controller.stop()
 
     def wait(self, count: int, within_s: float = 60.0) -> list[Arrived]:
