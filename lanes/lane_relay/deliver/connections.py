@@ -55,6 +55,8 @@ class Connections:
         self._wakeups = Wakeups(monotonic)
         self._line: dict[ReadyQueue, None] = {}
         """Sites that wait for any connection to become free, in order."""
+        self._makes_room = False
+        """Idle connections are looked for in this turn of the loop."""
         self._regrouped_before = 0
         """Sessions up to this number may be counted for sites that the configuration no longer knows."""
 
@@ -120,6 +122,13 @@ class Connections:
 
     # -- what became of them
 
+    def rest(self, session: Session, now: float) -> None:
+        """It has nothing to do now: it stays for a while, unless others wait for its place."""
+        if self._line and not session.destination.waiting:
+            session.quit()
+        else:
+            session.rest(now)
+
     def gone(self, session: Session) -> None:
         """The socket is closed; the connection counts until the peer has seen that."""
         if session.peer_closed or session.peer is None:
@@ -158,7 +167,9 @@ class Connections:
             return True
         if hold.limit is Limit.TOTAL_CONNECTIONS:
             self._line[site] = None
-            self._close_an_idle_one(None)
+            if not self._makes_room:
+                self._makes_room = True
+                asyncio.get_running_loop().call_soon(self._make_room)
         elif hold.until == float("inf"):
             self._close_an_idle_one(site)
         self.wake(site, hold.until)
@@ -169,11 +180,18 @@ class Connections:
         if destination.waiting:
             self.want(destination)
 
-    def _close_an_idle_one(self, site: ReadyQueue | None) -> None:
-        """Makes room among the site's connections, or among all."""
+    def _make_room(self) -> None:
+        """One look in a turn of the loop, however many sites were refused: idle ones end, one for each that waits."""
+        self._makes_room = False
+        idle = [session for session in self.sessions if session.idle and not session.destination.waiting]
+        for session in idle[: len(self._line)]:
+            session.quit()
+
+    def _close_an_idle_one(self, site: ReadyQueue) -> None:
+        """Makes room among the site's connections."""
         for session in self.sessions:
             own = session.destination
-            if session.idle and not own.waiting and (site is None or own.site is site):
+            if session.idle and not own.waiting and own.site is site:
                 session.quit()
                 return
 
@@ -205,12 +223,15 @@ class Connections:
 
     def _serve_line(self) -> None:
         """A connection came free: the sites that have waited longest for one are asked, a few at a time."""
-        for _ in range(min(_ASKED, len(self._line))):
+        before = len(self._line)
+        for _ in range(min(_ASKED, before)):
             site = next(iter(self._line))
             del self._line[site]
             self.pump(site)
             if self.count >= self.limit:
                 return
+        if 0 < len(self._line) < before:  # some want it no more, and it may have been the last that comes free
+            asyncio.get_running_loop().call_soon(self._serve_line)
 
     def _foreign(self, destination: Destination) -> int:
         if any(session.number <= self._regrouped_before for session in self.sessions):

@@ -246,7 +246,7 @@ class Dispatcher:
                 session.quit()
                 return
             if not destination.ready and not destination.entries:
-                session.rest(now)
+                self._connections.rest(session, now)
                 return
             hold = site.hold_message(now)
             if hold is not None:

@@ -95,6 +95,32 @@ async def test_many_stalled_sites_do_not_use_up_all_connections() -> None:
         assert delivery.dispatcher.figures().connections <= 40
 
 
+async def test_a_connection_with_nothing_left_to_do_makes_room_at_once_for_sites_that_wait_for_one() -> None:
+    peer = Peer()
+    unhurried = Timeouts(stages=PATIENT, idle=3600.0)
+    async with running(peer), delivering(totalConnections=3, timeouts=unhurried) as delivery:
+        for number in range(60):
+            delivery.send(route_to(peer.port, site=f"site-{number}"))
+        await delivery.attempted(60)
+    assert peer.most_open <= 3
+
+
+async def test_sites_in_line_for_a_connection_that_want_it_no_more_do_not_keep_it_from_the_others() -> None:
+    peer = Peer({"end": STALL})
+    async with running(peer), delivering(totalConnections=1, lifetime="1h") as delivery:
+        delivery.send(route_to(peer.port, site="first"))
+        await until(lambda: "DATA" in peer.commands)
+        for number in range(40):
+            delivery.send(route_to(peer.port, site=f"late-{number}"), age=7200.0)
+        delivery.send(route_to(peer.port, site="last"))
+        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)  # the late ones are told
+        await delivery.attempted(40)
+        peer.script["end"] = b"250 ok\r\n"
+        peer.release.set()
+        await delivery.attempted(42)
+    assert len(peer.messages) == 1
+
+
 async def test_an_isp_that_asks_to_slow_down_gets_one_connection_and_a_slower_pace() -> None:
     peer = Peer()
     policy = {
