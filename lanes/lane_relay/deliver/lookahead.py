@@ -22,6 +22,8 @@ _AHEAD: Final = 4
 """Entries prepared beyond two a session."""
 _PART_AHEAD: Final = 4
 """A quarter of the active bytes may wait for sessions; the rest is for the sessions themselves."""
+_CALLED: Final = 100
+"""Sites called in one turn of the loop, where many that waited for room want none any more."""
 
 
 class Lookahead:
@@ -69,6 +71,8 @@ class Lookahead:
             if destination.preparing:
                 self.fill(destination)
                 return None
+        if destination.entries:  # no room: when its turn comes, it takes its body before it opens a connection
+            destination.looks_ahead = True
         return None
 
     def done(self, destination: Destination, prepared: Prepared) -> None:
@@ -137,6 +141,18 @@ class Lookahead:
 
     def _hand_on(self) -> None:
         left, self._left = self._left, {}
+        self._call()
         for site in left:
             for asked in self._room.next_in_line(site):
                 self._on_room(asked)
+
+    def _call(self) -> None:
+        """Sites that have nothing yet come first; who has no use for the room by now passes it on."""
+        for _ in range(_CALLED):
+            called = self._room.call_first()
+            if called is None:
+                return
+            self._on_room(called)
+            if called.lacks_room:
+                return
+        asyncio.get_running_loop().call_soon(self._call)

@@ -1,5 +1,7 @@
 """How much of bodies may be in memory, and that no site stands still for another."""
 
+from collections import deque
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,8 +52,53 @@ def test_who_was_refused_is_asked_again_when_something_is_given_back() -> None:
 
     budget.give_back(granted[-1], LARGE)
 
-    assert budget.next_in_line(granted[-1]) == [first]
+    assert budget.call_first() is first
     assert budget.take(first, LARGE)
+
+
+def test_who_waits_for_another_is_asked_again_before_those_that_came_later() -> None:
+    budget = BodyBudget(LIMIT)
+    first, second = sites(2)
+    for site in (first, second):
+        while budget.take(site, LARGE // 5):
+            pass
+
+    budget.give_back(second, LARGE // 5)
+
+    assert budget.next_in_line(second) == [second, first]
+
+
+def test_sites_with_endless_large_mail_leave_every_other_its_turn() -> None:
+    budget = BodyBudget(LIMIT)
+    everybody = sites(20)
+    served = dict.fromkeys(everybody, 0)
+    held = deque(site for site in everybody if budget.take(site, LARGE))
+    for _ in range(200):
+        site = held.popleft()
+        served[site] += 1
+        budget.give_back(site, LARGE)
+        if budget.take(site, LARGE):  # its session asks for the next one first
+            held.append(site)
+        while (called := budget.call_first()) is not None and budget.take(called, LARGE):
+            held.append(called)
+    assert min(served.values()) >= 5
+
+
+def test_who_went_beyond_the_limit_keeps_nobody_out_once_all_is_within_it_again() -> None:
+    budget = BodyBudget(LIMIT)
+    one, other, late, *beyond = sites(7)
+    for site in beyond:
+        assert budget.take(one, 30 * 2**20)
+        assert budget.take(other, 30 * 2**20)
+        assert budget.take(site, LARGE)
+        budget.give_back(one, 30 * 2**20)
+        budget.give_back(other, 30 * 2**20)
+        assert budget.take(site, SMALL)  # from now on it is never without a body
+        budget.give_back(site, LARGE)
+    assert budget.take(one, 30 * 2**20)
+    assert budget.take(other, 30 * 2**20)
+
+    assert budget.take(late, LARGE)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 2 * LARGE), st.booleans()), max_size=200))

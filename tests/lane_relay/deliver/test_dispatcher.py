@@ -380,3 +380,14 @@ async def test_a_site_may_always_have_one_message_however_large_and_however_full
         stalled.script["end"] = b"250 ok\r\n"
         stalled.release.set()
         await until(lambda: len(stalled.messages) == 4)
+
+
+async def test_large_mail_of_more_sites_than_there_is_room_for_arrives_at_all_of_them() -> None:
+    peer = Peer()
+    large = BODY + b"x" * 50_000 + b"\r\n"
+    async with running(peer), delivering(active_bytes=10_000, connections=2) as delivery:
+        for number in range(60):
+            delivery.send(route_to(peer.port, site=f"site-{number % 12}"), body=large)
+        assert delivery.dispatcher.figures().waiting == 60
+        await delivery.attempted(60)
+    assert len(peer.messages) == 60
