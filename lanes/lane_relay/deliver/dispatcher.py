@@ -194,11 +194,6 @@ class Dispatcher:
         """Connections may be opened and used."""
         return self._running and self._config.delivery.state == "Running" and self._gate()
 
-    @property
-    def bytes_in_flight(self) -> int:
-        """Of bodies that are loading, ready or in a session."""
-        return self._lookahead.bytes_in_use
-
     def figures(self) -> DeliveryFigures:
         """Counts as of now, for metrics."""
         return DeliveryFigures(

@@ -53,11 +53,6 @@ class Lookahead:
         self._room.limit = active_bytes
         self._ahead_limit = active_bytes // _PART_AHEAD
 
-    @property
-    def bytes_in_use(self) -> int:
-        """Of bodies that are loading, ready or in a session."""
-        return self._room.used
-
     def next(self, destination: Destination) -> Prepared | None:
         """The next entry with its body; None: none can be had at once."""
         if destination.ready:

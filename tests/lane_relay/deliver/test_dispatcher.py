@@ -356,14 +356,15 @@ async def test_bodies_in_flight_stay_within_the_active_bytes_and_all_of_them_arr
         delivery.messages.cold = True
         for _ in range(40):
             delivery.send(route_to(peer.port), body=BODY + b"x" * size + b"\r\n")
-        await until(lambda: delivery.dispatcher.bytes_in_flight > 3 * size)
+        site = delivery.dispatcher.sites["peer"]
+        await until(lambda: site.body_bytes > 3 * size)
         await until(lambda: (state := delivery.dispatcher.explain_site("peer")) is not None
                     and state.hold.limit == "memory")  # fmt: skip
-        assert delivery.dispatcher.bytes_in_flight <= 4.5 * size  # half: other sites have the other half
+        assert site.body_bytes <= 4.5 * size  # half: other sites have the other half
         peer.script["end"] = b"250 ok\r\n"
         peer.release.set()
         await until(lambda: len({message.content for message in peer.messages}) == 1 and len(peer.messages) >= 36)
-        await until(lambda: delivery.dispatcher.bytes_in_flight == 0)
+        await until(lambda: site.body_bytes == 0)
 
 
 async def test_a_site_may_always_have_one_message_however_large_and_however_full_the_memory() -> None:
