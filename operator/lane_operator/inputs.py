@@ -21,6 +21,7 @@ __all__ = [
     "Desired",
     "DesiredSettings",
     "DkimKey",
+    "Holding",
     "Key",
     "Lane",
     "LaneDomains",
@@ -191,6 +192,18 @@ class Demand:
     def key(self) -> Key:
         """Namespace and name."""
         return (self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """An address that the objects of a slot name, whatever has become of the pool that it came from."""
+
+    address: str
+    pool: Key
+    """The pool that they name."""
+    namespace: str
+    vouched: bool = False
+    """Something that no user writes says so too; else anybody could keep addresses from others by a label."""
 
 
 @dataclass(frozen=True, slots=True)

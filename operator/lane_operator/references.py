@@ -16,7 +16,7 @@ from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, POOL_ANN
 from lane_api.sendinglane import DrainPolicy, LaneStatus, SendingLaneSpec
 from lane_operator.cache import Cache
 from lane_operator.errors import ForbiddenError
-from lane_operator.inputs import Demand, Key, Lane, LaneDomains, Manifest, NodeFacts, Policy, Pool
+from lane_operator.inputs import Demand, Holding, Key, Lane, LaneDomains, Manifest, NodeFacts, Policy, Pool
 from lane_operator.kube import (
     IP_POOL,
     ISP_POLICY,
@@ -33,6 +33,7 @@ __all__ = [
     "NAMESPACE_LABEL",
     "UnreadableError",
     "demands_of",
+    "holdings_of",
     "lane_of",
     "lanes_of_pool",
     "multus_network",
@@ -181,6 +182,26 @@ def demands_of(cache: Cache, pool: Key) -> tuple[Demand, ...]:
     return tuple(demands)
 
 
+def holdings_of(cache: Cache) -> tuple[Holding, ...]:
+    """The addresses that workloads and kept volumes of every lane carry, also of lanes and pools that are gone."""
+    said = {
+        (body["metadata"]["namespace"], slot.get("name"), slot.get("ip"))
+        for body in cache.all(SENDING_LANE.kind)
+        for slot in (body.get("status") or {}).get("slots") or ()
+    }
+    claims = (body for body in cache.all(VOLUME_CLAIM.kind) if _is_kept(body))
+    found = []
+    for body in (*cache.all(STATEFUL_SET.kind), *claims, *cache.all(PERSISTENT_VOLUME.kind)):
+        lane, pool, address = _lane_key(body), _pool_key(body), _address(body)
+        if lane is None or pool is None or not address:
+            continue
+        slot = body["metadata"]["labels"].get(SLOT_LABEL, "")
+        # only the operator writes a lane's status, and only an administrator a PersistentVolume
+        vouched = body["kind"] == PERSISTENT_VOLUME.kind or (lane[0], slot, address) in said
+        found.append(Holding(address, pool, lane[0], vouched))
+    return tuple(found)
+
+
 def others_of(cache: Cache, lane: Lane) -> tuple[LaneDomains, ...]:
     """What the other lanes send from; asked for by Cold lanes only, so the bodies are read as they are."""
     if lane.spec.traffic_class is not TrafficClass.COLD:
@@ -229,7 +250,7 @@ def _lane_demand(cache: Cache, lane: Lane) -> Demand:
         if index is None:
             continue
         retained.add(index)
-        address = (child["metadata"].get("annotations") or {}).get(ADDRESS_ANNOTATION)
+        address = _address(child)
         if address and _pool_key(child) == lane.pool_key:
             found.setdefault(index, address)
     return Demand(
@@ -265,11 +286,7 @@ def _left_demand(lane: Key, pool: Key, bodies: list[Manifest]) -> Demand:
         pool=pool,
         replicas=0,
         retained=frozenset(slots),
-        found={
-            index: address
-            for index, body in slots.items()
-            if (address := (body["metadata"].get("annotations") or {}).get(ADDRESS_ANNOTATION))
-        },
+        found={index: address for index, body in slots.items() if (address := _address(body))},
         held=True,
         deleting=True,
     )
@@ -296,6 +313,11 @@ def _lane_key(body: Manifest) -> Key | None:
 def _pool_key(body: Manifest) -> Key | None:
     namespace, _, name = (body["metadata"].get("annotations") or {}).get(POOL_ANNOTATION, "").partition("/")
     return (namespace, name) if name else None
+
+
+def _address(body: Manifest) -> str:
+    """The address that a slot's object carries; empty where it has none."""
+    return str((body["metadata"].get("annotations") or {}).get(ADDRESS_ANNOTATION, ""))
 
 
 def _index(body: Manifest, lane: str) -> int | None:

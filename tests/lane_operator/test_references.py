@@ -5,9 +5,9 @@ from typing import Any
 from lane_api.ippool import IPPoolStatus
 from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, POOL_ANNOTATION, SLOT_LABEL
 from lane_operator.cache import Cache
-from lane_operator.inputs import Demand, Pool
+from lane_operator.inputs import Demand, Holding, Pool
 from lane_operator.pools import allocate
-from lane_operator.references import demands_of, pool_of, pools_of
+from lane_operator.references import demands_of, holdings_of, pool_of, pools_of
 from tests.lane_operator.made import NOW, lane, pool
 
 ADDRESS = {"ip": "203.0.113.10", "hostname": "out0.example.com"}
@@ -70,3 +70,21 @@ def test_a_sound_pool_is_read_whole() -> None:
     cache.put("IPPool", sound)
 
     assert list(pools_of(cache)) == [pool_of(sound)]
+
+
+def test_what_live_slots_carry_is_read_whatever_became_of_their_pool_and_lane() -> None:
+    cache = Cache()
+    cache.put("StatefulSet", workload("otp-0"))
+    labels = {LANE_LABEL: "old", SLOT_LABEL: "old-1", "lanewright.dev/namespace": "mail"}
+    annotations = {POOL_ANNOTATION: "mail/gone", ADDRESS_ANNOTATION: "203.0.113.11"}
+    volume = body("PersistentVolume", "pv", metadata={"labels": labels, "annotations": annotations})
+    del volume["metadata"]["namespace"]
+    cache.put("PersistentVolume", volume)
+
+    said = Holding("203.0.113.10", ("mail", "pool"), "mail", vouched=False)
+    assert holdings_of(cache) == (said, Holding("203.0.113.11", ("mail", "gone"), "mail", vouched=True))
+
+    slots = [{"name": "otp-0", "ip": "203.0.113.10"}]
+    cache.put("SendingLane", body("SendingLane", "otp", status={"slots": slots}))
+
+    assert holdings_of(cache)[0] == Holding("203.0.113.10", ("mail", "pool"), "mail", vouched=True)

@@ -12,7 +12,8 @@ Rules, in order:
 4. Any other slot gets a free address: on the node where its lane has fewest, then one that was never used, then the
    lowest.
 What no slot holds rests for the pool's cool-down. An address that stands in several pools belongs to the pool that
-holds it, else to the first by name; the others never assign it.
+holds it, else to the first by name; the others never assign it. What a live slot carries from a pool that is gone
+belongs to that pool still.
 """
 
 import datetime as dt
@@ -23,7 +24,7 @@ from lane_api.conditions import Reason
 from lane_api.ippool import Engine, IPPoolStatus, PoolAddress
 from lane_api.names import slot_name
 from lane_api.sendinglane import SlotRole
-from lane_operator.inputs import Assignment, Claim, Demand, Key, Pool, Refusal
+from lane_operator.inputs import Assignment, Claim, Demand, Holding, Key, Pool, Refusal
 from lane_operator.pools.ledger import Entry, Ledger, owners
 from lane_operator.pools.ports import NodePorts
 
@@ -59,9 +60,16 @@ class _Asking:
 
 
 def allocate(
-    pools: Iterable[Pool], demands: Iterable[Demand], now: dt.datetime, beside: Iterable[Pool] = ()
+    pools: Iterable[Pool],
+    demands: Iterable[Demand],
+    now: dt.datetime,
+    beside: Iterable[Pool] = (),
+    holdings: Iterable[Holding] = (),
 ) -> AllocationResult:
-    """Serves all demands on these pools; `beside` are pools that are not served now, whose records count."""
+    """Serves all demands on these pools; `beside` are pools that are not served now, whose records count.
+
+    `holdings` is what live slots carry: it counts where a pool is gone and took its record along.
+    """
     served = {pool.key: pool for pool in pools}
     others = [pool for pool in beside if pool.key not in served]
     everywhere = [*served.values(), *others]
@@ -71,7 +79,7 @@ def allocate(
         for record in pool.status.addresses
         if record.node and record.port_block and record.released_at is None
     )
-    belongs = owners(everywhere)
+    belongs = owners(everywhere, holdings)
     by_pool: dict[Key, list[Demand]] = {}
     for demand in sorted(demands, key=lambda one: one.key):
         by_pool.setdefault(demand.pool, []).append(demand)

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from lane_api.classes import TrafficClass
 from lane_api.ippool import AddressStatus, Capacity, Engine, PoolAddress
-from lane_operator.inputs import Demand, Key, Pool
+from lane_operator.inputs import Demand, Holding, Key, Pool
 
 __all__ = ["Entry", "Ledger", "owners"]
 
@@ -158,16 +158,39 @@ def _record(entry: Entry) -> AddressStatus:
     )
 
 
-def owners(pools: Iterable[Pool]) -> dict[AddressValue, Key]:
-    """Which pool an address belongs to: the one whose record holds it, else the first by name that lists it."""
+def owners(pools: Iterable[Pool], holdings: Iterable[Holding] = ()) -> dict[AddressValue, Key]:
+    """Which pool an address belongs to: the one whose record holds it, else the one whose slots still carry it though
+    it is gone or has forgotten it, else the first by name that lists it."""
     ordered = sorted(pools, key=lambda pool: pool.key)
     found: dict[AddressValue, Key] = {}
     for pool in ordered:
         for value in _held_values(pool):
             found.setdefault(value, pool.key)
+    for value, key in _carried(ordered, holdings):
+        found.setdefault(value, key)
     for pool in ordered:
-        for address in pool.spec.addresses:
-            listed = _address_value(address.ip)
-            if listed is not None:
-                found.setdefault(listed, pool.key)
+        for value in _listed_values(pool):
+            found.setdefault(value, pool.key)
     return found
+
+
+def _carried(pools: Iterable[Pool], holdings: Iterable[Holding]) -> Iterator[tuple[AddressValue, Key]]:
+    """What live slots carry, by the pool that it came from.
+
+    What nobody vouches for counts in pools that are open to its namespace, which may draw from them anyway.
+    """
+    listed = {pool.key: _listed_values(pool) for pool in pools}
+    open_to = {pool.key: {pool.namespace, *pool.spec.allowed_namespaces.names} for pool in pools}
+    for holding in sorted(holdings, key=lambda one: (one.pool, one.address)):
+        value = _address_value(holding.address)
+        if value is None:
+            continue
+        offering = [key for key, values in listed.items() if value in values]
+        if holding.vouched or all(holding.namespace in open_to[key] for key in offering):
+            yield value, holding.pool
+
+
+def _listed_values(pool: Pool) -> tuple[AddressValue, ...]:
+    """The addresses that the pool's spec lists, in its order."""
+    values = (_address_value(address.ip) for address in pool.spec.addresses)
+    return tuple(value for value in values if value is not None)

@@ -12,7 +12,7 @@ from lane_operator.kube import IP_POOL
 from lane_operator.pools.allocate import AllocationResult, allocate
 from lane_operator.reconcile.events import post_transitions
 from lane_operator.reconcile.world import World
-from lane_operator.references import UnreadableError, demands_of, pool_if_readable, pool_of, pools_of
+from lane_operator.references import UnreadableError, demands_of, holdings_of, pool_if_readable, pool_of, pools_of
 from lane_operator.status import broken_status, pool_status
 
 __all__ = ["assign", "reconcile_pool"]
@@ -50,7 +50,8 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
 
 def _allocated(world: World, pool: Pool) -> AllocationResult:
     beside = [other for other in pools_of(world.cache) if other.key != pool.key]
-    return allocate((pool,), demands_of(world.cache, pool.key), world.wall(), beside)
+    demands, holdings = demands_of(world.cache, pool.key), holdings_of(world.cache)
+    return allocate((pool,), demands, world.wall(), beside, holdings)
 
 
 async def _commit(world: World, pool: Pool, result: AllocationResult) -> None:

@@ -29,7 +29,10 @@ def _put_valid(book: Book, pool: Pool, allocated: IPPoolStatus) -> None:
         if one.lane and one.released_at is None and one.ip not in listed
     ]
     if elsewhere:
-        message = f"{', '.join(elsewhere)} as well and is assigned there only: remove it from one of them"
+        message = (
+            f"{', '.join(elsewhere)} as well, or is held by a slot from it, and is assigned there only: remove it from "
+            "one of them"
+        )
         book.put(ConditionType.VALID, False, Reason.ADDRESS_CONFLICT, message)
     elif removed:
         message = (

@@ -13,7 +13,7 @@ from lane_api.classes import TrafficClass
 from lane_api.conditions import Reason
 from lane_api.ippool import IPPoolSpec, IPPoolStatus
 from lane_api.sendinglane import SlotRole
-from lane_operator.inputs import Demand, Pool
+from lane_operator.inputs import Demand, Holding, Pool
 from lane_operator.pools import AllocationResult, allocate
 
 NOW = dt.datetime(2026, 11, 23, 8, 0, 0, tzinfo=dt.UTC)
@@ -238,6 +238,38 @@ def test_an_address_belongs_to_the_pool_that_holds_it_also_when_that_is_not_serv
     result = allocate([pool("203.0.113.10")], [demand("a")], NOW, beside=[holding])
 
     assert held(result) == {}
+
+
+GONE = ("mail-pools", "gone")
+
+
+def test_an_address_that_a_slot_carries_from_a_pool_that_is_gone_is_nobody_elses() -> None:
+    carried = Holding("203.0.113.10", GONE, "mail")
+
+    result = allocate([pool("203.0.113.10")], [demand("l2")], NOW, holdings=[carried])
+
+    assert held(result) == {}
+    assert result.statuses[POOL].addresses[0].held_elsewhere == "mail-pools/gone"
+
+
+def test_an_address_carried_from_a_pool_that_lost_its_record_is_not_given_out_by_one_that_sorts_before() -> None:
+    late = pool("203.0.113.10", key=("mail-pools", "zz"))
+    carried = Holding("203.0.113.10", late.key, "mail")
+
+    result = allocate([pool("203.0.113.10")], [demand("l2")], NOW, beside=[late], holdings=[carried])
+
+    assert held(result) == {}
+
+
+@pytest.mark.parametrize(("vouched", "kept_back"), [(False, False), (True, True)])
+def test_what_a_namespace_says_that_may_not_draw_from_the_pool_counts_only_where_the_operator_said_so(
+    *, vouched: bool, kept_back: bool
+) -> None:
+    carried = Holding("203.0.113.10", GONE, "elsewhere", vouched)
+
+    result = allocate([pool("203.0.113.10")], [demand("l2")], NOW, holdings=[carried])
+
+    assert (held(result) == {}) is kept_back
 
 
 def test_hostnetwork_slots_on_one_node_get_blocks_of_their_own_across_pools() -> None:
