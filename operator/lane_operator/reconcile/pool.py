@@ -6,7 +6,7 @@ decision was made on, before anything that uses an address is applied; two slots
 
 from lane_api.ippool import IPPoolStatus
 from lane_operator import metrics
-from lane_operator.errors import NotFoundError
+from lane_operator.errors import ConflictError, NotFoundError
 from lane_operator.inputs import Assignment, Key, Lane, Manifest, Pool
 from lane_operator.kube import IP_POOL
 from lane_operator.pools.allocate import AllocationResult, allocate
@@ -19,14 +19,15 @@ __all__ = ["assign", "reconcile_pool"]
 
 
 async def assign(world: World, lane: Lane, pool: Pool | None) -> Assignment:
-    """The lane's claims, committed; raises ConflictError when the pool has moved on since."""
+    """The lane's claims, committed; raises ConflictError when the pool has moved on or gone since, else KubeError."""
     if pool is None:
         demands = demands_of(world.cache, lane.pool_key)
         return allocate((), demands, world.wall()).assignments.get(lane.key, Assignment())
     async with world.allocating:
-        fresh = pool_if_readable(world.cache, pool.key) or pool
-        result = _allocated(world, fresh)
-        await _commit(world, fresh, result)
+        fresh = pool_if_readable(world.cache, pool.key)
+        result = None if fresh is None else _allocated(world, fresh)
+        if fresh is None or result is None or not await _commit(world, fresh, result):
+            raise ConflictError(f"IPPool {'/'.join(pool.key)} has changed or gone since it was looked at")
         return result.assignments.get(lane.key, Assignment())
 
 
@@ -43,8 +44,9 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
         await _write(world, body, broken_status(recorded, body, str(error), world.wall()))
         return None
     async with world.allocating:
-        fresh = pool_if_readable(world.cache, key) or pool
-        await _commit(world, fresh, _allocated(world, fresh))
+        fresh = pool_if_readable(world.cache, pool.key)
+        if fresh is not None:  # else it went, or was broken, while another allocation was under way
+            await _commit(world, fresh, _allocated(world, fresh))
     return None
 
 
@@ -54,18 +56,19 @@ def _allocated(world: World, pool: Pool) -> AllocationResult:
     return allocate((pool,), demands, world.wall(), beside, holdings)
 
 
-async def _commit(world: World, pool: Pool, result: AllocationResult) -> None:
-    """Writes the pool's status where it says anything new."""
+async def _commit(world: World, pool: Pool, result: AllocationResult) -> bool:
+    """Writes the pool's status where it says anything new; whether it stands there now."""
     body = world.cache.get(IP_POOL.kind, *pool.key)
-    status = pool_status(pool, result.statuses[pool.key], world.wall())
-    if body is not None and body["metadata"]["resourceVersion"] == pool.resource_version:
-        await _write(world, body, status)
+    if body is None or body["metadata"]["resourceVersion"] != pool.resource_version:
+        return False
+    return await _write(world, body, pool_status(pool, result.statuses[pool.key], world.wall()))
 
 
-async def _write(world: World, body: Manifest, status: IPPoolStatus) -> None:
+async def _write(world: World, body: Manifest, status: IPPoolStatus) -> bool:
+    """Writes the status unless it is there already; whether it stands there now, else the pool is gone."""
     wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
     if wanted == body.get("status"):
-        return
+        return True
     metadata = body["metadata"]
     try:
         changed = await world.kube.patch_status(
@@ -73,7 +76,8 @@ async def _write(world: World, body: Manifest, status: IPPoolStatus) -> None:
         )
     except NotFoundError:
         world.cache.drop(IP_POOL.kind, body)
-        return
+        return False
     metrics.status_writes.labels(kind=IP_POOL.kind).inc()
     world.cache.put(IP_POOL.kind, changed)
     await post_transitions(world, body, wanted)
+    return True
