@@ -87,7 +87,7 @@ class Dispatcher:
         self._connections = Connections(self, self._maker, self._lookahead, clock.monotonic, total)
         self.table = ReplyTable(config.delivery.policies)
         self.sites: dict[str, ReadyQueue] = {}
-        self._rounds = Rounds(self.sites, self._held, self._hold_of_site)
+        self._rounds = Rounds(self.sites, self._held, self._hold_of_site, self._lookahead.empty)
         self._rerouting: deque[QueueEntry] = deque()
         self._distrusted = 0
         """Sessions up to this number were opened before the gate shut: they may lead through another address."""
@@ -113,8 +113,7 @@ class Dispatcher:
         self.table.apply(config.delivery.policies)
         for site in self.sites.values():
             site.change(site_limits(config.delivery, site.policy), now)
-        if before.domains != config.domains or config.delivery.state != "Running":
-            self.unprepare()
+        self.unprepare()
         if grouping(before) != grouping(config):
             self._regroup()
         for domain in self._held.domains:
@@ -150,7 +149,7 @@ class Dispatcher:
 
     def add(self, entry: QueueEntry, route: Route) -> None:
         """Takes an entry that is due, until its Attempt; one that must not leave yet asks for no connection."""
-        held = self._preparer.why_held(entry)
+        held = self._preparer.why_entry_held(entry)
         if held is not None:
             self._held.add(entry, route, held)
             return
@@ -183,9 +182,7 @@ class Dispatcher:
 
     def unprepare(self) -> None:
         """What was made ready is made ready anew in its turn: key, selector, or its time may be another by then."""
-        for site in self.sites.values():
-            for destination in site.destinations.values():
-                self._lookahead.empty(destination)
+        self._lookahead.begin_anew(self.sites.values())
 
     # -- what holds what
 

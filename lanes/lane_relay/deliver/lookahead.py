@@ -6,7 +6,7 @@ before it is loaded until `done`; an entry that cannot be sent yet goes to `held
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -46,6 +46,8 @@ class Lookahead:
         self._on_ready = on_ready
         self._ahead_limit = 0
         """Bytes of bodies that may wait for sessions, or be on their way from the disk or the signer."""
+        self._epoch = 0
+        """What was begun in an earlier one is not made ready any more: key, selector or its time may be another."""
         self._bytes = 0
 
     def limit(self, active_bytes: int) -> None:
@@ -55,10 +57,14 @@ class Lookahead:
 
     def next(self, destination: Destination) -> Prepared | None:
         """The next entry with its body; None: none can be had at once."""
-        if destination.ready:
+        while destination.ready:
             prepared = destination.ready.popleft()
             self._bytes -= prepared.size
-            return prepared
+            held = self._preparer.why_held(prepared.message)
+            if held is None:
+                return prepared
+            self._held.add(prepared.entry, destination.route, held)  # its selector has gone since
+            self._leave(destination, prepared.entry)
         while destination.entries and self._room.take(destination.site, destination.entries[0].size):
             found = self._prepare(destination)
             if found is not None:
@@ -75,9 +81,9 @@ class Lookahead:
         self._leave(destination, prepared.entry)
 
     def give_back(self, destination: Destination, prepared: Prepared) -> None:
-        """What a session could not send is next again."""
-        destination.ready.appendleft(prepared)
-        self._bytes += prepared.size
+        """What a session could not send is next again, and made ready as things are by then."""
+        destination.entries.appendleft(prepared.entry)
+        self._leave(destination, prepared.entry)
 
     def fill(self, destination: Destination) -> None:
         """Prepares so many entries that sessions need not wait, within the bound on bodies in memory."""
@@ -93,6 +99,13 @@ class Lookahead:
                 destination.ready.append(found)
                 self._bytes += found.size
 
+    def begin_anew(self, sites: Iterable[ReadyQueue]) -> None:
+        """What is ready, or on its way to be, is made ready anew in its turn."""
+        self._epoch += 1
+        for site in sites:
+            for destination in site.destinations.values():
+                self.empty(destination)
+
     def empty(self, destination: Destination) -> None:
         """What was prepared becomes entries again and gives its bodies back."""
         emptied = [prepared.entry for prepared in destination.ready]
@@ -104,7 +117,7 @@ class Lookahead:
     def _prepare(self, destination: Destination) -> Prepared | None:
         """Begins with the first entry; Prepared if that is all there is to it."""
         entry = destination.entries.popleft()
-        outcome = self._preparer.prepare(entry, partial(self._prepared, destination))
+        outcome = self._preparer.prepare(entry, partial(self._prepared, destination, self._epoch))
         if isinstance(outcome, Prepared):
             return outcome
         if isinstance(outcome, Held):
@@ -116,15 +129,19 @@ class Lookahead:
             self._bytes += entry.size
         return None
 
-    def _prepared(self, destination: Destination, entry: QueueEntry, outcome: Prepared | Held | None) -> None:
+    def _prepared(
+        self, destination: Destination, epoch: int, entry: QueueEntry, outcome: Prepared | Held | None
+    ) -> None:
         destination.preparing -= 1
         self._bytes -= entry.size
-        if isinstance(outcome, Held):
-            self._held.add(entry, destination.route, outcome)
-        elif outcome is not None:
+        if isinstance(outcome, Prepared) and epoch == self._epoch:
             destination.ready.append(outcome)
             self._bytes += outcome.size
-        if not isinstance(outcome, Prepared):
+        else:
+            if isinstance(outcome, Held):
+                self._held.add(entry, destination.route, outcome)
+            elif outcome is not None:
+                destination.entries.appendleft(entry)
             self._leave(destination, entry)
         self._on_ready(destination)
 

@@ -72,7 +72,11 @@ class Preparer:
         self.unreadable: list[QueueEntry] = []
         """Entries that the spool could not read; they stay on its disk, for a restart to find."""
 
-    def why_held(self, entry: QueueEntry) -> Held | None:
+    def why_held(self, message: Message) -> Held | None:
+        """Why the message must not leave now, or None."""
+        return self._signing.why_held(message) if self._signing is not None else None
+
+    def why_entry_held(self, entry: QueueEntry) -> Held | None:
         """Why the entry must not leave now, as far as that is known without the disk."""
         if self._signing is None:
             return None

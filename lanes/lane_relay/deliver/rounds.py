@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from msgspec import Struct
 
 from lane_relay.deliver.held import HeldEntries
-from lane_relay.deliver.ready_queue import Hold, ReadyQueue
+from lane_relay.deliver.ready_queue import Destination, Hold, ReadyQueue
 from lane_relay.records import QueueEntry
 
 __all__ = ["Overdue", "Rounds", "sift"]
@@ -39,10 +39,18 @@ class Overdue(Struct, frozen=True, gc=False):
 class Rounds:
     """Walks the sites and the held entries, and goes on where it stopped."""
 
-    def __init__(self, sites: dict[str, ReadyQueue], held: HeldEntries, hold_of: Callable[[ReadyQueue], Hold]) -> None:
+    def __init__(
+        self,
+        sites: dict[str, ReadyQueue],
+        held: HeldEntries,
+        hold_of: Callable[[ReadyQueue], Hold],
+        unprepare: Callable[[Destination], None],
+    ) -> None:
+        """`unprepare(destination)`: what is ready there becomes entries again."""
         self._sites = sites
         self._held = held
         self._hold_of = hold_of
+        self._unprepare = unprepare
         self._walk: Iterator[int] | None = None
         self._next_at = 0.0
         self._now = 0.0
@@ -80,6 +88,8 @@ class Rounds:
         for site in list(self._sites.values()):
             yield 1
             for destination in list(site.destinations.values()):
+                if any(prepared.entry.id < self._newest for prepared in destination.ready):
+                    self._unprepare(destination)
                 yield from self._through_site(site, destination.entries)
             site.forget_empty(self._now)
             if site.is_at_rest(self._now) and self._sites.get(site.name) is site:

@@ -236,6 +236,38 @@ async def test_entries_past_their_lifetime_are_handed_on_although_their_site_is_
         assert not delivery.dispatcher.explain_entry(old.id)
 
 
+async def test_what_was_made_ready_expires_too_when_no_session_comes_for_it() -> None:
+    peer = Peer({"end": STALL})
+    async with running(peer), delivering(connections=1, lifetime="1h") as delivery:
+        delivery.messages.cold = True
+        for _ in range(4):
+            delivery.send(route_to(peer.port), age=7200.0)
+        await until(lambda: delivery.dispatcher.figures().in_flight == 1 and delivery.messages.loaded == 4)
+        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)
+        attempts = await delivery.attempted(3)
+        assert {attempt.results[0].reply.enhanced for attempt in attempts} == {"4.4.7"}
+        assert delivery.dispatcher.sites["peer"].body_bytes == len(BODY)
+
+
+async def test_what_is_on_its_way_to_be_ready_when_the_gate_shuts_waits_as_an_entry() -> None:
+    peer = Peer()
+    async with running(peer), delivering(lifetime="1h") as delivery:
+        delivery.messages.cold = True
+        delivery.messages.gate.clear()
+        for _ in range(4):
+            delivery.send(route_to(peer.port))
+        await until(lambda: delivery.messages.loading > 0)
+        delivery.gate = False
+        delivery.dispatcher.shut()
+        delivery.messages.gate.set()
+        await until(lambda: delivery.messages.loading == 0)
+        assert delivery.dispatcher.sites["peer"].body_bytes == 0  # nothing in memory for hours
+        delivery.gate = True
+        delivery.dispatcher.wake()
+        await delivery.attempted(4)
+    assert len(peer.messages) == 4
+
+
 async def test_a_quiet_dispatcher_forgets_its_sites() -> None:
     peer = Peer()
     async with running(peer), delivering(timeouts=Timeouts(stages=PATIENT, idle=0.05)) as delivery:

@@ -30,7 +30,7 @@ def test_one_portion_looks_at_no_more_than_its_bound_and_the_round_misses_nothin
     site = ReadyQueue("site", "", site_limits(Delivery(), ""))
     waiting = site.destination(ROUTE).entries
     waiting.extend(entry(number) for number in range(30_000))
-    rounds = Rounds({"site": site}, HeldEntries(), lambda _site: Hold(Limit.GATE))
+    rounds = Rounds({"site": site}, HeldEntries(), lambda _site: Hold(Limit.GATE), lambda _destination: None)
     assert rounds.begin(NOW)
     # only the last 100 are overdue by their ids: the walk has to get there
     waiting.extend(entry(-number) for number in range(1, 101))
@@ -44,7 +44,7 @@ def test_one_portion_looks_at_no_more_than_its_bound_and_the_round_misses_nothin
 def test_overdue_entries_are_taken_only_as_far_as_there_is_room_for_their_bodies() -> None:
     site = ReadyQueue("site", "", site_limits(Delivery(), ""))
     site.destination(ROUTE).entries.extend(entry(-number, 1000) for number in range(1, 11))
-    rounds = Rounds({"site": site}, HeldEntries(), lambda _site: Hold(Limit.GATE))
+    rounds = Rounds({"site": site}, HeldEntries(), lambda _site: Hold(Limit.GATE), lambda _destination: None)
     rounds.begin(NOW)
     assert len(rounds.portion(NOW, 0, 2500)) == 3
     assert site.waiting == 7
@@ -56,7 +56,7 @@ def test_held_entries_are_found_and_one_that_was_released_meanwhile_is_left_alon
     for number in range(1, 4):
         held.add(entry(-number), ROUTE, Held("a.test", "not published"))
         held.add(entry(-number), ROUTE, Held("b.test", "not published"))
-    rounds = Rounds({}, held, lambda _site: Hold(Limit.GATE))
+    rounds = Rounds({}, held, lambda _site: Hold(Limit.GATE), lambda _destination: None)
     rounds.begin(NOW)
     assert [late.entry.id for late in rounds.portion(NOW, 0, 250)] == [-1, -2, -3]
     assert len(held.take("b.test")) == 3

@@ -61,8 +61,8 @@ async def _sign(signer: Signer, message: Message) -> bytes | Held:
     return found if found is not None else await future
 
 
-def _verifies(field: bytes, body: bytes = BODY) -> bool:
-    record = DkimKey.load(PEM).public_record().encode()
+def _verifies(field: bytes, body: bytes = BODY, pem: bytes = PEM) -> bool:
+    record = DkimKey.load(pem).public_record().encode()
     return bool(dkim.verify(field + body, dnsfunc=lambda name, timeout=5: record))
 
 
@@ -122,6 +122,56 @@ async def test_what_waits_signed_is_signed_anew_when_the_selector_changes(signer
         peer.release.set()  # the first is cut off, the rest goes over another connection
         await delivery.attempted(4)
     assert [message.content.count(b"s=s2") for message in peer.messages] == [1, 1, 1]
+
+
+async def test_what_waits_signed_is_signed_anew_when_only_the_key_has_changed(signer: Signer, key_file: Path) -> None:
+    peer = Peer({"mail": STALL})
+    async with running(peer), delivering(signing=signer, connections=1) as delivery:
+        for _ in range(4):
+            delivery.send(route_to(peer.port))
+        await until(lambda: delivery.dispatcher.figures().in_flight == 1 and signer.signed == 4)
+        pem = generate_key()
+        key_file.write_bytes(pem)
+        signer.apply((SigningDomain(name="sender.test", selector="s1", key_file=str(key_file)),))
+        delivery.dispatcher.apply(make_config(connections=1))
+        peer.script["mail"] = b"250 ok\r\n"
+        peer.release.set()  # the first is cut off, the rest goes over another connection
+        await delivery.attempted(4)
+    assert [_verifies(message.content.replace(b"\r\n..", b"\r\n."), b"", pem) for message in peer.messages] == [
+        True
+    ] * 3
+
+
+async def test_what_a_kept_connection_gave_back_is_signed_anew_too(signer: Signer, key_file: Path) -> None:
+    peer = Peer()
+
+    def once(_line: str) -> bytes | str:
+        return STALL if peer.messages and not peer.release.is_set() else b"250 ok\r\n"
+
+    peer.script["mail"] = once
+    async with running(peer), delivering(signing=signer, connections=1) as delivery:
+        delivery.send(route_to(peer.port))
+        delivery.send(route_to(peer.port))
+        await until(lambda: len(peer.messages) == 1 and delivery.dispatcher.figures().in_flight == 1)
+        domains = (SigningDomain(name="sender.test", selector="s2", key_file=str(key_file)),)
+        signer.apply(domains)
+        delivery.dispatcher.apply(make_config(connections=1).model_copy(update={"domains": domains}))
+        peer.release.set()  # the peer closes the kept connection without a word
+        await delivery.attempted(2)
+    assert [message.content.count(b"s=s2") for message in peer.messages] == [0, 1]
+
+
+async def test_what_waits_signed_does_not_leave_when_its_selector_has_gone(signer: Signer, gate: Gate) -> None:
+    peer = Peer({"mail": STALL})
+    async with running(peer), delivering(signing=signer, connections=1) as delivery:
+        for _ in range(4):
+            delivery.send(route_to(peer.port))
+        await until(lambda: delivery.dispatcher.figures().in_flight == 1 and signer.signed == 4)
+        gate.live.clear()
+        peer.script["mail"] = b"250 ok\r\n"
+        peer.release.set()
+        await until(lambda: delivery.dispatcher.figures().held == 3)
+    assert peer.messages == []
 
 
 async def test_a_message_that_cannot_be_signed_does_not_end_the_signing_of_others(
