@@ -454,6 +454,8 @@ class Dispatcher:
 
     def _go_round(self, now: float) -> None:
         """Entries that waited here past their lifetime are handed on as attempts that could not be made."""
+        if not self._running:  # nobody can settle them any more: the next process finds them
+            return
         if self._rounds.begin(now):
             self._maker.forget(now)
         newest = int((self._clock.now() - self._config.delivery.lifetime) * 1000) << 48  # ids begin with their time

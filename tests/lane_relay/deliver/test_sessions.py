@@ -318,6 +318,23 @@ async def test_draining_lets_the_transaction_under_way_finish() -> None:
         assert len(delivery.attempts) == 1
 
 
+async def test_a_halted_dispatcher_finishes_what_is_under_way_and_hands_nothing_else_on() -> None:
+    """What is sent or told from then on could not be settled, and would be a duplicate after a restart."""
+    peer = Peer({"end": STALL})
+    async with running(peer), delivering(connections=2, lifetime="1h") as delivery:
+        for number in range(6):
+            delivery.send(route_to(peer.port), age=7200.0 if number > 3 else 0.0)
+        await until(lambda: delivery.dispatcher.figures().in_flight == 2)
+        delivery.dispatcher.halt()
+        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)
+        delivery.send(route_to(peer.port))
+        peer.script["end"] = b"250 ok\r\n"
+        peer.release.set()
+        await until(lambda: delivery.dispatcher.figures().connections == 0)
+        assert len(delivery.attempts) == 2
+        assert delivery.dispatcher.figures().waiting == 5
+
+
 async def test_a_suspended_lane_finishes_what_is_under_way_and_sends_no_more() -> None:
     peer = Peer({"mail": STALL})
     async with running(peer), delivering(connections=1) as delivery:
