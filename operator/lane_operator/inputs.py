@@ -1,6 +1,7 @@
 """The frozen values that the steps of one reconciliation hand on: references -> desired -> apply -> observe -> status.
 
-Invariant: plain values, no behaviour, and never the content of a Secret. Everything that decides (pools, desired,
+Invariant: plain values, no behaviour, and never the content of a Secret but a slot's configuration, which holds none.
+Everything that decides (pools, desired,
 status, egress, monitoring) reads only these, so each decision can be repeated from what a test writes down.
 """
 
@@ -152,6 +153,8 @@ class References:
     nodes: Mapping[str, NodeFacts] = field(default_factory=dict)
     multus_network: Manifest | None = None
     """The template NetworkAttachmentDefinition that a Multus pool names."""
+    configs: Mapping[str, Manifest] = field(default_factory=dict)
+    """Slot name -> the Secret with its configuration as it stands; it holds paths, and nothing secret."""
     others: tuple[LaneDomains, ...] = ()
     """Every other lane of the cluster; read for Cold lanes only, which share a domain with nobody."""
 
@@ -218,6 +221,8 @@ class Claim:
     port_block: int | None
     """HostNetwork: the first of the slot's 8 ports."""
     pool: Key
+    found: bool = False
+    """Read back from the slot's own objects, since no pool assigns it now: its workload is left as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +259,8 @@ class Desired:
     """False: an input was missing, so what is not listed here may still be wanted; nothing is pruned."""
     config_digests: Mapping[str, str] = field(default_factory=dict)
     """Slot name -> digest of its relay.yaml: tells when there is something to push."""
+    left: frozenset[str] = frozenset()
+    """Slots whose workload is left as it is, since nobody can say now what it is to be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
 from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SLOT_LABEL
 from lane_api.sendinglane import DrainPolicy, LaneStatus, SendingLaneSpec
 from lane_operator.cache import Cache
+from lane_operator.desired import config_name
 from lane_operator.errors import ForbiddenError
 from lane_operator.inputs import Demand, Holding, Key, Lane, LaneDomains, Manifest, NodeFacts, Policy, Pool
 from lane_operator.kube import (
@@ -23,6 +24,7 @@ from lane_operator.kube import (
     NETWORK_ATTACHMENT,
     NODE,
     PERSISTENT_VOLUME,
+    SECRET,
     SENDING_LANE,
     STATEFUL_SET,
     VOLUME_CLAIM,
@@ -32,6 +34,7 @@ from lane_operator.kube import (
 __all__ = [
     "NAMESPACE_LABEL",
     "UnreadableError",
+    "configs_of",
     "demands_of",
     "holdings_of",
     "lane_of",
@@ -47,6 +50,7 @@ __all__ = [
     "pool_of",
     "pools_of",
     "status_of",
+    "workloads_of",
 ]
 
 NAMESPACE_LABEL = "lanewright.dev/namespace"
@@ -195,7 +199,7 @@ def holdings_of(cache: Cache) -> tuple[Holding, ...]:
         lane, pool, address = _lane_key(body), _pool_key(body), _address(body)
         if lane is None or pool is None or not address:
             continue
-        slot = body["metadata"]["labels"].get(SLOT_LABEL, "")
+        slot = _slot(body)
         # only the operator writes a lane's status, and only an administrator a PersistentVolume
         vouched = body["kind"] == PERSISTENT_VOLUME.kind or (lane[0], slot, address) in said
         found.append(Holding(address, pool, lane[0], vouched))
@@ -220,6 +224,20 @@ def others_of(cache: Cache, lane: Lane) -> tuple[LaneDomains, ...]:
 def nodes_of(cache: Cache) -> dict[str, NodeFacts]:
     """What the engines need to know of each node."""
     return {body["metadata"]["name"]: node_of(body) for body in cache.all(NODE.kind)}
+
+
+def configs_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:
+    """The lane's config Secrets by slot, where we may see them."""
+    children = cache.children(lane.key).items()
+    secrets = {name: child for (kind, name), child in children if kind == SECRET.kind}
+    slots = {slot: config_name(slot) for child in secrets.values() if (slot := _slot(child))}
+    return {slot: secrets[name] for slot, name in slots.items() if name in secrets}
+
+
+def workloads_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:
+    """The lane's StatefulSets by slot."""
+    children = cache.children(lane.key).items()
+    return {slot: child for (kind, _), child in children if kind == STATEFUL_SET.kind and (slot := _slot(child))}
 
 
 async def multus_network(kube: Kube, pool: Pool | None, kinds: frozenset[str]) -> Manifest | None:
@@ -320,8 +338,12 @@ def _address(body: Manifest) -> str:
     return str((body["metadata"].get("annotations") or {}).get(ADDRESS_ANNOTATION, ""))
 
 
+def _slot(body: Manifest) -> str:
+    return str((body["metadata"].get("labels") or {}).get(SLOT_LABEL, ""))
+
+
 def _index(body: Manifest, lane: str) -> int | None:
-    prefix, _, number = (body["metadata"].get("labels") or {}).get(SLOT_LABEL, "").rpartition("-")
+    prefix, _, number = _slot(body).rpartition("-")
     return int(number) if prefix == lane and number.isdigit() else None
 
 

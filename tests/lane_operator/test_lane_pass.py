@@ -1,9 +1,11 @@
 """A whole pass over a lane, with an API server that refuses at the wrong moment."""
 
+import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import yaml
 
 from lane_api.names import DRAIN_FINALIZER
 from lane_operator.errors import UnavailableError
@@ -51,6 +53,12 @@ def _filled(api: SmallApi, here: World) -> World:
 
 def conditions(api: SmallApi) -> dict[str, Any]:
     return {one["type"]: one for one in api.objects[LANES]["status"]["conditions"]}
+
+
+def config(api: SmallApi) -> dict[str, Any]:
+    secret = api.objects["/api/v1/namespaces/mail/secrets/otp-0-config"]
+    found: dict[str, Any] = yaml.safe_load(base64.b64decode(secret["data"]["relay.yaml"]))
+    return found
 
 
 async def test_a_child_that_could_not_be_applied_is_said_and_tried_again(rig: tuple[SmallApi, World]) -> None:
@@ -109,3 +117,29 @@ async def test_a_lane_does_not_go_while_a_child_of_it_could_not_be_deleted(rig: 
         await reconcile_lane(here, LANE)
 
     assert api.objects[LANES]["metadata"]["finalizers"] == [DRAIN_FINALIZER]
+
+
+async def test_a_lane_whose_pool_went_is_told_slot_by_slot_and_still_does_what_its_spec_says(
+    rig: tuple[SmallApi, World],
+) -> None:
+    api, here = rig
+    await reconcile_lane(here, LANE)
+    workload = api.objects["/apis/apps/v1/namespaces/mail/statefulsets/otp-0"]
+    before = config(api)
+    here.cache.drop("IPPool", api.objects.pop(POOLS))
+    changed = api.objects[LANES]
+    changed["metadata"]["generation"] = 4
+    changed["spec"]["suspend"] = True
+    here.cache.put("SendingLane", api.put(LANES, changed))
+
+    await reconcile_lane(here, LANE)
+
+    assert (before["delivery"]["state"], config(api)["delivery"]["state"]) == ("Running", "Suspended")
+    assert [slot["name"] for slot in api.objects[LANES]["status"]["slots"]] == ["otp-0"]
+    assert conditions(api)["Reconciling"]["reason"] == "WaitingForPool"
+    assert api.objects["/apis/apps/v1/namespaces/mail/statefulsets/otp-0"] == workload
+    api.writes.clear()
+
+    await reconcile_lane(here, LANE)
+
+    assert api.writes == []

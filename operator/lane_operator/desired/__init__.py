@@ -1,6 +1,8 @@
 """The children of a lane as a pure function of the specs and of the addresses assigned, never of other history."""
 
+from lane_operator.desired.config_secret import config_name
+from lane_operator.desired.kept import kept_hostname
 from lane_operator.desired.secrets import proof_secret, secret_needs
 from lane_operator.desired.state import desired_state
 
-__all__ = ["desired_state", "proof_secret", "secret_needs"]
+__all__ = ["config_name", "desired_state", "kept_hostname", "proof_secret", "secret_needs"]

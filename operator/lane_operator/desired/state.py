@@ -4,6 +4,8 @@ A part that cannot be made is a refusal beside the parts that can. Two rules kee
 broken reference: while a Secret that pods mount is missing, no StatefulSet is touched (a pod that restarts would wait
 for it), but configuration still flows; and whenever an input is missing, the whole is marked incomplete and nothing is
 pruned. A lane that is being deleted is rendered in full, so that its drain does not depend on what is missing.
+Where the pool is gone or the engine refuses, a slot that runs keeps its workload and what its traffic leaves by; its
+configuration still follows the spec, so that it can be closed, suspended and drained.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from lane_api.sendinglane import SlotRole
 from lane_operator.desired.cold import shared_domains
 from lane_operator.desired.config_secret import config_secret, digest
 from lane_operator.desired.disruption_budget import disruption_budget
+from lane_operator.desired.kept import kept_config, kept_resolver
 from lane_operator.desired.policies import unknown_isps
 from lane_operator.desired.relayconfig import relay_config, rendered
 from lane_operator.desired.resolver import unbound_config
@@ -21,7 +24,7 @@ from lane_operator.desired.services import slots_service, submission_service
 from lane_operator.desired.stamp import child
 from lane_operator.desired.statefulset import statefulset
 from lane_operator.desired.volume_claim import volume_claim
-from lane_operator.egress import ENGINES, SlotClaim
+from lane_operator.egress import ENGINES, EngineClaim, SlotClaim
 from lane_operator.inputs import (
     Assignment,
     Claim,
@@ -45,6 +48,7 @@ class _Parts:
     manifests: list[Manifest] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
+    left: set[str] = field(default_factory=set)
     complete: bool = True
 
 
@@ -66,30 +70,60 @@ def desired_state(
     parts.manifests += [
         child(lane, manifest) for manifest in (service_account(lane), submission_service(lane), slots_service(lane))
     ]
-    if references.pool is not None:
-        for claim in assignment.claims:
+    for claim in assignment.claims:
+        lifts = claim.slot_name in lifted
+        engine = _engine(parts, references, claim)
+        if engine is None:
+            _leave_slot(parts, lane, references, claim, lifts)
+        else:
             workload = not withhold or claim.role is not SlotRole.ACTIVE
-            _add_slot(parts, lane, references, references.pool, claim, settings, workload, claim.slot_name in lifted)
+            _add_slot(parts, lane, references, claim, engine, settings, workload, lifts)
     monitoring, left_out = monitoring_children(lane, references.kinds, settings.monitoring_labels)
     parts.manifests += [child(lane, manifest) for manifest in monitoring]
-    return Desired(tuple(parts.manifests), left_out, tuple(parts.refusals), parts.complete, parts.digests)
+    return Desired(
+        tuple(parts.manifests), left_out, tuple(parts.refusals), parts.complete, parts.digests, frozenset(parts.left)
+    )
+
+
+def _engine(parts: _Parts, references: References, claim: Claim) -> EngineClaim | None:
+    """What brings the slot's mail out; None where nobody can say so now."""
+    pool = references.pool
+    if pool is None or claim.found:
+        return None
+    engine = ENGINES[pool.spec.engine](_slot_claim(claim, pool, references))
+    if isinstance(engine, Refusal):
+        parts.refusals.append(engine)
+        return None
+    return engine
+
+
+def _leave_slot(parts: _Parts, lane: Lane, references: References, claim: Claim, lifted: bool) -> None:
+    """A slot that stays as it is, with the configuration that it is to have."""
+    slot = claim.slot_name
+    parts.complete = False
+    parts.left.add(slot)
+    config = kept_config(lane, references, claim)
+    if config is None:
+        return
+    relay = rendered(config)
+    parts.digests[slot] = digest(relay)
+    resolver = kept_resolver(references.configs.get(slot))
+    parts.manifests += [
+        child(lane, manifest, slot=slot)
+        for manifest in (config_secret(slot, relay, resolver), disruption_budget(lane, slot, lifted=lifted))
+    ]
 
 
 def _add_slot(
     parts: _Parts,
     lane: Lane,
     references: References,
-    pool: Pool,
     claim: Claim,
+    engine: EngineClaim,
     settings: DesiredSettings,
     workload: bool,
     lifted: bool,
 ) -> None:
-    engine = ENGINES[pool.spec.engine](_slot_claim(claim, pool, references))
-    if isinstance(engine, Refusal):
-        parts.refusals.append(engine)
-        parts.complete = False
-        return
     slot = claim.slot_name
     relay = rendered(relay_config(lane, references, claim, engine))
     sidecar = lane.spec.resolver.mode == "Sidecar"

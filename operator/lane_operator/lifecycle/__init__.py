@@ -3,6 +3,7 @@
 from lane_operator.lifecycle.drain import (
     DRAINED_ANNOTATION,
     DeleteWorkload,
+    Drained,
     LetGo,
     ReleaseVolume,
     RetainVolume,
@@ -20,6 +21,7 @@ from lane_operator.lifecycle.slots import as_stopped, slot_facts, slot_index
 __all__ = [
     "DRAINED_ANNOTATION",
     "DeleteWorkload",
+    "Drained",
     "LetGo",
     "ReleaseVolume",
     "RetainVolume",

@@ -227,7 +227,8 @@ def _closed(demand: Demand, pool: Pool) -> Refusal | None:
 def _no_pool(demand: Demand) -> Refusal:
     return Refusal(
         Reason.POOL_NOT_FOUND,
-        f"IPPool {'/'.join(demand.pool)} does not exist, or cannot be read: create or correct it",
+        f"IPPool {'/'.join(demand.pool)} does not exist, or cannot be read: create or correct it; slots that "
+        "run keep what they have",
         waiting=Reason.WAITING_FOR_POOL,
     )
 

@@ -3,9 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from lane_api.names import HOST_PORT_BLOCK
+from lane_api.names import HOST_PORT_BLOCK, PORT_NAMES
+from lane_operator.inputs import Manifest
 
-__all__ = ["NodePorts"]
+__all__ = ["NodePorts", "port_block_of"]
 
 
 class NodePorts:
@@ -33,3 +34,11 @@ class NodePorts:
     def hold(self, node: str, first: int) -> None:
         """Marks a block as taken."""
         self._taken[node].add(first)
+
+
+def port_block_of(workload: Manifest) -> int | None:
+    """The first port of the block that a StatefulSet in its node's network uses; None for any other."""
+    pod = workload["spec"].get("template", {}).get("spec", {})
+    ports = [port for container in pod.get("containers") or () for port in container.get("ports") or ()]
+    first = next((port["containerPort"] for port in ports if port.get("name") == PORT_NAMES[0]), None)
+    return first if pod.get("hostNetwork") else None

@@ -13,7 +13,7 @@ from functools import partial
 from lane_api.conditions import Reason
 from lane_api.names import DRAIN_FINALIZER, RELEASE_ANNOTATION, RELEASE_KEEP_VOLUMES
 from lane_operator.apply import Applied, Failure, apply_children, prune
-from lane_operator.desired import desired_state, secret_needs
+from lane_operator.desired import desired_state, kept_hostname, secret_needs
 from lane_operator.errors import ForbiddenError
 from lane_operator.inputs import Assignment, Desired, Key, Lane, Manifest, Observation, References, Refusal
 from lane_operator.kube import NAMESPACE, SECRET, SENDING_LANE, STATEFUL_SET
@@ -28,6 +28,7 @@ from lane_operator.lifecycle import (
     slot_facts,
     staggered,
 )
+from lane_operator.pools import claims_of_existing
 from lane_operator.provision import Provisioned, provision
 from lane_operator.reconcile.pool import assign
 from lane_operator.reconcile.sight import aim, observation_of
@@ -37,12 +38,14 @@ from lane_operator.reconcile.volumes import adopted, deleted_by_hand, settle_ado
 from lane_operator.reconcile.world import World
 from lane_operator.references import (
     UnreadableError,
+    configs_of,
     lane_of,
     multus_network,
     nodes_of,
     others_of,
     policies_of,
     pool_if_readable,
+    workloads_of,
 )
 from lane_operator.status import lane_status, next_look
 
@@ -86,7 +89,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
                 manifests, assignment.claims, partial(world.cache.get, STATEFUL_SET.kind, lane.namespace)
             )
         applied = await _apply(world, lane, await adopted(world, lane, manifests), desired, provisioned)
-    await run_steps(world, lane, body, steps)
+    await run_steps(world, lane, body, steps, desired.left)
     if LetGo() in steps:
         world.observer.aim(key, ())
         return None
@@ -127,8 +130,9 @@ async def _references(world: World, lane: Lane) -> tuple[References, Assignment,
         nodes=nodes_of(world.cache),
         multus_network=await multus_network(world.kube, pool, world.kinds),
         others=others_of(world.cache, lane),
+        configs=configs_of(world.cache, lane),
     )
-    assignment = await assign(world, lane, pool)
+    assignment = _with_existing(world, lane, references, await assign(world, lane, pool))
     provisioned = await provision(
         world.kube,
         world.cache,
@@ -140,6 +144,17 @@ async def _references(world: World, lane: Lane) -> tuple[References, Assignment,
         world.wall(),
     )
     return replace(references, secrets=provisioned.secrets, dkim=provisioned.dkim), assignment, provisioned
+
+
+def _with_existing(world: World, lane: Lane, references: References, assignment: Assignment) -> Assignment:
+    """The assignment with the slots that run though it does not know them, as on the day their pool went."""
+    workloads = workloads_of(world.cache, lane)
+    assigned = {claim.slot_name for claim in assignment.claims}
+    if all(name in assigned for name in workloads):
+        return assignment
+    hostnames = {name: kept_hostname(references.configs.get(name)) for name in workloads.keys() - assigned}
+    claims = claims_of_existing(lane, workloads.values(), hostnames, assignment.claims)
+    return replace(assignment, claims=claims)
 
 
 async def _apply(

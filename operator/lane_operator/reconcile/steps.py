@@ -1,5 +1,7 @@
 """Does what `lifecycle` decided: the only place that takes a finalizer off, deletes a workload or lets a lane go."""
 
+from typing import Any
+
 import structlog
 
 from lane_api.names import DRAIN_FINALIZER, QUEUE_FINALIZER
@@ -7,7 +9,16 @@ from lane_operator.apply import delete_children
 from lane_operator.errors import NotFoundError
 from lane_operator.inputs import Lane, Manifest
 from lane_operator.kube import POD, SENDING_LANE, STATEFUL_SET, VOLUME_CLAIM, Kind
-from lane_operator.lifecycle import DeleteWorkload, LetGo, ReleaseVolume, RetainVolume, ScaleToZero, Step
+from lane_operator.lifecycle import (
+    DRAINED_ANNOTATION,
+    DeleteWorkload,
+    Drained,
+    LetGo,
+    ReleaseVolume,
+    RetainVolume,
+    ScaleToZero,
+    Step,
+)
 from lane_operator.provision import kept_secrets
 from lane_operator.reconcile.volumes import retain
 from lane_operator.reconcile.world import QueueKey, World
@@ -17,11 +28,18 @@ __all__ = ["run_steps"]
 log = structlog.get_logger(__name__)
 
 
-async def run_steps(world: World, lane: Lane, body: Manifest, steps: tuple[Step, ...]) -> None:
-    """Does each step; what was looked at must still be there, else ConflictError. Raises KubeError."""
+async def run_steps(
+    world: World, lane: Lane, body: Manifest, steps: tuple[Step, ...], left: frozenset[str] = frozenset()
+) -> None:
+    """Does each step; what was looked at must still be there, else ConflictError. Raises KubeError.
+
+    `left` are slots whose workload is not applied in this pass.
+    """
     for step in steps:
         log.info("step", lane=f"{lane.namespace}/{lane.name}", step=type(step).__name__, slot=getattr(step, "slot", ""))
         match step:
+            case ScaleToZero(slot, drained) if slot in left:
+                await _stop(world, lane, slot, drained)
             case ScaleToZero():
                 pass  # a StatefulSet at 0 replicas with the proof: `apply` has just done it
             case ReleaseVolume(slot, uid, delete):
@@ -36,6 +54,21 @@ async def run_steps(world: World, lane: Lane, body: Manifest, steps: tuple[Step,
                 fresh = world.cache.get(SENDING_LANE.kind, *lane.key) or body
                 await _without_finalizer(world, SENDING_LANE, fresh, DRAIN_FINALIZER)
                 world.enqueue(QueueKey("IPPool", *lane.pool_key))
+
+
+async def _stop(world: World, lane: Lane, slot: str, drained: Drained) -> None:
+    """Takes a StatefulSet that is otherwise left as it is to 0 replicas, with the proof."""
+    workload = world.cache.get(STATEFUL_SET.kind, lane.namespace, slot)
+    if workload is None:
+        return
+    metadata = workload["metadata"]
+    noted = {**(metadata.get("annotations") or {}), DRAINED_ANNOTATION: drained.text()}
+    operations: list[dict[str, Any]] = [
+        {"op": "add", "path": "/metadata/annotations", "value": noted},
+        {"op": "add", "path": "/spec/replicas", "value": 0},
+    ]
+    changed = await world.kube.patch_json(STATEFUL_SET, lane.namespace, slot, operations, metadata["resourceVersion"])
+    world.cache.put(STATEFUL_SET.kind, changed)
 
 
 async def _release_volume(world: World, lane: Lane, slot: str, uid: str, *, delete: bool) -> None:

@@ -1,0 +1,77 @@
+"""The configuration of a slot whose workload stays as it is: no engine can say now what it is to be.
+
+What its egress stands on (address, source, proof, ports, resolver) is what its own configuration says; all the rest
+follows the spec, so that the slot can still be closed, suspended and drained. Pure.
+"""
+
+import base64
+
+import yaml
+from pydantic import ValidationError
+
+from lane_api.names import SIDECAR_RESOLVER
+from lane_api.relayconfig import RelayConfig
+from lane_operator.desired.config_secret import RELAY_FILE
+from lane_operator.desired.relayconfig import relay_config
+from lane_operator.desired.resolver import RESOLVER_FILE
+from lane_operator.egress import EngineClaim
+from lane_operator.inputs import Claim, Lane, Manifest, References
+
+__all__ = ["kept_config", "kept_hostname", "kept_resolver"]
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def kept_config(lane: Lane, references: References, claim: Claim) -> RelayConfig | None:
+    """What the slot's relay is to know; None where there is no configuration of it that could be read."""
+    before = _parsed(references.configs.get(claim.slot_name))
+    engine = None if before is None else _engine(before)
+    if before is None or engine is None:
+        return None
+    made = relay_config(lane, references, claim, engine)
+    return made.model_copy(update={"egress": before.egress, "slot": before.slot})
+
+
+def kept_resolver(secret: Manifest | None) -> str | None:
+    """The sidecar's configuration as it stands; None where there is no sidecar."""
+    return _text(secret, RESOLVER_FILE)
+
+
+def kept_hostname(secret: Manifest | None) -> str:
+    """The name that the slot says HELO with; empty where its configuration cannot be read."""
+    config = _parsed(secret)
+    return "" if config is None else config.slot.hostname
+
+
+def _engine(config: RelayConfig) -> EngineClaim | None:
+    """The engine's part of it, as it was when it was rendered; None for one that a hand has taken apart."""
+    intake, health, admin = config.intake, config.health, config.admin
+    if intake.smtp is None or intake.smtps is None or health is None or admin is None:
+        return None
+    return EngineClaim(
+        source=None if config.egress.source is None else str(config.egress.source),
+        listen_host=admin.listen.host,
+        ports={
+            "smtp": intake.smtp.port,
+            "smtps": intake.smtps.port,
+            "metrics": health.port,
+            "admin": admin.listen.port,
+        },
+        resolver=next(iter(config.delivery.resolvers), SIDECAR_RESOLVER),
+    )
+
+
+def _parsed(secret: Manifest | None) -> RelayConfig | None:
+    try:
+        return RelayConfig.model_validate(yaml.load(_text(secret, RELAY_FILE) or "", Loader=_Loader))  # noqa: S506  # a safe one
+    except (yaml.YAMLError, ValidationError):
+        return None
+
+
+def _text(secret: Manifest | None, name: str) -> str | None:
+    """One file of a config Secret; None where it is not there or no text."""
+    found = ((secret or {}).get("data") or {}).get(name)
+    try:
+        return None if found is None else base64.b64decode(found).decode()
+    except ValueError:
+        return None
