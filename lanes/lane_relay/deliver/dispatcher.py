@@ -330,6 +330,8 @@ class Dispatcher:
         blamed = destination.targets if everybody else (session.target,)
         if not site.failed(destination, blamed, failure, now, self._config.delivery.retry):
             return
+        if everybody and not trouble.ours:
+            destination.begin_elsewhere(session.target)
         destination.blame = failure
         destination.blame_left = destination.waiting if failure.verdict.action is Action.BOUNCE else 1
         self._tell(destination)

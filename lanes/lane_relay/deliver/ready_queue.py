@@ -26,6 +26,8 @@ __all__ = ["Destination", "Failure", "Hold", "Limit", "ReadyQueue", "SiteLimits"
 
 _BAD_HOST_S: Final = 60.0
 """A host that failed is passed over so long, so that not every connection waits for it first."""
+_REFUSED_S: Final = 3600.0
+"""One that spoke for all is passed over so much longer than all are: what it was told of is due again by then."""
 _PROBES: Final = 2
 """Connections under way at once to a destination that has not answered yet."""
 _PLAIN_MESSAGES: Final = 100
@@ -99,7 +101,8 @@ class Destination:
 
     __slots__ = (
         "bad", "blame", "blame_left", "connecting", "entries", "failures", "idle", "looks_ahead",
-        "parked_until", "preparing", "proven", "ready", "route", "sessions", "site", "targets", "wakes_at", "wants",
+        "parked_until", "preparing", "proven", "ready", "refused", "route", "sessions", "site", "targets", "wakes_at",
+        "wants",
     )  # fmt: skip
 
     def __init__(self, site: "ReadyQueue", route: Route) -> None:
@@ -119,6 +122,8 @@ class Destination:
         """A connection came to be since the last failure."""
         self.bad: dict[str, float] = {}
         """Address -> until when it is passed over."""
+        self.refused: set[str] = set()
+        """Addresses whose word spared the others; all of them have their turn before one of these is tried again."""
         self.failures = 0
         self.parked_until = 0.0
         self.blame: Failure | None = None
@@ -150,6 +155,18 @@ class Destination:
     def next_chance(self, now: float) -> float:
         """When the first of the addresses of now is no longer passed over; other names may have been for longer ago."""
         return min((self.bad.get(target.address, now) for target in self.targets), default=now + _BAD_HOST_S)
+
+    def begin_elsewhere(self, refused: Target) -> None:
+        """After the pause an address comes first that was only spared: it may take what this one never does."""
+        known = {target.address for target in self.targets}
+        self.refused = (self.refused | {refused.address}) & known
+        if self.refused == known:
+            self.refused = set()
+        self.bad = dict.fromkeys(self.refused, self.parked_until + _REFUSED_S)
+
+    def knows_more(self, now: float) -> bool:
+        """It would be tried at another time, or in another order, if it were forgotten."""
+        return self.parked_until > now or any(self.bad.get(address, 0.0) > now for address in self.refused)
 
     def unprepare(self) -> None:
         """Ready ones become entries again, in their order, and give their bodies back."""
@@ -210,7 +227,7 @@ class ReadyQueue:
         for key in [
             key
             for key, known in self.destinations.items()
-            if not known.waiting and not known.sessions and known.parked_until <= now and not known.wants
+            if not known.waiting and not known.sessions and not known.wants and not known.knows_more(now)
         ]:
             del self.destinations[key]
 

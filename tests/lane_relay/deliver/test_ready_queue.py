@@ -173,6 +173,21 @@ def test_the_connection_limit_holds_whatever_happens(limit: int, total_limit: in
         assert sum(known.connecting for known in destinations) == len(connecting)
 
 
+def test_an_address_that_refused_is_remembered_until_what_was_told_of_it_is_due_again() -> None:
+    site = ReadyQueue("isp", "isp", limits(connections=10))
+    destination = site.destination(route("a", "b"))
+    site.opening(destination, 0.0)
+    assert site.failed(destination, destination.targets, REFUSED, 0.0, RETRY)
+    first, second = destination.targets
+    destination.begin_elsewhere(first)
+    site.gone(destination)  # the only entry waits in the schedule meanwhile
+
+    site.forget_empty(1800.0)
+    assert site.destination(route("a", "b")).next_target(1800.0) == second
+    site.forget_empty(7200.0)
+    assert site.destinations == {}
+
+
 def test_a_host_that_moved_is_waited_for_by_its_new_address() -> None:
     site = ReadyQueue("isp", "isp", limits(connections=10))
     destination = site.destination(route("a"))

@@ -216,6 +216,22 @@ async def test_a_host_that_says_no_of_itself_leads_to_the_next_mx(greeting: byte
     assert (first.connections, second.connections) == (1, 1)
 
 
+async def test_hosts_that_were_only_spared_come_first_after_the_pause() -> None:
+    busy = b"421 4.7.0 Too many connections from your IP\r\n"
+    first, second, third = (
+        Peer({"connect": busy}, hosts=("127.0.0.5",)),
+        Peer({"connect": busy}, hosts=("127.0.0.6",)),
+        Peer(hosts=("127.0.0.7",)),
+    )
+    policy = {"name": "isp", "connections": 1, "backoff": {"messageRate": "100/s", "for": "10ms"}}
+    retry = {"first": "100ms", "max": "100ms"}
+    async with running(first, second, third), delivering(policies=[policy], retry=retry) as delivery:
+        for _ in range(5):
+            delivery.send(route_to(first.port, "127.0.0.5", "127.0.0.6", "127.0.0.7", site="isp", policy="isp"))
+        await delivery.attempted(5)
+    assert (first.connections, second.connections, len(third.messages)) == (1, 1, 3)
+
+
 async def test_a_peer_that_trickles_a_reply_is_left_at_the_time_limit_too() -> None:
     peer = Peer(trickles="mail")
     limits = {**PATIENT, Stage.MAIL: SHORT}
