@@ -190,6 +190,12 @@ class Demand:
     held: bool = False
     """The drain policy is Hold: slots that are to go keep their mail where it is."""
     deleting: bool = False
+    withheld: frozenset[int] = frozenset()
+    """Slots that are given nothing: their volume keeps mail that another class or pool is to send."""
+    objection: Refusal | None = None
+    """What is said of those."""
+    reserving: bool = False
+    """What a lane that is gone has left behind: it keeps its addresses, and nobody is handed them."""
 
     @property
     def key(self) -> Key:

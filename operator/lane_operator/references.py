@@ -10,14 +10,24 @@ from typing import Any
 from pydantic import ValidationError
 
 from lane_api.classes import TrafficClass
+from lane_api.conditions import Reason
 from lane_api.ippool import Engine, IPPoolSpec, IPPoolStatus
 from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
-from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SLOT_LABEL
+from lane_api.names import (
+    ADDRESS_ANNOTATION,
+    CLASS_LABEL,
+    LANE_LABEL,
+    POOL_ANNOTATION,
+    QUEUE_FINALIZER,
+    RELEASE_ANNOTATION,
+    RELEASE_KEEP_VOLUMES,
+    SLOT_LABEL,
+)
 from lane_api.sendinglane import DrainPolicy, LaneStatus, SendingLaneSpec
 from lane_operator.cache import Cache
 from lane_operator.desired import config_name
 from lane_operator.errors import ForbiddenError
-from lane_operator.inputs import Demand, Holding, Key, Lane, LaneDomains, Manifest, NodeFacts, Policy, Pool
+from lane_operator.inputs import Demand, Holding, Key, Lane, LaneDomains, Manifest, NodeFacts, Policy, Pool, Refusal
 from lane_operator.kube import (
     IP_POOL,
     ISP_POLICY,
@@ -168,7 +178,7 @@ def lanes_of_pool(cache: Cache, pool: Key) -> Iterable[Manifest]:
 
 
 def demands_of(cache: Cache, pool: Key) -> tuple[Demand, ...]:
-    """What is asked of a pool: by its lanes, and by what lanes that are gone have left in queue volumes."""
+    """What is asked of a pool: by its lanes, and by what lanes that are gone, or were others, have left behind."""
     demands = []
     for body in lanes_of_pool(cache, pool):
         try:
@@ -176,13 +186,16 @@ def demands_of(cache: Cache, pool: Key) -> tuple[Demand, ...]:
         except UnreadableError:  # its own pass says what is wrong with it; its slots run on, and hold what they hold
             key = (body["metadata"]["namespace"], body["metadata"]["name"])
             demands.append(_left_demand(key, pool, _parts_of(cache, key)))
-    alive = {(body["metadata"]["namespace"], body["metadata"]["name"]) for body in cache.all(SENDING_LANE.kind)}
-    kept: dict[Key, list[Manifest]] = {}
-    for body in (*cache.all(VOLUME_CLAIM.kind), *cache.all(PERSISTENT_VOLUME.kind)):
+    kept: dict[tuple[Key, str], list[Manifest]] = {}
+    kinds = (STATEFUL_SET.kind, VOLUME_CLAIM.kind, PERSISTENT_VOLUME.kind)
+    for body in (one for kind in kinds for one in cache.all(kind)):
         lane = _lane_key(body)
-        if lane is not None and lane not in alive and _is_kept(body) and _pool_key(body) == pool:
-            kept.setdefault(lane, []).append(body)
-    demands.extend(_left_demand(lane, pool, bodies) for lane, bodies in sorted(kept.items()))
+        if lane is None or not _is_kept(body) or _pool_key(body) != pool:
+            continue
+        alive = cache.get(SENDING_LANE.kind, *lane)
+        if alive is None or _is_stray(cache, body, pool_named(alive), alive["spec"].get("trafficClass", "")):
+            kept.setdefault((lane, _class_label(body)), []).append(body)
+    demands.extend(_left_demand(lane, pool, bodies) for (lane, _), bodies in sorted(kept.items()))
     return tuple(demands)
 
 
@@ -263,9 +276,13 @@ def _lane_demand(cache: Cache, lane: Lane) -> Demand:
     """A lane's demand; slots that exist are retained whatever the spec says."""
     retained: set[int] = set()
     found: dict[int, str] = {}
+    strays: dict[int, Manifest] = {}
     for child in _parts_of(cache, lane.key):
         index = _index(child, lane.name)
         if index is None:
+            continue
+        if _is_stray(cache, child, lane.pool_key, lane.spec.traffic_class):
+            strays.setdefault(index, child)
             continue
         retained.add(index)
         address = _address(child)
@@ -281,6 +298,35 @@ def _lane_demand(cache: Cache, lane: Lane) -> Demand:
         found=found,
         held=lane.spec.drain.policy is DrainPolicy.HOLD,
         deleting=lane.deleting_since is not None,
+        withheld=frozenset(strays.keys() - retained),
+        objection=next((_stray(lane, body) for index, body in sorted(strays.items()) if index not in retained), None),
+    )
+
+
+def _is_stray(cache: Cache, body: Manifest, pool: Key, traffic_class: str) -> bool:
+    """Whether a volume, of a slot that does not run, keeps what a lane of this pool and class may not send.
+
+    Neither can change while a lane lives: an earlier lane of its name had another one, and mail would change its
+    address. What the volume does not say is no objection.
+    """
+    namespace, _ = _lane_key(body) or ("", "")
+    if cache.get(STATEFUL_SET.kind, namespace, _slot(body)) is not None:
+        return False
+    return (_pool_key(body) or pool) != pool or (_class_label(body) or traffic_class) != traffic_class
+
+
+def _stray(lane: Lane, body: Manifest) -> Refusal:
+    """Why a slot gets nothing while this volume is there."""
+    volume = f"{body['kind']} {body['metadata']['name']}"
+    pool, traffic_class = _pool_key(body) or lane.pool_key, _class_label(body) or lane.spec.traffic_class
+    return Refusal(
+        Reason.CLASS_MISMATCH,
+        f"{volume} keeps mail of an earlier lane {lane.name}, which was {traffic_class} and drew from IPPool "
+        f"{'/'.join(pool)}; slot {_slot(body)} would send it from another address. Make the lane as it was, to have it "
+        f"sent; or give this one another name; or, to send it as {lane.spec.traffic_class} all the same, set on the "
+        f"volume the label {CLASS_LABEL}={lane.spec.traffic_class} and the annotation "
+        f"{POOL_ANNOTATION}={'/'.join(lane.pool_key)}. To delete this lane and keep the volume, annotate it with "
+        f"{RELEASE_ANNOTATION}={RELEASE_KEEP_VOLUMES}",
     )
 
 
@@ -295,8 +341,7 @@ def _parts_of(cache: Cache, lane: Key) -> list[Manifest]:
 def _left_demand(lane: Key, pool: Key, bodies: list[Manifest]) -> Demand:
     """What a lane that is gone, or cannot be read, still holds by what there is of its slots."""
     slots = {index: body for body in reversed(bodies) if (index := _index(body, lane[1])) is not None}
-    labels = [body["metadata"].get("labels") or {} for body in bodies]
-    known = [found[CLASS_LABEL] for found in labels if found.get(CLASS_LABEL) in set(TrafficClass)]
+    known = [said for body in bodies if (said := _class_label(body)) in set(TrafficClass)]
     return Demand(
         namespace=lane[0],
         name=lane[1],
@@ -307,6 +352,7 @@ def _left_demand(lane: Key, pool: Key, bodies: list[Manifest]) -> Demand:
         found={index: address for index, body in slots.items() if (address := _address(body))},
         held=True,
         deleting=True,
+        reserving=True,
     )
 
 
@@ -317,8 +363,10 @@ def pool_named(lane: Manifest) -> Key:
 
 
 def _is_kept(body: Manifest) -> bool:
-    """Whether a volume may hold mail: a claim under our finalizer, or a PersistentVolume that we kept."""
-    return body["kind"] == PERSISTENT_VOLUME.kind or QUEUE_FINALIZER in (body["metadata"].get("finalizers") or ())
+    """Whether it may hold mail: a workload, a claim under our finalizer, or a PersistentVolume that we kept."""
+    return body["kind"] in {PERSISTENT_VOLUME.kind, STATEFUL_SET.kind} or QUEUE_FINALIZER in (
+        body["metadata"].get("finalizers") or ()
+    )
 
 
 def _lane_key(body: Manifest) -> Key | None:
@@ -336,6 +384,10 @@ def _pool_key(body: Manifest) -> Key | None:
 def _address(body: Manifest) -> str:
     """The address that a slot's object carries; empty where it has none."""
     return str((body["metadata"].get("annotations") or {}).get(ADDRESS_ANNOTATION, ""))
+
+
+def _class_label(body: Manifest) -> str:
+    return str((body["metadata"].get("labels") or {}).get(CLASS_LABEL, ""))
 
 
 def _slot(body: Manifest) -> str:

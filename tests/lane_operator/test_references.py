@@ -1,9 +1,13 @@
 """What is read of the cluster: an object that our models do not accept still holds what it holds."""
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from lane_api.conditions import Reason
 from lane_api.ippool import IPPoolStatus
-from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, POOL_ANNOTATION, SLOT_LABEL
+from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SLOT_LABEL
 from lane_operator.cache import Cache
 from lane_operator.inputs import Demand, Holding, Pool
 from lane_operator.pools import allocate
@@ -51,6 +55,15 @@ def test_the_slots_of_a_lane_that_cannot_be_read_keep_their_addresses() -> None:
     assert found.statuses["mail", "pool"].addresses[0].released_at is None
 
 
+def test_a_workload_whose_lane_is_gone_keeps_its_address() -> None:
+    cache = Cache()
+    cache.put("StatefulSet", workload("otp-0"))
+
+    found = allocate([one_address("pool", (HELD,))], demands_of(cache, ("mail", "pool")), NOW)
+
+    assert found.statuses["mail", "pool"].addresses[0].released_at is None
+
+
 def test_an_address_that_a_broken_pool_has_given_out_is_not_given_out_by_another() -> None:
     cache = Cache()
     cache.put("IPPool", body("IPPool", "a-broken", spec={"engine": "Carrier pigeon"}, status={"addresses": [HELD]}))
@@ -61,6 +74,92 @@ def test_an_address_that_a_broken_pool_has_given_out_is_not_given_out_by_another
 
     assert found.assignments["mail", "other"].claims == ()
     assert found.statuses["mail", "z-sound"].addresses[0].held_elsewhere == "mail/a-broken"
+
+
+def volume(slot: str, of_class: str, of_pool: str, kind: str = "PersistentVolumeClaim") -> dict[str, Any]:
+    labels = {LANE_LABEL: "otp", SLOT_LABEL: slot, CLASS_LABEL: of_class, "lanewright.dev/namespace": "mail"}
+    metadata: dict[str, Any] = {
+        "labels": labels,
+        "annotations": {POOL_ANNOTATION: of_pool, ADDRESS_ANNOTATION: "203.0.113.10"},
+        "finalizers": [QUEUE_FINALIZER] if kind == "PersistentVolumeClaim" else [],
+    }
+    made = body(kind, f"queue-{slot}", metadata=metadata)
+    if kind == "PersistentVolume":
+        del made["metadata"]["namespace"]
+    return made
+
+
+def made_again(of_class: str = "Transactional", of_pool: str = "pool") -> dict[str, Any]:
+    spec = lane(trafficClass=of_class, poolRef={"name": of_pool}, replicas=1).spec
+    metadata = {"uid": f"{of_class} of {of_pool}"}
+    return body(
+        "SendingLane", "otp", metadata=metadata, spec=spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+    )
+
+
+@pytest.mark.parametrize("kind", ["PersistentVolumeClaim", "PersistentVolume"])
+@pytest.mark.parametrize(("of_class", "of_pool"), [("Bulk", "pool"), ("Transactional", "other"), ("Bulk", "other")])
+def test_a_lane_made_again_with_another_class_or_pool_does_not_get_the_mail_of_the_one_before(
+    kind: str, of_class: str, of_pool: str
+) -> None:
+    cache = Cache()
+    cache.put("SendingLane", made_again(of_class, of_pool))
+    cache.put(kind, volume("otp-0", "Transactional", "mail/pool", kind))
+    first = replace(
+        one_address("pool", (HELD,)), spec=pool(addresses=[ADDRESS, {**ADDRESS, "ip": "203.0.113.11"}]).spec
+    )
+    beside = replace(one_address("other"), spec=pool(addresses=[{**ADDRESS, "ip": "203.0.113.20"}]).spec)
+    keys = (first.key, beside.key)
+
+    found = allocate([first, beside], [one for key in keys for one in demands_of(cache, key)], NOW)
+
+    assignment = found.assignments["mail", "otp"]
+    assert assignment.claims == ()
+    assert assignment.refusal is not None
+    assert (assignment.refusal.reason, assignment.refusal.waiting) == (Reason.CLASS_MISMATCH, None)
+    assert (
+        f"{kind} queue-otp-0 keeps mail of an earlier lane otp, which was Transactional" in assignment.refusal.message
+    )
+    kept = found.statuses["mail", "pool"].addresses[0]
+    assert (kept.lane, kept.lane_class, kept.released_at) == ("mail/otp", "Transactional", None)
+
+
+def test_a_lane_made_again_as_it_was_gets_its_volume_and_its_address() -> None:
+    cache = Cache()
+    cache.put("SendingLane", made_again())
+    cache.put("PersistentVolumeClaim", volume("otp-0", "Transactional", "mail/pool"))
+
+    found = allocate([one_address("pool", (HELD,))], demands_of(cache, ("mail", "pool")), NOW).assignments[
+        "mail", "otp"
+    ]
+
+    assert found.refusal is None
+    assert [(claim.slot_name, claim.address and claim.address.ip) for claim in found.claims] == [
+        ("otp-0", "203.0.113.10")
+    ]
+
+
+def test_a_slot_that_runs_is_not_hurt_by_what_a_hand_has_written_on_its_volume() -> None:
+    cache = Cache()
+    cache.put("SendingLane", made_again())
+    cache.put("StatefulSet", workload("otp-0"))
+    cache.put("PersistentVolumeClaim", volume("otp-0", "Bulk", "mail/elsewhere"))
+
+    (demand,) = demands_of(cache, ("mail", "pool"))
+
+    assert (demand.withheld, demand.objection, demand.retained) == (frozenset(), None, frozenset({0}))
+
+
+def test_without_addresses_too_a_volume_of_another_class_is_left_alone() -> None:
+    cache = Cache()
+    cache.put("SendingLane", made_again("Bulk"))
+    cache.put("PersistentVolumeClaim", volume("otp-0", "Transactional", "mail/pool"))
+    shared = replace(one_address("pool"), spec=pool("ClusterDefault").spec)
+
+    found = allocate([shared], demands_of(cache, ("mail", "pool")), NOW).assignments["mail", "otp"]
+
+    assert found.claims == ()
+    assert found.refusal is not None
 
 
 def test_a_sound_pool_is_read_whole() -> None:

@@ -53,7 +53,12 @@ class _Asking:
     @property
     def wanted(self) -> list[int]:
         """Slots that are to be and have nothing yet."""
-        return [index for index in range(self.demand.replicas) if index not in self.got]
+        return [index for index in self.asked if index not in self.got]
+
+    @property
+    def asked(self) -> list[int]:
+        """Slots that are to be, whether they have something or not."""
+        return [index for index in range(self.demand.replicas) if index not in self.demand.withheld]
 
     def slot(self, index: int) -> str:
         return slot_name(self.demand.name, index)
@@ -88,9 +93,9 @@ def allocate(
     for key in sorted(served.keys() | by_pool.keys()):
         asked = by_pool.get(key, [])
         if key not in served:
-            assignments |= {demand.key: Assignment(refusal=_no_pool(demand)) for demand in asked}
+            assignments |= {one.key: Assignment(refusal=_no_pool(one)) for one in asked if not one.reserving}
         elif served[key].spec.engine is Engine.CLUSTER_DEFAULT:
-            assignments |= {demand.key: _shared(demand, served[key]) for demand in asked}
+            assignments |= {demand.key: _shared(demand, served[key]) for demand in asked if not demand.reserving}
             statuses[key] = IPPoolStatus()
         else:
             ledger = Ledger(served[key])
@@ -113,13 +118,13 @@ def _served(ledger: Ledger, demands: list[Demand], ports: NodePorts, now: dt.dat
     for one in asking:
         _give(ledger, one, now)
     ledger.release_all_but((entry for one in asking for entry in one.got.values()), now)
-    return {one.demand.key: _assignment(ledger, one, ports, now) for one in asking}
+    return {one.demand.key: _assignment(ledger, one, ports, now) for one in asking if not one.demand.reserving}
 
 
 def _keep(ledger: Ledger, one: _Asking, holders: Mapping[tuple[str, str, str], Entry]) -> None:
     """Rules 1 and 2: what the record says, else what the slot's own objects say."""
     lane = "/".join(one.demand.key)
-    for index in sorted({*range(one.demand.replicas), *one.demand.retained}):
+    for index in sorted({*one.asked, *one.demand.retained}):
         slot = one.slot(index)
         entry = holders.get((lane, one.demand.traffic_class, slot))
         if entry is None and index in one.demand.found:
@@ -168,7 +173,7 @@ def _give(ledger: Ledger, one: _Asking, now: dt.datetime) -> None:
 
 
 def _assignment(ledger: Ledger, one: _Asking, ports: NodePorts, now: dt.datetime) -> Assignment:
-    claims, refusal = [], one.refusal
+    claims, refusal = [], one.refusal or one.demand.objection
     for index, entry in sorted(one.got.items()):
         if ledger.pool.spec.engine is Engine.HOST_NETWORK and not _has_ports(ledger, entry, ports):
             refusal = refusal or _no_ports(ledger.pool, entry)
@@ -196,8 +201,9 @@ def _has_ports(ledger: Ledger, entry: Entry, ports: NodePorts) -> bool:
 def _shared(demand: Demand, pool: Pool) -> Assignment:
     """Claims without addresses: engine ClusterDefault has none to give."""
     refusal = _closed(demand, pool)
-    slots = demand.retained if refusal else demand.retained | set(range(demand.replicas))
-    return Assignment(tuple(_claim(demand, index, _NO_ADDRESS, None, pool) for index in sorted(slots)), refusal)
+    slots = demand.retained if refusal else demand.retained | set(range(demand.replicas)) - demand.withheld
+    claims = tuple(_claim(demand, index, _NO_ADDRESS, None, pool) for index in sorted(slots))
+    return Assignment(claims, refusal or demand.objection)
 
 
 def _claim(demand: Demand, index: int, address: PoolAddress | None, port_block: int | None, pool: Pool) -> Claim:
