@@ -7,7 +7,8 @@ Rules, in order:
 1. A slot keeps what the record says it holds, also when its pool is closed to it later, and also when the address
    leaves the pool's spec: it would otherwise send queued mail from another address. The pool says so until the slot
    has drained; then the address is forgotten.
-2. A slot that exists but is not in the record gets back the address that its own objects name (a lost status).
+2. A slot that exists but is not in the record gets back the address that its own objects name (a lost status), where
+   the pool is open to it: whoever can make a claim in some namespace can write any address on it.
 3. A lane of the same namespace, name and class gets back its own, the slot's own first, without cool-down.
 4. Any other slot gets a free address: on the node where its lane has fewest, then one that was never used, then the
    lowest.
@@ -127,7 +128,7 @@ def _keep(ledger: Ledger, one: _Asking, holders: Mapping[tuple[str, str, str], E
     for index in sorted({*one.asked, *one.demand.retained}):
         slot = one.slot(index)
         entry = holders.get((lane, one.demand.traffic_class, slot))
-        if entry is None and index in one.demand.found:
+        if entry is None and index in one.demand.found and one.refusal is None:
             named = ledger.entry(one.demand.found[index])
             if named is not None and not named.is_held and not named.held_elsewhere:
                 entry = named

@@ -162,6 +162,25 @@ def test_a_lost_status_is_rebuilt_from_what_the_slots_name() -> None:
     }
 
 
+@pytest.mark.parametrize("said", [{"namespace": "stranger"}, {"traffic_class": TrafficClass.BULK}])
+def test_what_a_namespace_or_class_says_that_the_pool_is_closed_to_reserves_nothing(said: dict[str, Any]) -> None:
+    forged = demand("forged", 0, retained=frozenset({0}), found={0: "203.0.113.10"}, reserving=True, **said)
+
+    result = allocate([pool("203.0.113.10")], [forged, demand()], NOW)
+
+    assert held(result) == {"mail/otp-0": "203.0.113.10"}
+
+
+def test_what_the_record_names_already_stays_reserved_also_in_a_pool_that_has_closed() -> None:
+    first = pool("203.0.113.10")
+    closed = after(allocate([first], [demand()], NOW), first, classes=(TrafficClass.BULK,))
+    kept = demand(replicas=0, retained=frozenset({0}), found={0: "203.0.113.10"}, reserving=True)
+
+    record = allocate([closed], [kept], NOW).statuses[POOL].addresses[0]
+
+    assert (record.lane, record.released_at) == ("mail/otp", None)
+
+
 def test_what_a_slot_names_never_wins_over_the_record() -> None:
     first = pool("203.0.113.10", "203.0.113.11")
     recorded = after(allocate([first], [demand("aaa")], NOW), first)
