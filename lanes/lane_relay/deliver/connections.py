@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, Protocol
 
+from lane_relay.deliver.first_look import FirstLook
 from lane_relay.deliver.lookahead import Lookahead
 from lane_relay.deliver.opening import SessionMaker
 from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue, Target
@@ -40,12 +41,19 @@ class Connections:
     """All connections, over all sites."""
 
     def __init__(
-        self, user: User, maker: SessionMaker, lookahead: Lookahead, monotonic: Callable[[], float], limit: int
+        self,
+        user: User,
+        maker: SessionMaker,
+        lookahead: Lookahead,
+        first_look: FirstLook,
+        monotonic: Callable[[], float],
+        limit: int,
     ) -> None:
         """`limit`: of all connections of this address; may be changed."""
         self._user = user
         self._maker = maker
         self._lookahead = lookahead
+        self._first_look = first_look
         self._monotonic = monotonic
         self.limit = limit
         self.count = 0
@@ -93,7 +101,7 @@ class Connections:
                 self._user.feed(session, now)
         while site.line:
             destination = site.line[0]
-            if not site.wants_connection(destination):
+            if not site.wants_connection(destination) or self._first_look.begins(destination, self.want):
                 site.line.popleft()
                 destination.wants = False
                 continue

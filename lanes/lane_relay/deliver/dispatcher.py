@@ -20,6 +20,7 @@ from lane_relay.clock import Clock
 from lane_relay.deliver.connections import LINGER_S, Connections
 from lane_relay.deliver.default_rules import ONE_HOST_RULES
 from lane_relay.deliver.explain import DeliveryFigures, SiteState, entry_state, site_state
+from lane_relay.deliver.first_look import FirstLook
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.lookahead import Lookahead
 from lane_relay.deliver.opening import SessionMaker
@@ -83,8 +84,8 @@ class Dispatcher:
         self._held = HeldEntries()
         self._lookahead = Lookahead(self._preparer, self._held, self._on_ready, self._on_room)
         self._lookahead.limit(config.active_bytes)
-        total = config.delivery.total_connections
-        self._connections = Connections(self, self._maker, self._lookahead, clock.monotonic, total)
+        total, look = config.delivery.total_connections, FirstLook(self._preparer, self._held)
+        self._connections = Connections(self, self._maker, self._lookahead, look, clock.monotonic, total)
         self.table = ReplyTable(config.delivery.policies)
         self.sites: dict[str, ReadyQueue] = {}
         self._rounds = Rounds(self.sites, self._held, self._hold_of_site, self._lookahead.empty)
@@ -465,7 +466,9 @@ class Dispatcher:
         for late in self._rounds.portion(now, newest, room):
             self._preparer.read(late.entry, partial(self._on_overdue, late.site, late.hold))
 
-    def _on_overdue(self, site: str, hold: Hold, entry: QueueEntry, message: Message) -> None:
+    def _on_overdue(self, site: str, hold: Hold, entry: QueueEntry, message: Message | None) -> None:
+        if message is None:
+            return
         text = f"4.4.7 not sent within its lifetime; held by {hold.limit}"
         reply = Reply(451, (f"{text}: {hold.detail}" if hold.detail else text,))
         verdict = Verdict(Category.MESSAGE_EXPIRED, Action.RETRY, Scope.MESSAGE)

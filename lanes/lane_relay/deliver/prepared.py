@@ -56,6 +56,9 @@ class Signing(Protocol):
     def why_held(self, message: Message) -> Held | None:
         """Why the message must not leave now, or None; cheap."""
 
+    def holds_some(self) -> bool:
+        """Mail of some domain must not leave now."""
+
 
 Outcome = Prepared | Held
 
@@ -83,6 +86,10 @@ class Preparer:
         message = self._bodies.cached(entry)
         return self._signing.why_held(message) if message is not None else None
 
+    def must_look(self, entry: QueueEntry) -> bool:
+        """Only the disk can tell whether the entry must not leave now, and that may be so."""
+        return self._signing is not None and self._bodies.cached(entry) is None and self._signing.holds_some()
+
     def prepare(self, entry: QueueEntry, then: Callable[[QueueEntry, Outcome | None], None]) -> Outcome | None:
         """The entry made ready or held; None: `then` is called with it later (with None if it cannot be read)."""
         message = self._bodies.cached(entry)
@@ -94,8 +101,8 @@ class Preparer:
         task.add_done_callback(report)
         return None
 
-    def read(self, entry: QueueEntry, then: Callable[[QueueEntry, Message], None]) -> None:
-        """Hands the entry's message to `then`, at once or later; never, if the spool cannot read it."""
+    def read(self, entry: QueueEntry, then: Callable[[QueueEntry, Message | None], None]) -> None:
+        """Hands the entry's message to `then`, at once or later; None if the spool cannot read it."""
         message = self._bodies.cached(entry)
         if message is not None:
             then(entry, message)
@@ -112,14 +119,13 @@ class Preparer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _read(self, entry: QueueEntry, then: Callable[[QueueEntry, Message], None]) -> None:
+    async def _read(self, entry: QueueEntry, then: Callable[[QueueEntry, Message | None], None]) -> None:
         self.reading_bytes += entry.size
         try:
             message = await self._message(entry)
         finally:
             self.reading_bytes -= entry.size
-        if message is not None:
-            then(entry, message)
+        then(entry, message)
 
     async def _message(self, entry: QueueEntry) -> Message | None:
         try:

@@ -100,7 +100,7 @@ class Destination:
     """One host set of a site, and what waits for it. `idle` holds sessions that could take an entry at once."""
 
     __slots__ = (
-        "bad", "blame", "blame_left", "connecting", "entries", "failures", "idle", "looks_ahead",
+        "bad", "blame", "blame_left", "connecting", "entries", "failures", "idle", "looked", "looking", "looks_ahead",
         "parked_until", "preparing", "proven", "ready", "refused", "route", "sessions", "site", "targets", "wakes_at",
         "wants",
     )  # fmt: skip
@@ -131,6 +131,10 @@ class Destination:
         self.blame_left = 0
         self.wakes_at = 0.0
         """When somebody looks at it again because it was parked; 0: nobody."""
+        self.looking = False
+        """Whether its entries may leave is being found out."""
+        self.looked = False
+        """One of its entries may leave, as of a look since its last connection was opened."""
         self.wants = False
         """It stands in the site's line for connections."""
 
@@ -333,6 +337,7 @@ class ReadyQueue:
         self.sessions_opened += 1
         destination.sessions += 1
         destination.connecting += 1
+        destination.looked = False
         self.connect_pace.begin(now)
 
     def established(self, destination: Destination) -> None:

@@ -162,6 +162,13 @@ class Signer:
             return Held(domain.name, f"DNS does not answer {domain.selector}._domainkey.{domain.name} with our key")
         return None
 
+    def holds_some(self) -> bool:
+        """Mail of some domain must not leave now."""
+        return any(
+            domain.mode == "Sign" and not (name in self._keys and self._is_live(domain.name))
+            for name, domain in self._domains.items()
+        )
+
     @staticmethod
     def _is_our_own(message: Message) -> bool:
         """A notification that no client submitted."""

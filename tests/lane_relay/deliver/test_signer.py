@@ -233,6 +233,42 @@ def test_signer_threads_follow_the_cgroup_quota(text: str, cores: int, threads: 
     assert quota_cores(text, cores) == threads
 
 
+async def test_recovered_mail_that_must_not_leave_opens_no_connection(signer: Signer, gate: Gate) -> None:
+    gate.live.clear()
+    peer = Peer()
+    async with running(peer), delivering(signing=signer, connections=3) as delivery:
+        delivery.messages.cold = True
+        for number in range(30):
+            delivery.send(route_to(peer.port, site=f"site-{number % 3}"))
+        await until(lambda: delivery.dispatcher.figures().held == 30)
+        assert (peer.connections, delivery.messages.loaded) == (0, 30)
+        gate.live.add("sender.test")
+        delivery.dispatcher.release("sender.test")
+        for entry in delivery.rerouted:
+            delivery.dispatcher.add(entry, route_to(peer.port))
+        await delivery.attempted(30)
+    assert len(peer.messages) == 30
+
+
+async def test_recovered_mail_that_may_leave_follows_what_must_not_or_cannot_be_read(
+    signer: Signer, gate: Gate, key_file: Path
+) -> None:
+    domains = [SigningDomain(name=name, selector="s1", key_file=str(key_file)) for name in ("sender.test", "new.test")]
+    signer.apply(tuple(domains))
+    peer = Peer()
+    async with running(peer), delivering(signing=signer, connections=1) as delivery:
+        delivery.messages.cold = True
+        delivery.send(route_to(peer.port), from_domain="new.test")
+        damaged = delivery.send(route_to(peer.port))
+        delivery.messages.damaged.add(damaged.id)
+        delivery.send(route_to(peer.port))
+        delivery.send(route_to(peer.port))
+        await delivery.attempted(2)
+        figures = delivery.dispatcher.figures()
+    assert (figures.held, figures.unreadable, figures.waiting) == (1, 1, 0)
+    assert (len(peer.messages), peer.connections) == (2, 1)
+
+
 async def test_mail_arrives_signed_and_waits_for_its_selector(signer: Signer, gate: Gate) -> None:
     gate.live.clear()
     peer = Peer()
