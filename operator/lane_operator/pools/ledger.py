@@ -15,6 +15,8 @@ from lane_operator.inputs import Demand, Holding, Key, Pool
 __all__ = ["Entry", "Ledger", "owners"]
 
 AddressValue = IPv4Address | IPv6Address
+LONGEST_COOLDOWN_S = 10 * 366 * 86_400.0
+"""Ten years: what lasts longer passes the calendar's end, and is for ever anyway."""
 
 
 @dataclass(slots=True)
@@ -41,7 +43,7 @@ class Entry:
         """When another lane may have it; None where it does not cool down."""
         if not self.lane or self.released_at is None:
             return None
-        return dt.datetime.fromisoformat(self.released_at) + dt.timedelta(seconds=cooldown_s)
+        return dt.datetime.fromisoformat(self.released_at) + dt.timedelta(seconds=min(cooldown_s, LONGEST_COOLDOWN_S))
 
     def was_of(self, demand: Demand) -> bool:
         """Whether it is, or was last, this lane's: same namespace, name and class."""

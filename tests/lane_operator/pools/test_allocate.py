@@ -102,6 +102,13 @@ def test_a_released_address_cools_down_for_others() -> None:
     assert held(later) == {"mail/bulk-0": "203.0.113.10"}
 
 
+def test_a_cool_down_beyond_the_calendar_is_a_long_one() -> None:
+    first = pool("203.0.113.10", cooldown="99999999h")
+    rested = after(allocate([after(allocate([first], [demand()], NOW), first)], [], NOW), first)
+
+    assert held(allocate([rested], [demand("bulk")], NOW + dt.timedelta(days=3650))) == {}
+
+
 def test_a_lane_made_again_gets_its_own_back_without_cool_down() -> None:
     first = pool("203.0.113.10", "203.0.113.11", "203.0.113.12")
     result = allocate([first], [demand(replicas=2)], NOW)
