@@ -131,8 +131,11 @@ class Connections:
     # -- what became of them
 
     def rest(self, session: Session, now: float) -> None:
-        """It has nothing to do now: it stays for a while, unless others wait for its place."""
-        if self._line and not session.destination.waiting:
+        """It has nothing to do now: it stays for a while, unless others wait and no place is left.
+
+        Who waits only for more than its share is no reason: the connections of others would never be used twice.
+        """
+        if self._line and self.count >= self.limit and not session.destination.waiting:
             session.quit()
         else:
             session.rest(now)

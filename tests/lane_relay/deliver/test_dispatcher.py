@@ -105,6 +105,25 @@ async def test_a_connection_with_nothing_left_to_do_makes_room_at_once_for_sites
     assert peer.most_open <= 3
 
 
+async def test_a_site_that_waits_for_more_than_its_share_costs_others_no_connection_they_could_use_again() -> None:
+    stalled, healthy = Peer({"mail": STALL}, hosts=("127.0.0.5",)), Peer(hosts=("127.0.0.6",))
+    unhurried = Timeouts(stages=PATIENT, idle=3600.0)
+    async with (
+        running(stalled, healthy),
+        delivering(connections=10, totalConnections=10, timeouts=unhurried) as delivery,
+    ):
+        delivery.send(route_to(healthy.port, "127.0.0.6", site="healthy"))
+        await delivery.attempted(1)
+        for _ in range(50):
+            delivery.send(route_to(stalled.port, "127.0.0.5", site="stalled"))
+        await until(lambda: (state := delivery.dispatcher.explain_site("stalled")) is not None
+                    and state.hold.limit == "total-connections")  # fmt: skip
+        for number in range(2, 5):
+            delivery.send(route_to(healthy.port, "127.0.0.6", site="healthy"))
+            await delivery.attempted(number)
+    assert healthy.connections <= 2  # one may have made room when the other was first refused
+
+
 async def test_sites_in_line_for_a_connection_that_want_it_no_more_do_not_keep_it_from_the_others() -> None:
     peer = Peer({"end": STALL})
     async with running(peer), delivering(totalConnections=1, lifetime="1h") as delivery:
