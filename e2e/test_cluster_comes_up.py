@@ -274,7 +274,7 @@ async def test_the_test_process_connects_from_a_place_without_moving_there(clust
         assert _peer(listener) == writer.get_extra_info("sockname")[0]
         writer.close()
     assert len(before) == 1
-    assert _own_namespaces() == before
+    eventually(lambda: _own_namespaces() == before, "the thread that went there has ended", within=10)
 
 
 def test_a_program_spawned_in_a_place_is_found_and_ended(cluster: Cluster) -> None:

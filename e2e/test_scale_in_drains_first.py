@@ -32,6 +32,10 @@ def test_an_empty_slot_goes_and_one_with_mail_stays(installation: Installation) 
     assert not records[addresses["shrinking-1"]].get("releasedAt")
 
     here.cluster.kubectl("scale", "sendinglane", "shrinking", "-n", space, "--replicas=3")
+
+    def again() -> bool:
+        slots = here.get("sendinglane", "shrinking")["status"]["slots"]
+        return {one["name"]: one["ip"] for one in slots} == addresses
+
+    eventually(again, "the slots have their addresses back", within=60)
     here.wait_ready("shrinking")
-    again = {one["name"]: one["ip"] for one in here.get("sendinglane", "shrinking")["status"]["slots"]}
-    assert again == addresses
