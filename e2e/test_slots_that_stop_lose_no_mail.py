@@ -43,7 +43,7 @@ def test_mail_outlives_held_and_drained_slots_and_the_lane_itself(installation: 
     eventually(lambda: _stopped_with_mail(here, "stopping-1"), "the slot stopped and kept its mail")
     here.cluster.kubectl("delete", "sendinglane", "stopping", "-n", here.namespace, "--wait=false")
     eventually(lambda: not here.is_there("sendinglane", "stopping"), "the lane is gone")
-    assert all(_stopped_with_mail(here, f"stopping-{slot}") for slot in (0, 1))
+    eventually(lambda: all(_stopped_with_mail(here, f"stopping-{slot}") for slot in (0, 1)), "both keep their mail")
     assert set(_arrived(here)) == already
 
     here.apply(_lane(here, "Wait", 2, suspend=False))
