@@ -79,6 +79,8 @@ class Pool:
     resource_version: str
     spec: IPPoolSpec
     status: IPPoolStatus = field(default_factory=IPPoolStatus)
+    deleting: bool = False
+    """It is to go: it keeps what it has given, and gives nothing new."""
 
     @property
     def key(self) -> Key:

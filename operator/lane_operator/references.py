@@ -122,6 +122,7 @@ def pool_of(body: Manifest) -> Pool:
         resource_version=metadata["resourceVersion"],
         spec=spec,
         status=status_of(IPPoolStatus, body),
+        deleting="deletionTimestamp" in metadata,
     )
     return pool
 

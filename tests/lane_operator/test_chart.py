@@ -43,6 +43,12 @@ def test_every_variable_of_the_deployment_is_a_setting() -> None:
     assert variables <= known
 
 
+def test_what_carries_our_finalizer_may_be_patched() -> None:
+    rules = (CHART / "templates" / "_names.tpl").read_text()
+
+    assert "resources: [sendinglanes, ippools]\n  verbs: [patch]" in rules
+
+
 def test_chart_and_programs_have_one_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)

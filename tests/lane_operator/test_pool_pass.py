@@ -5,10 +5,18 @@ from typing import Any
 
 import pytest
 
+from lane_api.names import (
+    ADDRESS_ANNOTATION,
+    LANE_LABEL,
+    POOL_ANNOTATION,
+    POOL_FINALIZER,
+    QUEUE_FINALIZER,
+    SLOT_LABEL,
+)
 from lane_operator.errors import ConflictError
 from lane_operator.inputs import Key, Lane
 from lane_operator.reconcile import World
-from lane_operator.reconcile.pool import assign
+from lane_operator.reconcile.pool import assign, reconcile_pool
 from lane_operator.references import lane_of, pool_of
 from tests.lane_operator import made
 from tests.lane_operator.small_api import SmallApi, small_api
@@ -78,3 +86,94 @@ async def test_a_pool_that_went_while_another_allocation_was_under_way_gives_no_
         await assign(here, lane, pool_of(stored))
 
     assert api.writes == []
+
+
+DELETED = "2026-11-23T08:00:00Z"
+
+
+async def committed(api: SmallApi, here: World) -> dict[str, Any]:
+    """The pool after a lane has got its address, as it is deleted."""
+    stored, lane = a_pool(api, here), a_lane(here)
+    await assign(here, lane, pool_of(stored))
+    going = api.objects[PATH]
+    assert going["metadata"]["finalizers"] == [POOL_FINALIZER]
+    going = api.put(PATH, going | {"metadata": going["metadata"] | {"deletionTimestamp": DELETED}})
+    here.cache.put("IPPool", going)
+    return going
+
+
+async def test_a_pool_gets_its_finalizer_with_the_first_address_that_it_gives(rig: tuple[SmallApi, World]) -> None:
+    api, here = rig
+    a_pool(api, here, finalizers=["somebody.example/else"])
+    await reconcile_pool(here, POOL)
+    assert api.objects[PATH]["metadata"]["finalizers"] == ["somebody.example/else"]
+
+    lane = a_lane(here)
+    await assign(here, lane, pool_of(api.objects[PATH]))
+
+    assert api.objects[PATH]["metadata"]["finalizers"] == ["somebody.example/else", POOL_FINALIZER]
+    api.writes.clear()
+    await reconcile_pool(here, POOL)
+    assert api.writes == []
+
+
+async def test_without_the_right_to_guard_it_a_pool_still_gives_addresses(rig: tuple[SmallApi, World]) -> None:
+    api, here = rig
+    stored, lane = a_pool(api, here), a_lane(here)
+    api.fails["PATCH", PATH] = (403, {"message": "no rights"})
+
+    assert len((await assign(here, lane, pool_of(stored))).claims) == 1
+
+
+async def test_a_deleted_pool_stays_while_a_lane_holds_an_address_and_gives_nothing_new(
+    rig: tuple[SmallApi, World],
+) -> None:
+    api, here = rig
+    going = await committed(api, here)
+
+    await reconcile_pool(here, POOL)
+
+    assert api.objects[PATH]["metadata"]["finalizers"] == [POOL_FINALIZER]
+    assert api.objects[PATH]["status"]["addresses"][0]["slot"] == "otp-0"
+    (ready,) = (one for one in api.objects[PATH]["status"]["conditions"] if one["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "Draining")
+    kept = await assign(here, a_lane(here), pool_of(here.cache.get("IPPool", *POOL) or going))
+    late = await assign(here, a_lane(here, "late"), pool_of(here.cache.get("IPPool", *POOL) or going))
+    assert (len(kept.claims), kept.refusal) == (1, None)
+    assert late.claims == ()
+    assert late.refusal is not None
+    assert late.refusal.waiting == "WaitingForPool"
+
+
+async def test_a_deleted_pool_whose_lanes_are_gone_goes_at_once_though_their_volumes_are_kept(
+    rig: tuple[SmallApi, World],
+) -> None:
+    api, here = rig
+    await committed(api, here)
+    labels = {LANE_LABEL: "otp", SLOT_LABEL: "otp-0"}
+    noted = {POOL_ANNOTATION: "mail/pool", ADDRESS_ANNOTATION: ADDRESS["ip"]}
+    kept = {"namespace": "mail", "name": "queue-otp-0", "labels": labels, "annotations": noted}
+    kept["finalizers"] = [QUEUE_FINALIZER]
+    here.cache.put("PersistentVolumeClaim", {"kind": "PersistentVolumeClaim", "metadata": kept})
+    lane = here.cache.get("SendingLane", "mail", "otp")
+    assert lane is not None
+    here.cache.drop("SendingLane", lane)
+
+    await reconcile_pool(here, POOL)
+
+    assert api.objects[PATH]["metadata"]["finalizers"] == []
+
+
+async def test_a_deleted_pool_that_cannot_be_read_goes_too(rig: tuple[SmallApi, World]) -> None:
+    api, here = rig
+    going = await committed(api, here)
+    here.cache.put("IPPool", api.put(PATH, going | {"spec": {"engine": "Carrier pigeon"}}))
+    lane = here.cache.get("SendingLane", "mail", "otp")
+    assert lane is not None
+
+    await reconcile_pool(here, POOL)
+    assert api.objects[PATH]["metadata"]["finalizers"] == [POOL_FINALIZER]
+    here.cache.drop("SendingLane", lane)
+    await reconcile_pool(here, POOL)
+
+    assert api.objects[PATH]["metadata"]["finalizers"] == []

@@ -32,8 +32,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   resources: [sendinglanes, ippools, isppolicies]
   verbs: [get, list, watch]
 - apiGroups: [lanewright.dev]
-  resources: [sendinglanes]
-  verbs: [patch]        # its finalizer
+  resources: [sendinglanes, ippools]
+  verbs: [patch]        # their finalizers
 - apiGroups: [lanewright.dev]
   resources: [sendinglanes/status, ippools/status, isppolicies/status]
   verbs: [patch]

@@ -140,7 +140,7 @@ def _keep(ledger: Ledger, one: _Asking, holders: Mapping[tuple[str, str, str], E
 
 def _give_back(ledger: Ledger, one: _Asking) -> None:
     """Rule 3: the slot's own address first, then any that was the lane's."""
-    if one.refusal:
+    if one.refusal or ledger.pool.deleting:
         return
     for same_slot in (True, False):
         for index in one.wanted:
@@ -158,7 +158,7 @@ def _give_back(ledger: Ledger, one: _Asking) -> None:
 
 def _give(ledger: Ledger, one: _Asking, now: dt.datetime) -> None:
     """Rule 4."""
-    if one.refusal:
+    if one.refusal or ledger.pool.deleting:
         return
     for index in one.wanted:
         nodes = [entry.address.node for entry in one.got.values()]
@@ -181,7 +181,7 @@ def _assignment(ledger: Ledger, one: _Asking, ports: NodePorts, now: dt.datetime
             continue
         claims.append(_claim(one.demand, index, entry.address, entry.port_block, ledger.pool))
     if one.wanted and refusal is None:
-        refusal = _exhausted(ledger, one, now)
+        refusal = _going(ledger.pool) if ledger.pool.deleting else _exhausted(ledger, one, now)
     return Assignment(tuple(claims), refusal)
 
 
@@ -236,6 +236,15 @@ def _no_pool(demand: Demand) -> Refusal:
         Reason.POOL_NOT_FOUND,
         f"IPPool {'/'.join(demand.pool)} does not exist, or cannot be read: create or correct it; slots that "
         "run keep what they have",
+        waiting=Reason.WAITING_FOR_POOL,
+    )
+
+
+def _going(pool: Pool) -> Refusal:
+    return Refusal(
+        Reason.POOL_NOT_FOUND,
+        f"IPPool {'/'.join(pool.key)} is being deleted and gives no more addresses; it goes once no lane holds one. "
+        "Create it again then, or make the lane with another pool",
         waiting=Reason.WAITING_FOR_POOL,
     )
 

@@ -15,7 +15,9 @@ def pool_status(pool: Pool, allocated: IPPoolStatus, now: dt.datetime) -> IPPool
     book = Book(pool.status.conditions, pool.generation, now)
     capacity = allocated.capacity
     message = f"{capacity.assigned} assigned, {capacity.cooling} cooling down, {capacity.free} free of {capacity.total}"
-    book.put(ConditionType.READY, True, Reason.ACCEPTED, message)
+    if pool.deleting:
+        message = f"{message}; it is being deleted, gives nothing new, and goes once no lane holds an address of it"
+    book.put(ConditionType.READY, not pool.deleting, Reason.DRAINING if pool.deleting else Reason.ACCEPTED, message)
     _put_valid(book, pool, allocated)
     return allocated.model_copy(update={"observed_generation": pool.generation, "conditions": book.conditions()})
 
