@@ -189,6 +189,8 @@ class Demand:
     retained: frozenset[int] = frozenset()
     found: Mapping[int, str] = field(default_factory=dict)
     """Slot index -> pool address annotated on its StatefulSet or volume: rebuilds a lost pool status."""
+    blocks: Mapping[int, int] = field(default_factory=dict)
+    """Slot index -> first port of the block that its workload uses, with HostNetwork; rebuilds it likewise."""
     held: bool = False
     """The drain policy is Hold: slots that are to go keep their mail where it is."""
     deleting: bool = False

@@ -40,6 +40,7 @@ from lane_operator.kube import (
     VOLUME_CLAIM,
     Kube,
 )
+from lane_operator.pools import port_block_of
 
 __all__ = [
     "NAMESPACE_LABEL",
@@ -277,6 +278,7 @@ def _lane_demand(cache: Cache, lane: Lane) -> Demand:
     """A lane's demand; slots that exist are retained whatever the spec says."""
     retained: set[int] = set()
     found: dict[int, str] = {}
+    blocks: dict[int, int] = {}
     strays: dict[int, Manifest] = {}
     for child in _parts_of(cache, lane.key):
         index = _index(child, lane.name)
@@ -289,6 +291,9 @@ def _lane_demand(cache: Cache, lane: Lane) -> Demand:
         address = _address(child)
         if address and _pool_key(child) == lane.pool_key:
             found.setdefault(index, address)
+        block = port_block_of(child) if child["kind"] == STATEFUL_SET.kind else None
+        if block is not None:
+            blocks[index] = block
     return Demand(
         namespace=lane.namespace,
         name=lane.name,
@@ -297,6 +302,7 @@ def _lane_demand(cache: Cache, lane: Lane) -> Demand:
         replicas=0 if lane.deleting_since else lane.spec.replicas,
         retained=frozenset(retained),
         found=found,
+        blocks=blocks,
         held=lane.spec.drain.policy is DrainPolicy.HOLD,
         deleting=lane.deleting_since is not None,
         withheld=frozenset(strays.keys() - retained),

@@ -150,6 +150,18 @@ def test_a_slot_that_runs_is_not_hurt_by_what_a_hand_has_written_on_its_volume()
     assert (demand.withheld, demand.objection, demand.retained) == (frozenset(), None, frozenset({0}))
 
 
+def test_the_ports_that_a_workload_uses_on_its_node_are_read_back() -> None:
+    cache = Cache()
+    cache.put("SendingLane", made_again())
+    ports = [{"name": "admin", "containerPort": 20003}, {"name": "smtp", "containerPort": 20000}]
+    spec = {"template": {"spec": {"hostNetwork": True, "containers": [{"name": "relay", "ports": ports}]}}}
+    cache.put("StatefulSet", workload("otp-0") | {"spec": spec})
+
+    (demand,) = demands_of(cache, ("mail", "pool"))
+
+    assert demand.blocks == {0: 20000}
+
+
 def test_without_addresses_too_a_volume_of_another_class_is_left_alone() -> None:
     cache = Cache()
     cache.put("SendingLane", made_again("Bulk"))

@@ -119,6 +119,9 @@ def _served(ledger: Ledger, demands: list[Demand], ports: NodePorts, now: dt.dat
     for one in asking:
         _give(ledger, one, now)
     ledger.release_all_but((entry for one in asking for entry in one.got.values()), now)
+    for one in asking:
+        for entry in one.got.values():
+            _keep_ports(ledger, entry, ports)
     return {one.demand.key: _assignment(ledger, one, ports, now) for one in asking if not one.demand.reserving}
 
 
@@ -132,6 +135,7 @@ def _keep(ledger: Ledger, one: _Asking, holders: Mapping[tuple[str, str, str], E
             named = ledger.entry(one.demand.found[index])
             if named is not None and not named.is_held and not named.held_elsewhere:
                 entry = named
+                entry.port_block = one.demand.blocks.get(index)
         if entry is None or entry.held_elsewhere:
             continue
         entry.hold(one.demand, slot)
@@ -185,17 +189,22 @@ def _assignment(ledger: Ledger, one: _Asking, ports: NodePorts, now: dt.datetime
     return Assignment(tuple(claims), refusal)
 
 
-def _has_ports(ledger: Ledger, entry: Entry, ports: NodePorts) -> bool:
-    """Sees to the slot's block: the one that it has, else the lowest free one on its node."""
+def _keep_ports(ledger: Ledger, entry: Entry, ports: NodePorts) -> None:
+    """Holds the block that a slot has, before any other slot takes one; where it is another's by now it is given up."""
     node = entry.address.node or ""
     recorded = next((one.node for one in ledger.pool.status.addresses if one.ip == entry.address.ip), None)
-    moved = entry.port_block is not None and recorded != node
-    if moved and entry.port_block is not None and not ports.is_free(node, entry.port_block):
-        entry.port_block = None  # the address went to another node, where these ports are somebody else's
-    if entry.port_block is None:
-        entry.port_block = ports.take(node, ledger.pool.spec.engine_config.port_range)
-    elif moved:
+    if entry.port_block is None or recorded == node:
+        return
+    if ports.is_free(node, entry.port_block):  # the address moved to this node, or the record was lost
         ports.hold(node, entry.port_block)
+    else:
+        entry.port_block = None
+
+
+def _has_ports(ledger: Ledger, entry: Entry, ports: NodePorts) -> bool:
+    """Sees to the slot's block: the one that it has, else the lowest free one on its node."""
+    if entry.port_block is None:
+        entry.port_block = ports.take(entry.address.node or "", ledger.pool.spec.engine_config.port_range)
     return entry.port_block is not None
 
 

@@ -311,6 +311,25 @@ def test_hostnetwork_slots_on_one_node_get_blocks_of_their_own_across_pools() ->
     assert again == result
 
 
+def test_a_lost_status_gives_each_hostnetwork_slot_its_block_back() -> None:
+    lost = pool("203.0.113.10", "203.0.113.11", engine="HostNetwork")
+    running = demand(retained=frozenset({0}), found={0: "203.0.113.11"}, blocks={0: 20000})
+
+    result = allocate([lost], [demand("aaa"), running], NOW)
+
+    assert {key[1]: one.claims[0].port_block for key, one in result.assignments.items()} == {"otp": 20000, "aaa": 20008}
+
+
+def test_a_block_that_is_another_slots_by_now_is_not_given_back() -> None:
+    other = pool("203.0.113.20", engine="HostNetwork", key=("mail-pools", "zz"))
+    taken = after(allocate([other], [demand("b", pool=other.key)], NOW), other)
+    running = demand(retained=frozenset({0}), found={0: "203.0.113.10"}, blocks={0: 20000})
+
+    result = allocate([pool("203.0.113.10", engine="HostNetwork")], [running], NOW, beside=[taken])
+
+    assert [claim.port_block for claim in result.assignments["mail", "otp"].claims] == [20008]
+
+
 def test_a_full_port_range_is_refused_with_the_fix() -> None:
     one = pool("203.0.113.10", "203.0.113.11", engine="HostNetwork", engineConfig={"portRange": "20000-20007"})
 
