@@ -142,6 +142,9 @@ def _put_config(book: Book, view: View) -> None:
     if refused:
         message = f"generation {generation} was refused and the one before stays in force; {'; '.join(refused)}"
         book.put(ConditionType.CONFIG_IN_FORCE, False, Reason.REFUSED, message)
+    elif not view.assignment.claims and not view.lane.spec.replicas:
+        message = f"generation {generation} waits for slots: replicas is 0"
+        book.put(ConditionType.CONFIG_IN_FORCE, True, Reason.IN_FORCE, message)
     elif behind or not view.running:
         message = f"generation {generation} is on its way to {', '.join(behind) or 'slots that are not there yet'}"
         book.put(ConditionType.CONFIG_IN_FORCE, False, Reason.PUSHING, message)

@@ -73,6 +73,14 @@ def test_a_lane_that_serves_is_ready_and_nothing_abnormal_stands_there() -> None
     assert said.ips == "203.0.113.10,203.0.113.11"
 
 
+def test_a_lane_without_slots_does_not_wait_for_its_configuration_beside_being_ready() -> None:
+    said = status(settled(replicas=0), Observation(), Assignment())
+
+    assert verdict(said, "Ready") == ("True", "AllSlotsVerified")
+    assert verdict(said, "ConfigInForce") == ("True", "InForce")
+    assert message(said, "ConfigInForce") == "generation 3 waits for slots: replicas is 0"
+
+
 def test_what_is_absent_is_waited_for_and_stalls_after_five_minutes() -> None:
     first = status(made.lane(), claims=Assignment((), WAITING), refusals=(WAITING,), complete=False)
     waiting = made.lane(status=first)
