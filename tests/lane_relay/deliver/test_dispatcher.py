@@ -125,10 +125,16 @@ async def test_a_site_that_waits_for_more_than_its_share_costs_others_no_connect
 
 
 async def test_sites_in_line_for_a_connection_that_want_it_no_more_do_not_keep_it_from_the_others() -> None:
-    peer = Peer({"end": STALL})
+    stalled = asyncio.Event()
+
+    def stall(_line: str) -> str:
+        stalled.set()
+        return STALL
+
+    peer = Peer({"end": stall})
     async with running(peer), delivering(totalConnections=1, lifetime="1h") as delivery:
         delivery.send(route_to(peer.port, site="first"))
-        await until(lambda: "DATA" in peer.commands)
+        await stalled.wait()
         for number in range(40):
             delivery.send(route_to(peer.port, site=f"late-{number}"), age=7200.0)
         delivery.send(route_to(peer.port, site="last"))
