@@ -34,13 +34,12 @@ class InForce(Struct, frozen=True, gc=False):
 class SiteBackoff:
     """The back-off of one site."""
 
-    __slots__ = ("_full", "_hold_until", "_policy", "_rate", "reason", "triggered")
+    __slots__ = ("_full", "_hold_until", "_policy", "_rate", "reason")
 
     def __init__(self, policy: Backoff, connections: int, rate: Rate | None) -> None:
         self.change(policy, connections, rate)
         self._hold_until: float | None = None
         self.reason = ""
-        self.triggered = 0
 
     def change(self, policy: Backoff, connections: int, rate: Rate | None) -> None:
         """Other limits; a back-off under way goes on with them."""
@@ -58,7 +57,6 @@ class SiteBackoff:
         until = now + (self._policy.for_ if for_s is None else for_s)
         self._hold_until = until if self._hold_until is None else max(until, self._hold_until)
         self.reason = reason
-        self.triggered += 1
 
     def in_force(self, now: float) -> InForce:
         """The limits as of now, one step higher for each `recover.every` after the hold."""

@@ -204,7 +204,6 @@ class ReadyQueue:
         """It was refused room for another body and stands in line for it."""
         self.attempts = 0
         self.delivered = 0
-        self.sessions_opened = 0
         self.last_failure: Failure | None = None
 
     # -- what comes and goes
@@ -334,7 +333,6 @@ class ReadyQueue:
     def opening(self, destination: Destination, now: float) -> None:
         """A connection is being opened."""
         self.connections += 1
-        self.sessions_opened += 1
         destination.sessions += 1
         destination.connecting += 1
         destination.looked = False
