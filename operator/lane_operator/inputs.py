@@ -207,7 +207,7 @@ class Demand:
         return (self.namespace, self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Holding:
     """An address that the objects of a slot name, whatever has become of the pool that it came from."""
 

@@ -209,7 +209,7 @@ def holdings_of(cache: Cache) -> tuple[Holding, ...]:
         for slot in (body.get("status") or {}).get("slots") or ()
     }
     claims = (body for body in cache.all(VOLUME_CLAIM.kind) if _is_kept(body))
-    found = []
+    found = set()
     for body in (*cache.all(STATEFUL_SET.kind), *claims, *cache.all(PERSISTENT_VOLUME.kind)):
         lane, pool, address = _lane_key(body), _pool_key(body), _address(body)
         if lane is None or pool is None or not address:
@@ -217,8 +217,8 @@ def holdings_of(cache: Cache) -> tuple[Holding, ...]:
         slot = _slot(body)
         # only the operator writes a lane's status, and only an administrator a PersistentVolume
         vouched = body["kind"] == PERSISTENT_VOLUME.kind or (lane[0], slot, address) in said
-        found.append(Holding(address, pool, lane[0], vouched))
-    return tuple(found)
+        found.add(Holding(address, pool, lane[0], vouched))
+    return tuple(sorted(found))
 
 
 def others_of(cache: Cache, lane: Lane) -> tuple[LaneDomains, ...]:

@@ -4,8 +4,10 @@ Invariant: an address has at most one holder, and is known by its value, never b
 """
 
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from lane_api.classes import TrafficClass
@@ -129,6 +131,7 @@ class Ledger:
         entry.port_block = record.port_block if self.pool.spec.engine is Engine.HOST_NETWORK else None
 
 
+@lru_cache(maxsize=16_384)  # each allocation reads every pool, and every slot's address
 def _address_value(text: str) -> AddressValue | None:
     """The address itself, whatever its spelling; None for what is none."""
     try:
@@ -181,14 +184,16 @@ def _carried(pools: Iterable[Pool], holdings: Iterable[Holding]) -> Iterator[tup
 
     What nobody vouches for counts in pools that are open to its namespace, which may draw from them anyway.
     """
-    listed = {pool.key: _listed_values(pool) for pool in pools}
-    open_to = {pool.key: {pool.namespace, *pool.spec.allowed_namespaces.names} for pool in pools}
-    for holding in sorted(holdings, key=lambda one: (one.pool, one.address)):
+    offering: defaultdict[AddressValue, list[frozenset[str]]] = defaultdict(list)
+    for pool in pools:
+        open_to = frozenset({pool.namespace, *pool.spec.allowed_namespaces.names})
+        for listed in _listed_values(pool):
+            offering[listed].append(open_to)
+    for holding in sorted(holdings):
         value = _address_value(holding.address)
-        if value is None:
+        if value is None or value not in offering:  # nobody could give it out
             continue
-        offering = [key for key, values in listed.items() if value in values]
-        if holding.vouched or all(holding.namespace in open_to[key] for key in offering):
+        if holding.vouched or all(holding.namespace in open_to for open_to in offering[value]):
             yield value, holding.pool
 
 
