@@ -1,5 +1,6 @@
 """A whole pass over a lane, with an API server that refuses at the wrong moment."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from lane_api.names import DRAIN_FINALIZER
+from lane_api.names import DRAIN_FINALIZER, LANE_LABEL, SLOT_LABEL
 from lane_operator.errors import UnavailableError
 from lane_operator.inputs import Key
 from lane_operator.kube import Kube
+from lane_operator.observe import Observer
 from lane_operator.reconcile import World, reconcile_lane
 from tests.lane_operator.made import lane, pool
 from tests.lane_operator.small_api import SmallApi, small_api
@@ -143,3 +145,29 @@ async def test_a_lane_whose_pool_went_is_told_slot_by_slot_and_still_does_what_i
     await reconcile_lane(here, LANE)
 
     assert api.writes == []
+
+
+async def test_a_slot_of_a_deleted_lane_whose_pool_went_is_visited(rig: tuple[SmallApi, World]) -> None:
+    api, here = rig
+    await reconcile_lane(here, LANE)
+    here.cache.drop("IPPool", api.objects.pop(POOLS))
+    going = api.objects[LANES]
+    going["metadata"] |= {"deletionTimestamp": "2026-11-23T08:00:00Z"}
+    here.cache.put("SendingLane", api.put(LANES, going))
+    labels = {LANE_LABEL: "otp", SLOT_LABEL: "otp-0"}
+    containers = [{"name": "relay", "ports": [{"name": "admin", "containerPort": 1}]}]  # nobody listens there
+    metadata = {"namespace": "mail", "name": "otp-0-0", "uid": "p1", "labels": labels, "resourceVersion": "50"}
+    pod = {"kind": "Pod", "metadata": metadata, "spec": {"containers": containers}, "status": {"podIP": "127.0.0.1"}}
+    here.cache.put("Pod", pod)
+    visited = asyncio.Event()
+    here.observer = Observer(lambda _: visited.set())
+
+    await reconcile_lane(here, LANE)
+
+    async with asyncio.timeout(10):
+        await visited.wait()
+    seen = here.observer.seen(LANE, "otp-0")
+    assert seen is not None
+    assert not seen.reachable
+    assert config(api)["intake"]["state"] == "Closed"
+    assert api.objects[LANES]["metadata"]["finalizers"] == [DRAIN_FINALIZER]

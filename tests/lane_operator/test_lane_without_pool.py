@@ -117,10 +117,11 @@ def test_where_the_engine_refuses_the_slot_is_left_and_still_closed() -> None:
     assert "NetworkAttachmentDefinition mail/public does not exist" in found.refusals[0].message
 
 
-def test_a_slot_whose_configuration_a_hand_has_broken_is_left_alone() -> None:
+@pytest.mark.parametrize("text", ["loops: [", "- a list", "generation: 2026-99-99", "[" * 900, "slot: {name: otp-0}"])
+def test_a_slot_whose_configuration_a_hand_has_broken_is_left_alone(text: str) -> None:
     of = made.lane(replicas=1)
     references, claims = without_pool(of, rendered())
-    broken = replace(references, configs={"otp-0": {"data": {"relay.yaml": "b29wczogWw=="}}})
+    broken = replace(references, configs={"otp-0": {"data": {"relay.yaml": base64.b64encode(text.encode()).decode()}}})
 
     found = desired_state(of, broken, Assignment(claims), made.SETTINGS)
 

@@ -7,7 +7,6 @@ follows the spec, so that the slot can still be closed, suspended and drained. P
 import base64
 
 import yaml
-from pydantic import ValidationError
 
 from lane_api.names import SIDECAR_RESOLVER
 from lane_api.relayconfig import RelayConfig
@@ -64,7 +63,11 @@ def _engine(config: RelayConfig) -> EngineClaim | None:
 def _parsed(secret: Manifest | None) -> RelayConfig | None:
     try:
         return RelayConfig.model_validate(yaml.load(_text(secret, RELAY_FILE) or "", Loader=_Loader))  # noqa: S506  # a safe one
-    except (yaml.YAMLError, ValidationError):
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ):  # a hand's work: also a date that is none, or depth without end
         return None
 
 
