@@ -15,7 +15,7 @@ $(VENV)/.ready: tests/requirements.lock pyproject.toml
 	@.ci/setup $(VENV) $(PYTHON)
 	@touch $@
 
-peers: setup ## installs the servers that tests talk to (bind9, unbound, Postfix, Prometheus), none as a service
+peers: setup ## installs what tests need (bind9, unbound, Postfix, Prometheus, strace), no server of it as a service
 	@$(RUN)/python -m e2e.internet.packages
 
 lint: setup ## ruff, mypy --strict, import contracts

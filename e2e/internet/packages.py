@@ -1,4 +1,4 @@
-"""The peers from Debian: bind9, unbound, Postfix and Prometheus, installed without starting any system service.
+"""What tests need from Debian: bind9, unbound, Postfix, Prometheus, strace; installed without starting any service.
 
 Invariant: after `install` every program is there and no service of it runs because of us.
 """
@@ -22,6 +22,7 @@ PEERS = {
 }
 PROMETHEUS = {"prometheus": "prometheus", "promtool": "prometheus"}  # for the tests of alerts and dashboard
 UNBOUND = {"unbound-checkconf": "unbound", "/usr/share/dns/root.key": "dns-root-data"}  # what a slot's resolver has
+STRACE = {"strace": "strace"}  # for the spool's test of power loss
 _POLICY = Path("/usr/sbin/policy-rc.d")  # asked by invoke-rc.d; exit status 101 forbids the start
 _FORBID = "#!/bin/sh\nexit 101\n"
 _SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -58,7 +59,7 @@ def install(programs: dict[str, str] | None = None) -> list[str]:
 
 def main() -> None:
     """Installs all peers that tests, demo and bench talk to, and says which were missing."""
-    everything = PEERS | PROMETHEUS | UNBOUND
+    everything = PEERS | PROMETHEUS | UNBOUND | STRACE
     lacking = missing(everything)
     if not lacking:
         return

@@ -29,33 +29,43 @@ class _Inode:
 class SimulatedFile:
     def __init__(self, disk: "SimulatedDisk", inode: _Inode) -> None:
         self._disk = disk
-        self._inode = inode
+        self.inode = inode
         self.size = len(inode.content)
 
     def append(self, parts: Sequence[bytes]) -> None:
         data = b"".join(parts)
         with self._disk.lock_all:
-            full = self._disk.full_below and self._inode.path.startswith(self._disk.full_below)
+            full = self._disk.full_below and self.inode.path.startswith(self._disk.full_below)
             room = 0 if full else self._disk.room()
             written = data[: max(0, room)]
-            self._disk.note("write", self._inode, self.size, bytes(written))
-            del self._inode.content[self.size :]
-            self._inode.content += written
-            self._inode.modified = self._disk.now
+            self._disk.note("write", self.inode, self.size, bytes(written))
+            del self.inode.content[self.size :]
+            self.inode.content += written
+            self.inode.modified = self._disk.now
             self.size += len(written)
             if len(written) < len(data):
                 raise OSError(errno.ENOSPC, "No space left on device")
+
+    def write(self, offset: int, data: bytes) -> None:
+        """As pwrite does it; for a trace that was recorded elsewhere."""
+        with self._disk.lock_all:
+            self._disk.note("write", self.inode, offset, data)
+            _apply(self.inode.content, (offset, data))
+
+    def grow(self, size: int) -> None:
+        """Room up to this size, of which nothing is a promise."""
+        self.inode.content += bytes(max(0, size - len(self.inode.content)))
 
     def sync(self) -> None:
         if self._disk.fail_sync:
             raise OSError(self._disk.fail_sync, "Input/output error")
         if self._disk.syncs_files:
-            self._disk.note("sync", self._inode, 0, b"")
+            self._disk.note("sync", self.inode, 0, b"")
 
     def truncate(self, size: int) -> None:
         with self._disk.lock_all:
-            self._disk.note("truncate", self._inode, size, b"")
-            del self._inode.content[size:]
+            self._disk.note("truncate", self.inode, size, b"")
+            del self.inode.content[size:]
             self.size = size
 
     def close(self) -> None:
