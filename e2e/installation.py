@@ -72,8 +72,16 @@ class Installation:
 
     def wait_ready(self, *lanes: str, within: float = 120.0) -> None:
         """Returns when the lanes are Ready; publishes what they ask to have in DNS."""
-        for lane in lanes:
-            eventually(lambda name=lane: self._is_ready(name), f"lane {lane} is Ready", within=within)  # type: ignore[misc]  # a default binds the loop's value
+        waiting = set(lanes)
+
+        def look() -> bool:
+            for name in sorted(waiting):  # each is asked, so that the records of all are published at once
+                if self._is_ready(name):
+                    waiting.remove(name)
+            assert not waiting, sorted(waiting)
+            return True
+
+        eventually(look, f"{', '.join(lanes)}: Ready", within=within)
 
     def _is_ready(self, lane: str) -> bool:
         status = self.get("sendinglane", lane).get("status", {})

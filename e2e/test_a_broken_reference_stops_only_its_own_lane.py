@@ -1,9 +1,16 @@
 """A missing Secret or pool is a condition on the lanes that need it and on no other; it heals without a restart."""
 
+import datetime as dt
+
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from e2e.eventually import eventually
-from e2e.installation import Installation, lane, pool
+from e2e.installation import Installation, Manifest, lane, pool
 
 pytestmark = pytest.mark.cluster
 
@@ -31,23 +38,34 @@ def test_missing_secret_and_missing_pool_are_conditions_of_their_lanes_and_heal(
     assert not here.condition("sound", "Reconciling")
     assert not here.is_there("statefulset", "keyless-0")
 
-    here.apply(pool("late", space))
-    certificate = {"tls.crt": "x", "tls.key": "x"}
-    here.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": "Opaque",
-            "metadata": {"name": "late", "namespace": space},
-            "stringData": certificate,
-        }
-    )
+    here.apply(pool("late", space), _certificate(space))
 
-    here.wait_ready("poolless")
-    eventually(
-        lambda: here.is_there("statefulset", "keyless-0"), "the lane with the late Secret has its slot", within=60
-    )
+    here.wait_ready("poolless", "keyless")
     assert here.operator_restarts() == started
+
+
+def _certificate(space: str) -> Manifest:
+    """A Secret with a certificate that signed itself, as `kubectl create secret tls` makes it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "keyless.example.com")])
+    now = dt.datetime.now(dt.UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("keyless.example.com")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    entries = {"tls.crt": signed.public_bytes(Encoding.PEM).decode(), "tls.key": private.decode()}
+    metadata = {"name": "late", "namespace": space}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": metadata,
+        "stringData": entries,
+    }
 
 
 def test_a_slot_that_could_not_run_runs_once_its_spec_is_corrected(installation: Installation) -> None:
