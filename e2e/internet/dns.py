@@ -170,8 +170,12 @@ class Dns:
     def publish_host(self, hostname: str, ip: str, ttl_s: int = 5) -> None:
         """Makes `hostname` and the egress address `ip` point to each other; raises DnsError."""
         reverse = ".".join(reversed(ip.split("."))) + ".in-addr.arpa"
-        self._update(hostname, [f"update delete {hostname}. A", f"update add {hostname}. {ttl_s} A {ip}"])
+        self.publish_address(hostname, ip, ttl_s)
         self._update(reverse, [f"update delete {reverse}. PTR", f"update add {reverse}. {ttl_s} PTR {hostname}."])
+
+    def publish_address(self, name: str, ip: str, ttl_s: int = 5) -> None:
+        """Makes `ip` the only address of `name`, in a zone that takes updates; raises DnsError."""
+        self._update(name, [f"update delete {name}. A", f"update add {name}. {ttl_s} A {ip}"])
 
     def flush(self) -> None:
         """Empties the resolver's cache."""
