@@ -40,6 +40,9 @@ class SmallApi:
             return web.json_response(found) if found else web.json_response({"reason": "NotFound"}, status=404)
         if method == "POST":
             return self._post(path, await request.json())
+        if method == "DELETE":
+            gone = self.objects.pop(path, None)
+            return web.json_response(gone) if gone else web.json_response({"reason": "NotFound"}, status=404)
         body = await request.json()
         return self._patch(path, body) if isinstance(body, list) else self._apply(path, body)
 
@@ -84,6 +87,9 @@ class SmallApi:
                     return web.json_response({"reason": "Invalid", "message": "no such path"}, status=422)
                 part = part[folder]
             part[last.replace("~1", "/")] = operation["value"]
+        if "deletionTimestamp" in body["metadata"] and not body["metadata"].get("finalizers"):
+            del self.objects[path]
+            return web.json_response(body)  # as the API server answers: with the version that it had
         return web.json_response(self.put(path, body))
 
 

@@ -121,6 +121,24 @@ async def test_a_lane_does_not_go_while_a_child_of_it_could_not_be_deleted(rig: 
     assert api.objects[LANES]["metadata"]["finalizers"] == [DRAIN_FINALIZER]
 
 
+async def test_a_lane_that_was_let_go_is_not_raised_from_the_dead_before_the_watch_says_so(
+    rig: tuple[SmallApi, World],
+) -> None:
+    api, here = rig
+    await reconcile_lane(here, LANE)
+    going = api.objects[LANES]
+    going["metadata"] |= {"deletionTimestamp": "2026-11-23T08:00:00Z"}
+    going["metadata"]["annotations"] = {"lanewright.dev/release": "keep-volumes"}
+    here.cache.put("SendingLane", api.put(LANES, going))
+    await reconcile_lane(here, LANE)
+    assert LANES not in api.objects
+    api.writes.clear()
+
+    await reconcile_lane(here, LANE)  # woken by the end of its children
+
+    assert api.writes == []
+
+
 async def test_a_lane_whose_pool_went_is_told_slot_by_slot_and_still_does_what_its_spec_says(
     rig: tuple[SmallApi, World],
 ) -> None:

@@ -30,6 +30,7 @@ from lane_operator.lifecycle import (
 )
 from lane_operator.pools import claims_of_existing
 from lane_operator.provision import Provisioned, provision
+from lane_operator.reconcile.finalizers import set_finalizers
 from lane_operator.reconcile.pool import assign
 from lane_operator.reconcile.sight import aim, observation_of
 from lane_operator.reconcile.status_writer import write_invalid_lane, write_lane_status
@@ -68,7 +69,8 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
         await write_invalid_lane(world, body, str(error))
         return None
     if lane.deleting_since is None:
-        await _guard(world, body)
+        if not await _guard(world, body):
+            return None
     elif DRAIN_FINALIZER not in (body["metadata"].get("finalizers") or ()):
         world.observer.aim(key, ())
         return None
@@ -107,17 +109,12 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     return min((look for look in looks if look is not None), default=None)
 
 
-async def _guard(world: World, body: Manifest) -> None:
-    """Puts our finalizer on the lane, before anything of it exists that could be lost."""
-    metadata = body["metadata"]
-    finalizers = list(metadata.get("finalizers") or ())
+async def _guard(world: World, body: Manifest) -> bool:
+    """Puts our finalizer on the lane, before anything of it exists that could be lost; False: the lane is gone."""
+    finalizers = body["metadata"].get("finalizers") or ()
     if DRAIN_FINALIZER in finalizers:
-        return
-    operation = {"op": "add", "path": "/metadata/finalizers", "value": [*finalizers, DRAIN_FINALIZER]}
-    changed = await world.kube.patch_json(
-        SENDING_LANE, metadata["namespace"], metadata["name"], [operation], metadata["resourceVersion"]
-    )
-    world.cache.put(SENDING_LANE.kind, changed)
+        return True
+    return await set_finalizers(world, SENDING_LANE, body, [*finalizers, DRAIN_FINALIZER]) is not None
 
 
 async def _references(world: World, lane: Lane) -> tuple[References, Assignment, Provisioned]:

@@ -15,6 +15,7 @@ from lane_operator.inputs import Assignment, Key, Lane, Manifest, Pool
 from lane_operator.kube import IP_POOL, SENDING_LANE
 from lane_operator.pools.allocate import AllocationResult, allocate
 from lane_operator.reconcile.events import post_transitions
+from lane_operator.reconcile.finalizers import set_finalizers
 from lane_operator.reconcile.world import World
 from lane_operator.references import (
     UnreadableError,
@@ -90,7 +91,7 @@ async def _guarded(world: World, body: Manifest) -> Manifest | None:
     if POOL_FINALIZER in finalizers or "deletionTimestamp" in metadata:  # a pool that goes takes no new one
         return body
     try:
-        return await _with_finalizers(world, body, [*finalizers, POOL_FINALIZER])
+        return await set_finalizers(world, IP_POOL, body, [*finalizers, POOL_FINALIZER])
     except ForbiddenError as error:  # of a chart before this one: live slots still keep their addresses from others
         log.warning("pool not guarded", pool=f"{metadata['namespace']}/{metadata['name']}", error=str(error))
         return body
@@ -108,22 +109,7 @@ async def _let_go(world: World, key: Key) -> None:
     held = [record.lane.partition("/") for record in status_of(IPPoolStatus, body).addresses if _is_held(record)]
     if POOL_FINALIZER not in finalizers or any(world.cache.get(SENDING_LANE.kind, one[0], one[2]) for one in held):
         return
-    await _with_finalizers(world, body, [one for one in finalizers if one != POOL_FINALIZER])
-
-
-async def _with_finalizers(world: World, body: Manifest, finalizers: list[str]) -> Manifest | None:
-    """The pool with these finalizers, unless it has changed since; None where it is gone. Raises KubeError."""
-    metadata = body["metadata"]
-    operation = {"op": "add", "path": "/metadata/finalizers", "value": finalizers}
-    try:
-        changed = await world.kube.patch_json(
-            IP_POOL, metadata["namespace"], metadata["name"], [operation], metadata["resourceVersion"]
-        )
-    except NotFoundError:
-        world.cache.drop(IP_POOL.kind, body)
-        return None
-    world.cache.put(IP_POOL.kind, changed)
-    return changed
+    await set_finalizers(world, IP_POOL, body, [one for one in finalizers if one != POOL_FINALIZER])
 
 
 def _is_held(record: AddressStatus) -> bool:

@@ -6,7 +6,6 @@ import structlog
 
 from lane_api.names import DRAIN_FINALIZER, QUEUE_FINALIZER
 from lane_operator.apply import delete_children
-from lane_operator.errors import NotFoundError
 from lane_operator.inputs import Lane, Manifest
 from lane_operator.kube import POD, SENDING_LANE, STATEFUL_SET, VOLUME_CLAIM, Kind
 from lane_operator.lifecycle import (
@@ -20,6 +19,7 @@ from lane_operator.lifecycle import (
     Step,
 )
 from lane_operator.provision import kept_secrets
+from lane_operator.reconcile.finalizers import set_finalizers
 from lane_operator.reconcile.volumes import retain
 from lane_operator.reconcile.world import QueueKey, World
 
@@ -85,14 +85,5 @@ async def _release_volume(world: World, lane: Lane, slot: str, uid: str, *, dele
 
 async def _without_finalizer(world: World, kind: Kind, body: Manifest, finalizer: str) -> None:
     """Takes one finalizer off an object that is still the one that was looked at."""
-    metadata = body["metadata"]
-    left = [one for one in metadata.get("finalizers") or () if one != finalizer]
-    operation = {"op": "add", "path": "/metadata/finalizers", "value": left}
-    try:
-        changed = await world.kube.patch_json(
-            kind, metadata["namespace"], metadata["name"], [operation], metadata["resourceVersion"]
-        )
-    except NotFoundError:  # it was the last finalizer of an object that is gone by now
-        world.cache.drop(kind.kind, body)
-        return
-    world.cache.put(kind.kind, changed)
+    finalizers = body["metadata"].get("finalizers") or ()
+    await set_finalizers(world, kind, body, [one for one in finalizers if one != finalizer])
