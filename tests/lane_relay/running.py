@@ -108,10 +108,15 @@ class _Controller(Controller):
         return made
 
     async def end_sessions(self) -> None:
-        for session in self.__dict__.get("sessions", ()):
-            if session.transport is not None:
-                session.transport.close()
-        for _ in range(3):  # the loop's turns in which the transports see their end
+        # Nobody new comes in while the last ones go. The server stays open meanwhile: asyncio drops, unclosed, a
+        # connection that it accepted in the turn in which its server closed.
+        assert isinstance(self.server, asyncio.Server)
+        for listener in self.server.sockets:
+            self.loop.remove_reader(listener.fileno())
+        for _ in range(10):  # the loop's turns in which one just accepted gets its transport, and each sees its end
+            for session in self.__dict__.get("sessions", ()):
+                if session.transport is not None:
+                    session.transport.abort()
             await asyncio.sleep(0)
 
 
