@@ -5,12 +5,12 @@ Used by the relay, which keeps a policy's last good rules, and by the operator, 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from lane_api.isppolicy import ResponseRule, Stage
 
-__all__ = ["Compile", "Pattern", "check_rules", "matching_text", "overlap"]
+__all__ = ["Compile", "Pattern", "check_rules", "matching_text", "overlap", "sound_rules"]
 
 _CODE = re.compile(r"^[2-5][0-9][0-9][ -]")
 _ENHANCED = re.compile(r"^[245]\.[0-9]{1,3}\.[0-9]{1,3}(?=\s|$)")
@@ -56,31 +56,40 @@ def check_rules(rules: Sequence[ResponseRule], compile_pattern: Compile) -> list
     Wrong are patterns that do not compile, rules that miss one of their examples, examples that are no reply, rules
     that an earlier one shadows (it matches one of their examples at an overlapping stage), ids used twice.
     """
-    problems: list[str] = []
-    compiled: list[tuple[ResponseRule, Pattern]] = []
+    return [f"rule {rule.id}: {problem}" for rule, problems in _checked(rules, compile_pattern) for problem in problems]
+
+
+def sound_rules(rules: Sequence[ResponseRule], compile_pattern: Compile) -> tuple[ResponseRule, ...]:
+    """The rules that `check_rules` finds nothing wrong with, in their order."""
+    return tuple(rule for rule, problems in _checked(rules, compile_pattern) if not problems)
+
+
+def _checked(rules: Sequence[ResponseRule], compile_pattern: Compile) -> Iterator[tuple[ResponseRule, list[str]]]:
+    """Each rule, and what is wrong with it beside those before it."""
+    earlier: list[tuple[ResponseRule, Pattern]] = []
+    ids: set[str] = set()
     for rule in rules:
-        if any(rule.id == earlier.id for earlier, _ in compiled):
-            problems.append(f"rule {rule.id}: the id is used twice")
+        problems = ["the id is used twice"] if rule.id in ids else []
+        ids.add(rule.id)
         try:
             pattern = compile_pattern(rule.pattern)
         except Exception as error:  # noqa: BLE001 -- the engine is the caller's, and so are its exceptions
-            problems.append(f"rule {rule.id}: the pattern is no RE2 expression: {error}")
+            yield rule, [*problems, f"the pattern is no RE2 expression: {error}"]
             continue
-        problems += _check_examples(rule, pattern, compiled)
-        compiled.append((rule, pattern))
-    return problems
+        yield rule, [*problems, *_check_examples(rule, pattern, earlier)]
+        earlier.append((rule, pattern))
 
 
 def _check_examples(rule: ResponseRule, pattern: Pattern, earlier: Sequence[tuple[ResponseRule, Pattern]]) -> list[str]:
     problems: list[str] = []
     for example in rule.examples:
         if _CODE.match(example) is None:
-            problems.append(f"rule {rule.id}: the example {example!r} does not begin with a reply code")
+            problems.append(f"the example {example!r} does not begin with a reply code")
         elif pattern.search(example) is None:
-            problems.append(f"rule {rule.id}: the pattern misses its own example {example!r}")
+            problems.append(f"the pattern misses its own example {example!r}")
         else:
             problems += [
-                f"rule {rule.id}: shadowed, since the earlier rule {first.id} matches its example {example!r}"
+                f"shadowed, since the earlier rule {first.id} matches its example {example!r}"
                 for first, first_pattern in earlier
                 if overlap(first.stage, rule.stage) and first_pattern.search(example) is not None
             ]

@@ -235,7 +235,9 @@ class Pipeline:
         self._dispatcher.apply(config)
         for policy, wrong in self._dispatcher.table.problems.items():
             _log.error(
-                "rules are not in force, the policy's last good ones are", policy=policy, reason="; ".join(wrong)
+                "rules refused: the policy's last good version stays, or, without one, its other rules",
+                policy=policy,
+                reason="; ".join(wrong),
             )
         try:
             self._listener.apply(config)

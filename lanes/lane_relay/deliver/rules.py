@@ -1,7 +1,8 @@
 """The reply table: (site's policy, stage, reply) -> category, action, scope; the only place that judges replies.
 
-A policy's own rules come first, then the default rules; the first match wins. A policy whose rules are not usable keeps
-its last good ones in force, and `problems` says what is wrong.
+A policy's own rules come first, then the default rules; the first match wins. A policy with a bad rule keeps its last
+good version in force; where this process never saw one, the rules that nothing is wrong with are. `problems` says what
+is wrong.
 Before it: replies from sessions. After it: `account`, and back-off. Invariant: every reply gets a verdict.
 """
 
@@ -12,7 +13,7 @@ import re2
 
 from lane_api.isppolicy import Action, Category, ResponseRule, Scope, Stage
 from lane_api.relayconfig import SitePolicy
-from lane_api.responses import check_rules, matching_text
+from lane_api.responses import check_rules, matching_text, sound_rules
 from lane_relay.deliver.default_rules import GREETING_RULES, MESSAGE_RULES
 from lane_relay.records import Reply, Verdict
 
@@ -58,6 +59,8 @@ class ReplyTable:
         self._message = RuleSet("default", MESSAGE_RULES)
         self._policies: dict[str, SitePolicy] = {}
         self._sets: dict[str, RuleSet] = {}
+        self._partial: set[str] = set()
+        """Policies whose rules in force are what was sound in a version with a bad one, so no good version."""
         self.problems: dict[str, tuple[str, ...]] = {}
         """By policy: why its newest rules are not in force."""
         self.apply(policies)
@@ -66,6 +69,7 @@ class ReplyTable:
         """Other policies; unchanged rules are not compiled again."""
         sets: dict[str, RuleSet] = {}
         problems: dict[str, tuple[str, ...]] = {}
+        partial: set[str] = set()
         for policy in policies:
             known = self._sets.get(policy.name)
             if known is not None and known.rules == policy.responses:
@@ -76,10 +80,14 @@ class ReplyTable:
                 sets[policy.name] = RuleSet(policy.name, policy.responses)
                 continue
             problems[policy.name] = tuple(wrong)
-            if known is not None:
+            if known is not None and known.name not in self._partial:
                 sets[policy.name] = known
+                continue
+            partial.add(policy.name)
+            sets[policy.name] = RuleSet(policy.name, sound_rules(policy.responses, re2.compile))
         self._policies = {policy.name: policy for policy in policies}
         self._sets = sets
+        self._partial = partial
         self.problems = problems
 
     def judge(self, policy: str, stage: Stage, reply: Reply) -> Verdict:

@@ -50,8 +50,9 @@ class Timeouts(Struct, frozen=True):
     tls: float = 60.0
     stages: Mapping[Stage, float] = REPLY_TIMEOUTS
     """RFC 5321 section 4.5.3.2."""
-    idle: float = 5.0
-    """An idle connection is kept so long for the next entry."""
+    idle: float = 25.0
+    """An idle connection is kept so long for the next entry, which would pay four round trips for a new one; peers wait
+    5 minutes for a command (RFC 5321 section 4.5.3.2.7), and Comcast 30 s."""
     quit: float = 5.0
     """For the answer to QUIT, and again for the peer to close."""
 

@@ -22,7 +22,10 @@ def policy_status(
     problems = check_rules(policy.spec.responses, compile_pattern)
     ties = sorted(_ties(policy, neighbours))
     if problems:
-        message = f"{'; '.join(problems)}. The last good version stays in force: correct or remove the rule"
+        message = (
+            f"{'; '.join(problems)}. The last good version stays in force where a slot has one, "
+            "the other rules where it has none: correct or remove the rule"
+        )
         book.put(ConditionType.READY, False, Reason.DEAD_RULE, message)
         book.put(ConditionType.STALLED, True, Reason.DEAD_RULE, message)
         book.put(ConditionType.VALID, False, Reason.DEAD_RULE, message)

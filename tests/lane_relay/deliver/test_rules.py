@@ -160,6 +160,27 @@ def test_a_policy_that_was_never_good_falls_back_to_the_default_rules() -> None:
     assert table.judge("isp", Stage.RCPT, reply("550 5.1.1 no such user")).category is Category.BAD_MAILBOX
 
 
+def test_beside_a_bad_rule_the_sound_ones_of_a_policy_that_was_never_good_are_in_force() -> None:
+    """A process that starts while a rule is bad has no last good version to fall back on."""
+    bad = rule("bad", "(", "450 x")
+    table = ReplyTable((_policy(rule("slow", "slow", "450 slow"), bad),))
+    assert table.judge("isp", Stage.RCPT, reply("450 slow")).rule == "isp/slow"
+    assert "bad" in table.problems["isp"][0]
+    table.apply((_policy(bad, rule("late", "late", "450 late")),))
+    assert table.judge("isp", Stage.RCPT, reply("450 late")).rule == "isp/late"
+    assert table.judge("isp", Stage.RCPT, reply("450 slow")).rule == "default/temporary"
+    table.apply((_policy(rule("slow", "slow", "450 slow")),))
+    assert table.problems == {}
+
+
+def test_rules_beside_a_bad_one_are_no_good_version_that_would_stay() -> None:
+    bad = rule("bad", "(", "450 x")
+    table = ReplyTable((_policy(rule("slow", "slow", "450 slow"), bad),))
+    table.apply((_policy(rule("slow", "slow", "450 slow")),))
+    table.apply((_policy(bad),))
+    assert table.judge("isp", Stage.RCPT, reply("450 slow")).rule == "isp/slow"
+
+
 @pytest.mark.parametrize("address", ["throttle@example.com", "css.spamhaus@example.com", "a@rate-limit.com"])
 @pytest.mark.parametrize(
     "text", ["<{}>: Recipient address rejected: User unknown", "The account {} does not exist", "<{}> no such user"]
