@@ -135,7 +135,9 @@ class Connections:
 
         Who waits only for more than its share is no reason: the connections of others would never be used twice.
         """
-        if self._line and self.count >= self.limit and not session.destination.waiting:
+        mine = session.destination
+        full = (self._line and self.count >= self.limit) or mine.site.another_lacks_a_connection(mine)
+        if full and not mine.waiting:
             session.quit()
         else:
             session.rest(now)

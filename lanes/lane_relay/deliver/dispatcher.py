@@ -446,8 +446,8 @@ class Dispatcher:
         now = self.monotonic()
         is_open = self.gate_is_open
         for session in list(self._connections.sessions):
-            if session.idle and not is_open:
-                session.quit()
+            if session.idle and self._must_end(session, session.destination.site):
+                session.quit()  # also those beyond a limit that has come down
             elif now >= session.deadline:
                 session.expire()
         if is_open and not self._gate_was_open:

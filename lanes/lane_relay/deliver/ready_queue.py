@@ -280,6 +280,12 @@ class ReadyQueue:
         """There is more waiting than idle or coming sessions will take."""
         return destination.waiting > destination.connecting + len(destination.idle)
 
+    def another_lacks_a_connection(self, destination: Destination) -> bool:
+        """The limit is reached, and a destination in line besides this one would have had a connection."""
+        if self.connections + self.foreign < self.connection_limit:
+            return False
+        return any(other is not destination and self.wants_connection(other) for other in self.line)
+
     def decide_open(self, destination: Destination, now: float, total: int, total_limit: int) -> Target | Hold:
         """Where to connect for this destination now, or what stands in the way."""
         self.refresh(now)

@@ -172,9 +172,11 @@ async def test_an_isp_that_asks_to_slow_down_gets_one_connection_and_a_slower_pa
 
 
 async def test_a_destination_that_waits_gets_its_turn_although_another_has_endless_mail() -> None:
+    """And gives it back at once: the site's one connection does not stay idle with it while the other waits."""
     one, other = Peer(hosts=("127.0.0.5",)), Peer(hosts=("127.0.0.6",))
     policy = {"name": "isp", "connections": 1}
-    async with running(one, other), delivering(policies=[policy]) as delivery:
+    unhurried = Timeouts(stages=PATIENT, idle=3600.0)
+    async with running(one, other), delivering(policies=[policy], timeouts=unhurried) as delivery:
         route = route_to(one.port, "127.0.0.5", site="isp", policy="isp")
         from_other = route_to(one.port, "127.0.0.5", "127.0.0.6", site="isp", policy="isp")
         for _ in range(60):
@@ -196,6 +198,19 @@ async def test_a_new_limit_holds_without_a_restart() -> None:
         state = delivery.dispatcher.explain_site("peer")
         assert state is not None
         assert state.hold.limit == "connections"
+
+
+async def test_idle_connections_beyond_a_limit_that_came_down_are_closed() -> None:
+    """A lane that gets another slot halves the share of each: what one keeps for nothing is the other's."""
+    peer = Peer()
+    unhurried = Timeouts(stages=PATIENT, idle=3600.0)
+    async with running(peer), delivering(connections=4, timeouts=unhurried) as delivery:
+        for _ in range(60):
+            delivery.send(route_to(peer.port))
+        await delivery.attempted(60)
+        assert peer.open == 4
+        delivery.dispatcher.apply(make_config(connections=1))
+        await until(lambda: peer.open <= 1)
 
 
 async def test_a_suspended_configuration_stops_and_a_running_one_goes_on() -> None:
