@@ -58,16 +58,17 @@ def repair(here: Installation) -> int:
 def settle(here: Installation) -> None:
     """Waits until nothing has been written for a while: figures of the last mail.
 
-    Lanes and pools of other tests are gone by then too: a pool is let go long after its lane, when its pods have ended.
+    What other tests deleted is gone by then too: a pool gets its addresses back when the pods have ended, half a minute
+    after their lane.
     """
     seen = [(time.monotonic(), here.cluster.audit_offset())]
 
     def quiet() -> bool:
         if here.cluster.writes(offset=seen[-1][1], user=OPERATOR_USER):
             seen.append((time.monotonic(), here.cluster.audit_offset()))
-        left = here.cluster.get("sendinglanes,ippools", "-A")["items"]
+        left = here.cluster.get("sendinglanes,ippools,pods", "-A")["items"]
         if any("deletionTimestamp" in one["metadata"] for one in left):
-            return False
+            seen.append((time.monotonic(), here.cluster.audit_offset()))
         return time.monotonic() - seen[-1][0] > QUIET_S
 
-    eventually(quiet, "the operator has nothing to do", within=120, every=1)
+    eventually(quiet, "the operator has nothing to do", within=240, every=1)
