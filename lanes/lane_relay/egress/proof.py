@@ -13,7 +13,8 @@ feeds one observation a reflector; the state is judged after each, over the obse
 
 Enough: one of one or two reflectors, two of three or more. A disagreeing reflector shuts the gate the moment it
 answers; it is outvoted when, in the same round, enough agree and more agree than disagree, which needs three or more.
-After a mismatch only a new proof opens the gate; silence does not.
+After a mismatch only a new proof opens the gate; silence does not, nor does another's word before those who saw the
+wrong address were asked again: a quick answer would open the gate in every round until the slower one shuts it.
 
 Port 25. Proof must walk the path that mail walks. Port 25 counts as closed when connecting to reflectors on it times
 out and none of them as much as refuses (a refusal or a wrong signature comes from the far host: the path is open; a
@@ -158,6 +159,8 @@ class Proof:
     def __init__(self, claim: Claim, now: float) -> None:
         self.claim = claim
         self._round: dict[Reflector, Observation] = {}
+        self._doubters: set[Reflector] = set()
+        """Reflectors whose last sighting was of another address."""
         self.status = _before_any_answer(claim, now)
 
     def change_claim(self, claim: Claim, now: float) -> ProofStatus:
@@ -165,6 +168,7 @@ class Proof:
         moved = (claim.address, claim.source) != (self.claim.address, self.claim.source)
         self.claim = claim
         self._round.clear()
+        self._doubters = set() if moved else self._doubters.intersection(claim.reflectors)
         if moved or not claim.reflectors:
             self.status = _before_any_answer(claim, now)
         return self.status
@@ -177,7 +181,11 @@ class Proof:
         """Judges anew with one more answer; answers of reflectors outside the claim are ignored."""
         if observation.reflector in self.claim.reflectors and self.claim.address:
             self._round[observation.reflector] = observation
-            self._enter(*_judge(self.claim, self._round, self.status), observation.at)
+            waits = self.status.state is ProofState.MISMATCH and not self._doubters <= self._round.keys()
+            self._enter(*_judge(self.claim, self._round, self.status, waits=waits), observation.at)
+            if observation.outcome is Outcome.SEEN:
+                doubts = observation.address != self.claim.address
+                (self._doubters.add if doubts else self._doubters.discard)(observation.reflector)
         return self.status
 
     def _enter(self, state: ProofState, message: str, seen: str, now: float) -> None:
@@ -203,15 +211,17 @@ def _before_any_answer(claim: Claim, now: float) -> ProofStatus:
     return ProofStatus(ProofState.UNPROVED, message, claim.address, since=now)
 
 
-def _judge(claim: Claim, round_: Mapping[Reflector, Observation], status: ProofStatus) -> tuple[ProofState, str, str]:
-    """(state, message, address seen or empty) after the observations so far; the rules of the theory above."""
+def _judge(
+    claim: Claim, round_: Mapping[Reflector, Observation], status: ProofStatus, *, waits: bool
+) -> tuple[ProofState, str, str]:
+    """(state, message, address seen or empty) after the observations so far; `waits`: a doubter is still to be heard."""
     sightings = [seen for seen in round_.values() if seen.outcome is Outcome.SEEN]
     wrong = [seen for seen in sightings if seen.address != claim.address]
     agreeing = len(sightings) - len(wrong)
     enough = agreeing >= claim.quorum
     if wrong and not (enough and agreeing > len(wrong) and claim.quorum > 1):
         return ProofState.MISMATCH, _mismatch_message(claim, wrong[0]), wrong[0].address
-    if enough and _path_is_open(claim, round_):
+    if enough and not waits and _path_is_open(claim, round_):
         note = f"; outvoted: {wrong[0]}" if wrong else ""
         message = f"{agreeing} of {len(claim.reflectors)} reflectors saw {claim.address}{note}"
         return ProofState.PROVED, message, claim.address

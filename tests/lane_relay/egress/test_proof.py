@@ -71,6 +71,31 @@ def test_one_lying_reflector_of_two_shuts() -> None:
     assert after(Proof(claim(A, B), 0.0), seen(A), seen(B, OTHER)) is ProofState.MISMATCH
 
 
+def test_a_slot_shut_by_one_of_two_stays_shut_until_that_one_is_heard_again() -> None:
+    proof = Proof(claim(A, B), 0.0)
+    after(proof, seen(A), seen(B, OTHER))
+    assert after(proof, seen(A)) is ProofState.MISMATCH  # the other has not taken back what it saw
+    assert not proof.status.may_send
+    assert proof.observe(seen(B, OTHER)).state is ProofState.MISMATCH
+    assert after(proof, seen(A)) is ProofState.MISMATCH
+    assert proof.observe(seen(B)).state is ProofState.PROVED
+    assert after(proof, seen(A)) is ProofState.PROVED
+
+
+def test_a_slot_shut_by_one_of_two_that_then_dies_is_opened_by_a_whole_round() -> None:
+    proof = Proof(claim(A, B), 0.0)
+    after(proof, seen(A), seen(B, OTHER))
+    assert after(proof, seen(A)) is ProofState.MISMATCH
+    assert proof.observe(said(B, Outcome.TIMED_OUT)).state is ProofState.PROVED
+
+
+def test_a_reflector_taken_out_of_the_claim_has_no_say_any_more() -> None:
+    proof = Proof(claim(A, B), 0.0)
+    after(proof, seen(A), seen(B, OTHER))
+    proof.change_claim(claim(A), 2.0)
+    assert after(proof, seen(A)) is ProofState.PROVED
+
+
 def test_one_lying_reflector_of_three_is_outvoted_and_named() -> None:
     proof = Proof(claim(A, B, C), 0.0)
     assert after(proof, seen(A, OTHER), seen(B), seen(C)) is ProofState.PROVED
