@@ -161,6 +161,10 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
     ("clusterdefault_with_addresses", pool, put("engine", "ClusterDefault"), "remove addresses, or choose"),
     ("addresses_without_reflector", pool, drop("verification"), "verification.reflectors needs at least one entry"),
     ("a_reflector_without_its_key", pool, drop("verification.secretName"), "reflectors need secretName"),
+    *(
+        (f"a_reflector_that_is_no_endpoint_{n}", pool, put("verification.reflectors", [url]), "port from 1 to 65535")
+        for n, url in enumerate(("198.51.100.5:25", "tcp://198.51.100.5:70000", "tcp://h:0", "tcp://a/b:25", "tcp://"))
+    ),
     ("a_pool_that_cold_shares", pool, put("classes", ["Bulk", "Cold"]), "a pool for Cold is for Cold alone"),
     ("a_pool_for_no_class", pool, put("classes", []), "spec.classes"),
     ("a_lane_without_senders", lane, put("submission.senders", []), "spec.submission.senders"),
@@ -172,6 +176,12 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
     ("a_queue_for_nothing", lane, put("queue.size", "1Mi"), "must be at least 64Mi"),
     ("no_room_for_a_message", lane, put("submission.maxMessageSize", "0"), "must be at least 64Ki"),
     ("a_resolver_with_a_name", lane, put("resolver.forwardTo", ["ns1.example.com"]), "must be an address, or"),
+    (
+        "a_resolver_on_no_port",
+        lane,
+        put("resolver.forwardTo", ["192.0.2.53:70000"]),
+        "must be an address, or address:port",
+    ),
     ("addresses_for_a_sidecar", lane, put("resolver.addresses", ["192.0.2.53"]), "set mode: Addresses, or remove"),
     ("no_addresses_for_addresses", lane, put("resolver.mode", "Addresses"), "addresses goes with mode Addresses"),
     (
@@ -188,6 +198,12 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
         lane,
         put("queue.retry", {"first": "1h", "max": "5m"}),
         "raise max or lower first",
+    ),
+    (
+        "a_lifetime_without_a_retry",
+        lane,
+        put("queue", {"lifetime": "10m", "retry": {"first": "10m"}}),
+        "raise lifetime or lower retry.first",
     ),
     (
         "a_password_in_the_clear",

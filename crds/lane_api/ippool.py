@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 
 from lane_api.classes import TrafficClass
 from lane_api.conditions import Condition
+from lane_api.endpoints import ReflectorUrl
 from lane_api.model import Address, ApiModel, Hostname, Label, ObjectName, cel, list_map
 from lane_api.quantities import Duration, Span
 from lane_api.rules import POOL_ADDRESSES_RULES, POOL_SPEC_RULES
@@ -114,10 +115,8 @@ class Verification(ApiModel):
         )
     )
 
-    reflectors: Annotated[
-        tuple[Annotated[str, Field(max_length=128, pattern=r"^tcp://.+:[0-9]+$")], ...], Field(max_length=8)
-    ] = ()
-    """`tcp://host:port` of `lane-relay reflect`. Any one proves; with 3 or more, two must agree."""
+    reflectors: Annotated[tuple[ReflectorUrl, ...], Field(max_length=8)] = ()
+    """`tcp://host[:port]` of `lane-relay reflect`. Any one proves; with 3 or more, two must agree."""
     secret_name: ObjectName | None = None
     """Secret in the pool's namespace with `key`, shared with the reflectors."""
     every: Span = 300.0

@@ -18,7 +18,6 @@ __all__ = [
     "Hostname",
     "Label",
     "MailDomain",
-    "Nameserver",
     "ObjectName",
     "Port",
     "Text",
@@ -110,23 +109,6 @@ Address = Annotated[
     ),
 ]
 """One IPv4 or IPv6 address."""
-Nameserver = Annotated[
-    str,
-    Field(
-        min_length=2,
-        max_length=64,
-        json_schema_extra=cel(
-            (
-                (
-                    "isIP(self) || (self.matches('^[0-9.]+:[0-9]{1,5}$') && isIP(self.split(':')[0])) "
-                    "|| (self.matches('^[[][0-9a-fA-F:.]+[]]:[0-9]{1,5}$') && isIP(self.split(']')[0].substring(1)))"
-                ),
-                "must be an address, or address:port, such as 192.0.2.53, 192.0.2.53:5300 or [2001:db8::53]:5300",
-            )
-        ),
-    ),
-]
-"""A DNS resolver: it has no name, since it is what resolves names."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 """A TCP port."""
 Text = Annotated[str, Field(max_length=1024)]

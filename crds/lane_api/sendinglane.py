@@ -10,7 +10,8 @@ from pydantic import ConfigDict, Field
 
 from lane_api.classes import TrafficClass
 from lane_api.conditions import Condition
-from lane_api.model import ApiModel, DomainName, Label, MailDomain, Nameserver, ObjectName, Port, Text, cel, list_map
+from lane_api.endpoints import Nameserver
+from lane_api.model import ApiModel, DomainName, Label, MailDomain, ObjectName, Port, Text, cel, list_map
 from lane_api.quantities import ByteSize, Duration, RateField, Span
 from lane_api.rules import LANE_SPEC_RULES
 from lane_api.submission import Submission
@@ -177,6 +178,18 @@ class Retry(ApiModel):
 
 class Queue(ApiModel):
     """The queue volume and how long mail may stay in it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                (
+                    "!has(self.lifetime) || !has(self.retry) || !has(self.retry.first) "
+                    "|| duration(self.retry.first) < duration(self.lifetime)"
+                ),
+                "a message expires before its first retry: raise lifetime or lower retry.first",
+            )
+        )
+    )
 
     size: Annotated[
         ByteSize,

@@ -11,7 +11,9 @@ from lane_api.relayconfig import RelayRetry
 __all__ = ["asked_delay", "is_expired", "last_try", "scheduled_delay"]
 
 _WORTH_A_TRY_S: Final = 60.0
-"""Seconds that must be left for a last try to be another one than the one that just failed."""
+_WORTH_A_TRY: Final = 0.1
+"""What must be left for a last try to be another one than that which just failed: so many seconds, or so much of a
+lifetime that is short."""
 _SPREAD: Final = 0.1
 """Share of a delay by which jitter moves it at most."""
 
@@ -32,9 +34,9 @@ def asked_delay(seconds: float, jitter: float) -> float:
 
 
 def last_try(received: float, lifetime: float, now: float, due: float) -> float:
-    """When to try next: as decided, or once before the message's time ends if a peer asks for more than is left."""
-    end = received + lifetime
-    return end - _WORTH_A_TRY_S / 2 if due > end and end - now > _WORTH_A_TRY_S else due
+    """When to try next: as decided, or once before the message's time ends if that comes first."""
+    end, worth = received + lifetime, min(_WORTH_A_TRY_S, _WORTH_A_TRY * lifetime)
+    return end - worth / 2 if due > end and end - now > worth else due
 
 
 def is_expired(received: float, lifetime: float, due: float) -> bool:

@@ -89,9 +89,10 @@ def _outcome(
     if verdict.action is Action.BOUNCE:
         return Outcome.BOUNCED, 0.0
     if verdict.retry_after is None:
-        due = now + scheduled_delay(retry, attempts, jitter)
+        wait = scheduled_delay(retry, attempts, jitter)
     else:
-        due = last_try(received, lifetime, now, now + asked_delay(verdict.retry_after, jitter))
+        wait = asked_delay(verdict.retry_after, jitter)
+    due = last_try(received, lifetime, now, now + wait)
     if is_expired(received, lifetime, due):
         return Outcome.EXPIRED, 0.0
     return Outcome.DEFERRED, due

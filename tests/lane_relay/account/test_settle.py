@@ -59,6 +59,17 @@ def test_a_peer_that_asks_for_more_time_than_is_left_is_tried_once_more() -> Non
     assert [one.outcome for one in last.outcomes] == [Outcome.EXPIRED]
 
 
+@pytest.mark.parametrize("lifetime", [40.0, 250.0])
+def test_a_schedule_that_waits_longer_than_is_left_tries_once_more(lifetime: float) -> None:
+    made = attempt(RETRY, attempts=3)  # in 480 s
+    end = received_at(made.entry.id) + lifetime
+    first = _settle(made, lifetime=lifetime)
+    assert first.deferred == (0,)
+    assert NOW < first.due < end
+    last = _settle(made, lifetime=lifetime, now=first.due)
+    assert [one.outcome for one in last.outcomes] == [Outcome.EXPIRED]
+
+
 def test_recipients_that_wait_share_the_latest_due_time() -> None:
     made = _settle(attempt(RETRY, GREYLISTED))
     assert made.deferred == (0, 1)
