@@ -58,8 +58,10 @@ class Slot:
         self._apply = apply
         self.stages: Stages | None = None
         """Absent until the spool is recovered."""
-        self._unkept = 0
-        """Orders that are in force and not on the volume yet; one that failed stays counted."""
+        self._ordered = 0
+        """Number of the last order about intake that took force."""
+        self._kept = 0
+        """Number of the last one that is on the volume, and with it all before."""
         self.listening = False
         """The sockets are open, and the relay is not stopping."""
         self.latency = LatencyHistogram(config.slo_latency)
@@ -160,12 +162,17 @@ class Slot:
         """Opens or closes intake and keeps the order in the spool; raises SpoolError if it could not be kept."""
         if self.stages is None:
             raise SpoolError("the spool is being recovered")
-        self._unkept += 1
+        self._ordered = order = self._ordered + 1
         self.stages.spool.set_flag("intake", "" if state == "Open" else "Closed")
         self._apply()
         await self.stages.spool.flush()
-        self._unkept -= 1
+        self._kept = max(self._kept, order)
         return self.intake_state()
+
+    def intake_kept(self) -> Literal["Open", "Closed"]:
+        """What a restart would read as the order; Open while the last one is not on the volume."""
+        kept = self.stages is not None and self._kept == self._ordered and self.stages.spool.flag("intake")
+        return "Closed" if kept == "Closed" else "Open"
 
     def push(self, text: str) -> int:
         """Puts a pushed configuration in force; raises ConfigError."""
@@ -197,7 +204,7 @@ class Slot:
         proof, spool, rows = stages.gate.status, stages.spool.state, self._domains(stages)
         said["spoolId"] = stages.spool.spool_id
         said["intake"]["sessions"] = stages.listener.session_count
-        said["intake"]["ordered"] = "Open" if self._unkept else stages.spool.flag("intake") or "Open"
+        said["intake"]["ordered"] = self.intake_kept()
         said["delivery"]["proof"] = {
             "state": proof.state,
             "message": proof.message,

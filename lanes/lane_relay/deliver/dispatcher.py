@@ -37,8 +37,9 @@ from lane_relay.deliver.ready_queue import Destination, Failure, Hold, Limit, Re
 from lane_relay.deliver.regrouping import grouping
 from lane_relay.deliver.rounds import Rounds
 from lane_relay.deliver.rules import ReplyTable
-from lane_relay.deliver.session import Session, Timeouts, Trouble
+from lane_relay.deliver.session import Session, Timeouts
 from lane_relay.deliver.tls import TlsContexts, make_contexts
+from lane_relay.deliver.trouble import Ending, Trouble
 from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Reply, Route, Verdict
 from lane_relay.smtp.client import Closed, RecipientReply
 
@@ -135,11 +136,11 @@ class Dispatcher:
             if session.idle:
                 session.quit()
             elif not session.ready:
-                session.abort()
+                session.cut()
         if not await connections.all_end(grace):
             _log.warning("%d sessions did not finish within %g s", len(connections.sessions), grace)
             for session in list(connections.sessions):
-                session.abort()
+                session.cut()
             await connections.all_end(LINGER_S + self._timeouts.quit)
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -316,6 +317,8 @@ class Dispatcher:
     def session_failed(self, session: Session, trouble: Trouble) -> None:
         """It will never be ready: the next address, or the entries are told."""
         self._end_connect(session)
+        if not self._running:  # its entries stay due: the next process tries them at once
+            return
         destination, now = session.destination, self.monotonic()
         site = destination.site
         if trouble.try_plain:
@@ -356,7 +359,7 @@ class Dispatcher:
         else:
             self.feed(session, now)
 
-    def transaction_broken(self, session: Session, closed: Closed, timed_out: bool) -> None:
+    def transaction_broken(self, session: Session, closed: Closed, ending: Ending) -> None:
         """The connection ended under an entry."""
         prepared = session.current
         if prepared is None:
@@ -367,7 +370,7 @@ class Dispatcher:
         site.message_pace.end(session.began, self.monotonic())
         if (
             session.sent
-            and not timed_out
+            and ending is Ending.PEER
             and closed.reply is None
             and not closed.problem
             and closed.stage is Stage.MAIL
@@ -376,7 +379,7 @@ class Dispatcher:
             self._lookahead.give_back(destination, prepared)
             return
         where = f"{session.target.host}[{session.target.address}]"
-        results = broken_results(self.table, site.policy, prepared.entry, closed, where, timed_out)
+        results = broken_results(self.table, site.policy, prepared.entry, closed, where, ending)
         self._report(destination, prepared, results, session)
 
     def session_gone(self, session: Session) -> None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_relay.deliver.ready_queue import Failure
 from lane_relay.deliver.rules import DELIVERED, ReplyTable
-from lane_relay.deliver.trouble import Trouble
+from lane_relay.deliver.trouble import Ending, Trouble
 from lane_relay.records import QueueEntry, RecipientResult, Reply, Verdict
 from lane_relay.smtp.client import Closed, RecipientReply
 
@@ -54,16 +54,18 @@ def reply_results(table: ReplyTable, policy: str, replies: tuple[RecipientReply,
 
 
 def broken_results(
-    table: ReplyTable, policy: str, entry: QueueEntry, closed: Closed, where: str, timed_out: bool
+    table: ReplyTable, policy: str, entry: QueueEntry, closed: Closed, where: str, ending: Ending
 ) -> tuple[RecipientResult, ...]:
     """Of a transaction whose connection ended: who was refused before keeps that reply, the others are tried again."""
     refused = {answer.index: answer for answer in closed.refused}
     if closed.reply is not None:
         rest, verdict = closed.reply, table.judge(policy, closed.stage, closed.reply)
     else:
-        rest = _broken_reply(closed, where, timed_out)
-        category = Category.NO_ANSWER_FROM_HOST if timed_out else Category.BAD_CONNECTION
+        rest = _broken_reply(closed, where, ending)
+        category = Category.NO_ANSWER_FROM_HOST if ending is Ending.TIMEOUT else Category.BAD_CONNECTION
         verdict = table.local(policy, Category.PROTOCOL_ERRORS if closed.problem else category)
+        if ending is Ending.STOP:  # no rule of the peer's says how long our own stop lasts
+            verdict = Verdict(Category.OTHER, Action.RETRY, Scope.MESSAGE, retry_after=0.0)
     results = []
     for index in entry.recipients:
         own = refused.get(index)
@@ -103,7 +105,9 @@ def summarise(results: tuple[RecipientResult, ...]) -> Summary:
 _DELIVERED = Summary(True)
 
 
-def _broken_reply(closed: Closed, where: str, timed_out: bool) -> Reply:
-    what = "did not answer in time" if timed_out else (closed.problem or "dropped the connection")
+def _broken_reply(closed: Closed, where: str, ending: Ending) -> Reply:
     after = " after the whole message was sent; it may have been delivered" if closed.after_dot else ""
+    if ending is Ending.STOP:
+        return Reply(421, (f"4.3.2 this relay stopped while {where} was still to answer{after}",))
+    what = "did not answer in time" if ending is Ending.TIMEOUT else (closed.problem or "dropped the connection")
     return Reply(421, (f"4.4.2 {where}: {what}{after}",))

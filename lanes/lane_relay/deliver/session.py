@@ -18,7 +18,7 @@ from lane_api.isppolicy import Category, Stage
 from lane_relay.deliver.prepared import Prepared
 from lane_relay.deliver.ready_queue import Destination, Target
 from lane_relay.deliver.tls import TlsContexts, TlsMode, read_result
-from lane_relay.deliver.trouble import Trouble, our_trouble, reason, tls_trouble
+from lane_relay.deliver.trouble import Ending, Trouble, our_trouble, reason, tls_trouble
 from lane_relay.guard import report
 from lane_relay.records import Peer, Reply, TlsResult
 from lane_relay.smtp.client import (
@@ -88,7 +88,7 @@ class Owner(Protocol):
     def transaction_done(self, session: "Session", results: tuple[RecipientReply, ...]) -> None:
         """The peer has answered for every recipient of `session.current`."""
 
-    def transaction_broken(self, session: "Session", closed: Closed, timed_out: bool) -> None:
+    def transaction_broken(self, session: "Session", closed: Closed, ending: Ending) -> None:
         """The connection ended under `session.current`."""
 
     def session_gone(self, session: "Session") -> None:
@@ -100,8 +100,8 @@ class Session(asyncio.Protocol):
 
     __slots__ = (
         "_authenticated", "_ended_by_us", "_failed", "_gone", "_over", "_owner", "_settings", "_tasks",
-        "_timed_out", "_transport", "began", "client", "connect_began", "connect_ended", "current", "deadline",
-        "destination", "idle", "number", "peer", "peer_closed", "quitting", "ready", "sent", "started_at",
+        "_transport", "began", "client", "connect_began", "connect_ended", "current", "deadline",
+        "destination", "ending", "idle", "number", "peer", "peer_closed", "quitting", "ready", "sent", "started_at",
         "target", "tls", "use_tls",
     )  # fmt: skip
 
@@ -142,7 +142,7 @@ class Session(asyncio.Protocol):
         self._failed = False
         self._gone = False
         self._over = False
-        self._timed_out = False
+        self.ending = Ending.PEER
         self._transport: asyncio.Transport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -202,7 +202,12 @@ class Session(asyncio.Protocol):
         if self.idle:
             self.quit()
             return
-        self._timed_out = True
+        self.ending = Ending.TIMEOUT
+        self.abort()
+
+    def cut(self) -> None:
+        """The relay stops: ends at once, which is not the peer's doing."""
+        self.ending = Ending.STOP
         self.abort()
 
     def abort(self) -> None:
@@ -308,7 +313,7 @@ class Session(asyncio.Protocol):
         if not self.ready:
             self._fail(self._trouble_of(closed))
         elif self.current is not None:
-            self._owner.transaction_broken(self, closed, self._timed_out)
+            self._owner.transaction_broken(self, closed, self.ending)
         self.quitting = True
         self.leave_idle()
         if closed.reply is None:
@@ -321,7 +326,7 @@ class Session(asyncio.Protocol):
         if closed.reply is not None:
             return Trouble(closed.stage, closed.reply)
         where = f"{self.target.host}[{self.target.address}]"
-        if self._timed_out:
+        if self.ending is Ending.TIMEOUT:
             text = f"4.4.2 {where} did not answer in time"
             return Trouble(closed.stage, Reply(421, (text,)), Category.NO_ANSWER_FROM_HOST)
         text = f"4.4.2 {where}: {closed.problem or 'the connection was dropped'}"
@@ -392,14 +397,14 @@ class Session(asyncio.Protocol):
                 ssl_shutdown_timeout=timeouts.quit if implicit else None,
             )
         except (OSError, ValueError, asyncio.CancelledError) as error:  # ValueError: a host name that IDNA refuses
-            if isinstance(error, asyncio.CancelledError) and not self._timed_out:
+            if isinstance(error, asyncio.CancelledError) and self.ending is not Ending.TIMEOUT:
                 return self._cancelled(f"TLS with {where}")
             return tls_trouble(f"TLS with {where}: {reason(error)}")
         return None
 
     def _cancelled(self, what: str) -> Trouble:
         """The sweep found that it took too long, or the relay is going down: both end here, as a value."""
-        text = f"4.4.1 {what}: {'timed out' if self._timed_out else 'given up'}"
+        text = f"4.4.1 {what}: {'timed out' if self.ending is Ending.TIMEOUT else 'given up'}"
         return Trouble(Stage.CONNECT, Reply(421, (text,)), Category.NO_ANSWER_FROM_HOST)
 
     async def _upgrade(self) -> None:

@@ -5,13 +5,24 @@ Before it: what a socket, TLS or the peer said. After it: `dispatcher`, which ju
 
 import asyncio
 import ssl
+from enum import Enum
 
 from msgspec import Struct
 
 from lane_api.isppolicy import Category, Stage
 from lane_relay.records import Reply
 
-__all__ = ["Trouble", "our_trouble", "reason", "tls_trouble"]
+__all__ = ["Ending", "Trouble", "our_trouble", "reason", "tls_trouble"]
+
+
+class Ending(Enum):
+    """Who ended a connection without a word."""
+
+    PEER = "peer"
+    TIMEOUT = "timeout"
+    """The peer did not answer in time."""
+    STOP = "stop"
+    """The relay stops: nothing is said of the peer."""
 
 
 class Trouble(Struct, frozen=True, gc=False):

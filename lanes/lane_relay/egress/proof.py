@@ -214,7 +214,7 @@ def _before_any_answer(claim: Claim, now: float) -> ProofStatus:
 def _judge(
     claim: Claim, round_: Mapping[Reflector, Observation], status: ProofStatus, *, waits: bool
 ) -> tuple[ProofState, str, str]:
-    """(state, message, address seen or empty) after the observations so far; `waits`: a doubter is still to be heard."""
+    """(state, message, address seen or empty) after the observations so far; `waits`: for a doubter."""
     sightings = [seen for seen in round_.values() if seen.outcome is Outcome.SEEN]
     wrong = [seen for seen in sightings if seen.address != claim.address]
     agreeing = len(sightings) - len(wrong)

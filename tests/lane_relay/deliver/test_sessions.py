@@ -334,6 +334,31 @@ async def test_draining_lets_the_transaction_under_way_finish() -> None:
         assert len(delivery.attempts) == 1
 
 
+async def test_a_connection_that_our_stop_cuts_says_nothing_of_the_peer() -> None:
+    peer = Peer({"connect": STALL})
+    async with running(peer), delivering(connections=1) as delivery:
+        for _ in range(3):
+            delivery.send(route_to(peer.port))
+        await until(lambda: peer.connections == 1)
+        await delivery.dispatcher.drain(0.0)
+        assert delivery.attempts == []  # still due: the next process tries them at once
+        state = delivery.dispatcher.explain_site("peer")
+        assert state is not None
+        assert (state.waiting, state.last_failure) == (3, "")
+
+
+async def test_a_transaction_that_our_stop_cuts_is_tried_again_at_once() -> None:
+    peer = Peer({"end": STALL})
+    async with running(peer), delivering(connections=1) as delivery:
+        delivery.send(route_to(peer.port))
+        await until(lambda: "DATA" in peer.commands)
+        await delivery.dispatcher.drain(0.0)
+        (attempt,) = delivery.attempts
+    (result,) = attempt.results
+    assert (result.verdict.action, result.verdict.retry_after) == (Action.RETRY, 0.0)
+    assert "this relay stopped" in str(result.reply)
+
+
 async def test_a_halted_dispatcher_finishes_what_is_under_way_and_hands_nothing_else_on() -> None:
     """What is sent or told from then on could not be settled, and would be a duplicate after a restart."""
     peer = Peer({"end": STALL})

@@ -1,0 +1,40 @@
+"""What a slot says of its orders."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lane_relay.clock import SYSTEM_CLOCK
+from lane_relay.config import ConfigSource
+from lane_relay.errors import SpoolError
+from lane_relay.slot import Slot
+from lane_relay.spool.memory import MemorySpool
+from tests.lane_relay.test_config import text
+
+
+class FailsOnce(MemorySpool):
+    """A spool whose volume fails one sync and then recovers: the injected fault."""
+
+    failures = 1
+
+    async def flush(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise SpoolError("the volume did not answer")
+        await super().flush()
+
+
+async def test_an_order_that_was_not_kept_is_kept_by_the_next_that_is(tmp_path: Path) -> None:
+    file = tmp_path / "relay.yaml"
+    file.write_text(text())
+    slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None)
+    stages: Any = SimpleNamespace(spool=FailsOnce(SYSTEM_CLOCK, asyncio.get_running_loop()))
+    slot.stages = stages
+    with pytest.raises(SpoolError):
+        await slot.set_intake("Closed")
+    assert (slot.intake_state(), slot.intake_kept()) == ("Closed", "Open")
+    assert await slot.set_intake("Closed") == "Closed"
+    assert slot.intake_kept() == "Closed"
