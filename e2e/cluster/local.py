@@ -217,6 +217,8 @@ class LocalCluster:
         return [*rows, *(("weight", group, weight) for group, weight in self._groups.weights())]
 
     def build(self, names: Sequence[str]) -> dict[str, str]:
+        prerequisites.require_root()
+        prerequisites.ensure_packages(self.layout)  # images are built where no cluster ever was, too
         return {name: images.Images(self.layout).build(name)[-1].reference for name in names}
 
     def load(self, names: Sequence[str]) -> dict[str, str]:

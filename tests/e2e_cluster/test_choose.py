@@ -6,7 +6,9 @@ import pytest
 
 from e2e.cluster.choose import choose
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.prerequisites import GO_AT_LEAST, go_version
+from e2e.cluster.identity import Layout
+from e2e.cluster.local import LocalCluster
+from e2e.cluster.prerequisites import GO_AT_LEAST, PACKAGES, go_version
 
 
 @pytest.mark.parametrize(("engine", "kind"), [(True, "kind"), (False, "local")])
@@ -36,3 +38,12 @@ def test_an_error_ends_with_the_last_lines_of_the_right_log(tmp_path: Path) -> N
     assert "fix: read the log" in text
     assert "line 99" in text
     assert "line 50" not in text
+
+
+def test_images_are_not_built_where_what_builds_them_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PACKAGES, "debootstrap", str(tmp_path / "no-such-file"))
+    monkeypatch.setenv("PATH", "")  # no apt-get that would bring it
+    with pytest.raises(ClusterError, match="missing on this machine: debootstrap"):
+        LocalCluster(Layout("test", tmp_path, tmp_path), ("n1", "n2")).build(("busybox",))
