@@ -217,13 +217,18 @@ class LocalCluster:
         return [*rows, *(("weight", group, weight) for group, weight in self._groups.weights())]
 
     def build(self, names: Sequence[str]) -> dict[str, str]:
+        builder = self._builder()
+        return {name: builder.build(name)[-1].reference for name in names}
+
+    def _builder(self) -> images.Images:
+        """Builds also where no cluster ever was."""
         prerequisites.require_root()
-        prerequisites.ensure_packages(self.layout)  # images are built where no cluster ever was, too
-        return {name: images.Images(self.layout).build(name)[-1].reference for name in names}
+        prerequisites.ensure_packages(self.layout)
+        return images.Images(self.layout)
 
     def load(self, names: Sequence[str]) -> dict[str, str]:
         began = time.monotonic()
-        builder = images.Images(self.layout)
+        builder = self._builder()
         wanted = {name: builder.build(name) for name in names}
         flat = [image for built in wanted.values() for image in built]
         with step(f"loading {' '.join(names)} on {' '.join(self.nodes)}") as say, ThreadPoolExecutor() as pool:
