@@ -4,6 +4,7 @@ Invariant: nothing listens on the egress address; listeners bind the node's inte
 own block, so that slots of several lanes share a node.
 """
 
+from ipaddress import ip_address
 from typing import Any
 
 from lane_api.conditions import Reason
@@ -14,6 +15,7 @@ from lane_operator.inputs import Refusal
 __all__ = ["LIMITS", "claim"]
 
 LIMITS = (
+    "the node needs an address for mail beside its internal one, on which the slots listen",
     "a slot cannot leave its node: while that is down its mail waits and the lane's other slots serve",
     "the namespace must allow pods in the node's network: label it pod-security.kubernetes.io/enforce=privileged",
 )
@@ -35,8 +37,16 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
             "pool, or join the node",
             waiting=Reason.WAITING_FOR_NODE,
         )
+    source = address.source or address.ip
+    if ip_address(source) == ip_address(node.internal_ip):
+        return Refusal(
+            Reason.ENGINE_LIMIT,
+            f"address {address.ip} leaves from {source}, which is node {address.node}'s internal address: the slot's "
+            "own listeners bind that one, and nothing may listen on an egress address. Give the node a second address "
+            "for mail, and name it in the pool as source (or as ip, where nothing translates)",
+        )
     return EngineClaim(
-        source=address.source or address.ip,
+        source=source,
         # ClusterFirst would give a pod in the node's network the node's resolver
         pod={"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"},
         node_affinity=_on(address.node),

@@ -55,6 +55,23 @@ def test_clusterdefault_binds_nothing_and_says_what_it_cannot_do() -> None:
     assert "shared" in LIMITS[Engine.CLUSTER_DEFAULT][0]
 
 
+@pytest.mark.parametrize(
+    ("internal", "change"),
+    [
+        ("203.0.113.10", {}),
+        ("192.0.2.10", {"source": "192.0.2.10"}),
+        ("2001:db8::10", {"ip": "2001:db8::99", "source": "2001:DB8:0::10"}),
+    ],
+)
+def test_hostnetwork_refuses_to_listen_where_mail_leaves_from(internal: str, change: dict[str, str]) -> None:
+    address = ADDRESS.model_copy(update=change)
+    answer = refused(Engine.HOST_NETWORK, replace(SLOT, address=address, nodes={"node-a": NodeFacts(internal)}))
+
+    assert answer.reason is Reason.ENGINE_LIMIT
+    assert "node node-a's internal address" in answer.message
+    assert "second address" in answer.message
+
+
 def test_hostnetwork_binds_the_address_and_listens_on_the_nodes_internal_one_only() -> None:
     answer = granted(Engine.HOST_NETWORK)
 
