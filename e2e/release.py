@@ -36,6 +36,16 @@ def image_values(images: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def install_command(images: Mapping[str, str], namespace: str = "mail") -> str:
+    """What a person types to install the chart with images that are on the nodes already."""
+    repository, _, tag = images["operator"].rpartition(":")
+    return (
+        f"helm install {RELEASE} charts/lanewright -n {OPERATOR_NAMESPACE} --create-namespace "
+        f"--set 'servedNamespaces={{{namespace}}}' --set image.repository={repository},image.tag={tag},"
+        f"relay.image={images['relay']},resolver.image={images['unbound']}"
+    )
+
+
 def upgrade(cluster: Cluster, values: Mapping[str, Any], *, reuse: bool = False) -> None:
     """Installs or upgrades the release and waits for its operator; `reuse`: other values stay. Raises ClusterError."""
     done = _helm(
@@ -71,7 +81,8 @@ def main() -> None:
         began = time.monotonic()
         images = cluster.load(OURS)
         if not is_installed(cluster):
-            note("the images are on the nodes; nothing runs that could be rolled to them (see `make demo`)")
+            note("the images are on the nodes; nothing runs that could be rolled to them. `make demo` installs, or")
+            note(f"  {install_command(images)}")
             return
         with step("operator and slots roll to them"):
             upgrade(cluster, image_values(images), reuse=True)

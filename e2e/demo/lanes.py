@@ -1,7 +1,7 @@
 """Brings the operator and the quickstart's lanes up in the cluster and finds the way into them.
 
 Invariant: what is applied is docs/quickstart as users read it; what a user would do by hand around it (addresses on
-nodes, names in DNS, the reflectors' key) is done here and printed as it is done.
+nodes, names in DNS, the reflectors' key, the lines that `at_home` fills in) is done here and printed as it is done.
 Before: `e2e.cluster`, `e2e.internet`. After: `measure`.
 """
 
@@ -21,9 +21,11 @@ from typing import Any
 import yaml
 
 from e2e.cluster import Cluster
+from e2e.cluster.addresses import PODS_AND_SERVICES
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.progress import Say
 from e2e.demo.measure import Door, Way
+from e2e.internet import addresses
 from e2e.internet.addresses import MailProvider
 from e2e.internet.internet import CHECKOUT, Internet, InternetError
 from e2e.release import image_values, upgrade
@@ -75,6 +77,16 @@ def manifests(folder: Path = QUICKSTART) -> list[dict[str, Any]]:
     return objects
 
 
+def at_home(one: dict[str, Any]) -> dict[str, Any]:
+    """A lane with what only its user can know: who submits without AUTH, and which DNS the network has."""
+    if one["kind"] != "SendingLane":
+        return one
+    clients = {"cidrs": [PODS_AND_SERVICES, f"{addresses.CLIENT}/32"]}
+    submission = {"clients": clients, **one["spec"]["submission"]}
+    resolver = {"forwardTo": [addresses.RESOLVER]}
+    return one | {"spec": {"resolver": resolver, **one["spec"], "submission": submission}}
+
+
 def lane_of_class(objects: Iterable[Mapping[str, Any]], traffic_class: str) -> QuickstartLane:
     """The quickstart's lane of a class; raises InternetError if there is none."""
     for one in objects:
@@ -118,7 +130,7 @@ class Lanes:
         self._cluster = cluster
         self._internet = internet
         self._folder = folder
-        self.objects = manifests() if objects is None else list(objects)
+        self.objects = [at_home(one) for one in (manifests() if objects is None else objects)]
         self.otp = lane_of_class(self.objects, "Transactional")
         self.bulk = lane_of_class(self.objects, "Bulk")
 
@@ -149,7 +161,7 @@ class Lanes:
         for node in others:
             self._cluster.kubectl("cordon", node)
         try:
-            say("kubectl apply -f docs/quickstart")
+            say("kubectl apply -f docs/quickstart, with submission.clients and resolver.forwardTo of this network")
             self._apply(self.objects)
             self.request_cpu(say)
         finally:

@@ -32,6 +32,7 @@ async def _up(cluster: Cluster) -> None:
         _print(f"{provider.name:14} {provider.kind:9} {hosts}")
         _print(f"{'':24} for {', '.join(provider.domains)}")
     _print(f"resolver       {addresses.RESOLVER}   reflectors {' '.join(internet.reflectors)}")
+    _print(f"their key      {internet.reflector_key}   (secret `reflector` of a pool's namespace, entry `key`)")
     _print(f"control port   {internet.ground.sockets}/isps.sock (HTTP: GET /isps, PUT /isps/NAME/policy, GET /wire)")
     await internet.close()
 

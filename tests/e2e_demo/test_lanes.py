@@ -10,6 +10,7 @@ import pytest
 
 from e2e.demo.lanes import (
     QuickstartLane,
+    at_home,
     connections_per_ip,
     first_delivery,
     lane_of_class,
@@ -72,6 +73,19 @@ def test_the_quickstart_has_both_lanes_and_its_policies_cover_whole_isps() -> No
     assert total_connections(both, policies, addresses.GMAIL) == 12
     assert total_connections(both, policies, addresses.OUTLOOK) == 8
     assert total_connections(both, policies, addresses.YAHOO) == 14
+
+
+def test_only_what_nobody_else_can_know_is_filled_into_a_quickstart_lane() -> None:
+    published = next(one for one in manifests() if one["kind"] == "SendingLane")
+    assert not {"resolver", "clients"} & {*published["spec"], *published["spec"]["submission"]}
+
+    filled = at_home(published)["spec"]
+
+    assert filled["resolver"] == {"forwardTo": ["198.51.100.2"]}
+    assert filled["submission"].pop("clients") == {"cidrs": ["198.18.0.0/15", "198.51.100.60/32"]}
+    assert {name: value for name, value in filled.items() if name != "resolver"} == published["spec"]
+    pool = next(one for one in manifests() if one["kind"] == "IPPool")
+    assert at_home(pool) is pool
 
 
 def test_the_charts_values_name_the_images_on_the_nodes() -> None:
