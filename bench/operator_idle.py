@@ -63,6 +63,8 @@ def report(sound: Window, mutant: Window) -> None:
     around = sound.before + sound.after
     figures.record("bench", "operator_writes_around_the_window", around, "writes", 1.0, "higher", COMMAND)
     figures.record("bench", "operator_idle_writes_mutant", len(mutant.written), "writes", 1.0, "higher", COMMAND)
+    if sound.written:
+        raise AssertionError(f"the operator wrote while nothing changed: {sound.written[:5]}")
 
 
 def _mutated(here: Installation) -> Window:

@@ -1,7 +1,7 @@
 """`make demo` in small: OTPs in one lane while the other has more newsletters than it may send.
 
-What is counted must be zero, and a seeded fault must be seen; how long the OTPs took is recorded and judged by nobody
-here, because this machine may do anything else at the same time.
+What is counted must be zero, and a seeded fault must be seen. How long the OTPs took is judged by their median, and
+loosely, because this machine may do anything else at the same time; the promise's own p99 is `make demo`'s to show.
 """
 
 import re
@@ -15,7 +15,7 @@ from e2e.cluster import Cluster
 from e2e.demo import result
 from e2e.demo.lanes import Lanes, connections_per_ip, manifests, total_connections
 from e2e.demo.measure import Scale, flood, quiet, set_isps
-from e2e.demo.seeded import Counts, found_all, seeded_counts
+from e2e.demo.seeded import Counts, delayed, found_all, seeded_counts
 from e2e.installation import Installation
 from e2e.internet import addresses
 from e2e.internet.internet import Internet
@@ -26,6 +26,8 @@ pytestmark = pytest.mark.cluster
 SMALL = Scale(
     otps=150, warm=25, flood=4000, flood_rate=400.0, backlog=500, build_s=40.0, timed_s=40.0, drain_s=60.0
 )  # what a machine that does other things as well gets done in time
+MEDIAN_RATIO = 1.5
+LEAST_USED = 0.8  # of the connections that Bulk may have; the demo asks for more, over a longer time
 COMMAND = "make e2e"
 
 
@@ -72,6 +74,8 @@ async def test_a_flood_in_one_lane_leaves_the_other_alone(
     outcome = result.judge(way, calm, flooded, records, allowed)
     counts, seeded = seeded_counts(result.offered(calm, flooded), records, way)
     figures.record("e2e", "flood_otp_p99_ratio", round(outcome.ratio, 3), "x", None, "lower", COMMAND)
+    median = outcome.flood.p50 / outcome.quiet.p50
+    figures.record("e2e", "flood_otp_p50_ratio", round(median, 3), "x", MEDIAN_RATIO, "lower", COMMAND)
     figures.record("e2e", "flood_bulk_connections_used", round(outcome.used, 3), "share", None, "higher", COMMAND)
 
     assert len({one.node for one in lanes.pods()}) == 1
@@ -83,3 +87,9 @@ async def test_a_flood_in_one_lane_leaves_the_other_alone(
     assert outcome.flood.delivered == SMALL.otps  # all of them while the flood was still held back by the ISPs
     assert flooded.least_backlog() > SMALL.backlog
     assert flooded.drained
+    assert outcome.used >= LEAST_USED
+    assert median <= MEDIAN_RATIO
+    # the fault that the median is to find: OTPs that wait for the flood as long again as they take in quiet
+    otps = frozenset(one.message_id for one in flooded.otp)
+    slow = result.judge(way, calm, flooded, delayed(records, otps, outcome.quiet.p50), allowed)
+    assert slow.flood.p50 / slow.quiet.p50 > MEDIAN_RATIO

@@ -2,22 +2,25 @@
 
 Two lanes on one node take the same OTPs in the same seconds; one of them also has mail for an ISP that accepts and
 never answers. What is compared is the p99 of one lane with that of the other, open loop, from when a message was due
-to the ISP's 250: the machine's own unrest falls on both alike. Engine: Multus.
+to the ISP's 250: the machine's own unrest falls on both alike. The stalled ISP's policy would let it take every
+connection of the address; what holds it back is its share of them. Engine: Multus.
 """
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 
 import msgspec
 import pytest
 
+from e2e.demo.result import first_copies
 from e2e.installation import Installation, pool
 from e2e.internet import addresses
 from e2e.internet.policy import Fault, Stage
 from e2e.internet.records import Connection, Message, Record
-from e2e.load.ledger import Latency, compare
-from e2e.outbound import Outbound, isp_policy, record_e2e, sending_lane
+from e2e.load.ledger import Entry, Latency, compare, percentile
+from e2e.outbound import Outbound, isp_policy, most_connections, record_e2e, sending_lane
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -27,7 +30,6 @@ WARM_S = 3.0  # of the same OTPs before the first is measured: both lanes have t
 OTHERS = ("yahoo-like.example", "gmx-like.example", "freemail.example", "outlook-like.example")
 OTHER_ISPS = (addresses.YAHOO, addresses.GMX, addresses.FREEMAIL, addresses.OUTLOOK)
 OTHER_HOSTS = [f"*.{isp.name}.example" for isp in OTHER_ISPS]
-# from the last to the first: connections must come to be before those stages that lie after it can stall
 STAGES = (
     Stage.END_OF_DATA,
     Stage.DATA,
@@ -39,7 +41,11 @@ STAGES = (
     Stage.CONNECT,
 )
 STAGE_S = OTPS / OTP_RATE / len(STAGES)
-STALLED_RATE = 1.0  # messages a second to the stalled ISP: each takes a connection and keeps it
+STALLED_RATE = 4.0  # messages a second to the stalled ISP: each takes a connection and keeps it
+READY_STAGES = STAGES[:4]  # before them a new connection has shown that the host answers, and others may follow it
+TOTAL_CONNECTIONS = 24
+LEAST_HELD = 8  # (24 - 4 to 8 of the others) / 2: no site takes more than what is still free
+RENEWED_AFTER = 10  # messages: the others must get new connections of the same total, often enough to be in each p95
 RATIO = 1.2
 
 
@@ -47,16 +53,18 @@ RATIO = 1.2
 def lanes(sending_namespace: Installation) -> None:
     """Two lanes on one node, with what their class gives their pods."""
     here = sending_namespace
-    # connections that are never renewed: every hundredth OTP on a new one would make the p99 a matter of chance
-    others = isp_policy("others", here.namespace, OTHER_HOSTS, messagesPerConnection=10_000)
-    here.apply(pool("pair", here.namespace, *LANES.values()), others)
+    here.apply(
+        pool("pair", here.namespace, *LANES.values()),
+        isp_policy("others", here.namespace, OTHER_HOSTS, messagesPerConnection=RENEWED_AFTER),
+        isp_policy("greedy", here.namespace, ["*.gmail-like.example"], connectionsPerIP=TOTAL_CONNECTIONS),
+    )
     for name in LANES:
         here.apply(
             sending_lane(
                 name,
                 here.namespace,
                 "pair",
-                limits={"connectionsPerIP": 60, "totalConnectionsPerIP": 100},
+                limits={"totalConnectionsPerIP": TOTAL_CONNECTIONS},
                 pod={"nodeSelector": {"kubernetes.io/hostname": here.cluster.nodes[0]}},
             )
         )
@@ -79,6 +87,7 @@ async def _stall_in_turn(outbound: Outbound, start: float) -> list[Shift]:
         fault = Fault(action="stall").model_dump()
         await outbound.policy(addresses.GMAIL, max_connections_per_ip=None, faults={stage: fault})
         shifts.append(Shift(stage, time.time()))
+        await outbound.isps.disconnect(addresses.GMAIL.name)  # else the stage before would keep what it holds
     return shifts
 
 
@@ -116,36 +125,56 @@ async def test_otps_to_others_keep_their_pace_while_one_isp_stalls_at_every_stag
     entries = [one for one in offered if one.scheduled > start - 0.5 / OTP_RATE]
     found = compare(entries, records, {name: frozenset({ip}) for name, ip in LANES.items()})
     stuck = _stuck(records, shifts)
-    _record(found.latency, len(stalled), stuck)
+    by_stage = _ratios(entries, records, start)
+    most = most_connections(await outbound.spans(), LANES["stalling"])
+    _record(found.latency, len(stalled), stuck, by_stage)
     assert len(entries) == 2 * OTPS
     assert (found.lost, found.duplicated, found.wrong_ip, found.refused) == ([], {}, [], 0)
-    assert set(stuck) == set(STAGES), f"only these stages held a connection: {stuck}"
+    assert all(stuck.get(stage, 0) >= (LEAST_HELD if stage in READY_STAGES else 1) for stage in STAGES), stuck
+    assert most <= TOTAL_CONNECTIONS
     assert found.latency["stalling"].p99 <= RATIO * found.latency["calm"].p99, found.latency
-    # the fault that the figure is to find: the stalled ISP's own mail among the OTPs
+    assert max(by_stage.values()) <= RATIO, by_stage
+    # the faults that the figures are to find: the stalled ISP's own mail among the OTPs, in one stage and in all
     own = [msgspec.structs.replace(one, stream="stalling") for one in stalled]
     seeded = compare([*entries, *own], records, {}).latency["stalling"]
     assert seeded.p99 > RATIO * found.latency["calm"].p99
+    assert min(_ratios([*entries, *own], records, start).values()) > RATIO
+
+
+def _ratios(entries: list[Entry], records: list[Record], start: float) -> dict[Stage, float]:
+    """Of each stage, the p95 of the OTPs that were due in it, beside that of the lane where nothing stalls."""
+    parts: dict[Stage, list[Entry]] = {stage: [] for stage in STAGES}
+    for one in entries:
+        parts[STAGES[min(len(STAGES) - 1, max(0, int((one.scheduled - start) / STAGE_S)))]].append(one)
+    found = {}
+    for stage, part in parts.items():
+        waits: dict[str, list[float]] = {name: [] for name in LANES}
+        arrived = first_copies(records)
+        for one in part:
+            copy = arrived.get(one.message_id)
+            waits[one.stream].append(copy.at - one.scheduled if copy else math.inf)
+        found[stage] = percentile(waits["stalling"], 0.95) / percentile(waits["calm"], 0.95)
+    return found
 
 
 def _stuck(records: list[Record], shifts: list[Shift]) -> dict[Stage, int]:
-    """How many connections to the stalled ISP came while a stage stalled and are open still."""
+    """How many connections to the stalled ISP came while a stage stalled, and were open until it was over."""
     found: dict[Stage, int] = {}
     ends = [*(one.since for one in shifts[1:]), float("inf")]
     carried = {one.connection for one in records if isinstance(one, Message) and one.isp == addresses.GMAIL.name}
     for one in records:
-        if not isinstance(one, Connection) or one.isp != addresses.GMAIL.name or one.closed is not None:
-            continue
-        if one.id in carried:
+        if not isinstance(one, Connection) or one.isp != addresses.GMAIL.name or one.id in carried:
             continue
         for shift, end in zip(shifts, ends, strict=True):
-            if shift.since <= one.opened < end:
+            if shift.since <= one.opened < end <= (one.closed or float("inf")):
                 found[shift.stage] = found.get(shift.stage, 0) + 1
     return found
 
 
-def _record(latency: dict[str, Latency], stalled: int, stuck: dict[Stage, int]) -> None:
+def _record(latency: dict[str, Latency], stalled: int, stuck: dict[Stage, int], by_stage: dict[Stage, float]) -> None:
     with_stall, without = latency["stalling"], latency["calm"]
     record_e2e("stalled_isp_otp_p99_ratio", round(with_stall.p99 / without.p99, 4), "x", RATIO)
+    record_e2e("stalled_isp_worst_stage_p95_ratio", round(max(by_stage.values()), 4), "x", RATIO)
     record_e2e("stalled_isp_otp_p99_s", round(with_stall.p99, 4), "s", None)
     record_e2e("stalled_isp_calm_otp_p99_s", round(without.p99, 4), "s", None)
     record_e2e("stalled_isp_messages_waiting", stalled, "messages", None)

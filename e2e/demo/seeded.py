@@ -43,6 +43,16 @@ def altered(records: Sequence[Record], streams: Iterable[str], elsewhere: str) -
     return [*copy, twice, msgspec.structs.replace(strayed, source_ip=elsewhere)]
 
 
+def delayed(records: Sequence[Record], message_ids: frozenset[str], by: float) -> list[Record]:
+    """A copy in which each of these messages arrived so many seconds later."""
+    return [
+        msgspec.structs.replace(one, at=one.at + by)
+        if isinstance(one, Message) and one.message_id in message_ids
+        else one
+        for one in records
+    ]
+
+
 def seeded_counts(entries: Sequence[Entry], records: Sequence[Record], way: Way) -> tuple[Counts, Counts]:
     """(what the run's records give, what the altered copy gives): each count must differ by exactly one."""
     expected = way.expected_ips()

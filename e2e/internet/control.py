@@ -41,6 +41,7 @@ class Control:
                 web.put("/isps/{name}/policy", self.put_policy),
                 web.get("/isps/{name}/records", self.dump),
                 web.post("/isps/{name}/reset", self.reset),
+                web.post("/isps/{name}/disconnect", self.disconnect),
                 web.get("/wire", self.wire),
                 web.post("/wire/reset", self.reset_wire),
             ]
@@ -104,6 +105,11 @@ class Control:
         still_open = b"".join(records.encode(one.as_record()) + b"\n" for one in isp.connections)
         body = isp.recording.file.read_bytes() + still_open
         return web.Response(body=body, content_type="application/x-ndjson")
+
+    async def disconnect(self, request: web.Request) -> web.Response:
+        """POST /isps/NAME/disconnect: end every open connection without a word."""
+        ended = self._isp(request).disconnect()
+        return web.json_response({"ended": ended})
 
     async def reset(self, request: web.Request) -> web.Response:
         """POST /isps/NAME/reset: begin a new recording."""

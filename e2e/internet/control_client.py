@@ -85,6 +85,10 @@ class IspControl:
         """The messages that one ISP took."""
         return records.messages(await self.dump(isp))
 
+    async def disconnect(self, isp: str) -> int:
+        """Ends every open connection without a word; how many there were."""
+        return int(_object(await self._ask("POST", f"/isps/{isp}/disconnect"))["ended"])
+
     async def reset(self, isp: str) -> None:
         """Begins a new recording."""
         await self._ask("POST", f"/isps/{isp}/reset")

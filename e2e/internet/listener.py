@@ -34,6 +34,13 @@ class Isp:
         self.tls = tls
         self.connections: set[IspConnection] = set()
 
+    def disconnect(self) -> int:
+        """Ends every open connection without a word; how many there were."""
+        ended = list(self.connections)
+        for one in ended:
+            one.drop()
+        return len(ended)
+
 
 class IspConnection(asyncio.Protocol):
     """One client's connection."""
@@ -87,6 +94,10 @@ class IspConnection(asyncio.Protocol):
         self._isp.enforcer.disconnected(self._source_ip)
         self._isp.connections.discard(self)
         self._isp.recording.closed(self.as_record())
+
+    def drop(self) -> None:
+        """Ends the connection without a word."""
+        self._transport.abort()
 
     def as_record(self) -> records.Connection:
         """This connection as it stands."""

@@ -188,6 +188,18 @@ async def test_a_stalled_connection_stays_open_and_silent(tmp_path: Path) -> Non
     assert now == 1
 
 
+async def test_an_isp_ends_all_its_connections_at_once_and_no_other_isps(tmp_path: Path) -> None:
+    stalls = FAST.model_copy(update={"faults": {Stage.BANNER: Fault(action="stall")}})
+    async with running_isps(tmp_path, b=stalls, c=FAST) as (control, at):
+        stalled = [await Client.connect(at["b"]) for _ in range(2)]
+        other = await (await Client.connect(at["c"])).greeted()
+        assert await control.disconnect("b") == 2
+        for client in stalled:
+            assert await client.reply() == (0, "")
+        assert await other.send() == [250, 250, 354, 250]
+        await other.close()
+
+
 async def test_a_policy_is_changed_live_and_a_wrong_one_is_refused_with_a_reason(tmp_path: Path) -> None:
     async with running_isps(tmp_path, b=FAST, c=FAST) as (control, at):
         before = await control.change_policy("b", unavailable={"code": 421, "text": "4.3.2 Closed"})
