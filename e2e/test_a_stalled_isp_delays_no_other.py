@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from e2e.demo.result import first_copies
+from e2e.demo.seeded import delayed
 from e2e.installation import Installation, pool
 from e2e.internet import addresses
 from e2e.internet.policy import Fault, Stage
@@ -45,8 +46,9 @@ STALLED_RATE = 4.0  # messages a second to the stalled ISP: each takes a connect
 READY_STAGES = STAGES[:4]  # before them a new connection has shown that the host answers, and others may follow it
 TOTAL_CONNECTIONS = 24
 LEAST_HELD = 8  # (24 - 4 to 8 of the others) / 2: no site takes more than what is still free
-RENEWED_AFTER = 10  # messages: the others must get new connections of the same total, often enough to be in each p95
+RENEWED_AFTER = 10  # messages: the others must get new connections of the same total, often enough to be in the p99
 RATIO = 1.2
+SLOWER_S = 0.1  # as much again as the ISPs' two round trips take
 
 
 @pytest.fixture(scope="module")
@@ -134,15 +136,19 @@ async def test_otps_to_others_keep_their_pace_while_one_isp_stalls_at_every_stag
     assert most <= TOTAL_CONNECTIONS
     assert found.latency["stalling"].p99 <= RATIO * found.latency["calm"].p99, found.latency
     assert max(by_stage.values()) <= RATIO, by_stage
-    # the faults that the figures are to find: the stalled ISP's own mail among the OTPs, in one stage and in all
+    # the faults that the figures are to find: the stalled ISP's own mail among the OTPs; OTPs that take twice as long
     own = [msgspec.structs.replace(one, stream="stalling") for one in stalled]
     seeded = compare([*entries, *own], records, {}).latency["stalling"]
     assert seeded.p99 > RATIO * found.latency["calm"].p99
-    assert min(_ratios([*entries, *own], records, start).values()) > RATIO
+    slow = delayed(records, frozenset(one.message_id for one in entries if one.stream == "stalling"), SLOWER_S)
+    assert min(_ratios(entries, slow, start).values()) > RATIO
 
 
 def _ratios(entries: list[Entry], records: list[Record], start: float) -> dict[Stage, float]:
-    """Of each stage, the p95 of the OTPs that were due in it, beside that of the lane where nothing stalls."""
+    """Of each stage, the median of the OTPs that were due in it, beside that of the lane where nothing stalls.
+
+    What delays fewer of one stage's shows in the p99 of all: a twelfth of them are a hundredth of all.
+    """
     parts: dict[Stage, list[Entry]] = {stage: [] for stage in STAGES}
     for one in entries:
         parts[STAGES[min(len(STAGES) - 1, max(0, int((one.scheduled - start) / STAGE_S)))]].append(one)
@@ -153,7 +159,7 @@ def _ratios(entries: list[Entry], records: list[Record], start: float) -> dict[S
         for one in part:
             copy = arrived.get(one.message_id)
             waits[one.stream].append(copy.at - one.scheduled if copy else math.inf)
-        found[stage] = percentile(waits["stalling"], 0.95) / percentile(waits["calm"], 0.95)
+        found[stage] = percentile(waits["stalling"], 0.5) / percentile(waits["calm"], 0.5)
     return found
 
 
@@ -174,7 +180,7 @@ def _stuck(records: list[Record], shifts: list[Shift]) -> dict[Stage, int]:
 def _record(latency: dict[str, Latency], stalled: int, stuck: dict[Stage, int], by_stage: dict[Stage, float]) -> None:
     with_stall, without = latency["stalling"], latency["calm"]
     record_e2e("stalled_isp_otp_p99_ratio", round(with_stall.p99 / without.p99, 4), "x", RATIO)
-    record_e2e("stalled_isp_worst_stage_p95_ratio", round(max(by_stage.values()), 4), "x", RATIO)
+    record_e2e("stalled_isp_worst_stage_p50_ratio", round(max(by_stage.values()), 4), "x", RATIO)
     record_e2e("stalled_isp_otp_p99_s", round(with_stall.p99, 4), "s", None)
     record_e2e("stalled_isp_calm_otp_p99_s", round(without.p99, 4), "s", None)
     record_e2e("stalled_isp_messages_waiting", stalled, "messages", None)
