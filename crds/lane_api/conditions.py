@@ -34,6 +34,8 @@ class Reason(StrEnum):
 
     # Ready
     ALL_SLOTS_VERIFIED = "AllSlotsVerified"
+    WAITING_FOR_DNS = "WaitingForDNS"
+    NO_SLOTS = "NoSlots"
     DEGRADED = "Degraded"
     SUSPENDED = "Suspended"
     DRAINING = "Draining"
@@ -74,6 +76,7 @@ class Reason(StrEnum):
     ALL_MATCH = "AllMatch"
     NOT_PUBLISHED = "NotPublished"
     NOT_SIGNED = "NotSigned"
+    DNS_UNREACHABLE = "DNSUnreachable"
     # CertificateReady
     ISSUED = "Issued"
     SELF_SIGNED = "SelfSigned"

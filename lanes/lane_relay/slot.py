@@ -15,6 +15,7 @@ from cryptography import x509
 
 from lane_api import __version__
 from lane_api.relayconfig import Intake, RelayConfig, SigningDomain
+from lane_api.selector import SelectorFinding
 from lane_relay.accept.listener import Listener
 from lane_relay.account.counters import Counters
 from lane_relay.backlog import Backlog
@@ -218,7 +219,9 @@ class Slot:
             "oldestSince": _time(stages.backlog.oldest_since()),
             "bytes": spool.live_bytes,
         }
-        said["domains"] = [{key: row[key] for key in ("name", "selector", "published", "message")} for row in rows]
+        said["domains"] = [
+            {key: row[key] for key in ("name", "selector", "published", "dns", "message")} for row in rows
+        ]
         return said
 
     def _domains(self, stages: Stages) -> list[dict[str, Any]]:
@@ -238,6 +241,7 @@ class Slot:
                     "name": domain.name,
                     "selector": domain.selector,
                     "published": bool(state and state.live),
+                    "dns": state.finding if state else SelectorFinding.UNCHECKED,
                     "message": message,
                     "verified": _is_verified(domain),
                 }

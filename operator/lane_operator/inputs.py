@@ -304,6 +304,8 @@ class SlotObservation:
     spool_id: str = ""
     pvc_uid: str = ""
     domains_published: Mapping[str, bool] = field(default_factory=dict)
+    domains_dns: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Of each domain a SelectorFinding, and the relay's words for it."""
     certificate_self_signed: bool | None = None
 
 

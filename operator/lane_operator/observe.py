@@ -250,6 +250,11 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
         intake_ordered=str(intake.get("ordered") or ""),
         spool_id=str(answer["spoolId"]),
         domains_published={str(one["name"]): bool(one["published"]) for one in answer.get("domains") or ()},
+        domains_dns={
+            str(one["name"]): (str(one["dns"]), str(one["message"]))
+            for one in answer.get("domains") or ()
+            if one.get("dns")  # a relay of an older image does not say
+        },
         certificate_self_signed=certificate.get("selfSigned"),
     )
 
@@ -305,6 +310,7 @@ def _shown(seen: SlotObservation) -> tuple[Any, ...]:
         seen.process,
         seen.spool_id,
         tuple(sorted(seen.domains_published.items())),
+        tuple(sorted(seen.domains_dns.items())),
         seen.certificate_self_signed,
         *moving,
     )

@@ -205,7 +205,7 @@ class _Desk:
         """The Secret of a generated key; what is missing or damaged in it is made again."""
         self.own.add(name)
         secret = await self._read(name)
-        named = {DKIM_SELECTOR: (selector or f"lw{self._now:%Y%m%d}").encode()}
+        named = {DKIM_SELECTOR: (selector or _new_selector(self.lane, self._now)).encode()}
         if secret is None or not _record(_entry(secret, DKIM_KEY)):
             key = await asyncio.to_thread(credentials.make_dkim_key)  # a tenth of a second of CPU
             content = {DKIM_KEY: key, DKIM_RECORD: credentials.dkim_record(key).encode(), **named}
@@ -304,6 +304,11 @@ def _entry(secret: Manifest, name: str) -> bytes:
 
 def _pair(secret: Manifest) -> Pem:
     return Pem(_entry(secret, CERTIFICATE), _entry(secret, KEY))
+
+
+def _new_selector(lane: Lane, now: dt.datetime) -> str:
+    """Of a key made now: the day, for people, and the lane, since lanes that share a domain have a key each."""
+    return f"lw{now:%Y%m%d}-{hashlib.sha256(f'{lane.namespace}/{lane.name}'.encode()).hexdigest()[:6]}"
 
 
 def _selector(secret: Manifest) -> str:

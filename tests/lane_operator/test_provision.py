@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import datetime as dt
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,6 +79,17 @@ async def test_everything_is_made_once_and_found_afterwards(rig: tuple[SmallApi,
     assert second.dkim["example.com"].public_record.startswith("v=DKIM1; k=rsa; p=")
 
 
+async def test_lanes_that_share_a_domain_have_a_selector_each(rig: tuple[SmallApi, Kube]) -> None:
+    _, kube = rig
+    first = await provisioned(kube)
+    other = replace(lane(), name="news")
+    second = await provision(kube, Cache(), other, POOL, (), (), frozenset({"mail"}), NOW)
+    elsewhere = await provision(kube, Cache(), replace(other, namespace="shop"), POOL, (), (), frozenset({"shop"}), NOW)
+
+    selectors = {found.dkim["example.com"].selector for found in (first, second, elsewhere)}
+    assert len(selectors) == 3
+
+
 @pytest.mark.parametrize("status", [403, 500])
 @pytest.mark.parametrize("name", ["otp-ca", "otp-0-admin", "otp-users", "otp-dkim-example.com"])
 async def test_what_cannot_be_read_is_not_made_again(rig: tuple[SmallApi, Kube], name: str, status: int) -> None:
@@ -150,7 +162,7 @@ async def test_what_a_hand_has_damaged_is_made_again_once(
     assert healed.tokens == {"otp-0": token}
     assert len(token) > 20
     assert healed.dkim["example.com"].public_record
-    assert healed.dkim["example.com"].selector == "lw20261123"
+    assert healed.dkim["example.com"].selector.startswith("lw20261123-")
 
 
 async def test_a_damaged_leaf_leaves_the_token_as_it_is(rig: tuple[SmallApi, Kube]) -> None:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from lane_operator.reconcile.events import transitions
+import pytest
+
+from lane_operator.reconcile.events import is_alarming, transitions
 from lane_operator.reconcile.status_writer import only_figures_differ
 
 
@@ -34,6 +36,22 @@ def test_a_changed_status_or_reason_is_an_event_and_a_changed_message_is_none() 
     assert transitions(before, after) == ()
     assert len(transitions(before, status(ready="False"))) == 1
     assert len(transitions(before, status(reason="Suspended"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "status_", "reason", "alarming"),
+    [
+        ("Ready", "False", "Degraded", True),
+        ("Ready", "False", "NewGeneration", False),
+        ("Ready", "False", "Draining", False),
+        ("ConfigInForce", "False", "Pushing", False),
+        ("ConfigInForce", "False", "Refused", True),
+        ("EgressVerified", "False", "Mismatch", True),
+        ("Ready", "True", "AllSlotsVerified", False),
+    ],
+)
+def test_what_every_change_goes_through_is_no_warning(kind: str, status_: str, reason: str, alarming: bool) -> None:
+    assert is_alarming({"type": kind, "status": status_, "reason": reason}) is alarming
 
 
 def test_a_new_condition_is_an_event() -> None:

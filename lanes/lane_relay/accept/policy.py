@@ -19,7 +19,9 @@ _MAX_HOPS: Final = 50
 """Received fields before a loop is assumed; RFC 5321 section 6.3 asks for 100 at most, Postfix takes 50."""
 
 CLOSED: Final = Reply(421, ("4.3.2 This slot takes no new mail; another slot of the lane does",))
-AUTH_REQUIRED: Final = Reply(530, ("5.7.0 Authenticate first, or submit from a network named in clients.cidrs",))
+AUTH_REQUIRED: Final = Reply(
+    530, ("5.7.0 Authenticate first, or submit from a network named in submission.clients.cidrs",)
+)
 
 
 def client_address(text: str) -> IPv4Address | IPv6Address:

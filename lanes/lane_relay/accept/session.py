@@ -339,6 +339,8 @@ class Session(asyncio.Protocol):
         if future.cancelled() or future.exception() is not None:
             self._authenticated(username, _AUTH_BUSY)
         else:
+            if not future.result():  # without the name: people type passwords there
+                self.refused(Stage.EHLO, _AUTH_FAILED, None, ())
             self._authenticated(username, None if future.result() else _AUTH_FAILED)
 
     def _authenticated(self, username: str, failure: Reply | None) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from lane_api.relayconfig import SigningDomain
+from lane_api.selector import SelectorFinding
 from lane_relay.clock import Clock
 from lane_relay.resolve.answers import Answer, Status
 
@@ -30,23 +31,29 @@ class SelectorState(Struct, frozen=True):
     name: str
     """Of the TXT record."""
     live: bool = False
+    finding: SelectorFinding = SelectorFinding.UNCHECKED
     detail: str = "not checked yet"
     checked_at: float = 0.0
     """Unix time, seconds; 0: never."""
 
 
-def judge_record(answer: Answer[str], public_key: str) -> tuple[bool | None, str]:
-    """(live, why): None if the answer proves nothing. `public_key`: base64, as in the record's `p=`."""
+def judge_record(answer: Answer[str], public_key: str) -> tuple[SelectorFinding, str]:
+    """(what DNS holds, why it is that). `public_key`: base64, as in the record's `p=`.
+
+    Two records at one selector are undefined (RFC 6376 section 3.6.2.2): a receiver may pick either.
+    """
     if not answer.is_definite:
-        return None, f"DNS does not answer ({answer.status})"
+        return SelectorFinding.UNANSWERED, f"DNS does not answer ({answer.status})"
     if answer.status is not Status.FOUND:
-        return False, "no TXT record is published"
+        return SelectorFinding.ABSENT, "no TXT record is published"
     keys = [key for key in map(_published_key, answer.records) if key is not None]
+    if len(keys) > 1:
+        return SelectorFinding.OTHER, f"{len(keys)} keys are published at one name, of which receivers take any"
     if public_key in keys:
-        return True, "published"
+        return SelectorFinding.PUBLISHED, "published"
     if "" in keys:
-        return False, "the published key is revoked (an empty p=)"
-    return False, "another key is published" if keys else "the TXT record is no DKIM key"
+        return SelectorFinding.OTHER, "the published key is revoked (an empty p=)"
+    return SelectorFinding.OTHER, "another key is published" if keys else "the TXT record is no DKIM key"
 
 
 def _published_key(record: str) -> str | None:
@@ -118,9 +125,9 @@ class SelectorWatch:
         if self._keys.get(domain) != (name, public_key):
             return  # changed while we asked; the new one is due at once
         before = self._states[domain].live
-        live, detail = judge_record(answer, public_key)
-        after = before if live is None else live
-        self._states[domain] = SelectorState(domain, name, after, detail, self._clock.now())
+        finding, detail = judge_record(answer, public_key)
+        after = before if finding is SelectorFinding.UNANSWERED else finding is SelectorFinding.PUBLISHED
+        self._states[domain] = SelectorState(domain, name, after, finding, detail, self._clock.now())
         self._due[domain] = self._clock.monotonic() + (_WHEN_LIVE_S if after else _UNTIL_LIVE_S)
         if after and not before:
             self._on_live(domain)

@@ -13,7 +13,7 @@ from lane_operator.inputs import Manifest
 from lane_operator.kube import EVENT
 from lane_operator.reconcile.world import World
 
-__all__ = ["post_transitions", "transitions"]
+__all__ = ["is_alarming", "post_transitions", "transitions"]
 
 NOTE_LIMIT = 1024  # the API server refuses a longer note
 _ALARMING = {
@@ -23,6 +23,8 @@ _ALARMING = {
     ("ConfigInForce", "False"),
     ("Valid", "False"),
 }
+_ORDINARY = {"NewGeneration", "Pushing", "Draining"}
+"""Reasons that every change goes through."""
 log = structlog.get_logger(__name__)
 
 
@@ -32,6 +34,11 @@ def transitions(before: Manifest, after: Manifest) -> tuple[Manifest, ...]:
     return tuple(
         one for one in after.get("conditions") or () if known.get(one["type"]) != (one["status"], one["reason"])
     )
+
+
+def is_alarming(condition: Manifest) -> bool:
+    """Whether somebody should look: it stands badly, and not because a change is on its way."""
+    return (condition["type"], condition["status"]) in _ALARMING and condition["reason"] not in _ORDINARY
 
 
 async def post_transitions(world: World, body: Manifest, status: Manifest) -> None:
@@ -51,7 +58,6 @@ def _event(world: World, body: Manifest, condition: Manifest) -> Manifest:
     said = "/".join(
         (metadata["uid"], *(condition.get(part, "") for part in ("type", "status", "reason", "lastTransitionTime")))
     )
-    alarming = (condition["type"], condition["status"]) in _ALARMING
     return {
         "apiVersion": EVENT.api_version,
         "kind": EVENT.kind,
@@ -64,7 +70,7 @@ def _event(world: World, body: Manifest, condition: Manifest) -> Manifest:
         "reportingInstance": "lanewright",
         "action": condition["type"],
         "reason": condition["reason"],
-        "type": "Warning" if alarming else "Normal",
+        "type": "Warning" if is_alarming(condition) else "Normal",
         "note": (condition.get("message") or f"{condition['type']} is {condition['status']}")[:NOTE_LIMIT],
         "regarding": {
             "apiVersion": body["apiVersion"],

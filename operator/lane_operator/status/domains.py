@@ -1,6 +1,7 @@
 """What is said of the lane's From domains and certificate: the record to publish, and whether DNS answers it; pure."""
 
 from lane_api.conditions import ConditionType, Reason
+from lane_api.selector import SelectorFinding
 from lane_api.sendinglane import DkimStatus, DomainStatus
 from lane_operator.status.book import Book
 from lane_operator.status.view import View
@@ -30,8 +31,10 @@ def put_dns(book: Book, view: View) -> None:
         book.put(ConditionType.DNS_PUBLISHED, True, Reason.ALL_MATCH, f"DNS answers the keys of {', '.join(signing)}")
         return
     message = "; ".join(_to_publish(view, name) for name in absent)
-    status = False if any(found[name] is False for name in absent) else None
-    book.put(ConditionType.DNS_PUBLISHED, status, Reason.NOT_PUBLISHED, message)
+    seen = [name for name in absent if found[name] is False]
+    silent = bool(seen) and all(view.dns_of(name)[0] == SelectorFinding.UNANSWERED for name in seen)
+    reason = Reason.DNS_UNREACHABLE if silent else Reason.NOT_PUBLISHED
+    book.put(ConditionType.DNS_PUBLISHED, False if seen and not silent else None, reason, message)
 
 
 def put_certificate(book: Book, view: View) -> None:
@@ -54,7 +57,17 @@ def _to_publish(view: View, domain: str) -> str:
     key = view.references.dkim.get(domain)
     if key is None:
         return f"{domain} has no key yet; its mail waits"
-    return f'publish TXT {key.selector}._domainkey.{domain} = "{key.public_record}"; mail from {domain} waits for it'
+    name, record = f"{key.selector}._domainkey.{domain}", f'"{key.public_record}"'
+    finding, words = view.dns_of(domain)
+    if finding == SelectorFinding.UNANSWERED:
+        return (
+            f"mail from {domain} waits, since nobody can see whether its key is published: for TXT {name} {words}. Let "
+            "the slots reach the root servers on port 53, or name a resolver in spec.resolver.forwardTo; the record is "
+            f"{record}"
+        )
+    if finding == SelectorFinding.OTHER:
+        return f"mail from {domain} waits: at {name} {words}; let that name have one TXT record, {record}"
+    return f"publish TXT {name} = {record}; mail from {domain} waits for it"
 
 
 def _dkim(view: View, domain: str, mode: str) -> DkimStatus:

@@ -90,6 +90,10 @@ def _put_ready(book: Book, view: View, *, settled: bool) -> None:
     if troubles or missing > 0 or not settled:
         said = [refusal.message for refusal in view.desired.refusals] + troubles
         message = f"{good} of {lane.spec.replicas} slots serve" + "".join(f"; {text}" for text in said)
+        if not said and missing <= 0:  # nothing is wrong: a change is on its way
+            message = f"{message}; generation {lane.generation} is being put in force"
+            book.put(ConditionType.READY, False, Reason.NEW_GENERATION, message)
+            return
         book.put(ConditionType.READY, False, Reason.DEGRADED, message)
         return
     waiting = view.waiting_domains()
@@ -97,8 +101,12 @@ def _put_ready(book: Book, view: View, *, settled: bool) -> None:
     if lane.spec.suspend:
         message = f"takes mail and delivers nothing, as spec.suspend says{held}"
         book.put(ConditionType.READY, True, Reason.SUSPENDED, message)
-    else:
-        book.put(ConditionType.READY, True, Reason.ALL_SLOTS_VERIFIED, f"{good} of {good} slots serve{held}")
+    elif not lane.spec.replicas:
+        message = "no slot takes mail, as spec.replicas says: set it to 1 or more"
+        book.put(ConditionType.READY, True, Reason.NO_SLOTS, message)
+    else:  # intake is what Ready is about; what waits in a ready lane stands in the reason, which `kubectl get` shows
+        reason = Reason.WAITING_FOR_DNS if waiting else Reason.ALL_SLOTS_VERIFIED
+        book.put(ConditionType.READY, True, reason, f"{good} of {good} slots serve{held}")
 
 
 def _put_egress(book: Book, view: View) -> None:

@@ -3,7 +3,10 @@
 import datetime as dt
 
 from lane_api.conditions import ConditionType, Reason
+from lane_api.effective import effective
 from lane_api.names import RELEASE_ANNOTATION, RELEASE_KEEP_VOLUMES
+from lane_api.quantities import format_duration
+from lane_api.sendinglane import DrainPolicy
 from lane_operator.inputs import Lane, Refusal
 from lane_operator.status.book import Book
 from lane_operator.status.figures import oldest, rounded
@@ -53,9 +56,7 @@ def _settled(book: Book, view: View) -> bool:
 def put_draining(book: Book, view: View) -> None:
     """The verdict on Draining."""
     if view.lane.deleting_since is not None:
-        policy = view.lane.spec.drain.policy
-        message = f"the lane is being deleted; its queues are dealt with by drain.policy {policy}"
-        book.put(ConditionType.DRAINING, True, Reason.DELETE, message, since=view.lane.deleting_since)
+        book.put(ConditionType.DRAINING, True, Reason.DELETE, _parting(view), since=view.lane.deleting_since)
     elif view.leaving:
         names = ", ".join(claim.slot_name for claim in view.leaving)
         message = f"{names} takes no mail and goes when it is empty, by drain.policy {view.lane.spec.drain.policy}"
@@ -66,6 +67,22 @@ def put_draining(book: Book, view: View) -> None:
         kept = ", ".join(f"{name} is stopped and keeps about {rounded(count)} messages" for name, count in held)
         message = f"{kept}, by drain.policy Hold: raise replicas or set another policy to have them sent"
         book.put(ConditionType.DRAINING, True, Reason.HELD, message)
+
+
+def _parting(view: View) -> str:
+    """What a deleted lane does with its mail, and the other way."""
+    if view.lane.spec.drain.policy is DrainPolicy.HOLD:
+        return (
+            "the lane is being deleted: by drain.policy Hold its slots stop and their queue volumes stay, with their "
+            "mail and keys, for a lane of this name"
+        )
+    left = rounded(sum(seen.queued for seen in view.observation.slots))
+    longest = format_duration(effective(view.lane.spec).lifetime_s)
+    return (
+        f"the lane is being deleted: by drain.policy Wait it goes when its about {left} messages are sent or bounced, "
+        f"at the latest {longest} (queue.lifetime) after they came. To let it go at once and keep its queue volumes "
+        "for a lane of this name, set drain.policy to Hold"
+    )
 
 
 def deadline(lane: Lane, since: str) -> dt.datetime:

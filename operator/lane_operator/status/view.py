@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lane_api.selector import SelectorFinding
 from lane_api.sendinglane import SlotRole
 from lane_operator.inputs import Assignment, Claim, Desired, Lane, Observation, References, SlotObservation
 from lane_operator.status.slots import is_proved, slot_trouble
@@ -76,6 +77,12 @@ class View:
         """What the slots' DNS says of a domain's selector: all that looked must see it; None: none has looked."""
         said = [seen.domains_published[domain] for seen in self.heard() if domain in seen.domains_published]
         return all(said) if said else None
+
+    def dns_of(self, domain: str) -> tuple[str, str]:
+        """What DNS holds at a domain's selector, as a slot that waits for it says: (SelectorFinding, its words)."""
+        waits = [seen for seen in self.heard() if not seen.domains_published.get(domain, True)]
+        said = [seen.domains_dns[domain] for seen in waits if domain in seen.domains_dns]
+        return said[0] if said else (SelectorFinding.ABSENT, "")
 
     def waiting_domains(self) -> tuple[str, ...]:
         """Signing domains whose mail waits for their record."""

@@ -76,7 +76,8 @@ def test_a_lane_that_serves_is_ready_and_nothing_abnormal_stands_there() -> None
 def test_a_lane_without_slots_does_not_wait_for_its_configuration_beside_being_ready() -> None:
     said = status(settled(replicas=0), Observation(), Assignment())
 
-    assert verdict(said, "Ready") == ("True", "AllSlotsVerified")
+    assert verdict(said, "Ready") == ("True", "NoSlots")
+    assert "set it to 1 or more" in message(said, "Ready")
     assert verdict(said, "ConfigInForce") == ("True", "InForce")
     assert message(said, "ConfigInForce") == "generation 3 waits for slots: replicas is 0"
 
@@ -204,11 +205,34 @@ def test_the_record_to_publish_stands_in_the_message() -> None:
     )
 
     assert verdict(said, "DNSPublished") == ("False", "NotPublished")
+    assert verdict(said, "Ready") == ("True", "WaitingForDNS")
     assert f'publish TXT lw20261123._domainkey.notify.example.com = "{made.RECORD}"' in message(said, "DNSPublished")
-    assert verdict(said, "Ready") == ("True", "AllSlotsVerified")
     assert "mail from notify.example.com waits for DNS" in message(said, "Ready")
     assert said.domains[0].dkim.record == made.RECORD
     assert not said.domains[0].dkim.published
+
+
+@pytest.mark.parametrize(
+    ("finding", "words", "expected", "fix"),
+    [
+        ("Unanswered", "DNS does not answer (timeout)", ("Unknown", "DNSUnreachable"), "spec.resolver.forwardTo"),
+        ("Other", "another key is published", ("False", "NotPublished"), "let that name have one TXT record"),
+        ("Absent", "no TXT record is published", ("False", "NotPublished"), "publish TXT"),
+    ],
+)
+def test_mail_that_waits_for_dns_says_what_dns_holds_and_the_fix_for_that(
+    finding: str, words: str, expected: tuple[str, str], fix: str
+) -> None:
+    domain = "notify.example.com"
+    slots = [
+        made.seen(index, domains_published={domain: False}, domains_dns={domain: (finding, words)}) for index in (0, 1)
+    ]
+    said = status(seen=made.observation(*slots))
+
+    assert verdict(said, "DNSPublished") == expected
+    assert fix in message(said, "DNSPublished")
+    assert made.RECORD in message(said, "DNSPublished")
+    assert finding == "Absent" or words in message(said, "DNSPublished")
 
 
 def test_dns_that_nobody_has_looked_at_is_unknown() -> None:
@@ -244,6 +268,16 @@ def test_kinds_that_the_cluster_does_not_serve_are_named() -> None:
 
     assert verdict(said, "ChildrenIncomplete") == ("True", "KindAbsent")
     assert verdict(said, "Ready") == ("True", "AllSlotsVerified")
+
+
+def test_a_deleted_lane_says_what_it_waits_for_and_the_way_to_go_at_once() -> None:
+    waits = status(settled(deleting_since="2026-11-23T07:59:59Z"), made.observation(made.seen(0, queued=3)))
+    holds = status(settled(deleting_since="2026-11-23T07:59:59Z", drain={"policy": "Hold"}))
+
+    assert "about 3 messages" in message(waits, "Draining")
+    assert "4h (queue.lifetime)" in message(waits, "Draining")
+    assert "set drain.policy to Hold" in message(waits, "Draining")
+    assert "their queue volumes stay" in message(holds, "Draining")
 
 
 def test_a_drain_past_its_deadline_says_what_is_left_and_the_way_out() -> None:

@@ -97,7 +97,9 @@ async def test_users_authenticate_inside_tls(
     assert b" with ESMTPSA id " in message.body
 
 
-async def test_a_wrong_password_is_refused(start: Start, trusting: ssl.SSLContext, tmp_path: Path) -> None:
+async def test_a_wrong_password_is_refused_and_leaves_a_record_that_names_nobody(
+    start: Start, spool: Spool, trusting: ssl.SSLContext, tmp_path: Path
+) -> None:
     (tmp_path / "app").write_text("secret")
     listener = await start(make_config(users_dir=str(tmp_path)))
     client = aiosmtplib.SMTP(
@@ -106,6 +108,8 @@ async def test_a_wrong_password_is_refused(start: Start, trusting: ssl.SSLContex
     await client.connect()
     with pytest.raises(aiosmtplib.SMTPAuthenticationError, match=r"5\.7\.8 User name or password is wrong"):
         await client.login("app", "wrong")
+    tried = {(one.reply.code, one.client, one.user) for one in spool.rejections}  # one for each mechanism
+    assert tried == {(535, "127.0.0.1", "")}
     with pytest.raises(aiosmtplib.SMTPException, match=r"5\.7\.0 Authenticate first"):
         await client.sendmail(SENDER, [RECIPIENT], CONTENT)
     client.close()

@@ -57,7 +57,7 @@ def test_a_foreign_sender_is_told_what_to_add() -> None:
 @pytest.mark.parametrize("sender", [None, Mailbox("otp", "notify.example.com")])
 def test_a_client_that_is_nobody_must_authenticate_also_for_the_null_sender(sender: Mailbox | None) -> None:
     assert str(policy().judge_sender(sender, may_submit=False)) == (
-        "530 5.7.0 Authenticate first, or submit from a network named in clients.cidrs"
+        "530 5.7.0 Authenticate first, or submit from a network named in submission.clients.cidrs"
     )
 
 

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 from lane_api.relayconfig import RelayConfig, SigningDomain
+from lane_api.selector import SelectorFinding
 from lane_relay.clock import Clock
 from lane_relay.records import Route, Unroutable
 from lane_relay.resolve.answers import Answer, Family, MxRecord, Status
@@ -285,19 +286,22 @@ def _watch(answer: Callable[[str], Awaitable[Answer[str]]], clock: Hands) -> tup
     return SelectorWatch(answer, Clock(clock.monotonic, clock.monotonic), live.append), live
 
 
-def test_a_record_is_live_only_with_this_very_key() -> None:
+def test_a_record_is_live_only_with_this_very_key_and_no_other_beside_it() -> None:
+    ours, other = "v=DKIM1; k=rsa; p=MIIBkey", "v=DKIM1; p=other"
     cases = {
-        "v=DKIM1; k=rsa; p=MIIBkey": True,
-        "v=DKIM1; p= MIIB key ;": True,
-        "v=DKIM1; p=other": False,
-        "v=DKIM1; p=": False,
-        "hello": False,
+        (ours,): SelectorFinding.PUBLISHED,
+        ("v=DKIM1; p= MIIB key ;",): SelectorFinding.PUBLISHED,
+        (ours, "google-site-verification=x"): SelectorFinding.PUBLISHED,
+        (other,): SelectorFinding.OTHER,
+        (ours, other): SelectorFinding.OTHER,
+        ("v=DKIM1; p=",): SelectorFinding.OTHER,
+        ("hello",): SelectorFinding.OTHER,
     }
-    for record, live in cases.items():
-        assert judge_record(Answer(Status.FOUND, (record,)), KEY)[0] is live
-    assert judge_record(Answer(Status.NXDOMAIN), KEY)[0] is False
-    assert judge_record(Answer(Status.SERVFAIL), KEY)[0] is None
-    assert judge_record(Answer(Status.TIMEOUT), KEY)[0] is None
+    for records, finding in cases.items():
+        assert judge_record(Answer(Status.FOUND, records), KEY)[0] is finding
+    assert judge_record(Answer(Status.NXDOMAIN), KEY)[0] is SelectorFinding.ABSENT
+    assert judge_record(Answer(Status.SERVFAIL), KEY)[0] is SelectorFinding.UNANSWERED
+    assert judge_record(Answer(Status.TIMEOUT), KEY)[0] is SelectorFinding.UNANSWERED
 
 
 async def test_a_selector_is_watched_until_it_is_live_and_an_outage_keeps_it_live() -> None:
