@@ -1,16 +1,18 @@
 """What every end-to-end test gets: the checkout's cluster, and a Kubernetes namespace of its own.
 
 Invariant: a cluster that was there before stays; one that the tests brought up goes with them. It is brought up before
-the first test's clock starts, because a first build takes minutes.
+the first test's clock starts, because a first build takes minutes. Test processes side by side (pytest-xdist) have a
+cluster and an internet each; tests marked `quiet` judge how long something takes, and run by themselves.
 """
 
+import os
 import secrets
 from collections.abc import Iterator
 
 import pytest
 
 from e2e.cluster import Cluster, open_cluster
-from e2e.cluster.identity import Purpose
+from e2e.cluster.identity import Purpose, beside
 from e2e.eventually import eventually
 from e2e.installation import images, installation, internet, stock
 from e2e.outbound import outbound, sending_namespace
@@ -35,7 +37,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wanted = any("cluster" in getattr(item, "fixturenames", ()) for item in session.items)
     if not wanted or session.config.option.collectonly:
         return
-    cluster, _ = open_cluster(purpose=Purpose.TESTS)
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    cluster, _ = open_cluster(beside(os.environ, worker), purpose=Purpose.TESTS)
     session.config.stash[_CLUSTER] = cluster
     session.config.stash[_BROUGHT_UP] = not cluster.kubeconfig.exists()
     capture = session.config.pluginmanager.getplugin("capturemanager")

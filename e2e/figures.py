@@ -7,6 +7,7 @@ From a shell: `python -m e2e.figures FILE NAME VALUE UNIT TARGET lower|higher CO
 `python -m e2e.figures clear FILE`.
 """
 
+import fcntl
 import json
 import os
 import subprocess
@@ -34,13 +35,15 @@ def record(
     """Write one figure into `<folder>/<file>` (`e2e` or `e2e.json`), replacing an older one of that name."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{file.removesuffix('.json')}.json"
-    rows = json.loads(path.read_text()) if path.exists() else []
-    rows = [row for row in rows if row["name"] != name]
     row = {"name": name, "value": value, "unit": unit, "target": target, "better": better, "command": command}
-    rows.append({**row, "commit": commit(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
-    half = path.with_name(f"{path.name}.{os.getpid()}")
-    half.write_text(json.dumps(sorted(rows, key=lambda row: str(row["name"])), indent=1) + "\n")
-    half.replace(path)
+    row |= {"commit": commit(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    with (folder / ".lock").open("w") as lock:  # tests run side by side
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = json.loads(path.read_text()) if path.exists() else []
+        rows = [*(one for one in rows if one["name"] != name), row]
+        half = path.with_name(f"{path.name}.{os.getpid()}")
+        half.write_text(json.dumps(sorted(rows, key=lambda one: str(one["name"])), indent=1) + "\n")
+        half.replace(path)
 
 
 def clear(file: str, *, folder: Path = FIGURES) -> None:

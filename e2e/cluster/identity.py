@@ -37,6 +37,14 @@ def cluster_id(checkout: Path, environment: Mapping[str, str], purpose: Purpose 
     return given
 
 
+def beside(environment: Mapping[str, str], worker: str, checkout: Path = CHECKOUT) -> dict[str, str]:
+    """The environment of one of several test processes (`gw0`, `gw1`; empty: the only one): a cluster of its own."""
+    if not worker:
+        return dict(environment)
+    own = cluster_id(checkout, environment, Purpose.TESTS)[:7] + worker.removeprefix("gw")
+    return {**environment, "CLUSTER_ID": own}
+
+
 def node_names(environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return the node names of NODES: a number (`3`) or names (`n1 n2`); two nodes by default."""
     given = environment.get("NODES", "2").replace(",", " ").split()

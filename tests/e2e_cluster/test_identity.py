@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.identity import Purpose, caches, cluster_id, layout, node_names
+from e2e.cluster.identity import Purpose, beside, caches, cluster_id, layout, node_names
 
 
 def test_two_checkouts_have_different_ids_and_one_keeps_its_own() -> None:
@@ -17,6 +17,15 @@ def test_two_checkouts_have_different_ids_and_one_keeps_its_own() -> None:
 
 def test_a_demo_tests_and_benchmarks_of_one_checkout_never_share_a_cluster() -> None:
     assert len({cluster_id(Path("/x"), {}, purpose) for purpose in Purpose}) == len(Purpose)
+
+
+def test_test_processes_side_by_side_have_a_cluster_each() -> None:
+    for given in ({}, {"CLUSTER_ID": "mine"}):
+        found = [
+            cluster_id(Path("/x"), beside(given, worker, Path("/x")), Purpose.TESTS) for worker in ("gw0", "gw1", "")
+        ]
+        assert len(set(found)) == 3
+    assert beside({"A": "b"}, "") == {"A": "b"}
 
 
 def test_cluster_id_overrides_the_hash() -> None:
