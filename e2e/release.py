@@ -64,7 +64,11 @@ def is_installed(cluster: Cluster) -> bool:
 
 def _helm(cluster: Cluster, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     command = [str(cluster.layout.bin / "helm"), *arguments, "-n", OPERATOR_NAMESPACE]
-    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    environment = {
+        **os.environ,
+        "KUBECONFIG": str(cluster.kubeconfig),
+        "KUBECACHEDIR": str(cluster.layout.kubectl_cache),  # else helm leaves its own in the user's home
+    }
     return subprocess.run(
         command, capture_output=True, text=True, check=False, env=environment, input=stdin, timeout=240
     )

@@ -16,7 +16,11 @@ def pool_status(pool: Pool, allocated: IPPoolStatus, now: dt.datetime) -> IPPool
     capacity = allocated.capacity
     message = f"{capacity.assigned} assigned, {capacity.cooling} cooling down, {capacity.free} free of {capacity.total}"
     if pool.deleting:
-        message = f"{message}; it is being deleted, gives nothing new, and goes once no lane holds an address of it"
+        holders = sorted({one.lane for one in allocated.addresses if one.lane and one.released_at is None})
+        message = (
+            f"{message}; it is being deleted, gives nothing new, and goes once no lane holds an address of it; now do: "
+            f"{', '.join(holders) or 'none'}"
+        )
     book.put(ConditionType.READY, not pool.deleting, Reason.DRAINING if pool.deleting else Reason.ACCEPTED, message)
     _put_valid(book, pool, allocated)
     return allocated.model_copy(update={"observed_generation": pool.generation, "conditions": book.conditions()})

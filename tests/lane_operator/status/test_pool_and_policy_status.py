@@ -39,6 +39,15 @@ def test_a_pool_says_who_holds_what() -> None:
     assert said.observed_generation == 1
 
 
+def test_a_pool_that_is_deleted_names_the_lanes_that_it_waits_for() -> None:
+    held = (AddressStatus(ip="203.0.113.10", lane="mail/otp"), AddressStatus(ip="203.0.113.11", lane="mail/otp"))
+    rests = AddressStatus(ip="203.0.113.12", lane="mail/gone", released_at="2026-11-23T07:00:00Z")
+    going = replace(made.pool(), deleting=True)
+
+    assert text(pool_status(going, IPPoolStatus(addresses=(*held, rests)), made.NOW), "Ready").endswith(": mail/otp")
+    assert text(pool_status(going, IPPoolStatus(addresses=(rests,)), made.NOW), "Ready").endswith(": none")
+
+
 def test_an_address_of_another_pool_is_named_with_the_fix() -> None:
     allocated = IPPoolStatus(addresses=(AddressStatus(ip="203.0.113.10", held_elsewhere="mail/other"),))
     said = pool_status(made.pool(), allocated, made.NOW)
