@@ -1,5 +1,6 @@
 """The CustomResourceDefinitions are what the models say, and a structural schema can say it."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -87,6 +88,15 @@ def test_the_docstring_under_a_field_describes_it() -> None:
     assert described["description"] == "Stops delivery; intake goes on."
 
 
+def test_the_docstring_under_a_value_follows_that_of_its_field() -> None:
+    docs = {"Chosen": {"how": "What is done."}, "Way": {"A": "At once.", "B": "Later."}}
+    schema = structural_schema(Chosen, docs)["properties"]
+
+    assert schema["how"] == {"type": "string", "enum": ["A", "B"], "description": "What is done. A: At once. B: Later."}
+    assert schema["also"]["description"] == "How it goes. A: At once. B: Later."
+    assert schema["several"]["description"] == "A: At once. B: Later."
+
+
 def test_the_schema_accepts_what_users_write() -> None:
     schema = spec_and_status("sendinglanes.lanewright.dev.yaml")
     lane = {
@@ -115,6 +125,19 @@ class Outer(BaseModel):
     share: Annotated[float, Field(gt=0)] = 1.0
     inner: Inner = Inner()
     labels: dict[str, str] = {}
+
+
+class Way(StrEnum):
+    """How it goes."""
+
+    A = "A"
+    B = "B"
+
+
+class Chosen(BaseModel):
+    how: Way = Way.A
+    also: Way | None = None
+    several: tuple[Way, ...] = ()
 
 
 class Endless(BaseModel):
