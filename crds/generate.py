@@ -5,13 +5,14 @@ Invariant: nobody edits the files it writes. `make crds` runs it; a test runs `-
 
 import ast
 import sys
+from enum import StrEnum
 from pathlib import Path
 from types import ModuleType
 
 import yaml
 from pydantic import BaseModel
 
-from lane_api import conditions, ippool, isppolicy, sendinglane, submission
+from lane_api import classes, conditions, ippool, isppolicy, sendinglane, submission
 from lane_api.names import GROUP
 from lane_api.schema import Column, Docs, Resource, custom_resource_definition
 
@@ -99,29 +100,40 @@ RESOURCES = (
 
 
 def field_docs(*modules: ModuleType) -> Docs:
-    """The docstring under each field of each model in the modules, by class and outside name."""
+    """The docstring under each field of each model, and each value of each enum, by class and outside name."""
     return {
         node.name: _class_docs(node, getattr(module, node.name))
         for module in modules
         for node in ast.parse(Path(module.__file__ or "").read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ClassDef) and issubclass(getattr(module, node.name), BaseModel)
+        if isinstance(node, ast.ClassDef) and issubclass(getattr(module, node.name), BaseModel | StrEnum)
     }
 
 
-def _class_docs(node: ast.ClassDef, model: type[BaseModel]) -> dict[str, str]:
+def _class_docs(node: ast.ClassDef, described: type[BaseModel | StrEnum]) -> dict[str, str]:
     docs = {}
     for field, after in zip(node.body, node.body[1:], strict=False):
-        if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+        name = _outside_name(field, described)
+        if name is None or not isinstance(after, ast.Expr) or not isinstance(after.value, ast.Constant):
             continue
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
-            info = model.model_fields[field.target.id]
-            docs[info.alias or field.target.id] = " ".join(after.value.value.split())
+        if isinstance(after.value.value, str):
+            docs[name] = " ".join(after.value.value.split())
     return docs
+
+
+def _outside_name(statement: ast.stmt, described: type[BaseModel | StrEnum]) -> str | None:
+    """The name under which users write the field or value that the statement defines; None for anything else."""
+    match statement:
+        case ast.AnnAssign(target=ast.Name(id=name)) if issubclass(described, BaseModel):
+            return described.model_fields[name].alias or name
+        case ast.Assign(targets=[ast.Name(id=name)]) if issubclass(described, StrEnum):
+            return described[name].value
+        case _:
+            return None
 
 
 def rendered() -> dict[str, str]:
     """File name -> content, for every resource."""
-    docs = field_docs(conditions, ippool, isppolicy, sendinglane, submission)
+    docs = field_docs(classes, conditions, ippool, isppolicy, sendinglane, submission)
     return {
         f"{resource.plural}.{GROUP}.yaml": HEADER
         + yaml.safe_dump(custom_resource_definition(resource, docs), sort_keys=False, width=120, allow_unicode=True)

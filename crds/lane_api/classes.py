@@ -10,9 +10,13 @@ class TrafficClass(StrEnum):
     """What a lane carries; lanes of different classes never share a pool that does not name both."""
 
     TRANSACTIONAL = "Transactional"
+    """Somebody waits for it, such as a one-time password."""
     NOTIFICATION = "Notification"
+    """Expected within half an hour, such as an alert or a receipt."""
     BULK = "Bulk"
+    """Nobody waits for it, such as a newsletter: no latency is promised."""
     COLD = "Cold"
+    """To people who do not expect it: it shares no pool, and no From domain, with another class."""
 
 
 @dataclass(frozen=True, slots=True)

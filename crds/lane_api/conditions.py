@@ -107,10 +107,14 @@ class Condition(ApiModel):
     """metav1.Condition."""
 
     type: str
+    """Such as Ready, Stalled or EgressVerified; one entry each."""
     status: str
     """True, False or Unknown."""
     reason: str
+    """One word for programs, such as PoolExhausted; one meaning each, whatever the type."""
     message: str = ""
+    """For people: what is so, and the fix."""
     observed_generation: int = 0
+    """The `metadata.generation` that it was said of."""
     last_transition_time: str = ""
-    """RFC 3339, UTC, seconds."""
+    """When the status became what it is: RFC 3339, UTC, seconds."""

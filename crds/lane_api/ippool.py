@@ -29,9 +29,11 @@ class Engine(StrEnum):
     """How a slot's traffic gets its source address."""
 
     CLUSTER_DEFAULT = "ClusterDefault"
-    """No own address: for trying out."""
+    """No own address, and none is proved: for trying out."""
     HOST_NETWORK = "HostNetwork"
+    """The pod runs in the network of the node that holds the address, and binds it."""
     MULTUS = "Multus"
+    """The pod gets a second interface with the address."""
 
 
 class EngineConfig(ApiModel):
@@ -91,6 +93,7 @@ class PoolAddress(ApiModel):
     ip: Address
     """What the world sees."""
     hostname: Hostname
+    """HELO name of the slot (RFC 5321 section 4.1.1.1): receivers expect the address's PTR record to say the same."""
     node: ObjectName | None = None
     """HostNetwork: the node that holds the address."""
     source: Address | None = None
@@ -101,6 +104,7 @@ class AllowedNamespaces(ApiModel):
     """Whose lanes may draw from the pool besides those of its own namespace."""
 
     names: Annotated[tuple[Label, ...], Field(max_length=256, json_schema_extra={"x-kubernetes-list-type": "set"})] = ()
+    """A lane of a namespace that is neither here nor the pool's own gets nothing new (PoolClosed). Default: none."""
 
 
 class Verification(ApiModel):
@@ -120,7 +124,7 @@ class Verification(ApiModel):
     secret_name: ObjectName | None = None
     """Secret in the pool's namespace with `key`, shared with the reflectors."""
     every: Span = 300.0
-    """A proof is renewed this often while it holds."""
+    """A proof is renewed this often while it holds; without answer it goes stale, and sending goes on. Default 5m."""
 
 
 class IPPoolSpec(ApiModel):
@@ -131,7 +135,9 @@ class IPPoolSpec(ApiModel):
     classes: Annotated[
         tuple[TrafficClass, ...], Field(min_length=1, max_length=4, json_schema_extra={"x-kubernetes-list-type": "set"})
     ]
+    """Whose mail may leave from here; a lane of another class gets nothing new (ClassMismatch)."""
     engine: Engine
+    """How a slot's traffic gets its source address; it cannot change."""
     engine_config: EngineConfig = EngineConfig()
     addresses: Annotated[
         tuple[PoolAddress, ...],
@@ -142,9 +148,10 @@ class IPPoolSpec(ApiModel):
             json_schema_extra={"x-kubernetes-list-type": "atomic", **cel(*POOL_ADDRESSES_RULES)},
         ),
     ] = ()
+    """One is for one slot; a slot keeps one that is removed here until it has drained. ClusterDefault has none."""
     allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
     cooldown: Duration = 24 * 3600.0
-    """An address rests this long before another lane may have it."""
+    """An address rests this long before another lane may have it; its own gets it back at once. Default 24h."""
     verification: Verification = Verification()
 
 
@@ -152,25 +159,34 @@ class Capacity(ApiModel):
     """Addresses by state."""
 
     total: int = 0
+    """In the spec, without those that belong to another pool; 0 with engine ClusterDefault."""
     assigned: int = 0
+    """Held by slots, also where the spec no longer lists them."""
     cooling: int = 0
+    """Given up less than `cooldown` ago: only the lane that had them may have them."""
     free: int = 0
+    """For any lane that the pool is open to."""
 
 
 class AddressStatus(ApiModel):
     """One address: the only record of who holds it."""
 
     ip: str
+    """As the spec spells it."""
     hostname: str = ""
     """As assigned, with node and source: a slot keeps them when the address leaves the spec while it is held."""
     node: str | None = None
+    """HostNetwork: the node that holds the address, as assigned."""
     source: str | None = None
+    """What the pod binds where that is not `ip`, as assigned."""
     lane: str = ""
     """`namespace/name`; kept after release, for the cool-down and for a lane of that name."""
     lane_class: str = ""
+    """Traffic class of that lane; one of its name and another class is another lane."""
     slot: str = ""
+    """The slot that holds it, or did last."""
     released_at: str | None = None
-    """When its lane gave it up; absent while it is held."""
+    """When its lane gave it up (RFC 3339, UTC); absent while it is held."""
     port_block: int | None = None
     """HostNetwork: the first of the slot's 8 ports."""
     held_elsewhere: str = ""
@@ -181,12 +197,15 @@ class IPPoolStatus(ApiModel):
     """Who holds what."""
 
     observed_generation: int = -1
+    """The `metadata.generation` that this status is about; -1: none yet."""
     capacity: Capacity = Capacity()
     addresses: Annotated[
         tuple[AddressStatus, ...],
         Field(json_schema_extra=list_map("ip")),
     ] = ()
+    """Every address of the spec, and those that it lists no more and a slot still holds."""
     conditions: Annotated[
         tuple[Condition, ...],
         Field(json_schema_extra=list_map("type")),
     ] = ()
+    """Ready: gives addresses. Valid: no address is another pool's too, and none that is held has left the spec."""

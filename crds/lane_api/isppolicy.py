@@ -20,39 +20,68 @@ class Stage(StrEnum):
     """Where in the session the reply came."""
 
     CONNECT = "Connect"
+    """The greeting, or what came instead of one."""
     EHLO = "Ehlo"
+    """The answer to EHLO, HELO, STARTTLS or AUTH."""
     MAIL = "Mail"
+    """The answer to MAIL."""
     RCPT = "Rcpt"
+    """The answer to RCPT, for one recipient."""
     DATA = "Data"
+    """The answer to DATA, before the content."""
     END_OF_DATA = "EndOfData"
+    """The answer to the whole message."""
     ANY = "Any"
+    """Each of them."""
 
 
 class Category(StrEnum):
     """What a reply is about: PowerMTA's bounce categories, plus five."""
 
     BAD_MAILBOX = "bad-mailbox"
+    """There is no such mailbox."""
     INACTIVE_MAILBOX = "inactive-mailbox"
+    """The mailbox is disabled or given up."""
     BAD_DOMAIN = "bad-domain"
+    """There is no such domain, or it takes no mail (RFC 7505)."""
     QUOTA_ISSUES = "quota-issues"
+    """The mailbox is full."""
     SPAM_RELATED = "spam-related"
+    """The message, or the address it comes from, is held for spam."""
     POLICY_RELATED = "policy-related"
+    """A rule of the ISP, of which it says no more."""
     CONTENT_RELATED = "content-related"
+    """The form or the size of the message."""
     VIRUS_RELATED = "virus-related"
+    """The message is held for malware."""
     ROUTING_ERRORS = "routing-errors"
+    """The host takes no mail (RFC 7504), or there is a loop."""
     RELAYING_ISSUES = "relaying-issues"
+    """The host does not take mail for that domain."""
     PROTOCOL_ERRORS = "protocol-errors"
+    """One end does not understand the other."""
     BAD_CONNECTION = "bad-connection"
+    """The connection was refused or broke."""
     NO_ANSWER_FROM_HOST = "no-answer-from-host"
+    """Nothing came in time."""
     BAD_CONFIGURATION = "bad-configuration"
+    """Something is wrong on our side, such as a missing PTR record."""
     INVALID_SENDER = "invalid-sender"
+    """The envelope sender is not believed."""
     MESSAGE_EXPIRED = "message-expired"
+    """The lifetime of the message is over."""
     AUTH_FAILURE = "auth-failure"
+    """SPF, DKIM or DMARC did not pass."""
     RATE_LIMITED = "rate-limited"
+    """Too much at a time, or too fast."""
     GREYLISTED = "greylisted"
+    """Refused at first sight, welcome later (RFC 6647)."""
     DNS_FAILURE = "dns-failure"
+    """A lookup failed."""
     TLS_POLICY = "tls-policy"
+    """One end asks for TLS that the other does not give."""
     OTHER = "other"
+    """None of these."""
 
 
 class Action(StrEnum):
@@ -67,11 +96,14 @@ class Action(StrEnum):
 
 
 class Scope(StrEnum):
-    """What the reply is about, so that the action reaches no further."""
+    """What the reply is about."""
 
     RECIPIENT = "Recipient"
+    """One mailbox; the connection goes on."""
     MESSAGE = "Message"
+    """This message; the connection goes on."""
     SITE = "Site"
+    """Our address or the whole ISP; the connection is ended."""
 
 
 class Match(ApiModel):
@@ -87,24 +119,30 @@ class Match(ApiModel):
     )
 
     mx: Annotated[tuple[DomainName, ...], Field(max_length=64)] = ()
-    """Exact MX hosts or `*.example.com`."""
+    """Exact MX hosts or `*.example.com`; a domain with an MX host beside them is not matched. Default: none."""
     domains: Annotated[tuple[DomainName, ...], Field(max_length=256)] = ()
+    """Recipient domains, exact, without patterns, whatever their MX. Default: none."""
 
 
 class ResponseRule(ApiModel):
     """One reply of this ISP, and what to do about it."""
 
     id: Label
+    """Unique in the policy; accounting records name the rule as POLICY/ID."""
     stage: Stage = Stage.ANY
+    """Where in the session the reply must come. Default Any."""
     pattern: Annotated[str, Field(min_length=1, max_length=512)]
     """RE2, searched in the reply: each line's code, separator and text joined by one space, repeated codes dropped."""
     category: Category
+    """For accounting records and metrics; it decides nothing."""
     action: Action
+    """What becomes of the recipients that the reply is for."""
     scope: Scope = Scope.MESSAGE
+    """What the reply is about. Default Message; action Backoff slows the site down whatever stands here."""
     retry_after: Span | None = None
     """When the message is tried again. Default: the policy's, then the lane's schedule."""
     for_: Annotated[Span | None, Field(alias="for")] = None
-    """Backoff: how long before the first step up. Default: the policy's `backoff.for`."""
+    """Action Backoff: how long before the first step up. Default: the policy's `backoff.for`."""
     examples: Annotated[
         tuple[Annotated[str, Field(min_length=3, max_length=1024)], ...], Field(min_length=1, max_length=16)
     ]
@@ -116,14 +154,19 @@ class ISPPolicySpec(ApiModel):
 
     match: Match
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
-    """Higher first among policies of one namespace; a tie on the same destination is a condition on both."""
+    """Higher first among policies of one namespace; a tie on the same destination is a condition on both.
+    Default 0."""
     connections_per_ip: Count | None = None
+    """Of one slot at a time, to all that the policy matches. Default: the lane's `limits.connectionsPerIP`."""
     messages_per_connection: Count | None = None
+    """Transactions after which a connection is closed with QUIT. Default 100."""
     connect_rate: RateField | None = None
-    """New connections per address."""
+    """New connections per address, such as 60/m, never more in any such time. Default: no limit."""
     message_rate: RateField | None = None
-    """Messages per address, paced evenly."""
+    """Messages per address, such as 20/s, paced evenly, never more in any such time. Default: no limit."""
     retry_after: Span | None = None
+    """Wait after a temporary reply or a failed connection, where no rule of this policy says how long; up to a tenth
+    longer. Default: the lane's `queue.retry`."""
     backoff: Backoff = Backoff()
     responses: Annotated[
         tuple[ResponseRule, ...],
@@ -136,13 +179,16 @@ class ISPPolicySpec(ApiModel):
             },
         ),
     ] = ()
+    """The first that matches decides; where none does, the relay's own table. Default: none."""
 
 
 class ISPPolicyStatus(ApiModel):
     """Whether the policy is in force."""
 
     observed_generation: int = -1
+    """The `metadata.generation` that this status is about; -1: none yet."""
     conditions: Annotated[
         tuple[Condition, ...],
         Field(json_schema_extra=list_map("type")),
     ] = ()
+    """Ready: the rules match their examples. Valid: also, no policy of the same priority has its destinations."""

@@ -16,7 +16,7 @@ __all__ = ["Column", "Docs", "Resource", "UnsupportedSchemaError", "custom_resou
 
 Schema = dict[str, Any]
 Docs = Mapping[str, Mapping[str, str]]
-"""Class name -> outside field name -> what the docstring under the field says."""
+"""Class name -> outside field name, or value of an enum -> what the docstring under it says."""
 
 _NOISE = ("title", "examples", "deprecated", "writeOnly", "readOnly", "default", "additionalProperties")
 _FORBIDDEN = ("oneOf", "allOf", "const", "propertyNames", "patternProperties", "prefixItems", "uniqueItems", "not")
@@ -161,7 +161,11 @@ def _converted(schema: Schema, definitions: Schema, docs: Docs, owner: str, seen
     _exclusive_bounds(result)
     if "properties" in schema:
         result["properties"] = {
-            name: _described(_converted(child, definitions, docs, owner, seen), docs.get(owner, {}).get(name))
+            name: _described(
+                _converted(child, definitions, docs, owner, seen),
+                docs.get(owner, {}).get(name),
+                _meanings(_without_null(child, owner), definitions, docs),
+            )
             for name, child in schema["properties"].items()
         }
     if "items" in schema:
@@ -189,10 +193,17 @@ def _extensions(schema: Schema) -> Schema:
     return {key: value for key, value in schema.items() if key.startswith("x-kubernetes-") or key == "description"}
 
 
-def _described(schema: Schema, doc: str | None) -> Schema:
-    if not doc:
-        return schema
-    return schema | {"description": doc}
+def _described(schema: Schema, doc: str | None, meanings: str) -> Schema:
+    """The field's own words before those of its class, then what each of its values means."""
+    said = " ".join(text for text in (doc or schema.get("description"), meanings) if text)
+    return schema | {"description": said} if said else schema
+
+
+def _meanings(schema: Schema, definitions: Schema, docs: Docs) -> str:
+    """What the values of the enum that the field, or each of its entries, refers to stand for; empty for others."""
+    name = schema.get("items", schema).get("$ref", "").rpartition("/")[2]
+    said = docs.get(name, {})
+    return " ".join(f"{value}: {said[value]}" for value in definitions.get(name, {}).get("enum", ()) if value in said)
 
 
 def _exclusive_bounds(schema: Schema) -> None:

@@ -23,7 +23,9 @@ class SmtpListener(ApiModel):
     )
 
     port: Port = 587
+    """Submission with STARTTLS (RFC 6409). Default 587."""
     implicit_tls_port: Port = 465
+    """Submission with TLS from the first byte (RFC 8314 section 3.3). Default 465."""
 
 
 class Service(ApiModel):
@@ -46,9 +48,15 @@ class Service(ApiModel):
     )
 
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    """ClusterIP: clients inside the cluster. NodePort: also a port of every node. LoadBalancer: also an address that
+    the cloud gives. Default ClusterIP."""
     annotations: Annotated[dict[str, Text], Field(max_length=32)] = {}
+    """Of the Service, such as a cloud asks for. Default: none."""
     load_balancer_class: Annotated[str, Field(max_length=253)] = ""
+    """Who makes the load balancer. Default: the cluster's own."""
     external_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
+    """Cluster: every node passes connections on, and `clients.cidrs` may see the node instead of the client. Local:
+    only nodes with a slot take them, and the client's address stays. Default Cluster."""
 
 
 class SubmissionTls(ApiModel):
@@ -126,4 +134,7 @@ class Submission(ApiModel):
             )
         ),
     ] = 25 * 2**20
+    """Header and content, announced by SIZE (RFC 1870); a larger message is answered 552 5.3.4. Default 25Mi."""
     max_recipients: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Of one transaction; further ones are answered 452 4.5.3, for the client to send in another one (RFC 5321 section
+    4.5.3.1.10). Default 100, the least that section 4.5.3.1.8 asks of a server."""

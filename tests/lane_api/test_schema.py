@@ -1,5 +1,7 @@
 """The CustomResourceDefinitions are what the models say, and a structural schema can say it."""
 
+import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +26,17 @@ def nodes(schema: dict[str, Any], path: str = "") -> list[tuple[str, dict[str, A
     for key in ("items", "additionalProperties"):
         if key in schema:
             found += nodes(schema[key], f"{path}[]")
+    return found
+
+
+def fields(schema: dict[str, Any], path: str) -> list[tuple[str, dict[str, Any]]]:
+    """Every field below this schema with its path, as `kubectl explain` lists them."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    for name, child in schema.get("properties", {}).items():
+        found += [(f"{path}.{name}", child), *fields(child, f"{path}.{name}")]
+    for key in ("items", "additionalProperties"):
+        if key in schema:
+            found += fields(schema[key], f"{path}[]")
     return found
 
 
@@ -87,6 +100,36 @@ def test_the_docstring_under_a_field_describes_it() -> None:
     assert described["description"] == "Stops delivery; intake goes on."
 
 
+@pytest.mark.parametrize("part", ["spec", "status"])
+@pytest.mark.parametrize("file", FILES)
+def test_every_field_is_described(file: str, part: str) -> None:
+    found = fields(spec_and_status(file)["properties"][part], part)
+
+    assert [path for path, field in found if not field.get("description", "").strip()] == []
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_field_with_a_choice_says_what_each_value_means(file: str) -> None:
+    unexplained = [
+        (path, value)
+        for part in ("spec", "status")
+        for path, field in fields(spec_and_status(file)["properties"][part], part)
+        for value in field.get("enum", field.get("items", {}).get("enum", ()))
+        if not re.search(rf"(^|[ (]){re.escape(value)}: \w", field.get("description", ""))
+    ]
+
+    assert unexplained == []
+
+
+def test_the_docstring_under_a_value_follows_that_of_its_field() -> None:
+    docs = {"Chosen": {"how": "What is done."}, "Way": {"A": "At once.", "B": "Later."}}
+    schema = structural_schema(Chosen, docs)["properties"]
+
+    assert schema["how"] == {"type": "string", "enum": ["A", "B"], "description": "What is done. A: At once. B: Later."}
+    assert schema["also"]["description"] == "How it goes. A: At once. B: Later."
+    assert schema["several"]["description"] == "A: At once. B: Later."
+
+
 def test_the_schema_accepts_what_users_write() -> None:
     schema = spec_and_status("sendinglanes.lanewright.dev.yaml")
     lane = {
@@ -115,6 +158,19 @@ class Outer(BaseModel):
     share: Annotated[float, Field(gt=0)] = 1.0
     inner: Inner = Inner()
     labels: dict[str, str] = {}
+
+
+class Way(StrEnum):
+    """How it goes."""
+
+    A = "A"
+    B = "B"
+
+
+class Chosen(BaseModel):
+    how: Way = Way.A
+    also: Way | None = None
+    several: tuple[Way, ...] = ()
 
 
 class Endless(BaseModel):
