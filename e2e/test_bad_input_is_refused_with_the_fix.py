@@ -165,6 +165,8 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
         (f"a_reflector_that_is_no_endpoint_{n}", pool, put("verification.reflectors", [url]), "port from 1 to 65535")
         for n, url in enumerate(("198.51.100.5:25", "tcp://198.51.100.5:70000", "tcp://h:0", "tcp://a/b:25", "tcp://"))
     ),
+    ("a_policy_for_a_pattern_of_domains", policy, put("match.domains", ["*.example.com"]), "must be one domain"),
+    ("a_policy_for_every_host", policy, put("match", {"mx": ["*"]}), "must be one MX host, or *. and a domain"),
     ("a_pool_that_cold_shares", pool, put("classes", ["Bulk", "Cold"]), "a pool for Cold is for Cold alone"),
     ("a_pool_for_no_class", pool, put("classes", []), "spec.classes"),
     ("a_lane_without_senders", lane, put("submission.senders", []), "spec.submission.senders"),

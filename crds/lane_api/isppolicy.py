@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from lane_api.conditions import Condition
-from lane_api.model import ApiModel, DomainName, Label, cel, list_map
+from lane_api.model import ApiModel, Label, MailDomain, MxPattern, cel, list_map
 from lane_api.quantities import RateField, Span
 from lane_api.sendinglane import Backoff, Count
 
@@ -118,9 +118,9 @@ class Match(ApiModel):
         )
     )
 
-    mx: Annotated[tuple[DomainName, ...], Field(max_length=64)] = ()
+    mx: Annotated[tuple[MxPattern, ...], Field(max_length=64)] = ()
     """Exact MX hosts or `*.example.com`; a domain with an MX host beside them is not matched. Default: none."""
-    domains: Annotated[tuple[DomainName, ...], Field(max_length=256)] = ()
+    domains: Annotated[tuple[MailDomain, ...], Field(max_length=256)] = ()
     """Recipient domains, exact, without patterns, whatever their MX. Default: none."""
 
 

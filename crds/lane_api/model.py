@@ -18,6 +18,7 @@ __all__ = [
     "Hostname",
     "Label",
     "MailDomain",
+    "MxPattern",
     "ObjectName",
     "Port",
     "Text",
@@ -80,7 +81,21 @@ MailDomain = Annotated[
         ),
     ),
 ]
-"""A domain that the lane sends from."""
+"""A mail domain by its whole name."""
+MxPattern = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        json_schema_extra=cel(
+            (
+                "self.matches('^([*][.])?([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])+[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                "must be one MX host, or *. and a domain, in lower case, such as mx1.example.com or *.google.com",
+            )
+        ),
+    ),
+]
+"""An MX host, or all below a domain."""
 Hostname = Annotated[
     str,
     Field(

@@ -136,8 +136,8 @@ class Route(ApiModel):
     host: DomainName
     """Name, of which A and AAAA are asked and no MX, or address. It is an ISP of its own, held to `limits`: no
     ISPPolicy is for it."""
-    port: Port = 25
-    """Default 25, with tls Implicit too, for which RFC 8314 has 465."""
+    port: Port | None = None
+    """Default 25; 465 with tls Implicit (RFC 8314)."""
     tls: Literal["None", "Opportunistic", "Required", "Implicit"] | None = None
     """None: plain text. Opportunistic: TLS where offered, with any certificate. Required: STARTTLS with a certificate
     of the host's name, or the mail waits. Implicit: such a certificate, and TLS from the first byte. Absent: as

@@ -36,6 +36,8 @@ _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times faster wher
 
 __all__ = ["dkim_key_path", "relay_config", "rendered", "slot_hostname"]
 
+_SMTP_PORT, _SMTPS_PORT = 25, 465
+
 
 def rendered(config: RelayConfig) -> str:
     """The file as it is mounted and pushed."""
@@ -140,7 +142,8 @@ def _routes(lane: Lane) -> tuple[RelayRoute, ...]:
         if domains:
             auth = f"{names.ROUTES_DIR}/{route.auth_secret}" if route.auth_secret else None
             tls = route.tls or ("Required" if auth else None)
-            routes.append(RelayRoute(domains=domains, host=route.host, port=route.port, tls=tls, auth_dir=auth))
+            port = route.port or (_SMTPS_PORT if tls == "Implicit" else _SMTP_PORT)
+            routes.append(RelayRoute(domains=domains, host=route.host, port=port, tls=tls, auth_dir=auth))
     return tuple(routes)
 
 

@@ -53,16 +53,18 @@ def _ties(policy: Policy, neighbours: Iterable[Policy]) -> Iterable[str]:
 
 def _shared(one: Match, other: Match) -> str:
     """A destination that both match; empty where there is none."""
-    for mine, theirs in ((one.domains, other.domains), (one.mx, other.mx)):
-        for left in mine:
-            for right in theirs:
-                if _covers(left, right):
-                    return right
-                if _covers(right, left):
-                    return left
+    both = sorted(set(one.domains) & set(other.domains))
+    if both:
+        return both[0]
+    for left in one.mx:
+        for right in other.mx:
+            if _covers(left, right):
+                return right
+            if _covers(right, left):
+                return left
     return ""
 
 
-def _covers(pattern: str, name: str) -> bool:
-    """Whether a name, or every name of a narrower pattern, is matched by the pattern."""
-    return pattern in {name, "*"} or (pattern.startswith("*.") and name.endswith(pattern[1:]))
+def _covers(pattern: str, host: str) -> bool:
+    """Whether an MX host, or every one of a narrower pattern, is matched by the pattern."""
+    return pattern == host or (pattern.startswith("*.") and host.endswith(pattern[1:]))

@@ -349,6 +349,15 @@ def test_a_route_that_stands_twice_goes_the_first_ones_way() -> None:
     ]
 
 
+def test_a_routes_port_goes_by_its_tls_unless_it_is_named() -> None:
+    ports = {"None": 25, "Required": 25, "Implicit": 465}
+    routes = [{"domains": [f"{tls.lower()}.example"], "host": "relay.example.net", "tls": tls} for tls in ports]
+    named = {"domains": ["own.example"], "host": "relay.example.net", "tls": "Implicit", "port": 4650}
+    config = parse(relay_yaml(desired(made.lane(routes=[*routes, named]))))
+
+    assert [route.port for route in config.delivery.routes] == [*ports.values(), 4650]
+
+
 def test_a_route_s_password_goes_to_a_checked_certificate_only_and_without_one_the_lane_s_word_counts() -> None:
     routes = [
         {"domains": ["a.example"], "host": "one.example", "authSecret": "a"},
