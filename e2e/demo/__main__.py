@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -176,7 +177,7 @@ class Demonstration:
         lanes, shared = outcomes["lanes"], outcomes["shared"]
         entries = result.offered(self._quiet["lanes"], self._floods["lanes"])
         counts, seeded = seeded_counts(entries, records, lanes.way)
-        console = Console(record=True, width=None if sys.stdout.isatty() else 140)
+        console = report.screen()
         report.show(console, outcomes, counts, seeded)
         self._say_conditions(console, shared)
         picture = FOLDER / "otp-latency.png"
@@ -197,24 +198,26 @@ class Demonstration:
         for sentence in short:
             console.print(f"[red]not shown:[/] {sentence}")
         (FOLDER / "report.txt").write_text(console.export_text())
-        note(f"chart: {picture}   the same in words: {FOLDER / 'report.txt'}")
+        note(f"chart: {_near(picture)}   the same in words: {_near(FOLDER / 'report.txt')}")
         note(NEXT.format(lane=self._lanes.otp.name, namespace=self._lanes.otp.namespace))
         return 1 if short else 0
 
     def _say_conditions(self, console: Console, shared: result.Outcome) -> None:
         """Under what it was measured."""
-        pods = ", ".join(f"{one.name} on {one.node}, {one.cpu or 'no'} CPU, {one.qos}" for one in self._lanes.pods())
-        groups = [*_readable(self._weights), ("each program outside the cluster", f"{_OUTSIDE}")]
-        weights = ", ".join(f"{name} {value.split()[-1]}" for name, value in groups)
-        console.print(
-            f"Pods: {pods}. CPU weights of the control groups: {weights}.\n"
+        report.conditions(
+            console,
+            self._lanes.pods(),
+            _readable(self._weights) | {"each program outside the cluster": str(_OUTSIDE)},
             f"When the timing of the shared Postfix ended, {shared.flooded.left:,} newsletters and codes were still in "
-            f"its queue and were thrown away; its configuration: {FOLDER / 'shared-postfix.txt'}\n"
+            f"its queue and were thrown away; its configuration: {_near(FOLDER / 'shared-postfix.txt')}",
             f"Commit {figures.commit()}, {time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime())}, {os.cpu_count()} CPUs, "
             f"load {os.getloadavg()[1]:.1f} over five minutes, {took(time.time() - self._began)} on a running cluster.",
-            soft_wrap=True,
-            highlight=False,
         )
+
+
+def _near(file: Path) -> str:
+    """A file's path as somebody in the checkout types it: the whole one may be longer than a line."""
+    return str(file.relative_to(CHECKOUT))
 
 
 def _thrown_away(relay: Postfix) -> Callable[[], int]:
@@ -229,15 +232,15 @@ def _thrown_away(relay: Postfix) -> Callable[[], int]:
 _OUTSIDE = 1024  # what the kernel gives a program of ordinary niceness, in cgroup v1's shares
 
 
-def _readable(weights: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _readable(weights: list[tuple[str, str]]) -> dict[str, str]:
     """Each group once, without the cluster's name, without those that do nothing here; generators are alike."""
     found: dict[str, str] = {}
     for name, value in weights:
         group = name.partition("/")[2].removeprefix("work/")
         if not group.endswith(("/system", "/pods", "short")) and "reflector" not in group:
             group = group or "the whole cluster"
-            found["each generator" if group.startswith("load-") else group] = value
-    return sorted(found.items())
+            found["each generator" if group.startswith("load-") else group] = value.split()[-1]
+    return found
 
 
 def main() -> None:
