@@ -210,3 +210,9 @@ def test_the_chart_is_drawn_also_when_something_never_arrived(tmp_path: Path) ->
     chart.draw(tmp_path / "deep" / "otp.png", outcome(LANES, 0.2), outcome(SHARED, 150.0, lose=5))
 
     assert (tmp_path / "deep" / "otp.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_words_are_put_where_nothing_is_drawn() -> None:
+    assert chart.clear_above(1.0, [0.5, 1.0, 3.0], 0.5) == 1.0  # room right above the line
+    assert chart.clear_above(1.0, [1.0, 1.2, 1.6, 1.9, 3.0], 0.5) == 1.9
+    assert chart.clear_above(1.0, [1.4, 1.2], 0.5) == 1.4
