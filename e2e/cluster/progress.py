@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.status import Status
+from rich.text import Text
 
 from e2e.cluster.errors import ClusterError
 
@@ -29,23 +30,33 @@ def took(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
 
 
+def status_line(title: str, expect: str, seconds: float, detail: str, width: int) -> str:
+    """Return what a step shows of itself in `width` columns: where it does not fit, the estimate goes before news."""
+    lines = [f"{label} - {took(seconds)} {detail}" for label in (_label(title, expect), title)]
+    return next((line for line in lines if len(line) <= width), lines[-1][:width])
+
+
+def _label(title: str, expect: str) -> str:
+    return f"{title} ({expect})" if expect else title
+
+
 @contextmanager
 def step(title: str, expect: str = "") -> Iterator[Say]:
     """Show `title` while the body runs; the body may say what it is at. `expect` tells how long it may take."""
     began, detail, done = time.monotonic(), [""], threading.Event()
-    label = f"{title} ({expect})" if expect else title
+    label = _label(title, expect)
     status = CONSOLE.status(label) if CONSOLE.is_terminal else None
 
     def tick() -> None:
         last = began
         while not done.wait(0.5):
             now = time.monotonic()
-            text = f"{label} - {took(now - began)} {detail[0]}"
             if status:
-                status.update(text[: CONSOLE.width - 4])
+                # Text, because what a program says may look like markup
+                status.update(Text(status_line(title, expect, now - began, detail[0], CONSOLE.width - 4)))
             elif now - last >= STILL_SECONDS:
                 last = now
-                CONSOLE.print(f"  ... {text}", markup=False)
+                CONSOLE.print(f"  ... {label} - {took(now - began)} {detail[0]}", markup=False)
 
     def say(text: str) -> None:
         detail[0] = text

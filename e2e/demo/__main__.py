@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -20,7 +21,14 @@ from e2e.cluster import Cluster, ClusterError, open_cluster
 from e2e.cluster.cgroups import Cgroups
 from e2e.cluster.progress import note, step, took
 from e2e.demo import chart, report, result
-from e2e.demo.lanes import Lanes, connections_per_ip, first_delivery, total_connections
+from e2e.demo.lanes import (
+    SUBMISSION_PORT,
+    Lanes,
+    QuickstartLane,
+    connections_per_ip,
+    first_delivery,
+    total_connections,
+)
 from e2e.demo.measure import OTP_STREAMS, Door, Flood, Quiet, Scale, Way, flood, quiet, set_isps
 from e2e.demo.seeded import found_all, seeded_counts
 from e2e.internet import addresses
@@ -43,10 +51,41 @@ the cluster runs on; try
   kubectl get lanes -A -o wide
   kubectl get ippools,isppolicies -A
   kubectl describe lane {lane} -n {namespace}
-  kubectl delete pod -n {namespace} -l lanewright.dev/lane={lane}     # its mail and its address come back with it
   .venv/bin/python -m e2e.internet status
 
-and `make cluster-down` removes every trace."""
+send yourself a message: any name at {domain} is delivered in this
+internet; 250 means that it is on the slot's disk, and the slot's last record
+says what became of it
+
+  kubectl port-forward -n {namespace} service/{lane} 5870:{port} &
+  printf '%s\\n' 'From: {sender}' 'Subject: hello' '' hello |
+    curl -v --crlf --ssl-reqd --insecure smtp://127.0.0.1:5870 \\
+      --retry 5 --retry-connrefused \\
+      --user "$(cat {credentials})" \\
+      --mail-from {sender} \\
+      --mail-rcpt me@{domain} -T -
+  kubectl exec -n {namespace} {lane}-0-0 -c relay -- \\
+    sh -c 'cat /var/spool/lanewright/records/*.jsonl' | tail -n 1
+
+replace a slot's pod: the new one has the same address and the same queue; that
+is empty now, but what is in it when a pod goes is sent by the next one
+
+  kubectl delete pod -n {namespace} -l lanewright.dev/lane={lane}
+
+for lanes on a cluster of yours: docs/quickstart/README.md
+and `make cluster-down` removes every trace of this one."""
+
+
+def next_commands(lane: QuickstartLane, folder: str) -> str:
+    """What to try next in the cluster that runs on."""
+    return NEXT.format(
+        lane=lane.name,
+        namespace=lane.namespace,
+        sender=lane.sender,
+        port=SUBMISSION_PORT,
+        domain=addresses.GMAIL.mx_sets[0].domains[0],
+        credentials=f"{folder}/{lane.name}.credentials",
+    )
 
 
 def shared_way() -> Way:
@@ -136,14 +175,15 @@ class Demonstration:
 
     async def _quiet_phase(self, way: Way) -> None:
         scale = self._scale
-        title = f"quiet: {scale.otps} OTPs through {report.TITLES[way.name]}"
-        with step(title, f"{(scale.otps + scale.warm) / scale.otp_rate:.0f} s") as say:
+        note(f"{scale.otps:,} OTPs alone through {report.TITLES[way.name]}, after {scale.warm} to warm up:")
+        with step(step_title("quiet", way.name), took(scale.quiet_s)) as say:
             self._ways[way.name], self._quiet[way.name] = way, await quiet(self._internet, way, scale, FOLDER, say)
 
     async def _flood_phase(self, way: Way, scale: Scale, relay: Postfix | None = None) -> None:
         self._ways[way.name] = way
-        expected = "up to 4 min" if relay else f"{2 * scale.flood / scale.flood_rate:.0f} s"
-        with step(f"{scale.flood} newsletters and {scale.otps} OTPs: {report.TITLES[way.name]}", expected) as say:
+        expected = f"up to {took(scale.cut_short_s)}" if relay else f"at least {took(scale.flood_at_least_s)}"
+        note(f"{scale.flood:,} newsletters and {scale.otps:,} OTPs through {report.TITLES[way.name]}:")
+        with step(step_title("flood", way.name), expected) as say:
             discard = _thrown_away(relay) if relay else None
             self._floods[way.name] = await flood(self._internet, way, self._granted, scale, FOLDER, say, discard)
         self._weights += [(name, value) for what, name, value in self._cluster.status() if what == "weight"]
@@ -176,7 +216,7 @@ class Demonstration:
         lanes, shared = outcomes["lanes"], outcomes["shared"]
         entries = result.offered(self._quiet["lanes"], self._floods["lanes"])
         counts, seeded = seeded_counts(entries, records, lanes.way)
-        console = Console(record=True, width=None if sys.stdout.isatty() else 140)
+        console = report.screen()
         report.show(console, outcomes, counts, seeded)
         self._say_conditions(console, shared)
         picture = FOLDER / "otp-latency.png"
@@ -197,24 +237,31 @@ class Demonstration:
         for sentence in short:
             console.print(f"[red]not shown:[/] {sentence}")
         (FOLDER / "report.txt").write_text(console.export_text())
-        note(f"chart: {picture}   the same in words: {FOLDER / 'report.txt'}")
-        note(NEXT.format(lane=self._lanes.otp.name, namespace=self._lanes.otp.namespace))
+        note(f"chart: {_near(picture)}   the same in words: {_near(FOLDER / 'report.txt')}")
+        note(next_commands(self._lanes.otp, _near(FOLDER)))
         return 1 if short else 0
 
     def _say_conditions(self, console: Console, shared: result.Outcome) -> None:
         """Under what it was measured."""
-        pods = ", ".join(f"{one.name} on {one.node}, {one.cpu or 'no'} CPU, {one.qos}" for one in self._lanes.pods())
-        groups = [*_readable(self._weights), ("each program outside the cluster", f"{_OUTSIDE}")]
-        weights = ", ".join(f"{name} {value.split()[-1]}" for name, value in groups)
-        console.print(
-            f"Pods: {pods}. CPU weights of the control groups: {weights}.\n"
+        report.conditions(
+            console,
+            self._lanes.pods(),
+            _readable(self._weights) | {"each program outside the cluster": str(_OUTSIDE)},
             f"When the timing of the shared Postfix ended, {shared.flooded.left:,} newsletters and codes were still in "
-            f"its queue and were thrown away; its configuration: {FOLDER / 'shared-postfix.txt'}\n"
+            f"its queue and were thrown away; its configuration: {_near(FOLDER / 'shared-postfix.txt')}",
             f"Commit {figures.commit()}, {time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime())}, {os.cpu_count()} CPUs, "
             f"load {os.getloadavg()[1]:.1f} over five minutes, {took(time.time() - self._began)} on a running cluster.",
-            soft_wrap=True,
-            highlight=False,
         )
+
+
+def _near(file: Path) -> str:
+    """A file's path as somebody in the checkout types it: the whole one may be longer than a line."""
+    return str(file.relative_to(CHECKOUT))
+
+
+def step_title(phase: str, way: str) -> str:
+    """A phase's step in few words: a terminal's line must have room for what it is at."""
+    return f"{phase}: {_SHORT_TITLES.get(way, way)}"
 
 
 def _thrown_away(relay: Postfix) -> Callable[[], int]:
@@ -226,18 +273,19 @@ def _thrown_away(relay: Postfix) -> Callable[[], int]:
     return discard
 
 
+_SHORT_TITLES = {"lanes": "two lanes", "shared": "shared Postfix", "no-requests": "the control"}
 _OUTSIDE = 1024  # what the kernel gives a program of ordinary niceness, in cgroup v1's shares
 
 
-def _readable(weights: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _readable(weights: list[tuple[str, str]]) -> dict[str, str]:
     """Each group once, without the cluster's name, without those that do nothing here; generators are alike."""
     found: dict[str, str] = {}
     for name, value in weights:
         group = name.partition("/")[2].removeprefix("work/")
         if not group.endswith(("/system", "/pods", "short")) and "reflector" not in group:
             group = group or "the whole cluster"
-            found["each generator" if group.startswith("load-") else group] = value
-    return sorted(found.items())
+            found["each generator" if group.startswith("load-") else group] = value.split()[-1]
+    return found
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -26,6 +26,7 @@ FLOOD_ZONES = ("bulk-g.example", "bulk-o.example", "bulk-y.example", "bulk-x.exa
 OTP_DOMAINS = tuple(f"d0.{zone}" for zone in FLOOD_ZONES)  # among those that the flood goes to
 OTP_STREAMS = ("warm-quiet", "otp-quiet", "warm-flood", "otp-flood")
 SAMPLE_EVERY_S = 1.0
+WARM_GRACE_S = 10.0  # a warm-up may take so much longer than its rate says
 ARRIVES_WITHIN_S = 60.0  # a quiet OTP that takes longer is counted as undelivered
 
 Say = Callable[[str], None]
@@ -83,6 +84,21 @@ class Scale:
     shared_s: float = 60.0  # the OTPs behind the shared server wait at least so long, or it is no comparison
     otp_size: int = 2048
     flood_size: int = 4096
+
+    @property
+    def quiet_s(self) -> float:
+        """How long the OTPs of a quiet phase are sent."""
+        return (self.warm + self.otps) / self.otp_rate
+
+    @property
+    def flood_at_least_s(self) -> float:
+        """How long a flood phase is at least: both streams have to be sent; how fast the rest drains shows itself."""
+        return max(self.flood / self.flood_rate, self.backlog / self.flood_rate + self.quiet_s)
+
+    @property
+    def cut_short_s(self) -> float:
+        """How long a flood phase is at most whose rest is thrown away."""
+        return self.build_s / 2 + WARM_GRACE_S + self.warm / self.otp_rate + self.timed_s
 
 
 @dataclass(frozen=True)
@@ -206,7 +222,7 @@ async def flood(
         bulk.end()
         raise InternetError(f"the backlog never passed {scale.backlog}: the flood is too slow for these ISPs")
     warm = await watch.begin(otp_load(way, "warm-flood", scale, folder))
-    await watch.sample_until(lambda _: not warm.running(), 10 + scale.warm / scale.otp_rate)
+    await watch.sample_until(lambda _: not warm.running(), WARM_GRACE_S + scale.warm / scale.otp_rate)
     otp = await watch.begin(otp_load(way, "otp-flood", scale, folder))
     await watch.sample_until(lambda _: not (otp.running() or warm.running()) and watch.otps_waiting <= 0, scale.timed_s)
     seen.lifted_at = time.time()
@@ -275,6 +291,24 @@ class Watch:
         )
         sample = Sample(time.time(), taken[True] - bulk, connections)
         self._samples.append(sample)
-        flood = f"flood: {taken[True]} accepted, {sample.backlog} wait, {connections} connections; " if bulk else ""
-        self._say(f"{flood}OTPs: {taken[False]} sent, {otps} arrived")
+        codes = [
+            ("warm-up" if load.config.stream.startswith(self._way.stream("warm")) else "OTPs", load.config.messages)
+            for load in self._loads
+            if load.config.sender != bulk_sender
+        ]
+        self._say(news(sample.backlog if taken[True] else None, codes, otps))
         return sample
+
+
+def news(backlog: int | None, codes: Sequence[tuple[str, int]], arrived: int) -> str:
+    """What a phase is at: newsletters that wait, if there is a flood, and how many of the codes sent last are there.
+
+    `codes`: (what they are, how many) in the order in which they are sent; `arrived` of them all. ISPs count by
+    sender, so that those sent first are taken for those that arrived first.
+    """
+    words = [] if backlog is None else [f"{backlog:,} wait" if codes else f"{backlog:,} newsletters wait"]
+    if codes:
+        what, many = codes[-1]
+        before = sum(count for _, count in codes[:-1])
+        words.append(f"{what}: {min(max(arrived - before, 0), many):,} of {many:,} arrived")
+    return "; ".join(words)

@@ -32,6 +32,8 @@ class Course:
 
     points: tuple[tuple[float, float], ...]
     own_p99: float
+    opening: int  # OTPs for which no connection stood open: they waited for one of their own, or for another's to open
+    open_p99: float  # of the others
 
     @property
     def latency(self) -> Latency:
@@ -116,7 +118,15 @@ def _course(otp: Sequence[Entry], first: Mapping[str, Message], until: float) ->
     start = otp[0].scheduled if otp else 0.0
     waits = _waits(otp, first, until)
     own = [wait - _scripted(one, first) if math.isfinite(wait) else math.inf for one, wait in waits]
-    return Course(tuple((one.scheduled - start, wait) for one, wait in waits), percentile(own, 0.99))
+    others = [wait for one, wait in waits if not _waited_for_opening(one, first)]
+    points = tuple((one.scheduled - start, wait) for one, wait in waits)
+    return Course(points, percentile(own, 0.99), len(waits) - len(others), percentile(others, 0.99))
+
+
+def _waited_for_opening(one: Entry, first: Mapping[str, Message]) -> bool:
+    """Its connection was not yet open and free when it was due: an OTP can also wait for the one it was opened for."""
+    copy = first.get(one.message_id)
+    return copy is not None and copy.connection_opened > one.scheduled - SCRIPTED_OPENING_S - SCRIPTED_S
 
 
 def _scripted(one: Entry, first: Mapping[str, Message]) -> float:
@@ -160,12 +170,19 @@ def figures(lanes: Outcome, shared: Outcome, first_mail_s: float) -> list[Figure
     rows = [
         Figure("otp_p99_quiet_s", lanes.quiet.p99, "s", None, "lower"),
         Figure("otp_p99_flood_s", lanes.flood.p99, "s", None, "lower"),
+        Figure("otp_p50_quiet_s", lanes.quiet.p50, "s", None, "lower"),
+        Figure("otp_p50_flood_s", lanes.flood.p50, "s", None, "lower"),
         Figure("otp_p99_ratio", lanes.ratio, "x", RATIO_TARGET, "lower"),
         Figure("shared_otp_p99_s", shared.at_least.p99, "s", SHARED_TARGET_S, "higher"),
+        Figure("shared_otp_p50_s", shared.at_least.p50, "s", None, "higher"),
+        Figure("shared_otps", shared.flood.count, "messages", None, "higher"),
+        Figure("shared_otps_in_time", shared.flood.delivered, "messages", None, "lower"),
         Figure("accepted", found.accepted, "messages", None, "higher"),
         Figure("received", lanes.received, "messages", None, "higher"),
         Figure("otps_quiet", lanes.quiet.count, "messages", None, "higher"),
         Figure("otps_flood", lanes.flood.count, "messages", None, "higher"),
+        Figure("otps_quiet_in_time", lanes.quiet.delivered, "messages", None, "higher"),
+        Figure("otps_flood_in_time", lanes.flood.delivered, "messages", None, "higher"),
         Figure("bulk_connections_used", lanes.used, "share", USED_TARGET, "higher"),
         Figure("wrong_ip", len(found.wrong_ip), "messages", 0, "lower"),
         Figure("lost", len(found.lost), "messages", 0, "lower"),

@@ -1,6 +1,6 @@
 """`python -m e2e.internet up|down|status`: the internet of this checkout's cluster, for a person.
 
-Invariant: `up` may be repeated; `down` without a cluster is no error.
+Invariant: `up` may be repeated; `down` without a cluster is no error; without one, nothing is made.
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
 
-from e2e.cluster import Cluster, open_cluster
+from e2e.cluster import Cluster, ClusterError, open_cluster
 from e2e.internet import addresses
-from e2e.internet.internet import Ground, Internet, Weights
+from e2e.internet.internet import Ground, Internet, InternetError, Weights
 
 
 def ground_of(cluster: Cluster) -> Ground:
@@ -47,14 +48,34 @@ async def _status(cluster: Cluster) -> None:
         _print(f"{name:16} {'runs' if running else '-'}")
 
 
-def main() -> None:
-    """Reads the command and does it."""
+def _is_there(cluster: Cluster) -> bool:
+    """Whether the cluster has the place where the internet lies; asked first, since using it makes its groups."""
+    try:
+        return cluster.place("net").namespace.exists()
+    except (ClusterError, OSError):
+        return False  # no engine, or one that knows of no such container
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Reads the command and does it; the exit status."""
     commands = {"up": _up, "down": _down, "status": _status}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=sorted(commands))
-    cluster, _ = open_cluster()
-    asyncio.run(commands[parser.parse_args().command](cluster))
+    command = parser.parse_args(arguments).command
+    try:
+        cluster, _ = open_cluster()
+        if _is_there(cluster):
+            asyncio.run(commands[command](cluster))
+            return 0
+    except (ClusterError, InternetError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stderr.write(
+        f"cluster {cluster.layout.id} is not up, and its internet lies in it: `make cluster` or `make demo` brings it "
+        "up\n"
+    )
+    return 0 if command == "down" else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

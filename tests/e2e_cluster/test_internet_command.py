@@ -1,0 +1,62 @@
+"""`python -m e2e.internet` where no cluster runs: one sentence with the fix, and nothing is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster import local
+from e2e.cluster.cgroups import Cgroups
+from e2e.cluster.identity import Layout
+from e2e.cluster.kind import KindCluster
+from e2e.cluster.kinds import Cluster
+from e2e.cluster.local import LocalCluster
+from e2e.internet import __main__ as command
+
+ID = "nocluster"
+
+
+class LayoutHere(Layout):
+    """With the Postfixes' folder in the checkout, too."""
+
+    @property
+    def postfix(self) -> Path:
+        return self.checkout / "postfix"
+
+
+@pytest.fixture(params=["local", "kind"])
+def absent(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    monkeypatch.setenv("PATH", "")  # no docker that would know of one
+    layout = Layout(ID, tmp_path, tmp_path)
+    made: dict[str, Cluster] = {"local": LocalCluster(layout, ("n1",)), "kind": KindCluster(layout, ("n1",))}
+    cluster = made[request.param]
+    monkeypatch.setattr(command, "open_cluster", lambda: (cluster, "the test says so"))
+    return cluster
+
+
+@pytest.mark.parametrize(("word", "status"), [("up", 1), ("status", 1), ("down", 0)])
+def test_without_a_cluster_there_is_one_sentence_and_no_trace(
+    absent: Cluster, word: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main([word]) == status
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        f"cluster {ID} is not up, and its internet lies in it: `make cluster` or `make demo` brings it up\n"
+    )
+    assert not [path for path in (absent.layout.state, absent.layout.run, absent.layout.postfix) if path.exists()]
+    assert not [top for top in Cgroups(ID).tops() if top.exists()]
+
+
+def test_a_cluster_whose_network_is_there_has_an_internet_to_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = LayoutHere(ID, tmp_path / "checkout", tmp_path)
+    (tmp_path / layout.namespace("net")).touch()
+    monkeypatch.setattr("e2e.cluster.place.NETNS", tmp_path)
+    monkeypatch.setattr(command, "open_cluster", lambda: (local.LocalCluster(layout, ("n1",)), "the test says so"))
+
+    assert command.main(["status"]) == 0
+    assert "reflector-1      -\n" in capsys.readouterr().out
