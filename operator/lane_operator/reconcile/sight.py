@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from lane_api.conditions import ConditionType
+from lane_api.conditions import ConditionType, Reason
 from lane_api.names import QUEUE_FINALIZER, SLOT_LABEL
 from lane_api.sendinglane import SlotRole
 from lane_operator.inputs import Assignment, Desired, Lane, Manifest, Observation
@@ -12,7 +12,7 @@ from lane_operator.observe import Target, pod_observation, process_of
 from lane_operator.provision import Provisioned
 from lane_operator.reconcile.world import World
 
-__all__ = ["aim", "observation_of"]
+__all__ = ["aim", "is_settled", "observation_of"]
 
 ADMIN_PORT_NAME = "admin"
 
@@ -44,7 +44,7 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
         if kind == POD.kind and not child["metadata"].get("deletionTimestamp")
     }
     configs = {_slot_of(one): one for one in desired.manifests if one["kind"] == "Secret" and _config(one)}
-    settled = world.settings.observe_settled_s if _is_settled(lane) else world.settings.observe_busy_s
+    settled = world.settings.observe_settled_s if is_settled(lane) else world.settings.observe_busy_s
     targets = []
     for claim in assignment.claims:
         name = claim.slot_name
@@ -83,9 +83,10 @@ def _known(world: World, lane: Lane, assignment: Assignment) -> frozenset[str]:
     return frozenset({claim.slot_name for claim in assignment.claims} | left - {""})
 
 
-def _is_settled(lane: Lane) -> bool:
+def is_settled(lane: Lane) -> bool:
     """Whether nothing is under way, as status said last."""
-    types = {condition.type: condition.status for condition in lane.status.conditions}
+    # a slot that holds its mail is stopped: nobody is to answer, and nothing goes on
+    types = {one.type: one.status for one in lane.status.conditions if one.reason != Reason.HELD}
     moving = {ConditionType.RECONCILING, ConditionType.DRAINING} & types.keys()
     return (
         not moving
