@@ -29,7 +29,7 @@ crds: setup ## generates crds/*.yaml from the models
 	@cp crds/*.yaml charts/lanewright/files/crds/
 
 unit: peers ## tests that need no cluster
-	$(RUN)/pytest tests
+	$(RUN)/pytest tests -n auto --dist loadfile
 
 cluster: setup ## brings up a two-node Kubernetes (CLUSTER=kind|local decides which; default: kind where Docker answers)
 	$(RUN)/python -m e2e.cluster up
@@ -40,9 +40,10 @@ cluster-down: setup ## removes every trace of it
 images: setup ## builds the images and rolls the running cluster's release to them
 	$(RUN)/python -m e2e.release
 
-e2e: peers ## the promises, one file each, on the cluster
+e2e: peers ## the promises, one file each: side by side on $(CLUSTERS) clusters, then by themselves those that judge times
 	$(RUN)/python -m e2e.figures clear e2e
-	$(RUN)/pytest -v e2e
+	$(RUN)/pytest -v e2e -m "not quiet" -n $(CLUSTERS) --dist loadfile
+	$(RUN)/pytest -v e2e -m quiet
 
 demo: peers ## two lanes, a flood, and what the OTPs felt of it: cluster, table and chart
 	$(RUN)/python -m e2e.demo

@@ -21,7 +21,7 @@ from e2e.internet import addresses
 from e2e.internet.internet import Internet
 from e2e.internet.policy import ROUND_TRIP_S
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.quiet]
 
 SMALL = Scale(
     otps=150, warm=25, flood=4000, flood_rate=400.0, backlog=500, build_s=40.0, timed_s=40.0, drain_s=60.0

@@ -31,7 +31,7 @@ from e2e.internet.records import Connection, Message, Record
 from e2e.load.ledger import Comparison, Entry, Kill, compare
 from e2e.outbound import Outbound, record_e2e, sending_lane
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.quiet, pytest.mark.timeout(400)]
 
 LANE = "killed"
 ADDRESSES = ("203.0.113.170", "203.0.113.171")

@@ -23,7 +23,7 @@ from e2e.internet.records import Connection, Message, Record
 from e2e.load.ledger import Entry, Latency, compare, percentile
 from e2e.outbound import Outbound, isp_policy, most_connections, record_e2e, sending_lane
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.quiet, pytest.mark.timeout(300)]
 
 LANES = {"stalling": "203.0.113.180", "calm": "203.0.113.181"}
 OTPS, OTP_RATE = 1000, 25.0

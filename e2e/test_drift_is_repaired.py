@@ -9,7 +9,7 @@ from e2e import figures
 from e2e.eventually import eventually
 from e2e.installation import Installation, lane, pool
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.quiet]
 
 REPAIRED_WITHIN_S = 10.0
 

@@ -32,7 +32,7 @@ from e2e.outbound import (
     sending_lane,
 )
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.quiet, pytest.mark.timeout(400)]
 
 LANE = "bounded"
 ADDRESSES = (("203.0.113.140", "n1"), ("203.0.113.141", "n2"), ("203.0.113.142", "n1"), ("203.0.113.143", "n2"))
