@@ -12,9 +12,10 @@ feeds one observation a reflector; the state is judged after each, over the obse
     the claim changes                                        -> Unproved     shut
 
 Enough: one of one or two reflectors, two of three or more. A disagreeing reflector shuts the gate the moment it
-answers; it is outvoted when, in the same round, enough agree and more agree than disagree, which needs three or more.
-After a mismatch only a new proof opens the gate; silence does not, nor does another's word before those who saw the
-wrong address were asked again: a quick answer would open the gate in every round until the slower one shuts it.
+answers. It is outvoted when, in the same round, enough agree and more agree than disagree, which needs three or more;
+one that was outvoted before shuts nothing while those who may outvote it again are still to be heard. Its last word
+counts until it takes it back: a reflector that saw another address and is silent now disagrees still, so that neither
+silence nor another's quick answer opens a gate that it shut. After five silent rounds it counts as dead.
 
 Port 25. Proof must walk the path that mail walks. Port 25 counts as closed when connecting to reflectors on it times
 out and none of them as much as refuses (a refusal or a wrong signature comes from the far host: the path is open; a
@@ -27,6 +28,7 @@ Invariant: `may_send` is true only in NotNeeded, Proved and ProofStale. Before i
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -49,6 +51,7 @@ TRANSLATED_PROOF_AGE_S: Final = 30.0
 """An engine that translates may change the address behind our back: proved again after this while mail flows."""
 FIRST_RETRY_S: Final = 1.0
 LAST_RETRY_S: Final = 30.0
+_SILENT_ROUNDS: Final = 5
 _QUORUM_FROM: Final = 3
 """From so many reflectors on, two must agree."""
 
@@ -159,8 +162,10 @@ class Proof:
     def __init__(self, claim: Claim, now: float) -> None:
         self.claim = claim
         self._round: dict[Reflector, Observation] = {}
-        self._doubters: set[Reflector] = set()
-        """Reflectors whose last sighting was of another address."""
+        self._doubters: dict[Reflector, int] = {}
+        """Reflectors whose last sighting was of another address, and for how many rounds they have been silent."""
+        self._outvoted: frozenset[Reflector] = frozenset()
+        """Those that the last proof was against."""
         self.status = _before_any_answer(claim, now)
 
     def change_claim(self, claim: Claim, now: float) -> ProofStatus:
@@ -168,24 +173,33 @@ class Proof:
         moved = (claim.address, claim.source) != (self.claim.address, self.claim.source)
         self.claim = claim
         self._round.clear()
-        self._doubters = set() if moved else self._doubters.intersection(claim.reflectors)
+        stay = () if moved else claim.reflectors
+        self._doubters = {one: silent for one, silent in self._doubters.items() if one in stay}
+        self._outvoted = self._outvoted.intersection(stay)
         if moved or not claim.reflectors:
             self.status = _before_any_answer(claim, now)
         return self.status
 
     def begin_round(self) -> None:
-        """Forgets the last round's answers, not what they proved."""
+        """Forgets the last round's answers, not what they proved nor who saw another address."""
+        if self._round:
+            silent = {one: rounds + 1 for one, rounds in self._doubters.items() if not _saw(self._round.get(one))}
+            self._doubters |= silent
+            self._doubters = {one: rounds for one, rounds in self._doubters.items() if rounds < _SILENT_ROUNDS}
         self._round.clear()
 
     def observe(self, observation: Observation) -> ProofStatus:
         """Judges anew with one more answer; answers of reflectors outside the claim are ignored."""
         if observation.reflector in self.claim.reflectors and self.claim.address:
             self._round[observation.reflector] = observation
-            waits = self.status.state is ProofState.MISMATCH and not self._doubters <= self._round.keys()
-            self._enter(*_judge(self.claim, self._round, self.status, waits=waits), observation.at)
-            if observation.outcome is Outcome.SEEN:
-                doubts = observation.address != self.claim.address
-                (self._doubters.add if doubts else self._doubters.discard)(observation.reflector)
+            if observation.outcome is Outcome.SEEN and observation.address == self.claim.address:
+                self._doubters.pop(observation.reflector, None)
+            elif observation.outcome is Outcome.SEEN:
+                self._doubters[observation.reflector] = 0
+            state, message, seen = _judge(self.claim, self._round, self.status, self._doubters.keys(), self._outvoted)
+            if state is ProofState.PROVED and seen:
+                self._outvoted = frozenset(self._doubters)
+            self._enter(state, message, seen, observation.at)
         return self.status
 
     def _enter(self, state: ProofState, message: str, seen: str, now: float) -> None:
@@ -212,22 +226,33 @@ def _before_any_answer(claim: Claim, now: float) -> ProofStatus:
 
 
 def _judge(
-    claim: Claim, round_: Mapping[Reflector, Observation], status: ProofStatus, *, waits: bool
+    claim: Claim,
+    round_: Mapping[Reflector, Observation],
+    status: ProofStatus,
+    doubters: AbstractSet[Reflector],
+    outvoted: frozenset[Reflector],
 ) -> tuple[ProofState, str, str]:
-    """(state, message, address seen or empty) after the observations so far; `waits`: for a doubter."""
+    """(state, message, address seen or empty) after the observations so far; the rules of the theory above."""
     sightings = [seen for seen in round_.values() if seen.outcome is Outcome.SEEN]
     wrong = [seen for seen in sightings if seen.address != claim.address]
     agreeing = len(sightings) - len(wrong)
-    enough = agreeing >= claim.quorum
+    enough, complete = agreeing >= claim.quorum, len(round_) == len(claim.reflectors)
     if wrong and not (enough and agreeing > len(wrong) and claim.quorum > 1):
+        if status.may_send and not complete and {seen.reflector for seen in wrong} <= outvoted:
+            return status.state, status.message, ""
         return ProofState.MISMATCH, _mismatch_message(claim, wrong[0]), wrong[0].address
-    if enough and not waits and _path_is_open(claim, round_):
+    undisputed = not doubters or (claim.quorum > 1 and agreeing > len(doubters))
+    if enough and undisputed and _path_is_open(claim, round_):
         note = f"; outvoted: {wrong[0]}" if wrong else ""
         message = f"{agreeing} of {len(claim.reflectors)} reflectors saw {claim.address}{note}"
         return ProofState.PROVED, message, claim.address
-    if len(round_) < len(claim.reflectors):
+    if not complete:
         return status.state, status.message, ""
     return _round_without_proof(claim, round_, status, answered=bool(sightings))
+
+
+def _saw(observation: Observation | None) -> bool:
+    return observation is not None and observation.outcome is Outcome.SEEN
 
 
 def _round_without_proof(

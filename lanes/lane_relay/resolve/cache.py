@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, TypeVar
 
+from msgspec import Struct
+
 from lane_relay.resolve.answers import Answer, Family, Lookups, MxRecord
 
 __all__ = ["CachedLookups", "TtlCache"]
@@ -46,6 +48,11 @@ class TtlCache(Generic[K, V]):
         entry = self._entries.get(key)
         return entry[0] if entry is not None and now < entry[1] + grace else None
 
+    def left(self, key: K, now: float) -> float:
+        """Seconds until the value expires; 0 where there is none."""
+        entry = self._entries.get(key)
+        return max(0.0, entry[1] - now) if entry is not None else 0.0
+
     def put(self, key: K, value: V, expires: float) -> None:
         """Keeps the value until `expires`."""
         self._entries.pop(key, None)
@@ -58,13 +65,20 @@ class TtlCache(Generic[K, V]):
         self._entries.clear()
 
 
+class _Known(Struct, frozen=True, gc=False):
+    """A definite answer, and until when it may stand in for one that cannot be had (monotonic seconds)."""
+
+    answer: Answer[Any]
+    stale_until: float
+
+
 class CachedLookups:
     """Lookups through the cache."""
 
     def __init__(self, wire: Lookups, monotonic: Callable[[], float], max_entries: int = _MAX_ENTRIES) -> None:
         self._wire = wire
         self._monotonic = monotonic
-        self._cache: TtlCache[tuple[str, str], Answer[Any]] = TtlCache(max_entries)
+        self._cache: TtlCache[tuple[str, str], _Known] = TtlCache(max_entries)
         self._under_way: dict[tuple[str, str], asyncio.Task[Answer[Any]]] = {}
         self.hits = 0
         self.misses = 0
@@ -95,10 +109,12 @@ class CachedLookups:
 
     async def _through(self, key: tuple[str, str], ask: Callable[[], Awaitable[Answer[Any]]]) -> Answer[Any]:
         """From the cache, else from the one question for this key that is, or now gets, under way."""
-        known = self._cache.get(key, self._monotonic())
+        now = self._monotonic()
+        known = self._cache.get(key, now)
         if known is not None:
             self.hits += 1
-            return known
+            # what is left of it, never the whole anew: a route made of a cached answer must not outlive it
+            return Answer(known.answer.status, known.answer.records, self._cache.left(key, now))
         task = self._under_way.get(key)
         if task is None:
             self.misses += 1
@@ -112,12 +128,11 @@ class CachedLookups:
         now = self._monotonic()
         if answer.is_definite:
             ttl = min(max(answer.ttl, _MIN_TTL_S), _MAX_TTL_S)
-            self._cache.put(key, answer, now + ttl)
+            self._cache.put(key, _Known(answer, now + ttl + _STALE_S), now + ttl)
             return Answer(answer.status, answer.records, ttl)
-        stale = self._cache.get_expired(key, now, _STALE_S)
-        if stale is not None and stale.records:
+        known = self._cache.get_expired(key, now, _STALE_S)
+        if known is not None and known.answer.records and now < known.stale_until:
             self.stale_served += 1
-            kept = Answer(stale.status, stale.records, _RECHECK_S)
-            self._cache.put(key, kept, now + _RECHECK_S)
-            return kept
+            self._cache.put(key, known, now + _RECHECK_S)
+            return Answer(known.answer.status, known.answer.records, _RECHECK_S)
         return Answer(answer.status, (), _RECHECK_S)

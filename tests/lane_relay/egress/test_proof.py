@@ -82,11 +82,37 @@ def test_a_slot_shut_by_one_of_two_stays_shut_until_that_one_is_heard_again() ->
     assert after(proof, seen(A)) is ProofState.PROVED
 
 
-def test_a_slot_shut_by_one_of_two_that_then_dies_is_opened_by_a_whole_round() -> None:
+def test_a_reflector_that_saw_another_address_disagrees_through_its_silence_until_it_counts_as_dead() -> None:
     proof = Proof(claim(A, B), 0.0)
-    after(proof, seen(A), seen(B, OTHER))
-    assert after(proof, seen(A)) is ProofState.MISMATCH
-    assert proof.observe(said(B, Outcome.TIMED_OUT)).state is ProofState.PROVED
+    for _ in range(3):  # wrong, silent, wrong, silent: a lossy path is no proof
+        assert after(proof, seen(A), seen(B, OTHER)) is ProofState.MISMATCH
+        assert after(proof, seen(A), said(B, Outcome.TIMED_OUT)) is ProofState.MISMATCH
+    after(proof, seen(B, OTHER))
+    for _ in range(5):
+        assert after(proof, seen(A), said(B, Outcome.TIMED_OUT)) is ProofState.MISMATCH
+    assert after(proof, seen(A), said(B, Outcome.TIMED_OUT)) is ProofState.PROVED
+
+
+def test_a_reflector_outvoted_before_shuts_nothing_while_the_others_are_to_be_heard() -> None:
+    proof = Proof(claim(A, B, C), 0.0)
+    assert after(proof, seen(A), seen(B), seen(C, OTHER)) is ProofState.PROVED
+    for _ in range(3):
+        assert after(proof, seen(C, OTHER)) is ProofState.PROVED
+        assert proof.observe(seen(A)).may_send
+        assert proof.observe(seen(B)).state is ProofState.PROVED
+    assert after(proof, seen(C, OTHER), seen(A, OTHER)) is ProofState.MISMATCH
+
+
+def test_a_reflector_outvoted_before_shuts_when_the_round_is_over_and_nobody_outvotes_it() -> None:
+    proof = Proof(claim(A, B, C), 0.0)
+    after(proof, seen(A), seen(B), seen(C, OTHER))
+    assert after(proof, seen(C, OTHER), seen(A), said(B, Outcome.TIMED_OUT)) is ProofState.MISMATCH
+
+
+def test_two_of_three_that_agree_outvote_the_silent_word_of_the_third() -> None:
+    proof = Proof(claim(A, B, C), 0.0)
+    assert after(proof, seen(A, OTHER), seen(B, OTHER)) is ProofState.MISMATCH
+    assert after(proof, seen(A), said(B, Outcome.TIMED_OUT), seen(C)) is ProofState.PROVED
 
 
 def test_a_reflector_taken_out_of_the_claim_has_no_say_any_more() -> None:

@@ -80,6 +80,7 @@ def test_a_value_is_gone_when_it_expires_and_may_be_had_for_a_grace() -> None:
     cache: TtlCache[str, int] = TtlCache(10)
     cache.put("a", 1, 5.0)
     assert (cache.get("a", 4.9), cache.get("a", 5.0)) == (1, None)
+    assert (cache.left("a", 2.0), cache.left("a", 6.0), cache.left("b", 2.0)) == (3.0, 0.0, 0.0)
     assert (cache.get_expired("a", 14.0, 10.0), cache.get_expired("a", 15.0, 10.0)) == (1, None)
 
 
@@ -122,6 +123,45 @@ async def test_ttls_are_kept_between_their_bounds() -> None:
     await lookups.mx("short.test")
     await lookups.mx("long.test")
     assert wire.asked == ["short.test", "long.test", "short.test"]
+
+
+async def test_an_answer_from_the_cache_has_the_time_that_is_left_of_it() -> None:
+    wire, clock = Wire(), Hands()
+    lookups = CachedLookups(wire, clock.monotonic)
+    wire.answers["long.test"] = Answer(Status.FOUND, (MxRecord(1, "a"),), 1e6)
+    await lookups.mx("long.test")
+    clock.at += 3000.0
+    assert (await lookups.mx("long.test")).ttl == 600.0
+
+
+async def test_a_route_made_anew_from_the_cache_ends_with_the_answers_it_is_made_of() -> None:
+    wire, clock = Wire(), Hands()
+    router = _router(wire, clock)
+    wire.answers["moves.test"] = Answer(Status.FOUND, (MxRecord(1, "old.test"),), 86_400.0)
+    for family in Family:
+        wire.answers[f"old.test {family.value}"] = Answer(Status.FOUND, ("192.0.2.1",), 86_400.0)
+    await _route(router, "moves.test")
+    clock.at += 3000.0
+    router.apply(config())  # as every push does: all routes are looked up again, from the cache
+    assert isinstance(await _route(router, "moves.test"), Route)
+    wire.answers["moves.test"] = Answer(Status.FOUND, (MxRecord(1, "new.test"),), 86_400.0)
+    clock.at += 601.0
+    await _route(router, "moves.test")  # still the old one, at most once: it is looked up beside
+    await turns(lambda: router.pending == 0)
+    found = await _route(router, "moves.test")
+    assert isinstance(found, Route)
+    assert found.site == "new.test"
+
+
+async def test_an_outage_never_stretches_a_stale_answer_beyond_its_day() -> None:
+    wire, clock = Wire(), Hands()
+    lookups = CachedLookups(wire, clock.monotonic)
+    await lookups.mx("a.test")
+    wire.answers["a.test"] = Answer(Status.SERVFAIL)
+    for _ in range(60):  # every half hour
+        clock.at += 1800.0
+        last = await lookups.mx("a.test")
+    assert last.status is Status.SERVFAIL
 
 
 async def test_an_outage_serves_the_stale_answer_and_a_definite_one_replaces_it() -> None:
