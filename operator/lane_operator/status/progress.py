@@ -7,7 +7,7 @@ from lane_api.effective import effective
 from lane_api.names import RELEASE_ANNOTATION, RELEASE_KEEP_VOLUMES
 from lane_api.quantities import format_duration
 from lane_api.sendinglane import DrainPolicy
-from lane_operator.inputs import Lane, Refusal
+from lane_operator.inputs import Lane, Refusal, SlotObservation
 from lane_operator.status.book import Book
 from lane_operator.status.figures import oldest, rounded
 from lane_operator.status.view import View
@@ -17,6 +17,7 @@ __all__ = ["WAIT", "deadline", "put_draining", "put_progress"]
 WAIT = dt.timedelta(minutes=5)
 """So long something absent may still come: any order of `kubectl apply` ends well."""
 
+_LET_GO = f"To let the lane go and keep its volumes, annotate it with {RELEASE_ANNOTATION}={RELEASE_KEEP_VOLUMES}"
 LONGEST_S = 36_525 * 86_400
 """A century: what lasts longer passes the calendar's end, and is for ever anyway."""
 
@@ -70,19 +71,29 @@ def put_draining(book: Book, view: View) -> None:
 
 
 def _parting(view: View) -> str:
-    """What a deleted lane does with its mail, and the other way."""
+    """What a deleted lane does with its mail, and the way out that works from where it stands."""
+    left = rounded(sum(seen.queued for seen in view.observation.slots))
+    silent = [claim.slot_name for claim in view.running if not _answers(view.observation.slot(claim.slot_name))]
+    if silent:
+        return (
+            f"the lane is being deleted, and {', '.join(silent)} does not answer: by what was said last, about {left} "
+            f"messages are in its queues. {_LET_GO}"
+        )
     if view.lane.spec.drain.policy is DrainPolicy.HOLD:
         return (
             "the lane is being deleted: by drain.policy Hold its slots stop and their queue volumes stay, with their "
             "mail and keys, for a lane of this name"
         )
-    left = rounded(sum(seen.queued for seen in view.observation.slots))
     longest = format_duration(effective(view.lane.spec).lifetime_s)
     return (
         f"the lane is being deleted: by drain.policy Wait it goes when its about {left} messages are sent or bounced, "
-        f"at the latest {longest} (queue.lifetime) after they came. To let it go at once and keep its queue volumes "
-        "for a lane of this name, set drain.policy to Hold"
+        f"at the latest {longest} (queue.lifetime) after they came, and as long again for their bounces. To let it go "
+        "at once and keep its queue volumes for a lane of this name, set drain.policy to Hold"
     )
+
+
+def _answers(seen: SlotObservation | None) -> bool:
+    return seen is not None and seen.reachable
 
 
 def deadline(lane: Lane, since: str) -> dt.datetime:
@@ -103,12 +114,8 @@ def _overdue(book: Book, view: View, now: dt.datetime) -> tuple[Refusal, ...]:
     slots = [seen for seen in view.observation.slots if deleting or seen.name in names]
     left, since = rounded(sum(seen.queued for seen in slots)), oldest(seen.oldest_since for seen in slots)
     age = f", the oldest since {since}" if since else ""
-    way_out = (
-        f"to let the lane go and keep its volumes, annotate it with {RELEASE_ANNOTATION}={RELEASE_KEEP_VOLUMES}"
-        if deleting
-        else "set replicas back, or wait"
-    )
-    message = f"the drain's deadline has passed with about {left} messages left{age}; nothing is dropped; {way_out}"
+    way_out = _LET_GO if deleting else "Set replicas back, or wait"
+    message = f"the drain's deadline has passed with about {left} messages left{age}; nothing is dropped. {way_out}"
     return (Refusal(Reason.DRAIN_DEADLINE_EXCEEDED, message),)
 
 

@@ -270,14 +270,19 @@ def test_kinds_that_the_cluster_does_not_serve_are_named() -> None:
     assert verdict(said, "Ready") == ("True", "AllSlotsVerified")
 
 
-def test_a_deleted_lane_says_what_it_waits_for_and_the_way_to_go_at_once() -> None:
-    waits = status(settled(deleting_since="2026-11-23T07:59:59Z"), made.observation(made.seen(0, queued=3)))
-    holds = status(settled(deleting_since="2026-11-23T07:59:59Z", drain={"policy": "Hold"}))
+def test_a_deleted_lane_says_what_it_waits_for_and_the_way_out_that_works() -> None:
+    going = "2026-11-23T07:59:59Z"
+    both = made.observation(made.seen(0, queued=3), made.seen(1))
+    waits = status(settled(deleting_since=going), both)
+    holds = status(settled(deleting_since=going, drain={"policy": "Hold"}), both)
+    silent = status(settled(deleting_since=going), made.observation(made.seen(0, queued=3, reachable=False)))
 
     assert "about 3 messages" in message(waits, "Draining")
-    assert "4h (queue.lifetime)" in message(waits, "Draining")
+    assert "4h (queue.lifetime) after they came, and as long again for their bounces" in message(waits, "Draining")
     assert "set drain.policy to Hold" in message(waits, "Draining")
     assert "their queue volumes stay" in message(holds, "Draining")
+    assert "otp-0, otp-1 does not answer" in message(silent, "Draining")
+    assert "annotate it with lanewright.dev/release=keep-volumes" in message(silent, "Draining")
 
 
 def test_a_drain_past_its_deadline_says_what_is_left_and_the_way_out() -> None:
