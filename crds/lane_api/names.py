@@ -39,6 +39,9 @@ HOST_PORT_BLOCK = 8
 REFLECTOR_PORT = 25
 """Reflectors listen where mail servers do, so that the proof walks the path that mail walks."""
 
+STOP_GRACE_S = 60
+"""Seconds that a slot's pod has to stop: a peer that has a whole message may need most of them to answer."""
+
 CONFIG_DIR = "/etc/lanewright/config"
 CONFIG_FILE = f"{CONFIG_DIR}/relay.yaml"
 TLS_DIR = "/etc/lanewright/tls"

@@ -256,6 +256,9 @@ class RelayConfig(ConfigModel):
     health: Endpoint | None = None
     """`/metrics`, `/livez`, `/readyz`."""
     admin: Admin | None = None
+    stop_grace: Annotated[Duration, Field(ge=10)] = 30.0
+    """From SIGTERM until whoever runs the process kills it: a peer that has a whole message may answer until shortly
+    before."""
     slo_latency: Duration | None = None
     """Shapes the latency histogram's buckets."""
     active_bytes: ByteSize = Field(default_factory=_active_bytes)

@@ -51,8 +51,9 @@ from lane_relay.spool.log import SegmentSpool
 __all__ = ["Pipeline", "check", "rule_problems"]
 
 READY_LAG_S: Final = 1.0  # a Service forgets an endpoint about a second after it is not ready any more
-INTAKE_GRACE_S: Final = 10.0  # together with the next one inside Kubernetes' default grace of 30 s
+INTAKE_GRACE_S: Final = 10.0
 DELIVERY_GRACE_S: Final = 12.0
+CLOSING_S: Final = 8.0  # of stopGrace, kept for the lag, the last cuts and the spool
 RECOVERY_CHUNK: Final = 2000  # entries between two looks at everything else: about 5 ms
 KEYS_EVERY_S: Final = 5.0
 EXPIRE_EVERY_S: Final = 600.0  # retention is days
@@ -154,7 +155,9 @@ class Pipeline:
         _log.info("stopping", sessions=self._listener.session_count)
         await asyncio.sleep(READY_LAG_S)
         self._schedule.stop()
-        await asyncio.gather(self._listener.stop(INTAKE_GRACE_S), self._dispatcher.drain(DELIVERY_GRACE_S))
+        whole = max(0.0, self._source.current.stop_grace - CLOSING_S)
+        delivery = self._dispatcher.drain(min(DELIVERY_GRACE_S, whole), whole)
+        await asyncio.gather(self._listener.stop(min(INTAKE_GRACE_S, whole)), delivery)
         if admin is not None:
             await admin.stop()
 

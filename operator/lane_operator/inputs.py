@@ -252,7 +252,6 @@ class DesiredSettings:
     operator_namespace: str
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
-    termination_grace_s: int = 60
     monitoring_labels: Mapping[str, str] = field(default_factory=dict)
     """Extra labels of PodMonitor and PrometheusRule, such as `release: kube-prometheus-stack`."""
 

@@ -6,6 +6,7 @@ Invariant: a connection counts from before its SYN until the peer has closed, or
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, Protocol
@@ -19,6 +20,8 @@ from lane_relay.deliver.session import Owner, Session
 from lane_relay.deliver.wakeups import Wakeups
 
 __all__ = ["LINGER_S", "Connections", "User"]
+
+_log = logging.getLogger(__name__)
 
 LINGER_S: Final = 1.0
 """A connection that we ended without seeing the peer's end counts so much longer: its FIN needs time to arrive."""
@@ -149,7 +152,28 @@ class Connections:
         else:
             self._wakeups.add(self._monotonic() + LINGER_S, partial(self._release, session))
 
-    async def all_end(self, seconds: float) -> bool:
+    async def drain(self, grace: float, answers: float, ending: float) -> None:
+        """Lets sessions finish within `grace` seconds, those that only wait for a verdict within `answers`, then cuts
+        them; `ending`: seconds for the peers to see that."""
+        for session in list(self.sessions):
+            if session.idle:
+                session.quit()
+            elif not session.ready:
+                session.cut()
+        if await self._all_end(grace):
+            return
+        late = [session for session in self.sessions if not session.client.awaits_verdict]
+        _log.warning("%d sessions did not finish within %g s", len(late), grace)
+        for session in late:
+            session.cut()
+        if await self._all_end(max(ending, answers - grace)):
+            return
+        _log.warning("%d peers did not answer for a whole message within %g s", len(self.sessions), answers)
+        for session in list(self.sessions):
+            session.cut()
+        await self._all_end(ending)
+
+    async def _all_end(self, seconds: float) -> bool:
         """True if there is none left within so many seconds."""
         try:
             async with asyncio.timeout(seconds):

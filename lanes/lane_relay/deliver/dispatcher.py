@@ -8,7 +8,6 @@ is in exactly one place (a queue, a session, held, on its way to be prepared) un
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -45,7 +44,6 @@ from lane_relay.smtp.client import Closed, RecipientReply
 
 __all__ = ["Dispatcher"]
 
-_log = logging.getLogger(__name__)
 
 _SWEEP_S: Final = 1.0
 _YIELD_AFTER: Final = 10
@@ -128,23 +126,16 @@ class Dispatcher:
         for session in [one for one in self._connections.sessions if one.idle]:
             session.quit()
 
-    async def drain(self, grace: float) -> None:
-        """No new entries; sessions finish the one they have within `grace` seconds, then all connections end."""
+    async def drain(self, grace: float, answers: float = 0.0) -> None:
+        """No new entries; sessions finish the one they have within `grace` seconds, then all connections end.
+
+        One whose peer has the whole message and has not answered may take `answers` seconds: cut, it is sent twice.
+        """
         self._running = False
-        connections = self._connections
-        for session in list(connections.sessions):
-            if session.idle:
-                session.quit()
-            elif not session.ready:
-                session.cut()
-        if not await connections.all_end(grace):
-            _log.warning("%d sessions did not finish within %g s", len(connections.sessions), grace)
-            for session in list(connections.sessions):
-                session.cut()
-            await connections.all_end(LINGER_S + self._timeouts.quit)
+        await self._connections.drain(grace, answers, LINGER_S + self._timeouts.quit)
         if self._sweeper is not None:
             self._sweeper.cancel()
-        connections.close()
+        self._connections.close()
         await self._preparer.close()
 
     # -- entries

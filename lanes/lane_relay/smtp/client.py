@@ -178,6 +178,11 @@ class Client:
         """`send` is allowed now: nothing is under way."""
         return self._state is State.READY
 
+    @property
+    def awaits_verdict(self) -> bool:
+        """The peer has the whole message and has not answered: it may have taken it."""
+        return self._state is State.END
+
     def unfit(self, envelope: Envelope, recipients: Sequence[int], body: Sequence[bytes]) -> Reply | None:
         """Why this peer cannot take the message, as our own local reply, or None; asked before `send`."""
         return self.extensions.unfit(envelope, recipients, body)

@@ -67,6 +67,7 @@ def relay_config(lane: Lane, references: References, claim: Claim, engine: Engin
             tls=TlsFiles(certificate=f"{names.ADMIN_DIR}/tls.crt", key=f"{names.ADMIN_DIR}/tls.key"),
             token_file=f"{names.ADMIN_DIR}/token",
         ),
+        stop_grace=names.STOP_GRACE_S,
         slo_latency=values.slo_latency_s,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lane_api.classes import TrafficClass
 from lane_api.effective import effective
-from lane_api.names import CLASS_LABEL, CONFIG_FILE, LANE_LABEL, SLOT_LABEL
+from lane_api.names import CLASS_LABEL, CONFIG_FILE, LANE_LABEL, SLOT_LABEL, STOP_GRACE_S
 from lane_operator.desired.config_secret import digest
 from lane_operator.desired.service_account import account_name
 from lane_operator.desired.services import slots_service_name
@@ -81,7 +81,7 @@ def _pod(
         "serviceAccountName": account_name(lane),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": settings.termination_grace_s,
+        "terminationGracePeriodSeconds": STOP_GRACE_S,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": UID,

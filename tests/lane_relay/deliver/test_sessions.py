@@ -347,6 +347,24 @@ async def test_a_connection_that_our_stop_cuts_says_nothing_of_the_peer() -> Non
         assert (state.waiting, state.last_failure) == (3, "")
 
 
+async def test_a_peer_that_has_the_whole_message_may_answer_longer_than_the_others() -> None:
+    slow, stuck = Peer({"end": STALL}), Peer({"rcpt": STALL})
+    async with running(slow), running(stuck), delivering(connections=1) as delivery:
+        delivery.send(route_to(slow.port))
+        delivery.send(route_to(stuck.port, site="stuck"))
+        sessions = delivery.dispatcher._connections.sessions
+        await until(lambda: any(one.client.awaits_verdict for one in sessions))
+        await until(lambda: any("RCPT" in one for one in stuck.commands))
+        slow.script["end"] = b"250 ok\r\n"
+        draining = asyncio.create_task(delivery.dispatcher.drain(0.0, 10.0))
+        (cut,) = await delivery.attempted(1)
+        slow.release.set()
+        await draining
+        _, sent = delivery.attempts
+    assert (cut.site, cut.results[0].verdict.action) == ("stuck", Action.RETRY)
+    assert (sent.site, sent.results[0].verdict.action) == ("peer", None)
+
+
 async def test_a_transaction_that_our_stop_cuts_is_tried_again_at_once() -> None:
     peer = Peer({"end": STALL})
     async with running(peer), delivering(connections=1) as delivery:
