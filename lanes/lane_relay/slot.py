@@ -5,11 +5,12 @@ Invariant: every answer is made from memory; nothing here waits for a peer.
 Before it: `pipeline`, which gives it the stages. After it: `health` and `api`.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from cryptography import x509
 
@@ -33,6 +34,9 @@ from lane_relay.resolve.selectors import SelectorWatch
 from lane_relay.spool.base import Spool
 
 __all__ = ["Slot", "Stages"]
+
+
+_FLUSH_WITHIN_S: Final = 2.0  # the operator waits longer for an answer, and a volume that is stuck is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +190,13 @@ class Slot:
         states = (self.stages.dispatcher.explain_site(name) for name in sorted(self.stages.dispatcher.sites))
         return [_site(state) for state in states if state is not None]
 
-    def report(self) -> dict[str, Any]:
-        """The answer to GET /v1/slot; the operator's status is made of it."""
+    async def report(self) -> dict[str, Any]:
+        """The answer to GET /v1/slot; the operator's status is made of it.
+
+        With intake closed it comes after all that was put before is on the volume: "empty" is to be true also of a
+        message whose client has hung up meanwhile.
+        """
+        under_way = 0 if self.intake_state() == "Open" or await self._flushed() else 1
         config = self._source.current
         said: dict[str, Any] = {
             "slot": config.slot.name,
@@ -215,7 +224,7 @@ class Slot:
         }
         said["queue"] = {
             "live": spool.live_messages,
-            "inFlight": stages.dispatcher.figures().in_flight,
+            "inFlight": stages.dispatcher.figures().in_flight + under_way,
             "oldestSince": _time(stages.backlog.oldest_since()),
             "bytes": spool.live_bytes,
         }
@@ -223,6 +232,17 @@ class Slot:
             {key: row[key] for key in ("name", "selector", "published", "dns", "message")} for row in rows
         ]
         return said
+
+    async def _flushed(self) -> bool:
+        """Whether all that was put is on the volume, or known not to be."""
+        if self.stages is None:
+            return True
+        try:
+            async with asyncio.timeout(_FLUSH_WITHIN_S):
+                await self.stages.spool.flush()
+        except (SpoolError, TimeoutError):
+            return False
+        return True
 
     def _domains(self, stages: Stages) -> list[dict[str, Any]]:
         """Each signing domain, whether its selector is live, and why not."""

@@ -34,7 +34,7 @@ class Slot:
     refuses: str = ""
     pushed: list[str] = field(default_factory=list)
 
-    def report(self) -> dict[str, Any]:
+    async def report(self) -> dict[str, Any]:
         self.asked.put_nowait(None)
         return {
             "slot": "otp-0",
@@ -280,8 +280,8 @@ async def test_a_slot_that_is_no_target_any_more_is_forgotten(rig: Rig) -> None:
     assert rig.observer.seen(LANE, "otp-0") is None
 
 
-def test_a_slot_that_still_recovers_its_spool_has_no_answer_yet() -> None:
-    report = Slot().report()
+async def test_a_slot_that_still_recovers_its_spool_has_no_answer_yet() -> None:
+    report = await Slot().report()
     del report["queue"], report["spoolId"]
 
     with pytest.raises(KeyError):

@@ -38,3 +38,25 @@ async def test_an_order_that_was_not_kept_is_kept_by_the_next_that_is(tmp_path: 
     assert (slot.intake_state(), slot.intake_kept()) == ("Closed", "Open")
     assert await slot.set_intake("Closed") == "Closed"
     assert slot.intake_kept() == "Closed"
+
+
+class Stages:
+    """Of a relay, only what a report asks."""
+
+    def __init__(self, spool: MemorySpool) -> None:
+        self.spool = spool
+        self.gate = SimpleNamespace(status=SimpleNamespace(state="Proved", message="", address="", seen="", at=0.0))
+        self.listener = SimpleNamespace(session_count=0)
+        self.dispatcher = SimpleNamespace(figures=lambda: SimpleNamespace(in_flight=0))
+        self.backlog = SimpleNamespace(oldest_since=lambda: None)
+        self.selectors = SimpleNamespace(states=tuple)
+        self.signer = SimpleNamespace(problems={})
+
+
+async def test_a_closed_slot_is_not_empty_while_something_is_on_its_way_to_the_volume(tmp_path: Path) -> None:
+    file = tmp_path / "relay.yaml"
+    file.write_text(text(extra="intake: {state: Closed}"))
+    slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None)
+    stages: Any = Stages(FailsOnce(SYSTEM_CLOCK, asyncio.get_running_loop()))
+    slot.stages = stages
+    assert [(await slot.report())["queue"]["inFlight"] for _ in range(2)] == [1, 0]

@@ -31,7 +31,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Slot(Protocol):
     """What can be asked of a slot and done to it."""
 
-    def report(self) -> dict[str, Any]:
+    async def report(self) -> dict[str, Any]:
         """The answer to GET /v1/slot."""
 
     async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
@@ -100,7 +100,7 @@ def _application(slot: Slot, token: _Token) -> web.Application:
     """The requests."""
 
     async def show(_request: web.Request) -> web.Response:
-        return web.json_response(slot.report())
+        return web.json_response(await slot.report())
 
     async def sites(_request: web.Request) -> web.Response:
         return web.json_response({"sites": slot.sites()})

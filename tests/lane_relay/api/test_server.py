@@ -26,7 +26,7 @@ class RecordedSlot:
         self.pushed: list[str] = []
         self.broken = False
 
-    def report(self) -> dict[str, Any]:
+    async def report(self) -> dict[str, Any]:
         return {"slot": "otp-0"}
 
     async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
