@@ -245,6 +245,8 @@ class RelayConfig(ConfigModel):
     schema_version: Literal[1] = 1
     generation: int = 0
     """Of the lane; read back as the generation in force."""
+    serial: int = 0
+    """Rises with each other content of this slot's file, also under one generation; 0: by hand, the file counts."""
     lane: LaneIdentity
     slot: SlotIdentity
     intake: Intake = Intake()

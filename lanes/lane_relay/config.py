@@ -1,7 +1,8 @@
 """The configuration in force: one file, watched, read into a frozen RelayConfig; also pushed through `/v1`.
 
 A new text takes force at once if it is valid; otherwise the last good one stays, and `refused` says why.
-A pushed configuration that is newer than the file wins until the file catches up: a mounted directory lags by a minute.
+What has a lower serial than what is in force is passed over, for a mounted directory lags by a minute. Where nobody
+numbers the contents, a pushed configuration of a newer generation wins until the file catches up.
 Invariant: `current` was valid and accepted by every check; listeners never see another.
 Before it: the operator or a person. After it: `pipeline`, which hands it to the stages.
 """
@@ -255,6 +256,10 @@ def _value(config: RelayConfig, field: str) -> Any:
     return value
 
 
+class _StaleError(ConfigError):
+    """A configuration that a newer one has overtaken."""
+
+
 class ConfigSource:
     """Holds the configuration in force and watches where it comes from."""
 
@@ -266,7 +271,8 @@ class ConfigSource:
         self.current = self._read()
         check(self.current)
         self._pushed: int | None = None
-        """Generation of the newest configuration that came through `/v1`, until the file catches up."""
+        """Generation of the newest configuration that came through `/v1`, until the file catches up; for files without
+        serials."""
         self.refused = ""
         """Why the newest text is not in force, or empty."""
         self.refusals = 0
@@ -275,7 +281,7 @@ class ConfigSource:
 
     def push(self, text: str) -> RelayConfig:
         """Puts a configuration in force that came through `/v1`; raises ConfigError if it is refused."""
-        config = self._offer(lambda: self._newer(parse(text)))
+        config = self._offer(lambda: self._newer(parse(text), self.current.generation))
         self._pushed = config.generation
         return config
 
@@ -283,7 +289,10 @@ class ConfigSource:
         """Reads the file again, as SIGHUP asks; a bad file leaves the last good one in force."""
         self._stamp = self._look()
         try:
-            self._offer(self._read_unless_overtaken)
+            self._offer(lambda: self._newer(self._read(), self._pushed))
+            self._pushed = None
+        except _StaleError as stale:
+            _log.info("the file is older than what is in force", path=str(self._path), reason=str(stale))
         except ConfigError as refused:
             _log.error("configuration refused, the last good one stays", path=str(self._path), reason=str(refused))
 
@@ -310,22 +319,17 @@ class ConfigSource:
         except (OSError, UnicodeDecodeError) as failed:
             raise ConfigError(f"{self._path} cannot be read: {failed}") from None
 
-    def _read_unless_overtaken(self) -> RelayConfig:
-        """The file's configuration, or the one in force while the file is older than what was pushed."""
-        config = self._read()
-        if self._pushed is not None and config.generation < self._pushed:
-            _log.info("the file is older than what was pushed", file=config.generation, in_force=self._pushed)
-            return self.current
-        self._pushed = None
-        return config
+    def _newer(self, config: RelayConfig, generation: int | None) -> RelayConfig:
+        """The configuration, unless it is older than what is in force; raises _StaleError.
 
-    def _newer(self, config: RelayConfig) -> RelayConfig:
-        """The pushed configuration, unless one of a later generation is in force."""
-        if config.generation < self.current.generation:
-            raise ConfigError(
-                f"generation: {config.generation} is older than {self.current.generation}, "
-                "which is in force: push a newer one"
-            )
+        `generation` is the least one where neither has a serial; None: whatever comes counts.
+        """
+        least: int | None = self.current.serial
+        field, given = "serial", config.serial
+        if not given and not least:
+            field, given, least = "generation", config.generation, generation
+        if least is not None and given < least:
+            raise _StaleError(f"{field}: {given} is older than {least}, which is in force: push a newer one")
         return config
 
     def _offer(self, read: Callable[[], RelayConfig]) -> RelayConfig:
@@ -334,6 +338,8 @@ class ConfigSource:
             config = read()
             _check_change(self.current, config)
             self._check(config)
+        except _StaleError:
+            raise  # it says nothing of the newest text
         except ConfigError as refused:
             self.refused = str(refused)
             self.refusals += 1
@@ -341,6 +347,6 @@ class ConfigSource:
         self.refused = ""
         if config != self.current:
             self.current = config
-            _log.info("configuration in force", generation=config.generation)
+            _log.info("configuration in force", generation=config.generation, serial=config.serial)
             self.on_change(config)
         return config

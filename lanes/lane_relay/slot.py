@@ -202,6 +202,7 @@ class Slot:
             "slot": config.slot.name,
             "lane": f"{config.lane.namespace}/{config.lane.name}",
             "generation": config.generation,
+            "serial": config.serial,
             "refused": self._source.refused,
             "intake": {"state": self.intake_state(), "ready": not self.unready(), "sessions": 0},
             "delivery": {"state": config.delivery.state},

@@ -15,6 +15,7 @@ from lane_relay.errors import ConfigError
 
 BASE = """
 generation: {generation}
+serial: {serial}
 lane: {{name: otp}}
 slot: {{name: otp-0, hostname: out1.example.com}}
 spool: {{path: /var/spool/x}}
@@ -23,8 +24,8 @@ delivery: {{connections: {connections}}}
 """
 
 
-def text(generation: int = 1, connections: int = 10, extra: str = "") -> str:
-    return BASE.format(generation=generation, connections=connections) + extra
+def text(generation: int = 1, connections: int = 10, extra: str = "", serial: int = 0) -> str:
+    return BASE.format(generation=generation, connections=connections, serial=serial) + extra
 
 
 @pytest.fixture
@@ -99,6 +100,62 @@ def test_a_pushed_older_generation_is_refused(mounted: Path) -> None:
     with pytest.raises(ConfigError, match="generation: 4 is older than 5"):
         source.push(text(4))
     assert source.current.generation == 5
+
+
+def test_an_older_file_of_the_same_generation_that_comes_late_is_passed_over(mounted: Path) -> None:
+    source = ConfigSource(mounted)
+    source.push(text(serial=7, connections=7))
+    swap(mounted, "..2", text(serial=6, connections=6))
+    source.reread()
+    assert (source.current.serial, source.current.delivery.connections) == (7, 7)
+    swap(mounted, "..3", text(serial=8, connections=8))
+    source.reread()
+    assert (source.current.serial, source.current.delivery.connections) == (8, 8)
+
+
+def test_an_older_file_is_passed_over_though_nothing_was_pushed(mounted: Path) -> None:
+    source = ConfigSource(mounted)
+    swap(mounted, "..2", text(serial=7, connections=7))
+    source.reread()
+    for name, late in (("..3", text(serial=6)), ("..4", text(generation=9))):
+        swap(mounted, name, late)
+        source.reread()
+    assert (source.current.serial, source.current.delivery.connections) == (7, 7)
+
+
+def test_a_file_that_catches_up_with_what_was_pushed_changes_nothing(mounted: Path) -> None:
+    source = ConfigSource(mounted)
+    source.push(text(serial=7, connections=7))
+    changes: list[RelayConfig] = []
+    source.on_change = changes.append
+    swap(mounted, "..2", text(serial=7, connections=7))
+    source.reread()
+    source.push(text(serial=7, connections=7))
+    assert (changes, source.current.serial, source.refused) == ([], 7, "")
+
+
+def test_a_higher_serial_counts_also_under_a_lower_generation_as_of_a_lane_made_anew(mounted: Path) -> None:
+    source = ConfigSource(mounted)
+    source.push(text(5, serial=7))
+    source.push(text(1, serial=8))
+    assert (source.current.generation, source.current.serial) == (1, 8)
+
+
+@pytest.mark.parametrize("stale", [text(serial=6), text(generation=9)], ids=["lower", "none"])
+def test_a_pushed_older_serial_is_refused_and_does_not_speak_ill_of_the_newer_one(mounted: Path, stale: str) -> None:
+    source = ConfigSource(mounted)
+    source.push(text(serial=7))
+    with pytest.raises(ConfigError, match=r"serial: [06] is older than 7, which is in force: push a newer one"):
+        source.push(stale)
+    assert (source.current.serial, source.refused, source.refusals) == (7, "", 0)
+
+
+def test_without_a_serial_on_either_side_the_file_counts_whenever_it_changes(mounted: Path) -> None:
+    source = ConfigSource(mounted)
+    source.push(text(connections=7))
+    swap(mounted, "..2", text(connections=6))
+    source.reread()
+    assert source.current.delivery.connections == 6
 
 
 def test_what_only_a_stage_can_judge_is_asked_before_it_takes_force(mounted: Path) -> None:

@@ -60,3 +60,13 @@ async def test_a_closed_slot_is_not_empty_while_something_is_on_its_way_to_the_v
     stages: Any = Stages(FailsOnce(SYSTEM_CLOCK, asyncio.get_running_loop()))
     slot.stages = stages
     assert [(await slot.report())["queue"]["inFlight"] for _ in range(2)] == [1, 0]
+
+
+async def test_the_report_names_what_is_in_force_by_generation_and_serial(tmp_path: Path) -> None:
+    file = tmp_path / "relay.yaml"
+    file.write_text(text(3, serial=7))
+    slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None)
+    said = await slot.report()
+    assert (said["generation"], said["serial"]) == (3, 7)
+    slot.push(text(3, serial=8))
+    assert (await slot.report())["serial"] == 8
