@@ -27,6 +27,10 @@ ADDRESS_ANNOTATION = "lanewright.dev/address"
 """On a slot's StatefulSet: the pool address it holds; second record of an assignment."""
 POOL_ANNOTATION = "lanewright.dev/pool"
 """On a slot's StatefulSet: `namespace/name` of the pool its address comes from."""
+CONFIG_DIGEST_ANNOTATION = "lanewright.dev/config-digest"
+"""On a slot's config Secret: digest of its relay.yaml but for the serial; tells whether the content is another."""
+CONFIG_SERIAL_ANNOTATION = "lanewright.dev/config-serial"
+"""On a slot's config Secret: the serial of its relay.yaml."""
 
 # Pods listen above 1024, behind the Service's 25, 465, 587; a HostNetwork slot gets a block of 8 of its own.
 SMTP_PORT = 5587

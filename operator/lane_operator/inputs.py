@@ -22,6 +22,7 @@ __all__ = [
     "Desired",
     "DesiredSettings",
     "DkimKey",
+    "Handed",
     "Holding",
     "Key",
     "Lane",
@@ -140,6 +141,15 @@ class LaneDomains:
 
 
 @dataclass(frozen=True, slots=True)
+class Handed:
+    """The configuration that a slot's relay is handed in our visits, and the serial that it reported last."""
+
+    digest: str = ""
+    serial: int = 0
+    reported: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class References:
     """Everything that a lane names, as read in one place; what is absent is None or missing here, never an error."""
 
@@ -157,6 +167,10 @@ class References:
     """The template NetworkAttachmentDefinition that a Multus pool names."""
     configs: Mapping[str, Manifest] = field(default_factory=dict)
     """Slot name -> the Secret with its configuration as it stands; it holds paths, and nothing secret."""
+    handed: Mapping[str, Handed] = field(default_factory=dict)
+    """By slot name, of those that are visited."""
+    read_at: int = 0
+    """When all this was read, in Unix seconds: the least serial of a new content."""
     others: tuple[LaneDomains, ...] = ()
     """Every other lane of the cluster; read for Cold lanes only, which share a domain with nobody."""
 
@@ -267,7 +281,9 @@ class Desired:
     complete: bool = True
     """False: an input was missing, so what is not listed here may still be wanted; nothing is pruned."""
     config_digests: Mapping[str, str] = field(default_factory=dict)
-    """Slot name -> digest of its relay.yaml: tells when there is something to push."""
+    """Slot name -> digest of its relay.yaml but for the serial: tells when there is something to push."""
+    config_serials: Mapping[str, int] = field(default_factory=dict)
+    """Slot name -> serial of its relay.yaml."""
     left: frozenset[str] = frozenset()
     """Slots whose workload is left as it is, since nobody can say now what it is to be."""
 
@@ -284,6 +300,8 @@ class SlotObservation:
     reachable: bool = False
     """False: it did not answer, and every field below is what it said last, or nothing."""
     config_generation: int = 0
+    config_serial: int | None = None
+    """None: a relay of an older image, which does not say."""
     config_refused: str = ""
     proof_state: str = ""
     """Proved, Unproved, Mismatch, PortBlocked, ProofStale or NotNeeded."""

@@ -1,10 +1,12 @@
 """The Secret that holds one slot's configuration: relay.yaml, and its resolver's where it has one.
 
 It is mounted as a directory and pushed as well, so that a change is in force within seconds and never rolls a pod.
+Its annotations tell digest and serial of relay.yaml, so that the same content keeps its serial.
 """
 
 import base64
 import hashlib
+from collections.abc import Mapping
 
 from lane_operator.desired.resolver import RESOLVER_FILE
 from lane_operator.inputs import Manifest
@@ -19,13 +21,13 @@ def config_name(slot: str) -> str:
     return f"{slot}-config"
 
 
-def config_secret(slot: str, relay: str, resolver: str | None) -> Manifest:
-    """The Secret; `data`, since `stringData` is never read back and every pass would differ."""
+def config_secret(slot: str, relay: str, resolver: str | None, marks: Mapping[str, str]) -> Manifest:
+    """The Secret; `data`, since `stringData` is never read back and every pass would differ; `marks` as `serial`'s."""
     files = {RELAY_FILE: relay} | ({} if resolver is None else {RESOLVER_FILE: resolver})
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": config_name(slot)},
+        "metadata": {"name": config_name(slot), "annotations": dict(marks)},
         "type": "Opaque",
         "data": {name: base64.b64encode(text.encode()).decode() for name, text in files.items()},
     }

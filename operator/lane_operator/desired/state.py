@@ -10,15 +10,17 @@ configuration still follows the spec, so that it can be closed, suspended and dr
 
 from dataclasses import dataclass, field
 
+from lane_api.relayconfig import RelayConfig
 from lane_api.sendinglane import SlotRole
 from lane_operator.desired.cold import shared_domains
 from lane_operator.desired.config_secret import config_secret, digest
 from lane_operator.desired.disruption_budget import disruption_budget
 from lane_operator.desired.kept import kept_config, kept_resolver
 from lane_operator.desired.policies import unknown_isps
-from lane_operator.desired.relayconfig import relay_config, rendered
+from lane_operator.desired.relayconfig import numbered, relay_config, rendered
 from lane_operator.desired.resolver import unbound_config
 from lane_operator.desired.secrets import missing_secrets
+from lane_operator.desired.serial import marks, serial
 from lane_operator.desired.service_account import service_account
 from lane_operator.desired.services import slots_service, submission_service
 from lane_operator.desired.stamp import child
@@ -30,6 +32,7 @@ from lane_operator.inputs import (
     Claim,
     Desired,
     DesiredSettings,
+    Handed,
     Lane,
     Manifest,
     Pool,
@@ -48,6 +51,7 @@ class _Parts:
     manifests: list[Manifest] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
+    serials: dict[str, int] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     complete: bool = True
 
@@ -81,7 +85,13 @@ def desired_state(
     monitoring, left_out = monitoring_children(lane, references.kinds, settings.monitoring_labels)
     parts.manifests += [child(lane, manifest) for manifest in monitoring]
     return Desired(
-        tuple(parts.manifests), left_out, tuple(parts.refusals), parts.complete, parts.digests, frozenset(parts.left)
+        manifests=tuple(parts.manifests),
+        left_out=left_out,
+        refusals=tuple(parts.refusals),
+        complete=parts.complete,
+        config_digests=parts.digests,
+        config_serials=parts.serials,
+        left=frozenset(parts.left),
     )
 
 
@@ -105,13 +115,19 @@ def _leave_slot(parts: _Parts, lane: Lane, references: References, claim: Claim,
     config = kept_config(lane, references, claim)
     if config is None:
         return
-    relay = rendered(config)
-    parts.digests[slot] = digest(relay)
-    resolver = kept_resolver(references.configs.get(slot))
+    secret = _config(parts, references, slot, config, kept_resolver(references.configs.get(slot)))
     parts.manifests += [
-        child(lane, manifest, slot=slot)
-        for manifest in (config_secret(slot, relay, resolver), disruption_budget(lane, slot, lifted=lifted))
+        child(lane, manifest, slot=slot) for manifest in (secret, disruption_budget(lane, slot, lifted=lifted))
     ]
+
+
+def _config(parts: _Parts, references: References, slot: str, config: RelayConfig, resolver: str | None) -> Manifest:
+    """The slot's configuration, with the serial that its content has."""
+    text = rendered(config)
+    content = digest(text)
+    number = serial(content, references.configs.get(slot), references.handed.get(slot, Handed()), references.read_at)
+    parts.digests[slot], parts.serials[slot] = content, number
+    return config_secret(slot, numbered(text, number), resolver, marks(content, number))
 
 
 def _add_slot(
@@ -125,15 +141,14 @@ def _add_slot(
     lifted: bool,
 ) -> None:
     slot = claim.slot_name
-    relay = rendered(relay_config(lane, references, claim, engine))
     sidecar = lane.spec.resolver.mode == "Sidecar"
     resolver = unbound_config(lane.spec.resolver, engine.resolver) if sidecar else None
-    parts.digests[slot] = digest(relay)
+    secret = _config(parts, references, slot, relay_config(lane, references, claim, engine), resolver)
     parts.manifests.append(child(lane, volume_claim(lane, claim), slot=slot, owned=False))
     parts.manifests += [
         child(lane, manifest, slot=slot)
         for manifest in (
-            config_secret(slot, relay, resolver),
+            secret,
             disruption_budget(lane, slot, lifted=lifted),
             *engine.manifests,
         )
