@@ -17,7 +17,7 @@ import aiohttp
 import structlog
 
 from lane_operator import metrics
-from lane_operator.inputs import Key, Manifest, SlotObservation
+from lane_operator.inputs import Handed, Key, Manifest, SlotObservation
 
 __all__ = ["Observer", "Target", "pod_observation", "process_of", "slot_answer"]
 
@@ -46,6 +46,8 @@ class Target:
     config: str = field(repr=False)
     """relay.yaml, as rendered for it."""
     config_digest: str
+    """Over all of it but the serial."""
+    serial: int
     generation: int
     intake: str
     """Open or Closed."""
@@ -62,8 +64,8 @@ class _Visited:
     task: "asyncio.Task[None] | None" = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     seen: SlotObservation | None = None
-    pushed: str = ""
-    """Digest of the configuration that this slot has taken, or refused, from us."""
+    pushed: tuple[str, int] = ("", 0)
+    """Digest and serial of the configuration that this slot has taken, or refused, from us."""
     refused: str = ""
     unforeseen: str = ""
     """The last exception of a visit that is none of a slot's silence or of a wrong answer; each is logged once."""
@@ -108,13 +110,21 @@ class Observer:
                 moved = _place(known.target) != _place(target)
                 known.target = target
                 if moved:
-                    known.pushed = ""  # another process: it may hold an older file
+                    known.pushed = ("", 0)  # another process: it may hold an older file
                 known.wake.set()
 
     def seen(self, lane: Key, slot: str) -> SlotObservation | None:
         """What the slot said last; None before its first visit."""
         visited = self._slots.get((lane, slot))
         return None if visited is None else visited.seen
+
+    def handed(self, lane: Key, slot: str) -> Handed:
+        """The configuration that the slot is to have as far as it was told here, and the serial that it said last."""
+        visited = self._slots.get((lane, slot))
+        if visited is None:
+            return Handed()
+        reported = (visited.seen.config_serial if visited.seen else None) or 0
+        return Handed(visited.target.config_digest, visited.target.serial, reported)
 
     def _stop(self, key: tuple[Key, str], *, forget: bool) -> None:
         visited = self._slots.pop(key)
@@ -145,13 +155,15 @@ class Observer:
         target = visited.target
         try:
             answer = await self._ask(target, "GET", "slot")
-            if int(answer.get("generation", 0)) < target.generation or visited.pushed != target.config_digest:
+            if _is_to_be_pushed(visited, answer):
                 await self._push(visited)
                 answer = await self._ask(target, "GET", "slot")
             if not _is_kept(answer, target.intake):
                 await self._ask(target, "PUT", "intake", json={"state": target.intake})
                 answer = await self._ask(target, "GET", "slot")
             metrics.relay_requests.labels(result="ok").inc()
+            if answer.get("serial") == target.serial:
+                visited.refused = ""  # it has taken it after all, by its file
             return replace(
                 slot_answer(target.slot, answer),
                 config_refused=visited.refused or answer.get("refused") or "",
@@ -171,8 +183,14 @@ class Observer:
             else:
                 response.raise_for_status()
                 visited.refused = ""
-            visited.pushed = target.config_digest
-            log.info("configuration pushed", slot=target.slot, generation=target.generation, refused=visited.refused)
+            visited.pushed = (target.config_digest, target.serial)
+            log.info(
+                "configuration pushed",
+                slot=target.slot,
+                generation=target.generation,
+                serial=target.serial,
+                refused=visited.refused,
+            )
 
     async def _ask(self, target: Target, method: str, resource: str, **body: Any) -> dict[str, Any]:
         async with self._request(target, method, resource, **body) as response:
@@ -223,6 +241,15 @@ def _place(target: Target) -> tuple[str, int, str]:
     return target.host, target.port, target.process
 
 
+def _is_to_be_pushed(visited: _Visited, answer: Mapping[str, Any]) -> bool:
+    """Whether the slot has another configuration than it is to have, and has not refused this one already."""
+    target = visited.target
+    if "serial" not in answer:  # a relay of an older image: it cannot say which content of a generation it has
+        return int(answer.get("generation", 0)) < target.generation or visited.pushed[0] != target.config_digest
+    refused = visited.refused and visited.pushed == (target.config_digest, target.serial)
+    return not refused and int(answer["serial"]) != target.serial
+
+
 def _is_kept(answer: Mapping[str, Any], wanted: str) -> bool:
     """Whether intake is as it is to be; a closed one also in the slot's spool, for a restart reads an older file."""
     intake = answer.get("intake") or {}
@@ -238,6 +265,7 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
         name=name,
         reachable=True,
         config_generation=int(answer["generation"]),
+        config_serial=int(answer["serial"]) if "serial" in answer else None,
         config_refused=str(answer.get("refused") or ""),
         proof_state=str(proof.get("state") or ""),
         proof_message=str(proof.get("message") or ""),
@@ -302,6 +330,7 @@ def _shown(seen: SlotObservation) -> tuple[Any, ...]:
     return (
         seen.reachable,
         seen.config_generation,
+        seen.config_serial,
         seen.config_refused,
         seen.proof_state,
         seen.proof_message,

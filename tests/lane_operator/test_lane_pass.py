@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import dataclasses
+import datetime as dt
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,7 +16,7 @@ from lane_operator.inputs import Key
 from lane_operator.kube import Kube
 from lane_operator.observe import Observer
 from lane_operator.reconcile import World, reconcile_lane
-from tests.lane_operator.made import lane, pool
+from tests.lane_operator.made import NOW, lane, policy, pool
 from tests.lane_operator.small_api import SmallApi, small_api
 from tests.lane_operator.test_broken_objects import world
 
@@ -51,6 +53,28 @@ def _filled(api: SmallApi, here: World) -> World:
         body = {"apiVersion": "lanewright.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": given}
         here.cache.put(kind, api.put(path, body))
     return here
+
+
+def at(here: World, hours: int) -> World:
+    """The same world some hours later."""
+    return dataclasses.replace(here, wall=lambda: NOW + dt.timedelta(hours=hours))
+
+
+def pod_put(here: World) -> None:
+    """The slot's pod, in which nobody listens."""
+    labels = {LANE_LABEL: "otp", SLOT_LABEL: "otp-0"}
+    containers = [{"name": "relay", "ports": [{"name": "admin", "containerPort": 1}]}]
+    metadata = {"namespace": "mail", "name": "otp-0-0", "uid": "p1", "labels": labels, "resourceVersion": "50"}
+    pod = {"kind": "Pod", "metadata": metadata, "spec": {"containers": containers}, "status": {"podIP": "127.0.0.1"}}
+    here.cache.put("Pod", pod)
+
+
+def policy_put(api: SmallApi, here: World) -> None:
+    """A policy that the lane heeds: another configuration under the same generation."""
+    spec = policy(connectionsPerIP=1).spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+    metadata = {"namespace": "mail", "name": "gmail", "uid": "i1", "generation": 1}
+    body = {"apiVersion": "lanewright.dev/v1alpha1", "kind": "ISPPolicy", "metadata": metadata, "spec": spec}
+    here.cache.put("ISPPolicy", api.put("/apis/lanewright.dev/v1alpha1/namespaces/mail/isppolicies/gmail", body))
 
 
 def conditions(api: SmallApi) -> dict[str, Any]:
@@ -95,6 +119,46 @@ async def test_a_lane_in_which_nothing_happens_is_written_and_its_children_are_r
     await reconcile_lane(here, LANE)
 
     assert (api.writes, api.reads) == ([], [])
+
+
+async def test_a_configuration_keeps_its_serial_while_time_passes_and_gets_a_higher_one_with_a_policy(
+    rig: tuple[SmallApi, World],
+) -> None:
+    api, here = rig
+    await reconcile_lane(here, LANE)
+    first = config(api)["serial"]
+    await reconcile_lane(here, LANE)
+    api.writes.clear()
+
+    later = at(here, 1)
+    await reconcile_lane(later, LANE)
+    assert (api.writes, config(api)["serial"]) == ([], first)
+
+    policy_put(api, here)
+    await reconcile_lane(later, LANE)
+    assert (config(api)["generation"], config(api)["serial"]) == (3, first + 3600)
+
+
+async def test_a_configuration_that_cannot_be_written_is_handed_out_under_one_serial(
+    rig: tuple[SmallApi, World],
+) -> None:
+    api, here = rig
+    await reconcile_lane(here, LANE)
+    pod_put(here)
+    here.observer = Observer(lambda _: None)
+    await reconcile_lane(here, LANE)
+    policy_put(api, here)
+    api.fails["PATCH", "/api/v1/namespaces/mail/secrets/otp-0-config"] = UNAVAILABLE
+    handed = []
+    for hours in (1, 2):
+        with pytest.raises(UnavailableError):
+            await reconcile_lane(at(here, hours), LANE)
+        handed.append(here.observer.handed(LANE, "otp-0").serial)
+
+    assert handed == [config(api)["serial"] + 3600] * 2
+    api.fails.clear()
+    await reconcile_lane(at(here, 3), LANE)
+    assert config(api)["serial"] == handed[0]
 
 
 async def test_what_only_a_person_can_change_is_said_and_not_tried_in_a_hurry(rig: tuple[SmallApi, World]) -> None:
@@ -172,11 +236,7 @@ async def test_a_slot_of_a_deleted_lane_whose_pool_went_is_visited(rig: tuple[Sm
     going = api.objects[LANES]
     going["metadata"] |= {"deletionTimestamp": "2026-11-23T08:00:00Z"}
     here.cache.put("SendingLane", api.put(LANES, going))
-    labels = {LANE_LABEL: "otp", SLOT_LABEL: "otp-0"}
-    containers = [{"name": "relay", "ports": [{"name": "admin", "containerPort": 1}]}]  # nobody listens there
-    metadata = {"namespace": "mail", "name": "otp-0-0", "uid": "p1", "labels": labels, "resourceVersion": "50"}
-    pod = {"kind": "Pod", "metadata": metadata, "spec": {"containers": containers}, "status": {"podIP": "127.0.0.1"}}
-    here.cache.put("Pod", pod)
+    pod_put(here)
     visited = asyncio.Event()
     here.observer = Observer(lambda _: visited.set())
 

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from lane_api.relayconfig import Admin, Endpoint, TlsFiles
 from lane_operator import credentials
-from lane_operator.inputs import Key, SlotObservation
+from lane_operator.inputs import Handed, Key, SlotObservation
 from lane_operator.observe import Observer, Target, pod_observation, slot_answer
 from lane_relay.api.server import AdminServer
 from lane_relay.errors import ConfigError
@@ -27,6 +27,8 @@ class Slot:
     """A slot's state, as a relay keeps it."""
 
     generation: int = 1
+    serial: int | None = None
+    """None: a relay of an older image."""
     intake: Literal["Open", "Closed"] = "Open"
     ordered: str = "Open"
     live: int | float = 0
@@ -36,7 +38,8 @@ class Slot:
 
     async def report(self) -> dict[str, Any]:
         self.asked.put_nowait(None)
-        return {
+        said = {} if self.serial is None else {"serial": self.serial}
+        return said | {
             "slot": "otp-0",
             "lane": "mail/otp",
             "spoolId": "s1",
@@ -57,7 +60,10 @@ class Slot:
         if self.refuses:
             raise ConfigError(self.refuses)
         self.pushed.append(text)
-        self.generation = int(text)
+        generation, _, serial = text.partition("/")
+        self.generation = int(generation)
+        if self.serial is not None:
+            self.serial = int(serial)
         return self.generation
 
     def sites(self) -> list[dict[str, Any]]:
@@ -124,6 +130,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         token="sesame",
         config="7",
         config_digest="d7",
+        serial=70,
         generation=7,
         intake="Open",
         interval_s=0.02,
@@ -132,6 +139,15 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     yield Rig(slot, woken, observer, target)
     await observer.close()
     await server.stop()
+
+
+async def visited_again(slot: Slot, times: int = 3) -> None:
+    """Returns when so many more visits have begun."""
+    while not slot.asked.empty():
+        slot.asked.get_nowait()
+    async with asyncio.timeout(10):
+        for _ in range(times + 1):
+            await slot.asked.get()
 
 
 async def test_a_slot_is_seen_and_gets_the_configuration_that_it_lacks(rig: Rig) -> None:
@@ -169,6 +185,66 @@ async def test_a_refused_configuration_is_said_and_not_pushed_again(rig: Rig) ->
 
     assert rig.slot.pushed == []
     assert rig.seen().config_refused == "unknown field"
+
+
+@pytest.fixture
+def numbered(rig: Rig) -> Rig:
+    """A relay that names the serial of what it has in force."""
+    rig.slot.generation, rig.slot.serial = 7, 70
+    rig.target = replace(rig.target, config="7/70")
+    return rig
+
+
+async def test_a_slot_that_has_the_serial_is_pushed_nothing(numbered: Rig) -> None:
+    numbered.observer.aim(LANE, (numbered.target,))
+    await numbered.woken.again()
+
+    assert numbered.slot.pushed == []
+    assert numbered.seen().config_serial == 70
+
+
+async def test_a_slot_that_comes_back_with_an_older_serial_is_pushed_to_again(numbered: Rig) -> None:
+    numbered.slot.serial = 60
+    numbered.observer.aim(LANE, (numbered.target,))
+    await numbered.woken.again()
+    numbered.slot.serial = 60  # a process that has begun anew, with the file that it found
+    await visited_again(numbered.slot)
+
+    assert numbered.slot.pushed == ["7/70", "7/70"]
+    assert numbered.seen().config_serial == 70
+
+
+async def test_a_change_under_the_same_generation_is_seen_arriving(numbered: Rig) -> None:
+    numbered.observer.aim(LANE, (numbered.target,))
+    await numbered.woken.again()
+    assert numbered.observer.handed(LANE, "otp-0") == Handed("d7", 70, 70)
+
+    numbered.observer.aim(LANE, (replace(numbered.target, config="7/71", config_digest="d8", serial=71),))
+    assert numbered.observer.handed(LANE, "otp-0") == Handed("d8", 71, 70)
+    await numbered.woken.again()
+
+    assert numbered.slot.pushed == ["7/71"]
+    assert (numbered.seen().config_generation, numbered.seen().config_serial) == (7, 71)
+
+
+async def test_a_refused_serial_is_pushed_once_to_a_process_and_forgiven_when_the_slot_has_it(numbered: Rig) -> None:
+    numbered.slot.serial = 60
+    numbered.slot.refuses = "unknown field"
+    with capture_logs() as logged:
+        numbered.observer.aim(LANE, (numbered.target,))
+        await numbered.woken.again()
+        await visited_again(numbered.slot)
+        assert [one["event"] for one in logged] == ["configuration pushed"]
+        assert numbered.seen().config_refused == "unknown field"
+
+        numbered.observer.aim(LANE, (replace(numbered.target, process="p1/1"),))
+        await visited_again(numbered.slot)
+        assert [one["event"] for one in logged] == ["configuration pushed"] * 2
+
+        numbered.slot.serial = 70  # it took the file
+        await numbered.woken.again()
+
+    assert numbered.seen().config_refused == ""
 
 
 async def test_intake_is_closed_and_the_answer_is_from_afterwards(rig: Rig) -> None:

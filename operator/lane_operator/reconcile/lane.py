@@ -140,7 +140,14 @@ async def _references(world: World, lane: Lane) -> tuple[References, Assignment,
         world.served,
         world.wall(),
     )
-    return replace(references, secrets=provisioned.secrets, dkim=provisioned.dkim), assignment, provisioned
+    references = replace(
+        references,
+        secrets=provisioned.secrets,
+        dkim=provisioned.dkim,
+        handed={one.slot_name: world.observer.handed(lane.key, one.slot_name) for one in assignment.claims},
+        read_at=int(world.wall().timestamp()),
+    )
+    return references, assignment, provisioned
 
 
 def _with_existing(world: World, lane: Lane, references: References, assignment: Assignment) -> Assignment:

@@ -63,6 +63,7 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
             token=token,
             config=_config(configs[name]),
             config_digest=desired.config_digests.get(name, ""),
+            serial=desired.config_serials.get(name, 0),
             generation=lane.generation,
             intake="Closed" if closed else "Open",
             interval_s=settled,
