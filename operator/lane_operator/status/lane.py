@@ -91,7 +91,8 @@ def _put_ready(book: Book, view: View, *, settled: bool) -> None:
         said = [refusal.message for refusal in view.desired.refusals] + troubles
         message = f"{good} of {lane.spec.replicas} slots serve" + "".join(f"; {text}" for text in said)
         if not said and missing <= 0:  # nothing is wrong: a change is on its way
-            message = f"{message}; generation {lane.generation} is being put in force"
+            news = view.news(claim.slot_name for claim in active if view.is_moving(claim))
+            message = f"{message}; {news} is being put in force"
             book.put(ConditionType.READY, False, Reason.NEW_GENERATION, message)
             return
         book.put(ConditionType.READY, False, Reason.DEGRADED, message)
@@ -145,7 +146,7 @@ def _put_config(book: Book, view: View) -> None:
         seen = view.observation.slot(claim.slot_name)
         if seen is not None and seen.config_refused:
             refused.append(f"{claim.slot_name}: {seen.config_refused}")
-        elif seen is None or seen.config_generation < generation:
+        elif seen is None or view.lacks_config(seen):
             behind.append(claim.slot_name)
     if refused:
         message = f"generation {generation} was refused and the one before stays in force; {'; '.join(refused)}"
@@ -154,7 +155,7 @@ def _put_config(book: Book, view: View) -> None:
         message = f"generation {generation} waits for slots: replicas is 0"
         book.put(ConditionType.CONFIG_IN_FORCE, True, Reason.IN_FORCE, message)
     elif behind or not view.running:
-        message = f"generation {generation} is on its way to {', '.join(behind) or 'slots that are not there yet'}"
+        message = f"{view.news(behind)} is on its way to {', '.join(behind) or 'slots that are not there yet'}"
         book.put(ConditionType.CONFIG_IN_FORCE, False, Reason.PUSHING, message)
     else:
         book.put(ConditionType.CONFIG_IN_FORCE, True, Reason.IN_FORCE, f"generation {generation} is in every slot")

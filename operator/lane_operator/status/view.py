@@ -1,6 +1,6 @@
 """One lane as its verdicts see it: what was decided beside what was seen; plain questions, no verdicts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lane_api.selector import SelectorFinding
@@ -71,7 +71,21 @@ class View:
         seen = self.observation.slot(claim.slot_name)
         if seen is None or not seen.pod_ready:
             return True
-        return seen.config_generation < self.lane.generation and not seen.config_refused
+        return self.lacks_config(seen) and not seen.config_refused
+
+    def lacks_config(self, seen: SlotObservation) -> bool:
+        """The slot has another configuration than it is to have, by its serial where it names one."""
+        wanted = self.desired.config_serials.get(seen.name)
+        if seen.config_serial is None or wanted is None:  # an older image, or nobody can say what it is to have
+            return seen.config_generation < self.lane.generation
+        return seen.config_serial != wanted
+
+    def news(self, slots: Iterable[str]) -> str:
+        """What of these slots one at least has still to get."""
+        seen = [self.observation.slot(name) for name in slots]
+        if seen and all(one is not None and one.config_generation >= self.lane.generation for one in seen):
+            return "a change of a policy, pool or Secret"
+        return f"generation {self.lane.generation}"
 
     def published(self, domain: str) -> bool | None:
         """What the slots' DNS says of a domain's selector: all that looked must see it; None: none has looked."""
