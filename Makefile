@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
 RUN := $(VENV)/bin
+CLUSTERS ?= 3
 PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 python3.11 python3))
 
 .PHONY: help setup peers lint unit test e2e demo cluster cluster-down images crds bench lock
@@ -40,9 +41,9 @@ cluster-down: setup ## removes every trace of it
 images: setup ## builds the images and rolls the running cluster's release to them
 	$(RUN)/python -m e2e.release
 
-e2e: peers ## the promises, one file each: side by side on $(CLUSTERS) clusters, then by themselves those that judge times
+e2e: peers ## the promises, one file each: side by side on several clusters, then by themselves those that judge times
 	$(RUN)/python -m e2e.figures clear e2e
-	$(RUN)/pytest -v e2e -m "not quiet" -n $(CLUSTERS) --dist loadfile
+	$(RUN)/pytest -v e2e -m "not quiet" -n $(CLUSTERS) --dist loadgroup
 	$(RUN)/pytest -v e2e -m quiet
 
 demo: peers ## two lanes, a flood, and what the OTPs felt of it: cluster, table and chart

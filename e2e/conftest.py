@@ -23,11 +23,15 @@ __all__ = ["images", "installation", "internet", "outbound", "sending_namespace"
 _CLUSTER = pytest.StashKey[Cluster]()
 _BROUGHT_UP = pytest.StashKey[bool]()
 _TEST_SECONDS = 300
+_SHARED = frozenset({"sending_namespace", "server"})
+"""Fixtures that all tests of a file have one of."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give end-to-end tests minutes where unit tests have one."""
+    """Give end-to-end tests minutes where unit tests have one; keep those together that share what their file made."""
     for item in items:
+        if _SHARED.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
         if item.get_closest_marker("cluster") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_TEST_SECONDS))
 

@@ -26,6 +26,7 @@ from lane_relay.deliver.opening import SessionMaker
 from lane_relay.deliver.outcomes import (
     broken_results,
     failure_of,
+    not_looked_at,
     reply_results,
     same_results,
     summarise,
@@ -337,10 +338,13 @@ class Dispatcher:
         if prepared is None:
             return
         session.current = None
-        session.sent += 1
         now = self.monotonic()
         site = session.destination.site
         site.message_pace.end(session.began, now)
+        if session.sent and not_looked_at(self.table, site.policy, results[0].stage, results[0].reply):
+            self._lookahead.give_back(session.destination, prepared)
+            return
+        session.sent += 1
         judged = reply_results(self.table, site.policy, results)
         ends = self._report(session.destination, prepared, judged, session)
         if site.token_line:
@@ -359,14 +363,8 @@ class Dispatcher:
         destination = session.destination
         site = destination.site
         site.message_pace.end(session.began, self.monotonic())
-        if (
-            session.sent
-            and ending is Ending.PEER
-            and closed.reply is None
-            and not closed.problem
-            and closed.stage is Stage.MAIL
-        ):
-            # a kept connection that the peer closed while it was idle: the entry was not looked at, and goes elsewhere
+        silent = ending is Ending.PEER and closed.reply is None and not closed.problem
+        if session.sent and silent and not_looked_at(self.table, site.policy, closed.stage, None):
             self._lookahead.give_back(destination, prepared)
             return
         where = f"{session.target.host}[{session.target.address}]"

@@ -7,13 +7,26 @@ Invariant: every recipient of the entry gets exactly one result.
 from msgspec import Struct
 
 from lane_api.isppolicy import Action, Category, Scope, Stage
+from lane_relay.deliver.default_rules import CLOSING_RULE
 from lane_relay.deliver.ready_queue import Failure
 from lane_relay.deliver.rules import DELIVERED, ReplyTable
 from lane_relay.deliver.trouble import Ending, Trouble
 from lane_relay.records import QueueEntry, RecipientResult, Reply, Verdict
 from lane_relay.smtp.client import Closed, RecipientReply
 
-__all__ = ["Summary", "broken_results", "failure_of", "reply_results", "same_results", "summarise", "unfit_results"]
+__all__ = [
+    "Summary",
+    "broken_results",
+    "failure_of",
+    "not_looked_at",
+    "reply_results",
+    "same_results",
+    "summarise",
+    "unfit_results",
+]
+
+
+_CLOSES = 421
 
 
 class Summary(Struct, frozen=True, gc=False):
@@ -74,6 +87,16 @@ def broken_results(
         else:
             results.append(RecipientResult(index, closed.stage, rest, verdict))
     return tuple(results)
+
+
+def not_looked_at(table: ReplyTable, policy: str, stage: Stage, reply: Reply | None) -> bool:
+    """Whether a kept connection's end says nothing of the message: the peer had ended it while it was idle.
+
+    Without a word, or with the 421 of a server that gave up waiting (RFC 5321 section 3.8), which crosses our MAIL.
+    """
+    if stage is not Stage.MAIL:
+        return False
+    return reply is None or (reply.code == _CLOSES and table.judge(policy, stage, reply).rule == CLOSING_RULE)
 
 
 def same_results(entry: QueueEntry, failure: Failure) -> tuple[RecipientResult, ...]:

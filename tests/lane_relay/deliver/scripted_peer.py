@@ -56,6 +56,8 @@ class Peer:
     port: int = 0
     release: asyncio.Event = field(default_factory=asyncio.Event)
     """Ends every STALL."""
+    late_answer: bytes = b""
+    """What is said then; empty: the connection ends."""
     close_delay: float = 0.0
     """Seconds between the answer to QUIT and the end of the connection."""
     just_hangs_up: bool = False
@@ -91,8 +93,7 @@ class Peer:
             action = action(line)
         if action == STALL:
             await self.release.wait()
-            answer = self.script.get(stage)
-            action = answer if isinstance(answer, bytes) else DROP  # a test may have put one there meanwhile
+            action = self.late_answer or DROP
         if isinstance(action, str):
             return b""
         writer.write(action)

@@ -241,11 +241,12 @@ async def test_a_peer_that_trickles_a_reply_is_left_at_the_time_limit_too() -> N
         assert _one(attempts[0]) == (Stage.MAIL, 421, Action.RETRY, Category.NO_ANSWER_FROM_HOST)
 
 
-async def test_a_kept_connection_that_the_peer_has_closed_costs_no_attempt() -> None:
+@pytest.mark.parametrize("last_word", [DROP, b"421 4.4.2 peer.test Error: timeout exceeded\r\n"])
+async def test_a_kept_connection_that_the_peer_has_closed_costs_no_attempt(last_word: bytes | str) -> None:
     peer = Peer()
 
     def close_second(line: str) -> bytes | str:
-        return DROP if len(peer.messages) == 1 and peer.connections == 1 else b"250 ok\r\n"
+        return last_word if len(peer.messages) == 1 and peer.connections == 1 else b"250 ok\r\n"
 
     peer.script["mail"] = close_second
     async with running(peer), delivering(connections=1) as delivery:
@@ -255,6 +256,18 @@ async def test_a_kept_connection_that_the_peer_has_closed_costs_no_attempt() -> 
         attempts = await delivery.attempted(2)
     assert [attempt.results[0].reply.code for attempt in attempts] == [250, 250]
     assert [message.connection for message in peer.messages] == [1, 2]
+
+
+async def test_a_kept_connection_that_ends_for_our_rate_is_an_attempt() -> None:
+    peer = Peer()
+    word = b"421 4.7.28 Our system has detected an unusual rate of mail from your IP address\r\n"
+    peer.script["mail"] = lambda _: word if peer.messages else b"250 ok\r\n"
+    async with running(peer), delivering(connections=1) as delivery:
+        delivery.send(route_to(peer.port))
+        await delivery.attempted(1)
+        delivery.send(route_to(peer.port))
+        attempts = await delivery.attempted(2)
+    assert [attempt.results[0].reply.code for attempt in attempts] == [250, 421]
 
 
 async def test_an_idle_connection_is_kept_for_a_while_and_then_closed_politely() -> None:
@@ -355,7 +368,7 @@ async def test_a_peer_that_has_the_whole_message_may_answer_longer_than_the_othe
         sessions = delivery.dispatcher._connections.sessions
         await until(lambda: any(one.client.awaits_verdict for one in sessions))
         await until(lambda: any("RCPT" in one for one in stuck.commands))
-        slow.script["end"] = b"250 ok\r\n"
+        slow.late_answer = b"250 ok\r\n"
         draining = asyncio.create_task(delivery.dispatcher.drain(0.0, 10.0))
         (cut,) = await delivery.attempted(1)
         slow.release.set()

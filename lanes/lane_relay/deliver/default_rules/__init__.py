@@ -14,7 +14,7 @@ from lane_relay.deliver.default_rules.message import ABOUT_THE_MESSAGE
 from lane_relay.deliver.default_rules.row import HOUR, rule
 from lane_relay.deliver.default_rules.source import ABOUT_THE_SOURCE, RATES
 
-__all__ = ["GREETING_RULES", "MESSAGE_RULES", "ONE_HOST_RULES"]
+__all__ = ["CLOSING_RULE", "GREETING_RULES", "MESSAGE_RULES", "ONE_HOST_RULES"]
 
 _CLOSING: Final = rule(
     "closing",
@@ -97,5 +97,7 @@ MESSAGE_RULES: Final = (
     *_BY_CLASS,
 )
 """From MAIL on. In both the first that matches decides."""
+CLOSING_RULE: Final = f"default/{_CLOSING.id}"
+"""A 421 that says nothing of us."""
 ONE_HOST_RULES: Final = frozenset({"default/refused-at-greeting", "default/server-busy"})
 """What a host says of itself: the next one of the destination may take the mail (RFC 5321 section 5.1)."""
