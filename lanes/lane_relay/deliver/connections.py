@@ -139,11 +139,17 @@ class Connections:
         Who waits only for more than its share is no reason: the connections of others would never be used twice.
         """
         mine = session.destination
-        full = (self._line and self.count >= self.limit) or mine.site.another_lacks_a_connection(mine)
-        if full and not mine.waiting:
+        if not mine.waiting and ((self._line and self.count >= self.limit) or self._is_missed_elsewhere(mine, now)):
             session.quit()
         else:
             session.rest(now)
+
+    def _is_missed_elsewhere(self, mine: Destination, now: float) -> bool:
+        """Whether others of the site lack more connections than are ending already."""
+        lacking = mine.site.lacking_elsewhere(mine, now)
+        return lacking > 0 and lacking > sum(
+            one.quitting and one.destination.site is mine.site for one in self.sessions
+        )
 
     def gone(self, session: Session) -> None:
         """The socket is closed; the connection counts until the peer has seen that."""

@@ -280,11 +280,15 @@ class ReadyQueue:
         """There is more waiting than idle or coming sessions will take."""
         return destination.waiting > destination.connecting + len(destination.idle)
 
-    def another_lacks_a_connection(self, destination: Destination) -> bool:
-        """The limit is reached, and a destination in line besides this one would have had a connection."""
+    def lacking_elsewhere(self, destination: Destination, now: float) -> int:
+        """How many connections the others in line would have had, were the limit not reached."""
         if self.connections + self.foreign < self.connection_limit:
-            return False
-        return any(other is not destination and self.wants_connection(other) for other in self.line)
+            return 0
+        return sum(
+            other.waiting - other.connecting - len(other.idle)
+            for other in self.line
+            if other is not destination and now >= other.parked_until and self.wants_connection(other)
+        )
 
     def decide_open(self, destination: Destination, now: float, total: int, total_limit: int) -> Target | Hold:
         """Where to connect for this destination now, or what stands in the way."""

@@ -187,6 +187,22 @@ async def test_a_destination_that_waits_gets_its_turn_although_another_has_endle
     assert order.index(61) <= 20
 
 
+async def test_one_destination_that_waits_gets_one_connection_and_the_others_stay() -> None:
+    peer = Peer({"end": STALL}, hosts=("127.0.0.5", "127.0.0.6"), late_answer=b"250 ok\r\n")
+    policy = {"name": "isp", "connections": 3}
+    unhurried = Timeouts(stages=PATIENT, idle=3600.0)
+    async with running(peer), delivering(policies=[policy], timeouts=unhurried) as delivery:
+        for _ in range(3):
+            delivery.send(route_to(peer.port, "127.0.0.5", site="isp", policy="isp"))
+        sessions = delivery.dispatcher._connections.sessions
+        await until(lambda: [session.client.awaits_verdict for session in sessions] == [True] * 3)
+        delivery.send(route_to(peer.port, "127.0.0.5", "127.0.0.6", site="isp", policy="isp"))
+        peer.release.set()  # all three are idle in one turn, and one is missed elsewhere
+        await delivery.attempted(4)
+        await until(lambda: peer.open == 3)
+        assert peer.connections == 4
+
+
 async def test_a_new_limit_holds_without_a_restart() -> None:
     peer = Peer({"end": STALL})
     async with running(peer), delivering(connections=1) as delivery:
