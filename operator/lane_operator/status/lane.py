@@ -91,8 +91,7 @@ def _put_ready(book: Book, view: View, *, settled: bool) -> None:
         said = [refusal.message for refusal in view.desired.refusals] + troubles
         message = f"{good} of {lane.spec.replicas} slots serve" + "".join(f"; {text}" for text in said)
         if not said and missing <= 0:  # nothing is wrong: a change is on its way
-            news = view.news(claim.slot_name for claim in active if view.is_moving(claim))
-            message = f"{message}; {news} is being put in force"
+            message = f"{message}; generation {lane.generation} is being put in force"
             book.put(ConditionType.READY, False, Reason.NEW_GENERATION, message)
             return
         book.put(ConditionType.READY, False, Reason.DEGRADED, message)

@@ -71,7 +71,8 @@ class View:
         seen = self.observation.slot(claim.slot_name)
         if seen is None or not seen.pod_ready:
             return True
-        return self.lacks_config(seen) and not seen.config_refused
+        # by generation: what a policy of many lanes changes makes none of them less ready, and stands in ConfigInForce
+        return seen.config_generation < self.lane.generation and not seen.config_refused
 
     def lacks_config(self, seen: SlotObservation) -> bool:
         """The slot has another configuration than it is to have, by its serial where it names one."""
