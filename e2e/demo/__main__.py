@@ -61,7 +61,7 @@ says what became of it
   printf '%s\\n' 'From: {sender}' 'Subject: hello' '' hello |
     curl -v --crlf --ssl-reqd --insecure smtp://127.0.0.1:5870 \\
       --retry 5 --retry-connrefused \\
-      --user "$(cat {credentials})" \\
+      -K <(sed 's/.*/user = "&"/' {credentials}) \\
       --mail-from {sender} \\
       --mail-rcpt me@{domain} -T -
   kubectl exec -n {namespace} {lane}-0-0 -c relay -- \\
