@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from lane_api.isppolicy import ResponseRule, Stage
+from lane_api.isppolicy import Action, ResponseRule, Stage
 
 __all__ = ["Compile", "Pattern", "check_rules", "matching_text", "overlap", "sound_rules"]
 
@@ -60,12 +60,26 @@ def check_rules(rules: Sequence[ResponseRule], compile_pattern: Compile) -> list
 
 
 def sound_rules(rules: Sequence[ResponseRule], compile_pattern: Compile) -> tuple[ResponseRule, ...]:
-    """The rules that `check_rules` finds nothing wrong with, in their order."""
-    return tuple(rule for rule, problems in _checked(rules, compile_pattern) if not problems)
+    """The rules that stand on their own where a bad one is left out, in their order.
+
+    Behind a rule that is left out nothing bounces: what that one was to catch must not be lost to a broader one.
+    """
+    kept: list[ResponseRule] = []
+    is_behind = False
+    for rule, problems in _checked(rules, compile_pattern, beside_sound_ones=True):
+        if problems:
+            is_behind = True
+        elif is_behind and rule.action is Action.BOUNCE:
+            kept.append(rule.model_copy(update={"action": Action.RETRY}))
+        else:
+            kept.append(rule)
+    return tuple(kept)
 
 
-def _checked(rules: Sequence[ResponseRule], compile_pattern: Compile) -> Iterator[tuple[ResponseRule, list[str]]]:
-    """Each rule, and what is wrong with it beside those before it."""
+def _checked(
+    rules: Sequence[ResponseRule], compile_pattern: Compile, *, beside_sound_ones: bool = False
+) -> Iterator[tuple[ResponseRule, list[str]]]:
+    """Each rule, and what is wrong with it beside those before it, or those of them with which nothing is."""
     earlier: list[tuple[ResponseRule, Pattern]] = []
     ids: set[str] = set()
     for rule in rules:
@@ -76,8 +90,10 @@ def _checked(rules: Sequence[ResponseRule], compile_pattern: Compile) -> Iterato
         except Exception as error:  # noqa: BLE001 -- the engine is the caller's, and so are its exceptions
             yield rule, [*problems, f"the pattern is no RE2 expression: {error}"]
             continue
-        yield rule, [*problems, *_check_examples(rule, pattern, earlier)]
-        earlier.append((rule, pattern))
+        problems += _check_examples(rule, pattern, earlier)
+        yield rule, problems
+        if not (problems and beside_sound_ones):
+            earlier.append((rule, pattern))
 
 
 def _check_examples(rule: ResponseRule, pattern: Pattern, earlier: Sequence[tuple[ResponseRule, Pattern]]) -> list[str]:

@@ -173,6 +173,17 @@ def test_beside_a_bad_rule_the_sound_ones_of_a_policy_that_was_never_good_are_in
     assert table.problems == {}
 
 
+def test_behind_a_rule_that_is_left_out_nothing_bounces_and_nothing_is_shadowed_by_it() -> None:
+    """What the one left out was to catch, a throttle in a 550 say, must not be lost to a broader one."""
+    misses = rule("misses", "S3150|late", "550 S3140 our network is limited", action=Action.BACKOFF)
+    before = rule("before", "nobody", "550 nobody here", action=Action.BOUNCE)
+    behind = rule("behind", "late|^550", "550 too late", action=Action.BOUNCE)
+    table = ReplyTable((_policy(before, misses, behind),))
+    assert table.judge("isp", Stage.RCPT, reply("550 nobody here")).action is Action.BOUNCE
+    verdict = table.judge("isp", Stage.RCPT, reply("550 S3150 limited"))
+    assert (verdict.rule, verdict.action) == ("isp/behind", Action.RETRY)
+
+
 def test_rules_beside_a_bad_one_are_no_good_version_that_would_stay() -> None:
     bad = rule("bad", "(", "450 x")
     table = ReplyTable((_policy(rule("slow", "slow", "450 slow"), bad),))
