@@ -7,15 +7,17 @@ from typing import TypeVar
 from e2e.cluster.errors import ClusterError
 
 T = TypeVar("T")
+_SELDOMEST_S, _SHARE = 1.0, 0.05
 
 
 def eventually(look: Callable[[], T], what: str, within: float = 60.0, every: float = 0.2) -> T:
-    """Return the first truthy answer of `look`, asked every `every` seconds; AssertionError after `within` seconds.
+    """Return the first truthy answer of `look`; AssertionError after `within` seconds.
 
-    An AssertionError, LookupError or ClusterError inside `look` counts as "not yet", so that it may ask for what
-    appears later.
+    Asked every `every` seconds at first and seldomer as it takes longer, at most a second apart: a look is a kubectl
+    process, which costs the machine a tenth of a second of what it is waited for. An AssertionError, LookupError or
+    ClusterError inside `look` counts as "not yet", so that it may ask for what appears later.
     """
-    deadline, last = time.monotonic() + within, "nothing was seen"
+    began, last = time.monotonic(), "nothing was seen"
     while True:
         try:
             answer = look()
@@ -24,6 +26,7 @@ def eventually(look: Callable[[], T], what: str, within: float = 60.0, every: fl
             last = repr(answer)
         except (AssertionError, LookupError, ClusterError) as error:
             last = repr(error)
-        if time.monotonic() >= deadline:
+        waited = time.monotonic() - began
+        if waited >= within:
             raise AssertionError(f"not within {within:g} s: {what}; last seen: {last[:500]}")
-        time.sleep(every)
+        time.sleep(max(every, min(_SELDOMEST_S, waited * _SHARE)))
