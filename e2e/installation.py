@@ -16,8 +16,9 @@ import yaml
 
 from e2e.cluster import Cluster
 from e2e.eventually import eventually
+from e2e.internet import addresses
 from e2e.internet.__main__ import ground_of
-from e2e.internet.internet import Internet, Weights
+from e2e.internet.internet import Internet, Weights, default_policy
 from e2e.internet.records import Message, Record
 from e2e.release import OPERATOR_NAMESPACE, RELEASE, image_values, upgrade
 from e2e.secrecy import shown_secrets
@@ -216,9 +217,22 @@ def stock(cluster: Cluster, images: dict[str, str]) -> Stock:
     return Stock(cluster, images)
 
 
+async def free_isps(internet: Internet) -> None:
+    """The scripted ISPs as they are by default, and no connection of an earlier test's slots to any of them.
+
+    Slots without an address of their own share their node's, and the ISPs count its connections: those that a slot on
+    its way out still holds are the next test's 421.
+    """
+    async with Internet(internet.place, internet.ground, internet.weights).isps as isps:
+        for provider in addresses.SCRIPTED:
+            await isps.set_policy(provider.name, default_policy(provider))
+            await isps.disconnect(provider.name)
+
+
 @pytest.fixture
 def installation(cluster: Cluster, internet: Internet, stock: Stock) -> Iterator[Installation]:
     """The operator, serving a new namespace of the test's own."""
+    asyncio.run(free_isps(internet))
     with installed(cluster, internet, stock.take()) as found:
         yield found
         assert shown_secrets(cluster, OPERATOR_NAMESPACE, found.namespace) == [], "content of a Secret was shown"
