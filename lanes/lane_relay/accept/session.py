@@ -339,9 +339,10 @@ class Session(asyncio.Protocol):
         if future.cancelled() or future.exception() is not None:
             self._authenticated(username, _AUTH_BUSY)
         else:
-            if not future.result():  # without the name: people type passwords there
-                self.refused(Stage.EHLO, _AUTH_FAILED, None, ())
-            self._authenticated(username, None if future.result() else _AUTH_FAILED)
+            failure = None if future.result() else _AUTH_FAILED
+            if failure is not None:  # without the name: people type passwords there
+                self.refused(Stage.EHLO, failure, None, ())
+            self._authenticated(username, failure)
 
     def _authenticated(self, username: str, failure: Reply | None) -> None:
         if self._transport is not None:
