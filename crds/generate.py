@@ -12,7 +12,19 @@ from types import ModuleType
 import yaml
 from pydantic import BaseModel
 
-from lane_api import classes, conditions, ippool, isppolicy, sendinglane, submission
+from lane_api import (
+    classes,
+    conditions,
+    domains,
+    ippool,
+    isppolicy,
+    lane_status,
+    outbound,
+    pod,
+    queue,
+    sendinglane,
+    submission,
+)
 from lane_api.names import GROUP
 from lane_api.schema import Column, Docs, Resource, custom_resource_definition
 
@@ -24,6 +36,20 @@ HEADER = "# Generated from crds/lane_api by `make crds`; edit the models, not th
 MAX_BYTES = 262_144
 """`kubectl apply` keeps a copy of the object in an annotation, and annotations end there."""
 
+_DESCRIBED = (
+    classes,
+    conditions,
+    domains,
+    ippool,
+    isppolicy,
+    lane_status,
+    outbound,
+    pod,
+    queue,
+    sendinglane,
+    submission,
+)
+"""Modules whose fields users read about."""
 _READY = '.status.conditions[?(@.type=="Ready")]'
 _AGE = Column("AGE", ".metadata.creationTimestamp", "date")
 
@@ -34,7 +60,7 @@ RESOURCES = (
         singular="sendinglane",
         short_names=("lane", "lanes"),
         spec=sendinglane.SendingLaneSpec,
-        status=sendinglane.LaneStatus,
+        status=lane_status.LaneStatus,
         scale=True,
         description="One stream of outbound mail with its own processes, queues, addresses and limits.",
         columns=(
@@ -133,7 +159,7 @@ def _outside_name(statement: ast.stmt, described: type[BaseModel | StrEnum]) -> 
 
 def rendered() -> dict[str, str]:
     """File name -> content, for every resource."""
-    docs = field_docs(classes, conditions, ippool, isppolicy, sendinglane, submission)
+    docs = field_docs(*_DESCRIBED)
     return {
         f"{resource.plural}.{GROUP}.yaml": HEADER
         + yaml.safe_dump(custom_resource_definition(resource, docs), sort_keys=False, width=120, allow_unicode=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from e2e.internet import packages
-from lane_api.sendinglane import Resolver
+from lane_api.pod import Resolver
 from lane_operator.desired.resolver import unbound_config
 
 FORWARDERS = ("192.0.2.53", "192.0.2.54:5300", "2001:db8::53", "[2001:db8::54]:5300")

@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field
 
 from lane_api.conditions import Condition
 from lane_api.model import ApiModel, Label, MailDomain, MxPattern, cel, list_map
+from lane_api.outbound import Backoff, Count
 from lane_api.quantities import RateField, Span
-from lane_api.sendinglane import Backoff, Count
 
 __all__ = ["Action", "Category", "ISPPolicySpec", "ISPPolicyStatus", "Match", "ResponseRule", "Scope", "Stage"]
 

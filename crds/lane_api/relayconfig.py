@@ -20,8 +20,8 @@ from pydantic import (
 from lane_api.classes import TrafficClass
 from lane_api.isppolicy import ResponseRule
 from lane_api.model import ConfigModel
+from lane_api.outbound import Backoff
 from lane_api.quantities import ByteSize, Duration, RateField
-from lane_api.sendinglane import Backoff
 
 __all__ = [
     "SCHEMA_VERSION",

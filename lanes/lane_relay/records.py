@@ -7,6 +7,7 @@ Invariant: a record never changes after it is made, except QueueEntry, whose onl
 """
 
 import re
+from enum import IntFlag
 from typing import Final
 
 from msgspec import Struct
@@ -18,8 +19,10 @@ __all__ = [
     "Envelope",
     "Hop",
     "Message",
+    "Notify",
     "Peer",
     "QueueEntry",
+    "RecipientOptions",
     "RecipientResult",
     "Reply",
     "Route",
@@ -76,6 +79,25 @@ class Reply(Struct, frozen=True, gc=False):
         return f"{self.code} {self.text}".rstrip()
 
 
+class Notify(IntFlag):
+    """Of what a recipient's sender wants to be told (RFC 3461 section 4.1); values are on disk for ever."""
+
+    NEVER = 0
+    SUCCESS = 1
+    FAILURE = 2
+    DELAY = 4
+    DEFAULT = 8
+    """NOTIFY was not given: failures, and delays as the lane has it."""
+
+
+class RecipientOptions(Struct, frozen=True, array_like=True, gc=False):
+    """What was asked for one recipient beyond its address; fields are only ever added at the end, with defaults."""
+
+    notify: Notify = Notify.DEFAULT
+    orcpt: str = ""
+    """The original recipient as `type;xtext`, as it was given (RFC 3461 section 4.2)."""
+
+
 class Envelope(Struct, frozen=True, gc=False):
     """Who sent it and to whom; a recipient is known by its index everywhere downstream."""
 
@@ -86,6 +108,19 @@ class Envelope(Struct, frozen=True, gc=False):
     """BODY=8BITMIME was given (RFC 6152)."""
     smtp_utf8: bool = False
     """SMTPUTF8 was given (RFC 6531)."""
+    ret: str = ""
+    """FULL or HDRS: how much of the message a failure report returns (RFC 3461 section 4.3); empty: not given."""
+    envid: str = ""
+    """The sender's name for this transaction, in xtext as it was given (RFC 3461 section 4.4)."""
+    options: tuple[RecipientOptions, ...] = ()
+    """One for each recipient, or none at all where nobody asked for anything."""
+
+    def options_of(self, index: int) -> RecipientOptions:
+        """What was asked for this recipient."""
+        return self.options[index] if self.options else _NO_OPTIONS
+
+
+_NO_OPTIONS: Final = RecipientOptions()
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -106,6 +141,12 @@ class Message(Struct, frozen=True, gc=False):
     """X-Correlation-Id as the sending system gave it."""
     from_domain: str = ""
     """Domain of the header From, lower case: decides which key signs."""
+    campaign: str = ""
+    """The campaign it is part of, as its sender names it: the unit of fairness inside a lane, and of orders."""
+    expires_at: float = 0.0
+    """Unix time after which it is never attempted (X-Lane-Expires-In, DELIVERBY); 0: the lane's lifetime alone."""
+    triggered_at: float = 0.0
+    """Unix time at which its sender's system decided to send it (X-Lane-Triggered-At); 0: not given."""
 
 
 class QueueEntry(Struct, gc=False):
@@ -123,6 +164,8 @@ class QueueEntry(Struct, gc=False):
     due: float
     """Unix time of the next attempt, in seconds."""
     attempts: int = 0
+    campaign: str = ""
+    """Of the message; interned."""
 
 
 class Hop(Struct, frozen=True, gc=False):

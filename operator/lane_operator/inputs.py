@@ -13,7 +13,8 @@ from lane_api.classes import TrafficClass
 from lane_api.conditions import Reason
 from lane_api.ippool import IPPoolSpec, IPPoolStatus, PoolAddress
 from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
-from lane_api.sendinglane import LaneStatus, SendingLaneSpec, SlotRole
+from lane_api.lane_status import LaneStatus, SlotRole
+from lane_api.sendinglane import SendingLaneSpec
 
 __all__ = [
     "Assignment",

@@ -13,6 +13,7 @@ from lane_api.classes import TrafficClass
 from lane_api.conditions import Reason
 from lane_api.ippool import Engine, IPPoolSpec, IPPoolStatus
 from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
+from lane_api.lane_status import LaneStatus
 from lane_api.names import (
     ADDRESS_ANNOTATION,
     CLASS_LABEL,
@@ -23,7 +24,8 @@ from lane_api.names import (
     RELEASE_KEEP_VOLUMES,
     SLOT_LABEL,
 )
-from lane_api.sendinglane import DrainPolicy, LaneStatus, SendingLaneSpec
+from lane_api.queue import DrainPolicy
+from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.cache import Cache
 from lane_operator.desired import config_name
 from lane_operator.errors import ForbiddenError

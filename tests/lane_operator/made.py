@@ -6,7 +6,8 @@ from typing import Any
 
 from lane_api.ippool import IPPoolSpec, PoolAddress
 from lane_api.isppolicy import ISPPolicySpec
-from lane_api.sendinglane import LaneStatus, SendingLaneSpec, SlotRole
+from lane_api.lane_status import LaneStatus, SlotRole
+from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.desired import secret_needs
 from lane_operator.inputs import (
     Assignment,

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from lane_api.lane_status import SlotRole
 from lane_api.names import LANE_LABEL, SLOT_LABEL
-from lane_api.sendinglane import SendingLaneSpec, SlotRole
+from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.cache import Cache
 from lane_operator.inputs import Lane, Observation, SlotObservation
 from lane_operator.lifecycle import (

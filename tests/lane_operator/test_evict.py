@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from lane_api.sendinglane import SlotRole
+from lane_api.lane_status import SlotRole
 from lane_operator.inputs import NodeFacts
 from lane_operator.lifecycle import evictable
 from tests.lane_operator.made import claim, observation, seen

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from lane_api.lane_status import SlotRole
 from lane_api.names import ADDRESS_ANNOTATION, LANE_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SLOT_LABEL
-from lane_api.sendinglane import SlotRole
 from lane_operator.cache import Cache
 from lane_operator.desired import desired_state
 from lane_operator.inputs import Assignment, Claim, Desired, Lane, Manifest, References

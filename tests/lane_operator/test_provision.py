@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from lane_api.ippool import IPPoolSpec
-from lane_api.sendinglane import SendingLaneSpec, SlotRole
+from lane_api.lane_status import SlotRole
+from lane_api.sendinglane import SendingLaneSpec
 from lane_operator import credentials
 from lane_operator.cache import Cache
 from lane_operator.credentials import LEAF_LIFETIME

@@ -3,7 +3,7 @@
 import pytest
 
 from lane_api.conditions import Condition
-from lane_api.sendinglane import LaneStatus
+from lane_api.lane_status import LaneStatus
 from lane_operator.reconcile.sight import is_settled
 from tests.lane_operator import made
 

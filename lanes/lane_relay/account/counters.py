@@ -1,30 +1,34 @@
 """How many recipients came in and what became of them, as plain integers.
 
-Invariant: recovered + accepted = delivered + bounced + expired + queued, in recipients, at any instant at which the
-caller knows how many are queued; `unaccounted` is the check. Before: `settler` and the pipeline count. After: metrics.
+Invariant: recovered + accepted = delivered + bounced + expired + suppressed + handed over + dropped + queued, in
+recipients, at any instant at which the caller knows how many are queued; `unaccounted` is the check.
+Before: `settler` and the pipeline count. After: metrics.
 """
+
+from typing import Final
 
 from lane_api.isppolicy import Category
 from lane_relay.account.settle import Outcome, OutcomeOf
 
 __all__ = ["Counters"]
 
+FINAL: Final = tuple(outcome for outcome in Outcome if outcome is not Outcome.DEFERRED)
+
 
 class Counters:
     """Counts of this process's life; `settler` and the pipeline are the only writers."""
 
-    __slots__ = ("accepted", "attempts", "bounced", "deferred", "delivered", "expired", "failures", "recovered")
+    __slots__ = ("accepted", "attempts", "deferred", "failures", "finished", "recovered")
 
     def __init__(self) -> None:
         """Nothing happened yet."""
         self.accepted = 0
         self.recovered = 0
         """Recipients that were in the spool at the start."""
-        self.delivered = 0
         self.deferred = 0
         """Attempts that ended in waiting; a recipient may be in it many times."""
-        self.bounced = 0
-        self.expired = 0
+        self.finished = dict.fromkeys(FINAL, 0)
+        """Recipients by what became of them; each is in it once."""
         self.attempts: dict[tuple[str, str], int] = {}
         """By (policy, outcome)."""
         self.failures: dict[tuple[str, str, str], int] = {}
@@ -35,19 +39,15 @@ class Counters:
         outcome = one.outcome
         name = outcome.value
         self.attempts[policy, name] = self.attempts.get((policy, name), 0) + 1
-        if outcome is Outcome.DELIVERED:
-            self.delivered += 1
-            return
-        category: Category = one.result.verdict.category
-        key = (policy, name, str(category))
-        self.failures[key] = self.failures.get(key, 0) + 1
         if outcome is Outcome.DEFERRED:
             self.deferred += 1
-        elif outcome is Outcome.BOUNCED:
-            self.bounced += 1
         else:
-            self.expired += 1
+            self.finished[outcome] += 1
+        if outcome is not Outcome.DELIVERED:
+            category: Category = one.result.verdict.category
+            key = (policy, name, str(category))
+            self.failures[key] = self.failures.get(key, 0) + 1
 
     def unaccounted(self, queued: int) -> int:
         """Recipients of whom nobody knows what became of them; 0 while all is well."""
-        return self.recovered + self.accepted - self.delivered - self.bounced - self.expired - queued
+        return self.recovered + self.accepted - sum(self.finished.values()) - queued

@@ -33,6 +33,15 @@ class RecordType(StrEnum):
     REJECTION = "Rejection"
     """Intake refused a sender, a recipient or a message."""
     ADMIN_ACTION = "AdminAction"
+    """Somebody, a person or a program, changed what the relay does; also what it dropped by such an order."""
+    SUPPRESSION = "Suppression"
+    """A recipient was not attempted: the address is suppressed."""
+    HAND_OVER = "HandOver"
+    """Another slot of the lane has the message on its disk."""
+    OOB = "OOB"
+    """A report of non-delivery came in after the peer had taken the message (KumoMTA's name)."""
+    FEEDBACK = "Feedback"
+    """A recipient complained (ARF, CFBL) or unsubscribed."""
 
 
 _TYPE_OF: Final = {
@@ -40,6 +49,9 @@ _TYPE_OF: Final = {
     Outcome.DEFERRED: RecordType.TRANSIENT_FAILURE,
     Outcome.BOUNCED: RecordType.BOUNCE,
     Outcome.EXPIRED: RecordType.EXPIRATION,
+    Outcome.SUPPRESSED: RecordType.SUPPRESSION,
+    Outcome.HANDED_OVER: RecordType.HAND_OVER,
+    Outcome.DROPPED: RecordType.ADMIN_ACTION,
 }
 
 

@@ -24,6 +24,12 @@ class Outcome(Enum):
     DEFERRED = "deferred"
     BOUNCED = "bounced"
     EXPIRED = "expired"
+    SUPPRESSED = "suppressed"
+    """Not attempted: the address is on the suppression list."""
+    HANDED_OVER = "handed_over"
+    """Another slot of the lane has it on its disk and answers for it."""
+    DROPPED = "dropped"
+    """Given up by order of a person or of `delivery: Discard`, without a report."""
 
 
 class OutcomeOf(Struct, frozen=True, gc=False):

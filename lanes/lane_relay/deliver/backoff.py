@@ -8,8 +8,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from lane_api.outbound import Backoff
 from lane_api.quantities import Rate
-from lane_api.sendinglane import Backoff
 
 __all__ = ["InForce", "SiteBackoff"]
 

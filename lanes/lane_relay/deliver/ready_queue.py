@@ -14,9 +14,9 @@ from typing import Any, Final
 from msgspec import Struct
 
 from lane_api.isppolicy import Action, Stage
+from lane_api.outbound import Backoff
 from lane_api.quantities import Rate
 from lane_api.relayconfig import Delivery, RelayRetry, SitePolicy
-from lane_api.sendinglane import Backoff
 from lane_relay.deliver.backoff import SiteBackoff
 from lane_relay.deliver.limits import Pace, may_open
 from lane_relay.deliver.prepared import Prepared

@@ -264,7 +264,7 @@ class Committer:
                 message = one.message
                 kind = Kind.MESSAGE
                 data: tuple[bytes, ...] = encode_message_data(message)
-                index = pack_index(MessageIndex(id_bytes(message.id), len(message.body), one.groups))
+                index = pack_index(MessageIndex(id_bytes(message.id), len(message.body), one.groups, message.campaign))
                 records: tuple[bytes, ...] = (one.record,)
             elif isinstance(one, Fact):
                 kind, index, records, data = one.kind, one.index, one.accounting, ()

@@ -46,7 +46,8 @@ def group_by_domain(recipients: tuple[str, ...]) -> Groups:
 def entries_of(message: Message, location: int, due: float) -> Iterable[QueueEntry]:
     """One entry per recipient domain of a message that was just stored, due at this Unix time."""
     size = len(message.body)
+    campaign = sys.intern(message.campaign) if message.campaign else ""
     return [
-        QueueEntry(message.id, location, domain, indexes, size, due)
+        QueueEntry(message.id, location, domain, indexes, size, due, 0, campaign)
         for domain, indexes in group_by_domain(message.envelope.recipients)
     ]

@@ -20,7 +20,7 @@ from typing import Final
 from msgspec import DecodeError, Struct
 from msgspec.msgpack import Decoder, Encoder
 
-from lane_relay.records import Envelope, Message
+from lane_relay.records import Envelope, Message, RecipientOptions
 from lane_relay.spool.entries import Groups
 
 __all__ = [
@@ -134,6 +134,7 @@ class MessageIndex(Struct, frozen=True, array_like=True, gc=False):
     id: bytes
     size: int
     groups: Groups
+    campaign: str = ""
 
 
 class SettledIndex(Struct, frozen=True, array_like=True, gc=False):
@@ -175,6 +176,12 @@ class _Meta(Struct, frozen=True, array_like=True, gc=False):
     message_id: str
     correlation_id: str
     from_domain: str
+    campaign: str = ""
+    expires_at: float = 0.0
+    triggered_at: float = 0.0
+    ret: str = ""
+    envid: str = ""
+    options: tuple[RecipientOptions, ...] = ()
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -340,6 +347,12 @@ def encode_message_data(message: Message) -> tuple[bytes, bytes]:
             message.message_id,
             message.correlation_id,
             message.from_domain,
+            message.campaign,
+            message.expires_at,
+            message.triggered_at,
+            envelope.ret,
+            envelope.envid,
+            envelope.options,
         )
     )
     return _LENGTH.pack(len(meta)) + meta, message.body
@@ -357,13 +370,24 @@ def decode_message(record: Record) -> Message | None:
         return None
     return Message(
         int.from_bytes(index.id, "big"),
-        Envelope(meta.sender, meta.recipients, meta.eight_bit, meta.smtp_utf8),
+        Envelope(
+            meta.sender,
+            meta.recipients,
+            meta.eight_bit,
+            meta.smtp_utf8,
+            meta.ret,
+            meta.envid,
+            meta.options,
+        ),
         record.data[4 + length :],
         meta.client,
         meta.user,
         meta.message_id,
         meta.correlation_id,
         meta.from_domain,
+        meta.campaign,
+        meta.expires_at,
+        meta.triggered_at,
     )
 
 

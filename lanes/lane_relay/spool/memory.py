@@ -8,6 +8,8 @@ import asyncio
 import os
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.records import Message, QueueEntry
@@ -102,7 +104,7 @@ class MemorySpool:
         for held in self.volume.entries[entry.id]:
             kept = tuple(index for index in held.recipients if index not in recipients)
             if kept:
-                left.append(QueueEntry(held.id, 0, held.domain, kept, held.size, held.due, held.attempts))
+                left.append(replace(held, location=0, recipients=kept))
         self.volume.entries[entry.id] = left
         if not left:
             self._bytes -= len(self.volume.messages.pop(entry.id).body)
@@ -131,11 +133,7 @@ class MemorySpool:
 
     def recover(self) -> Iterable[QueueEntry]:
         """See Spool."""
-        return [
-            QueueEntry(held.id, 0, held.domain, held.recipients, held.size, held.due, held.attempts)
-            for entries in self.volume.entries.values()
-            for held in entries
-        ]
+        return [replace(held, location=0) for entries in self.volume.entries.values() for held in entries]
 
     def set_flag(self, name: str, value: str) -> None:
         """See Spool."""

@@ -318,16 +318,18 @@ def _message(entry: FooterEntry, segment: SegmentState, found: Recovered) -> Non
     index = unpack_message(entry.index)
     message_id = int.from_bytes(index.id, "big")
     received = received_at(message_id)
+    campaign = intern(index.campaign) if index.campaign else ""
     found.last_id = max(found.last_id, message_id)
     if len(index.groups) == 1:  # the common case, and a million of them are to be read in seconds
         ((domain, recipients),) = index.groups
         slot = found.index.add(segment.number, entry.offset, entry.length, len(recipients))
         shared = _FIRST if recipients == _FIRST else recipients
-        found.live[message_id] = QueueEntry(message_id, slot, intern(domain), shared, index.size, received)
+        domain = intern(domain)
+        found.live[message_id] = QueueEntry(message_id, slot, domain, shared, index.size, received, 0, campaign)
         return
     slot = found.index.add(segment.number, entry.offset, entry.length, _count(index.groups))
     found.live[message_id] = [
-        QueueEntry(message_id, slot, intern(domain), recipients, index.size, received)
+        QueueEntry(message_id, slot, intern(domain), recipients, index.size, received, 0, campaign)
         for domain, recipients in index.groups
     ]
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 
 from lane_api.conditions import Reason
 from lane_api.isppolicy import ISPPolicySpec, ResponseRule
+from lane_api.outbound import Backoff, IspOverride
 from lane_api.relayconfig import SitePolicy
-from lane_api.sendinglane import Backoff, IspOverride, SendingLaneSpec
+from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.inputs import Policy, Refusal
 
 __all__ = ["site_policies", "unknown_isps"]

@@ -9,6 +9,7 @@ import yaml
 
 from lane_api import names
 from lane_api.effective import effective
+from lane_api.lane_status import SlotRole
 from lane_api.relayconfig import (
     Admin,
     Delivery,
@@ -26,7 +27,6 @@ from lane_api.relayconfig import (
     Spool,
     TlsFiles,
 )
-from lane_api.sendinglane import SlotRole
 from lane_operator.desired.cold import shared_domains
 from lane_operator.desired.policies import site_policies
 from lane_operator.egress import EngineClaim

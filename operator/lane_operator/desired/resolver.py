@@ -4,7 +4,7 @@ It validates from the root's trust anchor. With `forwardTo` it caches and forwar
 networks that close port 53 often have names that the public root does not know.
 """
 
-from lane_api.sendinglane import Resolver
+from lane_api.pod import Resolver
 
 __all__ = ["RESOLVER_FILE", "unbound_config"]
 

@@ -10,8 +10,8 @@ configuration still follows the spec, so that it can be closed, suspended and dr
 
 from dataclasses import dataclass, field
 
+from lane_api.lane_status import SlotRole
 from lane_api.relayconfig import RelayConfig
-from lane_api.sendinglane import SlotRole
 from lane_operator.desired.cold import shared_domains
 from lane_operator.desired.config_secret import config_secret, digest
 from lane_operator.desired.disruption_budget import disruption_budget

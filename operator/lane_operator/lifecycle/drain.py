@@ -19,8 +19,9 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
+from lane_api.lane_status import SlotRole
 from lane_api.names import RELEASE_ANNOTATION, RELEASE_KEEP_VOLUMES, SLOT_LABEL
-from lane_api.sendinglane import DrainPolicy, SlotRole
+from lane_api.queue import DrainPolicy
 from lane_operator.inputs import Lane, Manifest, SlotObservation
 
 __all__ = [

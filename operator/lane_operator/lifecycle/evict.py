@@ -6,7 +6,7 @@ not happen is that all slots of a lane restart at once, and nobody takes its mai
 
 from collections.abc import Iterable, Mapping
 
-from lane_api.sendinglane import SlotRole
+from lane_api.lane_status import SlotRole
 from lane_operator.inputs import Claim, NodeFacts, Observation
 
 __all__ = ["evictable"]

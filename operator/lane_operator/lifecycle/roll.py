@@ -6,7 +6,7 @@ them applied, the lane would take no mail meanwhile. A slot that does not become
 
 from collections.abc import Callable, Iterable
 
-from lane_api.sendinglane import SlotRole
+from lane_api.lane_status import SlotRole
 from lane_operator.compare import APPLIED_ANNOTATION, is_in_force, prepared
 from lane_operator.inputs import Claim, Manifest
 

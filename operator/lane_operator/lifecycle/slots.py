@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from lane_api.lane_status import SlotRole
 from lane_api.names import QUEUE_FINALIZER, SLOT_LABEL
-from lane_api.sendinglane import DrainPolicy, SlotRole
+from lane_api.queue import DrainPolicy
 from lane_operator.cache import Cache
 from lane_operator.inputs import Claim, Lane, Manifest, Observation
 from lane_operator.kube import PERSISTENT_VOLUME, POD, STATEFUL_SET, VOLUME_CLAIM

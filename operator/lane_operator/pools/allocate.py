@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 
 from lane_api.conditions import Reason
 from lane_api.ippool import Engine, IPPoolStatus, PoolAddress
+from lane_api.lane_status import SlotRole
 from lane_api.names import slot_name
-from lane_api.sendinglane import SlotRole
 from lane_operator.inputs import Assignment, Claim, Demand, Holding, Key, Pool, Refusal
 from lane_operator.pools.ledger import Entry, Ledger, owners
 from lane_operator.pools.ports import NodePorts

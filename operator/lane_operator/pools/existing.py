@@ -7,8 +7,9 @@ visited, drained and reported like any other; pure. Comes beside the allocation 
 from collections.abc import Iterable, Mapping
 
 from lane_api.ippool import PoolAddress
+from lane_api.lane_status import SlotRole
 from lane_api.names import ADDRESS_ANNOTATION, POOL_ANNOTATION, SLOT_LABEL
-from lane_api.sendinglane import DrainPolicy, SlotRole
+from lane_api.queue import DrainPolicy
 from lane_operator.inputs import Claim, Lane, Manifest
 from lane_operator.pools.ports import port_block_of
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from lane_api.conditions import Reason
 from lane_api.ippool import IPPoolStatus
 from lane_api.isppolicy import ISPPolicyStatus
-from lane_api.sendinglane import LaneStatus
+from lane_api.lane_status import LaneStatus
 from lane_operator import metrics
 from lane_operator.errors import KubeError
 from lane_operator.inputs import Manifest

@@ -4,8 +4,8 @@ import base64
 from typing import Any
 
 from lane_api.conditions import ConditionType, Reason
+from lane_api.lane_status import SlotRole
 from lane_api.names import QUEUE_FINALIZER, SLOT_LABEL
-from lane_api.sendinglane import SlotRole
 from lane_operator.inputs import Assignment, Desired, Lane, Manifest, Observation
 from lane_operator.kube import POD, VOLUME_CLAIM
 from lane_operator.observe import Target, pod_observation, process_of

@@ -6,7 +6,7 @@ Invariant: an unchanged status is not written, so our own write, coming back as 
 import copy
 from typing import Any
 
-from lane_api.sendinglane import LaneStatus
+from lane_api.lane_status import LaneStatus
 from lane_operator import metrics
 from lane_operator.errors import NotFoundError
 from lane_operator.inputs import Key, Manifest

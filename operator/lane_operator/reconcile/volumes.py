@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from lane_api.conditions import Reason
+from lane_api.lane_status import SlotRole
 from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, MANAGED_BY, POOL_ANNOTATION, SLOT_LABEL
-from lane_api.sendinglane import SlotRole
 from lane_operator.cache import Cache
 from lane_operator.inputs import Claim, Lane, Manifest, Refusal
 from lane_operator.kube import PERSISTENT_VOLUME, VOLUME_CLAIM

@@ -6,7 +6,7 @@ from typing import TypeVar
 from lane_api.conditions import ConditionType, Reason
 from lane_api.ippool import IPPoolStatus
 from lane_api.isppolicy import ISPPolicyStatus
-from lane_api.sendinglane import LaneStatus
+from lane_api.lane_status import LaneStatus
 from lane_operator.inputs import Manifest
 from lane_operator.status.book import Book
 

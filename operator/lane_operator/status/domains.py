@@ -1,8 +1,8 @@
 """What is said of the lane's From domains and certificate: the record to publish, and whether DNS answers it; pure."""
 
 from lane_api.conditions import ConditionType, Reason
+from lane_api.lane_status import DkimStatus, DomainStatus
 from lane_api.selector import SelectorFinding
-from lane_api.sendinglane import DkimStatus, DomainStatus
 from lane_operator.status.book import Book
 from lane_operator.status.view import View
 

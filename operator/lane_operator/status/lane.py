@@ -10,8 +10,8 @@ from typing import Any
 
 from lane_api.conditions import ConditionType, Reason
 from lane_api.effective import effective
+from lane_api.lane_status import LaneStatus
 from lane_api.names import LANE_LABEL
-from lane_api.sendinglane import LaneStatus
 from lane_operator.egress import LIMITS
 from lane_operator.inputs import Assignment, Desired, Lane, Observation, References
 from lane_operator.status.book import Book, find

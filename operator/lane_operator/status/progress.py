@@ -6,7 +6,7 @@ from lane_api.conditions import ConditionType, Reason
 from lane_api.effective import effective
 from lane_api.names import RELEASE_ANNOTATION, RELEASE_KEEP_VOLUMES
 from lane_api.quantities import format_duration
-from lane_api.sendinglane import DrainPolicy
+from lane_api.queue import DrainPolicy
 from lane_operator.inputs import Lane, Refusal, SlotObservation
 from lane_operator.status.book import Book
 from lane_operator.status.figures import oldest, rounded

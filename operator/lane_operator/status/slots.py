@@ -1,7 +1,7 @@
 """One line of status a slot: where it is, what it does, and why it does not; pure."""
 
 from lane_api.conditions import Reason
-from lane_api.sendinglane import SlotRole, SlotStatus
+from lane_api.lane_status import SlotRole, SlotStatus
 from lane_operator.inputs import Claim, Lane, Observation, SlotObservation
 from lane_operator.status.figures import rounded
 

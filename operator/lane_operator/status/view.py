@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from lane_api.lane_status import SlotRole
 from lane_api.selector import SelectorFinding
-from lane_api.sendinglane import SlotRole
 from lane_operator.inputs import Assignment, Claim, Desired, Lane, Observation, References, SlotObservation
 from lane_operator.status.slots import is_proved, slot_trouble
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from kubernetes import client
 
 from lane_api.conditions import Reason
+from lane_api.lane_status import SlotRole
 from lane_api.names import ADDRESS_ANNOTATION, LANE_LABEL, MANAGED_BY, QUEUE_FINALIZER, SLOT_LABEL
 from lane_api.relayconfig import RelayConfig
-from lane_api.sendinglane import SlotRole
 from lane_operator.desired import desired_state, secret_needs
 from lane_operator.inputs import Assignment, Desired, Lane, Manifest, References, Refusal
 from lane_relay.config import parse

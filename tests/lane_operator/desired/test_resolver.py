@@ -2,7 +2,7 @@
 
 import pytest
 
-from lane_api.sendinglane import Resolver
+from lane_api.pod import Resolver
 from lane_operator.desired.resolver import unbound_config
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lane_api.classes import TrafficClass
 from lane_api.conditions import Reason
 from lane_api.ippool import IPPoolSpec, IPPoolStatus
-from lane_api.sendinglane import SlotRole
+from lane_api.lane_status import SlotRole
 from lane_operator.inputs import Demand, Holding, Pool
 from lane_operator.pools import AllocationResult, allocate
 

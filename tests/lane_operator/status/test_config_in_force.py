@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lane_api.sendinglane import LaneStatus
+from lane_api.lane_status import LaneStatus
 from tests.lane_operator import made
 from tests.lane_operator.status.test_lane_status import message, settled, status, verdict
 

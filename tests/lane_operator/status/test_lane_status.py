@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lane_api.conditions import Condition, Reason
-from lane_api.sendinglane import LaneStatus, SlotRole
+from lane_api.lane_status import LaneStatus, SlotRole
 from lane_operator.inputs import Assignment, Desired, Lane, Observation, Refusal, SlotObservation
 from lane_operator.status import broken_status, lane_status, next_look
 from tests.lane_operator import made

@@ -7,6 +7,7 @@ from email import message_from_bytes
 
 from lane_api.relayconfig import RelayRetry
 from lane_relay.account.counters import Counters
+from lane_relay.account.settle import Outcome
 from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
@@ -116,7 +117,7 @@ async def test_an_expired_message_says_547_and_the_last_reply() -> None:
     assert b"Status: 5.4.7" in report.body
     assert b"451 4.3.0 try later" in report.body
     assert "Expiration" in rig.types()
-    assert rig.counters.expired == 1
+    assert rig.counters.finished[Outcome.EXPIRED] == 1
 
 
 async def test_the_null_sender_never_gets_a_report() -> None:

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lane_api.outbound import Backoff
 from lane_api.quantities import Rate
-from lane_api.sendinglane import Backoff
 from lane_relay.deliver.backoff import InForce, SiteBackoff
 
 POLICY = Backoff.model_validate(

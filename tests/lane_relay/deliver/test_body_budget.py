@@ -5,7 +5,7 @@ from collections import deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lane_api.sendinglane import Backoff
+from lane_api.outbound import Backoff
 from lane_relay.deliver.body_budget import BodyBudget
 from lane_relay.deliver.ready_queue import ReadyQueue, SiteLimits
 

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lane_api.isppolicy import Action, Category, Scope, Stage
+from lane_api.outbound import Backoff
 from lane_api.quantities import Rate
 from lane_api.relayconfig import Delivery, RelayRetry
-from lane_api.sendinglane import Backoff
 from lane_relay.deliver.ready_queue import Failure, Hold, Limit, ReadyQueue, SiteLimits, Target, site_limits
 from lane_relay.records import Hop, QueueEntry, Reply, Route, Verdict
 

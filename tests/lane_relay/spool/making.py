@@ -10,7 +10,7 @@ from lane_api.relayconfig import Spool as SpoolConfig
 from lane_relay.account.journal import Journal, journal_files
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError
-from lane_relay.records import Envelope, Message, QueueEntry
+from lane_relay.records import Envelope, Message, Notify, QueueEntry, RecipientOptions
 from lane_relay.spool.base import Spool
 from lane_relay.spool.entries import entries_of
 from lane_relay.spool.files import Files
@@ -25,13 +25,23 @@ CLOCK = Clock(now=lambda: NOW, monotonic=lambda: 0.0)
 def message_for(spool: Spool, recipients: tuple[str, ...] = ("user@example.com",), body: bytes = b"") -> Message:
     return Message(
         spool.new_id(),
-        Envelope("sender@lane.example", recipients, eight_bit=True),
+        Envelope(
+            "sender@lane.example",
+            recipients,
+            eight_bit=True,
+            ret="HDRS",
+            envid="QQ314159",
+            options=tuple(RecipientOptions(Notify.SUCCESS | Notify.DELAY, f"rfc822;{one}") for one in recipients),
+        ),
         body or b"Subject: hello\r\n\r\nbody\r\n",
         client="192.0.2.1",
         user="app",
         message_id="<1@lane.example>",
         correlation_id="order-1",
         from_domain="lane.example",
+        campaign="spring-2026",
+        expires_at=NOW + 600,
+        triggered_at=NOW - 1.5,
     )
 
 

@@ -91,6 +91,7 @@ async def test_a_stored_message_is_read_back_as_it_was(store: Store) -> None:
     again = await store.open()
     found = list(again.recover())
     assert [await again.load(entry) for entry in found] == [message, message]
+    assert [entry.campaign for entry in entries + found] == ["spring-2026"] * 4
 
 
 async def test_there_is_one_entry_per_recipient_domain(store: Store) -> None:

@@ -1,0 +1,42 @@
+"""A lane's From domains and how each is signed."""
+
+from typing import Literal
+
+from pydantic import ConfigDict
+
+from lane_api.model import ApiModel, Label, MailDomain, ObjectName, cel
+
+__all__ = ["DkimSpec", "LaneDomain"]
+
+
+class DkimSpec(ApiModel):
+    """DKIM of one domain (RFC 6376): RSA-2048, relaxed/relaxed."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "!has(self.secretName) || has(self.selector)",
+                "a given key (secretName) needs selector: the label under _domainkey that publishes its public half",
+            ),
+        )
+    )
+
+    mode: Literal["Sign", "Off"] = "Sign"
+    """Sign: mail waits until DNS answers the selector with the key. Off: mail leaves unsigned, as it does in no
+    other way; quote it in YAML, which reads a bare Off as false. Default Sign."""
+    selector: Label | None = None
+    """Default: made with the key and shown in status."""
+    secret_name: ObjectName | None = None
+    """An existing key: Secret with `tls.key` or `private.key` in PEM; then `selector` is required.
+
+    Absent: a key is made once, in a Secret named in status, and never made again.
+    """
+
+
+class LaneDomain(ApiModel):
+    """A From domain of the lane."""
+
+    name: MailDomain
+    """Exactly what the header From has after its @; mail of another domain, or of one below it, is refused with 550
+    5.7.1."""
+    dkim: DkimSpec = DkimSpec()

@@ -1,0 +1,108 @@
+"""What the operator says of a lane: its slots as last seen, its domains, its conditions."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from lane_api.conditions import Condition
+from lane_api.model import ApiModel, list_map
+from lane_api.pod import FreeForm
+
+__all__ = ["DkimStatus", "DomainStatus", "LaneStatus", "SlotRole", "SlotStatus"]
+
+
+class SlotRole(StrEnum):
+    """What a slot does at present."""
+
+    ACTIVE = "Active"
+    """Takes mail and sends it."""
+    DRAINING = "Draining"
+    """Takes none, sends what it has, and goes when it is empty."""
+    HELD = "Held"
+    """Takes none and sends none, by drain.policy Hold."""
+
+
+class SlotStatus(ApiModel):
+    """One slot, as last seen."""
+
+    name: str
+    """Of the slot, its StatefulSet and, behind `queue-`, its volume claim: LANE-0, LANE-1, …"""
+    ip: str = ""
+    """The address the world sees; `shared` with engine ClusterDefault."""
+    hostname: str = ""
+    """HELO name; empty with engine ClusterDefault."""
+    role: SlotRole = SlotRole.ACTIVE
+    """What it does at present."""
+    ready: bool = False
+    """Its pod is Ready."""
+    egress_verified: bool = False
+    """Mail may leave: its address is proved, or shared with nothing to prove."""
+    message: str = ""
+    """Why it is not ready or not verified."""
+    queued: int = 0
+    """Messages, rounded to two significant digits."""
+    oldest_since: str | None = None
+    """When the oldest of them was accepted (RFC 3339, UTC); absent where there is none."""
+    config_generation: int = 0
+    """The lane's generation that its relay runs on; a newer one is on its way, or was refused."""
+
+
+class DkimStatus(ApiModel):
+    """The DKIM key of one domain."""
+
+    mode: str = "Sign"
+    """Sign or Off, as the spec says; all else is empty with Off, and before there is a key."""
+    selector: str = ""
+    """The one given, or made with the key."""
+    record_name: str = ""
+    """Where to publish it: SELECTOR._domainkey.DOMAIN."""
+    record: str = ""
+    """The TXT record to publish, in one string; split it at 255 characters where your DNS host asks for it."""
+    published: bool = False
+    """DNS answers the name with this key, as every slot that looked says; until then the domain's mail waits."""
+    secret_name: str = ""
+    """Secret with the private key, in the lane's namespace."""
+
+
+class DomainStatus(ApiModel):
+    """One From domain."""
+
+    name: str
+    """As in the spec."""
+    dkim: DkimStatus = DkimStatus()
+
+
+class LaneStatus(ApiModel):
+    """What the lane is."""
+
+    observed_generation: int = -1
+    """The `metadata.generation` that this status is about; -1: none yet."""
+    replicas: int = 0
+    """Slots that there are, also those that drain or are held."""
+    selector: str = ""
+    """Labels of the slots' pods, for the scale subresource."""
+    queued: int = 0
+    """Messages in all slots, rounded to two significant digits."""
+    oldest_since: str | None = None
+    """When the oldest of them was accepted (RFC 3339, UTC); absent where there is none."""
+    ips: str = ""
+    """Of all slots, for the printer column, which shows one value only."""
+    slots: Annotated[
+        tuple[SlotStatus, ...],
+        Field(json_schema_extra=list_map("name")),
+    ] = ()
+    """Each slot, as last seen."""
+    domains: Annotated[
+        tuple[DomainStatus, ...],
+        Field(json_schema_extra=list_map("name")),
+    ] = ()
+    """The From domains, each with the record to publish."""
+    effective: FreeForm = {}
+    """What the spec comes to with the class's defaults (`pod` is the class's, also beside `spec.pod.resources`), and
+    what the pool's engine cannot do."""
+    conditions: Annotated[
+        tuple[Condition, ...],
+        Field(json_schema_extra=list_map("type")),
+    ] = ()
+    """Ready, and why not; Reconciling, Stalled, Draining and Suspended stand here only while they are true."""

@@ -1,0 +1,97 @@
+"""A lane's queue: its volume, its retries, the records beside it, and what happens to it when a slot goes."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from lane_api.model import ApiModel, cel
+from lane_api.quantities import ByteSize, Duration, Span
+
+__all__ = ["Audit", "Drain", "DrainPolicy", "Queue", "Retry"]
+
+
+class Retry(ApiModel):
+    """When a deferred message is tried again: first, first x factor, … up to max, with jitter."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "!has(self.first) || !has(self.max) || duration(self.first) <= duration(self.max)",
+                "first is the shortest wait and max the longest: raise max or lower first",
+            )
+        )
+    )
+
+    first: Span | None = None
+    """Wait after the first failure, up to a tenth more or less. Default 30s for Transactional, 1m Notification, 15m
+    Bulk, 30m Cold; `max` if that is shorter."""
+    factor: Annotated[float, Field(ge=1, le=10)] = 2.0
+    """Each wait is the one before times this. Default 2."""
+    max: Span | None = None
+    """The longest wait. Default 15m for Transactional, 30m Notification, 4h Bulk, 8h Cold; `first` if that is more."""
+
+
+class Queue(ApiModel):
+    """The queue volume and how long mail may stay in it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                (
+                    "!has(self.lifetime) || !has(self.retry) || !has(self.retry.first) "
+                    "|| duration(self.retry.first) < duration(self.lifetime)"
+                ),
+                "a message expires before its first retry: raise lifetime or lower retry.first",
+            )
+        )
+    )
+
+    size: Annotated[
+        ByteSize,
+        Field(
+            json_schema_extra=cel(
+                (
+                    "quantity(self).compareTo(quantity('64Mi')) >= 0",
+                    "must be at least 64Mi: the spool writes in pieces of megabytes and keeps some free; default 10Gi",
+                )
+            )
+        ),
+    ] = 10 * 2**30
+    """Of each slot's volume, spool and records together; it may grow, never shrink. Default 10Gi."""
+    storage_class_name: Annotated[str, Field(max_length=253)] | None = None
+    """Of the slots' volume claims; it cannot change. Default: the cluster's."""
+    lifetime: Span | None = None
+    """From acceptance; then the message is bounced as expired (RFC 5321 section 4.5.4.1). Default 4h for Transactional,
+    24h Notification, 72h Bulk, 48h Cold."""
+    retry: Retry = Retry()
+    reclaim_policy: Literal["Retain", "Delete"] = "Retain"
+    """Of a slot given up and proven empty. Retain: the claim stays, with its records, and a new slot adopts it. Delete:
+    the claim is deleted, with its records. Default Retain."""
+
+
+class Audit(ApiModel):
+    """Per-message records on the queue volume; their budget is never the spool's."""
+
+    max_size: ByteSize = 2**30
+    """Of each slot, out of `queue.size`; beyond it the oldest records go. Default 1Gi."""
+    retention: Span = 90 * 24 * 3600.0
+    """Older records go, an eighth of it late at most; beyond `maxSize` they go earlier. Default 2160h, 90 days."""
+
+
+class DrainPolicy(StrEnum):
+    """What happens to mail in a slot that is to go."""
+
+    WAIT = "Wait"
+    """Intake stops, delivery goes on until the slot is empty."""
+    HOLD = "Hold"
+    """Intake and delivery stop; the volume stays as it is, for a slot of its name to send."""
+
+
+class Drain(ApiModel):
+    """What happens to mail in a slot that is to go: scale-in, delete."""
+
+    policy: DrainPolicy = DrainPolicy.WAIT
+    """Default Wait; it may be changed while a slot drains."""
+    deadline: Duration = 3600.0
+    """Afterwards the lane is Stalled and says what is left; nothing is dropped and sending goes on. Default 1h."""
