@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+_ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[a-z0-9.-]+\.[a-z0-9-]+")
+"""Plain enough for every server: a local part without quotes, a domain in lower-case A-labels."""
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
@@ -188,6 +190,11 @@ class Delivery(ConfigModel):
 
     state: Literal["Running", "Suspended", "Held"] = "Running"
     """Suspended by the lane's owner, Held by its drain policy; intake is another matter."""
+    mode: Literal["Live", "Redirect", "Discard"] = "Live"
+    """Redirect: all mail goes to `redirect_to` instead of its recipients. Discard: it is accepted and never sent. Both
+    hold for what is queued already."""
+    redirect_to: str = ""
+    """With Redirect, and only then: the one address that mail goes to."""
     lifetime: Duration = 4 * 3600.0
     retry: RelayRetry = RelayRetry()
     connections: Annotated[int, Field(ge=1)] = 10
@@ -198,6 +205,14 @@ class Delivery(ConfigModel):
     outbound_tls: Literal["Opportunistic", "Required"] = "Opportunistic"
     resolvers: tuple[str, ...] = ()
     """`ip` or `ip:port`; empty: /etc/resolv.conf."""
+
+    @model_validator(mode="after")
+    def _says_where_to(self) -> Self:
+        if (self.mode == "Redirect") != bool(self.redirect_to):
+            raise ValueError("redirectTo names the one address of mode: Redirect, and stands there only")
+        if self.redirect_to and not _ADDRESS.fullmatch(self.redirect_to):
+            raise ValueError("redirectTo must be one address, such as staging@example.com")
+        return self
 
 
 def _unquoted_off(value: Any) -> Any:

@@ -350,3 +350,22 @@ async def test_a_file_that_vanishes_for_a_while_changes_nothing(mounted: Path) -
 def test_a_signing_domain_is_known_by_one_spelling() -> None:
     """Else its key is read under one name and its selector watched under another: its mail would be held for ever."""
     assert SigningDomain(name="Brand.Example", mode="Off").name == "brand.example"
+
+
+@pytest.mark.parametrize(
+    "delivery",
+    ["{mode: Redirect}", "{redirectTo: a@x.example}", "{mode: Discard, redirectTo: a@x.example}",
+     "{mode: Redirect, redirectTo: nobody}", "{mode: Redirect, redirectTo: 'a@x.example,b@x.example'}"],
+)  # fmt: skip
+def test_a_redirection_names_one_address_and_nothing_else_does(delivery: str) -> None:
+    head = BASE.format(generation=1, serial=0, connections=1).rpartition("delivery:")[0]
+    with pytest.raises(ConfigError, match="redirectTo"):
+        parse(f"{head}delivery: {delivery}\n")
+
+
+def test_a_lane_is_redirected_or_discards() -> None:
+    head = BASE.format(generation=1, serial=0, connections=1).rpartition("delivery:")[0]
+    redirected = parse(f"{head}delivery: {{mode: Redirect, redirectTo: a@x.example}}\n").delivery
+
+    assert (redirected.mode, redirected.redirect_to) == ("Redirect", "a@x.example")
+    assert parse(f"{head}delivery: {{mode: Discard}}\n").delivery.mode == "Discard"
