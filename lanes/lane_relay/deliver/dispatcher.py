@@ -13,34 +13,25 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import Clock
 from lane_relay.deliver.connections import LINGER_S, Connections
-from lane_relay.deliver.default_rules import ONE_HOST_RULES
 from lane_relay.deliver.explain import DeliveryFigures, SiteState, entry_state, site_state
 from lane_relay.deliver.first_look import FirstLook
 from lane_relay.deliver.held import HeldEntries
+from lane_relay.deliver.judgement import Judgement, Told
 from lane_relay.deliver.lookahead import Lookahead
 from lane_relay.deliver.opening import SessionMaker
-from lane_relay.deliver.outcomes import (
-    broken_results,
-    failure_of,
-    not_looked_at,
-    reply_results,
-    same_results,
-    summarise,
-    unfit_results,
-)
-from lane_relay.deliver.prepared import Bodies, Prepared, Preparer, Signing
-from lane_relay.deliver.ready_queue import Destination, Failure, Hold, Limit, ReadyQueue, site_limits
+from lane_relay.deliver.outcomes import broken_results, not_looked_at, unfit_results
+from lane_relay.deliver.prepared import Bodies, Preparer, Signing
+from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue, site_limits
 from lane_relay.deliver.regrouping import grouping
 from lane_relay.deliver.rounds import Rounds
 from lane_relay.deliver.rules import ReplyTable
 from lane_relay.deliver.session import Session, Timeouts
 from lane_relay.deliver.tls import TlsContexts, make_contexts
 from lane_relay.deliver.trouble import Ending, Trouble
-from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Reply, Route, Verdict
+from lane_relay.records import Attempt, QueueEntry, Route
 from lane_relay.smtp.client import Closed, RecipientReply
 
 __all__ = ["Dispatcher"]
@@ -73,7 +64,6 @@ class Dispatcher:
     ) -> None:
         """`may_send()`: the egress proof holds; `reroute(entry)`: its route may be another by now, ask for it anew."""
         self._config = config
-        self._on_attempt = on_attempt
         self._gate = may_send
         self._reroute = reroute
         self._clock = clock
@@ -87,6 +77,7 @@ class Dispatcher:
         total, look = config.delivery.total_connections, FirstLook(self._preparer, self._held)
         self._connections = Connections(self, self._maker, self._lookahead, look, clock.monotonic, total)
         self.table = ReplyTable(config.delivery.policies)
+        self._judgement = Judgement(self.table, self._lookahead, clock, on_attempt)
         self.sites: dict[str, ReadyQueue] = {}
         self._rounds = Rounds(self.sites, self._held, self._hold_of_site, self._lookahead.empty)
         self._rerouting: deque[QueueEntry] = deque()
@@ -95,7 +86,6 @@ class Dispatcher:
         self._running = False
         self._gate_was_open = False
         self._sweeper: asyncio.TimerHandle | None = None
-        self.attempts = self.delivered = 0
 
     # -- life
 
@@ -192,8 +182,8 @@ class Dispatcher:
             held=len(self._held),
             connections=self._connections.count,
             in_flight=sum(session.current is not None for session in self._connections.sessions),
-            attempts=self.attempts,
-            delivered=self.delivered,
+            attempts=self._judgement.attempts,
+            delivered=self._judgement.delivered,
             unreadable=len(self._preparer.unreadable),
         )
 
@@ -251,7 +241,7 @@ class Dispatcher:
                     self._lookahead.fill(destination)
                 return
             session.started_at = self._clock.now()
-            self._report(destination, prepared, unfit_results(prepared.entry, refusal), session)
+            self._judgement.report(destination, prepared, unfit_results(prepared.entry, refusal), session)
 
     def _must_end(self, session: Session, site: ReadyQueue) -> bool:
         distrusted = session.number <= self._distrusted or session.source != self._maker.source
@@ -312,25 +302,12 @@ class Dispatcher:
         if not self._running:  # its entries stay due: the next process tries them at once
             return
         destination, now = session.destination, self.monotonic()
-        site = destination.site
         if trouble.try_plain:
             self._maker.speak_plainly(session.target.address, now)
             destination.connecting -= 1
             return
-        failure = failure_of(self.table, site.policy, trouble)
-        slows = failure.verdict.action is Action.BACKOFF
-        if slows:
-            site.slow_down(failure.verdict, str(failure.reply), now)
-        # of the source or of its pace the other hosts would say the same; of itself a host says nothing about the next
-        everybody = trouble.ours or (slows and failure.verdict.rule not in ONE_HOST_RULES)
-        blamed = destination.targets if everybody else (session.target,)
-        if not site.failed(destination, blamed, failure, now, self._config.delivery.retry):
-            return
-        if everybody and not trouble.ours:
-            destination.begin_elsewhere(session.target)
-        destination.blame = failure
-        destination.blame_left = destination.waiting if failure.verdict.action is Action.BOUNCE else 1
-        self._tell(destination)
+        if self._judgement.of_trouble(session, trouble, now, self._config.delivery.retry):
+            self._tell(destination)
 
     def transaction_done(self, session: Session, results: tuple[RecipientReply, ...]) -> None:
         """The peer has answered for every recipient."""
@@ -345,8 +322,7 @@ class Dispatcher:
             self._lookahead.give_back(session.destination, prepared)
             return
         session.sent += 1
-        judged = reply_results(self.table, site.policy, results)
-        ends = self._report(session.destination, prepared, judged, session)
+        ends = self._judgement.of_replies(session, prepared, results)
         if site.token_line:
             self._connections.pump(site)
         if ends:
@@ -369,7 +345,7 @@ class Dispatcher:
             return
         where = f"{session.target.host}[{session.target.address}]"
         results = broken_results(self.table, site.policy, prepared.entry, closed, where, ending)
-        self._report(destination, prepared, results, session)
+        self._judgement.report(destination, prepared, results, session)
 
     def session_gone(self, session: Session) -> None:
         """The socket is closed."""
@@ -380,54 +356,12 @@ class Dispatcher:
             session.connect_ended = True
             session.destination.site.connect_pace.end(session.connect_began, self.monotonic())
 
-    # -- attempts
-
-    def _report(
-        self,
-        destination: Destination,
-        prepared: Prepared,
-        results: tuple[RecipientResult, ...],
-        session: Session | None,
-    ) -> bool:
-        """Hands the Attempt on and lives by what it says of the site; True if the session is of no more use."""
-        site, entry, message = destination.site, prepared.entry, prepared.message
-        summary = summarise(results)
-        self.attempts += 1
-        site.attempts += 1
-        if summary.delivered:
-            self.delivered += 1
-            site.delivered += 1
-        if summary.slow_down is not None:
-            site.slow_down(summary.slow_down.verdict, str(summary.slow_down.reply), self.monotonic())
-        now = self._clock.now()
-        if session is None:
-            attempt = Attempt(entry, message, site.name, now, now, results)
-        else:
-            began = session.started_at or now
-            attempt = Attempt(entry, message, site.name, began, now, results, session.peer, session.tls, session.number)
-        self._lookahead.done(destination, prepared)
-        self._on_attempt(attempt)
-        return summary.end_session
-
     def _tell(self, destination: Destination) -> None:
-        """Attempts for the entries that a failed connection was for; the others wait for the next try."""
-        done = 0
-        while destination.blame is not None and destination.blame_left and done < _CHUNK:
-            prepared = self._lookahead.next(destination)
-            if prepared is None:
-                break
-            done += 1
-            destination.blame_left -= 1
-            results = same_results(prepared.entry, destination.blame)
-            self._report(destination, prepared, results, None)
-        if destination.blame_left and destination.waiting:
-            if done == _CHUNK:
-                asyncio.get_running_loop().call_soon(self._tell, destination)
-            return
-        destination.blame = None
-        destination.looks_ahead = destination.preparing > 0
-        self._lookahead.empty(destination)
-        if destination.waiting:
+        """Attempts for the entries that a failed connection was for, in portions; then the others go on."""
+        told = self._judgement.tell(destination)
+        if told is Told.PART:
+            asyncio.get_running_loop().call_soon(self._tell, destination)
+        elif told is Told.ALL and destination.waiting:
             self._connections.want(destination)
 
     # -- the sweep
@@ -456,18 +390,7 @@ class Dispatcher:
         newest = int((self._clock.now() - self._config.delivery.lifetime) * 1000) << 48  # ids begin with their time
         room = self._config.active_bytes // _PART_OVERDUE - self._preparer.reading_bytes
         for late in self._rounds.portion(now, newest, room):
-            self._preparer.read(late.entry, partial(self._on_overdue, late.site, late.hold))
-
-    def _on_overdue(self, site: str, hold: Hold, entry: QueueEntry, message: Message | None) -> None:
-        if message is None:
-            return
-        text = f"4.4.7 not sent within its lifetime; held by {hold.limit}"
-        reply = Reply(451, (f"{text}: {hold.detail}" if hold.detail else text,))
-        verdict = Verdict(Category.MESSAGE_EXPIRED, Action.RETRY, Scope.MESSAGE)
-        now = self._clock.now()
-        self.attempts += 1
-        results = same_results(entry, Failure(Stage.CONNECT, reply, verdict))
-        self._on_attempt(Attempt(entry, message, site, now, now, results))
+            self._preparer.read(late.entry, partial(self._judgement.overdue, late.site, late.hold))
 
     # -- another grouping into sites
 
