@@ -16,10 +16,9 @@ import structlog
 
 from lane_api.isppolicy import Stage
 from lane_relay.accept.intake import Rejection
+from lane_relay.accept.message import Origin, make_message
 from lane_relay.accept.policy import CLOSED, client_address
 from lane_relay.errors import SpoolError, SpoolFullError
-from lane_relay.mail.author import Author
-from lane_relay.mail.headers import Trace, add_trace, read_header
 from lane_relay.records import Message, Reply, message_id_text
 from lane_relay.smtp.address import Mailbox
 from lane_relay.smtp.reply import format_reply
@@ -218,26 +217,17 @@ class Session(asyncio.Protocol):
 
     def _judge(self, received: MessageReceived) -> Message | Reply:
         """The message as it is to be stored, or why it is refused."""
-        listener, server = self._listener, self._server
-        header = read_header(received.content, listener.correlation_field)
-        refusal = listener.policy.judge_content(header, smtp_utf8=received.envelope.smtp_utf8)
-        if refusal is not None:
-            return refusal
-        spool_id = listener.new_id()
-        trace = Trace(
-            listener.options.hostname, server.helo, self.client, self._protocol(received.envelope.smtp_utf8),
-            message_id_text(spool_id), listener.clock.now(),
-        )  # fmt: skip
-        body, message_id = add_trace(received.content, header, trace)
-        return Message(
-            id=spool_id,
-            envelope=received.envelope,
-            body=body,
-            client=self.client,
-            user=server.user,
-            message_id=message_id,
-            correlation_id=header.correlation_id,
-            from_domain=header.author.domain if isinstance(header.author, Author) else "",
+        listener, server, envelope = self._listener, self._server, received.envelope
+        return make_message(
+            listener.policy,
+            received.content,
+            envelope,
+            Origin(
+                listener.options.hostname, self.client, server.helo, server.user, self._protocol(envelope.smtp_utf8)
+            ),
+            new_id=listener.new_id,
+            now=listener.clock.now(),
+            correlation_field=listener.correlation_field,
         )
 
     def _stored(self, message: Message, error: SpoolError | None) -> None:

@@ -30,23 +30,18 @@ Theory of operation
     A reply with code 421 closes the session after it, whoever gave it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Final
 
 from lane_api.isppolicy import Stage
-from lane_relay.records import Envelope, Reply
-from lane_relay.smtp.address import BadAddress, Mailbox, parse_mailbox
+from lane_relay.records import Reply
 from lane_relay.smtp.command import (
     FIXED_REPLIES,
     FOREIGN_VERBS,
     MAX_COMMAND_LINE,
     MAX_SASL_LINE,
-    NO_PARAMETERS,
     UNIMPLEMENTED_VERBS,
-    MailParameters,
-    parse_path,
-    read_parameters,
 )
 from lane_relay.smtp.data import END_OF_DATA, unfit_content, unstuff
 from lane_relay.smtp.errors import LocalProtocolError
@@ -62,6 +57,7 @@ from lane_relay.smtp.server_events import (
     SessionPolicy,
     StartTls,
 )
+from lane_relay.smtp.server_transaction import InboundTransaction, Refusal, too_big
 
 __all__ = ["AuthAttempt", "Closed", "Event", "MessageReceived", "Options", "Server", "SessionPolicy", "StartTls"]
 
@@ -89,8 +85,8 @@ class Server:
     """One SMTP session, seen from its receiving end. `tls`: the connection began with TLS."""
 
     __slots__ = (
-        "_auth_failures", "_commands", "_errors", "_input", "_options", "_output", "_parameters", "_policy",
-        "_recipients", "_refusal", "_sasl", "_sender", "_state", "_stopping", "helo", "is_esmtp", "tls", "user",
+        "_auth_failures", "_commands", "_errors", "_input", "_mail", "_options", "_output", "_policy", "_refusal",
+        "_sasl", "_state", "_stopping", "helo", "is_esmtp", "tls", "user",
     )  # fmt: skip
 
     def __init__(self, options: Options, policy: SessionPolicy, *, tls: bool = False) -> None:
@@ -99,10 +95,7 @@ class Server:
         self._state = State.COMMAND
         self._input = InputBuffer()
         self._output: list[bytes] = []
-        self._sender: str | None = None
-        """None: no transaction is open."""
-        self._recipients: list[str] = []
-        self._parameters = NO_PARAMETERS
+        self._mail = InboundTransaction(options, policy)
         self._refusal = Reply(451)
         """Of the content that is being discarded."""
         self._sasl = SaslExchange("")
@@ -152,7 +145,7 @@ class Server:
         self.tls = True
         self.helo = self.user = ""
         self.is_esmtp = False
-        self._end_transaction()
+        self._mail.end()
 
     def auth_result(self, user: str, failure: Reply | None = None) -> Event | None:
         """The answer to AuthAttempt: the authenticated user, or how it failed."""
@@ -185,7 +178,7 @@ class Server:
         if self._state is State.CLOSED or self._state is State.TLS:
             self._state = State.CLOSED
             return _CLOSED
-        if self._sender is None and self._state is not State.AUTH:
+        if self._mail.sender is None and self._state is not State.AUTH:
             return self._close(reply)
         self._stopping = reply
         return None
@@ -233,10 +226,7 @@ class Server:
         if self._state is State.DISCARD:
             self._input.drop_content()
         elif len(self._input.data) > limit + (limit >> 6) + 1024:
-            self.discard(self._too_big())
-
-    def _too_big(self) -> Reply:
-        return _say(552, f"5.3.4 The message is over the limit of {self._options.max_size} bytes")
+            self.discard(too_big(self._options.max_size))
 
     def _on_content(self, stuffed: bytes) -> Event | None:
         content = unstuff(stuffed)
@@ -244,22 +234,19 @@ class Server:
         if refusal is not None:
             return self._end_content(refusal)
         if len(content) > self._options.max_size:
-            return self._end_content(self._too_big())
+            return self._end_content(too_big(self._options.max_size))
         self._state = State.ACCEPT
-        parameters = self._parameters
-        recipients = tuple(self._recipients)
-        envelope = Envelope(self._sender or "", recipients, parameters.eight_bit, parameters.smtp_utf8)
-        return MessageReceived(envelope, content)
+        return MessageReceived(self._mail.envelope(), content)
 
     def _end_content(self, reply: Reply) -> Event | None:
         event = None
         self._state = State.COMMAND
         if reply.code >= 400:
-            event = self._refuse(Stage.END_OF_DATA, reply, self._recipients)
+            event = self._refuse(Refusal(Stage.END_OF_DATA, reply, self._mail.sender, tuple(self._mail.recipients)))
         else:
             self._output.append(format_reply(reply.code, *reply.lines))
             self._commands = self._errors = 0
-        self._end_transaction()
+        self._mail.end()
         if event is None and self._stopping is not None:
             return self._close(self._stopping)
         return event
@@ -290,15 +277,11 @@ class Server:
             return self._close(_say(421, "4.7.0 Too many errors"))
         return None
 
-    def _refuse(self, stage: Stage, reply: Reply, recipients: Sequence[str]) -> Event | None:
-        self._policy.refused(stage, reply, self._sender, tuple(recipients))
-        return self._count_error(reply)
-
-    def _end_transaction(self) -> None:
-        self._sender = None
-        self._parameters = NO_PARAMETERS
-        if self._recipients:
-            self._recipients = []
+    def _refuse(self, refusal: Reply | Refusal) -> Event | None:
+        if isinstance(refusal, Reply):
+            return self._count_error(refusal)
+        self._policy.refused(refusal.stage, refusal.reply, refusal.sender, refusal.recipients)
+        return self._count_error(refusal.reply)
 
     # -- commands
 
@@ -317,7 +300,7 @@ class Server:
             return self._error(500, "5.5.2 The line is not UTF-8")
         if self._state is not State.COMMAND:
             return self._on_sasl_line(line)
-        if self._stopping is not None and self._sender is None:
+        if self._stopping is not None and self._mail.sender is None:
             return self._close(self._stopping)
         self._commands += 1
         if self._commands > self._options.max_commands:
@@ -355,75 +338,36 @@ class Server:
             return False
         self.helo = name
         self.is_esmtp = is_esmtp
-        self._end_transaction()
+        self._mail.end()
         return True
 
     def _on_mail(self, argument: str) -> Event | None:
         if not self.helo:
             return self._error(503, "5.5.1 Say EHLO first")
-        if self._sender is not None:
+        if self._mail.sender is not None:
             return self._error(503, "5.5.1 A transaction is open: send RSET first")
-        path = parse_path("FROM", argument)
-        if path is None:
-            return self._error(501, "5.5.4 Write MAIL FROM:<address>")
-        parameters = read_parameters(path.parameters)
-        if isinstance(parameters, str):
-            return self._error(555, f"5.5.4 Parameter {parameters} is not supported")
-        self._sender = path.address
-        sender = parse_mailbox(path.address) if path.address else None
-        refusal = self._judge_sender(sender, parameters)
+        refusal = self._mail.open(argument)
         if refusal is not None:
-            event = self._refuse(Stage.MAIL, refusal, ())
-            self._end_transaction()
-            return event
-        if sender is not None:
-            self._sender = str(sender)
-        self._parameters = parameters
+            return self._refuse(refusal)
         self._output.append(_SENDER_OK)
         return None
 
-    def _judge_sender(self, sender: Mailbox | BadAddress | None, parameters: MailParameters) -> Reply | None:
-        if isinstance(sender, BadAddress):
-            return _say(553, f"{'5.1.8' if sender.about_domain else '5.1.7'} Sender: {sender.reason}")
-        if sender is not None and not parameters.smtp_utf8 and not sender.local.isascii():
-            return _say(553, "5.6.7 This sender needs the SMTPUTF8 parameter")
-        if parameters.size > self._options.max_size:
-            return self._too_big()
-        return self._policy.sender(sender, parameters.size)
-
     def _on_rcpt(self, argument: str) -> Event | None:
-        if self._sender is None:
+        if self._mail.sender is None:
             return self._error(503, "5.5.1 Send MAIL first")
-        path = parse_path("TO", argument)
-        if path is None or not path.address:
-            return self._error(501, "5.5.4 Write RCPT TO:<address>")
-        if path.parameters:
-            return self._error(555, f"5.5.4 Parameter {path.parameters.split()[0]} is not supported")
-        recipient = parse_mailbox(path.address)
-        refusal = self._judge_recipient(recipient)
+        refusal = self._mail.add(argument)
         if refusal is not None:
-            return self._refuse(Stage.RCPT, refusal, (path.address,))
+            return self._refuse(refusal)
         self._commands -= 1
-        self._recipients.append(str(recipient))
         self._output.append(_RECIPIENT_OK)
         return None
-
-    def _judge_recipient(self, recipient: Mailbox | BadAddress) -> Reply | None:
-        if isinstance(recipient, BadAddress):
-            return _say(553, f"{'5.1.2' if recipient.about_domain else '5.1.3'} Recipient: {recipient.reason}")
-        if not self._parameters.smtp_utf8 and not recipient.local.isascii():
-            return _say(553, "5.6.7 This recipient needs the SMTPUTF8 parameter of MAIL")
-        if len(self._recipients) >= self._options.max_recipients:
-            # RFC 5321 section 4.5.3.1.10: the client sends the rest in another transaction.
-            return _say(452, f"4.5.3 At most {self._options.max_recipients} recipients a message")
-        return self._policy.recipient(recipient)
 
     def _on_data(self, argument: str) -> Event | None:
         if argument.strip():
             return self._error(501, "5.5.4 DATA takes no argument")
-        if self._sender is None:
+        if self._mail.sender is None:
             return self._error(503, "5.5.1 Send MAIL first")
-        if not self._recipients:
+        if not self._mail.recipients:
             return self._error(554, "5.5.1 No valid recipients")
         self._state = State.DATA
         self._input.begin_content()
@@ -433,7 +377,7 @@ class Server:
     def _on_rset(self, argument: str) -> Event | None:
         if argument.strip():
             return self._error(501, "5.5.4 RSET takes no argument")
-        self._end_transaction()
+        self._mail.end()
         self._output.append(FIXED_REPLIES["NOOP"])
         return None
 
@@ -445,7 +389,7 @@ class Server:
             return self._error(501, "5.5.4 STARTTLS takes no argument")
         if not self._options.starttls or self.tls:
             return self._error(503, "5.5.1 TLS is active" if self.tls else "5.5.1 TLS is not offered")
-        if self._sender is not None:
+        if self._mail.sender is not None:
             return self._error(503, "5.5.1 A transaction is open: send RSET first")
         self._state = State.TLS
         # What was pipelined behind STARTTLS came in plain text and may be an attacker's (CVE-2011-0411).
@@ -459,7 +403,7 @@ class Server:
             return self._error(503, "5.5.1 AUTH is not offered" if self.helo else "5.5.1 Say EHLO first")
         if not self.tls:
             return self._error(538, "5.7.11 AUTH needs TLS: send STARTTLS first")
-        if self.user or self._sender is not None:
+        if self.user or self._mail.sender is not None:
             return self._error(503, "5.5.1 AUTH is done" if self.user else "5.5.1 AUTH inside a transaction")
         exchange = begin_sasl(mechanism)
         if exchange is None:

@@ -1,0 +1,59 @@
+"""Content and envelope that came in become a Message, or the reply that says what to mend; the same for every protocol.
+
+Before it: `accept.session` (and whatever else takes mail). After it: `deposit`. Pure but for the spool id it takes.
+"""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from lane_relay.accept.policy import Policy
+from lane_relay.mail.author import Author
+from lane_relay.mail.headers import Trace, add_trace, read_header
+from lane_relay.records import Envelope, Message, Reply, message_id_text
+
+__all__ = ["Origin", "make_message"]
+
+
+class Origin(Struct, frozen=True, gc=False):
+    """Who hands a message in, and how."""
+
+    hostname: str
+    """Our own."""
+    client: str
+    """Address of the client."""
+    helo: str
+    user: str
+    """Who authenticated, or empty."""
+    protocol: str
+    """The keyword of the Received field (RFC 3848, RFC 6531 section 4.3)."""
+
+
+def make_message(
+    policy: Policy,
+    content: bytes,
+    envelope: Envelope,
+    origin: Origin,
+    *,
+    new_id: Callable[[], int],
+    now: float,
+    correlation_field: str = "X-Correlation-Id",
+) -> Message | Reply:
+    """The message as it is to be stored, with its trace fields, or why it is refused; `now` in Unix seconds."""
+    header = read_header(content, correlation_field)
+    refusal = policy.judge_content(header, smtp_utf8=envelope.smtp_utf8)
+    if refusal is not None:
+        return refusal
+    spool_id = new_id()
+    trace = Trace(origin.hostname, origin.helo, origin.client, origin.protocol, message_id_text(spool_id), now)
+    body, message_id = add_trace(content, header, trace)
+    return Message(
+        id=spool_id,
+        envelope=envelope,
+        body=body,
+        client=origin.client,
+        user=origin.user,
+        message_id=message_id,
+        correlation_id=header.correlation_id,
+        from_domain=header.author.domain if isinstance(header.author, Author) else "",
+    )

@@ -1,0 +1,108 @@
+"""The envelope that `smtp.server` is being told: MAIL opens it, each RCPT adds to it, content closes it.
+
+It knows no states and writes nothing: each answer is None for yes, a Reply where a command is malformed, or a Refusal
+where mail is refused, which the server tells its policy.
+"""
+
+from msgspec import Struct
+
+from lane_api.isppolicy import Stage
+from lane_relay.records import Envelope, Reply
+from lane_relay.smtp.address import BadAddress, Mailbox, parse_mailbox
+from lane_relay.smtp.command import NO_PARAMETERS, MailParameters, parse_path, read_parameters
+from lane_relay.smtp.server_events import Options, SessionPolicy
+
+__all__ = ["InboundTransaction", "Refusal", "too_big"]
+
+
+class Refusal(Struct, frozen=True, gc=False):
+    """Mail that is not taken, as counters and records are to know it."""
+
+    stage: Stage
+    reply: Reply
+    sender: str | None
+    recipients: tuple[str, ...]
+
+
+class InboundTransaction:
+    """Sender and recipients of one message; used again and again by its session."""
+
+    __slots__ = ("_options", "_policy", "parameters", "recipients", "sender")
+
+    def __init__(self, options: Options, policy: SessionPolicy) -> None:
+        self._options = options
+        self._policy = policy
+        self.sender: str | None = None
+        """None: no transaction is open."""
+        self.recipients: list[str] = []
+        self.parameters = NO_PARAMETERS
+
+    def end(self) -> None:
+        """Forgets all of it."""
+        self.sender = None
+        self.parameters = NO_PARAMETERS
+        if self.recipients:
+            self.recipients = []
+
+    def envelope(self) -> Envelope:
+        """What was told so far."""
+        parameters = self.parameters
+        return Envelope(self.sender or "", tuple(self.recipients), parameters.eight_bit, parameters.smtp_utf8)
+
+    def open(self, argument: str) -> Reply | Refusal | None:
+        """The argument of MAIL; a transaction that is refused is not open."""
+        path = parse_path("FROM", argument)
+        if path is None:
+            return _say(501, "5.5.4 Write MAIL FROM:<address>")
+        parameters = read_parameters(path.parameters)
+        if isinstance(parameters, str):
+            return _say(555, f"5.5.4 Parameter {parameters} is not supported")
+        sender = parse_mailbox(path.address) if path.address else None
+        refusal = self._judge_sender(sender, parameters)
+        if refusal is not None:
+            return Refusal(Stage.MAIL, refusal, path.address, ())
+        self.sender = str(sender) if sender is not None else ""
+        self.parameters = parameters
+        return None
+
+    def _judge_sender(self, sender: Mailbox | BadAddress | None, parameters: MailParameters) -> Reply | None:
+        if isinstance(sender, BadAddress):
+            return _say(553, f"{'5.1.8' if sender.about_domain else '5.1.7'} Sender: {sender.reason}")
+        if sender is not None and not parameters.smtp_utf8 and not sender.local.isascii():
+            return _say(553, "5.6.7 This sender needs the SMTPUTF8 parameter")
+        if parameters.size > self._options.max_size:
+            return too_big(self._options.max_size)
+        return self._policy.sender(sender, parameters.size)
+
+    def add(self, argument: str) -> Reply | Refusal | None:
+        """The argument of RCPT."""
+        path = parse_path("TO", argument)
+        if path is None or not path.address:
+            return _say(501, "5.5.4 Write RCPT TO:<address>")
+        if path.parameters:
+            return _say(555, f"5.5.4 Parameter {path.parameters.split()[0]} is not supported")
+        recipient = parse_mailbox(path.address)
+        refusal = self._judge_recipient(recipient)
+        if refusal is not None:
+            return Refusal(Stage.RCPT, refusal, self.sender, (path.address,))
+        self.recipients.append(str(recipient))
+        return None
+
+    def _judge_recipient(self, recipient: Mailbox | BadAddress) -> Reply | None:
+        if isinstance(recipient, BadAddress):
+            return _say(553, f"{'5.1.2' if recipient.about_domain else '5.1.3'} Recipient: {recipient.reason}")
+        if not self.parameters.smtp_utf8 and not recipient.local.isascii():
+            return _say(553, "5.6.7 This recipient needs the SMTPUTF8 parameter of MAIL")
+        if len(self.recipients) >= self._options.max_recipients:
+            # RFC 5321 section 4.5.3.1.10: the client sends the rest in another transaction.
+            return _say(452, f"4.5.3 At most {self._options.max_recipients} recipients a message")
+        return self._policy.recipient(recipient)
+
+
+def too_big(limit: int) -> Reply:
+    """The message is over the limit, in bytes (RFC 1870 section 6)."""
+    return _say(552, f"5.3.4 The message is over the limit of {limit} bytes")
+
+
+def _say(code: int, text: str) -> Reply:
+    return Reply(code, (text,))
