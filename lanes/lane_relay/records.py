@@ -166,6 +166,12 @@ class QueueEntry(Struct, gc=False):
     attempts: int = 0
     campaign: str = ""
     """Of the message; interned."""
+    sender_domain: str = ""
+    """Domain of the envelope sender as `domain` is written, interned; empty for the null sender."""
+    expires_at: float = 0.0
+    """Of the message."""
+    notified: bool = False
+    """Its sender was told that it is late."""
 
 
 class Hop(Struct, frozen=True, gc=False):

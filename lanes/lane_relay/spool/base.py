@@ -55,6 +55,8 @@ class SpoolState(Struct, frozen=True):
     """Group commits of this process."""
     commit_s: float = 0.0
     """Seconds they took, write and sync."""
+    live_recipients: int = 0
+    """Recipients of live messages that no settlement has been said of."""
 
 
 class JournalSink(Protocol):
@@ -116,7 +118,10 @@ class Spool(Protocol):
         """
 
     def defer(self, entry: QueueEntry, records: Iterable[bytes]) -> None:
-        """Notes `entry.due` and `entry.attempts` for the entry's recipients, with the attempt's records."""
+        """Notes `due`, `attempts` and `notified` of the entry for its recipients, with the attempt's records.
+
+        Recipients of one domain may be deferred in parts; recovery gives an entry for each part.
+        """
 
     def record(self, records: Iterable[bytes]) -> None:
         """Accounting records that belong to no stored message, such as a Rejection."""

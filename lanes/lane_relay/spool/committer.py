@@ -22,7 +22,7 @@ from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.records import Message
 from lane_relay.spool.base import Done, JournalSink
-from lane_relay.spool.entries import Groups
+from lane_relay.spool.entries import Groups, domain_of
 from lane_relay.spool.files import AppendFile, Files
 from lane_relay.spool.format import (
     HEADER_SIZE,
@@ -264,7 +264,7 @@ class Committer:
                 message = one.message
                 kind = Kind.MESSAGE
                 data: tuple[bytes, ...] = encode_message_data(message)
-                index = pack_index(MessageIndex(id_bytes(message.id), len(message.body), one.groups, message.campaign))
+                index = _message_index(message, one.groups)
                 records: tuple[bytes, ...] = (one.record,)
             elif isinstance(one, Fact):
                 kind, index, records, data = one.kind, one.index, one.accounting, ()
@@ -425,6 +425,13 @@ class Committer:
         except OSError as error:
             self._error = SpoolError(f"spool write failed: {error}")
             self._loop.call_soon_threadsafe(self._tell, Committed(error=self._error, failed=True))
+
+
+def _message_index(message: Message, groups: Groups) -> bytes:
+    sender = domain_of(message.envelope.sender)
+    return pack_index(
+        MessageIndex(id_bytes(message.id), len(message.body), groups, message.campaign, sender, message.expires_at)
+    )
 
 
 def _unbroken(records: Iterable[tuple[int, bytes]], last: int) -> Iterator[tuple[int, bytes]]:

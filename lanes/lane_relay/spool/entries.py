@@ -47,7 +47,8 @@ def entries_of(message: Message, location: int, due: float) -> Iterable[QueueEnt
     """One entry per recipient domain of a message that was just stored, due at this Unix time."""
     size = len(message.body)
     campaign = sys.intern(message.campaign) if message.campaign else ""
+    sender = domain_of(message.envelope.sender)
     return [
-        QueueEntry(message.id, location, domain, indexes, size, due, 0, campaign)
+        QueueEntry(message.id, location, domain, indexes, size, due, 0, campaign, sender, message.expires_at)
         for domain, indexes in group_by_domain(message.envelope.recipients)
     ]

@@ -129,12 +129,14 @@ class SegmentHeader(Struct, frozen=True):
 
 
 class MessageIndex(Struct, frozen=True, array_like=True, gc=False):
-    """What recovery needs to know of a message."""
+    """What recovery needs to know of a message; fields are only ever added at the end, with defaults."""
 
     id: bytes
     size: int
     groups: Groups
     campaign: str = ""
+    sender_domain: str = ""
+    expires_at: float = 0.0
 
 
 class SettledIndex(Struct, frozen=True, array_like=True, gc=False):
@@ -149,13 +151,14 @@ class SettledIndex(Struct, frozen=True, array_like=True, gc=False):
 
 
 class DeferredIndex(Struct, frozen=True, array_like=True, gc=False):
-    """When recipients of one domain are tried again."""
+    """When recipients of one domain are tried again; fields are only ever added at the end, with defaults."""
 
     id: bytes
     home: int
     recipients: tuple[int, ...]
     due: float
     attempts: int
+    notified: bool = False
 
 
 class FlagsIndex(Struct, frozen=True, array_like=True, gc=False):

@@ -68,6 +68,8 @@ class LiveIndex:
         self.segments: dict[int, SegmentState] = {}
         self.live_messages = 0
         self.live_bytes = 0
+        self.live_recipients = 0
+        """Of live messages, those that no settlement has been said of."""
         self._places: array[int] = array("Q")
         self._lengths: array[int] = array("I")
         self._remaining: array[int] = array("I")
@@ -92,6 +94,7 @@ class LiveIndex:
         segment.live_bytes += length
         self.live_messages += 1
         self.live_bytes += length
+        self.live_recipients += recipients
         return slot
 
     def home(self, slot: int) -> int:
@@ -107,6 +110,7 @@ class LiveIndex:
         """Counts recipients as settled; gives how many are left."""
         left = self._remaining[slot] - recipients
         self._remaining[slot] = left
+        self.live_recipients -= recipients
         return left
 
     def free(self, slot: int) -> None:
@@ -116,6 +120,8 @@ class LiveIndex:
         segment.live_bytes -= length
         self.live_messages -= 1
         self.live_bytes -= length
+        self.live_recipients -= self._remaining[slot]
+        self._remaining[slot] = 0
         self._places[slot] = 0
         self._free.append(slot)
         if not segment.live:

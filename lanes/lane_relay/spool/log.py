@@ -203,6 +203,7 @@ class SegmentSpool:
             str(self._failed or ""),
             self._commits,
             self._commit_s,
+            self._index.live_recipients,
         )
 
     @property
@@ -254,7 +255,9 @@ class SegmentSpool:
         """See Spool."""
         self._refuse_if_failed()
         home = self._index.home(entry.location)
-        index = pack_index(DeferredIndex(id_bytes(entry.id), home, entry.recipients, entry.due, entry.attempts))
+        index = pack_index(
+            DeferredIndex(id_bytes(entry.id), home, entry.recipients, entry.due, entry.attempts, entry.notified)
+        )
         self._bodies.drop(entry.id)
         self._say(Fact(Kind.DEFERRED, index, tuple(records), home))
 

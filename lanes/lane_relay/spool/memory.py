@@ -69,6 +69,7 @@ class MemorySpool:
             damage=(),
             full=self._bytes >= self._budget,
             failed=self._failed,
+            live_recipients=sum(len(one.recipients) for held in self.volume.entries.values() for one in held),
         )
 
     @property
@@ -114,9 +115,17 @@ class MemorySpool:
         """See Spool."""
         self._refuse_if_failed()
         self.volume.records += records
+        named = set(entry.recipients)
+        entries = []
         for held in self.volume.entries[entry.id]:
-            if not set(held.recipients).isdisjoint(entry.recipients):
-                held.due, held.attempts = entry.due, entry.attempts
+            waiting = tuple(index for index in held.recipients if index in named)
+            rest = tuple(index for index in held.recipients if index not in named)
+            if waiting:
+                said = {"due": entry.due, "attempts": entry.attempts, "notified": entry.notified}
+                entries.append(replace(held, recipients=waiting, **said))
+            if rest:
+                entries.append(replace(held, recipients=rest))
+        self.volume.entries[entry.id] = entries
 
     def record(self, records: Iterable[bytes]) -> None:
         """See Spool."""

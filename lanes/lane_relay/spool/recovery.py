@@ -15,6 +15,7 @@ from sys import intern
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lane_relay.errors import SpoolError
 from lane_relay.records import QueueEntry, received_at
@@ -25,6 +26,7 @@ from lane_relay.spool.format import (
     FORMAT_VERSION,
     HEADER_SIZE,
     TRAILER_SIZE,
+    DeferredIndex,
     FooterEntry,
     Gap,
     Kind,
@@ -320,16 +322,20 @@ def _message(entry: FooterEntry, segment: SegmentState, found: Recovered) -> Non
     received = received_at(message_id)
     campaign = intern(index.campaign) if index.campaign else ""
     found.last_id = max(found.last_id, message_id)
+    sender = intern(index.sender_domain) if index.sender_domain else ""
+    expires = index.expires_at or 0.0  # not a float of its own for each of a million
     if len(index.groups) == 1:  # the common case, and a million of them are to be read in seconds
         ((domain, recipients),) = index.groups
         slot = found.index.add(segment.number, entry.offset, entry.length, len(recipients))
         shared = _FIRST if recipients == _FIRST else recipients
         domain = intern(domain)
-        found.live[message_id] = QueueEntry(message_id, slot, domain, shared, index.size, received, 0, campaign)
+        found.live[message_id] = QueueEntry(
+            message_id, slot, domain, shared, index.size, received, 0, campaign, sender, expires
+        )
         return
     slot = found.index.add(segment.number, entry.offset, entry.length, _count(index.groups))
     found.live[message_id] = [
-        QueueEntry(message_id, slot, intern(domain), recipients, index.size, received, 0, campaign)
+        QueueEntry(message_id, slot, intern(domain), recipients, index.size, received, 0, campaign, sender, expires)
         for domain, recipients in index.groups
     ]
 
@@ -366,10 +372,22 @@ def _deferred(entry: FooterEntry, segment: SegmentState, found: Recovered) -> No
     index = unpack_deferred(entry.index)
     if index.home != segment.number:
         segment.homes.add(index.home)
-    held = found.live.get(int.from_bytes(index.id, "big"))
+    message_id = int.from_bytes(index.id, "big")
+    held = found.live.get(message_id)
     if held is None:
         return
-    named = set(index.recipients)
-    for one in held if isinstance(held, list) else [held]:
-        if not named.isdisjoint(one.recipients):
-            one.due, one.attempts = index.due, index.attempts
+    if not isinstance(held, list) and held.recipients == index.recipients:
+        held.due, held.attempts, held.notified = index.due, index.attempts, index.notified
+        return
+    entries = [part for one in (held if isinstance(held, list) else [held]) for part in _parts(one, index)]
+    found.live[message_id] = entries if len(entries) > 1 else entries[0]
+
+
+def _parts(entry: QueueEntry, index: DeferredIndex) -> list[QueueEntry]:
+    """The entry after the deferral: in two, if it names some of its recipients only."""
+    named = tuple(recipient for recipient in entry.recipients if recipient in index.recipients)
+    if not named:
+        return [entry]
+    rest = tuple(recipient for recipient in entry.recipients if recipient not in index.recipients)
+    waiting = replace(entry, recipients=named, due=index.due, attempts=index.attempts, notified=index.notified)
+    return [waiting, replace(entry, recipients=rest)] if rest else [waiting]

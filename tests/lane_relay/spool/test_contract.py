@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.records import QueueEntry
@@ -91,7 +92,9 @@ async def test_a_stored_message_is_read_back_as_it_was(store: Store) -> None:
     again = await store.open()
     found = list(again.recover())
     assert [await again.load(entry) for entry in found] == [message, message]
-    assert [entry.campaign for entry in entries + found] == ["spring-2026"] * 4
+    assert {(one.campaign, one.sender_domain, one.expires_at) for one in entries + found} == {
+        ("spring-2026", "lane.example", NOW + 600)
+    }
 
 
 async def test_there_is_one_entry_per_recipient_domain(store: Store) -> None:
@@ -138,6 +141,28 @@ async def test_the_last_deferral_holds_after_a_restart(store: Store) -> None:
     (found,) = (await store.open()).recover()
 
     assert (found.due, found.attempts) == (NOW + 180, 2)
+
+
+async def test_parts_of_an_entry_wait_each_for_its_own_time_over_a_restart(store: Store) -> None:
+    spool = await store.open()
+    (entry,) = await put(spool, message_for(spool, ("a@one.example", "b@one.example", "c@one.example")))
+    soon, late = replace(entry, recipients=(0, 2)), replace(entry, recipients=(1,), notified=True)
+    defer(spool, soon, NOW + 60)
+    defer(spool, late, NOW + 4000)
+    assert spool.state.live_recipients == 3
+
+    again = await store.open()
+    found = {one.recipients: one for one in again.recover()}
+
+    assert {key: (one.due, one.attempts, one.notified) for key, one in found.items()} == {
+        (0, 2): (NOW + 60, 1, False),
+        (1,): (NOW + 4000, 1, True),
+    }
+    settle(again, found[0, 2])
+    await again.flush()
+    assert (again.state.live_messages, again.state.live_recipients) == (1, 1)
+    (left,) = (await store.open()).recover()
+    assert (left.recipients, left.due) == ((1,), NOW + 4000)
 
 
 async def test_recovery_after_recovery_finds_the_same(store: Store) -> None:
