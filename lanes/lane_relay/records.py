@@ -147,6 +147,8 @@ class Message(Struct, frozen=True, gc=False):
     """Unix time after which it is never attempted (X-Lane-Expires-In, DELIVERBY); 0: the lane's lifetime alone."""
     triggered_at: float = 0.0
     """Unix time at which its sender's system decided to send it (X-Lane-Triggered-At); 0: not given."""
+    protocol: str = ""
+    """How it came in, where that was not SMTP: HTTP or HTTPS."""
 
 
 class QueueEntry(Struct, gc=False):

@@ -151,7 +151,7 @@ class RecordWriter:
                 size=len(message.body),
                 peer_address=PeerAddress("", message.client) if message.client else None,
                 created=received_at(message.id),
-                reception_protocol="ESMTP" if message.client else "",
+                reception_protocol=message.protocol or ("ESMTP" if message.client else ""),
                 user=message.user,
                 message_id=message.message_id,
                 correlation_id=message.correlation_id,

@@ -135,6 +135,15 @@ class Spool(Protocol):
     def recover(self) -> Iterable[QueueEntry]:
         """Every live entry found at opening, once, in no particular order; called before anything else."""
 
+    def keep(self) -> Callable[[], None]:
+        """Nothing stored from now on leaves the log, settled or not, until what this returns is called.
+
+        So that after a crash `asked` of the implementation's opening can say of an id whether it was ever stored.
+        """
+
+    def was_stored(self, message_id: int) -> bool:
+        """An id that the opening was asked about was found in the log, live or settled."""
+
     def set_flag(self, name: str, value: str) -> None:
         """Keeps a small named fact over restarts, such as `intake` = `Closed`; empty removes it."""
 

@@ -51,12 +51,17 @@ class Cleaned(Struct, frozen=True):
     cleaned_at: int
 
 
-def choose_dead(segments: dict[int, SegmentState]) -> list[SegmentState]:
-    """Segments that may be removed whole, in the order in which they must go: each one durably before the next."""
+def choose_dead(segments: dict[int, SegmentState], kept_from: int | None = None) -> list[SegmentState]:
+    """Segments that may be removed whole, in the order in which they must go: each one durably before the next.
+
+    Those numbered `kept_from` and above stay.
+    """
     present = set(segments)
     active = max(segments, default=0)
     chosen = []
     for number in sorted(segments):
+        if kept_from is not None and number >= kept_from:
+            break
         segment = segments[number]
         if number != active and segment.sealed and not segment.damaged and not segment.live:
             if segment.homes & (present - {number}):
@@ -66,11 +71,17 @@ def choose_dead(segments: dict[int, SegmentState]) -> list[SegmentState]:
     return chosen
 
 
-def choose_wasteful(segments: dict[int, SegmentState], enough: int) -> SegmentState | None:
-    """The segment with most to give back, if all together waste at least `enough` bytes and it is mostly dead."""
+def choose_wasteful(
+    segments: dict[int, SegmentState], enough: int, kept_from: int | None = None
+) -> SegmentState | None:
+    """The segment with most to give back, if all together waste at least `enough` bytes and it is mostly dead.
+
+    Those numbered `kept_from` and above stay as they are.
+    """
     active = max(segments, default=0)
-    able = [one for one in segments.values() if one.sealed and not one.damaged and one.number != active]
-    if sum(one.waste for one in able) < enough:
+    last = active - 1 if kept_from is None else min(active, kept_from) - 1
+    able = [one for one in segments.values() if one.sealed and not one.damaged and one.number <= last]
+    if not able or sum(one.waste for one in able) < enough:
         return None
     worst = max(able, key=lambda one: one.waste)
     return worst if worst.waste * 2 > worst.size else None

@@ -185,6 +185,7 @@ class _Meta(Struct, frozen=True, array_like=True, gc=False):
     ret: str = ""
     envid: str = ""
     options: tuple[RecipientOptions, ...] = ()
+    protocol: str = ""
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -356,6 +357,7 @@ def encode_message_data(message: Message) -> tuple[bytes, bytes]:
             envelope.ret,
             envelope.envid,
             envelope.options,
+            message.protocol,
         )
     )
     return _LENGTH.pack(len(meta)) + meta, message.body
@@ -391,6 +393,7 @@ def decode_message(record: Record) -> Message | None:
         meta.campaign,
         meta.expires_at,
         meta.triggered_at,
+        meta.protocol,
     )
 
 

@@ -8,7 +8,7 @@ Before: `accept` and `account` call it. After: `committer` (writes), `recovery` 
 import asyncio
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -89,6 +89,7 @@ class SegmentSpool:
         self._spool_id = spool_id
         self._id_bytes = bytes.fromhex(spool_id)
         self._found: Recovered | None = found
+        self._stored = frozenset(found.stored)
         self._index = found.index
         self._flags = found.flags
         self._damage: list[str] = []
@@ -154,14 +155,18 @@ class SegmentSpool:
         files: Files = POSIX_FILES,
         segment_size: int = _SEGMENT_SIZE,
         tidy_every: float = _TIDY_EVERY,
+        asked: frozenset[int] = frozenset(),
     ) -> "SegmentSpool":
-        """Locks, recovers and opens the directory; blocks. SpoolError says why it must not or cannot be used."""
+        """Locks, recovers and opens the directory; blocks. SpoolError says why it must not or cannot be used.
+
+        `asked` are ids of which `was_stored` is to tell.
+        """
         directory = Path(config.path)
         try:
             lock = claim_directory(files, directory)
             try:
                 spool_id = identity(files, directory, os.urandom(16).hex()).spool_id
-                found = recover(files, directory, bytes.fromhex(spool_id), journal)
+                found = recover(files, directory, bytes.fromhex(spool_id), journal, asked)
                 return cls(
                     config,
                     journal,
@@ -277,6 +282,14 @@ class SegmentSpool:
     def flag(self, name: str) -> str:
         """See Spool."""
         return self._flags.get(name, "")
+
+    def keep(self) -> Callable[[], None]:
+        """See Spool."""
+        return self._tidier.keep_from(max(self._index.segments, default=0))
+
+    def was_stored(self, message_id: int) -> bool:
+        """See Spool."""
+        return message_id in self._stored
 
     def _say(self, fact: Fact) -> None:
         self._committer.submit(fact, now=False)

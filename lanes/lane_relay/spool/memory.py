@@ -6,7 +6,7 @@ share a `MemoryVolume` are the same store before and after a restart.
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
@@ -26,6 +26,8 @@ class MemoryVolume:
         """Empty."""
         self.spool_id = os.urandom(16).hex()
         self.messages: dict[int, Message] = {}
+        self.stored: set[int] = set()
+        """Ids of all messages there ever were."""
         self.entries: dict[int, list[QueueEntry]] = {}
         self.flags: dict[str, str] = {}
         self.records: list[bytes] = []
@@ -93,6 +95,7 @@ class MemorySpool:
             raise SpoolFullError(f"the spool's budget of {self._budget} bytes is used up")
         self._bytes += len(message.body)
         self.volume.messages[message.id] = message
+        self.volume.stored.add(message.id)
         self.volume.entries[message.id] = list(entries_of(message, 0, self._clock.now()))
         self.volume.records.append(record)
         self._loop.call_soon(done, 0, None)
@@ -143,6 +146,14 @@ class MemorySpool:
     def recover(self) -> Iterable[QueueEntry]:
         """See Spool."""
         return [replace(held, location=0) for entries in self.volume.entries.values() for held in entries]
+
+    def keep(self) -> Callable[[], None]:
+        """See Spool."""
+        return lambda: None
+
+    def was_stored(self, message_id: int) -> bool:
+        """See Spool."""
+        return message_id in self.volume.stored
 
     def set_flag(self, name: str, value: str) -> None:
         """See Spool."""

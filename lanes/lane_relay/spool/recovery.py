@@ -83,6 +83,10 @@ class Recovered(Struct):
     damage: list[Damage] = []
     torn_bytes: int = 0
     """Bytes of a commit that was cut off."""
+    asked: frozenset[int] = frozenset()
+    """Ids of which somebody wants to know whether they were stored."""
+    stored: set[int] = set()
+    """Those of them that the log speaks of, live or settled."""
 
     def entries(self) -> Iterator[QueueEntry]:
         """Every live entry."""
@@ -93,12 +97,14 @@ class Recovered(Struct):
                 yield found
 
 
-def recover(files: Files, directory: Path, spool_id: bytes, journal: JournalSink) -> Recovered:
-    """Reads the whole spool and makes the journal complete.
+def recover(
+    files: Files, directory: Path, spool_id: bytes, journal: JournalSink, asked: frozenset[int] = frozenset()
+) -> Recovered:
+    """Reads the whole spool and makes the journal complete; `asked` are ids to be looked for.
 
     Raises SpoolError for what this program must not touch, OSError from the volume.
     """
-    found = Recovered(LiveIndex())
+    found = Recovered(LiveIndex(), asked=asked)
     numbers = segment_files(files, directory)
     _remove_leftovers(files, directory, numbers)
     last = max(numbers, default=0)
@@ -324,6 +330,8 @@ def _message(entry: FooterEntry, segment: SegmentState, found: Recovered) -> Non
     found.last_id = max(found.last_id, message_id)
     sender = intern(index.sender_domain) if index.sender_domain else ""
     expires = index.expires_at or 0.0  # not a float of its own for each of a million
+    if found.asked and message_id in found.asked:
+        found.stored.add(message_id)
     if len(index.groups) == 1:  # the common case, and a million of them are to be read in seconds
         ((domain, recipients),) = index.groups
         slot = found.index.add(segment.number, entry.offset, entry.length, len(recipients))
@@ -349,6 +357,8 @@ def _settled(entry: FooterEntry, segment: SegmentState, found: Recovered) -> Non
     if index.home != segment.number:
         segment.homes.add(index.home)
     message_id = int.from_bytes(index.id, "big")
+    if found.asked and message_id in found.asked:
+        found.stored.add(message_id)
     held = found.live.get(message_id)
     if held is None:
         return

@@ -61,6 +61,19 @@ class Tidier:
         self._timer: asyncio.TimerHandle | None = None
         self._work: asyncio.Future[Any] | None = None
         self._stopped = False
+        self._kept: dict[object, int] = {}
+        """Who wants which segment, and all after it, left as it is."""
+
+    def keep_from(self, number: int) -> Callable[[], None]:
+        """This segment and later ones stay as they are until what is returned is called."""
+        token = object()
+        self._kept[token] = number
+
+        def release() -> None:
+            if self._kept.pop(token, None) is not None:
+                self.soon()
+
+        return release
 
     def soon(self) -> None:
         """Something died, or room is short: looks before long."""
@@ -75,12 +88,14 @@ class Tidier:
         if self._work is not None or self._stopped:
             return
         segments = self._index.segments
-        dead = choose_dead(segments)
+        kept_from = min(self._kept.values(), default=None)
+        dead = choose_dead(segments, kept_from)
         if dead:
             self._begin(partial(self._remove, dead), self._removed)
             return
         pressed = sum(one.size for one in segments.values()) > self.budget * 3 // 4
-        wasteful = choose_wasteful(segments, 1 if pressed else min(4 * self._segment_size, self.budget // 8))
+        enough = 1 if pressed else min(4 * self._segment_size, self.budget // 8)
+        wasteful = choose_wasteful(segments, enough, kept_from)
         if wasteful is not None:
             present = {number: one.cleaned_at for number, one in segments.items()}
             work = partial(self._rewrite, wasteful, present, max(segments))

@@ -2,6 +2,8 @@
 
 import json
 
+from msgspec.structs import replace
+
 from lane_api.isppolicy import Stage
 from lane_relay.account.records import RecordWriter
 from lane_relay.account.settle import Outcome
@@ -104,3 +106,10 @@ def test_an_action_says_who_and_why() -> None:
 
 def test_every_record_begins_so_that_the_journal_can_number_it() -> None:
     assert WRITER.reception(message(), NOW).startswith(b'{"')
+
+
+def test_a_reception_says_how_the_message_came_in() -> None:
+    for came_by, said in (("", "ESMTP"), ("HTTPS", "HTTPS")):
+        made = replace(message(), protocol=came_by)
+
+        assert json.loads(WRITER.reception(made, NOW))["reception_protocol"] == said

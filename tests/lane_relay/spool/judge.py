@@ -16,7 +16,13 @@ class Judge:
     def __init__(self, disk: SimulatedDisk) -> None:
         self._marks = [(at, mark) for at, mark in disk.marks() if isinstance(mark, tuple)]
 
-    def complaint(self, happened: int, live: set[int], journal: list[dict[str, object]], flag: str) -> str:
+    def asked(self) -> frozenset[int]:
+        """Every id that was ever promised."""
+        return frozenset(mark[1] for _, mark in self._marks if mark[0] == "stored")
+
+    def complaint(
+        self, happened: int, live: set[int], journal: list[dict[str, object]], flag: str, known: set[int]
+    ) -> str:
         """What is wrong with a recovered state after so much of the trace; empty if nothing is."""
         before: list[tuple[str, Any]] = [mark for at, mark in self._marks if at < happened]
         stored = [one[1] for one in before if one[0] == "stored"]
@@ -28,6 +34,9 @@ class Judge:
             return f"lost {lost}"
         if live & gone:
             return f"came back {live & gone}"
+        forgotten = [one for one in _stored_while_kept(before) if one not in known]
+        if forgotten:
+            return f"forgotten {forgotten}"
         return self._journal(journal, stored, gone) or self._flag(before, flushed, flag)
 
     def _journal(self, journal: list[dict[str, object]], stored: list[int], gone: set[int]) -> str:
@@ -50,13 +59,22 @@ class Judge:
         return "" if flag == durable or flag in later else f"flag is {flag!r}, not {durable!r}"
 
 
-def _recovered(image: Image) -> tuple[set[int], list[dict[str, object]], str, list[str]]:
+def _stored_while_kept(before: list[tuple[str, Any]]) -> list[int]:
+    """Ids that were promised since somebody asked that nothing leaves the log."""
+    since = next((at for at, one in enumerate(before) if one[0] == "kept"), len(before))
+    return [one[1] for one in before[since:] if one[0] == "stored"]
+
+
+def _recovered(
+    image: Image, asked: frozenset[int]
+) -> tuple[set[int], list[dict[str, object]], str, list[str], set[int]]:
     disk = SimulatedDisk(image)
     journal = Journal.open(RecordsConfig(path=str(RECORDS)), CLOCK, disk)
     spool_id = identity(disk, SPOOL, "00" * 16).spool_id
-    found = recover(disk, SPOOL, bytes.fromhex(spool_id), journal)
+    found = recover(disk, SPOOL, bytes.fromhex(spool_id), journal, asked)
     live = {entry.id for entry in found.entries()}
-    return live, journal_lines(disk), found.flags.get("intake", ""), [str(one) for one in found.damage]
+    damage = [str(one) for one in found.damage]
+    return live, journal_lines(disk), found.flags.get("intake", ""), damage, found.stored
 
 
 def complaints(disk: SimulatedDisk, *, random_images: int, every_byte: bool = False, stop: bool = False) -> list[str]:
@@ -70,11 +88,11 @@ def complaints(disk: SimulatedDisk, *, random_images: int, every_byte: bool = Fa
             continue
         seen.add(state)
         try:
-            live, journal, flag, damage = _recovered(image)
+            live, journal, flag, damage, known = _recovered(image, judge.asked())
         except Exception as error:  # noqa: BLE001  # the judge's edge: any way to fail is a complaint
             complaint = f"recovery failed: {error!r}"
         else:
-            complaint = judge.complaint(happened, live, journal, flag)
+            complaint = judge.complaint(happened, live, journal, flag, known)
             if not complaint and damage:
                 complaint = f"taken for damage: {damage}"
         if complaint:

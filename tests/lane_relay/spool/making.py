@@ -42,6 +42,7 @@ def message_for(spool: Spool, recipients: tuple[str, ...] = ("user@example.com",
         campaign="spring-2026",
         expires_at=NOW + 600,
         triggered_at=NOW - 1.5,
+        protocol="HTTPS",
     )
 
 
@@ -86,6 +87,7 @@ def open_spool(
     active_bytes: int = 2**20,
     journal_budget: int = 2**30,
     tidy_every: float = 0.01,
+    asked: frozenset[int] = frozenset(),
 ) -> SegmentSpool:
     journal = Journal.open(RecordsConfig(path=str(records), max_size=journal_budget), CLOCK, files)
     return SegmentSpool.open(
@@ -97,6 +99,7 @@ def open_spool(
         segment_size=segment_size,
         active_bytes=active_bytes,
         tidy_every=tidy_every,
+        asked=asked,
     )
 
 

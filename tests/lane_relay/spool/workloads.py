@@ -64,6 +64,10 @@ class Ledger:
         self._mark(("settling" if last else "part", entry.id))
         settle(self.spool, entry)
 
+    def keep(self) -> None:
+        self.spool.keep()
+        self._mark(("kept", 0))
+
     def defer(self, entry: QueueEntry) -> None:
         defer(self.spool, entry, entry.due + 60)
 
@@ -150,4 +154,17 @@ async def compaction(ledger: Ledger) -> None:
     await ledger.put(b"last")
 
 
-WORKLOADS: list[Workload] = [puts, settlements, flags, rotation, compaction]
+async def kept(ledger: Ledger) -> None:
+    """Segments that would go, for all in them is settled, and that somebody wants kept."""
+    (entry,) = await ledger.put(b"before")
+    ledger.keep()
+    for number in range(4):
+        ledger.settle(entry)
+        (entry,) = await ledger.put(bytes([65 + number]) * 70_000)
+        await ledger.flush()
+    for _ in range(4):  # the tidier looks every 10 ms
+        await asyncio.sleep(0.01)
+    await ledger.put(b"last")
+
+
+WORKLOADS: list[Workload] = [puts, settlements, flags, rotation, compaction, kept]
