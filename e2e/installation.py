@@ -87,8 +87,9 @@ class Installation:
     def _is_ready(self, lane: str) -> bool:
         status = self.get("sendinglane", lane).get("status", {})
         for domain in status.get("domains", ()):
-            if domain["dkim"].get("record") and not domain["dkim"].get("published"):
-                self.internet.dns.publish_txt(domain["dkim"]["recordName"], domain["dkim"]["record"])
+            for key in (domain["dkim"], domain["dkim"].get("ed25519", {})):
+                if key.get("record") and not key.get("published"):
+                    self.internet.dns.publish_txt(key["recordName"], key["record"])
         types = {one["type"]: one["status"] for one in status.get("conditions", ())}
         return types.get("Ready") == "True" and types.get("DNSPublished") == "True"
 

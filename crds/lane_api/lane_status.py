@@ -9,7 +9,7 @@ from lane_api.conditions import Condition
 from lane_api.model import ApiModel, list_map
 from lane_api.pod import FreeForm
 
-__all__ = ["DkimStatus", "DomainStatus", "LaneStatus", "SlotRole", "SlotStatus"]
+__all__ = ["DkimStatus", "DomainStatus", "Ed25519Status", "LaneStatus", "SlotRole", "SlotStatus"]
 
 
 class SlotRole(StrEnum):
@@ -48,6 +48,17 @@ class SlotStatus(ApiModel):
     """The lane's generation that its relay runs on; a newer one is on its way, or was refused."""
 
 
+class Ed25519Status(ApiModel):
+    """The Ed25519 key that signs beside the RSA one."""
+
+    record_name: str = ""
+    """Where to publish it."""
+    record: str = ""
+    """The TXT record to publish; until then the domain's mail is signed with RSA alone."""
+    published: bool = False
+    """DNS answers the name with this key, as every slot that looked says."""
+
+
 class DkimStatus(ApiModel):
     """The DKIM key of one domain."""
 
@@ -63,6 +74,8 @@ class DkimStatus(ApiModel):
     """DNS answers the name with this key, as every slot that looked says; until then the domain's mail waits."""
     secret_name: str = ""
     """Secret with the private key, in the lane's namespace."""
+    ed25519: Ed25519Status | None = None
+    """The second key; absent where none signs."""
 
 
 class DomainStatus(ApiModel):

@@ -36,6 +36,7 @@ __all__ = [
     "RelayConfig",
     "RelayRetry",
     "RelayRoute",
+    "SecondKey",
     "SigningDomain",
     "SitePolicy",
     "SlotIdentity",
@@ -220,6 +221,13 @@ def _unquoted_off(value: Any) -> Any:
     return "Off" if value is False else value
 
 
+class SecondKey(ConfigModel):
+    """An Ed25519 key that signs beside the RSA one (RFC 8463)."""
+
+    selector: str
+    key_file: str
+
+
 class SigningDomain(ConfigModel):
     """A From domain and its key."""
 
@@ -227,6 +235,8 @@ class SigningDomain(ConfigModel):
     mode: Annotated[Literal["Sign", "Off"], BeforeValidator(_unquoted_off)] = "Sign"
     selector: str = ""
     key_file: str = ""
+    ed25519: SecondKey | None = None
+    """Signs too once DNS answers its own selector; no mail waits for it. Receivers that know no Ed25519 ignore it."""
     verify_record: bool = True
     """Hold mail of this domain until DNS answers the selector with this key."""
 

@@ -273,8 +273,9 @@ class Lanes:
         status = self._status(lane)
         for domain in status.get("domains", ()):
             dkim = domain.get("dkim", {})
-            if dkim.get("record") and not dkim.get("published"):
-                self._internet.publish_txt(dkim["recordName"].rstrip("."), dkim["record"])
+            for key in (dkim, dkim.get("ed25519", {})):
+                if key.get("record") and not key.get("published"):
+                    self._internet.publish_txt(key["recordName"].rstrip("."), key["record"])
         for condition in status.get("conditions", ()):
             if condition["type"] == "Ready":
                 ready = condition["status"] == "True"

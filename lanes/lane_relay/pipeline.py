@@ -37,6 +37,8 @@ from lane_relay.egress.prober import Gate, claim_from
 from lane_relay.egress.proof import ProofStatus
 from lane_relay.errors import ConfigError, SpoolError
 from lane_relay.guard import LoopGuard
+from lane_relay.mail.dkim import Publication
+from lane_relay.mail.dkim_check import signature_problem
 from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Route, Unroutable, Verdict, received_at
 from lane_relay.resolve.cache import CachedLookups
 from lane_relay.resolve.dns import WireResolver, ask_txt_afresh, check_server
@@ -189,7 +191,9 @@ class Pipeline:
         self._lookups = CachedLookups(WireResolver(self._resolvers), clock.monotonic)
         self._gate = Gate(config.egress, clock, self._random.random)
         self._gate.on_change = self._on_proof
-        self._selectors = SelectorWatch(lambda name: ask_txt_afresh(self._resolvers, name), clock, self._release)
+        self._selectors = SelectorWatch(
+            lambda name: ask_txt_afresh(self._resolvers, name), self._prove, clock, self._on_selector
+        )
         self._signer = Signer(self._selectors.is_live, clock)
         self._router = Router(config, self._lookups, clock, self._random)
         self._schedule = Runner(ScheduledQueue(), clock, loop, self._dispatch)
@@ -229,7 +233,7 @@ class Pipeline:
         self._journal.apply(config.records)
         self._gate.apply(config.egress)
         self._signer.apply(config.domains)
-        self._selectors.apply(config.domains, self._signer.public_keys())
+        self._selectors.apply(self._signer.publications())
         if config.delivery.resolvers != self._resolvers:
             self._resolvers = config.delivery.resolvers
             self._lookups.replace_wire(WireResolver(self._resolvers))
@@ -260,17 +264,27 @@ class Pipeline:
         else:
             self._dispatcher.shut()
 
-    def _release(self, domain: str) -> None:
-        """A signing domain's selector is live: its mail may go."""
+    def _on_selector(self, domain: str) -> None:
+        """One of a signing domain's keys may sign, or may not any more."""
+        self._signer.renew()
+        self._dispatcher.unprepare()
         self._dispatcher.release(domain)
+
+    async def _prove(self, key: Publication, record: str) -> str:
+        """Whether what we sign verifies with what DNS answers; in a thread, since it takes milliseconds."""
+        trial = self._signer.trial(key.record_name, self._clock.now())
+        return await asyncio.to_thread(signature_problem, trial, record)
 
     async def _watch_keys(self) -> None:
         """Takes changed DKIM keys for ever."""
         while True:
             await asyncio.sleep(KEYS_EVERY_S)
             if self._signer.reload():
-                self._selectors.apply(self._source.current.domains, self._signer.public_keys())
+                self._selectors.apply(self._signer.publications())
                 self._dispatcher.unprepare()
+                for domain in self._source.current.domains:
+                    if not domain.verify_record:  # of the others their selector tells
+                        self._dispatcher.release(domain.name)
 
     async def _expire_records(self) -> None:
         """Lets records go when their time is over, also where nothing new is written, for ever."""

@@ -30,7 +30,7 @@ from lane_relay.egress.proof import ProofState
 from lane_relay.errors import SpoolError
 from lane_relay.metrics import OTHER_POLICY, Figures, LatencyHistogram, expose
 from lane_relay.records import received_at
-from lane_relay.resolve.selectors import SelectorWatch
+from lane_relay.resolve.selectors import SelectorState, SelectorWatch
 from lane_relay.spool.base import Spool
 
 __all__ = ["Slot", "Stages"]
@@ -230,7 +230,7 @@ class Slot:
             "bytes": spool.live_bytes,
         }
         said["domains"] = [
-            {key: row[key] for key in ("name", "selector", "published", "dns", "message")} for row in rows
+            {key: row[key] for key in ("name", "selector", "published", "dns", "message", "ed25519")} for row in rows
         ]
         return said
 
@@ -247,7 +247,8 @@ class Slot:
 
     def _domains(self, stages: Stages) -> list[dict[str, Any]]:
         """Each signing domain, whether its selector is live, and why not."""
-        states = {state.domain: state for state in stages.selectors.states()}
+        states = {state.domain: state for state in stages.selectors.states() if state.holds_mail}
+        second = {state.domain: state for state in stages.selectors.states() if not state.holds_mail}
         rows = []
         for domain in self._source.current.domains:
             state = states.get(domain.name)
@@ -264,10 +265,23 @@ class Slot:
                     "published": bool(state and state.live),
                     "dns": state.finding if state else SelectorFinding.UNCHECKED,
                     "message": message,
+                    "ed25519": _second_key(domain, second.get(domain.name)),
                     "verified": _is_verified(domain),
                 }
             )
         return rows
+
+
+def _second_key(domain: SigningDomain, state: SelectorState | None) -> dict[str, Any] | None:
+    """The domain's Ed25519 key, for which no mail waits, and whether it signs."""
+    if domain.mode == "Off" or domain.ed25519 is None:
+        return None
+    return {
+        "selector": domain.ed25519.selector,
+        "published": bool(state and state.live),
+        "dns": state.finding if state else SelectorFinding.UNCHECKED,
+        "message": state.detail if state else "the key has not been read",
+    }
 
 
 def _is_verified(domain: SigningDomain) -> bool:

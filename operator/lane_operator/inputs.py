@@ -121,6 +121,8 @@ class DkimKey:
     """Entry of the Secret that holds the private key in PEM."""
     public_record: str
     """The TXT record to publish, as one string; empty while the key cannot be read."""
+    second: "DkimKey | None" = None
+    """The Ed25519 key that signs beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +326,8 @@ class SlotObservation:
     domains_published: Mapping[str, bool] = field(default_factory=dict)
     domains_dns: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Of each domain a SelectorFinding, and the relay's words for it."""
+    domains_ed25519: Mapping[str, bool] = field(default_factory=dict)
+    """Of each domain with an Ed25519 key, whether DNS answers it."""
     certificate_self_signed: bool | None = None
 
 

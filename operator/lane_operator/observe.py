@@ -283,6 +283,11 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
             for one in answer.get("domains") or ()
             if one.get("dns")  # a relay of an older image does not say
         },
+        domains_ed25519={
+            str(one["name"]): bool(one["ed25519"]["published"])
+            for one in answer.get("domains") or ()
+            if one.get("ed25519")
+        },
         certificate_self_signed=certificate.get("selfSigned"),
     )
 
@@ -340,6 +345,7 @@ def _shown(seen: SlotObservation) -> tuple[Any, ...]:
         seen.spool_id,
         tuple(sorted(seen.domains_published.items())),
         tuple(sorted(seen.domains_dns.items())),
+        tuple(sorted(seen.domains_ed25519.items())),
         seen.certificate_self_signed,
         *moving,
     )

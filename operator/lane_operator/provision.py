@@ -31,8 +31,12 @@ __all__ = ["Provisioned", "dkim_secret_name", "kept_secrets", "provision"]
 
 TOKEN, CERTIFICATE, KEY, AUTHORITY, PREVIOUS = "token", "tls.crt", "tls.key", "ca.crt", "previous.crt"
 DKIM_KEY, DKIM_SELECTOR, DKIM_RECORD = "private.key", "selector", "record"
+ED25519_KEY, ED25519_RECORD = "ed25519.key", "ed25519.record"
 PROOF_KEY = "key"
 _SELECTOR = re.compile(rb"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
+_SECOND = "-ed25519"
+"""Behind the selector, for the second key's: one name in DNS holds one key (RFC 6376 section 3.6.2.2)."""
+_SECOND_ROOM = 63 - len(_SECOND)
 NAME_LIMIT = 253  # of an object's name (RFC 1123 subdomain)
 log = structlog.get_logger(__name__)
 
@@ -198,8 +202,12 @@ class _Desk:
         if spec.secret_name:
             return await self._given_dkim(spec.secret_name, spec.selector or "")
         secret = await self._own_dkim(dkim_secret_name(self.lane.name, domain), spec.selector)
-        selector = spec.selector or _selector(secret)
-        return DkimKey(selector, secret["metadata"]["name"], DKIM_KEY, _record(_entry(secret, DKIM_KEY)))
+        if spec.ed25519:
+            secret = await self._own_ed25519(secret)
+        name, selector = secret["metadata"]["name"], spec.selector or _selector(secret)
+        record = _second_record(_entry(secret, ED25519_KEY)) if spec.ed25519 else ""
+        second = DkimKey(f"{selector[:_SECOND_ROOM]}{_SECOND}", name, ED25519_KEY, record) if record else None
+        return DkimKey(selector, name, DKIM_KEY, _record(_entry(secret, DKIM_KEY)), second)
 
     async def _own_dkim(self, name: str, selector: str | None) -> Manifest:
         """The Secret of a generated key; what is missing or damaged in it is made again."""
@@ -208,11 +216,15 @@ class _Desk:
         named = {DKIM_SELECTOR: (selector or _new_selector(self.lane, self._now)).encode()}
         if secret is None or not _record(_entry(secret, DKIM_KEY)):
             key = await asyncio.to_thread(credentials.make_dkim_key)  # a tenth of a second of CPU
-            content = {DKIM_KEY: key, DKIM_RECORD: credentials.dkim_record(key).encode(), **named}
+            content = {DKIM_KEY: key, DKIM_RECORD: credentials.dkim_record(key).encode(), **named, **_new_second()}
             return await (
                 self._once(name, lambda: content, owned=False) if secret is None else self._replace(secret, content)
             )
         return secret if _selector(secret) else await self._replace(secret, named)
+
+    async def _own_ed25519(self, secret: Manifest) -> Manifest:
+        """The Secret with an Ed25519 key beside the RSA one, also where an earlier version made it without."""
+        return secret if _second_record(_entry(secret, ED25519_KEY)) else await self._replace(secret, _new_second())
 
     async def proof(self, namespace: str, source: str) -> None:
         """The lane's copy of the key that the pool shares with its reflectors; follows it when it changes."""
@@ -321,5 +333,19 @@ def _record(key: bytes) -> str:
     """The DNS record of a key; empty for one that cannot be used."""
     try:
         return credentials.dkim_record(key)
+    except ValueError:
+        return ""
+
+
+def _new_second() -> dict[str, bytes]:
+    """The entries of a new Ed25519 key."""
+    key = credentials.make_ed25519_key()
+    return {ED25519_KEY: key, ED25519_RECORD: credentials.ed25519_record(key).encode()}
+
+
+def _second_record(key: bytes) -> str:
+    """The DNS record of an Ed25519 key; empty for one that cannot be used."""
+    try:
+        return credentials.ed25519_record(key)
     except ValueError:
         return ""

@@ -77,7 +77,25 @@ async def test_everything_is_made_once_and_found_afterwards(rig: tuple[SmallApi,
 
     assert api.writes == []
     assert second == first
-    assert second.dkim["example.com"].public_record.startswith("v=DKIM1; k=rsa; p=")
+    key = second.dkim["example.com"]
+    assert key.public_record.startswith("v=DKIM1; k=rsa; p=")
+    assert key.second is not None
+    assert key.second.public_record.startswith("v=DKIM1; k=ed25519; p=")
+    assert key.second.selector == f"{key.selector}-ed25519"
+
+
+async def test_an_ed25519_key_joins_a_secret_that_was_made_without_one_and_the_rsa_key_stays(
+    rig: tuple[SmallApi, Kube],
+) -> None:
+    _, kube = rig
+    alone = [{"name": "example.com", "dkim": {"ed25519": False}}]
+    before = (await provisioned(kube, domains=alone)).dkim["example.com"]
+    assert before.second is None
+
+    after = (await provisioned(kube)).dkim["example.com"]
+
+    assert after.second is not None
+    assert (after.selector, after.public_record) == (before.selector, before.public_record)
 
 
 async def test_lanes_that_share_a_domain_have_a_selector_each(rig: tuple[SmallApi, Kube]) -> None:
@@ -142,6 +160,8 @@ def entry(api: SmallApi, name: str, of: str) -> bytes:
         ("otp-dkim-example.com", {}),
         ("otp-dkim-example.com", {"private_key": "none"}),
         ("otp-dkim-example.com", {"selector": None}),
+        ("otp-dkim-example.com", {"ed25519_key": None}),
+        ("otp-dkim-example.com", {"ed25519_key": "none"}),
         ("otp-dkim-example.com", {"selector": "no host name"}),
     ],
 )

@@ -10,30 +10,41 @@ import asyncio
 import math
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
+
+from msgspec import Struct
 
 from lane_api.relayconfig import SigningDomain
 from lane_relay.clock import Clock
 from lane_relay.deliver.prepared import Held
 from lane_relay.errors import ConfigError
-from lane_relay.mail.dkim import DkimKey, prepare
+from lane_relay.mail.dkim import DkimKey, Publication, cover
 from lane_relay.records import Message
 
-__all__ = ["Signer", "available_cores", "quota_cores"]
+__all__ = ["Signer", "SigningKey", "available_cores", "quota_cores"]
 
 Then = Callable[[bytes | Held], None]
-_Job = tuple[int, bytes, str, str, DkimKey, float, int]
-"""Message id, content, domain, selector, key, Unix time, epoch."""
+_Job = tuple[int, bytes, str, "tuple[SigningKey, ...]", float, int]
+"""Message id, content, domain, keys, Unix time, epoch."""
 _Signed = tuple[int, int, bytes | Held]
-"""Message id, epoch, and the field or why there is none."""
+"""Message id, epoch, and the fields or why there are none."""
 
 _BATCH: Final = 16
 _KEPT: Final = 4096
 """Signatures kept for further recipients and retries; 600 bytes each."""
 _CPU_MAX: Final = Path("/sys/fs/cgroup/cpu.max")
+
+
+class SigningKey(Struct, frozen=True):
+    """One key of a domain."""
+
+    selector: str
+    key: DkimKey
+    record_name: str
+    """Where the world looks for its public half: SELECTOR._domainkey.DOMAIN."""
 
 
 def quota_cores(cpu_max: str, cores: int) -> int:
@@ -54,7 +65,7 @@ def available_cores() -> int:
 
 
 class Signer:
-    """Signs for the configured domains. `is_live(domain)` tells whether its selector can be found."""
+    """Signs for the configured domains. `is_live(record_name)` tells whether a key's record can be found."""
 
     def __init__(self, is_live: Callable[[str], bool], clock: Clock, threads: int | None = None) -> None:
         """`threads`: default: as many as cores."""
@@ -62,8 +73,12 @@ class Signer:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._domains: dict[str, SigningDomain] = {}
-        self._keys: dict[str, DkimKey] = {}
+        self._keys: dict[str, SigningKey] = {}
+        """By domain: the key without which its mail waits."""
+        self._second: dict[str, SigningKey] = {}
+        """By domain: the Ed25519 key that signs beside it once its own record is live; nothing waits for it."""
         self._stamps: dict[str, tuple[int, int, int]] = {}
+        """By field of the configuration: the file as it was last read."""
         self.problems: dict[str, str] = {}
         """By domain: why its key is not in use."""
         self._kept: dict[int, bytes] = {}
@@ -85,7 +100,9 @@ class Signer:
         """The domains to sign for; their key files are read anew."""
         before, self._domains = self._domains, {domain.name.lower(): domain for domain in domains}
         # an old key under a new selector would fail everywhere: only what is unchanged keeps its last good key
-        self._keys = {name: key for name, key in self._keys.items() if before.get(name) == self._domains.get(name)}
+        same = {name for name, domain in self._domains.items() if before.get(name) == domain}
+        self._keys = {name: key for name, key in self._keys.items() if name in same}
+        self._second = {name: key for name, key in self._second.items() if name in same}
         self._stamps.clear()
         self._begin_epoch()
         self.problems.clear()
@@ -96,7 +113,9 @@ class Signer:
         changed = False
         for name, domain in self._domains.items():
             if domain.mode == "Sign":
-                changed |= self._reload_one(name, Path(domain.key_file))
+                changed |= self._reload_one(name, domain.selector, domain.key_file, self._keys)
+            if domain.mode == "Sign" and domain.ed25519 is not None:
+                changed |= self._reload_one(name, domain.ed25519.selector, domain.ed25519.key_file, self._second)
         if changed:
             self._begin_epoch()
         return changed
@@ -105,25 +124,46 @@ class Signer:
         self._epoch += 1
         self._kept.clear()
 
-    def _reload_one(self, name: str, path: Path) -> bool:
+    def _reload_one(self, name: str, selector: str, file: str, keys: dict[str, SigningKey]) -> bool:
+        is_second = keys is self._second
+        field = f"domains[{name}].ed25519.keyFile" if is_second else f"domains[{name}].keyFile"
         try:
-            found = path.stat()
+            found = Path(file).stat()
             stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
-            if self._stamps.get(name) == stamp:
+            if self._stamps.get(field) == stamp:
                 return False
-            key = DkimKey.load(path.read_bytes())
+            key = _load(Path(file), rsa=not is_second)
         except (OSError, ConfigError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            self.problems[name] = f"domains[{name}].keyFile {path}: {reason}"
+            self.problems.setdefault(name, f"{field} {file}: {reason}")
             return False
-        self._stamps[name] = stamp
-        self._keys[name] = key
-        self.problems.pop(name, None)
+        self._stamps[field] = stamp
+        keys[name] = SigningKey(selector, key, f"{selector}._domainkey.{name}")
+        if self.problems.get(name, "").startswith(f"{field} "):
+            del self.problems[name]
         return True
 
-    def public_keys(self) -> Mapping[str, str]:
-        """By domain, the base64 that its record publishes as `p=`."""
-        return {name: key.public_record().rpartition("p=")[2] for name, key in self._keys.items()}
+    def publications(self) -> tuple[Publication, ...]:
+        """What DNS has to answer for the keys in use; those of domains whose record is not verified are left out."""
+        return tuple(
+            Publication(name, one.record_name, one.key.public_half(), holds_mail=one.key.is_rsa)
+            for keys in (self._keys, self._second)
+            for name, one in keys.items()
+            if self._domains[name].verify_record
+        )
+
+    def renew(self) -> None:
+        """What was signed so far does not leave: another set of keys signs from now on."""
+        self._begin_epoch()
+
+    def trial(self, record_name: str, now: float) -> bytes:
+        """A small message signed with the key of this record, for a check of key and record; empty: it is gone."""
+        for keys in (self._keys, self._second):
+            for name, one in keys.items():
+                if one.record_name == record_name:
+                    content = b"From: <postmaster@%b>\r\nSubject: trial\r\n\r\n" % name.encode("ascii")
+                    return one.key.sign(cover(content), domain=name, selector=one.selector, now=now) + content
+        return b""
 
     # -- signing
 
@@ -143,8 +183,8 @@ class Signer:
             waiting[1].append(then)
             return None
         self._under_way[message.id] = (message, [then])
-        key = self._keys[domain.name.lower()]
-        self._jobs.put((message.id, message.body, domain.name, domain.selector, key, self._clock.now(), self._epoch))
+        keys = self._keys_of(domain)
+        self._jobs.put((message.id, message.body, domain.name, keys, self._clock.now(), self._epoch))
         return None
 
     def why_held(self, message: Message) -> Held | None:
@@ -156,16 +196,25 @@ class Signer:
             return Held(message.from_domain, f"no key is configured for From domain {message.from_domain}")
         if domain.mode == "Off":
             return None
-        if domain.name.lower() not in self._keys:
+        key = self._keys.get(domain.name)
+        if key is None:
             return Held(domain.name, self.problems.get(domain.name, "the key has not been read"))
-        if not self._is_live(domain.name):
-            return Held(domain.name, f"DNS does not answer {domain.selector}._domainkey.{domain.name} with our key")
+        if domain.verify_record and not self._is_live(key.record_name):
+            return Held(domain.name, f"DNS does not answer {key.record_name} with our key")
         return None
+
+    def _keys_of(self, domain: SigningDomain) -> tuple[SigningKey, ...]:
+        """Those that sign now: nothing is signed for a record that nobody can find."""
+        first, second = self._keys[domain.name], self._second.get(domain.name)
+        if second is None or (domain.verify_record and not self._is_live(second.record_name)):
+            return (first,)
+        return (first, second)
 
     def holds_some(self) -> bool:
         """Mail of some domain must not leave now."""
         return any(
-            domain.mode == "Sign" and not (name in self._keys and self._is_live(domain.name))
+            domain.mode == "Sign"
+            and not (name in self._keys and (not domain.verify_record or self._is_live(self._keys[name].record_name)))
             for name, domain in self._domains.items()
         )
 
@@ -243,10 +292,19 @@ class Signer:
         return batch
 
 
+def _load(path: Path, *, rsa: bool) -> DkimKey:
+    """The key of this kind; raises ConfigError, OSError."""
+    key = DkimKey.load(path.read_bytes())
+    if key.is_rsa is not rsa:
+        raise ConfigError(f"the key is of another kind: {'RSA' if rsa else 'Ed25519'} is wanted here")
+    return key
+
+
 def _sign(job: _Job) -> bytes | Held:
     """The field, or why there is none: what cannot be signed must not end the thread that signs the others."""
-    _, content, domain, selector, key, now, _ = job
+    _, content, domain, keys, now, _ = job
     try:
-        return key.sign(prepare(content, domain=domain, selector=selector, now=now))
+        covered = cover(content)
+        return b"".join([one.key.sign(covered, domain=domain, selector=one.selector, now=now) for one in keys])
     except Exception as error:  # noqa: BLE001 -- a thread's edge; the reason is shown by `explain`
-        return Held(domain, f"cannot be signed with selector {selector}: {error}")
+        return Held(domain, f"cannot be signed with selector {keys[0].selector}: {error}")

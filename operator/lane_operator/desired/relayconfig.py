@@ -22,6 +22,7 @@ from lane_api.relayconfig import (
     RelayConfig,
     RelayRetry,
     RelayRoute,
+    SecondKey,
     SigningDomain,
     SlotIdentity,
     Spool,
@@ -84,9 +85,9 @@ def slot_hostname(lane: Lane, claim: Claim) -> str:
     return f"{claim.slot_name}.{lane.name}-slots.{lane.namespace}.svc"
 
 
-def dkim_key_path(domain: str) -> str:
-    """Where a domain's private key is mounted, relative to the folder of keys."""
-    return f"{domain}.key"
+def dkim_key_path(domain: str, *, second: bool = False) -> str:
+    """Where a domain's private key is mounted, relative to the folder of keys; the second is Ed25519."""
+    return f"{domain}.ed25519" if second else f"{domain}.key"
 
 
 def _listen(engine: EngineClaim, port: str) -> Endpoint:
@@ -173,5 +174,11 @@ def _domains(lane: Lane, references: References) -> tuple[SigningDomain, ...]:
             continue
         selector = key.selector if key else domain.dkim.selector or ""
         path = f"{names.DKIM_DIR}/{dkim_key_path(domain.name)}"
-        domains.append(SigningDomain(name=domain.name, selector=selector, key_file=path))
+        second = key.second if key else None
+        ed25519 = None
+        if second is not None:
+            ed25519 = SecondKey(
+                selector=second.selector, key_file=f"{names.DKIM_DIR}/{dkim_key_path(domain.name, second=True)}"
+            )
+        domains.append(SigningDomain(name=domain.name, selector=selector, key_file=path, ed25519=ed25519))
     return tuple(domains)

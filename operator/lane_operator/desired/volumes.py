@@ -65,11 +65,14 @@ def _secret(name: str) -> Manifest:
 
 
 def _keys(lane: Lane, references: References) -> Iterator[Manifest]:
-    """One file a signing domain."""
+    """One file a key."""
     for domain in lane.spec.domains:
         key = references.dkim.get(domain.name)
         if domain.dkim.mode == "Sign" and key is not None:
-            yield _projected(key.secret_name, {key.secret_key: dkim_key_path(domain.name)})
+            files = {key.secret_key: dkim_key_path(domain.name)}
+            if key.second is not None:
+                files[key.second.secret_key] = dkim_key_path(domain.name, second=True)
+            yield _projected(key.secret_name, files)
 
 
 def _routes(lane: Lane) -> Iterator[Manifest]:

@@ -1,7 +1,7 @@
 """What is said of the lane's From domains and certificate: the record to publish, and whether DNS answers it; pure."""
 
 from lane_api.conditions import ConditionType, Reason
-from lane_api.lane_status import DkimStatus, DomainStatus
+from lane_api.lane_status import DkimStatus, DomainStatus, Ed25519Status
 from lane_api.selector import SelectorFinding
 from lane_operator.status.book import Book
 from lane_operator.status.view import View
@@ -81,4 +81,11 @@ def _dkim(view: View, domain: str, mode: str) -> DkimStatus:
         record=key.public_record,
         published=view.published(domain) is True,
         secret_name=key.secret_name,
+        ed25519=Ed25519Status(
+            record_name=f"{key.second.selector}._domainkey.{domain}",
+            record=key.second.public_record,
+            published=view.second_published(domain),
+        )
+        if key.second is not None
+        else None,
     )

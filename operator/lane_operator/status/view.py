@@ -93,6 +93,11 @@ class View:
         said = [seen.domains_published[domain] for seen in self.heard() if domain in seen.domains_published]
         return all(said) if said else None
 
+    def second_published(self, domain: str) -> bool:
+        """Every slot that looked found the domain's Ed25519 record."""
+        said = [seen.domains_ed25519[domain] for seen in self.heard() if domain in seen.domains_ed25519]
+        return bool(said) and all(said)
+
     def dns_of(self, domain: str) -> tuple[str, str]:
         """What DNS holds at a domain's selector, as a slot that waits for it says: (SelectorFinding, its words)."""
         waits = [seen for seen in self.heard() if not seen.domains_published.get(domain, True)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lane_api.conditions import Condition, Reason
 from lane_api.lane_status import LaneStatus, SlotRole
-from lane_operator.inputs import Assignment, Desired, Lane, Observation, Refusal, SlotObservation
+from lane_operator.inputs import Assignment, Desired, DkimKey, Lane, Observation, Refusal, SlotObservation
 from lane_operator.status import broken_status, lane_status, next_look
 from tests.lane_operator import made
 
@@ -25,12 +25,13 @@ def status(
     claims: Assignment | None = None,
     now: dt.datetime = made.NOW,
     engine: str = "Multus",
+    references: dict[str, Any] | None = None,
     **desired: Any,
 ) -> LaneStatus:
     of = of or made.lane()
     return lane_status(
         of,
-        made.references(of, made.pool(engine)),
+        made.references(of, made.pool(engine), **(references or {})),
         claims or made.assignment(),
         Desired(**desired),
         seen or made.observation(),
@@ -210,6 +211,28 @@ def test_the_record_to_publish_stands_in_the_message() -> None:
     assert "mail from notify.example.com waits for DNS" in message(said, "Ready")
     assert said.domains[0].dkim.record == made.RECORD
     assert not said.domains[0].dkim.published
+
+
+@pytest.mark.parametrize(
+    ("looked", "published"), [({0: True, 1: True}, True), ({0: True, 1: False}, False), ({}, False)]
+)
+def test_an_ed25519_record_stands_beside_the_other_and_nothing_waits_for_it(
+    looked: dict[int, bool], published: bool
+) -> None:
+    of = made.lane()
+    known = made.references(of, made.pool()).dkim["notify.example.com"]
+    second = DkimKey(f"{known.selector}-ed25519", known.secret_name, "ed25519.key", "v=DKIM1; k=ed25519; p=MC")
+    domain = "notify.example.com"
+    seen = [made.seen(at, domains_ed25519={domain: looked[at]} if at in looked else {}) for at in (0, 1)]
+
+    named = {"dkim": {domain: replace(known, second=second)}}
+    said = status(of, seen=made.observation(*seen), references=named)
+
+    assert verdict(said, "DNSPublished") == ("True", "AllMatch")
+    ed25519 = said.domains[0].dkim.ed25519
+    assert ed25519 is not None
+    assert ed25519.record_name == "lw20261123-ed25519._domainkey.notify.example.com"
+    assert (ed25519.record, ed25519.published) == (second.public_record, published)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ import dkim
 import pytest
 import pytest_asyncio
 
-from lane_api.relayconfig import SigningDomain
+from lane_api.relayconfig import SecondKey, SigningDomain
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.deliver.prepared import Held
 from lane_relay.deliver.signer import Signer, quota_cores
-from lane_relay.mail.dkim import DkimKey, generate_key
+from lane_relay.mail.dkim import DkimKey, generate_ed25519_key, generate_key
+from lane_relay.mail.dkim_check import signature_problem
 from lane_relay.records import Envelope, Message
 from tests.lane_relay.deliver.delivery import BODY, delivering, make_config, route_to, until
 from tests.lane_relay.deliver.scripted_peer import STALL, Peer, running
@@ -28,14 +29,16 @@ def key_file(tmp_path: Path) -> Path:
 
 
 class Gate:
-    """Which domains' selectors are live."""
+    """Which domains' selectors are live, but for those that are `absent`."""
 
     def __init__(self) -> None:
         self.live = {"sender.test"}
+        self.absent: set[str] = set()
 
-    def is_live(self, domain: str) -> bool:
+    def is_live(self, record_name: str) -> bool:
         """As set."""
-        return domain in self.live
+        selector, _, domain = record_name.partition("._domainkey.")
+        return domain in self.live and selector not in self.absent
 
 
 @pytest.fixture
@@ -204,6 +207,75 @@ async def test_our_own_notifications_are_signed_by_the_lane_s_domain(signer: Sig
     assert b"d=sender.test" in field
 
 
+def _with_second(key_file: Path, pem: bytes | None = None) -> SigningDomain:
+    file = key_file.with_name("ed25519.pem")
+    file.write_bytes(pem or generate_ed25519_key())
+    second = SecondKey(selector="s1-ed", key_file=str(file))
+    return SigningDomain(name="sender.test", selector="s1", key_file=str(key_file), ed25519=second)
+
+
+async def test_an_ed25519_key_signs_beside_the_rsa_one_and_both_verify(signer: Signer, key_file: Path) -> None:
+    signer.apply((_with_second(key_file),))
+    fields = await _sign(signer, _message())
+    assert isinstance(fields, bytes)
+    assert [fields.count(b"a=rsa-sha256;"), fields.count(b"a=ed25519-sha256;")] == [1, 1]
+    records = {
+        one.record_name: f"v=DKIM1; k={'rsa' if one.holds_mail else 'ed25519'}; p={one.public_half}"
+        for one in signer.publications()
+    }
+    verifier = dkim.DKIM(fields + BODY)
+    for number in range(2):
+        assert verifier.verify(number, dnsfunc=lambda name, timeout=5: records[name.decode().rstrip(".")].encode())
+
+
+async def test_mail_waits_for_no_ed25519_record_and_is_not_signed_with_it_before(
+    signer: Signer, key_file: Path, gate: Gate
+) -> None:
+    gate.absent.add("s1-ed")
+    signer.apply((_with_second(key_file),))
+    alone = await _sign(signer, _message())
+    assert isinstance(alone, bytes)
+    assert b"ed25519" not in alone
+    gate.absent.clear()
+    signer.renew()
+    both = await _sign(signer, _message())
+    assert isinstance(both, bytes)
+    assert b"ed25519" in both
+
+
+async def test_a_key_of_the_other_kind_is_not_used_and_says_so(signer: Signer, key_file: Path) -> None:
+    signer.apply((_with_second(key_file, generate_key()),))
+    alone = await _sign(signer, _message())
+    assert isinstance(alone, bytes)
+    assert b"ed25519" not in alone
+    assert "domains[sender.test].ed25519.keyFile" in signer.problems["sender.test"]
+    key_file.write_bytes(generate_ed25519_key())
+    signer.apply((SigningDomain(name="sender.test", selector="s1", key_file=str(key_file)),))
+    held = await _sign(signer, _message())
+    assert isinstance(held, Held)
+    assert "RSA is wanted" in held.reason
+
+
+async def test_a_trial_message_verifies_with_the_key_s_own_record_and_with_no_other(
+    signer: Signer, key_file: Path
+) -> None:
+    signer.apply((_with_second(key_file),))
+    now = SYSTEM_CLOCK.now()
+    first, second = signer.publications()
+    for key, kind in ((first, "rsa"), (second, "ed25519")):
+        trial = signer.trial(key.record_name, now)
+        assert signature_problem(trial, f"v=DKIM1; k={kind}; p={key.public_half}") == ""
+    trial = signer.trial(first.record_name, now)
+    assert "does not verify" in signature_problem(trial, f"v=DKIM1; k=ed25519; p={first.public_half}")
+    assert "does not verify" in signature_problem(
+        trial, f"v=DKIM1; k=rsa; p={DkimKey.load(generate_key()).public_half()}"
+    )
+    assert "remove h=" in signature_problem(trial, f"k=rsa; h=sha1; p={first.public_half}")
+    assert "remove s=" in signature_problem(trial, f"k=rsa; s=tlsrpt; p={first.public_half}")
+    assert "list of tags" in signature_problem(trial, f"k=rsa; k=rsa; p={first.public_half}")
+    assert signer.trial("gone._domainkey.sender.test", now) == b""
+
+
 async def test_off_is_the_only_way_to_send_unsigned(signer: Signer, key_file: Path) -> None:
     signer.apply((SigningDomain(name="sender.test", mode="Off"),))
     assert await _sign(signer, _message()) == b""
@@ -218,16 +290,16 @@ async def test_off_is_the_only_way_to_send_unsigned(signer: Signer, key_file: Pa
 async def test_a_key_file_that_changes_is_read_again_and_a_broken_one_is_not_used(
     signer: Signer, key_file: Path
 ) -> None:
-    before = signer.public_keys()["sender.test"]
+    (before,) = signer.publications()
     assert not signer.reload()
     key_file.write_bytes(generate_key())
     assert signer.reload()
-    after = signer.public_keys()["sender.test"]
+    (after,) = signer.publications()
     assert before != after
     key_file.write_bytes(b"broken")
     assert not signer.reload()
     assert "keyFile" in signer.problems["sender.test"]
-    assert signer.public_keys()["sender.test"] == after
+    assert signer.publications() == (after,)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lane_relay.errors import ConfigError
-from lane_relay.mail.dkim import DkimKey, canonical_body, canonical_value, generate_key, prepare
+from lane_relay.mail.dkim import DkimKey, canonical_body, canonical_value, cover, generate_ed25519_key, generate_key
 from lane_relay.smtp.data import stuff
 
 PEM = generate_key()
@@ -17,7 +17,7 @@ NOW = 1_790_000_000.0
 
 
 def sign(content: bytes) -> bytes:
-    return KEY.sign(prepare(content, domain="notify.example.com", selector="s2026a", now=NOW)) + content
+    return KEY.sign(cover(content), domain="notify.example.com", selector="s2026a", now=NOW) + content
 
 
 def verifies(message: bytes) -> bool:
@@ -143,11 +143,20 @@ def test_a_key_that_is_none_is_a_config_error(pem: bytes) -> None:
 
 def test_a_short_or_foreign_key_is_a_config_error() -> None:
     from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ed25519
+    from cryptography.hazmat.primitives.asymmetric import ec
 
-    pem = ed25519.Ed25519PrivateKey.generate().private_bytes(
+    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
     with pytest.raises(ConfigError, match="RSA"):
         DkimKey.load(pem)
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_the_oracle_verifies_an_ed25519_signature(name: str) -> None:
+    key = DkimKey.load(generate_ed25519_key())
+    signed = key.sign(cover(FIXTURES[name]), domain="notify.example.com", selector="e", now=NOW) + FIXTURES[name]
+
+    assert dkim.verify(signed, dnsfunc=lambda name, timeout=5: key.public_record().encode())
+    assert len(key.public_half()) == 44  # 32 octets (RFC 8463 section 4.2)

@@ -5,14 +5,15 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
-from lane_api.relayconfig import RelayConfig, SigningDomain
+from lane_api.relayconfig import RelayConfig
 from lane_api.selector import SelectorFinding
 from lane_relay.clock import Clock
+from lane_relay.mail.dkim import Publication
 from lane_relay.records import Route, Unroutable
 from lane_relay.resolve.answers import Answer, Family, MxRecord, Status
 from lane_relay.resolve.cache import CachedLookups, TtlCache
 from lane_relay.resolve.router import Destination, Router
-from lane_relay.resolve.selectors import SelectorWatch, judge_record
+from lane_relay.resolve.selectors import Prove, SelectorWatch, judge_record
 
 
 class Hands:
@@ -305,7 +306,6 @@ async def test_a_new_policy_gives_known_domains_their_new_site() -> None:
 
 
 KEY = "MIIBkey"
-DOMAINS = (SigningDomain(name="a.test", selector="s1", key_file="/k"),)
 
 
 async def test_a_lookup_under_way_ends_by_the_configuration_of_its_end() -> None:
@@ -321,9 +321,18 @@ async def test_a_lookup_under_way_ends_by_the_configuration_of_its_end() -> None
     assert router.route("customer.test", found.append) == route
 
 
-def _watch(answer: Callable[[str], Awaitable[Answer[str]]], clock: Hands) -> tuple[SelectorWatch, list[str]]:
-    live: list[str] = []
-    return SelectorWatch(answer, Clock(clock.monotonic, clock.monotonic), live.append), live
+OURS = Publication("a.test", "s1._domainkey.a.test", KEY)
+
+
+async def _proves(_key: Publication, _record: str) -> str:
+    return ""
+
+
+def _watch(
+    answer: Callable[[str], Awaitable[Answer[str]]], clock: Hands, prove: Prove = _proves
+) -> tuple[SelectorWatch, list[str]]:
+    changed: list[str] = []
+    return SelectorWatch(answer, prove, Clock(clock.monotonic, clock.monotonic), changed.append), changed
 
 
 def test_a_record_is_live_only_with_this_very_key_and_no_other_beside_it() -> None:
@@ -334,6 +343,7 @@ def test_a_record_is_live_only_with_this_very_key_and_no_other_beside_it() -> No
         (ours, "google-site-verification=x"): SelectorFinding.PUBLISHED,
         (other,): SelectorFinding.OTHER,
         (ours, other): SelectorFinding.OTHER,
+        (ours, ours): SelectorFinding.OTHER,
         ("v=DKIM1; p=",): SelectorFinding.OTHER,
         ("hello",): SelectorFinding.OTHER,
     }
@@ -346,52 +356,72 @@ def test_a_record_is_live_only_with_this_very_key_and_no_other_beside_it() -> No
 
 async def test_a_selector_is_watched_until_it_is_live_and_an_outage_keeps_it_live() -> None:
     wire, clock = Wire(), Hands()
-    watch, live = _watch(wire.txt, clock)
-    watch.apply(DOMAINS, {"a.test": KEY})
-    assert not watch.is_live("a.test")
-    await watch.check("a.test")
-    assert not watch.is_live("a.test")
-    wire.answers["s1._domainkey.a.test"] = Answer(Status.FOUND, (f"p={KEY}",))
-    await watch.check("a.test")
-    assert (watch.is_live("a.test"), live) == (True, ["a.test"])
-    wire.answers["s1._domainkey.a.test"] = Answer(Status.SERVFAIL)
-    await watch.check("a.test")
-    assert watch.is_live("a.test")
-    wire.answers["s1._domainkey.a.test"] = Answer(Status.FOUND, ("p=",))
-    await watch.check("a.test")
+    watch, changed = _watch(wire.txt, clock)
+    watch.apply((OURS,))
+    assert not watch.is_live(OURS.record_name)
+    await watch.check(OURS.record_name)
+    assert not watch.is_live(OURS.record_name)
+    wire.answers[OURS.record_name] = Answer(Status.FOUND, (f"p={KEY}",))
+    await watch.check(OURS.record_name)
+    assert (watch.is_live(OURS.record_name), changed) == (True, ["a.test"])
+    wire.answers[OURS.record_name] = Answer(Status.SERVFAIL)
+    await watch.check(OURS.record_name)
+    assert (watch.is_live(OURS.record_name), changed) == (True, ["a.test"])
+    wire.answers[OURS.record_name] = Answer(Status.FOUND, ("p=",))
+    await watch.check(OURS.record_name)
     (state,) = watch.states()
     assert (state.live, state.detail) == (False, "the published key is revoked (an empty p=)")
+    assert changed == ["a.test", "a.test"]
 
 
 async def test_a_selector_is_not_live_while_dns_was_never_heard() -> None:
     wire, clock = Wire(), Hands()
-    wire.answers["s1._domainkey.a.test"] = Answer(Status.TIMEOUT)
-    watch, live = _watch(wire.txt, clock)
-    watch.apply(DOMAINS, {"a.test": KEY})
-    await watch.check("a.test")
-    assert (watch.is_live("a.test"), live) == (False, [])
+    wire.answers[OURS.record_name] = Answer(Status.TIMEOUT)
+    watch, changed = _watch(wire.txt, clock)
+    watch.apply((OURS,))
+    await watch.check(OURS.record_name)
+    assert (watch.is_live(OURS.record_name), changed) == (False, [])
 
 
-async def test_a_domain_that_is_not_verified_is_live_at_once_and_one_without_a_key_is_not() -> None:
+async def test_the_right_key_in_a_record_that_verifies_nothing_is_not_live() -> None:
     wire, clock = Wire(), Hands()
-    watch, live = _watch(wire.txt, clock)
-    watch.apply((SigningDomain(name="a.test", selector="s", key_file="/k", verify_record=False),), {"a.test": KEY})
-    assert (watch.is_live("a.test"), live) == (True, ["a.test"])
-    watch.apply(DOMAINS, {})
-    assert not watch.is_live("a.test")
+    wire.answers[OURS.record_name] = Answer(Status.FOUND, (f"h=sha1; p={KEY}",))
+
+    async def prove(key: Publication, record: str) -> str:
+        return f"{key.domain}: {record}"
+
+    watch, changed = _watch(wire.txt, clock, prove)
+    watch.apply((OURS,))
+    await watch.check(OURS.record_name)
+    (state,) = watch.states()
+    assert (state.live, state.finding) == (False, SelectorFinding.OTHER)
+    assert state.detail == f"a.test: h=sha1; p={KEY}"
+    assert changed == []
+
+
+async def test_the_keys_of_one_domain_are_watched_each_by_itself() -> None:
+    wire, clock = Wire(), Hands()
+    second = Publication("a.test", "s1-ed._domainkey.a.test", "ed", holds_mail=False)
+    wire.answers[second.record_name] = Answer(Status.FOUND, ("k=ed25519; p=ed",))
+    watch, changed = _watch(wire.txt, clock)
+    watch.apply((OURS, second))
+    for key in (OURS, second):
+        await watch.check(key.record_name)
+    assert [(state.live, state.holds_mail) for state in watch.states()] == [(False, True), (True, False)]
+    assert changed == ["a.test"]
 
 
 async def test_the_watch_asks_again_after_a_configuration_with_another_key() -> None:
     wire, clock = Wire(), Hands()
-    wire.answers["s1._domainkey.a.test"] = Answer(Status.FOUND, (f"p={KEY}",))
-    watch, live = _watch(wire.txt, clock)
-    watch.apply(DOMAINS, {"a.test": KEY})
+    wire.answers[OURS.record_name] = Answer(Status.FOUND, (f"p={KEY}",))
+    watch, changed = _watch(wire.txt, clock)
+    watch.apply((OURS,))
     task = asyncio.create_task(watch.run())
-    await turns(lambda: watch.is_live("a.test"))
-    watch.apply(DOMAINS, {"a.test": KEY})
-    assert watch.is_live("a.test")
-    watch.apply(DOMAINS, {"a.test": "another"})
-    assert not watch.is_live("a.test")
+    await turns(lambda: watch.is_live(OURS.record_name))
+    watch.apply((OURS,))
+    assert watch.is_live(OURS.record_name)
+    watch.apply((Publication("a.test", OURS.record_name, "another"),))
+    assert not watch.is_live(OURS.record_name)
     await turns(lambda: watch.states()[0].detail == "another key is published")
-    assert live == ["a.test"]
+    assert changed == ["a.test"]
     task.cancel()
