@@ -88,6 +88,10 @@ class TlsFiles(ConfigModel):
     key: str
 
 
+FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,76}$")]
+"""Name of a header field."""
+
+
 class Intake(ConfigModel):
     """Who may hand in what."""
 
@@ -107,6 +111,10 @@ class Intake(ConfigModel):
     """`@domain` or `local@domain`; empty admits every sender (only sensible by hand)."""
     max_message_size: ByteSize = 25 * 2**20
     max_recipients: Annotated[int, Field(ge=1)] = 100
+    correlation_field: FieldName = "X-Correlation-Id"
+    """Header field whose value stands in each of the message's records."""
+    campaign_field: FieldName = "X-Lane-Campaign"
+    """Header field that names the message's campaign; of Feedback-ID, what stands before its first colon."""
 
 
 class Spool(ConfigModel):

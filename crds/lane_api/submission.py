@@ -95,6 +95,10 @@ class Clients(ApiModel):
     """Networks whose clients may submit without AUTH; everybody else must authenticate, under TLS."""
 
 
+HeaderName = Annotated[str, Field(min_length=1, max_length=77, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+"""Name of a header field."""
+
+
 class Submission(ApiModel):
     """How mail comes in."""
 
@@ -138,3 +142,10 @@ class Submission(ApiModel):
     max_recipients: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Of one transaction; further ones are answered 452 4.5.3, for the client to send in another one (RFC 5321 section
     4.5.3.1.10). Default 100, the least that section 4.5.3.1.8 asks of a server."""
+    correlation_header: HeaderName = "X-Correlation-Id"
+    """Header field of the sending application's own number: its value stands in every record of the message, and is
+    what `trace` finds it by. Default X-Correlation-Id."""
+    campaign_header: HeaderName = "X-Lane-Campaign"
+    """Header field that names a message's campaign, in at most 100 characters: campaigns share the lane fairly, and
+    orders may name one. With Feedback-ID, what stands before its first colon. X-Lane- fields do not leave, others do.
+    Default X-Lane-Campaign."""

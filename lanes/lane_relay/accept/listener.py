@@ -56,14 +56,12 @@ class Listener:
         new_id: Callable[[], int],
         clock: Clock,
         on_rejection: Callable[[Rejection], None],
-        correlation_field: str = "X-Correlation-Id",
         limits: IntakeLimits = DEFAULT_LIMITS,
     ) -> None:
         """Opens nothing yet; raises ConfigError if the certificate's files cannot be used."""
         self.deposit = deposit
         self.new_id = new_id
         self.clock = clock
-        self.correlation_field = correlation_field
         self.counters = IntakeCounters()
         self.held_bytes = 0
         """Of messages that are coming in or on their way to the disk; sessions write it."""

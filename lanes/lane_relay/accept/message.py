@@ -4,6 +4,7 @@ Before it: `accept.session` (and whatever else takes mail). After it: `deposit`.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from msgspec import Struct
 
@@ -13,6 +14,9 @@ from lane_relay.mail.headers import Trace, add_trace, read_header
 from lane_relay.records import Envelope, Message, Reply, message_id_text
 
 __all__ = ["Origin", "make_message"]
+
+_CLOCK_SKEW_S: Final = 300.0
+"""Of the sending system's clock against ours."""
 
 
 class Origin(Struct, frozen=True, gc=False):
@@ -37,13 +41,15 @@ def make_message(
     *,
     new_id: Callable[[], int],
     now: float,
-    correlation_field: str = "X-Correlation-Id",
 ) -> Message | Reply:
     """The message as it is to be stored, with its trace fields, or why it is refused; `now` in Unix seconds."""
-    header = read_header(content, correlation_field)
+    header = read_header(content, policy.correlation_field, policy.campaign_field)
     refusal = policy.judge_content(header, smtp_utf8=envelope.smtp_utf8)
     if refusal is not None:
         return refusal
+    asked = header.lane
+    if asked.triggered_at > now + _CLOCK_SKEW_S:
+        return Reply(550, ("5.6.0 X-Lane-Triggered-At is in the future: write Unix seconds (not ms) or RFC 3339",))
     spool_id = new_id()
     trace = Trace(origin.hostname, origin.helo, origin.client, origin.protocol, message_id_text(spool_id), now)
     body, message_id = add_trace(content, header, trace)
@@ -56,4 +62,7 @@ def make_message(
         message_id=message_id,
         correlation_id=header.correlation_id,
         from_domain=header.author.domain if isinstance(header.author, Author) else "",
+        campaign=asked.campaign,
+        expires_at=now + asked.expires_in if asked.expires_in else 0.0,
+        triggered_at=asked.triggered_at,
     )

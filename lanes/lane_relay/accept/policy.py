@@ -34,11 +34,16 @@ def client_address(text: str) -> IPv4Address | IPv6Address:
 class Policy:
     """The intake rules of one configuration."""
 
-    __slots__ = ("_admits_all", "_domains", "_lane", "_networks", "_sender_domains", "_senders", "is_open")
+    __slots__ = (
+        "_admits_all", "_domains", "_lane", "_networks", "_sender_domains", "_senders", "campaign_field",
+        "correlation_field", "is_open",
+    )  # fmt: skip
 
     def __init__(self, config: RelayConfig) -> None:
         self.is_open = config.intake.state == "Open"
         """Intake takes mail."""
+        self.correlation_field = config.intake.correlation_field
+        self.campaign_field = config.intake.campaign_field
         self._lane = f"{config.lane.namespace}/{config.lane.name}"
         self._networks: tuple[IPv4Network | IPv6Network, ...] = config.intake.clients
         self._domains = frozenset(filter(None, (normalise_domain(domain.name) for domain in config.domains)))
@@ -73,11 +78,19 @@ class Policy:
         """May this message be sent under its header From."""
         if header.begins_folded:
             return Reply(550, ("5.6.0 The message begins with a continuation line instead of a header field",))
+        if header.stray_line:
+            text = f"5.6.0 The header has a line that is no field: {header.stray_line!a}; an empty line ends the header"
+            return Reply(550, (text,))
         if header.eight_bit and not smtp_utf8:
             text = "5.6.7 The header is not ASCII: encode it (RFC 2047) or send MAIL with SMTPUTF8"
             return Reply(550, (text,))
         if header.hops > _MAX_HOPS:
             return Reply(554, (f"5.4.6 Mail loop: {header.hops} Received fields",))
+        if header.repeated:
+            fix = "keep one (RFC 5322 section 3.6)"
+            return Reply(550, (f"5.6.0 The message has more than one {header.repeated} field: {fix}",))
+        if header.lane.problem:
+            return Reply(550, (f"5.6.0 {header.lane.problem[:1].upper()}{header.lane.problem[1:]}",))
         author = header.author
         if isinstance(author, NoAuthor):
             return Reply(550, (f"5.7.1 {author.reason[:1].upper()}{author.reason[1:]}",))

@@ -227,7 +227,6 @@ class Session(asyncio.Protocol):
             ),
             new_id=listener.new_id,
             now=listener.clock.now(),
-            correlation_field=listener.correlation_field,
         )
 
     def _stored(self, message: Message, error: SpoolError | None) -> None:

@@ -13,10 +13,27 @@ from typing import Final
 from msgspec import Struct
 
 from lane_relay.mail.author import Author, NoAuthor, parse_author
+from lane_relay.mail.lane_fields import NO_LANE_FIELDS, PREFIX, LaneFields, read_lane_fields
 
 __all__ = ["Header", "Trace", "add_trace", "read_header", "rfc5322_date"]
 
-_BCC = re.compile(rb"^(?:Resent-)?Bcc[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n", re.IGNORECASE | re.MULTILINE)
+_FIELD = re.compile(rb"\n([!-9;-~]+)[ \t]*:")
+"""A field's name (RFC 5322 section 2.2); blanks before the colon are its obsolete form."""
+_TAKEN_OUT = re.compile(
+    rb"^(?:(?:Resent-)?Bcc|Return-Path|X-Lane-[!-9;-~]*)[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*(?:\r\n|\Z)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_TAKEN_OUT_NAMES: Final = frozenset({b"bcc", b"resent-bcc", b"return-path"})
+"""Bcc would tell what it hides; Return-Path is the last host's to write (RFC 5321 section 4.4)."""
+_SINGLE: Final = {
+    name.lower().encode(): name
+    for name in (
+        "Date", "Sender", "Reply-To", "To", "Cc", "Message-ID", "In-Reply-To", "References", "Subject",
+        "MIME-Version", "Content-Type", "Content-Transfer-Encoding",
+    )
+}  # fmt: skip
+"""Once at most (RFC 5322 section 3.6, RFC 2045 section 3): of two, one reader shows the first, another the last, and
+DKIM signs one. From is judged by `mail.author`."""
 _MESSAGE_ID = re.compile(r"<[^\s<>]{1,996}>")
 _HELO = re.compile(r"[A-Za-z0-9._:-]{1,255}|\[[A-Za-z0-9.:]{1,64}\]")
 _MAX_CORRELATION_ID: Final = 200
@@ -36,7 +53,8 @@ class Header(Struct, frozen=True, gc=False):
     """With its angle brackets; empty if it is missing or malformed."""
     has_message_id: bool
     has_date: bool
-    has_bcc: bool
+    has_private: bool
+    """Fields that no receiver is to see."""
     correlation_id: str
     eight_bit: bool
     """Not ASCII: only SMTPUTF8 allows that (RFC 6532)."""
@@ -44,6 +62,11 @@ class Header(Struct, frozen=True, gc=False):
     """Received fields: how many servers it has passed."""
     begins_folded: bool
     """The first line is a continuation, which would become part of whatever we put before it."""
+    repeated: str = ""
+    """A field that stands there more often than it may."""
+    stray_line: str = ""
+    """The beginning of a line that is no field: some readers take the body to begin there, others go on."""
+    lane: LaneFields = NO_LANE_FIELDS
 
 
 class Trace(Struct, frozen=True, gc=False):
@@ -61,27 +84,62 @@ class Trace(Struct, frozen=True, gc=False):
     """Unix time, seconds."""
 
 
-def read_header(content: bytes, correlation_field: str = "X-Correlation-Id") -> Header:
+def read_header(
+    content: bytes, correlation_field: str = "X-Correlation-Id", campaign_field: str = "X-Lane-Campaign"
+) -> Header:
     """What the header says; fields are found whatever their case, also with blanks before the colon."""
     found = 0 if content[:2] == b"\r\n" else content.find(b"\r\n\r\n") + 2
     end = len(content) if found == 1 else found
     head = b"\n" + content[:end]
     lower = head.lower()
-    authors = _values(head, lower, b"from")
-    message_ids = _values(head, lower, b"message-id")
+    names = _FIELD.findall(lower)
+    present = frozenset(names)
+    message_ids = _values(head, lower, b"message-id") if b"message-id" in present else []
     correlation = _values(head, lower, correlation_field.lower().encode())
+    is_for_lane = b"\nx-lane-" in lower
     return Header(
         end=end,
-        author=parse_author(authors),
+        author=parse_author(_values(head, lower, b"from")),
         message_id=_first_message_id(message_ids),
         has_message_id=bool(message_ids),
-        has_date=bool(_values(head, lower, b"date")),
-        has_bcc=b"bcc" in lower and _BCC.search(content, 0, end) is not None,
+        has_date=b"date" in present,
+        has_private=is_for_lane or not present.isdisjoint(_TAKEN_OUT_NAMES),
         correlation_id=_printable(correlation[0])[:_MAX_CORRELATION_ID] if correlation else "",
         eight_bit=not head.isascii(),
         hops=lower.count(b"\nreceived:"),
         begins_folded=content[:1] in (b" ", b"\t"),
+        repeated=_repeated(names) if len(present) != len(names) else "",
+        stray_line=_stray_line(head, len(names)),
+        lane=_lane_fields(head, lower, present, campaign_field, is_for_lane=is_for_lane),
     )
+
+
+def _repeated(names: list[bytes]) -> str:
+    """The first field that may stand once and stands more often, or an empty string."""
+    return next((spelled for name, spelled in _SINGLE.items() if names.count(name) > 1), "")
+
+
+def _stray_line(head: bytes, fields: int) -> str:
+    """The first line that is neither a field nor the continuation of one, or an empty string."""
+    lines = head.count(b"\r\n") + (head[-1:] != b"\n")
+    if lines == fields + head.count(b"\n ") + head.count(b"\n\t"):
+        return ""
+    for line in head[1:].split(b"\r\n"):
+        if line and line[:1] not in b" \t" and not _FIELD.match(b"\n" + line):
+            return _printable(line)[:40] or repr(line[:10])
+    return ""
+
+
+def _lane_fields(
+    head: bytes, lower: bytes, present: frozenset[bytes], campaign_field: str, *, is_for_lane: bool
+) -> LaneFields:
+    """What is said to the lane; one test where nothing is."""
+    campaign = campaign_field.lower().encode()
+    if not is_for_lane and campaign not in present:
+        return NO_LANE_FIELDS
+    names = sorted(name for name in present if name == campaign or name.startswith(PREFIX))
+    fields = [(name, " ".join(_printable(value).split())) for name in names for value in _values(head, lower, name)]
+    return read_lane_fields(fields, campaign_field)
 
 
 def _values(head: bytes, lower: bytes, name: bytes) -> list[bytes]:
@@ -118,7 +176,8 @@ def _first_message_id(values: list[bytes]) -> str:
 
 
 def add_trace(content: bytes, header: Header, trace: Trace) -> tuple[bytes, str]:
-    """The message as it is stored, and its Message-ID: Received and what is missing before it, Bcc taken out."""
+    """The message as it is stored, and its Message-ID: Received and what is missing before it, Bcc and its like
+    taken out."""
     message_id = header.message_id
     added = [_received(trace)]
     if not header.has_date:
@@ -126,8 +185,8 @@ def add_trace(content: bytes, header: Header, trace: Trace) -> tuple[bytes, str]
     if not header.has_message_id:
         message_id = f"<{trace.id}@{trace.hostname}>"
         added.append(f"Message-ID: {message_id}\r\n")
-    if header.has_bcc:
-        head = _BCC.sub(b"", content[: header.end])
+    if header.has_private:
+        head = _TAKEN_OUT.sub(b"", content[: header.end])
         content = head + content[header.end :]
     if not content.endswith(b"\r\n"):
         content += b"\r\n"

@@ -23,6 +23,8 @@ DKIM signature, too."""
 _BARE_LINE_END: Final = Reply(
     550, ("5.6.0 The message has a CR or LF that is not part of a CRLF: end lines with CRLF",)
 )
+_NUL: Final = Reply(550, ("5.6.0 The message has a NUL octet: encode it (base64)",))
+"""Servers that drop it make another message of what is left, such as one that ends at a dot behind it."""
 _LONG_LINE: Final = Reply(
     550, (f"5.6.0 A line of the message is longer than {MAX_LINE} octets: encode it (quoted-printable or base64)",)
 )
@@ -32,6 +34,8 @@ def unfit_content(content: bytes) -> Reply | None:
     """Why content, dots taken off, cannot be taken."""
     if has_bare_line_end(content):
         return _BARE_LINE_END
+    if b"\0" in content:
+        return _NUL
     return _LONG_LINE if has_long_line(content) else None
 
 

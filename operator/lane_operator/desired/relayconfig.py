@@ -109,6 +109,8 @@ def _intake(lane: Lane, claim: Claim, engine: EngineClaim) -> Intake:
             "senders": submission.senders,
             "max_message_size": submission.max_message_size,
             "max_recipients": submission.max_recipients,
+            "correlation_field": submission.correlation_header,
+            "campaign_field": submission.campaign_header,
         }
     )
 

@@ -396,3 +396,12 @@ def test_a_network_with_host_bits_is_the_network_that_it_stands_in() -> None:
     )
 
     assert yaml.safe_load(relay_yaml(desired(of)))["intake"]["clients"] == ["10.0.0.0/8", "2001:db8::/32"]
+
+
+def test_the_names_of_header_fields_that_mean_something_reach_the_relay() -> None:
+    of = made.lane(
+        submission={"senders": ["@notify.example.com"], "correlationHeader": "X-Order", "campaignHeader": "Feedback-ID"}
+    )
+    intake = yaml.safe_load(relay_yaml(desired(of)))["intake"]
+
+    assert (intake["correlationField"], intake["campaignField"]) == ("X-Order", "Feedback-ID")

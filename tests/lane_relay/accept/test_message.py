@@ -1,5 +1,7 @@
 """What content becomes when it is taken."""
 
+import pytest
+
 from lane_api.relayconfig import RelayConfig
 from lane_relay.accept.message import Origin, make_message
 from lane_relay.accept.policy import Policy
@@ -44,3 +46,119 @@ def test_a_foreign_author_takes_no_spool_id() -> None:
 
     assert isinstance(refusal, Reply)
     assert refusal.enhanced == "5.7.1"
+
+
+# -- what a sender tells its lane
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("300", 300), ("90s", 90), ("15m", 900), ("1h30m", 5400), ("0.5", 0.5), ("720h", 2_592_000), (" 4h ", 14_400)],
+)
+def test_a_message_expires_when_its_sender_says(value: str, seconds: float) -> None:
+    message = accepted(f"X-Lane-Expires-In: {value}\r\n".encode())
+
+    assert message.expires_at == NOW + seconds
+    assert b"X-Lane-" not in message.body
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1790000000", "1790000000.0", "2026-09-21T14:13:20Z", "2026-09-21t16:13:20.000+02:00", "2026-09-21 14:13:20Z"],
+)
+def test_a_message_says_when_it_was_triggered(value: str) -> None:
+    message = accepted(f"x-lane-triggered-at:{value}\r\n".encode())
+
+    assert message.triggered_at == 1_790_000_000.0
+    assert b"triggered" not in message.body
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ("X-Lane-Expires-In: soon", "X-Lane-Expires-In is seconds or a duration, such as 300, 90s, 15m or 4h"),
+        ("X-Lane-Expires-In: 0", "X-Lane-Expires-In is seconds"), ("X-Lane-Expires-In: -5", "X-Lane-Expires-In is"),
+        ("X-Lane-Expires-In:", "X-Lane-Expires-In is seconds"), ("X-Lane-Expires-In: 721h", "X-Lane-Expires-In is"),
+        ("X-Lane-Expires-In: 5d", "X-Lane-Expires-In is seconds"),
+        ("X-Lane-Expires-In: 5\r\nX-Lane-Expires-In: 6", "The message has X-Lane-Expires-In more than once"),
+        ("X-Lane-Triggered-At: today", "X-Lane-Triggered-At is a time such as 2026-11-28T13:00:00Z, or Unix seconds"),
+        ("X-Lane-Triggered-At: 2026-11-28T13:00:00", "X-Lane-Triggered-At is a time"),
+        ("X-Lane-Triggered-At: 2026-02-30T13:00:00Z", "X-Lane-Triggered-At is a time"),
+        ("X-Lane-Triggered-At: 1790000000000", "X-Lane-Triggered-At is a time"),
+        ("X-Lane-Triggered-At: 1790009999", "X-Lane-Triggered-At is in the future: write Unix seconds (not ms)"),
+        ("X-Lane-Expire-In: 300", "There is no field X-Lane-Expire-In: a lane reads X-Lane-Campaign, X-Lane-Expires-"),
+        (f"X-Lane-Campaign: {'x' * 101}", "X-Lane-Campaign names a campaign in at most 100 characters"),
+    ],
+)  # fmt: skip
+def test_what_a_lane_does_not_understand_is_refused_with_its_form(fields: str, text: str) -> None:
+    refusal = made(fields.encode() + b"\r\n")
+
+    assert isinstance(refusal, Reply)
+    assert str(refusal).startswith(f"550 5.6.0 {text}")
+
+
+def test_a_campaign_is_named_and_its_field_stays_inside() -> None:
+    message = accepted(b"X-Lane-Campaign: spring\r\n sale\r\n")
+
+    assert message.campaign == "spring sale"
+    assert b"sale" not in message.body
+
+
+def test_priority_does_nothing_and_leaves_with_nothing() -> None:
+    """Isolation, not priority: what must not wait has a lane of its own."""
+    message = accepted(b"X-Lane-Priority: urgent\r\nX-LANE-PRIORITY: 1\r\n")
+
+    assert (message.expires_at, message.triggered_at, message.campaign) == (0.0, 0.0, "")
+    assert b"riority" not in message.body.replace(b"PRIORITY", b"riority")
+
+
+# -- header hygiene
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Date", "Sender", "Reply-To", "To", "Cc", "Message-ID", "In-Reply-To", "References", "Subject", "MIME-Version",
+     "Content-Type", "Content-Transfer-Encoding"],
+)  # fmt: skip
+def test_a_field_that_may_stand_once_is_refused_by_name_when_it_stands_twice(name: str) -> None:
+    refusal = made(f"{name}: a\r\nX: y\r\n{name.upper()} : b\r\n".encode())
+
+    assert isinstance(refusal, Reply)
+    assert str(refusal) == (f"550 5.6.0 The message has more than one {name} field: keep one (RFC 5322 section 3.6)")
+
+
+def test_fields_that_may_stand_often_stand_often() -> None:
+    fields = b"Received: a\r\nReceived: b\r\nComments: a\r\nComments: b\r\nX-Y: 1\r\nX-Y: 2\r\n"
+
+    assert fields in accepted(fields).body
+
+
+@pytest.mark.parametrize(
+    "line", [b"no field", b"From nobody Mon Jan  1 00:00:00 2026", b": empty", "Ü: x".encode(), b"a b: c"]
+)
+def test_a_line_that_is_no_field_is_refused(line: bytes) -> None:
+    refusal = made(line + b"\r\nSubject: x\r\n", envelope=Envelope("", ("b@isp.example",), smtp_utf8=True))
+
+    assert isinstance(refusal, Reply)
+    assert str(refusal).startswith("550 5.6.0 The header has a line that is no field: ")
+    assert refusal.text.isascii()
+
+
+def test_fields_for_nobody_else_do_not_leave() -> None:
+    fields = (
+        b"Bcc: a@x.example,\r\n b@x.example\r\nReturn-Path: <r@x.example>\r\nSubject: kept\r\n"
+        b"Resent-Bcc: c@x.example\r\nX-Lane-Priority: 1\r\n"
+    )
+    body = accepted(fields).body
+
+    assert b"Subject: kept\r\n\r\nhi\r\n" in body
+    assert not any(word in body for word in (b"x.example", b"Return-Path", b"X-Lane"))
+
+
+def test_a_campaign_may_be_read_from_another_field_which_stays() -> None:
+    of_feedback = make_config(campaign_field="Feedback-ID")
+
+    message = accepted(b"Feedback-ID: spring:shop:promo:notify\r\n", of_feedback)
+    assert message.campaign == "spring"
+    assert b"Feedback-ID: spring:shop:promo:notify\r\n" in message.body
+    assert isinstance(made(b"X-Lane-Campaign: spring\r\n", of_feedback), Reply)

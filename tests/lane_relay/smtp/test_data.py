@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lane_relay.smtp.data import END_OF_DATA, MAX_LINE, has_bare_line_end, has_long_line, stuff, unstuff
+from lane_relay.smtp.data import END_OF_DATA, MAX_LINE, has_bare_line_end, has_long_line, stuff, unfit_content, unstuff
 
 _lines = st.lists(st.text("ab. ", max_size=6).map(str.encode), max_size=8)
 
@@ -62,3 +62,15 @@ def test_a_long_line_is_seen_wherever_it_is_and_only_then(lengths: list[int]) ->
     content = b"".join(b"x" * length + b"\r\n" for length in lengths)
 
     assert has_long_line(content) is any(length > MAX_LINE for length in lengths)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"a\nb\r\n", "CR or LF"), (b"a\0b\r\n", "NUL"), (b"\r\n\0.\r\n", "NUL"), (b"x" * 999 + b"\r\n", "998 octets")],
+)
+def test_unfit_content_is_told_what_to_mend(content: bytes, said: str) -> None:
+    refusal = unfit_content(content)
+
+    assert refusal is not None
+    assert (refusal.code, refusal.enhanced) == (550, "5.6.0")
+    assert said in refusal.text
