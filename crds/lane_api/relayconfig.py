@@ -26,6 +26,7 @@ from lane_api.quantities import ByteSize, Duration, RateField
 __all__ = [
     "SCHEMA_VERSION",
     "Admin",
+    "DelayNotice",
     "Delivery",
     "Egress",
     "Endpoint",
@@ -161,6 +162,15 @@ class RelayRetry(ConfigModel):
     max: Duration = 1800.0
 
 
+class DelayNotice(ConfigModel):
+    """The report that a message is late; once for each recipient."""
+
+    after: Duration = 4 * 3600.0
+    """From acceptance; it comes with the first failed attempt after it. 0: never."""
+    unasked: bool = False
+    """Also to senders that did not ask for it with NOTIFY=DELAY (RFC 3461)."""
+
+
 class SitePolicy(ConfigModel):
     """One ISPPolicy with the lane's own values laid over it, in order of precedence."""
 
@@ -206,6 +216,7 @@ class Delivery(ConfigModel):
     """With Redirect, and only then: the one address that mail goes to."""
     lifetime: Duration = 4 * 3600.0
     retry: RelayRetry = RelayRetry()
+    delay_notice: DelayNotice = DelayNotice()
     connections: Annotated[int, Field(ge=1)] = 10
     """Per site, where no policy matches."""
     total_connections: Annotated[int, Field(ge=1)] = 200

@@ -200,6 +200,7 @@ class Pipeline:
         around = Surroundings(
             reschedule=self._schedule.add,
             finished=self._on_finished,
+            parted=self._on_parted,
             deposit=self._deposit,
             delivered=self._on_delivered,
             jitter=self._random.random,
@@ -370,6 +371,10 @@ class Pipeline:
     def _on_finished(self, entry: QueueEntry) -> None:
         """account -> figures: nobody of this entry waits any more."""
         self._backlog.remove(received_at(entry.id))
+
+    def _on_parted(self, part: QueueEntry) -> None:
+        """account -> figures: a part of an entry goes its own way."""
+        self._backlog.add(received_at(part.id))
 
     def _on_rejection(self, rejection: Rejection) -> None:
         """accept -> account: mail that was refused has a record as well."""

@@ -262,3 +262,5 @@ class Attempt(Struct, frozen=True, gc=False):
     tls: TlsResult | None = None
     session: int = 0
     """Counts connections of this process, so that records show reuse."""
+    passed_on: bool = False
+    """The peer offers DSN: what was asked about notifications was passed on to it (RFC 3461 section 5.2.1)."""

@@ -1,7 +1,8 @@
-"""What becomes of the recipients of one attempt: the only place that decides it; pure.
+"""What becomes of the recipients of one attempt, and whom their sender is told about: the only place that decides it.
 
-Invariant: every recipient of the attempt is in exactly one outcome, delivered, deferred, bounced or expired, and has
-exactly one accounting record of that type. Before: `deliver` or `resolve` made the Attempt. After: `settler` does it.
+Pure. Invariants: every recipient of the attempt is in exactly one outcome and has exactly one accounting record of that
+type; nobody is tried earlier than was asked for. Before: `deliver` or `resolve` made the Attempt, or `screen` decided
+that there will be none. After: `settler` does it.
 """
 
 from enum import Enum
@@ -9,12 +10,24 @@ from typing import Final
 
 from msgspec import Struct
 
-from lane_api.isppolicy import Action
+from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_api.relayconfig import RelayRetry
 from lane_relay.account.backoff import asked_delay, is_expired, last_try, scheduled_delay
-from lane_relay.records import Attempt, RecipientResult, received_at
+from lane_relay.records import Attempt, Message, Notify, RecipientResult, Reply, Verdict, received_at
 
-__all__ = ["Outcome", "OutcomeOf", "Settlement", "settle"]
+__all__ = [
+    "FAILED",
+    "Ending",
+    "Outcome",
+    "OutcomeOf",
+    "Settlement",
+    "Terms",
+    "Wait",
+    "end_of_life",
+    "ended",
+    "result_of",
+    "settle",
+]
 
 
 class Outcome(Enum):
@@ -32,6 +45,15 @@ class Outcome(Enum):
     """Given up by order of a person or of `delivery: Discard`, without a report."""
 
 
+FAILED: Final = (Outcome.BOUNCED, Outcome.EXPIRED, Outcome.SUPPRESSED)
+"""What a sender is told of unless it asked not to be (RFC 3461 section 4.1)."""
+
+_TOGETHER_S: Final = 60.0
+_TOGETHER: Final = 0.1
+"""Recipients of one entry wait together for the latest of them if that costs nobody more than so many seconds, or so
+much of its own wait."""
+
+
 class OutcomeOf(Struct, frozen=True, gc=False):
     """One recipient's result and what it comes to."""
 
@@ -39,55 +61,131 @@ class OutcomeOf(Struct, frozen=True, gc=False):
     outcome: Outcome
 
 
+class Wait(Struct, frozen=True, gc=False):
+    """Recipients that are tried again together, and when, in Unix time."""
+
+    recipients: tuple[int, ...]
+    due: float
+
+
+class Terms(Struct, frozen=True, gc=False):
+    """How long the lane goes on trying, and when it says that it still does; seconds."""
+
+    retry: RelayRetry
+    lifetime: float
+    """From acceptance."""
+    delay_after: float = 0.0
+    """A late message is reported once when it is so old; 0: never."""
+    delay_unasked: bool = False
+    """Also where its sender did not ask for it."""
+
+
 class Settlement(Struct, frozen=True, gc=False):
-    """What is to be done about one attempt."""
+    """What is to be done about one attempt; recipients by their indexes."""
 
     outcomes: tuple[OutcomeOf, ...]
     delivered: tuple[int, ...] = ()
-    deferred: tuple[int, ...] = ()
     failed: tuple[int, ...] = ()
-    """Bounced or expired: settled once their report, if one is due, is stored."""
-    due: float = 0.0
-    """Unix time of the next attempt for the deferred ones."""
-    reports: bool = False
-    """A DSN is due for the failed ones; never to the null sender (RFC 5321 section 4.5.5)."""
+    """Settled once their report, if one is due, is stored."""
+    waits: tuple[Wait, ...] = ()
+    """The deferred ones, the soonest first."""
+    reported: tuple[int, ...] = ()
+    """Of the failed, those whom a report is due about."""
+    relayed: tuple[int, ...] = ()
+    """Of the delivered, those whose sender asked for success, of a peer that will not tell it."""
+    delayed: tuple[int, ...] = ()
+    """Of the deferred, those whose sender is to hear that they are late."""
 
 
-_FINAL: Final = (Outcome.BOUNCED, Outcome.EXPIRED)
+class Ending(Struct, frozen=True, gc=False):
+    """What becomes of recipients that are not attempted, and why."""
+
+    recipients: tuple[int, ...]
+    outcome: Outcome
+    reply: Reply
+    """Our own words, as if a peer had said them."""
+    category: Category
+    rule: str = ""
 
 
-def settle(attempt: Attempt, retry: RelayRetry, lifetime: float, now: float, jitter: float) -> Settlement:
-    """Decides; `lifetime` in seconds from acceptance, `now` in Unix time, jitter in [0, 1).
+def end_of_life(message: Message, lifetime: float) -> float:
+    """Unix time after which a message is not attempted any more: the lane's lifetime, or its own time if sooner."""
+    end = received_at(message.id) + lifetime
+    return min(end, message.expires_at) if message.expires_at else end
 
-    Recipients that wait share one due time, the latest of theirs: nobody is tried earlier than was asked for.
-    """
-    attempts = attempt.entry.attempts + 1
-    received = received_at(attempt.entry.id)
-    outcomes = []
-    due = 0.0
+
+def settle(attempt: Attempt, terms: Terms, now: float, jitter: float) -> Settlement:
+    """Decides; `now` in Unix time, jitter in [0, 1)."""
+    outcomes, dues = [], {}
     for result in attempt.results:
-        outcome, next_try = _outcome(result, retry, lifetime, now, jitter, attempts, received)
+        outcome, due = _outcome(result, attempt, terms, now, jitter)
         outcomes.append(OutcomeOf(result, outcome))
-        due = max(due, next_try)
-    failed = tuple(one.result.index for one in outcomes if one.outcome in _FINAL)
-    return Settlement(
-        tuple(outcomes),
-        tuple(one.result.index for one in outcomes if one.outcome is Outcome.DELIVERED),
-        tuple(one.result.index for one in outcomes if one.outcome is Outcome.DEFERRED),
-        failed,
-        due,
-        bool(failed and attempt.message.envelope.sender),
-    )
+        if outcome is Outcome.DEFERRED:
+            dues[result.index] = due
+    return _settlement(attempt, tuple(outcomes), _waits(dues, now), terms, now)
+
+
+def ended(attempt: Attempt, outcomes: tuple[OutcomeOf, ...]) -> Settlement:
+    """The same for recipients whose outcome is known, none of them deferred."""
+    return _settlement(attempt, outcomes, (), None, 0.0)
+
+
+def result_of(ending: Ending, index: int) -> OutcomeOf:
+    """The ending of one recipient as a result, for its record and report."""
+    verdict = Verdict(ending.category, Action.BOUNCE, Scope.MESSAGE, rule=ending.rule)
+    return OutcomeOf(RecipientResult(index, Stage.CONNECT, ending.reply, verdict), ending.outcome)
+
+
+def _settlement(
+    attempt: Attempt, outcomes: tuple[OutcomeOf, ...], waits: tuple[Wait, ...], terms: Terms | None, now: float
+) -> Settlement:
+    delivered = tuple([one.result.index for one in outcomes if one.outcome is Outcome.DELIVERED])
+    failed: tuple[int, ...] = ()
+    if len(delivered) < len(outcomes):
+        failed = tuple([one.result.index for one in outcomes if one.outcome in FAILED])
+    envelope = attempt.message.envelope
+    if not envelope.sender:  # never to the null sender (RFC 5321 section 4.5.5)
+        return Settlement(outcomes, delivered, failed, waits)
+    relayed: tuple[int, ...] = ()
+    if envelope.options and not attempt.passed_on:
+        relayed = tuple([index for index in delivered if Notify.SUCCESS in envelope.options_of(index).notify])
+    wanted = Notify.FAILURE | Notify.DEFAULT
+    reported = tuple([index for index in failed if envelope.options_of(index).notify & wanted])
+    delayed = _delayed(attempt, waits, terms, now) if waits and terms is not None and terms.delay_after else ()
+    return Settlement(outcomes, delivered, failed, waits, reported, relayed, delayed)
+
+
+def _delayed(attempt: Attempt, waits: tuple[Wait, ...], terms: Terms, now: float) -> tuple[int, ...]:
+    if attempt.entry.notified or now < received_at(attempt.entry.id) + terms.delay_after:
+        return ()
+    wanted = Notify.DELAY | Notify.DEFAULT if terms.delay_unasked else Notify.DELAY
+    envelope = attempt.message.envelope
+    return tuple([index for wait in waits for index in wait.recipients if envelope.options_of(index).notify & wanted])
+
+
+def _waits(dues: dict[int, float], now: float) -> tuple[Wait, ...]:
+    """Groups of those that may as well wait together, each due when the latest of it is."""
+    if not dues:
+        return ()
+    latest = max(dues.values())
+    if latest - min(dues.values()) <= _slack(min(dues.values()), now):  # nearly always
+        return (Wait(tuple(dues), latest),)
+    groups: list[Wait] = []
+    group: list[int] = []
+    for index in sorted(dues, key=lambda index: dues[index]):
+        if group and dues[index] - dues[group[0]] > _slack(dues[group[0]], now):
+            groups.append(Wait(tuple(sorted(group)), dues[group[-1]]))
+            group = []
+        group.append(index)
+    return (*groups, Wait(tuple(sorted(group)), dues[group[-1]]))
+
+
+def _slack(due: float, now: float) -> float:
+    return max(_TOGETHER_S, _TOGETHER * (due - now))
 
 
 def _outcome(
-    result: RecipientResult,
-    retry: RelayRetry,
-    lifetime: float,
-    now: float,
-    jitter: float,
-    attempts: int,
-    received: float,
+    result: RecipientResult, attempt: Attempt, terms: Terms, now: float, jitter: float
 ) -> tuple[Outcome, float]:
     verdict = result.verdict
     if verdict.action is None:
@@ -95,9 +193,11 @@ def _outcome(
     if verdict.action is Action.BOUNCE:
         return Outcome.BOUNCED, 0.0
     if verdict.retry_after is None:
-        wait = scheduled_delay(retry, attempts, jitter)
+        wait = scheduled_delay(terms.retry, attempt.entry.attempts + 1, jitter)
     else:
         wait = asked_delay(verdict.retry_after, jitter)
+    received = received_at(attempt.entry.id)
+    lifetime = end_of_life(attempt.message, terms.lifetime) - received
     due = last_try(received, lifetime, now, now + wait)
     if is_expired(received, lifetime, due):
         return Outcome.EXPIRED, 0.0

@@ -10,22 +10,36 @@ from functools import partial
 
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lane_api.relayconfig import RelayConfig
 from lane_relay.account.counters import Counters
 from lane_relay.account.records import RecordWriter
-from lane_relay.account.settle import Outcome, OutcomeOf, Settlement, settle
+from lane_relay.account.reports import compose
+from lane_relay.account.settle import (
+    FAILED,
+    Ending,
+    Outcome,
+    OutcomeOf,
+    Settlement,
+    Terms,
+    Wait,
+    end_of_life,
+    ended,
+    result_of,
+    settle,
+)
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError
-from lane_relay.mail.dsn import FailedRecipient, ReportRequest, failure_report
+from lane_relay.mail.dsn import News
 from lane_relay.metrics import OTHER_POLICY
-from lane_relay.records import Attempt, Envelope, Message, QueueEntry, message_id_text, received_at
+from lane_relay.records import Attempt, Message, QueueEntry, message_id_text, received_at
 from lane_relay.spool.base import Spool
 
 __all__ = ["Settler", "Surroundings"]
 
 _log = structlog.get_logger("account")
-_FINAL = (Outcome.BOUNCED, Outcome.EXPIRED)
+_GOES_ON = (Outcome.DELIVERED, Outcome.DEFERRED)
 
 
 class Surroundings(Struct, frozen=True):
@@ -35,6 +49,8 @@ class Surroundings(Struct, frozen=True):
     """Takes back an entry that waits until its `due`."""
     finished: Callable[[QueueEntry], None]
     """The entry's last recipient is settled."""
+    parted: Callable[[QueueEntry], None]
+    """A part of an entry is one of its own from now on."""
     deposit: Callable[[Message, Callable[[SpoolError | None], None]], None]
     """Stores and queues a new message, as intake does; raises SpoolError if it is refused at once."""
     delivered: Callable[[float, int], None]
@@ -58,8 +74,8 @@ class Settler:
 
     def apply(self, config: RelayConfig) -> None:
         """A new configuration is in force."""
-        self._retry = config.delivery.retry
-        self._lifetime = config.delivery.lifetime
+        delivery, notice = config.delivery, config.delivery.delay_notice
+        self._terms = Terms(delivery.retry, delivery.lifetime, notice.after, notice.unasked)
         self._hostname = config.slot.hostname
         self._policies = frozenset(policy.name for policy in config.delivery.policies)
         self._writer = RecordWriter(config.lane, config.slot)
@@ -72,43 +88,78 @@ class Settler:
     def on_attempt(self, attempt: Attempt) -> None:
         """Settles an attempt; after it the entry belongs to the schedule, or to nobody."""
         now = self._clock.now()
-        settlement = settle(attempt, self._retry, self._lifetime, now, self._around.jitter())
+        self._carry_out(attempt, settle(attempt, self._terms, now, self._around.jitter()), now)
+
+    def end(self, entry: QueueEntry, message: Message, endings: tuple[Ending, ...], site: str = "") -> None:
+        """Settles recipients without an attempt; the others stay with the caller, in `entry.recipients`.
+
+        If none is left, the entry belongs to nobody after it.
+        """
+        gone = tuple([index for ending in endings for index in ending.recipients])
+        left = tuple([index for index in entry.recipients if index not in gone])
+        part = entry
+        if left:
+            part = replace(entry, recipients=gone)
+            entry.recipients = left
+            self._around.parted(part)
+        now = self._clock.now()
+        outcomes = tuple([result_of(ending, index) for ending in endings for index in ending.recipients])
+        attempt = Attempt(part, message, site, 0.0, now, tuple([one.result for one in outcomes]))
+        self._carry_out(attempt, ended(attempt, outcomes), now)
+
+    def _carry_out(self, attempt: Attempt, settlement: Settlement, now: float) -> None:
         try:
             if settlement.delivered:
-                self._settle_delivered(attempt, settlement)
-            if settlement.reports:
-                self._report(attempt, settlement, now)
+                self._settle_delivered(attempt, settlement, now)
+            if settlement.reported:
+                report = self._compose(attempt, settlement, settlement.reported, News.FAILED, now)
+                self._deposit(report, partial(self._reported, attempt, settlement))
             else:
-                self._conclude(attempt, settlement.outcomes, settlement.due)
+                self._conclude(attempt, settlement)
         except SpoolError as error:
             self._left_to_restart(attempt.entry, error)
 
-    def _settle_delivered(self, attempt: Attempt, settlement: Settlement) -> None:
+    def _settle_delivered(self, attempt: Attempt, settlement: Settlement, now: float) -> None:
         outcomes = [one for one in settlement.outcomes if one.outcome is Outcome.DELIVERED]
+        if settlement.relayed:  # said before: it is on disk no later than that they are done with
+            self._tell(attempt, self._compose(attempt, settlement, settlement.relayed, News.RELAYED, now))
         self._spool.settle(attempt.entry, settlement.delivered, self._records(attempt, outcomes))
         self._count(attempt, outcomes)
         self._around.delivered(attempt.ended_at - received_at(attempt.entry.id), len(outcomes))
 
-    def _conclude(self, attempt: Attempt, outcomes: tuple[OutcomeOf, ...], due: float) -> None:
-        """Everybody but the delivered: failed ones leave the spool, the others wait."""
+    def _conclude(self, attempt: Attempt, settlement: Settlement) -> None:
+        """Everybody but the delivered: those done with leave the spool, the others wait."""
         entry = attempt.entry
-        failed = [one for one in outcomes if one.outcome in _FINAL]
-        waiting = [one for one in outcomes if one.outcome is Outcome.DEFERRED]
-        if failed:
-            indexes = tuple(one.result.index for one in failed)
-            self._spool.settle(entry, indexes, self._records(attempt, failed))
-            self._count(attempt, failed)
-        if not waiting:
+        done = [one for one in settlement.outcomes if one.outcome not in _GOES_ON]
+        if done:
+            indexes = tuple([one.result.index for one in done])
+            self._spool.settle(entry, indexes, self._records(attempt, done))
+            self._count(attempt, done)
+        if settlement.waits:
+            self._wait(attempt, settlement)
+        else:
             self._around.finished(entry)
-            return
-        records = self._records(attempt, waiting)
-        if len(waiting) < len(entry.recipients):
-            entry.recipients = tuple(one.result.index for one in waiting)
+
+    def _wait(self, attempt: Attempt, settlement: Settlement) -> None:
+        """Each group of those who wait is an entry; the first one stays the one that was attempted."""
+        entry = attempt.entry
+        found = {one.result.index: one for one in settlement.outcomes}
+        waiting = [[found[index] for index in wait.recipients] for wait in settlement.waits]
+        records = [self._records(attempt, outcomes) for outcomes in waiting]
         entry.attempts += 1
-        entry.due = due
-        self._spool.defer(entry, records)
-        self._count(attempt, waiting)
-        self._around.reschedule(entry)
+        if settlement.delayed and self._tell_delay(attempt, settlement):
+            entry.notified = True
+        first, *others = settlement.waits
+        parts = [entry, *[replace(entry, recipients=wait.recipients, due=wait.due) for wait in others]]
+        if len(first.recipients) < len(entry.recipients):
+            entry.recipients = first.recipients
+        entry.due = first.due
+        for part, lines, outcomes in zip(parts, records, waiting, strict=True):
+            self._spool.defer(part, lines)
+            self._count(attempt, outcomes)
+            if part is not entry:
+                self._around.parted(part)
+            self._around.reschedule(part)
 
     def _records(self, attempt: Attempt, outcomes: list[OutcomeOf]) -> list[bytes]:
         return [self._writer.attempt(attempt, one.result, one.outcome) for one in outcomes]
@@ -120,65 +171,62 @@ class Settler:
 
     # --- reports ---
 
-    def _report(self, attempt: Attempt, settlement: Settlement, now: float) -> None:
-        report = self._compose(attempt, settlement, now)
-        answered = partial(self._reported, attempt, settlement)
+    def _compose(
+        self, attempt: Attempt, settlement: Settlement, about: tuple[int, ...], news: News, now: float
+    ) -> Message:
+        return compose(
+            attempt,
+            settlement.outcomes,
+            about,
+            news,
+            report_id=self._spool.new_id(),
+            hostname=self._hostname,
+            now=now,
+            retry_until=end_of_life(attempt.message, self._terms.lifetime),
+        )
+
+    def _deposit(self, report: Message, answered: Callable[[SpoolError | None], None]) -> None:
         try:
             self._around.deposit(report, answered)
         except SpoolError as error:
             answered(error)
 
+    def _tell(self, attempt: Attempt, report: Message) -> bool:
+        """Deposits a report that nothing waits for; False if it was refused at once."""
+        told = True
+
+        def answered(error: SpoolError | None) -> None:
+            nonlocal told
+            if error is not None:
+                told = False
+                _log.warning("report is not stored", id=message_id_text(attempt.entry.id), error=str(error))
+
+        self._deposit(report, answered)
+        return told
+
+    def _tell_delay(self, attempt: Attempt, settlement: Settlement) -> bool:
+        now = self._clock.now()
+        return self._tell(attempt, self._compose(attempt, settlement, settlement.delayed, News.DELAYED, now))
+
     def _reported(self, attempt: Attempt, settlement: Settlement, error: SpoolError | None) -> None:
-        outcomes, due = settlement.outcomes, settlement.due
         if error is not None:  # no room for the report: nobody is given up without one
             _log.warning(
                 "report is not stored, recipients wait", id=message_id_text(attempt.entry.id), error=str(error)
             )
-            due = max(due, self._clock.now() + self._retry.first)
-            outcomes = tuple(
-                OutcomeOf(one.result, Outcome.DEFERRED) if one.outcome in _FINAL else one for one in outcomes
-            )
+            settlement = self._put_off(settlement)
         try:
-            self._conclude(attempt, outcomes, due)
+            self._conclude(attempt, settlement)
         except SpoolError as failed:
             self._left_to_restart(attempt.entry, failed)
 
-    def _compose(self, attempt: Attempt, settlement: Settlement, now: float) -> Message:
-        message = attempt.message
-        report_id = self._spool.new_id()
-        author = message.from_domain or self._hostname
-        request = ReportRequest(
-            id=message_id_text(report_id),
-            now=now,
-            hostname=self._hostname,
-            author=f"MAILER-DAEMON@{author}",
-            sender=message.envelope.sender,
-            arrived=received_at(message.id),
-            content=message.body,
-            message_id=message.message_id,
-            recipients=tuple(_failed(attempt, one) for one in settlement.outcomes if one.outcome in _FINAL),
+    def _put_off(self, settlement: Settlement) -> Settlement:
+        """The failed ones wait as well: for the first retry, or with those who wait longer."""
+        outcomes = tuple(
+            [OutcomeOf(one.result, Outcome.DEFERRED) if one.outcome in FAILED else one for one in settlement.outcomes]
         )
-        body = failure_report(request) or b""  # there is a sender: `reports` says so
-        ascii_header = body[: body.find(b"\r\n\r\n")].isascii()
-        return Message(
-            report_id,
-            Envelope("", (message.envelope.sender,), eight_bit=not body.isascii(), smtp_utf8=not ascii_header),
-            body,
-            message_id=f"<dsn-{request.id}@{self._hostname}>",
-            correlation_id=message.correlation_id,
-            from_domain=author,
-        )
+        wait = Wait(settlement.failed, self._clock.now() + self._terms.retry.first)
+        return Settlement(outcomes, settlement.delivered, waits=(wait, *settlement.waits))
 
     def _left_to_restart(self, entry: QueueEntry, error: SpoolError) -> None:
         """A failed spool keeps the entry as it was last told; a restart finds it there."""
         _log.error("attempt cannot be settled", id=message_id_text(entry.id), error=str(error))
-
-
-def _failed(attempt: Attempt, one: OutcomeOf) -> FailedRecipient:
-    return FailedRecipient(
-        attempt.message.envelope.recipients[one.result.index],
-        one.result.reply,
-        attempt.peer.host if attempt.peer is not None else "",
-        attempt.ended_at,
-        expired=one.outcome is Outcome.EXPIRED,
-    )

@@ -1,11 +1,15 @@
-"""Delivery status notifications: the report that tells a sender what became of its message (RFC 3464, 3461, 3834).
+"""Delivery status notifications: the report that tells a sender what became of its message.
+
+RFC 3464 (the report), 3461 (what was asked for), 3834 (it answers nobody), 6533 (addresses beyond ASCII).
 
 Before it: `account`, which decides when a report is due. After it: the spool, as a message of the null sender.
 Invariants: the same request gives the same bytes; there is no report to the null sender; nothing of a peer's words or
 of the returned header can end a line, a part or the header early.
 """
 
+import re
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
@@ -13,7 +17,7 @@ from msgspec import Struct
 from lane_relay.mail.headers import rfc5322_date
 from lane_relay.records import Reply
 
-__all__ = ["FailedRecipient", "ReportRequest", "failure_report"]
+__all__ = ["News", "ReportRequest", "ReportedRecipient", "status_report"]
 
 _MAX_RETURNED_HEADER: Final = 64 * 1024
 """Bytes of the original header that are returned; a report is no place for attachments in header fields."""
@@ -26,8 +30,20 @@ _MAX_REPLY: Final = 1000
 """Characters of a peer's reply that are repeated, twice for each recipient; a peer may send 32 KiB."""
 
 
-class FailedRecipient(Struct, frozen=True, gc=False):
-    """One recipient that the message did not reach."""
+_XTEXT = re.compile(r"\+([0-9A-F]{2})")
+
+
+class News(StrEnum):
+    """What a report says of its recipients; the values of the Action field (RFC 3464 section 2.3.3)."""
+
+    FAILED = "failed"
+    DELAYED = "delayed"
+    RELAYED = "relayed"
+    """Handed to a host that will not tell what becomes of it."""
+
+
+class ReportedRecipient(Struct, frozen=True, gc=False):
+    """One recipient that there is news of."""
 
     recipient: str
     reply: Reply
@@ -38,6 +54,8 @@ class FailedRecipient(Struct, frozen=True, gc=False):
     """Unix time in seconds; 0: there was none."""
     expired: bool = False
     """It was given up because its lifetime had passed."""
+    orcpt: str = ""
+    """The original recipient as `type;xtext`, as it was given."""
 
 
 class ReportRequest(Struct, frozen=True, gc=False):
@@ -58,25 +76,39 @@ class ReportRequest(Struct, frozen=True, gc=False):
     content: bytes
     """The message; its header is returned."""
     message_id: str = ""
-    recipients: tuple[FailedRecipient, ...] = ()
+    recipients: tuple[ReportedRecipient, ...] = ()
+    news: News = News.FAILED
+    """Of all recipients."""
+    envid: str = ""
+    """The sender's name for the transaction, in xtext as it was given."""
+    full: bool = False
+    """RET=FULL: a report of failure returns the whole message (RFC 3461 section 4.3)."""
+    retry_until: float = 0.0
+    """Unix time until which a late message is tried; 0: not said."""
 
 
-def failure_report(request: ReportRequest) -> bytes | None:
+def status_report(request: ReportRequest) -> bytes | None:
     """The report as a whole message, or None if nobody may get one (RFC 3464 section 2: never to the null sender)."""
     if not request.sender:
         return None
     header = _returned_header(request.content)
-    texts = [request.sender, *[failed.recipient for failed in request.recipients]]
+    texts = [request.sender, *[one.recipient for one in request.recipients], *[one.orcpt for one in request.recipients]]
     utf8 = not header.isascii() or not all(text.isascii() for text in texts)
+    full = request.full and request.news is News.FAILED
+    returned = request.content if full else header
+    if full:
+        content_type, described = "message/global" if utf8 else "message/rfc822", "The message"
+    else:
+        content_type, described = "message/global-headers" if utf8 else "text/rfc822-headers", "Header of the message"
     boundary = f"=_{request.id}"
-    while boundary.encode() in header:  # only a returned report of ours could hold it
+    while boundary.encode() in returned:  # only a returned report of ours could hold it
         boundary += "_"
     status = _delivery_status(request, utf8=utf8)
     kind = "global-delivery-status" if utf8 else "delivery-status"
     parts = [
         _part(boundary, "text/plain; charset=utf-8", "Notification", _explanation(request).encode()),
         _part(boundary, f"message/{kind}", "Delivery report", status.encode()),
-        _part(boundary, "message/global-headers" if utf8 else "text/rfc822-headers", "Header of the message", header),
+        _part(boundary, content_type, described, returned),
         f"--{boundary}--\r\n".encode(),
     ]
     return _report_header(request, boundary, kind).encode() + b"".join(parts)
@@ -89,7 +121,7 @@ def _report_header(request: ReportRequest, boundary: str, kind: str) -> str:
         f"Date: {rfc5322_date(request.now)}",
         f"From: Mail Delivery System <{request.author}>",
         f"To: <{_one_line(request.sender)}>",
-        f"Subject: Mail to {subject} was not delivered",
+        f"Subject: Mail to {subject} {_SUBJECTS[request.news]}",
         f"Message-ID: <dsn-{request.id}@{request.hostname}>",
     ]
     if request.message_id and len(request.message_id) + len("In-Reply-To: ") <= _LONGEST:
@@ -111,26 +143,41 @@ def _part(boundary: str, content_type: str, description: str, content: bytes) ->
     return head.encode() + content + (b"" if content.endswith(b"\r\n") else b"\r\n")
 
 
+_SUBJECTS: Final = {
+    News.FAILED: "was not delivered",
+    News.DELAYED: "is late",
+    News.RELAYED: "was handed on",
+}
+_OPENINGS: Final = {
+    News.FAILED: "Your message could not be delivered to the recipients below. It will not be tried again.",
+    News.DELAYED: "Your message could not be delivered to the recipients below so far. You need not send it again.",
+    News.RELAYED: "Your message was taken by the hosts of the recipients below. They will not tell what becomes of it.",
+}
+
+
 def _explanation(request: ReportRequest) -> str:
-    lines = [f"This is the mail system of {request.hostname}.", ""]
-    lines += ["Your message could not be delivered to the recipients below. It will not be tried again.", ""]
-    for failed in request.recipients:
-        said_by = f"{_one_line(failed.remote)} said" if failed.remote else "The reason"
-        lines.append(f"<{_one_line(failed.recipient)}>")
-        lines += _wrap(f"{said_by}: {_one_line(_repeated(failed.reply))}")
-        lines += _wrap(_advice(failed))
+    lines = [f"This is the mail system of {request.hostname}.", "", _OPENINGS[request.news], ""]
+    for one in request.recipients:
+        said_by = f"{_one_line(one.remote)} said" if one.remote else "The reason"
+        lines.append(f"<{_one_line(one.recipient)}>")
+        lines += _wrap(f"{said_by}: {_one_line(_repeated(one.reply))}")
+        if request.news is News.FAILED:
+            lines += _wrap(_advice(one))
         lines.append("")
-    lines.append("The header of your message is attached, and a report for machines.")
+    if request.news is News.DELAYED and request.retry_until:
+        lines += [f"It is tried until {rfc5322_date(request.retry_until)}.", ""]
+    attached = "Your message" if request.full and request.news is News.FAILED else "The header of your message"
+    lines.append(f"{attached} is attached, and a report for machines.")
     return "\r\n".join(lines) + "\r\n"
 
 
-def _advice(failed: FailedRecipient) -> str:
+def _advice(failed: ReportedRecipient) -> str:
     """What the reader may do about it."""
     if failed.expired:
         return (
             "It was tried until its time was over. Find out whether the recipient's server is in order and send again."
         )
-    subject = _status(failed).split(".")[1]
+    subject = _status(failed, News.FAILED).split(".")[1]
     advice = {
         "1": "Check the address: it does not exist there, or not any more.",
         "2": "The mailbox is full or closed. Reach the recipient in another way.",
@@ -144,32 +191,51 @@ def _advice(failed: FailedRecipient) -> str:
 
 def _delivery_status(request: ReportRequest, *, utf8: bool) -> str:
     """RFC 3464 section 2: one block for the message, one for each recipient, an empty line between them."""
-    blocks = [
-        f"Reporting-MTA: dns; {request.hostname}\r\nArrival-Date: {rfc5322_date(request.arrived)}\r\n",
+    message = _wrap(f"Original-Envelope-Id: {_ascii(_from_xtext(request.envid))}", "\t") if request.envid else []
+    message.append(f"Reporting-MTA: dns; {request.hostname}")
+    message.append(f"Arrival-Date: {rfc5322_date(request.arrived)}")
+    blocks = [message, *[_recipient_fields(request, one, utf8=utf8) for one in request.recipients]]
+    return "\r\n".join(["\r\n".join(block) + "\r\n" for block in blocks])
+
+
+def _recipient_fields(request: ReportRequest, one: ReportedRecipient, *, utf8: bool) -> list[str]:
+    fields = _original(one.orcpt) if one.orcpt else []
+    kind = "utf-8" if utf8 and not one.recipient.isascii() else "rfc822"
+    fields += [
+        f"Final-Recipient: {kind}; {_one_line(one.recipient)}",
+        f"Action: {request.news}",
+        f"Status: {_status(one, request.news)}",
     ]
-    for failed in request.recipients:
-        kind = "utf-8" if utf8 and not failed.recipient.isascii() else "rfc822"
-        fields = [
-            f"Final-Recipient: {kind}; {_one_line(failed.recipient)}",
-            "Action: failed",
-            f"Status: {_status(failed)}",
-        ]
-        if failed.remote:
-            fields.append(f"Remote-MTA: dns; {_one_line(failed.remote)}")
-        source = "smtp" if failed.remote else "x-lanewright"
-        fields += _wrap(f"Diagnostic-Code: {source}; {_ascii(_repeated(failed.reply))}", "\t")
-        if failed.last_attempt:
-            fields.append(f"Last-Attempt-Date: {rfc5322_date(failed.last_attempt)}")
-        blocks.append("\r\n".join(fields) + "\r\n")
-    return "\r\n".join(blocks)
+    if one.remote:
+        fields.append(f"Remote-MTA: dns; {_one_line(one.remote)}")
+    source = "smtp" if one.remote else "x-lanewright"
+    fields += _wrap(f"Diagnostic-Code: {source}; {_ascii(_repeated(one.reply))}", "\t")
+    if one.last_attempt:
+        fields.append(f"Last-Attempt-Date: {rfc5322_date(one.last_attempt)}")
+    if request.news is News.DELAYED and request.retry_until:
+        fields.append(f"Will-Retry-Until: {rfc5322_date(request.retry_until)}")
+    return fields
 
 
-def _status(failed: FailedRecipient) -> str:
-    """A permanent status code (RFC 3463): what failed is final here, whatever class the last reply had."""
-    if failed.expired:
+def _original(orcpt: str) -> list[str]:
+    """The recipient as the sender knew it (RFC 3464 section 2.3.1); of a form that nobody gave us nothing is made."""
+    kind, _, address = orcpt.partition(";")
+    decoded = _one_line(_from_xtext(address))
+    return _wrap(f"Original-Recipient: {_ascii(kind)}; {decoded}", "\t") if kind and decoded else []
+
+
+def _from_xtext(text: str) -> str:
+    """RFC 3461 section 4: `+` and two hexadecimal digits stand for a character."""
+    return _XTEXT.sub(lambda found: chr(int(found[1], 16)), text)
+
+
+def _status(one: ReportedRecipient, news: News) -> str:
+    """A status code (RFC 3463) of the news' own class, whatever class the last reply had."""
+    if one.expired:
         return "5.4.7"
-    enhanced = failed.reply.enhanced
-    return f"5{enhanced[1:]}" if enhanced else "5.0.0"
+    first = {News.FAILED: "5", News.DELAYED: "4", News.RELAYED: "2"}[news]
+    enhanced = one.reply.enhanced
+    return f"{first}{enhanced[1:]}" if enhanced else f"{first}.0.0"
 
 
 def _returned_header(content: bytes) -> bytes:

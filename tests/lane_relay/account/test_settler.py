@@ -5,16 +5,19 @@ import json
 from collections.abc import Callable
 from email import message_from_bytes
 
-from lane_api.relayconfig import RelayRetry
+from msgspec.structs import replace
+
+from lane_api.isppolicy import Category
+from lane_api.relayconfig import DelayNotice, RelayRetry
 from lane_relay.account.counters import Counters
-from lane_relay.account.settle import Outcome
+from lane_relay.account.settle import Ending, Outcome
 from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
-from lane_relay.records import Message, QueueEntry, RecipientResult
+from lane_relay.records import Envelope, Message, Notify, QueueEntry, RecipientOptions, RecipientResult, Reply
 from lane_relay.spool.entries import entries_of
 from lane_relay.spool.memory import MemorySpool
-from tests.lane_relay.account.attempts import BOUNCE, NOW, OK, RETRY, attempt, config, message
+from tests.lane_relay.account.attempts import BOUNCE, GREYLISTED, NOW, OK, RETRY, attempt, config, message
 
 CLOCK = Clock(now=lambda: NOW + 1, monotonic=lambda: 0.0)
 
@@ -25,10 +28,13 @@ class Rig:
         self.counters = Counters()
         self.waiting: list[QueueEntry] = []
         self.finished: list[QueueEntry] = []
+        self.parts: list[QueueEntry] = []
         self.reports: list[Message] = []
         self.latencies: list[tuple[float, int]] = []
         self.full = False
-        around = Surroundings(self.waiting.append, self.finished.append, self._deposit, self._delivered, lambda: 0.5)
+        around = Surroundings(
+            self.waiting.append, self.finished.append, self.parts.append, self._deposit, self._delivered, lambda: 0.5
+        )
         self.settler = Settler(self.spool, config(), CLOCK, around, self.counters)
 
     def _delivered(self, seconds: float, recipients: int) -> None:
@@ -92,6 +98,80 @@ async def test_partial_success_keeps_only_those_who_wait() -> None:
     assert [found.recipients for found in rig.spool.recover() if found.id == entry.id] == [(1,)]
     assert sorted(rig.types()) == ["Bounce", "Delivery", "Reception", "Reception", "TransientFailure"]
     assert rig.counters.unaccounted(queued=1 + 1) == 0  # the one who waits, and the report
+
+
+async def test_recipients_that_wait_differently_are_entries_of_their_own() -> None:
+    rig = Rig()
+    entry = await rig.settle(RETRY, GREYLISTED)
+
+    (part,) = rig.parts
+    assert rig.waiting == [entry, part]
+    assert [(one.recipients, one.attempts) for one in rig.waiting] == [((0,), 1), ((1,), 1)]
+    assert part.due > entry.due + 200
+    assert {found.recipients: found.due for found in rig.spool.recover()} == {(0,): entry.due, (1,): part.due}
+    assert [json.loads(line).get("num_attempts", 0) for line in rig.spool.volume.records] == [0, 0, 0]
+    assert rig.counters.unaccounted(rig.spool.state.live_recipients) == 0
+
+
+async def test_recipients_that_are_not_attempted_leave_the_others_where_they_are() -> None:
+    rig = Rig()
+    of = message(3)
+    entry = await rig.stored(of)
+    suppressed = Ending((0,), Outcome.SUPPRESSED, Reply(550, ("5.7.1 suppressed",)), Category.POLICY_RELATED)
+    dropped = Ending((2,), Outcome.DROPPED, Reply(550, ("5.7.0 dropped",)), Category.OTHER, "order/o1")
+    rig.settler.end(entry, of, (suppressed, dropped))
+    await rig.spool.flush()
+
+    assert entry.recipients == (1,)
+    (part,) = rig.parts
+    assert rig.finished == [part]
+    (report,) = rig.reports
+    assert b"user0@example.com" in report.body
+    assert b"user2@example.com" not in report.body
+    assert sorted(rig.types()) == ["AdminAction", "Reception", "Reception", "Suppression"]
+    assert [found.recipients for found in rig.spool.recover() if found.id == entry.id] == [(1,)]
+    assert rig.counters.unaccounted(rig.spool.state.live_recipients) == 0
+
+
+async def test_an_entry_whose_recipients_are_all_done_with_is_finished() -> None:
+    rig = Rig()
+    of = message(1)
+    entry = await rig.stored(of)
+    rig.settler.end(entry, of, (Ending((0,), Outcome.DROPPED, Reply(550, ("5.7.0 x",)), Category.OTHER),))
+    await rig.spool.flush()
+
+    assert (rig.parts, rig.finished, rig.reports) == ([], [entry], [])
+    assert rig.spool.state.live_messages == 0
+
+
+async def test_a_sender_that_asked_hears_that_a_host_without_dsn_took_the_message() -> None:
+    rig = Rig()
+    asked = Envelope("app@lane.example", ("a@x.test",), options=(RecipientOptions(Notify.SUCCESS),), envid="Q+3D1")
+    of = replace(message(1), envelope=asked)
+    rig.settler.on_attempt(attempt(OK, of=of, entry=await rig.stored(of)))
+    await rig.spool.flush()
+
+    (report,) = rig.reports
+    assert b"Action: relayed\r\nStatus: 2.0.0\r\n" in report.body
+    assert b"Original-Envelope-Id: Q=1\r\n" in report.body
+    assert rig.types() == ["Reception", "Reception", "Delivery"]
+
+
+async def test_a_late_message_is_reported_once_over_many_attempts() -> None:
+    rig = Rig()
+    delivery = config().delivery.model_copy(update={"delay_notice": DelayNotice(after=1800.0)})
+    rig.settler.apply(config().model_copy(update={"delivery": delivery}))
+    asked = Envelope("app@lane.example", ("a@x.test",), options=(RecipientOptions(Notify.DELAY),))
+    of = replace(message(1, accepted=NOW - 2000), envelope=asked)
+    entry = await rig.stored(of)
+    for _ in range(3):
+        rig.settler.on_attempt(attempt(RETRY, of=of, entry=entry))
+        await rig.spool.flush()
+
+    (report,) = rig.reports
+    assert b"Action: delayed\r\nStatus: 4.3.0\r\n" in report.body
+    assert b"Will-Retry-Until: " in report.body
+    assert next(one for one in rig.spool.recover() if one.id == of.id).notified
 
 
 async def test_a_bounce_reports_to_the_sender_before_the_recipient_is_given_up() -> None:

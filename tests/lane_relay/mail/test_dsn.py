@@ -8,14 +8,14 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lane_relay.mail.dsn import FailedRecipient, ReportRequest, failure_report
+from lane_relay.mail.dsn import ReportedRecipient, ReportRequest, status_report
 from lane_relay.records import Reply
 
 CONTENT = b"From: App <app@notify.example.com>\r\nSubject: Hi\r\nMessage-ID: <m1@app>\r\n\r\nsecret body\r\n"
 
 
 def request(
-    *recipients: FailedRecipient, sender: str = "app@notify.example.com", content: bytes = CONTENT
+    *recipients: ReportedRecipient, sender: str = "app@notify.example.com", content: bytes = CONTENT
 ) -> ReportRequest:
     return ReportRequest(
         id="0f" * 12,
@@ -30,9 +30,9 @@ def request(
     )
 
 
-UNKNOWN = FailedRecipient("b@isp.example", Reply(550, ("5.1.1 No such user",)), "mx1.isp.example", 1_789_999_000.0)
-EXPIRED = FailedRecipient("c@isp.example", Reply(451, ("4.7.1 Try later",)), "mx1.isp.example", expired=True)
-LOCAL = FailedRecipient("d@null.example", Reply(556, ("5.1.10 The domain takes no mail",)))
+UNKNOWN = ReportedRecipient("b@isp.example", Reply(550, ("5.1.1 No such user",)), "mx1.isp.example", 1_789_999_000.0)
+EXPIRED = ReportedRecipient("c@isp.example", Reply(451, ("4.7.1 Try later",)), "mx1.isp.example", expired=True)
+LOCAL = ReportedRecipient("d@null.example", Reply(556, ("5.1.10 The domain takes no mail",)))
 
 
 def parse(report: bytes | None) -> EmailMessage:
@@ -41,15 +41,15 @@ def parse(report: bytes | None) -> EmailMessage:
 
 
 def test_there_is_no_report_to_the_null_sender() -> None:
-    assert failure_report(request(UNKNOWN, sender="")) is None
+    assert status_report(request(UNKNOWN, sender="")) is None
 
 
 def test_the_same_request_gives_the_same_bytes() -> None:
-    assert failure_report(request(UNKNOWN)) == failure_report(request(UNKNOWN))
+    assert status_report(request(UNKNOWN)) == status_report(request(UNKNOWN))
 
 
 def test_the_report_is_a_multipart_report_to_the_sender_that_nobody_answers() -> None:
-    message = parse(failure_report(request(UNKNOWN)))
+    message = parse(status_report(request(UNKNOWN)))
 
     assert message.get_content_type() == "multipart/report"
     assert message["Content-Type"].params["report-type"] == "delivery-status"
@@ -70,7 +70,7 @@ def blocks(report: bytes | None) -> list[EmailMessage]:
 
 
 def test_each_recipient_has_its_own_block() -> None:
-    per_message, first, second, third = blocks(failure_report(request(UNKNOWN, EXPIRED, LOCAL)))
+    per_message, first, second, third = blocks(status_report(request(UNKNOWN, EXPIRED, LOCAL)))
 
     assert per_message["Reporting-MTA"] == "dns; out1.example.com"
     assert per_message["Arrival-Date"] == "Mon, 21 Sep 2026 11:26:40 +0000"
@@ -85,13 +85,13 @@ def test_each_recipient_has_its_own_block() -> None:
 
 
 def test_a_temporary_code_becomes_final_in_the_report() -> None:
-    failed = FailedRecipient("b@isp.example", Reply(451, ("4.3.2 Busy",)), "mx")
+    failed = ReportedRecipient("b@isp.example", Reply(451, ("4.3.2 Busy",)), "mx")
 
-    assert blocks(failure_report(request(failed)))[1]["Status"] == "5.3.2"
+    assert blocks(status_report(request(failed)))[1]["Status"] == "5.3.2"
 
 
 def test_only_the_header_is_returned() -> None:
-    report = failure_report(request(UNKNOWN))
+    report = status_report(request(UNKNOWN))
 
     assert report is not None
     assert b"Subject: Hi" in report
@@ -99,7 +99,7 @@ def test_only_the_header_is_returned() -> None:
 
 
 def test_the_text_says_what_happened_and_what_to_do() -> None:
-    text = next(iter(parse(failure_report(request(UNKNOWN, EXPIRED))).iter_parts())).get_content()
+    text = next(iter(parse(status_report(request(UNKNOWN, EXPIRED))).iter_parts())).get_content()
 
     assert "mx1.isp.example said: 550 5.1.1 No such user" in text
     assert "Check the address" in text
@@ -108,7 +108,7 @@ def test_the_text_says_what_happened_and_what_to_do() -> None:
 
 def test_a_huge_header_is_returned_in_part() -> None:
     content = b"".join(b"X-%d: %b\r\n" % (number, b"y" * 900) for number in range(200)) + b"\r\nbody\r\n"
-    report = failure_report(request(UNKNOWN, content=content))
+    report = status_report(request(UNKNOWN, content=content))
 
     assert report is not None
     assert len(report) < 70_000
@@ -116,19 +116,19 @@ def test_a_huge_header_is_returned_in_part() -> None:
 
 
 def test_addresses_beyond_ascii_make_it_a_global_report() -> None:
-    failed = FailedRecipient("jäne@isp.example", Reply(550, ("5.1.1 Nobody",)), "mx")
-    message = parse(failure_report(request(failed)))
+    failed = ReportedRecipient("jäne@isp.example", Reply(550, ("5.1.1 Nobody",)), "mx")
+    message = parse(status_report(request(failed)))
 
     assert [part.get_content_type() for part in message.iter_parts()][1:] == [
         "message/global-delivery-status",
         "message/global-headers",
     ]
-    assert "utf-8; jäne@isp.example".encode() in (failure_report(request(failed)) or b"")
+    assert "utf-8; jäne@isp.example".encode() in (status_report(request(failed)) or b"")
 
 
 def test_a_report_about_a_report_keeps_its_parts_apart() -> None:
     inner = b'Content-Type: multipart/report;\r\n\tboundary="=_' + b"0f" * 12 + b'"\r\n\r\nx\r\n'
-    message = parse(failure_report(request(UNKNOWN, content=inner)))
+    message = parse(status_report(request(UNKNOWN, content=inner)))
 
     assert len(list(message.iter_parts())) == 3
 
@@ -143,14 +143,14 @@ def longest_line(report: bytes | None) -> int:
 
 @given(ENDLESS, ENDLESS)
 def test_no_line_of_a_report_is_longer_than_every_server_takes(words: str, name: str) -> None:
-    failed = FailedRecipient(f"{'x' * 64}@isp.example", Reply(550, (words, name)), "mx1.isp.example")
+    failed = ReportedRecipient(f"{'x' * 64}@isp.example", Reply(550, (words, name)), "mx1.isp.example")
 
-    assert longest_line(failure_report(request(failed))) <= LONGEST
+    assert longest_line(status_report(request(failed))) <= LONGEST
 
 
 def test_a_reply_without_a_blank_is_cut_into_lines_and_read_back_whole() -> None:
     words = "".join(f"{number:04}" for number in range(240))
-    report = failure_report(request(FailedRecipient("b@isp.example", Reply(550, (words,)), "mx1.isp.example")))
+    report = status_report(request(ReportedRecipient("b@isp.example", Reply(550, (words,)), "mx1.isp.example")))
 
     assert longest_line(report) <= LONGEST
     assert words in blocks(report)[1]["Diagnostic-Code"].replace("\t", "").replace(" ", "")
@@ -158,8 +158,8 @@ def test_a_reply_without_a_blank_is_cut_into_lines_and_read_back_whole() -> None
 
 def test_a_reply_that_goes_on_for_ever_is_repeated_in_part_for_each_of_many_recipients() -> None:
     reply = Reply(550, ("5.1.1 " + "no " * 10_000,))
-    many = [FailedRecipient(f"b{number}@isp.example", reply, "mx1.isp.example") for number in range(100)]
-    report = failure_report(request(*many))
+    many = [ReportedRecipient(f"b{number}@isp.example", reply, "mx1.isp.example") for number in range(100)]
+    report = status_report(request(*many))
 
     assert report is not None
     assert len(report) < 400_000
@@ -170,14 +170,14 @@ def test_lines_of_the_message_that_are_too_long_are_cut_where_its_header_is_retu
     content = b"Subject: " + b"s" * 2000 + b"\r\nMessage-ID: <m1@app>\r\n\r\nbody\r\n"
     long_id = msgspec.structs.replace(request(UNKNOWN, content=content), message_id=f"<{'i' * 996}>")
 
-    assert longest_line(failure_report(long_id)) <= LONGEST
-    assert b"Message-ID: <m1@app>\r\n" in (failure_report(long_id) or b"")
+    assert longest_line(status_report(long_id)) <= LONGEST
+    assert b"Message-ID: <m1@app>\r\n" in (status_report(long_id) or b"")
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=30))
 def test_a_peers_words_cannot_break_the_report(text: str, more: str, recipient: str) -> None:
-    failed = FailedRecipient(recipient, Reply(550, (text, more)), "mx")
-    report = failure_report(request(failed))
+    failed = ReportedRecipient(recipient, Reply(550, (text, more)), "mx")
+    report = status_report(request(failed))
 
     assert report is not None
     assert b"\r" not in report.replace(b"\r\n", b"")
