@@ -7,7 +7,7 @@ Invariant: a record never changes after it is made, except QueueEntry, whose onl
 """
 
 import re
-from enum import IntFlag
+from enum import IntFlag, StrEnum
 from typing import Final
 
 from msgspec import Struct
@@ -26,7 +26,11 @@ __all__ = [
     "RecipientResult",
     "Reply",
     "Route",
+    "TlsDemand",
+    "TlsFailure",
+    "TlsPolicy",
     "TlsResult",
+    "Tlsa",
     "Unroutable",
     "Verdict",
     "message_id_text",
@@ -176,11 +180,69 @@ class QueueEntry(Struct, gc=False):
     """Its sender was told that it is late."""
 
 
+class TlsPolicy(StrEnum):
+    """Who says what TLS with a host has to prove."""
+
+    NONE = ""
+    DANE = "dane"
+    """The host's TLSA records (RFC 7672)."""
+    MTA_STS = "mta-sts"
+    """The recipient domain's policy (RFC 8461)."""
+
+
+class TlsFailure(StrEnum):
+    """What was wrong with TLS, in the result types of TLS reports (RFC 8460 section 4.3)."""
+
+    NONE = ""
+    STARTTLS_NOT_SUPPORTED = "starttls-not-supported"
+    HOST_MISMATCH = "certificate-host-mismatch"
+    EXPIRED = "certificate-expired"
+    NOT_TRUSTED = "certificate-not-trusted"
+    VALIDATION = "validation-failure"
+    """Any other, such as a key that no TLSA record names, or a handshake that broke off."""
+    TLSA_INVALID = "tlsa-invalid"
+    """There are TLSA records, and none of them can be used."""
+    DNSSEC_INVALID = "dnssec-invalid"
+    DANE_REQUIRED = "dane-required"
+    """The lane asks for DANE where there is none."""
+    STS_FETCH = "sts-policy-fetch-error"
+    STS_INVALID = "sts-policy-invalid"
+    STS_WEBPKI = "sts-webpki-invalid"
+    """The certificate of the policy's web server is not valid."""
+
+
+class Tlsa(Struct, frozen=True, gc=False):
+    """One TLSA record (RFC 6698 section 2.1)."""
+
+    usage: int
+    selector: int
+    matching: int
+    data: bytes
+
+
+class TlsDemand(Struct, frozen=True, gc=False):
+    """What is published about TLS with one host, for mail to one domain; it binds over the lane's own mode."""
+
+    policy: TlsPolicy
+    enforced: bool = True
+    """False (MTA-STS testing, or a policy that cannot be had): mail goes on, and the result says what failed."""
+    tlsa: tuple[Tlsa, ...] = ()
+    """The usable records; none with DANE: encrypted without authentication (RFC 7672 section 2.2)."""
+    server_name: str = ""
+    """The TLSA base domain, which is the SNI; empty: the host's name."""
+    names: tuple[str, ...] = ()
+    """Names one of which a certificate below a trust anchor (usage 2) must carry (RFC 7672 section 3.2.3)."""
+    problem: TlsFailure = TlsFailure.NONE
+    """What is wrong with the policy itself."""
+
+
 class Hop(Struct, frozen=True, gc=False):
     """One host that may be tried, with its addresses in the order of trying."""
 
     host: str
     addresses: tuple[str, ...]
+    demand: TlsDemand | None = None
+    """None: nothing is published, and the lane's mode alone counts."""
 
 
 class Route(Struct, frozen=True, gc=False):
@@ -197,6 +259,8 @@ class Route(Struct, frozen=True, gc=False):
     """Of a fixed route: None, Opportunistic, Required, Implicit. Empty: the lane's outboundTLS."""
     auth_dir: str = ""
     """Of a fixed route: the folder with `username` and `password`."""
+    demands: str = ""
+    """Stands for the kinds of demand on its hosts: what must be proved differently never shares a connection."""
 
 
 class Unroutable(Struct, frozen=True, gc=False):
@@ -218,11 +282,20 @@ class Peer(Struct, frozen=True, gc=False):
 
 
 class TlsResult(Struct, frozen=True, gc=False):
-    """What TLS came to on one connection."""
+    """What TLS came to on one connection, or would have."""
 
-    version: str
-    cipher: str
-    verified: bool
+    version: str = ""
+    """Empty: there was none."""
+    cipher: str = ""
+    verified: bool = False
+    """The certificate was what `how` asks for."""
+    how: str = ""
+    """What authenticated the peer, or failed to: `dane`, `mta-sts`, `pkix`; empty: nobody asked."""
+    host: str = ""
+    """The name that was asked for: the TLSA base domain, or the host."""
+    failure: TlsFailure = TlsFailure.NONE
+    resumed: bool = False
+    """The session of an earlier connection went on: no certificate was sent again."""
 
 
 class Verdict(Struct, frozen=True, gc=False):

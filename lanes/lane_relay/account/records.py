@@ -15,11 +15,21 @@ from msgspec.json import Encoder
 from lane_api.isppolicy import Category, Stage
 from lane_api.relayconfig import LaneIdentity, SlotIdentity
 from lane_relay.account.settle import Outcome
-from lane_relay.records import Attempt, Message, RecipientResult, Reply, message_id_text, received_at
+from lane_relay.records import (
+    Attempt,
+    Message,
+    RecipientResult,
+    Reply,
+    TlsPolicy,
+    TlsResult,
+    message_id_text,
+    received_at,
+)
 
 __all__ = ["SCHEMA", "LogRecord", "PeerAddress", "RecordType", "RecordWriter", "Response", "SourceAddress"]
 
 SCHEMA: Final = 1
+_NO_TLS: Final = TlsResult()
 
 
 class RecordType(StrEnum):
@@ -117,6 +127,16 @@ class LogRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True)
     reception_protocol: str = ""
     tls_cipher: str = ""
     tls_protocol_version: str = ""
+    tls_verified: bool = False
+    tls_policy: str = ""
+    """What authenticated the peer or was to: `dane`, `mta-sts`, `pkix`."""
+    tls_policy_id: str = ""
+    """Of the MTA-STS policy."""
+    tls_host: str = ""
+    """The name that the certificate was asked for, where one was."""
+    tls_failure: str = ""
+    """A result type of RFC 8460 section 4.3; with a delivery: what the policy, which is not enforced, would refuse."""
+    tls_resumed: bool = False
     session_id: str = ""
     stage: str = ""
     rule: str = ""
@@ -129,8 +149,11 @@ class LogRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True)
 class RecordWriter:
     """Makes records of one slot; each is one JSON object without a line end, and `{` is its first byte."""
 
-    def __init__(self, lane: LaneIdentity, slot: SlotIdentity) -> None:
-        """Whose records they are."""
+    def __init__(
+        self, lane: LaneIdentity, slot: SlotIdentity, policy_id: Callable[[str], str] = lambda _domain: ""
+    ) -> None:
+        """Whose records they are; `policy_id` tells the id of a domain's MTA-STS policy."""
+        self._policy_id = policy_id
         self._lane = f"{lane.namespace}/{lane.name}"
         self._slot = slot.name
         self._encode: Callable[[LogRecord], bytes] = Encoder().encode
@@ -160,7 +183,7 @@ class RecordWriter:
 
     def attempt(self, attempt: Attempt, result: RecipientResult, outcome: Outcome) -> bytes:
         """One recipient of one attempt."""
-        message, peer, tls, verdict = attempt.message, attempt.peer, attempt.tls, result.verdict
+        message, peer, tls, verdict = attempt.message, attempt.peer, attempt.tls or _NO_TLS, result.verdict
         return self._encode(
             LogRecord(
                 type=_TYPE_OF[outcome],
@@ -182,8 +205,14 @@ class RecordWriter:
                 egress_source=self._slot,
                 source_address=SourceAddress(peer.source) if peer is not None else None,
                 delivery_protocol="ESMTP" if peer is not None else "",
-                tls_cipher=tls.cipher if tls is not None else "",
-                tls_protocol_version=tls.version if tls is not None else "",
+                tls_cipher=tls.cipher,
+                tls_protocol_version=tls.version,
+                tls_verified=tls.verified,
+                tls_policy=tls.how,
+                tls_policy_id=self._policy_id(attempt.entry.domain) if tls.how == TlsPolicy.MTA_STS else "",
+                tls_host=tls.host,
+                tls_failure=tls.failure.value,
+                tls_resumed=tls.resumed,
                 session_id=str(attempt.session) if attempt.session else "",
                 stage=str(result.stage),
                 rule=verdict.rule,

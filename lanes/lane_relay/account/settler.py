@@ -57,6 +57,8 @@ class Surroundings(Struct, frozen=True):
     """(seconds since acceptance, recipients) of a delivery."""
     jitter: Callable[[], float]
     """A random number in [0, 1)."""
+    policy_id: Callable[[str], str] = lambda _domain: ""
+    """The id of a domain's MTA-STS policy, or an empty string."""
 
 
 class Settler:
@@ -78,7 +80,7 @@ class Settler:
         self._terms = Terms(delivery.retry, delivery.lifetime, notice.after, notice.unasked)
         self._hostname = config.slot.hostname
         self._policies = frozenset(policy.name for policy in config.delivery.policies)
-        self._writer = RecordWriter(config.lane, config.slot)
+        self._writer = RecordWriter(config.lane, config.slot, self._around.policy_id)
 
     @property
     def writer(self) -> RecordWriter:

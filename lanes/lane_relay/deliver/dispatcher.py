@@ -28,7 +28,8 @@ from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue,
 from lane_relay.deliver.regrouping import grouping
 from lane_relay.deliver.rounds import Rounds
 from lane_relay.deliver.rules import ReplyTable
-from lane_relay.deliver.session import Session, Timeouts
+from lane_relay.deliver.session import Session
+from lane_relay.deliver.session_settings import Timeouts
 from lane_relay.deliver.tls import TlsContexts, make_contexts
 from lane_relay.deliver.trouble import Ending, Trouble
 from lane_relay.records import Attempt, QueueEntry, Route
@@ -68,6 +69,7 @@ class Dispatcher:
         self._reroute = reroute
         self._clock = clock
         self.monotonic = clock.monotonic
+        self.unix_now = clock.now
         self._timeouts = timeouts or Timeouts()
         self._maker = SessionMaker(config, contexts or make_contexts(), self._timeouts)
         self._preparer = Preparer(bodies, signing)
@@ -303,7 +305,7 @@ class Dispatcher:
             return
         destination, now = session.destination, self.monotonic()
         if trouble.try_plain:
-            self._maker.speak_plainly(session.target.address, now)
+            self._maker.speak_plainly(session.target.address, now, trouble.tls)
             destination.connecting -= 1
             return
         if self._judgement.of_trouble(session, trouble, now, self._config.delivery.retry):

@@ -66,7 +66,10 @@ class Judgement:
         if everybody and not trouble.ours:
             destination.begin_elsewhere(session.target)
         destination.blame = failure
-        destination.blame_left = destination.waiting if failure.verdict.action is Action.BOUNCE else 1
+        # what is published may be another by the next attempt: all of them are to ask for their route again
+        binds = trouble.tls is not None and session.target.demand is not None
+        of_all = binds or failure.verdict.action is Action.BOUNCE
+        destination.blame_left = destination.waiting if of_all else 1
         return True
 
     def of_replies(self, session: Session, prepared: Prepared, replies: tuple[RecipientReply, ...]) -> bool:
@@ -93,7 +96,8 @@ class Judgement:
             site.slow_down(summary.slow_down.verdict, str(summary.slow_down.reply), self._clock.monotonic())
         now = self._clock.now()
         if session is None:
-            attempt = Attempt(entry, message, site.name, now, now, results)
+            tls = destination.blame.tls if destination.blame is not None else None
+            attempt = Attempt(entry, message, site.name, now, now, results, tls=tls)
         else:
             began = session.started_at or now
             attempt = Attempt(entry, message, site.name, began, now, results, session.peer, session.tls, session.number)

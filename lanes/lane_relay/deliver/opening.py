@@ -9,14 +9,17 @@ from typing import Final
 from lane_api.isppolicy import Category, Stage
 from lane_api.relayconfig import RelayConfig
 from lane_relay.deliver.ready_queue import Destination, Target
-from lane_relay.deliver.session import Owner, Session, SessionSettings, Timeouts, Trouble
-from lane_relay.deliver.tls import TlsContexts, TlsMode
-from lane_relay.records import Reply, Route
+from lane_relay.deliver.session import Owner, Session
+from lane_relay.deliver.session_settings import SessionSettings, Timeouts
+from lane_relay.deliver.tls import TlsContexts, TlsMode, plan_tls
+from lane_relay.deliver.trouble import Trouble
+from lane_relay.records import Reply, Route, TlsFailure, TlsResult
 
 __all__ = ["SessionMaker"]
 
 _PLAIN_S: Final = 600.0
 """So long a host whose TLS failed is spoken to in plain text, where TLS is opportunistic."""
+_NEVER: Final = (0.0, TlsFailure.NONE)
 
 
 class SessionMaker:
@@ -25,7 +28,8 @@ class SessionMaker:
     def __init__(self, config: RelayConfig, contexts: TlsContexts, timeouts: Timeouts) -> None:
         self._contexts = contexts
         self._timeouts = timeouts
-        self._plain: dict[str, float] = {}
+        self._plain: dict[str, tuple[float, TlsFailure]] = {}
+        """Address -> until when it is spoken to in plain text, and what its TLS failed with."""
         self.made = 0
         self.apply(config)
 
@@ -42,21 +46,20 @@ class SessionMaker:
         """A session that has not begun to connect, and why it cannot, if so."""
         mode = TlsMode(destination.route.tls or self._outbound_tls)
         credentials, trouble = _read_credentials(destination.route)
-        checks = bool(destination.route.tls) and mode in (TlsMode.REQUIRED, TlsMode.IMPLICIT)
-        settings = SessionSettings(
-            self._hostname, self.source, mode, checks, credentials, self._contexts, self._timeouts
-        )
+        plan = plan_tls(mode, bool(destination.route.tls), target.demand)
+        settings = SessionSettings(self._hostname, self.source, plan, credentials, self._contexts, self._timeouts)
         self.made += 1
-        use_tls = self._plain.get(target.address, 0.0) <= now
-        return Session(owner, destination, target, settings, self.made, use_tls), trouble
+        until, failure = self._plain.get(target.address, _NEVER)
+        gave_up = failure if until > now and plan.mode is TlsMode.OPPORTUNISTIC else TlsFailure.NONE
+        return Session(owner, destination, target, settings, self.made, gave_up), trouble
 
-    def speak_plainly(self, address: str, now: float) -> None:
-        """TLS with this address has failed."""
-        self._plain[address] = now + _PLAIN_S
+    def speak_plainly(self, address: str, now: float, result: TlsResult | None) -> None:
+        """TLS with this address has failed, and nothing that binds asks for it."""
+        self._plain[address] = now + _PLAIN_S, result.failure if result is not None else TlsFailure.VALIDATION
 
     def forget(self, now: float) -> None:
         """Drops what is no longer true."""
-        self._plain = {address: until for address, until in self._plain.items() if until > now}
+        self._plain = {address: known for address, known in self._plain.items() if known[0] > now}
 
 
 def _read_credentials(route: Route) -> tuple[tuple[str, str] | None, Trouble | None]:

@@ -48,7 +48,7 @@ def failure_of(table: ReplyTable, policy: str, trouble: Trouble) -> Failure:
         verdict = table.judge(policy, trouble.stage, trouble.reply)
         if verdict.action is None:  # a 2yz that is no greeting
             verdict = table.local(policy, Category.PROTOCOL_ERRORS)
-    return Failure(trouble.stage, trouble.reply, verdict)
+    return Failure(trouble.stage, trouble.reply, verdict, trouble.tls)
 
 
 def reply_results(table: ReplyTable, policy: str, replies: tuple[RecipientReply, ...]) -> tuple[RecipientResult, ...]:

@@ -20,7 +20,7 @@ from lane_api.relayconfig import Delivery, RelayRetry, SitePolicy
 from lane_relay.deliver.backoff import SiteBackoff
 from lane_relay.deliver.limits import Pace, may_open
 from lane_relay.deliver.prepared import Prepared
-from lane_relay.records import QueueEntry, Reply, Route, Verdict
+from lane_relay.records import QueueEntry, Reply, Route, TlsDemand, TlsResult, Verdict
 
 __all__ = ["Destination", "Failure", "Hold", "Limit", "ReadyQueue", "SiteLimits", "Target", "site_limits"]
 
@@ -66,6 +66,7 @@ class Target(Struct, frozen=True, gc=False):
 
     host: str
     address: str
+    demand: TlsDemand | None = None
 
 
 class Failure(Struct, frozen=True, gc=False):
@@ -74,6 +75,8 @@ class Failure(Struct, frozen=True, gc=False):
     stage: Stage
     reply: Reply
     verdict: Verdict
+    tls: TlsResult | None = None
+    """What TLS came to, if that is why."""
 
 
 class SiteLimits(Struct, frozen=True, gc=False):
@@ -217,7 +220,7 @@ class ReadyQueue:
 
     def destination(self, route: Route) -> Destination:
         """The destination of this route, made if it is new."""
-        key = (route.port, route.tls, route.auth_dir, *sorted([hop.host for hop in route.hops]))
+        key = (route.port, route.tls, route.auth_dir, route.demands, *sorted([hop.host for hop in route.hops]))
         known = self.destinations.get(key)
         if known is None:
             known = self.destinations[key] = Destination(self, route)
@@ -385,4 +388,4 @@ class ReadyQueue:
 
 
 def _targets(route: Route) -> tuple[Target, ...]:
-    return tuple(Target(hop.host, address) for hop in route.hops for address in hop.addresses)
+    return tuple(Target(hop.host, address, hop.demand) for hop in route.hops for address in hop.addresses)

@@ -9,20 +9,18 @@ owner is told exactly once that the session is gone, when the kernel has let go 
 import asyncio
 import socket
 import ssl
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from typing import Final, Protocol, cast
-
-from msgspec import Struct
 
 from lane_api.isppolicy import Category, Stage
 from lane_relay.deliver.prepared import Prepared
 from lane_relay.deliver.ready_queue import Destination, Target
-from lane_relay.deliver.tls import TlsContexts, TlsMode, read_result
+from lane_relay.deliver.session_settings import SessionSettings
+from lane_relay.deliver.tls import Check, TlsMode, examine, failure_of_handshake
 from lane_relay.deliver.trouble import Ending, Trouble, our_trouble, reason, tls_trouble
 from lane_relay.guard import report
-from lane_relay.records import Peer, Reply, TlsResult
+from lane_relay.records import Peer, Reply, TlsFailure, TlsResult
 from lane_relay.smtp.client import (
-    REPLY_TIMEOUTS,
     AuthDone,
     AuthRefused,
     Client,
@@ -36,38 +34,10 @@ from lane_relay.smtp.client import (
     Write,
 )
 
-__all__ = ["Owner", "Session", "SessionSettings", "Timeouts", "Trouble"]
+__all__ = ["Owner", "Session"]
 
 _IP_BIND_ADDRESS_NO_PORT: Final = 24
 """linux/in.h: the port is chosen at connect, so that one source may use a port towards several hosts at once."""
-
-
-class Timeouts(Struct, frozen=True):
-    """Seconds."""
-
-    connect: float = 30.0
-    """RFC 5321 names none; Postfix takes 30 s, and a host that needs longer has lost its SYNs."""
-    tls: float = 60.0
-    stages: Mapping[Stage, float] = REPLY_TIMEOUTS
-    """RFC 5321 section 4.5.3.2."""
-    idle: float = 25.0
-    """An idle connection is kept so long for the next entry, which would pay four round trips for a new one; peers wait
-    5 minutes for a command (RFC 5321 section 4.5.3.2.7), and Comcast 30 s."""
-    quit: float = 5.0
-    """For the answer to QUIT, and again for the peer to close."""
-
-
-class SessionSettings(Struct, frozen=True):
-    """What a session needs to know besides where to go."""
-
-    hostname: str
-    source: str
-    """Empty: not bound."""
-    mode: TlsMode
-    checks_certificate: bool
-    credentials: tuple[str, str] | None
-    contexts: TlsContexts
-    timeouts: Timeouts
 
 
 class Owner(Protocol):
@@ -75,6 +45,9 @@ class Owner(Protocol):
 
     def monotonic(self) -> float:
         """Now."""
+
+    def unix_now(self) -> float:
+        """The same as Unix time, for the dates of certificates."""
 
     def session_connected(self, session: "Session") -> None:
         """The TCP connection stands."""
@@ -99,7 +72,7 @@ class Session(asyncio.Protocol):
     """One connection. `deadline` is the next time limit, in monotonic seconds."""
 
     __slots__ = (
-        "_authenticated", "_ended_by_us", "_failed", "_gone", "_over", "_owner", "_settings", "_tasks",
+        "_authenticated", "_encrypted", "_ended_by_us", "_failed", "_gone", "_over", "_owner", "_settings", "_tasks",
         "_transport", "began", "client", "connect_began", "connect_ended", "current", "deadline",
         "destination", "ending", "idle", "number", "peer", "peer_closed", "quitting", "ready", "sent", "started_at",
         "target", "tls", "use_tls",
@@ -112,21 +85,22 @@ class Session(asyncio.Protocol):
         target: Target,
         settings: SessionSettings,
         number: int,
-        use_tls: bool,
+        gave_up: TlsFailure,
     ) -> None:
-        """`use_tls` False: opportunistic TLS has failed with this address lately."""
+        """`gave_up`: what opportunistic TLS with this address has failed with lately; NONE: it has not."""
         self._owner = owner
         self._settings = settings
         self.destination = destination
         self.target = target
         self.number = number
-        self.use_tls = use_tls and settings.mode is not TlsMode.NONE
-        self.client = Client(settings.hostname, tls=settings.mode is TlsMode.IMPLICIT)
+        plan = settings.tls
+        self.use_tls = not gave_up and plan.mode is not TlsMode.NONE
+        self.client = Client(settings.hostname, tls=plan.mode is TlsMode.IMPLICIT)
         self.connect_began = owner.monotonic()
         self.connect_ended = False
         self.deadline = self.connect_began + settings.timeouts.connect
         self.peer: Peer | None = None
-        self.tls: TlsResult | None = None
+        self.tls: TlsResult | None = plan.result(target.host, gave_up) if gave_up else None
         self.current: Prepared | None = None
         self.began = 0.0
         """Monotonic time at which `current` was given."""
@@ -138,6 +112,7 @@ class Session(asyncio.Protocol):
         self.quitting = False
         self.peer_closed = False
         self._authenticated = False
+        self._encrypted = False
         self._ended_by_us = False
         self._failed = False
         self._gone = False
@@ -226,7 +201,7 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is ours, and in TLS where that is implicit."""
         self._transport = cast("asyncio.Transport", transport)
-        if self._settings.mode is TlsMode.IMPLICIT:
+        if self._settings.tls.mode is TlsMode.IMPLICIT:
             self._read_tls()
         self._set_deadline(self._owner.monotonic())
 
@@ -272,10 +247,7 @@ class Session(asyncio.Protocol):
             self._run(self._upgrade())
         elif isinstance(event, TlsRefused):
             self.use_tls = False
-            if self._settings.mode is TlsMode.REQUIRED:
-                self._fail(tls_trouble(f"STARTTLS was refused: {event.reply}"))
-            else:
-                self._choose_next()
+            self._go_without(f"STARTTLS was refused: {event.reply}")
         elif isinstance(event, AuthDone):
             self._authenticated = True
             self._choose_next()
@@ -286,19 +258,32 @@ class Session(asyncio.Protocol):
     def _choose_next(self) -> None:
         """After a greeting: TLS where wanted, then AUTH where wanted, then work."""
         settings = self._settings
-        if self.tls is None and self.use_tls and self.client.extensions.starttls:
-            self._write(self.client.starttls())
-        elif self.tls is None and settings.mode is TlsMode.REQUIRED:
-            self._fail(tls_trouble("STARTTLS is not offered"))
+        if not self._encrypted and self.use_tls:
+            if self.client.extensions.starttls:
+                self._write(self.client.starttls())
+            else:
+                self._go_without("STARTTLS is not offered")
         elif settings.credentials is not None and not self._authenticated:
             self._authenticate(settings.credentials)
         else:
             self.ready = True
             self._owner.session_ready(self)
 
+    def _go_without(self, why: str) -> None:
+        """The peer has no TLS, or somebody on the way has taken it out: no further where something binds."""
+        self.use_tls = False
+        plan, host = self._settings.tls, self.target.host
+        result = plan.result(host, TlsFailure.STARTTLS_NOT_SUPPORTED)
+        if plan.mode is TlsMode.REQUIRED:
+            self._fail(tls_trouble(f"{self._where()}: {why}{plan.wants}", result))
+            return
+        if plan.how:
+            self.tls = result
+        self._choose_next()
+
     def _authenticate(self, credentials: tuple[str, str]) -> None:
         missing = ""
-        if self.tls is None:
+        if not self._encrypted:
             missing = "credentials are sent only inside TLS, and there is none"
         elif not self.client.extensions.auth_mechanism:
             missing = "neither AUTH PLAIN nor LOGIN is offered"
@@ -325,7 +310,7 @@ class Session(asyncio.Protocol):
     def _trouble_of(self, closed: Closed) -> Trouble:
         if closed.reply is not None:
             return Trouble(closed.stage, closed.reply)
-        where = f"{self.target.host}[{self.target.address}]"
+        where = self._where()
         if self.ending is Ending.TIMEOUT:
             text = f"4.4.2 {where} did not answer in time"
             return Trouble(closed.stage, Reply(421, (text,)), Category.NO_ANSWER_FROM_HOST)
@@ -362,7 +347,7 @@ class Session(asyncio.Protocol):
 
     async def _open_socket(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> Trouble | None:
         """Binds, connects, checks the source, and hands the socket to the transport; or why not."""
-        settings, where = self._settings, f"{self.target.host}[{self.target.address}]"
+        settings, where = self._settings, self._where()
         try:
             if settings.source:
                 sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
@@ -385,7 +370,7 @@ class Session(asyncio.Protocol):
 
     async def _hand_over(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, where: str) -> Trouble | None:
         timeouts = self._settings.timeouts
-        implicit = self._settings.mode is TlsMode.IMPLICIT
+        implicit = self._settings.tls.mode is TlsMode.IMPLICIT
         self.deadline = self._owner.monotonic() + timeouts.tls
         try:
             await loop.create_connection(
@@ -399,7 +384,7 @@ class Session(asyncio.Protocol):
         except (OSError, ValueError, asyncio.CancelledError) as error:  # ValueError: a host name that IDNA refuses
             if isinstance(error, asyncio.CancelledError) and self.ending is not Ending.TIMEOUT:
                 return self._cancelled(f"TLS with {where}")
-            return tls_trouble(f"TLS with {where}: {reason(error)}")
+            return self._broken_handshake(error)
         return None
 
     def _cancelled(self, what: str) -> Trouble:
@@ -414,26 +399,32 @@ class Session(asyncio.Protocol):
             return
         try:
             upgraded = await asyncio.get_running_loop().start_tls(
-                transport, self, self._context(), server_hostname=self.target.host,
+                transport, self, self._context(), server_hostname=self._settings.tls.server_name(self.target.host),
                 ssl_handshake_timeout=timeouts.tls, ssl_shutdown_timeout=timeouts.quit,
             )  # fmt: skip
         except (OSError, ValueError, RuntimeError, asyncio.CancelledError) as error:
             # ValueError: a host name that IDNA refuses; RuntimeError: the peer has closed before the upgrade began
-            where = f"{self.target.host}[{self.target.address}]"
-            self._fail_upgrade(reason(error), where)
+            self._fail_upgrade(self._broken_handshake(error))
             return
         if upgraded is None or self._over:
             return
         self._transport = upgraded
-        self._read_tls()
+        wrong = self._read_tls()
+        if wrong:
+            self._fail_upgrade(tls_trouble(f"TLS with {self._where()}: {wrong}{self._settings.tls.wants}", self.tls))
+            return
         self._write(self.client.greet())
         self._set_deadline(self._owner.monotonic())
 
-    def _fail_upgrade(self, why: str, where: str) -> None:
-        opportunistic = self._settings.mode is TlsMode.OPPORTUNISTIC
+    def _broken_handshake(self, error: BaseException) -> Trouble:
+        plan = self._settings.tls
+        result = plan.result(self.target.host, failure_of_handshake(error))
+        text = f"TLS with {self._where()}: {reason(error)}{plan.wants}"
+        return tls_trouble(text, result, try_plain=plan.mode is TlsMode.OPPORTUNISTIC)
+
+    def _fail_upgrade(self, trouble: Trouble) -> None:
         self._over = True
-        trouble = tls_trouble(f"TLS with {where}: {why}")
-        self._fail(Trouble(trouble.stage, trouble.reply, trouble.category, try_plain=opportunistic))
+        self._fail(trouble)
         self.client.connection_lost()
         self._ended_by_us = True
         if self._transport is not None:
@@ -442,11 +433,20 @@ class Session(asyncio.Protocol):
 
     def _context(self) -> ssl.SSLContext:
         contexts = self._settings.contexts
-        return contexts.checked if self._settings.checks_certificate else contexts.unchecked
+        return contexts.checked if self._settings.tls.check is Check.PKIX else contexts.unchecked
 
-    def _read_tls(self) -> None:
-        if self._transport is not None:
-            self.tls = read_result(self._transport.get_extra_info("ssl_object"), self._settings.checks_certificate)
+    def _read_tls(self) -> str:
+        """Takes down what was negotiated; why it may not be used, if so."""
+        if self._transport is None:
+            return ""
+        self._encrypted = True
+        ssl_object = self._transport.get_extra_info("ssl_object")
+        plan, authorities = self._settings.tls, self._settings.contexts.authorities
+        self.tls, wrong = examine(ssl_object, plan, authorities, self.target.host, self._owner.unix_now())
+        return wrong
+
+    def _where(self) -> str:
+        return f"{self.target.host}[{self.target.address}]"
 
     def _write(self, data: bytes) -> None:
         if data and self._transport is not None:

@@ -10,7 +10,7 @@ from enum import Enum
 from msgspec import Struct
 
 from lane_api.isppolicy import Category, Stage
-from lane_relay.records import Reply
+from lane_relay.records import Reply, TlsResult
 
 __all__ = ["Ending", "Trouble", "our_trouble", "reason", "tls_trouble"]
 
@@ -36,11 +36,13 @@ class Trouble(Struct, frozen=True, gc=False):
     """The cause is on our side: other addresses would fare no better."""
     try_plain: bool = False
     """Opportunistic TLS failed: the same address is tried again without."""
+    tls: TlsResult | None = None
+    """What TLS came to, if that is the trouble."""
 
 
-def tls_trouble(text: str) -> Trouble:
+def tls_trouble(text: str, result: TlsResult | None = None, *, try_plain: bool = False) -> Trouble:
     """TLS could not be had."""
-    return Trouble(Stage.EHLO, Reply(454, (f"4.7.5 {text}",)), Category.TLS_POLICY)
+    return Trouble(Stage.EHLO, Reply(454, (f"4.7.5 {text}",)), Category.TLS_POLICY, try_plain=try_plain, tls=result)
 
 
 def our_trouble(text: str) -> Trouble:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from lane_api.isppolicy import Stage
 from lane_relay.account.records import RecordWriter
 from lane_relay.account.settle import Outcome
-from lane_relay.records import Attempt, Reply
+from lane_relay.records import Attempt, Reply, TlsFailure, TlsResult
 from tests.lane_relay.account.attempts import BOUNCE, NOW, OK, attempt, config, message
 
 CONFIG = config()
@@ -45,6 +45,7 @@ def test_a_delivery_record_says_all_that_happened() -> None:
         "delivery_protocol": "ESMTP",
         "tls_cipher": "TLS_AES_256_GCM_SHA384",
         "tls_protocol_version": "TLSv1.3",
+        "tls_verified": True,
         "session_id": "42",
         "stage": "EndOfData",
         "message_id": "<m1@lane.example>",
@@ -60,6 +61,20 @@ def test_a_bounce_names_its_category_and_the_rule_that_decided() -> None:
         "bad-mailbox",
         "default/bad-mailbox",
     )
+
+
+def test_what_a_policy_asked_of_tls_is_on_record_with_its_id_and_what_failed() -> None:
+    made = attempt(BOUNCE)
+    tls = TlsResult(how="mta-sts", host="mx1.example.com", failure=TlsFailure.HOST_MISMATCH)
+    failed = Attempt(made.entry, made.message, "", NOW, NOW, made.results, tls=tls)
+    writer = RecordWriter(CONFIG.lane, CONFIG.slot, lambda domain: f"id of {domain}")
+    written = json.loads(writer.attempt(failed, made.results[0], Outcome.DEFERRED))
+    assert {key: value for key, value in written.items() if key.startswith("tls")} == {
+        "tls_policy": "mta-sts",
+        "tls_policy_id": "id of example.com",
+        "tls_host": "mx1.example.com",
+        "tls_failure": "certificate-host-mismatch",
+    }
 
 
 def test_an_attempt_without_a_connection_has_no_peer() -> None:

@@ -11,7 +11,7 @@ from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.deliver.prepared import Signing
-from lane_relay.deliver.session import Timeouts
+from lane_relay.deliver.session_settings import Timeouts
 from lane_relay.deliver.tls import TlsContexts
 from lane_relay.errors import SpoolError
 from lane_relay.records import Attempt, Envelope, Hop, Message, QueueEntry, Route

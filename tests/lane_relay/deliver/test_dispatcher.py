@@ -3,7 +3,7 @@
 import asyncio
 
 from lane_api.isppolicy import Action
-from lane_relay.deliver.session import Timeouts
+from lane_relay.deliver.session_settings import Timeouts
 from lane_relay.records import QueueEntry
 from tests.lane_relay.deliver.delivery import BODY, PATIENT, delivering, make_config, route_to, until
 from tests.lane_relay.deliver.scripted_peer import STALL, Peer, running

@@ -6,7 +6,7 @@ import resource
 import pytest
 
 from lane_api.isppolicy import Action, Category, Stage
-from lane_relay.deliver.session import Timeouts
+from lane_relay.deliver.session_settings import Timeouts
 from lane_relay.records import Attempt
 from tests.lane_relay.deliver.delivery import BODY, PATIENT, SHORT, delivering, route_to, until
 from tests.lane_relay.deliver.scripted_peer import DROP, STALL, Peer, running

@@ -1,0 +1,83 @@
+"""TLSA records against chains: usages, selectors, digests, roll-over, names and dates."""
+
+import time
+
+import pytest
+
+from lane_relay.deliver.dane import match
+from lane_relay.records import Tlsa, TlsFailure
+from tests.lane_relay.deliver.certificates import Issued, make_authority
+
+HOST = "mx.peer.test"
+DAY = 86_400.0
+
+
+def _failure(records: list[Tlsa], *chain: Issued, names: tuple[str, ...] = (HOST,), days: float = 0) -> TlsFailure:
+    wrong = match(records, [one.der for one in chain], names, time.time() + days * DAY)
+    return wrong.failure if wrong is not None else TlsFailure.NONE
+
+
+@pytest.mark.parametrize("selector", [0, 1])
+@pytest.mark.parametrize("matching", [0, 1, 2])
+@pytest.mark.parametrize("usage", [2, 3])
+def test_every_usable_kind_of_record_names_a_certificate(usage: int, selector: int, matching: int) -> None:
+    root = make_authority()
+    leaf = root.issue(HOST)
+    record = (root if usage == 2 else leaf).tlsa(usage, selector, matching)
+    other = make_authority()
+    assert _failure([record], leaf, root) == TlsFailure.NONE
+    assert _failure([record], other.issue(HOST), other) != TlsFailure.NONE
+
+
+def test_usage_3_asks_neither_name_nor_date_nor_chain() -> None:
+    leaf = make_authority().issue("another.name", days=(-20, -10))
+    assert _failure([leaf.tlsa(3, 1, 1)], leaf) == TlsFailure.NONE
+
+
+def test_a_renewed_certificate_with_the_old_key_is_still_named_by_its_key_alone() -> None:
+    root = make_authority()
+    before = root.issue(HOST)
+    after = root.issue(HOST, key=before)
+    assert _failure([before.tlsa(3, 1, 1)], after) == TlsFailure.NONE
+    assert _failure([before.tlsa(3, 0, 1)], after) == TlsFailure.VALIDATION
+
+
+def test_during_a_change_of_keys_either_record_will_do() -> None:
+    root = make_authority()
+    old, new, foreign = root.issue(HOST), root.issue(HOST), root.issue(HOST)
+    records = [old.tlsa(3, 1, 1), new.tlsa(3, 1, 1)]
+    assert _failure(records, old) == _failure(records, new) == TlsFailure.NONE
+    assert _failure(records, foreign) == TlsFailure.VALIDATION
+
+
+def test_usage_2_needs_the_name_the_dates_and_the_chain() -> None:
+    root = make_authority()
+    middle = root.issue("middle", authority=True)
+    leaf = middle.issue(HOST)
+    named = [root.tlsa(2, 0, 1)]
+    assert _failure(named, leaf, middle, root) == TlsFailure.NONE
+    assert _failure([middle.tlsa(2, 1, 1)], leaf, middle) == TlsFailure.NONE  # an authority that is no root
+    assert _failure(named, leaf, middle, root, names=("other.test",)) == TlsFailure.HOST_MISMATCH
+    assert _failure(named, leaf, middle, root, names=("other.test", HOST)) == TlsFailure.NONE
+    assert _failure(named, leaf, middle, root, days=5) == TlsFailure.EXPIRED
+    assert _failure(named, leaf, middle) == TlsFailure.VALIDATION  # the authority is not in the chain
+    assert _failure(named, leaf, root) == TlsFailure.NOT_TRUSTED  # a link is missing
+
+
+def test_a_whole_authority_in_a_record_need_not_be_sent() -> None:
+    root = make_authority()
+    assert _failure([root.tlsa(2, 0, 0)], root.issue(HOST)) == TlsFailure.NONE
+
+
+def test_an_authority_put_into_the_chain_that_did_not_sign_proves_nothing() -> None:
+    root, foreign = make_authority(), make_authority()
+    assert _failure([root.tlsa(2, 0, 1)], foreign.issue(HOST), root) == TlsFailure.NOT_TRUSTED
+    server = root.issue("plain.server")  # no authority, although below one
+    assert _failure([root.tlsa(2, 0, 1)], server.issue(HOST), server, root) == TlsFailure.NOT_TRUSTED
+
+
+def test_rubbish_is_a_failure_and_no_exception() -> None:
+    record = make_authority().tlsa(3, 1, 1)
+    assert match([record], [], (HOST,), 0.0) is not None
+    assert match([record], [b"no certificate"], (HOST,), 0.0) is not None
+    assert _failure([Tlsa(2, 0, 0, b"no certificate")], make_authority().issue(HOST)) == TlsFailure.VALIDATION
