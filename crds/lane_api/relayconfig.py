@@ -22,6 +22,7 @@ from lane_api.isppolicy import ResponseRule
 from lane_api.model import ConfigModel
 from lane_api.outbound import Backoff
 from lane_api.quantities import ByteSize, Duration, RateField
+from lane_api.relayrecords import Records
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -124,14 +125,6 @@ class Spool(ConfigModel):
     path: str
     max_size: ByteSize = 8 * 2**30
     """Intake answers 452 beyond it."""
-
-
-class Records(ConfigModel):
-    """Where accounting records lie; their budget is never the spool's."""
-
-    path: str
-    max_size: ByteSize = 2**30
-    retention: Duration = 90 * 24 * 3600.0
 
 
 class Proof(ConfigModel):

@@ -19,6 +19,7 @@ import uvloop
 from lane_api import __version__
 from lane_api.names import REFLECTOR_PORT
 from lane_relay import logs
+from lane_relay.audit.commands import add_commands, run_audit
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.config import ConfigSource, dump, parse
 from lane_relay.egress import reflect
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     reflector.add_argument(
         "--key-file", type=Path, required=True, metavar="FILE", help="at least 16 octets, shared with the relays"
     )
+    add_commands(commands)
     return parser
 
 
@@ -77,10 +79,12 @@ def main() -> None:
         match given.command:
             case "check":
                 sys.exit(_check(given.file))
+            case "audit":
+                sys.exit(run_audit(given))
             case "reflect":
                 sys.exit(uvloop.run(_reflect(*_address(given.listen), parse_key(given.key_file.read_bytes()))))
         if given.config is None:
-            parser.error("give --config FILE to run the relay, or one of the commands: check, reflect")
+            parser.error("give --config FILE to run the relay, or one of the commands: audit, check, reflect")
         sys.exit(uvloop.run(_relay(given.config)))
     except ConfigError as refused:
         _log.critical("configuration refused", reason=str(refused))

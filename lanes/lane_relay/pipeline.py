@@ -27,6 +27,7 @@ from lane_relay.accept.listener import Listener, Stored
 from lane_relay.account.journal import Journal
 from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.api.server import AdminServer
+from lane_relay.audit.auditor import Auditor, open_chain
 from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
 from lane_relay.config import ConfigSource
@@ -58,7 +59,6 @@ DELIVERY_GRACE_S: Final = 12.0
 CLOSING_S: Final = 8.0  # of stopGrace, kept for the lag, the last cuts and the spool
 RECOVERY_CHUNK: Final = 2000  # entries between two looks at everything else: about 5 ms
 KEYS_EVERY_S: Final = 5.0
-EXPIRE_EVERY_S: Final = 600.0  # retention is days
 EXIT_AT_ONCE: Final = 130  # as a shell reports an interrupt
 
 _log = structlog.get_logger("pipeline")
@@ -128,7 +128,7 @@ class Pipeline:
                         ("config", self._source.watch()),
                         ("selectors", self._selectors.run()),
                         ("keys", self._watch_keys()),
-                        ("records", self._expire_records()),
+                        ("auditor", self._auditor.run()),
                         ("unroutable", self._settle_unroutable()),
                         ("recovery", self._resume(entries)),
                         *([("certificate", admin.watch())] if admin else []),
@@ -170,6 +170,7 @@ class Pipeline:
         await self._lookups.close()
         self._signer.close()
         await self._spool.close()
+        await self._auditor.close()
         _log.info("stopped", queued=self._spool.state.live_messages)
 
     # -- the stages
@@ -179,7 +180,10 @@ class Pipeline:
         loop, clock = asyncio.get_running_loop(), self._clock
         began = clock.monotonic()
         _log.info("recovering", spool=config.spool.path)
-        self._journal = Journal.open(config.records, clock)
+        chain = open_chain(config, clock)
+        self._journal = Journal.open(config.records, clock, chain=chain)
+        self._auditor = Auditor(self._journal, chain, self.slot.is_drained)
+        self.slot.auditor = self._auditor
         self._spool = SegmentSpool.open(config.spool, self._journal, clock, loop, active_bytes=config.active_bytes)
         state = self._spool.state
         _log.info(
@@ -286,15 +290,6 @@ class Pipeline:
                 for domain in self._source.current.domains:
                     if not domain.verify_record:  # of the others their selector tells
                         self._dispatcher.release(domain.name)
-
-    async def _expire_records(self) -> None:
-        """Lets records go when their time is over, also where nothing new is written, for ever."""
-        while True:
-            await asyncio.sleep(EXPIRE_EVERY_S)
-            try:
-                await asyncio.to_thread(self._journal.expire)
-            except OSError as failed:
-                _log.error("old records are kept for now", reason=str(failed))
 
     # -- the path of a message
 

@@ -19,6 +19,7 @@ from lane_api.relayconfig import Intake, RelayConfig, SigningDomain
 from lane_api.selector import SelectorFinding
 from lane_relay.accept.listener import Listener
 from lane_relay.account.counters import Counters
+from lane_relay.audit.auditor import Auditor
 from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
 from lane_relay.config import ConfigSource
@@ -63,6 +64,7 @@ class Slot:
         self._apply = apply
         self.stages: Stages | None = None
         """Absent until the spool is recovered."""
+        self.auditor: Auditor | None = None
         self._ordered = 0
         """Number of the last order about intake that took force."""
         self._kept = 0
@@ -163,6 +165,10 @@ class Slot:
         ordered = self.stages.spool.flag("intake") if self.stages is not None else ""
         return "Closed" if "Closed" in (ordered, self._source.current.intake.state) else "Open"
 
+    def is_drained(self) -> bool:
+        """Nothing is left and nothing is to come: what there is of records need not wait to be sealed."""
+        return self.stages is not None and self.intake_state() == "Closed" and not self.stages.spool.state.live_messages
+
     async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
         """Opens or closes intake and keeps the order in the spool; raises SpoolError if it could not be kept."""
         if self.stages is None:
@@ -207,6 +213,7 @@ class Slot:
             "intake": {"state": self.intake_state(), "ready": not self.unready(), "sessions": 0},
             "delivery": {"state": config.delivery.state},
             "domains": [],
+            "records": {},
             "certificate": _certificate(config.intake),
         }
         stages = self.stages
@@ -229,6 +236,7 @@ class Slot:
             "oldestSince": _time(stages.backlog.oldest_since()),
             "bytes": spool.live_bytes,
         }
+        said["records"] = self.auditor.report() if self.auditor is not None else {}
         said["domains"] = [
             {key: row[key] for key in ("name", "selector", "published", "dns", "message", "ed25519")} for row in rows
         ]

@@ -3,19 +3,26 @@
 Each line is an accounting record with its sequence number, `{"seq":N,...}`, counted from 1 without holes. Lines come
 from the spool's log after they are durable there, and are synced only now and then: after a crash the log completes
 the journal, so each number stands exactly once. Files are named by their first number and go oldest first when the
-budget or the retention is reached; the journal never takes the spool's room.
-Before: the spool's committer and tidier call it. After: `trace`, archives and people read the files.
+budget or the retention is reached; the journal never takes the spool's room. A file that is finished and synced is
+sealed by a head in the chain, on the auditor's thread, and never changes again: not after a crash either.
+Before: the spool's committer and tidier call it. After: `audit` seals, archives, searches and sends on the files.
 """
 
 import re
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
 from lane_api.relayconfig import Records as RecordsConfig
+from lane_relay.audit.chain import Chain, day_of
+from lane_relay.audit.head import Reason
+from lane_relay.audit.segment import Summary, index_name, segment_name, summarise
 from lane_relay.clock import Clock
 from lane_relay.errors import RelayError
 from lane_relay.spool.files import POSIX_FILES, AppendFile, Files
@@ -26,6 +33,7 @@ _FULL: Final = (ENOSPC, EDQUOT)
 _NAME: Final = re.compile(r"^records-(\d{16})\.jsonl$")
 _FILE_SIZE: Final = 16 * 2**20
 """Bytes at which the next file begins; a 64th of the budget if that is less."""
+_DAY_S: Final = 86400
 _AGES: Final = 8
 """Files that a retention's time is spread over at least: records live at most an eighth longer than it."""
 _SEQ: Final = re.compile(rb'^\{"seq":(\d+),')
@@ -37,11 +45,26 @@ def journal_files(files: Files, directory: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
+class _Finished(Struct, gc=False, eq=False):
+    """A file that nothing is appended to any more."""
+
+    path: Path
+    first_seq: int
+    size: int
+    extra: int
+    """Bytes of its index."""
+    began: float
+    """Unix times."""
+    ended: float
+    is_sealed: bool
+
+
 class Journal:
     """See lane_relay.spool.base.JournalSink."""
 
-    def __init__(self, config: RecordsConfig, clock: Clock, files: Files) -> None:
+    def __init__(self, config: RecordsConfig, clock: Clock, files: Files, chain: Chain | None) -> None:
         """Use `open`."""
+        self._chain = chain
         self._directory = Path(config.path)
         self._clock = clock
         self._files = files
@@ -52,19 +75,25 @@ class Journal:
         self._unsynced: list[AppendFile] = []
         """Files that were finished but not synced."""
         self._new_name = False
-        self._older: deque[tuple[Path, int, float]] = deque()
-        """(path, size, Unix time of its end) of finished files, oldest first."""
+        self._older: deque[_Finished] = deque()
+        """Oldest first; the sealed ones come before the others."""
         self._older_bytes = 0
         self._current = self._directory
         self._began = 0.0
         """Unix time of the current file's beginning."""
+        self._began_seq = 1
+        """Its first number."""
         self._last_seq = 0
         self._synced_seq = 0
+        self._archived_seq = 0
+        self._archived_number = 0
 
     @classmethod
-    def open(cls, config: RecordsConfig, clock: Clock, files: Files = POSIX_FILES) -> "Journal":
-        """Opens the directory; blocks. RelayError if it cannot be used."""
-        journal = cls(config, clock, files)
+    def open(
+        cls, config: RecordsConfig, clock: Clock, files: Files = POSIX_FILES, chain: Chain | None = None
+    ) -> "Journal":
+        """Opens the directory; blocks. RelayError if it cannot be used. Without a chain nothing is sealed."""
+        journal = cls(config, clock, files, chain)
         try:
             files.make_directory(journal._directory)
             journal._find_end()
@@ -77,6 +106,8 @@ class Journal:
         self._budget = config.max_size
         self._retention = config.retention
         self._file_size = max(1, min(_FILE_SIZE, config.max_size // 64))
+        self._longest = min(config.retention / _AGES, config.seal_every)
+        self._wants_archive = config.archive is not None
 
     @property
     def last_seq(self) -> int:
@@ -91,7 +122,8 @@ class Journal:
     @property
     def disk_bytes(self) -> int:
         """Bytes of all files."""
-        return self._older_bytes + (self._file.size if self._file else 0)
+        chained = self._chain.disk_bytes if self._chain is not None else 0
+        return self._older_bytes + chained + (self._file.size if self._file else 0)
 
     def append(self, first_seq: int, records: Sequence[bytes]) -> bool:
         """See JournalSink."""
@@ -105,33 +137,69 @@ class Journal:
     def sync(self) -> None:
         """See JournalSink."""
         with self._lock:
-            last = self._last_seq
-            while self._unsynced:
-                finished = self._unsynced[0]
-                finished.sync()
-                finished.close()
-                del self._unsynced[0]
-            if self._file is not None and last > self._synced_seq:
-                self._file.sync()
-            if self._new_name:
-                self._files.sync_directory(self._directory)
-                self._new_name = False
-            self._synced_seq = last
+            self._sync()
 
-    def expire(self) -> None:
-        """Removes what is older than the retention, also where nothing is written any more; blocks, raises OSError."""
+    def _sync(self) -> None:
+        last = self._last_seq
+        while self._unsynced:
+            finished = self._unsynced[0]
+            finished.sync()
+            finished.close()
+            del self._unsynced[0]
+        if self._file is not None and last > self._synced_seq:
+            self._file.sync()
+        if self._new_name:
+            self._files.sync_directory(self._directory)
+            self._new_name = False
+        self._synced_seq = last
+
+    def tend(self) -> None:
+        """Finishes a file that is old enough, and removes what the retention lets go; blocks, raises OSError.
+
+        Also where nothing is written any more; called every few seconds, off the hot path.
+        """
         with self._lock:
             if self._file is not None and self._is_finished(self._file):
                 self._finish(self._file)
+            if self._chain is not None:
+                self._chain.refill_reserve()
+                if self._file is None and all(one.is_sealed for one in self._older):
+                    self._chain.close_day(day_of(self._clock.now()))
             self._drop_old()
+
+    def finish(self) -> None:
+        """Ends the current file, whatever its age, so that it can be sealed: a slot that drains or stops; blocks."""
+        with self._lock:
+            if self._file is not None and self._file.size:
+                self._finish(self._file)
+
+    def seal_next(self) -> bool:
+        """Seals the oldest file that is finished and not sealed; False if there is none. Blocks, raises OSError.
+
+        Reading and hashing need no lock: the file never changes again.
+        """
+        with self._lock:
+            segment = next((one for one in self._older if not one.is_sealed), None)
+            if segment is None or self._chain is None:
+                return False
+            self._sync()
+        summary = summarise(self._files.read(segment.path), segment.first_seq)
+        self._keep_index(segment, summary)
+        with self._lock:
+            if segment in self._older and not segment.is_sealed:
+                self._seal(segment, summary)
+        return True
+
+    def archived(self, seq: int, number: int) -> None:
+        """Records up to this one, and entries of the chain up to this number, are in the archive."""
+        self._archived_seq, self._archived_number = seq, number
 
     def close(self) -> None:
         """See JournalSink."""
-        self.sync()
         with self._lock:
             if self._file is not None:
-                self._file.close()
-                self._file = None
+                self._finish(self._file)
+            self._sync()
 
     # --- after a crash ---
 
@@ -152,28 +220,53 @@ class Journal:
     def _find_end(self) -> None:
         """Notes the files and the last whole line; what a crash did to the end is for `reconcile`."""
         found = journal_files(self._files, self._directory)
-        for first, path in found:
-            size = self._files.size(path)
-            self._older.append((path, size, self._files.modified(path)))
-            self._older_bytes += size
+        names = set(self._files.names(self._directory))
+        dropped = self._chain.dropped_seq if self._chain is not None else 0
+        for at, (first, path) in enumerate(found):
+            if at + 1 < len(found) and found[at + 1][0] <= dropped + 1:  # a crash came after the statement
+                self._files.unlink(path)
+                if index_name(first) in names:
+                    self._files.unlink(self._directory / index_name(first))
+                self._new_name = True
+                continue
+            modified = self._files.modified(path)
+            index = self._directory / index_name(first)
+            extra = self._files.size(index) if index.name in names else 0
+            sealed = self._chain is not None and first in self._chain.sealed
+            self._older.append(_Finished(path, first, self._files.size(path), extra, modified, modified, sealed))
+            self._older_bytes += self._older[-1].size + extra
             self._last_seq = max(self._last_seq, first - 1)
-        if found:
-            for line in self._files.read(found[-1][1]).split(b"\n")[:-1]:
+        if self._chain is not None:
+            self._last_seq = max(self._last_seq, self._chain.sealed_seq)
+        if self._older:
+            for line in self._files.read(self._older[-1].path).split(b"\n")[:-1]:
                 self._last_seq = max(self._last_seq, _seq_of(line))
 
     def _keep_sound(self, synced: int, waiting: deque[tuple[int, bytes]]) -> None:
         """Cuts the journal where it first differs from the log, or is torn, after the number that was synced."""
-        found = journal_files(self._files, self._directory)
+        if self._chain is not None:
+            synced = max(synced, self._chain.sealed_seq, self._chain.dropped_seq)  # sealed means durable
+            while waiting and waiting[0][0] <= synced:
+                waiting.popleft()
+        found = [(one.first_seq, one.path) for one in self._older]
         later = [item for at, item in enumerate(found) if at + 1 == len(found) or found[at + 1][0] > synced + 1]
+        if self._chain is not None and later and waiting and synced < waiting[0][0] < later[0][0]:
+            # names, too, are durable only with a sync: the crash took a file and left the ones after it
+            for _, path in reversed(later):
+                self._forget(path)
+            later = []
         self._last_seq = max(synced, later[0][0] - 1) if later else synced
         for position, (first, path) in enumerate(later):
             content = self._files.read(path)
             start = _after(content, synced) if first <= synced else 0
             keep = self._sound_until(content, start, waiting)
-            if keep == len(content) and position + 1 < len(later):
+            following = later[position + 1][0] if position + 1 < len(later) else 0
+            if keep == len(content) and following == self._last_seq + 1:
                 continue
             for _, stale in reversed(later[position + 1 :]):
                 self._forget(stale)
+            if self._older[-1].is_sealed:
+                return  # what is sealed is never written to again
             if keep:
                 self._resume(path, keep, len(content))
             else:
@@ -195,8 +288,8 @@ class Journal:
         return at
 
     def _forget(self, path: Path) -> None:
-        _, size, _ = self._older.pop()
-        self._older_bytes -= size
+        gone = self._older.pop()
+        self._older_bytes -= gone.size + gone.extra
         self._files.unlink(path)
         self._new_name = True
 
@@ -204,8 +297,9 @@ class Journal:
         file = self._files.open(path)
         if keep != size:
             file.truncate(keep)
-        _, _, self._began = self._older.pop()
-        self._older_bytes -= size
+        gone = self._older.pop()
+        self._older_bytes -= gone.size + gone.extra
+        self._began, self._began_seq = gone.began, gone.first_seq
         self._file, self._current = file, path
 
     # --- writing ---
@@ -231,39 +325,121 @@ class Journal:
                     return True
             if not self._older:
                 return False
-            self._drop_oldest()
+            self._drop_oldest(Reason.VOLUME_FULL)
 
     def _room(self, first_seq: int) -> AppendFile:
         if self._file is not None and self._is_finished(self._file):
             self._finish(self._file)
         if self._file is None:
-            path = self._directory / f"records-{first_seq:016d}.jsonl"
+            path = self._directory / segment_name(first_seq)
             self._file = self._files.create(path)
             self._current = path
-            self._began = self._clock.now()
+            self._began, self._began_seq = self._clock.now(), first_seq
             self._new_name = True
         return self._file
 
     def _is_finished(self, file: AppendFile) -> bool:
         """Whether the next record begins another file: this one is long, or would keep old records beside new ones."""
-        age = self._clock.now() - self._began
-        return file.size >= self._file_size or (file.size > 0 and age > self._retention / _AGES)
+        if file.size >= self._file_size:
+            return True
+        now = self._clock.now()
+        return file.size > 0 and (now - self._began > self._longest or now // _DAY_S > self._began // _DAY_S)
 
     def _finish(self, file: AppendFile) -> None:
         self._unsynced.append(file)
-        self._older.append((self._current, file.size, self._clock.now()))
+        self._older.append(
+            _Finished(self._current, self._began_seq, file.size, 0, self._began, self._clock.now(), is_sealed=False)
+        )
         self._older_bytes += file.size
         self._file = None
 
+    # --- sealing and dropping ---
+
+    def _keep_index(self, segment: "_Finished", summary: Summary) -> None:
+        """Beside the segment; one that is torn or missing is only slower to search."""
+        path = self._directory / index_name(segment.first_seq)
+        content = summary.index.encode()
+        with suppress(FileNotFoundError):
+            self._files.unlink(path)
+        try:
+            file = self._files.create(path)
+            try:
+                file.append([content])
+            finally:
+                file.close()
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self._files.unlink(path)
+            return
+        with self._lock:
+            segment.extra = len(content)
+            self._older_bytes += len(content)
+
+    def _seal(self, segment: "_Finished", summary: Summary) -> None:
+        if self._chain is not None:
+            self._chain.seal(segment.first_seq, summary, segment.began, segment.ended)
+            segment.is_sealed = True
+
     def _drop_old(self) -> None:
         oldest_kept = self._clock.now() - self._retention
-        while self._older and (self.disk_bytes > self._budget or self._older[0][2] < oldest_kept):
-            self._drop_oldest()
+        while self._older:
+            if self.disk_bytes > self._budget:
+                self._drop_oldest(Reason.BUDGET)
+            elif self._older[0].ended < oldest_kept and (not self._wants_archive or self._is_archived()):
+                self._drop_oldest(Reason.RETENTION)
+            else:
+                return
 
-    def _drop_oldest(self) -> None:
-        path, size, _ = self._older.popleft()
-        self._older_bytes -= size
-        self._files.unlink(path)
+    def _is_archived(self) -> bool:
+        return self._archived_seq >= self._last_of_oldest()
+
+    def _last_of_oldest(self) -> int:
+        if len(self._older) > 1:
+            return self._older[1].first_seq - 1
+        return self._began_seq - 1 if self._file is not None else self._last_seq
+
+    def _drop_oldest(self, reason: Reason) -> None:
+        """The statement first, then the file; on a volume without room for a statement the file's room is taken."""
+        oldest = self._older[0]
+        if self._chain is None:
+            self._remove(oldest)
+            return
+        summary = None if oldest.is_sealed else self._summary(oldest)
+        try:
+            self._state(oldest, summary, reason)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            last = self._last_of_oldest()
+            self._remove(oldest)
+            self._state(oldest, summary, reason, last)
+        else:
+            self._remove(oldest)
+
+    def _summary(self, segment: "_Finished") -> Summary | None:
+        try:
+            return summarise(self._files.read(segment.path), segment.first_seq)
+        except OSError:  # it cannot be read: it goes unsealed, and the statement names its numbers
+            return None
+
+    def _state(self, oldest: "_Finished", summary: Summary | None, reason: Reason, last: int = 0) -> None:
+        if self._chain is None:
+            return
+        last = last or self._last_of_oldest()
+        if summary is not None and not oldest.is_sealed:
+            self._seal(oldest, summary)
+        archived = self._archived_seq >= last
+        lost = self._wants_archive and not archived
+        keep = self._archived_number + 1 if self._wants_archive else self._chain.last_number + 2
+        self._chain.drop(oldest.first_seq, last, reason, archived=archived, lost=lost, keep=keep)
+
+    def _remove(self, oldest: "_Finished") -> None:
+        self._older.popleft()
+        self._older_bytes -= oldest.size + oldest.extra
+        self._files.unlink(oldest.path)
+        with suppress(FileNotFoundError):
+            self._files.unlink(self._directory / index_name(oldest.first_seq))
         self._new_name = True
 
 

@@ -96,10 +96,10 @@ def test_a_slot_that_is_idle_forgets_too() -> None:
     journal = _open(disk, time, retention=100.0)
     journal.append(1, [_record(1)])
     time.now += 50.0
-    journal.expire()
+    journal.tend()
     assert _numbers(disk) == [1]
     time.now += 101.0
-    journal.expire()
+    journal.tend()
     assert _numbers(disk) == []
     assert journal.append(2, [_record(2)])
     journal.sync()

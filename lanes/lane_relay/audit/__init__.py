@@ -1,0 +1,1 @@
+"""Evidence: records sealed into a signed chain, archived, sent on, verified and traced."""

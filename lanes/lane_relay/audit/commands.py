@@ -1,0 +1,110 @@
+"""`lane-relay audit`: judges evidence, of a folder or an archive, without a running relay.
+
+Exit status: 0 proven, 1 something is wrong, 2 bad input. Before it: `__main__`. After it: `verify`.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from lane_relay.audit.evidence import DirectoryStore, Store, journals
+from lane_relay.audit.head import Signed, parse, public_key
+from lane_relay.audit.verify import Report, verify
+from lane_relay.errors import ConfigError
+
+__all__ = ["add_commands", "run_audit"]
+
+SOUND: Final = 0
+WRONG: Final = 1
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Puts `audit verify` on the command line."""
+    audit = commands.add_parser("audit", help="judge the records of a slot, also without the slot")
+    acts = audit.add_subparsers(dest="act", metavar="ACT", required=True)
+    verifying = acts.add_parser(
+        "verify",
+        help="prove that no record was altered or left out, or say where and how",
+        description="Exit status: 0 proven, 1 something is wrong, 2 bad input.",
+    )
+    add_place(verifying)
+    verifying.add_argument(
+        "--key",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="public key of the lane, PEM or the base64 of /v1/slot; several after a change of keys",
+    )
+    verifying.add_argument("--head", type=Path, metavar="FILE", help="a head kept elsewhere: all up to it must be here")
+    verifying.add_argument(
+        "--from", type=Path, metavar="FILE", dest="since", help="a head kept elsewhere: what is before it may be gone"
+    )
+    verifying.add_argument("--json", action="store_true", help="one JSON object a journal")
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Where evidence lies."""
+    parser.add_argument("place", metavar="DIR", help="a folder of records, or an archive")
+
+
+def open_place(given: argparse.Namespace) -> Store:
+    """The store that the command line names; raises ConfigError that names the fix."""
+    try:
+        return DirectoryStore(Path(given.place))
+    except OSError as error:
+        raise ConfigError(f"{error}: name the folder of a slot's records, or of an archive") from error
+
+
+def run_audit(given: argparse.Namespace) -> int:
+    """Verifies every journal there, and says what it found."""
+    store = open_place(given)
+    keys = [_key(path) for path in given.key]
+    since, until = (_head(path) for path in (given.since, given.head))
+    found = journals(store.names())
+    kept = {one.head.journal for one in (since, until) if one is not None}
+    reports = [verify(store, files, keys) for files in found] if not kept else []
+    if kept:
+        for files in found:
+            plain = verify(store, files, keys)
+            reports.append(verify(store, files, keys, since, until) if plain.journal in kept else plain)
+        if not kept & {report.journal for report in reports}:
+            raise ConfigError(f"journal {', '.join(sorted(kept))}, of which a head was given, is not in {given.place}")
+    if not reports:
+        raise ConfigError(f"{given.place} holds no records: name the folder of a slot's records, or of an archive")
+    for report in reports:
+        print(_as_json(report) if given.json else _as_text(report))
+    return WRONG if any(report.findings for report in reports) else SOUND
+
+
+def _key(path: Path) -> Ed25519PublicKey:
+    try:
+        return public_key(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--key {path}: {error}; give the lane's Ed25519 public key") from error
+
+
+def _head(path: Path | None) -> Signed | None:
+    try:
+        return parse(path.read_bytes()) if path is not None else None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}; give a head as /v1/slot or the archive has it") from error
+
+
+def _as_json(report: Report) -> str:
+    return json.dumps(msgspec.to_builtins(report))
+
+
+def _as_text(report: Report) -> str:
+    where = f"{report.lane} {report.slot} {report.journal}".strip() or report.folder or "."
+    lines = [f"{where}: {report.heads} heads, {report.segments} segments, {report.records} records"]
+    lines += [f"  WRONG  {finding}" for finding in report.findings]
+    lines += [f"  note   {note}" for note in report.notes]
+    if not report.findings:
+        span = f"records {report.first_seq} to {report.last_seq}: " if report.segments else ""
+        lines.append(f"  proven {span}nothing was altered or left out (key {report.key or 'none'})")
+    return "\n".join(lines)

@@ -1,0 +1,159 @@
+"""One finished file of records: what its head says of it, and its index.
+
+The index is for finding only and is not signed: CRC-32 of every id, Message-ID, correlation id and recipient in the
+segment, sorted, and a short digest of every thousand lines, so that `verify` can say where a byte was altered. A
+missing or damaged index costs a scan, never an answer. Pure: takes bytes, gives values.
+Before: `account.journal` finished the file. After: `chain`, `trace`, `verify`.
+"""
+
+import hashlib
+import re
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Final
+from zlib import crc32
+
+import msgspec
+
+__all__ = ["Index", "Place", "Summary", "index_name", "load_index", "segment_name", "summarise"]
+
+BLOCK_LINES: Final = 1024
+"""Lines decoded at one go: about a millisecond in which nothing else of Python runs."""
+_SEQ: Final = re.compile(rb'^\{"seq":(\d+),', re.MULTILINE)
+
+
+def segment_name(first_seq: int) -> str:
+    """The file of records that begins with this number."""
+    return f"records-{first_seq:016d}.jsonl"
+
+
+def index_name(first_seq: int) -> str:
+    """The index beside it."""
+    return f"records-{first_seq:016d}.idx"
+
+
+class _Keys(msgspec.Struct, gc=False):
+    """What of a record is looked for."""
+
+    seq: int = 0
+    id: str = ""
+    message_id: str = ""
+    correlation_id: str = ""
+    recipient: str | list[str] = ""
+
+
+_LINES: Final = msgspec.json.Decoder(_Keys)
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """One run of lines."""
+
+    first_seq: int
+    offset: int
+    digest: bytes
+    """The first 8 octets of the SHA-256 of its bytes."""
+
+
+class Index(msgspec.Struct, frozen=True):
+    """See the module."""
+
+    keys: bytes
+    """Unsigned 32 bit, little-endian, sorted, each once."""
+    places: tuple[Place, ...]
+
+    def may_hold(self, key: str) -> bool:
+        """Whether a record of the segment may carry this id, address or name; False is certain."""
+        found = memoryview(self.keys).cast("I") if sys.byteorder == "little" else _swapped(self.keys)
+        wanted = crc32(key.encode())
+        at = bisect_left(found, wanted)
+        return at < len(found) and found[at] == wanted
+
+    def encode(self) -> bytes:
+        """As it is kept."""
+        return msgspec.msgpack.encode(self)
+
+
+def load_index(content: bytes) -> Index | None:
+    """A kept index; None for a damaged one."""
+    try:
+        return msgspec.msgpack.decode(content, type=Index)
+    except msgspec.DecodeError:
+        return None
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What a finished segment holds."""
+
+    sha256: str
+    size: int
+    last_seq: int
+    gaps: tuple[tuple[int, int], ...]
+    index: Index
+
+
+def summarise(content: bytes, first_seq: int) -> Summary:
+    """Digest, numbers and index of a segment; tens of milliseconds for 16 MiB, in pieces of about one."""
+    keys: set[str] = set()
+    places = []
+    seqs: list[int] = []
+    for at, block in _blocks(content):
+        numbers = _note(block, keys)
+        places.append(Place(numbers[0] if numbers else 0, at, hashlib.sha256(block).digest()[:8]))
+        seqs += numbers
+    keys.discard("")
+    sums = array("I", sorted({crc32(key.encode()) for key in keys}))
+    if sys.byteorder != "little":
+        sums.byteswap()
+    return Summary(
+        hashlib.sha256(content).hexdigest(),
+        len(content),
+        seqs[-1] if seqs else first_seq - 1,
+        _gaps(first_seq, seqs),
+        Index(sums.tobytes(), tuple(places)),
+    )
+
+
+def _blocks(content: bytes) -> Iterable[tuple[int, bytes]]:
+    """(offset, bytes) of each run of lines."""
+    at = 0
+    while at < len(content):
+        end = at
+        for _ in range(BLOCK_LINES):
+            end = content.find(b"\n", end) + 1
+            if end == 0:
+                end = len(content)
+                break
+            if end == len(content):
+                break
+        yield at, content[at:end]
+        at = end
+
+
+def _note(block: bytes, keys: set[str]) -> list[int]:
+    """Adds what is looked for to `keys`; the numbers of the lines."""
+    try:
+        records = _LINES.decode_lines(block)
+    except msgspec.DecodeError:  # damaged before it was sealed: what can be read is noted
+        return [int(one) for one in _SEQ.findall(block)]
+    for record in records:
+        keys.update((record.id, record.message_id, record.correlation_id))
+        if isinstance(record.recipient, str):
+            keys.add(record.recipient)
+        else:
+            keys.update(record.recipient)
+    return [record.seq for record in records]
+
+
+def _gaps(first_seq: int, seqs: list[int]) -> tuple[tuple[int, int], ...]:
+    if seqs and len(seqs) == seqs[-1] - first_seq + 1:
+        return ()
+    return tuple((one + 1, other - 1) for one, other in pairwise([first_seq - 1, *seqs]) if other > one + 1)
+
+
+def _swapped(keys: bytes) -> "array[int]":
+    found = array("I", keys)
+    found.byteswap()
+    return found

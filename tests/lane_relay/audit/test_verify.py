@@ -1,0 +1,323 @@
+"""Every way to tamper with evidence is found, named and placed; what the slot did by its own rules is none."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lane_relay.audit.chain import head_name
+from lane_relay.audit.head import Head, HeadKey, Signed, parse
+from lane_relay.audit.segment import index_name, segment_name
+from tests.lane_relay.audit.making import (
+    KEY,
+    OTHER_KEY,
+    Time,
+    fill,
+    judge,
+    kinds,
+    open_journal,
+    records_config,
+    seal_all,
+    sealed_folder,
+)
+
+SECOND, THIRD = 6, 11
+"""First numbers of the second and third segment of a folder that `sealed_folder` made."""
+
+
+def _segments(path: Path) -> list[Path]:
+    return sorted(path.glob("records-*.jsonl"))
+
+
+def _lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def _signed(path: Path, number: int) -> Signed:
+    return parse((path / head_name(number)).read_bytes())
+
+
+def _resign(path: Path, at: int, key: HeadKey, /, **changes: object) -> None:
+    """Writes a head anew, as somebody with a key would."""
+    old = _signed(path, at).head
+    values = {name: getattr(old, name) for name in Head.__struct_fields__} | changes
+    (path / head_name(at)).write_bytes(key.sign(Head(**values)).line())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """20 sealed records in 4 segments, nothing wrong."""
+    sealed_folder(tmp_path)
+    assert [path.name for path in _segments(tmp_path)][1:3] == [segment_name(SECOND), segment_name(THIRD)]
+    return tmp_path
+
+
+def test_what_nobody_touched_is_proven(folder: Path) -> None:
+    report = judge(folder)
+    assert report.findings == []
+    assert report.notes == []
+    assert (report.records, report.first_seq, report.last_seq) == (20, 1, 20)
+    assert (report.lane, report.slot, report.segments) == ("mail/otp", "otp-0", 4)
+
+
+def _alter_byte(path: Path) -> None:
+    content = bytearray((path / segment_name(SECOND)).read_bytes())
+    at = content.index(b"Delivery")
+    content[at : at + 8] = b"Rejected"
+    (path / segment_name(SECOND)).write_bytes(content)
+
+
+def _remove_line(path: Path) -> None:
+    lines = _lines(path / segment_name(SECOND))
+    (path / segment_name(SECOND)).write_bytes(b"".join(lines[:1] + lines[2:]))
+
+
+def _add_line(path: Path) -> None:
+    lines = _lines(path / segment_name(SECOND))
+    (path / segment_name(SECOND)).write_bytes(b"".join([*lines, lines[-1]]))
+
+
+def _reorder_lines(path: Path) -> None:
+    lines = _lines(path / segment_name(SECOND))
+    lines[1], lines[2] = lines[2], lines[1]
+    (path / segment_name(SECOND)).write_bytes(b"".join(lines))
+
+
+def _truncate_at_a_line(path: Path) -> None:
+    (path / segment_name(SECOND)).write_bytes(b"".join(_lines(path / segment_name(SECOND))[:-1]))
+
+
+def _truncate_in_a_line(path: Path) -> None:
+    (path / segment_name(SECOND)).write_bytes((path / segment_name(SECOND)).read_bytes()[:-7])
+
+
+def _empty(path: Path) -> None:
+    (path / segment_name(SECOND)).write_bytes(b"")
+
+
+def _remove_segment(path: Path) -> None:
+    (path / segment_name(SECOND)).unlink()
+
+
+def _swap_segments(path: Path) -> None:
+    second, third = path / segment_name(SECOND), path / segment_name(THIRD)
+    one, other = second.read_bytes(), third.read_bytes()
+    second.write_bytes(other)
+    third.write_bytes(one)
+
+
+def _remove_head(path: Path) -> None:
+    (path / head_name(3)).unlink()
+
+
+def _remove_beginning(path: Path) -> None:
+    (path / head_name(1)).unlink()
+    (path / head_name(2)).unlink()
+    (path / segment_name(1)).unlink()
+
+
+def _swap_heads(path: Path) -> None:
+    one, other = (path / head_name(3)).read_bytes(), (path / head_name(4)).read_bytes()
+    (path / head_name(3)).write_bytes(other)
+    (path / head_name(4)).write_bytes(one)
+
+
+def _alter_head(path: Path) -> None:
+    content = (path / head_name(3)).read_bytes()
+    (path / head_name(3)).write_bytes(content.replace(b'"slot":"otp-0"', b'"slot":"otp-1"'))
+
+
+def _break_head(path: Path) -> None:
+    (path / head_name(3)).write_bytes(b'{"head":')
+
+
+def _sign_with_another_key(path: Path) -> None:
+    previous = ""
+    for number in range(1, 6):
+        _resign(path, number, HeadKey(OTHER_KEY), previous=previous)
+        previous = _signed(path, number).digest
+
+
+def _take_signatures_off(path: Path) -> None:
+    previous = ""
+    for number in range(1, 6):
+        _resign(path, number, HeadKey(None), previous=previous)
+        previous = _signed(path, number).digest
+
+
+def _break_the_chain(path: Path) -> None:
+    _resign(path, 3, HeadKey(KEY), previous="0" * 64)
+
+
+def _leave_a_segment_out(path: Path) -> None:
+    """With the lane's own key: numbers still show it."""
+    (path / segment_name(SECOND)).unlink()
+    for number in (4, 5):
+        (path / head_name(number - 1)).write_bytes((path / head_name(number)).read_bytes())
+        _resign(path, number - 1, HeadKey(KEY), number=number - 1, previous=_signed(path, number - 2).digest)
+    (path / head_name(5)).unlink()
+
+
+def _slip_a_file_in(path: Path) -> None:
+    (path / segment_name(SECOND + 1)).write_bytes(b'{"seq":7,"type":"Delivery"}\n')
+
+
+@pytest.mark.parametrize(
+    ("tamper", "kind", "place", "words"),
+    [
+        (_alter_byte, "Altered", segment_name(SECOND), "bytes were altered between records 6 and 10"),
+        (_remove_line, "LineRemoved", segment_name(SECOND), "record 7 is missing"),
+        (_add_line, "LineAdded", segment_name(SECOND), "lines that were not in it, with number 10"),
+        (_reorder_lines, "Reordered", segment_name(SECOND), "record 8 stands where 7 was"),
+        (_truncate_at_a_line, "Truncated", segment_name(SECOND), "ends after record 9, and its last was 10"),
+        (_truncate_in_a_line, "Truncated", segment_name(SECOND), "ends after record 9, and its last was 10"),
+        (_empty, "Truncated", segment_name(SECOND), "ends after record 5"),
+        (_remove_segment, "SegmentRemoved", head_name(3), "records 6 to 10 is missing, and no statement"),
+        (_swap_segments, "SegmentsSwapped", segment_name(SECOND), "records 11 to 15 in place of 6 to 10"),
+        (_remove_head, "HeadRemoved", head_name(4), "entry 3 before it is missing"),
+        (_remove_beginning, "HeadRemoved", head_name(3), "entry 1 to 2 before it is missing, and no statement"),
+        (_swap_heads, "Altered", head_name(3), "it is entry 4 of the chain and not 3"),
+        (_alter_head, "Altered", head_name(3), "entry 3 is not what key"),
+        (_break_head, "Altered", head_name(3), "no head of a chain"),
+        (_sign_with_another_key, "ForeignKey", head_name(1), "which is not trusted here"),
+        (_take_signatures_off, "Unsigned", head_name(1), "carries no signature"),
+        (_break_the_chain, "ChainBroken", head_name(3), "entry 3 does not follow from entry 2"),
+        (_leave_a_segment_out, "SequenceGap", head_name(3), "records 6 to 10 are in no segment"),
+        (_slip_a_file_in, "LineAdded", segment_name(SECOND + 1), "no head speaks of it"),
+    ],
+)
+def test_tampering_is_found_named_and_placed(
+    folder: Path, tamper: Callable[[Path], None], kind: str, place: str, words: str
+) -> None:
+    tamper(folder)
+    findings = [(finding.kind, finding.place, finding.sentence) for finding in judge(folder).findings]
+    assert any(found == kind and where == place and words in said for found, where, said in findings), findings
+
+
+@pytest.mark.parametrize("offset", range(0, 1200, 97))
+def test_no_byte_of_a_segment_can_be_another(folder: Path, offset: int) -> None:
+    path = folder / segment_name(SECOND)
+    content = bytearray(path.read_bytes())
+    content[offset % len(content)] ^= 0x01
+    path.write_bytes(content)
+    assert judge(folder).findings
+
+
+def test_no_byte_of_a_head_can_be_another(folder: Path) -> None:
+    path = folder / head_name(3)
+    sound = path.read_bytes()
+    for offset in range(len(sound) - 1):
+        content = bytearray(sound)
+        content[offset] ^= 0x01
+        path.write_bytes(content)
+        assert judge(folder).findings, (offset, content)
+
+
+def test_an_altered_index_hides_nothing(folder: Path) -> None:
+    _alter_byte(folder)
+    (folder / index_name(SECOND)).write_bytes(b"\x80")
+    report = judge(folder)
+    assert kinds(report) == ["Altered"]
+    assert "between records 6 and 10" in report.findings[0].sentence
+
+
+def test_a_long_segment_names_the_thousand_lines_in_which_a_byte_is_another(tmp_path: Path) -> None:
+    journal, _ = open_journal(tmp_path, Time(), config=records_config(tmp_path, max_size=2**30))
+    fill(journal, 3000)
+    seal_all(journal)
+    content = (tmp_path / segment_name(1)).read_bytes()
+    (tmp_path / segment_name(1)).write_bytes(content.replace(b"<1500@brand", b"<1501@brand"))
+    assert judge(tmp_path).findings[0].sentence == "bytes were altered between records 1025 and 2048"
+
+
+def test_a_chain_cut_off_at_its_end_is_found_with_a_head_kept_elsewhere(folder: Path) -> None:
+    kept = _signed(folder, 5)
+    (folder / head_name(5)).unlink()
+    (folder / segment_name(16)).unlink()
+    assert judge(folder).findings == []  # by itself it is sound: that is what kept heads are for
+
+    report = judge(folder, until=kept)
+    assert kinds(report) == ["Truncated"]
+    assert "ends with entry 4, and the kept head is entry 5" in report.findings[0].sentence
+
+
+def test_a_rewritten_chain_is_found_with_a_head_kept_elsewhere(tmp_path: Path) -> None:
+    sealed_folder(tmp_path / "old")
+    sealed_folder(tmp_path / "new", 21)
+    assert judge(tmp_path / "new", until=_signed(tmp_path / "new", 3)).findings == []
+    assert "ChainBroken" in kinds(judge(tmp_path / "new", until=_signed(tmp_path / "old", 3)))
+
+    kept = _signed(tmp_path / "old", 5)
+    _resign(tmp_path / "old", 5, HeadKey(KEY), at=1.0)
+    assert "Altered" in kinds(judge(tmp_path / "old", until=kept))
+
+
+def test_what_is_not_sealed_yet_is_said_and_its_numbers_are_checked(tmp_path: Path) -> None:
+    journal, _ = open_journal(tmp_path, Time())
+    fill(journal, 10)
+    seal_all(journal)
+    fill(journal, 3)
+    report = judge(tmp_path)
+    assert report.findings == []
+    assert report.notes == ["records 11 to 13 are not sealed yet, so not proven"]
+
+    path = tmp_path / segment_name(11)
+    path.write_bytes(b"".join(_lines(path)[::2]))
+    assert kinds(judge(tmp_path)) == ["SequenceGap"]
+
+
+def test_what_budget_and_retention_removed_is_no_tampering_and_is_said(tmp_path: Path) -> None:
+    time = Time()
+    journal, chain = open_journal(tmp_path, time, config=records_config(tmp_path, retention=1000.0))
+    fill(journal, 400)
+    seal_all(journal)
+    assert chain.dropped["Budget"] > 50
+    time.now += 2000.0
+    journal.tend()
+    fill(journal, 5)
+    seal_all(journal)
+
+    report = judge(tmp_path)
+    assert report.findings == []
+    assert "by its own rules" in report.notes[-1]
+    assert "by Budget" in report.notes[-1]
+    assert "by Retention" in report.notes[-1]
+    assert chain.oldest_number > 100
+
+
+def test_a_removed_segment_beside_dropped_ones_is_tampering(tmp_path: Path) -> None:
+    journal, _ = open_journal(tmp_path, Time())
+    fill(journal, 400)
+    seal_all(journal)
+    assert judge(tmp_path).findings == []
+    _segments(tmp_path)[0].unlink()
+    assert kinds(judge(tmp_path)) == ["SegmentRemoved"]
+
+
+def test_heads_removed_beyond_what_a_statement_names_are_tampering(tmp_path: Path) -> None:
+    journal, chain = open_journal(tmp_path, Time())
+    fill(journal, 400)
+    seal_all(journal)
+    oldest = chain.oldest_number
+    first = _signed(tmp_path, oldest).head
+    (tmp_path / head_name(oldest)).unlink()
+    if first.sha256:
+        (tmp_path / segment_name(first.first_seq)).unlink()
+    assert "HeadRemoved" in kinds(judge(tmp_path))
+
+
+def test_a_statement_cannot_be_taken_back(tmp_path: Path) -> None:
+    """An older state of the folder is sound by itself, and is found by the head that was kept since."""
+    journal, chain = open_journal(tmp_path, Time())
+    fill(journal, 40)
+    seal_all(journal)
+    image = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    fill(journal, 10)
+    seal_all(journal)
+    kept = chain.last
+    for path in tmp_path.iterdir():
+        path.unlink()
+    for path, content in image.items():
+        path.write_bytes(content)
+    assert judge(tmp_path).findings == []
+    assert kinds(judge(tmp_path, until=kept)) == ["Truncated"]
