@@ -19,9 +19,11 @@ from pydantic import (
 
 from lane_api.classes import TrafficClass
 from lane_api.isppolicy import ResponseRule
+from lane_api.listening import Endpoint, TlsFiles
 from lane_api.model import ConfigModel
 from lane_api.outbound import Backoff
 from lane_api.quantities import ByteSize, Duration, RateField
+from lane_api.relayfeedback import Feedback, ReturnPath, Suppression
 from lane_api.relayrecords import Records
 
 __all__ = [
@@ -74,20 +76,6 @@ class SlotIdentity(ConfigModel):
     name: str
     hostname: Annotated[str, AfterValidator(_host_name)]
     """HELO name, Received `by`, Reporting-MTA."""
-
-
-class Endpoint(ConfigModel):
-    """An address to listen on; both families with `::`."""
-
-    host: str = "::"
-    port: Annotated[int, Field(ge=0, le=65535)]
-
-
-class TlsFiles(ConfigModel):
-    """A certificate chain and its key, in PEM; reloaded when they change."""
-
-    certificate: str
-    key: str
 
 
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,76}$")]
@@ -251,6 +239,8 @@ class SigningDomain(ConfigModel):
     """Signs too once DNS answers its own selector; no mail waits for it. Receivers that know no Ed25519 ignore it."""
     verify_record: bool = True
     """Hold mail of this domain until DNS answers the selector with this key."""
+    return_path: ReturnPath | None = None
+    """Absent: the sender's own envelope sender, as with Keep."""
 
     @model_validator(mode="after")
     def _can_sign(self) -> Self:
@@ -292,6 +282,10 @@ class RelayConfig(ConfigModel):
     egress: Egress = Egress()
     delivery: Delivery = Delivery()
     domains: tuple[SigningDomain, ...] = ()
+    feedback: Feedback | None = None
+    """Absent: bounces and complaints are somebody else's business."""
+    suppression: Suppression | None = None
+    """Absent: nobody is suppressed."""
     health: Endpoint | None = None
     """`/metrics`, `/livez`, `/readyz`."""
     admin: Admin | None = None
