@@ -153,6 +153,9 @@ class Message(Struct, frozen=True, gc=False):
     """Unix time at which its sender's system decided to send it (X-Lane-Triggered-At); 0: not given."""
     protocol: str = ""
     """How it came in, where that was not SMTP: HTTP or HTTPS."""
+    notice_at: float = 0.0
+    """Unix time at which its sender is to hear that it is late, whatever the lane has for that (DELIVERBY); 0: not
+    asked for."""
 
 
 class QueueEntry(Struct, gc=False):

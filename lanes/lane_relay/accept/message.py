@@ -41,8 +41,14 @@ def make_message(
     *,
     new_id: Callable[[], int],
     now: float,
+    expires_in: float = 0.0,
+    notice_in: float | None = None,
 ) -> Message | Reply:
-    """The message as it is to be stored, with its trace fields, or why it is refused; `now` in Unix seconds."""
+    """The message as it is to be stored, with its trace fields, or why it is refused.
+
+    `now` in Unix seconds. `expires_in`, in seconds, is what its envelope says: of two times the sooner counts.
+    `notice_in`: after so many seconds its sender is to hear that it is late.
+    """
     header = read_header(content, policy.correlation_field, policy.campaign_field)
     refusal = policy.judge_content(header, smtp_utf8=envelope.smtp_utf8)
     if refusal is not None:
@@ -52,6 +58,7 @@ def make_message(
         return Reply(550, ("5.6.0 X-Lane-Triggered-At is in the future: write Unix seconds (not ms) or RFC 3339",))
     spool_id = new_id()
     trace = Trace(origin.hostname, origin.helo, origin.client, origin.protocol, message_id_text(spool_id), now)
+    times = [seconds for seconds in (asked.expires_in, expires_in) if seconds]
     body, message_id = add_trace(content, header, trace)
     return Message(
         id=spool_id,
@@ -63,6 +70,7 @@ def make_message(
         correlation_id=header.correlation_id,
         from_domain=header.author.domain if isinstance(header.author, Author) else "",
         campaign=asked.campaign,
-        expires_at=now + asked.expires_in if asked.expires_in else 0.0,
+        expires_at=now + min(times) if times else 0.0,
         triggered_at=asked.triggered_at,
+        notice_at=now + notice_in if notice_in is not None else 0.0,
     )

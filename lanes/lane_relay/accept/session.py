@@ -227,6 +227,8 @@ class Session(asyncio.Protocol):
             ),
             new_id=listener.new_id,
             now=listener.clock.now(),
+            expires_in=received.expires_in,
+            notice_in=received.notice_in,
         )
 
     def _stored(self, message: Message, error: SpoolError | None) -> None:

@@ -151,14 +151,17 @@ def _settlement(
         relayed = tuple([index for index in delivered if Notify.SUCCESS in envelope.options_of(index).notify])
     wanted = Notify.FAILURE | Notify.DEFAULT
     reported = tuple([index for index in failed if envelope.options_of(index).notify & wanted])
-    delayed = _delayed(attempt, waits, terms, now) if waits and terms is not None and terms.delay_after else ()
+    delayed = _delayed(attempt, waits, terms, now) if waits and terms is not None else ()
     return Settlement(outcomes, delivered, failed, waits, reported, relayed, delayed)
 
 
 def _delayed(attempt: Attempt, waits: tuple[Wait, ...], terms: Terms, now: float) -> tuple[int, ...]:
-    if attempt.entry.notified or now < received_at(attempt.entry.id) + terms.delay_after:
+    asked_at = attempt.message.notice_at
+    if attempt.entry.notified or not (asked_at or terms.delay_after):
         return ()
-    wanted = Notify.DELAY | Notify.DEFAULT if terms.delay_unasked else Notify.DELAY
+    if now < (asked_at or received_at(attempt.entry.id) + terms.delay_after):
+        return ()
+    wanted = Notify.DELAY | Notify.DEFAULT if terms.delay_unasked or asked_at else Notify.DELAY
     envelope = attempt.message.envelope
     return tuple([index for wait in waits for index in wait.recipients if envelope.options_of(index).notify & wanted])
 
@@ -199,6 +202,9 @@ def _outcome(
     received = received_at(attempt.entry.id)
     lifetime = end_of_life(attempt.message, terms.lifetime) - received
     due = last_try(received, lifetime, now, now + wait)
+    asked_at = attempt.message.notice_at
+    if now < asked_at < due and not attempt.entry.notified and verdict.retry_after is None:
+        due = asked_at  # tried once more then, so that what its sender hears at the time asked for is true
     if is_expired(received, lifetime, due):
         return Outcome.EXPIRED, 0.0
     return Outcome.DEFERRED, due

@@ -1,8 +1,8 @@
 """The receiving side of SMTP: bytes in, at most one event out, replies gathered for one write.
 
 Before it: `accept`, which owns the sockets. After it: the envelope and content that `accept` makes a Message of.
-Invariants: content is handed over once, whole, and only behind CRLF.CRLF; nothing that came in plain text survives
-STARTTLS; nothing the peer sends raises, and memory a session holds is bounded by its limits.
+Invariants: content is handed over once, whole, and only behind CRLF.CRLF or the last octet that BDAT announced; nothing
+that came in plain text survives STARTTLS; nothing the peer sends raises, and what a session holds is bounded.
 
 How a driver uses it
     server = Server(options, policy)                 # policy: synchronous answers about senders and recipients
@@ -21,6 +21,7 @@ Theory of operation
                                                    if it is cancelled or malformed
     DATA        content up to CRLF.CRLF            ACCEPT (MessageReceived), or COMMAND if the content is refused
     DISCARD     the same, kept nowhere             COMMAND: the content is over a limit and is refused at its end
+    CHUNK       the octets that BDAT announced     COMMAND; behind the last chunk ACCEPT (MessageReceived)
     TLS         nothing: plain text is dropped     COMMAND by tls_started
     AUTH        nothing: input is kept             COMMAND by auth_result
     ACCEPT      nothing: input is kept             COMMAND by reply
@@ -36,12 +37,13 @@ from typing import Final
 
 from lane_api.isppolicy import Stage
 from lane_relay.records import Reply
+from lane_relay.smtp.chunks import Chunks, parse_chunk
 from lane_relay.smtp.command import (
     FIXED_REPLIES,
     FOREIGN_VERBS,
     MAX_COMMAND_LINE,
-    MAX_SASL_LINE,
     UNIMPLEMENTED_VERBS,
+    broken_line,
 )
 from lane_relay.smtp.data import END_OF_DATA, unfit_content, unstuff
 from lane_relay.smtp.errors import LocalProtocolError
@@ -69,15 +71,18 @@ class State(IntEnum):
     SASL = 1
     DATA = 2
     DISCARD = 3
-    TLS = 4
-    AUTH = 5
-    ACCEPT = 6
-    CLOSED = 7
+    CHUNK = 4
+    TLS = 5
+    AUTH = 6
+    ACCEPT = 7
+    CLOSED = 8
 
 
 _SENDER_OK: Final = b"250 2.1.0 Ok\r\n"
 _RECIPIENT_OK: Final = b"250 2.1.5 Ok\r\n"
 _GO_AHEAD: Final = b"354 End data with <CR><LF>.<CR><LF>\r\n"
+_CHUNK_OK: Final = b"250 2.0.0 Ok\r\n"
+_IN_CHUNKS: Final = "5.5.1 The message comes by BDAT: go on with BDAT, or begin again with RSET"
 _CLOSED: Final = Closed()
 
 
@@ -112,7 +117,8 @@ class Server:
     @property
     def held_bytes(self) -> int:
         """Bytes of the peer that are held in memory."""
-        return len(self._input.data)
+        chunks = self._mail.chunks
+        return len(self._input.data) if chunks is None else len(self._input.data) + len(chunks.content)
 
     @property
     def is_waiting(self) -> bool:
@@ -122,7 +128,7 @@ class Server:
     @property
     def is_receiving(self) -> bool:
         """Content is coming in."""
-        return self._state is State.DATA or self._state is State.DISCARD
+        return State.DATA <= self._state <= State.CHUNK
 
     def take_output(self) -> bytes:
         """The replies since the last call, for one write."""
@@ -172,6 +178,8 @@ class Server:
             self._state = State.DISCARD
             self._refusal = refusal
             self._input.drop_content()
+        elif self._state is State.CHUNK and self._mail.chunks is not None:
+            self._mail.chunks.refuse(refusal)
 
     def stop(self, reply: Reply) -> Event | None:
         """Closes with this reply: now if no transaction is open, else behind the answer to its message."""
@@ -195,7 +203,7 @@ class Server:
             if state is State.COMMAND and data.find(b"\n") == len(data) - 1:
                 return self._on_line(data)
             if state is State.DATA and data[:3] != END_OF_DATA and 0 <= data.find(END_OF_CONTENT) == len(data) - 5:
-                return self._on_content(data[:-3])
+                return self._on_content(unstuff(data[:-3]))
         self._input.data += data
         return self._proceed()
 
@@ -208,7 +216,10 @@ class Server:
                     self._bound_content()
                     return None
                 content = waiting.take_content(end)
-                event = self._on_content(content) if self._state is State.DATA else self._end_content(self._refusal)
+                is_kept = self._state is State.DATA
+                event = self._on_content(unstuff(content)) if is_kept else self._end_content(self._refusal)
+            elif self._state is State.CHUNK:
+                event = self._on_octets()
             elif self._state < State.DATA:
                 line = waiting.cut_line()
                 if line is None:
@@ -228,15 +239,31 @@ class Server:
         elif len(self._input.data) > limit + (limit >> 6) + 1024:
             self.discard(too_big(self._options.max_size))
 
-    def _on_content(self, stuffed: bytes) -> Event | None:
-        content = unstuff(stuffed)
+    def _on_octets(self) -> Event | None:
+        """What has come of the chunk; at its end the answer to it (RFC 3030 section 2)."""
+        chunks = self._mail.chunks or Chunks()
+        if not chunks.take(self._input.data):
+            return None
+        self._state = State.COMMAND
+        if chunks.refusal is not None:
+            if not self._mail.recipients:
+                self._mail.end()
+                return self._count_error(chunks.refusal)
+            return self._end_content(chunks.refusal)
+        if not chunks.is_last:
+            self._output.append(_CHUNK_OK)
+            return None
+        content = bytes(chunks.content)
+        return self._on_content(content if content[-2:] == b"\r\n" or not content else content + b"\r\n")
+
+    def _on_content(self, content: bytes) -> Event | None:
         refusal = unfit_content(content)
         if refusal is not None:
             return self._end_content(refusal)
         if len(content) > self._options.max_size:
             return self._end_content(too_big(self._options.max_size))
         self._state = State.ACCEPT
-        return MessageReceived(self._mail.envelope(), content)
+        return self._mail.received(content)
 
     def _end_content(self, reply: Reply) -> Event | None:
         event = None
@@ -286,14 +313,10 @@ class Server:
     # -- commands
 
     def _on_line(self, raw: bytes) -> Event | None:
-        is_whole = raw[-2:] == b"\r\n" and raw.find(b"\r") == len(raw) - 2
-        if not is_whole or len(raw) > MAX_COMMAND_LINE:
-            is_sasl = self._state is State.SASL or raw[:5].upper() == b"AUTH "
-            limit = MAX_SASL_LINE if is_sasl else MAX_COMMAND_LINE
-            if len(raw) >= limit:
-                return self._close(_say(500, f"5.5.6 The line is longer than {limit} octets"))
-            if not is_whole:
-                return self._close(_say(500, "5.5.2 Lines end with CRLF; a lone CR or LF is not accepted"))
+        if len(raw) > MAX_COMMAND_LINE or raw[-2:] != b"\r\n" or raw.find(b"\r") != len(raw) - 2:
+            broken = broken_line(raw, is_sasl=self._state is State.SASL)
+            if broken is not None:
+                return self._close(broken)
         try:
             line = raw[:-2].decode()
         except UnicodeDecodeError:
@@ -355,6 +378,8 @@ class Server:
     def _on_rcpt(self, argument: str) -> Event | None:
         if self._mail.sender is None:
             return self._error(503, "5.5.1 Send MAIL first")
+        if self._mail.chunks is not None:
+            return self._error(503, _IN_CHUNKS)
         refusal = self._mail.add(argument)
         if refusal is not None:
             return self._refuse(refusal)
@@ -369,10 +394,30 @@ class Server:
             return self._error(503, "5.5.1 Send MAIL first")
         if not self._mail.recipients:
             return self._error(554, "5.5.1 No valid recipients")
+        if self._mail.chunks is not None:
+            return self._error(503, _IN_CHUNKS)
         self._state = State.DATA
         self._input.begin_content()
         self._output.append(_GO_AHEAD)
         return None
+
+    def _on_bdat(self, argument: str) -> Event | None:
+        chunk = parse_chunk(argument)
+        if chunk is None:  # what follows may be content: read as commands it could be anybody's
+            return self._close(_say(501, "5.5.4 Write BDAT octets, or BDAT octets LAST"))
+        mail = self._mail
+        chunks = mail.chunks = mail.chunks or Chunks()
+        refusal = None
+        if mail.sender is None:
+            refusal = _say(503, "5.5.1 Send MAIL first")
+        elif not mail.recipients:
+            refusal = _say(554, "5.5.1 No valid recipients")
+        elif len(chunks.content) + chunk.size > self._options.max_size:
+            refusal = too_big(self._options.max_size)
+        chunks.begin(chunk, refusal)
+        self._commands -= chunk.size > 0
+        self._state = State.CHUNK
+        return self._on_octets()
 
     def _on_rset(self, argument: str) -> Event | None:
         if argument.strip():
@@ -437,6 +482,7 @@ _COMMANDS: Final[dict[str, Callable[[Server, str], Event | None]]] = {
     "MAIL": Server._on_mail,
     "RCPT": Server._on_rcpt,
     "DATA": Server._on_data,
+    "BDAT": Server._on_bdat,
     "RSET": Server._on_rset,
     "QUIT": Server._on_quit,
     "STARTTLS": Server._on_starttls,

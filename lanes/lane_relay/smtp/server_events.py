@@ -31,7 +31,17 @@ class Options(Struct, frozen=True, gc=False):
 
     def ehlo_lines(self, *, tls: bool) -> tuple[str, ...]:
         """The answer to EHLO; AUTH is offered inside TLS only, STARTTLS outside only."""
-        lines = (self.hostname, "PIPELINING", f"SIZE {self.max_size}", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8")
+        lines = (
+            self.hostname,
+            "PIPELINING",
+            f"SIZE {self.max_size}",
+            "8BITMIME",
+            "ENHANCEDSTATUSCODES",
+            "SMTPUTF8",
+            "CHUNKING",
+            "DSN",
+            "DELIVERBY",
+        )
         if tls:
             return (*lines, "AUTH PLAIN LOGIN") if self.auth else lines
         return (*lines, "STARTTLS") if self.starttls else lines
@@ -67,6 +77,10 @@ class MessageReceived(Struct, frozen=True, gc=False):
     envelope: Envelope
     content: bytes
     """Unstuffed, with CRLF line ends."""
+    expires_in: int = 0
+    """Seconds after which it is not to be delivered any more (BY with R); 0: not asked for."""
+    notice_in: int | None = None
+    """Seconds after which its sender is to hear that it is late (BY with N); None: not asked for."""
 
 
 class Closed(Struct, frozen=True, gc=False):

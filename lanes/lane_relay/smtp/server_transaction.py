@@ -7,10 +7,18 @@ where mail is refused, which the server tells its policy.
 from msgspec import Struct
 
 from lane_api.isppolicy import Stage
-from lane_relay.records import Envelope, Reply
+from lane_relay.records import Envelope, RecipientOptions, Reply
 from lane_relay.smtp.address import BadAddress, Mailbox, parse_mailbox
-from lane_relay.smtp.command import NO_PARAMETERS, MailParameters, parse_path, read_parameters
-from lane_relay.smtp.server_events import Options, SessionPolicy
+from lane_relay.smtp.chunks import Chunks
+from lane_relay.smtp.command import (
+    NO_OPTIONS,
+    NO_PARAMETERS,
+    MailParameters,
+    parse_path,
+    read_mail_parameters,
+    read_recipient_parameters,
+)
+from lane_relay.smtp.server_events import MessageReceived, Options, SessionPolicy
 
 __all__ = ["InboundTransaction", "Refusal", "too_big"]
 
@@ -27,7 +35,7 @@ class Refusal(Struct, frozen=True, gc=False):
 class InboundTransaction:
     """Sender and recipients of one message; used again and again by its session."""
 
-    __slots__ = ("_options", "_policy", "parameters", "recipients", "sender")
+    __slots__ = ("_asked", "_options", "_policy", "chunks", "parameters", "recipients", "sender")
 
     def __init__(self, options: Options, policy: SessionPolicy) -> None:
         self._options = options
@@ -35,28 +43,42 @@ class InboundTransaction:
         self.sender: str | None = None
         """None: no transaction is open."""
         self.recipients: list[str] = []
+        self._asked: list[RecipientOptions] = []
+        """Of each recipient; empty until one asks for something."""
         self.parameters = NO_PARAMETERS
+        self.chunks: Chunks | None = None
+        """Content by BDAT has begun."""
 
     def end(self) -> None:
         """Forgets all of it."""
         self.sender = None
         self.parameters = NO_PARAMETERS
+        self.chunks = None
         if self.recipients:
             self.recipients = []
+            self._asked = []
 
-    def envelope(self) -> Envelope:
-        """What was told so far."""
+    def received(self, content: bytes) -> MessageReceived:
+        """The message, for its content has come."""
         parameters = self.parameters
-        return Envelope(self.sender or "", tuple(self.recipients), parameters.eight_bit, parameters.smtp_utf8)
+        envelope = Envelope(
+            self.sender or "", tuple(self.recipients), parameters.eight_bit, parameters.smtp_utf8, parameters.ret,
+            parameters.envid, tuple(self._asked),
+        )  # fmt: skip
+        if not parameters.by_mode:
+            return MessageReceived(envelope, content)
+        if parameters.by_mode == "R":
+            return MessageReceived(envelope, content, expires_in=parameters.by_time)
+        return MessageReceived(envelope, content, notice_in=max(parameters.by_time, 0))
 
     def open(self, argument: str) -> Reply | Refusal | None:
         """The argument of MAIL; a transaction that is refused is not open."""
         path = parse_path("FROM", argument)
         if path is None:
             return _say(501, "5.5.4 Write MAIL FROM:<address>")
-        parameters = read_parameters(path.parameters)
-        if isinstance(parameters, str):
-            return _say(555, f"5.5.4 Parameter {parameters} is not supported")
+        parameters = read_mail_parameters(path.parameters)
+        if isinstance(parameters, Reply):
+            return parameters
         sender = parse_mailbox(path.address) if path.address else None
         refusal = self._judge_sender(sender, parameters)
         if refusal is not None:
@@ -79,12 +101,16 @@ class InboundTransaction:
         path = parse_path("TO", argument)
         if path is None or not path.address:
             return _say(501, "5.5.4 Write RCPT TO:<address>")
-        if path.parameters:
-            return _say(555, f"5.5.4 Parameter {path.parameters.split()[0]} is not supported")
+        options = read_recipient_parameters(path.parameters)
+        if isinstance(options, Reply):
+            return options
         recipient = parse_mailbox(path.address)
         refusal = self._judge_recipient(recipient)
         if refusal is not None:
             return Refusal(Stage.RCPT, refusal, self.sender, (path.address,))
+        if self._asked or options is not NO_OPTIONS:
+            self._asked += [NO_OPTIONS] * (len(self.recipients) - len(self._asked))
+            self._asked.append(options)
         self.recipients.append(str(recipient))
         return None
 

@@ -186,6 +186,7 @@ class _Meta(Struct, frozen=True, array_like=True, gc=False):
     envid: str = ""
     options: tuple[RecipientOptions, ...] = ()
     protocol: str = ""
+    notice_at: float = 0.0
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -358,6 +359,7 @@ def encode_message_data(message: Message) -> tuple[bytes, bytes]:
             envelope.envid,
             envelope.options,
             message.protocol,
+            message.notice_at,
         )
     )
     return _LENGTH.pack(len(meta)) + meta, message.body
@@ -394,6 +396,7 @@ def decode_message(record: Record) -> Message | None:
         meta.expires_at,
         meta.triggered_at,
         meta.protocol,
+        meta.notice_at,
     )
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import smtplib
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 
 import aiosmtplib
@@ -13,41 +12,8 @@ from lane_relay.accept.intake import IntakeLimits
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.records import received_at
+from tests.lane_relay.accept.clients import CONTENT, RECIPIENT, SENDER, Hands, Raw, eventually
 from tests.lane_relay.accept.conftest import Spool, Start, make_config
-
-CONTENT = (
-    b"From: App <otp@notify.example.com>\r\nTo: b@isp.example\r\nX-Correlation-Id: o-1\r\n\r\nCode 123\r\n.dot\r\n"
-)
-SENDER, RECIPIENT = "otp@notify.example.com", "b@isp.example"
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for is the product's state, which has no event for tests
-            await asyncio.sleep(0.005)
-
-
-class Raw:
-    """A client that writes what it is told to."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    @classmethod
-    async def connect(cls, port: int) -> "Raw":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
-
-    async def ask(self, data: bytes, lines: int = 1) -> list[str]:
-        self.writer.write(data)
-        async with asyncio.timeout(10):
-            return [(await self.reader.readline()).decode().rstrip() for _ in range(lines)]
-
-    async def rest(self) -> str:
-        async with asyncio.timeout(10):
-            return (await self.reader.read()).decode()
-
-    async def close(self) -> None:
-        self.writer.close()
 
 
 async def test_a_message_is_deposited_with_its_trace_and_answered_with_its_id(start: Start, spool: Spool) -> None:
@@ -148,7 +114,7 @@ async def test_users_that_cannot_be_read_are_a_4xx(
 async def test_a_stranger_gets_nothing_in_and_the_refusal_is_recorded(start: Start, spool: Spool) -> None:
     listener = await start(make_config(clients=["192.0.2.0/24"]))
     client = await Raw.connect(listener.ports[0])
-    await client.ask(b"EHLO app\r\n", 8)
+    await client.hello()
 
     (answer,) = await client.ask(b"MAIL FROM:<otp@notify.example.com>\r\n")
 
@@ -165,14 +131,14 @@ async def test_commands_pipelined_behind_starttls_are_not_executed_inside_tls(
 ) -> None:
     listener = await start()
     client = await Raw.connect(listener.ports[0])
-    await client.ask(b"EHLO app\r\n", 8)
+    await client.hello()
     answer = await client.ask(b"STARTTLS\r\nMAIL FROM:<otp@notify.example.com>\r\nRCPT TO:<v@isp.example>\r\n")
     assert answer == ["220 2.0.0 Ready to start TLS"]
     async with asyncio.timeout(10):
         await client.writer.start_tls(trusting)
 
     assert (await client.ask(b"DATA\r\n"))[0].startswith("503 5.5.1 Send MAIL first")
-    assert (await client.ask(b"EHLO app\r\n", 6))[-1] == "250 SMTPUTF8"
+    assert (await client.hello())[-1] == "250 DELIVERBY"
     await client.close()
 
 
@@ -180,7 +146,7 @@ async def test_250_is_not_said_before_the_spool_has_answered(start: Start, spool
     listener = await start()
     spool.hold = True
     client = await Raw.connect(listener.ports[0])
-    await client.ask(b"EHLO app\r\n", 8)
+    await client.hello()
     await client.ask(f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 3)
     client.writer.write(CONTENT.replace(b"\r\n.", b"\r\n..") + b".\r\nNOOP\r\n")
     await eventually(lambda: spool.waiting)
@@ -210,7 +176,7 @@ async def test_a_spool_that_cannot_take_it_is_a_4xx_with_its_reason(
     spool.hold = True
     spool.refuse_at_once = error if at_once else None
     client = await Raw.connect(listener.ports[0])
-    await client.ask(b"EHLO app\r\n", 8)
+    await client.hello()
     await client.ask(f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 3)
     client.writer.write(CONTENT.replace(b"\r\n.", b"\r\n..") + b".\r\n")
     if not at_once:
@@ -230,7 +196,7 @@ async def test_what_breaks_at_one_message_is_a_451_for_its_session_alone(start: 
     reported: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
     client = await Raw.connect(listener.ports[0])
-    await client.ask(b"EHLO app\r\n", 8)
+    await client.hello()
     for broken in (True, False):
         times[:] = [] if broken else [1_790_000_001.0]
         await client.ask(f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 3)
@@ -244,7 +210,8 @@ async def test_what_breaks_at_one_message_is_a_451_for_its_session_alone(start: 
 async def test_a_from_field_of_nested_comments_ends_nothing(start: Start) -> None:
     listener = await start()
     client = await Raw.connect(listener.ports[0])
-    await client.ask(f"EHLO a\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 11)
+    await client.hello()
+    await client.ask(f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 3)
     nested = b"From: " + b"(" * 900 + b"\r\n " + b")" * 900 + b" <otp@notify.example.com>\r\n\r\nx\r\n.\r\n"
 
     assert (await client.ask(nested))[0].startswith("550 5.7.1 The From field")
@@ -270,7 +237,7 @@ async def test_a_client_that_goes_before_250_does_not_undo_its_message(start: St
 async def test_closing_the_intake_sends_new_and_idle_sessions_away(start: Start) -> None:
     listener = await start()
     idle = await Raw.connect(listener.ports[0])
-    await idle.ask(b"EHLO app\r\n", 8)
+    await idle.hello()
     listener.apply(make_config(clients=["127.0.0.0/8"], state="Closed"))
 
     assert (await idle.rest()).startswith("421 4.3.2")
@@ -286,7 +253,7 @@ async def test_closing_the_intake_sends_new_and_idle_sessions_away(start: Start)
 async def test_a_new_policy_counts_in_open_sessions(start: Start) -> None:
     listener = await start()
     client = await Raw.connect(listener.ports[0])
-    await client.ask(b"EHLO app\r\n", 8)
+    await client.hello()
     listener.apply(make_config(clients=["127.0.0.0/8"], senders=["@else.example"]))
 
     assert (await client.ask(f"MAIL FROM:<{SENDER}>\r\n".encode()))[0].startswith("550 5.7.1 The envelope sender")
@@ -297,8 +264,9 @@ async def test_a_stop_lets_the_message_under_way_finish(start: Start, spool: Spo
     listener = await start()
     spool.hold = True
     busy, idle = await Raw.connect(listener.ports[0]), await Raw.connect(listener.ports[0])
-    await idle.ask(b"EHLO app\r\n", 8)
-    await busy.ask(f"EHLO a\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 11)
+    await idle.hello()
+    await busy.hello()
+    await busy.ask(f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 3)
     busy.writer.write(CONTENT.replace(b"\r\n.", b"\r\n..") + b".\r\n")
     await eventually(lambda: spool.waiting)
     stopping = asyncio.create_task(listener.stop(10.0))
@@ -318,7 +286,8 @@ async def test_a_stop_lets_the_message_under_way_finish(start: Start, spool: Spo
 async def test_a_stop_cuts_off_what_does_not_finish_in_time(start: Start) -> None:
     listener = await start()
     client = await Raw.connect(listener.ports[0])
-    await client.ask(f"EHLO a\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 11)
+    await client.hello()
+    await client.ask(f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 3)
 
     await listener.stop(0.0)
     assert await client.rest() == ""
@@ -331,7 +300,7 @@ async def test_sessions_beyond_the_limit_get_421(start: Start, limits: IntakeLim
     listener = await start(limits=limits)
     clients = [await Raw.connect(listener.ports[0]) for _ in range(2)]
     for client in clients:
-        await client.ask(b"EHLO app\r\n", 8)
+        await client.hello()
     third = await Raw.connect(listener.ports[0])
 
     assert (await third.rest()).startswith("421 4.7.0 Too many sessions")
@@ -343,19 +312,11 @@ async def test_sessions_beyond_the_limit_get_421(start: Start, limits: IntakeLim
         await client.close()
 
 
-class Hands:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.time = 1000.0
-        self.clock = Clock(now=lambda: 1_790_000_000.0, monotonic=lambda: self.time)
-
-
 async def test_a_silent_session_is_timed_out_by_the_sweep(start: Start) -> None:
     hands = Hands()
     listener = await start(clock=hands.clock)
     client = await Raw.connect(listener.ports[0])
-    await client.ask(b"EHLO app\r\n", 8)
+    await client.hello()
     hands.time += 299
     listener.sweep()
     assert listener.session_count == 1
@@ -379,7 +340,7 @@ async def test_a_session_that_waits_for_the_spool_is_not_timed_out(start: Start,
     listener.sweep()
     spool.waiting.pop()(None)
 
-    assert (await client.ask(b"", 12))[-1].startswith("250 2.0.0 Ok: queued as")
+    assert (await client.ask(b"", 15))[-1].startswith("250 2.0.0 Ok: queued as")
     await client.close()
 
 
@@ -389,7 +350,8 @@ async def test_memory_for_incoming_mail_is_bounded(start: Start, spool: Spool) -
     assert listener.memory_budget == 200_000
     clients = [await Raw.connect(listener.ports[0]) for _ in range(4)]
     for client in clients:
-        await client.ask(f"EHLO a\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 11)
+        await client.hello()
+        await client.ask(f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 3)
         client.writer.write(CONTENT[:80] + b"\r\n" + (b"x" * 78 + b"\r\n") * 1000)
         await client.writer.drain()
     await eventually(lambda: listener.peak_bytes > 200_000)
@@ -405,7 +367,7 @@ async def test_memory_for_incoming_mail_is_bounded(start: Start, spool: Spool) -
 async def test_a_failed_handshake_leaves_nothing_behind(start: Start) -> None:
     listener = await start()
     client = await Raw.connect(listener.ports[0])
-    await client.ask(b"EHLO app\r\n", 8)
+    await client.hello()
     await client.ask(b"STARTTLS\r\n")
     client.writer.write(b"this is no handshake\r\n" * 10)
 

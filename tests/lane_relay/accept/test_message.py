@@ -162,3 +162,23 @@ def test_a_campaign_may_be_read_from_another_field_which_stays() -> None:
     assert message.campaign == "spring"
     assert b"Feedback-ID: spring:shop:promo:notify\r\n" in message.body
     assert isinstance(made(b"X-Lane-Campaign: spring\r\n", of_feedback), Reply)
+
+
+@pytest.mark.parametrize(("field", "envelope", "expected"), [("300", 60.0, 60.0), ("30", 60.0, 30.0), ("", 60.0, 60.0)])
+def test_of_two_times_to_expire_the_sooner_counts(field: str, envelope: float, expected: float) -> None:
+    content = FROM + (f"X-Lane-Expires-In: {field}\r\n".encode() if field else b"") + b"\r\nhi\r\n"
+    message = make_message(
+        Policy(make_config()), content, ENVELOPE, ORIGIN, new_id=lambda: 7, now=NOW, expires_in=envelope
+    )
+
+    assert isinstance(message, Message)
+    assert message.expires_at == NOW + expected
+
+
+def test_a_sender_may_want_to_hear_that_it_is_late() -> None:
+    content = FROM + b"\r\nhi\r\n"
+    message = make_message(Policy(make_config()), content, ENVELOPE, ORIGIN, new_id=lambda: 7, now=NOW, notice_in=60)
+
+    assert isinstance(message, Message)
+    assert (message.notice_at, message.expires_at) == (NOW + 60, 0.0)
+    assert accepted(b"").notice_at == 0.0

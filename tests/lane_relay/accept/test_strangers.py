@@ -1,8 +1,8 @@
 """Refusals of clients that may not submit: some records, and a count of the rest."""
 
 from lane_relay.accept.strangers import StrangerBudget
+from tests.lane_relay.accept.clients import Hands, Raw
 from tests.lane_relay.accept.conftest import Spool, Start, make_config
-from tests.lane_relay.accept.test_listener import Hands, Raw
 
 MAIL = b"MAIL FROM:<otp@notify.example.com>\r\n"
 
@@ -20,7 +20,7 @@ async def refuse(port: int, times: int) -> None:
     """So many refusals in sessions that are closed for none of them."""
     for _ in range(times // 10):
         client = await Raw.connect(port)
-        await client.ask(b"EHLO app\r\n", 8)
+        await client.hello()
         assert {answer[0] for answer in await client.ask(MAIL * 10, 10)} == {"5"}
         await client.close()
 

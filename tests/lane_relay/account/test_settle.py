@@ -163,3 +163,17 @@ def test_expiry_is_counted_from_acceptance() -> None:
     assert not is_expired(100.0, 50.0, 150.0)
     assert is_expired(100.0, 50.0, 150.1)
     assert asked_delay(10.0, 0.0) == 10.0
+
+
+def test_a_message_is_tried_and_reported_late_at_the_time_its_sender_asked_for() -> None:
+    of = replace(message(), notice_at=NOW + 30)
+    terms = Terms(SCHEDULE, 3600.0)
+    before = settle(attempt(RETRY, of=of), terms, NOW, 0.5)
+    assert (_due(before), before.delayed) == (NOW + 30, ())
+    assert _due(settle(attempt(GREYLISTED, of=of), terms, NOW, 0.0)) == NOW + 300  # what a peer asked for holds
+
+    at_the_time = settle(attempt(RETRY, of=of), terms, NOW + 30, 0.5)
+    assert at_the_time.delayed == (0,)
+    told = attempt(RETRY, of=of)
+    told.entry.notified = True
+    assert settle(told, terms, NOW + 40, 0.5).delayed == ()

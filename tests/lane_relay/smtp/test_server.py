@@ -1,7 +1,7 @@
 """The receiving machine: bytes in, events and replies out."""
 
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -9,62 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lane_api.isppolicy import Stage
-from lane_relay.records import Envelope, Reply
-from lane_relay.smtp.address import Mailbox
+from lane_relay.records import Envelope, Notify, RecipientOptions, Reply
 from lane_relay.smtp.errors import LocalProtocolError
-from lane_relay.smtp.server import AuthAttempt, Closed, Event, MessageReceived, Options, Server, StartTls
-
-OPTIONS = Options("relay.example.com", max_size=2000, max_recipients=3)
-STORED = Reply(250, ("2.0.0 Ok: queued",))
-EHLO = b"EHLO client.example.net\r\n"
-GROUP = b"MAIL FROM:<a@x.example>\r\nRCPT TO:<b@y.example>\r\nDATA\r\n"
-
-
-class Policy:
-    """A policy that refuses what it is told to, and remembers what was refused."""
-
-    def __init__(self, senders: dict[str, Reply] | None = None, recipients: dict[str, Reply] | None = None) -> None:
-        self.senders, self.recipients = senders or {}, recipients or {}
-        self.refusals: list[tuple[Stage, int, str | None, tuple[str, ...]]] = []
-
-    def sender(self, sender: Mailbox | None, size: int) -> Reply | None:
-        return self.senders.get(str(sender or ""))
-
-    def recipient(self, recipient: Mailbox) -> Reply | None:
-        return self.recipients.get(str(recipient))
-
-    def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> None:
-        self.refusals.append((stage, reply.code, sender, tuple(recipients)))
-
-
-def server(
-    policy: Policy | None = None, *, options: Options = OPTIONS, tls: bool = False, greeted: bool = True
-) -> Server:
-    made = Server(options, policy or Policy(), tls=tls)
-    if greeted:
-        made.receive(EHLO)
-        made.take_output()
-    return made
-
-
-def talk(machine: Server, data: bytes) -> tuple[list[Event], bytes]:
-    """Feeds bytes and answers every wait: messages are stored, nobody authenticates."""
-    events: list[Event] = []
-    event = machine.receive(data)
-    while event is not None:
-        events.append(event)
-        if isinstance(event, MessageReceived):
-            event = machine.reply(STORED)
-        elif isinstance(event, AuthAttempt):
-            event = machine.auth_result(event.username, Reply(535, ("5.7.8 no",)))
-        else:
-            event = None
-    return events, machine.take_output()
-
-
-def codes(output: bytes) -> list[int]:
-    return [int(line[:3]) for line in output.split(b"\r\n") if line[3:4] == b" " or len(line) == 3]
-
+from lane_relay.smtp.server import AuthAttempt, Closed, Event, MessageReceived, StartTls
+from tests.lane_relay.smtp.talking import EHLO, GROUP, STORED, Policy, codes, server, talk
 
 SESSION = (
     EHLO + GROUP + b"Subject: x\r\n\r\n..dot\r\n.\r\n"
@@ -104,7 +52,7 @@ def test_the_banner_and_the_offer_name_what_we_do() -> None:
     offered = machine.take_output().decode().split("\r\n")
     assert offered[:-1] == [
         "250-relay.example.com", "250-PIPELINING", "250-SIZE 2000", "250-8BITMIME", "250-ENHANCEDSTATUSCODES",
-        "250-SMTPUTF8", "250 STARTTLS",
+        "250-SMTPUTF8", "250-CHUNKING", "250-DSN", "250-DELIVERBY", "250 STARTTLS",
     ]  # fmt: skip
 
 
@@ -278,7 +226,7 @@ def test_the_third_failed_authentication_ends_the_session() -> None:
         (b"HELO\r\n", "501 5.5.4 HELO needs a domain name"),
         (b"MAIL FROM:a@x.example\r\n", "501 5.5.4 Write MAIL FROM:<address>"),
         (b"MAIL TO:<a@x.example>\r\n", "501 5.5.4 Write MAIL FROM:<address>"),
-        (b"MAIL FROM:<a@x.example> RET=HDRS\r\n", "555 5.5.4 Parameter RET=HDRS is not supported"),
+        (b"MAIL FROM:<a@x.example> RET=SOME\r\n", "501 5.5.4 RET is FULL or HDRS"),
         (b"MAIL FROM:<a@x.example> SIZE=x\r\n", "555 5.5.4 Parameter SIZE=x is not supported"),
         (b"MAIL FROM:<a@x.example> SIZE=2001\r\n", "552 5.3.4 The message is over the limit of 2000 bytes"),
         (b"MAIL FROM:<a@[192.0.2.1]>\r\n", "553 5.1.8 Sender: address literals are not accepted"),
@@ -287,7 +235,7 @@ def test_the_third_failed_authentication_ends_the_session() -> None:
         (b"MAIL FROM:<a@x.example>\r\nMAIL FROM:<a@x.example>\r\n", "503 5.5.1 A transaction is open: send RSET first"),
         (b"RCPT TO:<b@y.example>\r\n", "503 5.5.1 Send MAIL first"),
         (b"MAIL FROM:<>\r\nRCPT TO:<>\r\n", "501 5.5.4 Write RCPT TO:<address>"),
-        (b"MAIL FROM:<>\r\nRCPT TO:<b@y.example> NOTIFY=NEVER\r\n", "555 5.5.4 Parameter NOTIFY=NEVER is not"),
+        (b"MAIL FROM:<>\r\nRCPT TO:<b@y.example> NOTIFY=YES\r\n", "501 5.5.4 NOTIFY is NEVER, or a list"),
         (b"MAIL FROM:<>\r\nRCPT TO:<b@[192.0.2.1]>\r\n", "553 5.1.2 Recipient: address literals are not accepted"),
         (b"MAIL FROM:<>\r\nRCPT TO:<b>\r\n", "553 5.1.3 Recipient: an address needs"),
         ("MAIL FROM:<>\r\nRCPT TO:<ö@y.example>\r\n".encode(), "553 5.6.7 This recipient needs the SMTPUTF8 parameter"),
@@ -298,7 +246,9 @@ def test_the_third_failed_authentication_ends_the_session() -> None:
         (b"RSET now\r\n", "501 5.5.4 RSET takes no argument"),
         (b"STARTTLS now\r\n", "501 5.5.4 STARTTLS takes no argument"),
         (b"EXPN list\r\n", "502 5.5.1 Command not implemented"),
-        (b"BDAT 3 LAST\r\n", "502 5.5.1 Command not implemented"),
+        (b"BDAT 3 LAST\r\nabc", "503 5.5.1 Send MAIL first"),
+        (b"BDAT 0\r\n", "503 5.5.1 Send MAIL first"),
+        (b"MAIL FROM:<>\r\nBDAT 3\r\nabc", "554 5.5.1 No valid recipients"),
         (b"FROBNICATE\r\n", "500 5.5.1 Command not recognised"),
         (b"\r\n", "500 5.5.1 Command not recognised"),
         (b"NOOP \xff\r\n", "500 5.5.2 The line is not UTF-8"),
@@ -318,8 +268,8 @@ def test_each_refusal_has_its_text_and_the_session_goes_on(lines: bytes, text: s
 @pytest.mark.parametrize(
     ("lines", "text"),
     [
-        (b"NOOP " + b"x" * 1100 + b"\r\n", "500 5.5.6 The line is longer than 1065 octets"),
-        (b"x" * 13000, "500 5.5.6 The line is longer than 1065 octets"),
+        (b"NOOP " + b"x" * 1200 + b"\r\n", "500 5.5.6 The line is longer than 1198 octets"),
+        (b"x" * 13000, "500 5.5.6 The line is longer than 1198 octets"),
         (b"GET / HTTP/1.1\r\n", "421 4.7.0 This is an SMTP server"),
         (b"FROBNICATE\r\n" * 20, "421 4.7.0 Too many errors"),
         (b"NOOP\r\n" * 401, None),
@@ -466,8 +416,44 @@ def test_answers_out_of_turn_are_our_own_bug() -> None:
             call()
 
 
+# -- DSN and DELIVERBY
+
+
+def test_what_is_asked_of_reports_reaches_the_envelope() -> None:
+    lines = (
+        b"MAIL FROM:<a@x.example> RET=HDRS ENVID=e1\r\nRCPT TO:<b@y.example>\r\n"
+        b"RCPT TO:<c@y.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;c@old.example\r\nRCPT TO:<d@y.example>\r\n"
+    )
+    machine = server()
+    (event,), _ = talk(machine, lines + b"DATA\r\nx\r\n.\r\n")
+
+    assert isinstance(event, MessageReceived)
+    assert (event.envelope.ret, event.envelope.envid) == ("HDRS", "e1")
+    assert [event.envelope.options_of(index) for index in range(3)] == [
+        RecipientOptions(),
+        RecipientOptions(Notify.SUCCESS | Notify.DELAY, "rfc822;c@old.example"),
+        RecipientOptions(),
+    ]
+    (plain,), _ = talk(machine, GROUP + b"x\r\n.\r\n")
+    assert isinstance(plain, MessageReceived)
+    assert (plain.envelope.ret, plain.envelope.envid, plain.envelope.options) == ("", "", ())
+
+
+@pytest.mark.parametrize(
+    ("by", "expires_in", "notice_in"),
+    [(b"", 0, None), (b" BY=90;R", 90, None), (b" BY=60;N", 0, 60), (b" BY=-7;N", 0, 0)],
+)
+def test_when_it_is_to_be_delivered_by_reaches_the_driver(by: bytes, expires_in: int, notice_in: int | None) -> None:
+    lines = b"MAIL FROM:<a@x.example>%b\r\nRCPT TO:<b@y.example>\r\nDATA\r\nx\r\n.\r\n" % by
+    (event,), _ = talk(server(), lines)
+
+    assert isinstance(event, MessageReceived)
+    assert (event.expires_in, event.notice_in) == (expires_in, notice_in)
+
+
 _commands = st.sampled_from(
     [b"EHLO x\r\n", b"HELO x\r\n", b"MAIL FROM:<a@x.example>\r\n", b"MAIL FROM:<>\r\n", b"RCPT TO:<b@y.example>\r\n",
+     b"BDAT 3\r\nabc", b"BDAT 2 LAST\r\n\r\n", b"BDAT 0 LAST\r\n", b"BDAT x\r\n",
      b"DATA\r\n", b"x\r\n.\r\n", b".\r\n", b"\r\n", b"RSET\r\n", b"STARTTLS\r\n", b"AUTH LOGIN\r\n",
      b"AUTH PLAIN =\r\n",
      b"*\r\n", PLAIN + b"\r\n", b"QUIT\r\n", b"NOOP\n", b"y" * 3000]

@@ -43,6 +43,7 @@ def message_for(spool: Spool, recipients: tuple[str, ...] = ("user@example.com",
         expires_at=NOW + 600,
         triggered_at=NOW - 1.5,
         protocol="HTTPS",
+        notice_at=NOW + 60.0,
     )
 
 
