@@ -9,7 +9,6 @@ Before it: `__main__`. After it: nothing; it returns when everything is on disk.
 import asyncio
 import gc
 import os
-from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -50,6 +49,7 @@ from lane_relay.schedule.scheduled_queue import ScheduledQueue
 from lane_relay.slot import Slot, Stages
 from lane_relay.spool.entries import entries_of
 from lane_relay.spool.log import SegmentSpool
+from lane_relay.turns import Turns
 
 __all__ = ["Pipeline", "check", "rule_problems"]
 
@@ -86,7 +86,7 @@ class Pipeline:
         self._random = Random()  # noqa: S311 - jitter and choice among equals, no secrets
         self._stopping = asyncio.Event()
         self._backlog = Backlog()
-        self._unroutable: deque[tuple[QueueEntry, Unroutable]] = deque()
+        self._unroutable: Turns[tuple[QueueEntry, Unroutable]] = Turns()
         self._unroutable_came = asyncio.Event()
         self.slot = Slot(source, clock, self._apply)
 
@@ -332,7 +332,7 @@ class Pipeline:
 
     def _on_due(self, entry: QueueEntry) -> None:
         """schedule -> resolve -> deliver."""
-        destination = self._router.route(entry.domain, partial(self._on_routed, entry))
+        destination = self._router.route(entry.domain, partial(self._on_routed, entry), entry.campaign)
         if destination is not None:
             self._on_routed(entry, destination)
 
@@ -341,7 +341,7 @@ class Pipeline:
         if isinstance(destination, Route):
             self._dispatcher.add(entry, destination)
         else:
-            self._unroutable.append((entry, destination))
+            self._unroutable.append(entry.campaign, (entry, destination))
             self._unroutable_came.set()
 
     async def _settle_unroutable(self) -> None:

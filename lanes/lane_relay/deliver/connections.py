@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from lane_relay.deliver.first_look import FirstLook
 from lane_relay.deliver.lookahead import Lookahead
@@ -18,6 +18,7 @@ from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue,
 from lane_relay.deliver.regrouping import foreign_connections
 from lane_relay.deliver.session import Owner, Session
 from lane_relay.deliver.wakeups import Wakeups
+from lane_relay.turns import Turns
 
 __all__ = ["LINGER_S", "Connections", "User"]
 
@@ -25,8 +26,34 @@ _log = logging.getLogger(__name__)
 
 LINGER_S: Final = 1.0
 """A connection that we ended without seeing the peer's end counts so much longer: its FIN needs time to arrive."""
+_MOST_PLACES: Final = 8
+"""In one line: one for each campaign, as if each campaign's mail were for another destination."""
 _ASKED: Final = 16
 """Sites asked for one connection that came free; who is refused stands in line again, so that each has its turn."""
+
+
+class _Stander(Protocol):
+    """Who has places in a line, one for each of some campaigns."""
+
+    stands_for: tuple[str, ...]
+
+
+_S = TypeVar("_S", bound=_Stander)
+
+
+def _stand(who: _S, campaign: str, line: Turns[_S]) -> None:
+    """Gives a place in the line, unless it has that one; with several it has its turn often enough."""
+    if campaign not in who.stands_for and len(who.stands_for) < _MOST_PLACES:
+        who.stands_for += (campaign,)
+        line.append(campaign, who)
+
+
+def _step_out(line: Turns[_S]) -> _S:
+    """Takes the first one out of the line."""
+    campaign = line.key
+    who = line.popleft()
+    who.stands_for = tuple([other for other in who.stands_for if other != campaign])
+    return who
 
 
 class User(Owner, Protocol):
@@ -64,8 +91,8 @@ class Connections:
         self._none_left = asyncio.Event()
         self._none_left.set()
         self._wakeups = Wakeups(monotonic)
-        self._line: dict[ReadyQueue, None] = {}
-        """Sites that wait for any connection to become free, in order."""
+        self._line: Turns[ReadyQueue] = Turns()
+        """Sites that wait for any connection to become free, a place for each campaign that is next there."""
         self._makes_room = False
         """Idle connections are looked for in this turn of the loop."""
         self._regrouped_before = 0
@@ -73,20 +100,24 @@ class Connections:
 
     # -- wishes
 
-    def want(self, destination: Destination) -> None:
-        """Puts the destination in its site's line for a connection, and sees whether it gets one."""
-        if not destination.wants:
-            destination.wants = True
-            destination.site.line.append(destination)
+    def want(self, destination: Destination, newcomer: str | None = None) -> None:
+        """Puts the destination in its site's line for a connection, and sees whether it gets one.
+
+        `newcomer`: a campaign that had nothing there before gets a place of its own, as it would at another one.
+        """
+        campaign = newcomer if newcomer is not None else destination.campaign
+        if newcomer is not None or not destination.stands_for:
+            _stand(destination, campaign, destination.site.line)
         self.pump(destination.site)
+        if newcomer is not None and destination.site.stands_for:
+            _stand(destination.site, newcomer, self._line)
 
     def pump_all(self, sites: Iterable[ReadyQueue]) -> None:
         """Looks at everything again: limits or the gate have changed."""
         for site in list(sites):
             for destination in site.destinations.values():
-                if destination.waiting and not destination.wants:
-                    destination.wants = True
-                    site.line.append(destination)
+                if destination.waiting and not destination.stands_for:
+                    _stand(destination, destination.campaign, site.line)
             self.pump(site)
 
     def pump(self, site: ReadyQueue) -> None:
@@ -94,6 +125,8 @@ class Connections:
         if not (site.line or site.token_line) or not self._user.gate_is_open:
             return
         now = self._monotonic()
+        if site.token_line:
+            self._let_one_in(site, now)
         while site.token_line:
             hold = site.hold_message(now)
             if hold is not None:
@@ -103,17 +136,35 @@ class Connections:
             if session.idle:
                 self._user.feed(session, now)
         while site.line:
-            destination = site.line[0]
+            destination = site.line.first
             if not site.wants_connection(destination) or self._first_look.begins(destination, self.want):
-                site.line.popleft()
-                destination.wants = False
+                _step_out(site.line)
                 continue
             found = self.decide(destination, now)
             if isinstance(found, Target):
-                site.line.rotate(-1)
+                self._to_the_end(site)
                 self._open(destination, found, now)
             elif not self._wait(destination, found):
                 return
+
+    def _let_one_in(self, site: ReadyQueue, now: float) -> None:
+        """A message may be sent perhaps: before a session takes it, who has no session to wait for it may open one."""
+        for _ in range(min(_ASKED, len(site.line))):
+            destination = site.line.first
+            found = self.decide(destination, now) if not destination.sessions else None
+            self._to_the_end(site)
+            if isinstance(found, Target):
+                if site.wants_connection(destination) and not self._first_look.begins(destination, self.want):
+                    self._open(destination, found, now)
+                return
+            if found is not None and found.limit is Limit.CONNECTIONS:
+                self._close_an_idle_one(site, destination)
+                return
+
+    def _to_the_end(self, site: ReadyQueue) -> None:
+        """Who is first in the site's line comes last, for the campaign that is next there."""
+        destination = _step_out(site.line)
+        _stand(destination, destination.campaign, site.line)
 
     def decide(self, destination: Destination, now: float) -> Target | Hold:
         """Where this destination may connect to now, or what stands in the way."""
@@ -202,19 +253,18 @@ class Connections:
         """Sees to it that somebody comes back; True if other destinations of the site may still be served."""
         site = destination.site
         if hold.limit in (Limit.PARKED, Limit.CONNECTING, Limit.MEMORY):
-            site.line.popleft()
-            destination.wants = False
+            _step_out(site.line)
             if hold.limit is Limit.PARKED and destination.wakes_at != hold.until:
                 destination.wakes_at = hold.until
                 self._wakeups.add(hold.until, partial(self._want_again, destination))
             return True
         if hold.limit is Limit.TOTAL_CONNECTIONS:
-            self._line[site] = None
+            _stand(site, site.line.key, self._line)
             if not self._makes_room:
                 self._makes_room = True
                 asyncio.get_running_loop().call_soon(self._make_room)
         elif hold.until == float("inf"):
-            self._close_an_idle_one(site)
+            self._close_an_idle_one(site, destination)
         self.wake(site, hold.until)
         return False
 
@@ -230,12 +280,23 @@ class Connections:
         for session in idle[: len(self._line)]:
             session.quit()
 
-    def _close_an_idle_one(self, site: ReadyQueue) -> None:
-        """Makes room among the site's connections."""
+    def _close_an_idle_one(self, site: ReadyQueue, wanted: Destination) -> None:
+        """Makes room among the site's connections: one without work ends, or one of several that wait for the pace."""
         for session in self.sessions:
             own = session.destination
             if session.idle and not own.waiting and own.site is site:
                 session.quit()
+                return
+        line = site.token_line
+        if not line or wanted.sessions or line.count(wanted.campaign):
+            return
+        if any(session.quitting and session.destination.site is site for session in self.sessions):
+            return  # there is room in a moment
+        for campaign in line.in_turn():
+            if line.count(campaign) > 1:
+                session = line.take_out(campaign, 0, 1, lambda _session: True)[1][0]
+                if session.idle:
+                    session.quit()
                 return
 
     def _open(self, destination: Destination, target: Target, now: float) -> None:
@@ -268,9 +329,7 @@ class Connections:
         """A connection came free: the sites that have waited longest for one are asked, a few at a time."""
         before = len(self._line)
         for _ in range(min(_ASKED, before)):
-            site = next(iter(self._line))
-            del self._line[site]
-            self.pump(site)
+            self.pump(_step_out(self._line))
             if self.count >= self.limit:
                 return
         if 0 < len(self._line) < before:  # some want it no more, and it may have been the last that comes free
@@ -280,7 +339,7 @@ class Connections:
         if any(session.number <= self._regrouped_before for session in self.sessions):
             found = foreign_connections(destination, self.sessions)
             if found:
-                self._line[destination.site] = None  # looked at again when any connection ends
+                _stand(destination.site, destination.campaign, self._line)  # looked at again when any connection ends
             return found
         self._regrouped_before = 0
         return 0

@@ -8,7 +8,6 @@ is in exactly one place (a queue, a session, held, on its way to be prepared) un
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -34,6 +33,7 @@ from lane_relay.deliver.tls import TlsContexts, make_contexts
 from lane_relay.deliver.trouble import Ending, Trouble
 from lane_relay.records import Attempt, QueueEntry, Route
 from lane_relay.smtp.client import Closed, RecipientReply
+from lane_relay.turns import Turns
 
 __all__ = ["Dispatcher"]
 
@@ -82,7 +82,7 @@ class Dispatcher:
         self._judgement = Judgement(self.table, self._lookahead, clock, on_attempt)
         self.sites: dict[str, ReadyQueue] = {}
         self._rounds = Rounds(self.sites, self._held, self._hold_of_site, self._lookahead.empty)
-        self._rerouting: deque[QueueEntry] = deque()
+        self._rerouting: Turns[QueueEntry] = Turns()
         self._distrusted = 0
         """Sessions up to this number were opened before the gate shut: they may lead through another address."""
         self._running = False
@@ -144,15 +144,16 @@ class Dispatcher:
             site = ReadyQueue(route.site, route.policy, site_limits(self._config.delivery, route.policy))
             self.sites[route.site] = site
         destination = site.destination(route)
-        destination.entries.append(entry)
+        is_new = destination.put(entry)
         if destination.idle and not site.token_line:
             self.feed(destination.idle[-1], self.monotonic())
-        elif not destination.wants:
-            self._connections.want(destination)
+        elif is_new or not destination.stands_for:
+            self._connections.want(destination, entry.campaign if is_new else None)
 
     def release(self, domain: str) -> None:
         """This signing domain's mail may leave: what was held for it goes on, by the route that is right by now."""
-        self._rerouting.extend(self._held.take(domain))
+        for entry in self._held.take(domain):
+            self._rerouting.append(entry.campaign, entry)
         self._reroute_some()
 
     def wake(self) -> None:
@@ -252,14 +253,13 @@ class Dispatcher:
         line = site.line
         return (
             session.sent >= _YIELD_AFTER
-            and bool(line)
-            and (line[0] is not session.destination or len(line) > 1)
+            and len(line) > len(session.destination.stands_for)
             and site.connections >= site.connection_limit
         )
 
     def _wait_for_token(self, session: Session, site: ReadyQueue, hold: Hold, now: float) -> None:
         session.rest(now)
-        site.token_line.append(session)
+        site.token_line.append(session.destination.campaign, session)
         self._connections.wake(site, hold.until)
 
     def _on_ready(self, destination: Destination) -> None:
@@ -268,7 +268,7 @@ class Dispatcher:
             self._tell(destination)
         elif destination.idle and not destination.site.token_line:
             self.feed(destination.idle[-1], self.monotonic())
-        elif not destination.wants and destination.waiting:
+        elif not destination.stands_for and destination.waiting:
             self._connections.want(destination)
 
     def _on_room(self, site: ReadyQueue) -> None:
@@ -402,7 +402,8 @@ class Dispatcher:
         for site in self.sites.values():
             for destination in site.destinations.values():
                 self._lookahead.empty(destination)
-                self._rerouting.extend(destination.entries)
+                for entry in destination.entries:
+                    self._rerouting.append(entry.campaign, entry)
                 destination.entries.clear()
         self._reroute_some()
 

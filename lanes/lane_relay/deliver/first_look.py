@@ -39,7 +39,7 @@ class FirstLook:
         if destination.looking:
             return True
         busy = destination.sessions or destination.ready or destination.preparing or not destination.entries
-        if busy or destination.looked or not self._preparer.must_look(destination.entries[0]):
+        if busy or destination.looked or not self._preparer.must_look(destination.entries.first):
             return False
         destination.looking = True
         self._line.append((destination, then))
@@ -49,7 +49,7 @@ class FirstLook:
     def _go_on(self) -> None:
         while self._line:
             destination, then = self._line[0]
-            size = destination.entries[0].size if destination.entries else 0
+            size = destination.entries.first.size if destination.entries else 0
             if self._bytes and self._bytes + size > _AT_ONCE:
                 return
             self._line.popleft()
@@ -70,7 +70,7 @@ class FirstLook:
         if held is not None or message is None:
             self._line.append((destination, then))
             return
-        destination.entries.appendleft(entry)
+        destination.put_back(entry)
         destination.looking = False
         destination.looked = True
         then(destination)

@@ -58,14 +58,14 @@ class Lookahead:
     def next(self, destination: Destination) -> Prepared | None:
         """The next entry with its body; None: none can be had at once."""
         while destination.ready:
-            prepared = destination.ready.popleft()
+            prepared = destination.ready.pop(0)
             self._bytes -= prepared.size
             held = self._preparer.why_held(prepared.message)
             if held is None:
                 return prepared
             self._held.add(prepared.entry, destination.route, held)  # its selector has gone since
             self._leave(destination, prepared.entry)
-        while destination.entries and self._room.take(destination.site, destination.entries[0].size):
+        while destination.entries and self._room.take(destination.site, destination.entries.first.size):
             found = self._prepare(destination)
             if found is not None:
                 return found
@@ -82,7 +82,7 @@ class Lookahead:
 
     def give_back(self, destination: Destination, prepared: Prepared) -> None:
         """What a session could not send is next again, and made ready as things are by then."""
-        destination.entries.appendleft(prepared.entry)
+        destination.put_back(prepared.entry)
         self._leave(destination, prepared.entry)
 
     def fill(self, destination: Destination) -> None:
@@ -92,7 +92,7 @@ class Lookahead:
             destination.entries
             and len(destination.ready) + destination.preparing < wanted
             and self._bytes < self._ahead_limit
-            and self._room.take(destination.site, destination.entries[0].size)
+            and self._room.take(destination.site, destination.entries.first.size)
         ):
             found = self._prepare(destination)
             if found is not None:
@@ -141,7 +141,7 @@ class Lookahead:
             if isinstance(outcome, Held):
                 self._held.add(entry, destination.route, outcome)
             elif outcome is not None:
-                destination.entries.appendleft(entry)
+                destination.put_back(entry)
             self._leave(destination, entry)
         self._on_ready(destination)
 

@@ -5,9 +5,9 @@ one destination, while connections and rates are counted for the site. A connect
 until its end has gone through on the wire.
 Before it: entries with their routes. After it: `dispatcher`, which opens, feeds and closes sessions as decided here.
 Invariants: never more connections than the limit in force; a parked destination costs nothing but its entries.
+Campaigns take turns wherever something is scarce: a destination's entries, the site's connections, its message rate.
 """
 
-from collections import deque
 from enum import StrEnum
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from lane_relay.deliver.backoff import SiteBackoff
 from lane_relay.deliver.limits import Pace, may_open
 from lane_relay.deliver.prepared import Prepared
 from lane_relay.records import QueueEntry, Reply, Route, TlsDemand, TlsResult, Verdict
+from lane_relay.turns import Turns
 
 __all__ = ["Destination", "Failure", "Hold", "Limit", "ReadyQueue", "SiteLimits", "Target", "site_limits"]
 
@@ -104,16 +105,17 @@ class Destination:
 
     __slots__ = (
         "bad", "blame", "blame_left", "connecting", "entries", "failures", "idle", "looked", "looking", "looks_ahead",
-        "parked_until", "preparing", "proven", "ready", "refused", "route", "sessions", "site", "targets", "wakes_at",
-        "wants",
+        "parked_until", "preparing", "proven", "ready", "refused", "route", "sessions", "site", "stands_for", "targets",
+        "wakes_at",
     )  # fmt: skip
 
     def __init__(self, site: "ReadyQueue", route: Route) -> None:
         self.site = site
         self.route = route
         self.targets = _targets(route)
-        self.entries: deque[QueueEntry] = deque()
-        self.ready: deque[Prepared] = deque()
+        self.entries: Turns[QueueEntry] = Turns()
+        self.ready: list[Prepared] = []
+        """In the order in which they are sent; a few a session."""
         self.preparing = 0
         self.looks_ahead = False
         """Its entries could not be made ready at once lately, so they are prepared before a session asks."""
@@ -138,13 +140,26 @@ class Destination:
         """Whether its entries may leave is being found out."""
         self.looked = False
         """One of its entries may leave, as of a look since its last connection was opened."""
-        self.wants = False
-        """It stands in the site's line for connections."""
+        self.stands_for: tuple[str, ...] = ()
+        """Campaigns for which it has a place in the site's line for connections."""
 
     @property
     def waiting(self) -> int:
         """Entries that no session has."""
         return len(self.entries) + len(self.ready) + self.preparing
+
+    @property
+    def campaign(self) -> str:
+        """Whose entry is next, as far as that is known."""
+        return self.ready[0].entry.campaign if self.ready else self.entries.key
+
+    def put(self, entry: QueueEntry) -> bool:
+        """Takes an entry in, behind those of its campaign; True if none of its campaign waited here."""
+        return self.entries.append(entry.campaign, entry)
+
+    def put_back(self, entry: QueueEntry) -> None:
+        """An entry that was taken and not used is the next one again."""
+        self.entries.appendleft(entry.campaign, entry)
 
     def update(self, route: Route) -> None:
         """A newer route to the same hosts: addresses and order may differ."""
@@ -178,7 +193,7 @@ class Destination:
     def unprepare(self) -> None:
         """Ready ones become entries again, in their order, and give their bodies back."""
         while self.ready:
-            self.entries.appendleft(self.ready.pop().entry)
+            self.put_back(self.ready.pop().entry)
 
 
 class ReadyQueue:
@@ -189,9 +204,11 @@ class ReadyQueue:
         self.policy = policy
         self.limits = limits
         self.destinations: dict[tuple[object, ...], Destination] = {}
-        self.line: deque[Destination] = deque()
-        """Destinations that want a connection, in the order in which they get one."""
-        self.token_line: deque[Any] = deque()
+        self.line: Turns[Destination] = Turns()
+        """Destinations that want a connection, a place for each campaign that made them want one."""
+        self.stands_for: tuple[str, ...] = ()
+        """Campaigns for which it has a place in the line of all sites."""
+        self.token_line: Turns[Any] = Turns()
         """Idle sessions with work that wait for the message rate."""
         self.connections = 0
         self.foreign = 0
@@ -233,7 +250,7 @@ class ReadyQueue:
         for key in [
             key
             for key, known in self.destinations.items()
-            if not known.waiting and not known.sessions and not known.wants and not known.knows_more(now)
+            if not known.waiting and not known.sessions and not known.stands_for and not known.knows_more(now)
         ]:
             del self.destinations[key]
 
@@ -289,7 +306,7 @@ class ReadyQueue:
             return 0
         return sum(
             other.waiting - other.connecting - len(other.idle)
-            for other in self.line
+            for other in set(self.line)
             if other is not destination and now >= other.parked_until and self.wants_connection(other)
         )
 

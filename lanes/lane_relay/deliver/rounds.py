@@ -4,19 +4,17 @@ Before it: the dispatcher's sweep, once a second. After it: the dispatcher, whic
 Invariant: one portion looks at a bounded number of sites and entries, however many there are; their order is kept.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Final, TypeVar
+from typing import Final
 
 from msgspec import Struct
 
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.ready_queue import Destination, Hold, ReadyQueue
 from lane_relay.records import QueueEntry
+from lane_relay.turns import Turns, sift
 
-__all__ = ["Overdue", "Rounds", "sift"]
-
-_T = TypeVar("_T")
+__all__ = ["Overdue", "Rounds"]
 
 _EVERY_S: Final = 60.0
 """Between the beginnings of two rounds; a long queue's round takes as many portions as it needs."""
@@ -97,15 +95,16 @@ class Rounds:
         for domain in self._held.domains:
             yield from self._through_held(domain)
 
-    def _through_site(self, site: ReadyQueue, queue: deque[QueueEntry]) -> Iterator[int]:
-        start = 0
-        while start < len(queue):
-            end, found = sift(queue, start, _STRIDE, self._takes)
-            if found:
-                hold = self._hold_of(site)
-                self._found += [Overdue(site.name, hold, entry) for entry in found]
-            yield end - start + len(found)
-            start = end
+    def _through_site(self, site: ReadyQueue, entries: Turns[QueueEntry]) -> Iterator[int]:
+        for campaign in entries.in_turn():
+            start = 0
+            while start < entries.count(campaign):
+                end, found = entries.take_out(campaign, start, _STRIDE, self._takes)
+                if found:
+                    hold = self._hold_of(site)
+                    self._found += [Overdue(site.name, hold, entry) for entry in found]
+                yield end - start + len(found)
+                start = end
 
     def _through_held(self, domain: str) -> Iterator[int]:
         start = 0
@@ -123,25 +122,3 @@ class Rounds:
         self._room -= entry.size
         self._left -= 1
         return True
-
-
-def sift(queue: deque[_T], start: int, most: int, takes: Callable[[_T], bool | None]) -> tuple[int, list[_T]]:
-    """Takes out what is to be taken of so many items from `start` on; where to go on, and the taken, in order.
-
-    `takes` says None when it will take no more: the look ends before that item.
-    """
-    found: list[_T] = []
-    kept = 0
-    queue.rotate(-start)
-    for _ in range(min(most, len(queue) - start)):
-        taken = takes(queue[0])
-        if taken is None:
-            break
-        item = queue.popleft()
-        if taken:
-            found.append(item)
-        else:
-            queue.append(item)
-            kept += 1
-    queue.rotate(start + kept)
-    return start + kept, found

@@ -8,7 +8,6 @@ waiting, so that dead domains hold up nobody.
 import asyncio
 import ipaddress
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
@@ -22,6 +21,7 @@ from lane_relay.resolve.answers import Answer, Family, Lookups
 from lane_relay.resolve.cache import TtlCache
 from lane_relay.resolve.mx import Ourselves, choose_hosts, make_hops
 from lane_relay.resolve.site_name import SiteNames
+from lane_relay.turns import Turns
 
 __all__ = ["Destination", "Router"]
 
@@ -52,7 +52,10 @@ class Router:
         self._random = random
         self._routes: TtlCache[str, Destination] = TtlCache(_MAX_ROUTES)
         self._callbacks: dict[str, list[Callback]] = {}
-        self._waiting: deque[str] = deque()
+        self._asked_by: dict[str, str] = {}
+        """Domain that waits to be looked up -> the campaign that asked last."""
+        self._waiting: Turns[str] = Turns()
+        """Domains to be looked up; one that several campaigns wait for has a place for each."""
         self._quick: dict[str, float] = {}
         """Domain -> when its resolution began; in that order."""
         self._slow: set[str] = set()
@@ -79,8 +82,8 @@ class Router:
         """Domains whose route is not known yet."""
         return len(self._callbacks)
 
-    def route(self, domain: str, then: Callback) -> Destination | None:
-        """The route if it is known; else None, and `then` is called with it later."""
+    def route(self, domain: str, then: Callback, campaign: str = "") -> Destination | None:
+        """The route if it is known; else None, and `then` is called with it later, in the turn of this campaign."""
         known = self._routes.get(domain, self._clock.monotonic())
         if known is not None:
             return known
@@ -89,8 +92,12 @@ class Router:
         serves = expired if isinstance(expired, Route) else None
         if callbacks is None:
             callbacks = self._callbacks[domain] = []
-            self._waiting.append(domain)
+            self._asked_by[domain] = campaign
+            self._waiting.append(campaign, domain)
             self._start()
+        elif self._asked_by.get(domain, campaign) != campaign:
+            self._asked_by[domain] = campaign
+            self._waiting.append(campaign, domain)
         if serves is None:
             callbacks.append(then)
         return serves
@@ -98,6 +105,7 @@ class Router:
     async def close(self) -> None:
         """Gives up what is under way; nobody is called back any more."""
         self._callbacks.clear()
+        self._asked_by.clear()
         self._waiting.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -119,6 +127,8 @@ class Router:
             self._slow.add(domain)
         while self._waiting and len(self._quick) < _MAX_QUICK:
             domain = self._waiting.popleft()
+            if self._asked_by.pop(domain, None) is None:
+                continue  # begun in another campaign's turn
             self._quick[domain] = now
             task = asyncio.get_running_loop().create_task(self._resolve(domain))
             self._tasks.add(task)

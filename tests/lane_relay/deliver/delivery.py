@@ -87,6 +87,7 @@ class Delivery:
         from_domain: str = "sender.test",
         sender: str = "a@sender.test",
         age: float = 0.0,
+        campaign: str = "",
     ) -> QueueEntry:
         """Adds one message for these recipients."""
         self._next += 1
@@ -98,6 +99,7 @@ class Delivery:
         )  # fmt: skip
         self.messages.found[message.id] = message
         entry = QueueEntry(message.id, 0, "peer.test", tuple(range(len(recipients))), len(body), 0.0)
+        entry.campaign = campaign
         self.dispatcher.add(entry, route)
         return entry
 

@@ -38,7 +38,8 @@ def test_routes_to_the_same_hosts_in_any_order_are_one_destination() -> None:
 def test_a_new_destination_is_probed_with_few_connections_first() -> None:
     site = ReadyQueue("isp", "isp", limits(connections=10))
     destination = site.destination(route("a"))
-    destination.entries.extend(entry(number) for number in range(100))
+    for number in range(100):
+        destination.put(entry(number))
     opened = 0
     while isinstance(found := site.decide_open(destination, 0.0, opened, 200), Target):
         site.opening(destination, 0.0)
@@ -56,7 +57,7 @@ def test_a_new_destination_is_probed_with_few_connections_first() -> None:
 def test_hosts_are_tried_in_order_and_a_failed_one_is_passed_over_for_a_while() -> None:
     site = ReadyQueue("isp", "isp", limits())
     destination = site.destination(route("a", "b"))
-    destination.entries.append(entry())
+    destination.put(entry())
     first = site.decide_open(destination, 0.0, 0, 200)
     assert isinstance(first, Target)
     site.opening(destination, 0.0)
@@ -70,7 +71,7 @@ def test_hosts_are_tried_in_order_and_a_failed_one_is_passed_over_for_a_while() 
 def test_a_destination_whose_hosts_all_fail_is_parked_longer_each_time() -> None:
     site = ReadyQueue("isp", "isp", limits())
     destination = site.destination(route("a"))
-    destination.entries.append(entry())
+    destination.put(entry())
     now, parked = 0.0, []
     for _ in range(5):
         target = site.decide_open(destination, now, 0, 200)
@@ -99,7 +100,8 @@ def test_one_refused_connection_among_working_ones_parks_nothing() -> None:
 def test_no_connection_is_opened_for_a_message_that_may_not_be_sent_yet() -> None:
     site = ReadyQueue("isp", "isp", limits(message_rate=Rate(1, 60.0)))
     destination = site.destination(route("a"))
-    destination.entries.extend([entry(1), entry(2)])
+    for number in (1, 2):
+        destination.put(entry(number))
     site.message_pace.begin(100.0)
     site.message_pace.end(100.0, 100.1)
     hold = site.decide_open(destination, 101.0, 0, 200)
@@ -111,7 +113,7 @@ def test_no_connection_is_opened_for_a_message_that_may_not_be_sent_yet() -> Non
 def test_backed_off_sites_say_so() -> None:
     site = ReadyQueue("isp", "isp", limits(connections=5, message_rate=Rate(10, 1.0)))
     destination = site.destination(route("a"))
-    destination.entries.append(entry())
+    destination.put(entry())
     slow = Verdict(Category.RATE_LIMITED, Action.BACKOFF, Scope.SITE)
     site.slow_down(slow, "421 slow", 0.0)
     site.opening(destination, 0.0)
@@ -143,7 +145,7 @@ def test_the_connection_limit_holds_whatever_happens(limit: int, total_limit: in
     for number, step in enumerate(steps):
         index = number % 3
         destination = destinations[index]
-        destination.entries.append(entry(number))
+        destination.put(entry(number))
         if step == "open":
             site.refresh(now)  # deciding does so first: a step of back-off may be over
             allowed = site.connection_limit
@@ -191,7 +193,7 @@ def test_an_address_that_refused_is_remembered_until_what_was_told_of_it_is_due_
 def test_a_host_that_moved_is_waited_for_by_its_new_address() -> None:
     site = ReadyQueue("isp", "isp", limits(connections=10))
     destination = site.destination(route("a"))
-    destination.entries.append(entry())
+    destination.put(entry())
     for _ in range(2):
         site.opening(destination, 0.0)
         site.established(destination)

@@ -1,12 +1,10 @@
 """The round over what waits: bounded portions, order kept, nothing missed."""
 
-from collections import deque
-
 from lane_api.relayconfig import Delivery
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.prepared import Held
 from lane_relay.deliver.ready_queue import Hold, Limit, ReadyQueue, site_limits
-from lane_relay.deliver.rounds import Rounds, sift
+from lane_relay.deliver.rounds import Rounds
 from lane_relay.records import Hop, QueueEntry, Route
 
 NOW = 1000.0
@@ -18,32 +16,27 @@ def entry(number: int, size: int = 100) -> QueueEntry:
     return QueueEntry(number, 0, "a.test", (0,), size, 0.0)
 
 
-def test_sifting_a_part_takes_only_what_is_asked_for_and_keeps_the_order() -> None:
-    queue = deque(range(20))
-    end, found = sift(queue, 5, 6, lambda number: number % 2 == 0)
-    assert (end, found) == (8, [6, 8, 10])
-    assert list(queue) == [number for number in range(20) if number not in (6, 8, 10)]
-    assert queue[end] == 11
-
-
 def test_one_portion_looks_at_no_more_than_its_bound_and_the_round_misses_nothing() -> None:
     site = ReadyQueue("site", "", site_limits(Delivery(), ""))
-    waiting = site.destination(ROUTE).entries
-    waiting.extend(entry(number) for number in range(30_000))
+    destination = site.destination(ROUTE)
+    for number in range(30_000):
+        destination.put(entry(number))
     rounds = Rounds({"site": site}, HeldEntries(), lambda _site: Hold(Limit.GATE), lambda _destination: None)
     assert rounds.begin(NOW)
     # only the last 100 are overdue by their ids: the walk has to get there
-    waiting.extend(entry(-number) for number in range(1, 101))
+    for number in range(1, 101):
+        destination.put(entry(-number))
     portions = [rounds.portion(NOW, 0, ROOM) for _ in range(4)]
     assert [len(found) for found in portions] == [0, 0, 0, 100]
-    assert [one.id for one in waiting] == list(range(30_000))
+    assert [one.id for one in destination.entries] == list(range(30_000))
     assert not rounds.begin(NOW + 1)
     assert rounds.begin(NOW + 60)
 
 
 def test_overdue_entries_are_taken_only_as_far_as_there_is_room_for_their_bodies() -> None:
     site = ReadyQueue("site", "", site_limits(Delivery(), ""))
-    site.destination(ROUTE).entries.extend(entry(-number, 1000) for number in range(1, 11))
+    for number in range(1, 11):
+        site.destination(ROUTE).put(entry(-number, 1000))
     rounds = Rounds({"site": site}, HeldEntries(), lambda _site: Hold(Limit.GATE), lambda _destination: None)
     rounds.begin(NOW)
     assert len(rounds.portion(NOW, 0, 2500)) == 3

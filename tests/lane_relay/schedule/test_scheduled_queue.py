@@ -11,8 +11,8 @@ from lane_relay.schedule.scheduled_queue import ScheduledQueue
 SECOND_MS = 1 << 48
 
 
-def _entry(number: int, due: float, accepted_ms: int = 1000) -> QueueEntry:
-    return QueueEntry(accepted_ms * SECOND_MS + number, 0, "example.com", (0,), 100, due)
+def _entry(number: int, due: float, accepted_ms: int = 1000, campaign: str = "") -> QueueEntry:
+    return QueueEntry(accepted_ms * SECOND_MS + number, 0, "example.com", (0,), 100, due, campaign=campaign)
 
 
 def _numbers(entries: list[QueueEntry]) -> list[int]:
@@ -42,7 +42,7 @@ def test_a_portion_has_at_most_as_many_entries_as_asked_for() -> None:
 
 def test_an_empty_queue_is_never_due() -> None:
     queue = ScheduledQueue()
-    assert (queue.next_due(), queue.oldest(), queue.pop_due(1e10, 5)) == (inf, inf, [])
+    assert (queue.next_due(), queue.pop_due(1e10, 5)) == (inf, [])
 
 
 def test_removed_entries_do_not_come_out() -> None:
@@ -54,17 +54,35 @@ def test_removed_entries_do_not_come_out() -> None:
 
     assert sorted(_numbers(removed)) == [0, 1, 3]
     assert len(queue) == 3
-    assert queue.oldest() == 1.002
     assert _numbers(queue.pop_due(10.0, 10)) == [2, 4, 5]
     assert queue.next_due() == inf
 
 
-def test_the_oldest_is_by_acceptance_not_by_due_time() -> None:
+def test_campaigns_take_turns_among_what_is_due() -> None:
     queue = ScheduledQueue()
-    queue.add(_entry(0, due=50.0, accepted_ms=7000))
-    queue.add(_entry(1, due=90.0, accepted_ms=3000))
+    for number in range(10_000):
+        queue.add(_entry(number, 1.0 + number / 1000, campaign="large"))
+    for number in range(3):
+        queue.add(_entry(20_000 + number, 12.0, campaign="small"))
 
-    assert queue.oldest() == 3.0
+    popped = [queue.pop_due(20.0, 200) for _ in range(4)]
+
+    assert sum(entry.campaign == "small" for portion in popped for entry in portion) == 3
+    assert len(queue) == 10_003 - 800
+    assert len(list(queue)) == len(queue)
+
+
+def test_what_stands_in_line_already_can_be_removed_too() -> None:
+    queue = ScheduledQueue()
+    for number in range(10):
+        queue.add(_entry(number, 1.0, campaign="ab"[number % 2]))
+    assert _numbers(queue.pop_due(5.0, 2)) == [0, 1]
+
+    removed = queue.remove(lambda entry: entry.campaign == "b")
+
+    assert sorted(_numbers(removed)) == [3, 5, 7, 9]
+    assert _numbers(queue.pop_due(5.0, 10)) == [2, 4, 6, 8]
+    assert (len(queue), queue.next_due()) == (0, inf)
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 30)), max_size=60))
