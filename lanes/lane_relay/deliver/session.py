@@ -477,4 +477,10 @@ class Session(asyncio.Protocol):
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._on_never_begun)
         task.add_done_callback(report)
+
+    def _on_never_begun(self, task: asyncio.Task[None]) -> None:
+        """Cancelled in the turn of the loop in which it was made, a task takes no step at all, not even its last."""
+        if task.cancelled() and self._transport is None and not self._gone:
+            self.give_up(self._cancelled(f"connect to {self.target.host}[{self.target.address}]"))

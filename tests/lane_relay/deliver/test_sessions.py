@@ -464,3 +464,12 @@ async def test_a_socket_that_cannot_be_made_is_a_failed_connection_and_counts_no
         delivery.send(route_to(peer.port))
         await delivery.attempted(2)
     assert len(peer.messages) == 1
+
+
+async def test_a_connection_that_is_cut_before_it_began_to_connect_is_gone_at_once() -> None:
+    peer = Peer()
+    async with running(peer), delivering() as relay:
+        relay.send(route_to(peer.port))
+        assert relay.dispatcher.figures().connections == 1
+        await relay.dispatcher.drain(0.0)
+        assert relay.dispatcher.figures().connections == 0
