@@ -6,7 +6,7 @@ The operator renders from these values and shows them in `status.effective`. Wha
 from dataclasses import dataclass
 from typing import Any
 
-from lane_api.classes import CLASS_DEFAULTS
+from lane_api.classes import CLASS_DEFAULTS, Protection
 from lane_api.quantities import format_duration, format_size
 from lane_api.sendinglane import SendingLaneSpec
 
@@ -33,10 +33,12 @@ class Effective:
     queue_bytes: int
     spool_bytes: int
     records_bytes: int
+    protection: Protection
 
     def as_status(self) -> dict[str, Any]:
         """The values as users write them, under the names of the spec."""
         shown: dict[str, Any] = {
+            "protection": str(self.protection),
             "queue": {
                 "lifetime": format_duration(self.lifetime_s),
                 "retry": {
@@ -76,6 +78,7 @@ def effective(spec: SendingLaneSpec) -> Effective:
         queue_bytes=spec.queue.size,
         spool_bytes=_spool_bytes(spec.queue.size, spec.audit.max_size),
         records_bytes=spec.audit.max_size,
+        protection=spec.protection or of_class.protection,
     )
 
 

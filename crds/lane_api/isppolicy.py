@@ -13,7 +13,17 @@ from lane_api.model import ApiModel, Label, MailDomain, MxPattern, cel, list_map
 from lane_api.outbound import Backoff, Count
 from lane_api.quantities import RateField, Span
 
-__all__ = ["Action", "Category", "ISPPolicySpec", "ISPPolicyStatus", "Match", "ResponseRule", "Scope", "Stage"]
+__all__ = [
+    "Action",
+    "Category",
+    "ISPPolicySpec",
+    "ISPPolicyStatus",
+    "Match",
+    "ResponseRule",
+    "Scope",
+    "Stage",
+    "Trigger",
+]
 
 
 class Stage(StrEnum):
@@ -92,7 +102,16 @@ class Action(StrEnum):
     RETRY = "Retry"
     """The message waits for its next try."""
     BACKOFF = "Backoff"
-    """Retry, and the site is slowed down."""
+    """Retry, and what the reply is about is slowed down."""
+    SUSPEND_SITE = "SuspendSite"
+    """Retry, and nothing is sent to the ISP for a while."""
+    QUARANTINE_IP = "QuarantineIP"
+    """Retry, and this slot's address sends nothing to the ISP for a while; the slot reports it, so that another address
+    may take over."""
+    SUSPEND_DOMAIN = "SuspendDomain"
+    """Retry, and mail from the message's From domain waits for a while."""
+    ALERT = "Alert"
+    """Retry, and a counter and a log line say so."""
 
 
 class Scope(StrEnum):
@@ -101,9 +120,33 @@ class Scope(StrEnum):
     RECIPIENT = "Recipient"
     """One mailbox; the connection goes on."""
     MESSAGE = "Message"
-    """This message; the connection goes on."""
+    """This message: a Bounce holds for all of its recipients that were not taken; the connection goes on."""
     SITE = "Site"
-    """Our address or the whole ISP; the connection is ended."""
+    """The ISP, or its host that said so, for whose next host the message is as good as before; the connection ends."""
+    IP = "IP"
+    """Our address, as this ISP sees it: its other hosts would say the same; the connection ends."""
+    DOMAIN = "Domain"
+    """The message's From domain, as this ISP sees it."""
+    LANE = "Lane"
+    """All that the slot sends, to every ISP; the connection ends."""
+
+
+_SCOPES: dict[Action, tuple[Scope, ...]] = {
+    Action.BACKOFF: (Scope.SITE, Scope.IP, Scope.DOMAIN, Scope.LANE),
+    Action.SUSPEND_SITE: (Scope.SITE, Scope.IP, Scope.LANE),
+    Action.QUARANTINE_IP: (Scope.IP, Scope.LANE),
+    Action.SUSPEND_DOMAIN: (Scope.DOMAIN, Scope.LANE),
+}
+"""What an act can be about; the first is its default. Bounce, Retry and Alert take every scope."""
+
+
+class Trigger(ApiModel):
+    """How often a reply must come before its act is done; until then its messages are tried again."""
+
+    count: Annotated[int, Field(ge=1, le=1000)]
+    """So many replies that the rule matched, of one ISP (or one From domain there), ..."""
+    per: Span
+    """... within any such time."""
 
 
 class Match(ApiModel):
@@ -127,6 +170,22 @@ class Match(ApiModel):
 class ResponseRule(ApiModel):
     """One reply of this ISP, and what to do about it."""
 
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            *(
+                (
+                    f"self.action != '{action}' || !has(self.scope) || self.scope in {[str(one) for one in scopes]}",
+                    f"action {action} is about {' or '.join(scopes)}: set scope to that, or leave it out",
+                )
+                for action, scopes in _SCOPES.items()
+            ),
+            (
+                "!has(self.trigger) || !(self.action in ['Bounce', 'Retry'])",
+                "trigger counts replies before an act is done, and Bounce and Retry are no acts: leave it out",
+            ),
+        )
+    )
+
     id: Label
     """Unique in the policy; accounting records name the rule as POLICY/ID."""
     stage: Stage = Stage.ANY
@@ -137,16 +196,34 @@ class ResponseRule(ApiModel):
     """For accounting records and metrics; it decides nothing."""
     action: Action
     """What becomes of the recipients that the reply is for."""
-    scope: Scope = Scope.MESSAGE
-    """What the reply is about. Default Message; action Backoff slows the site down whatever stands here."""
+    scope: Scope | None = None
+    """What the reply is about, and so what is acted upon. Default: Site for Backoff and SuspendSite, IP for
+    QuarantineIP, Domain for SuspendDomain, else Recipient."""
+    trigger: Trigger | None = None
+    """The act is done when the reply has come so often. Default: at the first."""
     retry_after: Span | None = None
     """When the message is tried again. Default: the policy's, then the lane's schedule."""
     for_: Annotated[Span | None, Field(alias="for")] = None
-    """Action Backoff: how long before the first step up. Default: the policy's `backoff.for`."""
+    """How long the act lasts. Default: for Backoff the policy's `backoff.for`, for SuspendSite and SuspendDomain 1h,
+    for QuarantineIP 2h."""
     examples: Annotated[
         tuple[Annotated[str, Field(min_length=3, max_length=1024)], ...], Field(min_length=1, max_length=16)
     ]
     """Real replies that the rule is for; a rule that misses one, or that an earlier rule shadows, is refused."""
+
+    @property
+    def about(self) -> Scope:
+        """The scope in force."""
+        return self.scope or _SCOPES.get(self.action, (Scope.RECIPIENT,))[0]
+
+    def mismatch(self) -> str:
+        """Why action, scope and trigger do not go together, with the fix, or an empty string."""
+        allowed = _SCOPES.get(self.action)
+        if allowed is not None and self.about not in allowed:
+            return f"action {self.action} is about {' or '.join(allowed)}: set scope to that, or leave it out"
+        if self.trigger is not None and self.action in (Action.BOUNCE, Action.RETRY):
+            return f"trigger counts replies before an act is done, and {self.action} is no act: leave it out"
+        return ""
 
 
 class ISPPolicySpec(ApiModel):

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from lane_api.classes import TrafficClass
+from lane_api.classes import Protection, TrafficClass
 from lane_api.isppolicy import ResponseRule
 from lane_api.listening import Endpoint, TlsFiles
 from lane_api.model import ConfigModel
@@ -201,6 +201,10 @@ class Delivery(ConfigModel):
     connections: Annotated[int, Field(ge=1)] = 10
     """Per site, where no policy matches."""
     total_connections: Annotated[int, Field(ge=1)] = 200
+    protection: Protection = Protection.PAUSABLE
+    """What reply rules may do to the lane."""
+    standby: bool = False
+    """A warm slot takes over what this one must not send: then QuarantineIP stops a NeverPause lane's address, too."""
     policies: tuple[SitePolicy, ...] = ()
     routes: tuple[RelayRoute, ...] = ()
     outbound_tls: Literal["Opportunistic", "Required"] = "Opportunistic"

@@ -54,7 +54,8 @@ def check_rules(rules: Sequence[ResponseRule], compile_pattern: Compile) -> list
     """What is wrong with a policy's rules, one sentence each; empty: they can be used.
 
     Wrong are patterns that do not compile, rules that miss one of their examples, examples that are no reply, rules
-    that an earlier one shadows (it matches one of their examples at an overlapping stage), ids used twice.
+    that an earlier one shadows (it matches one of their examples at an overlapping stage), ids used twice, an action
+    whose scope or trigger it cannot have.
     """
     return [f"rule {rule.id}: {problem}" for rule, problems in _checked(rules, compile_pattern) for problem in problems]
 
@@ -85,6 +86,8 @@ def _checked(
     for rule in rules:
         problems = ["the id is used twice"] if rule.id in ids else []
         ids.add(rule.id)
+        if mismatch := rule.mismatch():
+            problems.append(mismatch)
         try:
             pattern = compile_pattern(rule.pattern)
         except Exception as error:  # noqa: BLE001 -- the engine is the caller's, and so are its exceptions

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from lane_api.classes import TrafficClass
+from lane_api.classes import Protection, TrafficClass
 from lane_api.domains import LaneDomain
 from lane_api.model import ApiModel, Label, ObjectName, cel, list_map
 from lane_api.outbound import IspOverride, Limits, Route
@@ -56,6 +56,10 @@ class SendingLaneSpec(ApiModel):
 
     traffic_class: TrafficClass
     """Fills in retry, lifetime, promise and resources where they are not given; it cannot change."""
+    protection: Protection | None = None
+    """What the relay may do to this lane by itself when an ISP refuses it. NeverPause: slow down, never stop. Pausable:
+    as the ISPPolicies' rules say. Conservative: stop at the first sign. Default NeverPause for Transactional,
+    Conservative for Cold, else Pausable."""
     suspend: bool = False
     """Stops delivery; intake goes on."""
     replicas: Annotated[int, Field(ge=0, le=64)] = 1

@@ -110,6 +110,13 @@ class Figures:
     config_refused: bool = False
     config_refusals: int = 0
     held_domains: int = 0
+    reply_acts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By (policy, action)."""
+    reply_alerts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By (policy, rule)."""
+    default_replies: Mapping[str, int] = field(default_factory=dict)
+    acts_in_force: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By (policy, action)."""
 
 
 CATALOGUE: Final = (
@@ -177,6 +184,35 @@ CATALOGUE: Final = (
     Declared("config_generation", Kind.GAUGE, "Generation of the configuration in force.", "config_generation"),
     Declared("config_refused", Kind.GAUGE, "1 while the newest configuration was refused.", "config_refused"),
     Declared("config_refusals", Kind.COUNTER, "Configurations refused.", "config_refusals"),
+    Declared(
+        "reply_acts",
+        Kind.COUNTER,
+        "Acts done because of replies, by ISP policy and action, such as Backoff or QuarantineIP.",
+        "reply_acts",
+        ("policy", "action"),
+    ),
+    Declared(
+        "reply_alerts",
+        Kind.COUNTER,
+        "Replies that a person should look at, by ISP policy and rule: action Alert, a quarantine, or an act that the "
+        "lane's protection does not allow.",
+        "reply_alerts",
+        ("policy", "rule"),
+    ),
+    Declared(
+        "acts_in_force",
+        Kind.GAUGE,
+        "Sites, addresses and From domains stopped or slowed down by reply rules now, by ISP policy and action.",
+        "acts_in_force",
+        ("policy", "action"),
+    ),
+    Declared(
+        "default_replies",
+        Kind.COUNTER,
+        "Refusals that no rule of the ISP's policy was for; GET /v1/replies lists them.",
+        "default_replies",
+        ("policy",),
+    ),
     Declared("held_domains", Kind.GAUGE, "Signing domains whose DKIM selector is not live in DNS.", "held_domains"),
 )
 PREFIX: Final = "lane_relay_"

@@ -218,7 +218,9 @@ class Pipeline:
             reroute=self._on_due,
             clock=clock,
             signing=self._signer,
+            keep_acts=partial(self._spool.set_flag, "acts"),
         )
+        self._dispatcher.judgement.restore(self._spool.flag("acts"))
         self._listener = Listener(
             config, deposit=self._deposit, new_id=self._spool.new_id, clock=clock, on_rejection=self._on_rejection
         )

@@ -309,7 +309,10 @@ class Verdict(Struct, frozen=True, gc=False):
     scope: Scope = Scope.MESSAGE
     retry_after: float | None = None
     """Seconds until the next attempt, where a rule or policy says so."""
-    backoff_for: float | None = None
+    act_for: float | None = None
+    """Seconds for which the site, the address or the domain is slowed down or stopped."""
+    trigger: tuple[int, float] | None = None
+    """(count, seconds): the act is done when so many of such replies came within so long; None: at the first."""
     rule: str = ""
     """`policy/rule-id`, `default/rule-id`, or empty."""
 

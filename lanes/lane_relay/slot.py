@@ -6,6 +6,7 @@ Before it: `pipeline`, which gives it the stages. After it: `health` and `api`.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from cryptography import x509
+from msgspec import to_builtins
 
 from lane_api import __version__
 from lane_api.relayconfig import Intake, RelayConfig, SigningDomain
@@ -23,8 +25,11 @@ from lane_relay.audit.auditor import Auditor
 from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
 from lane_relay.config import ConfigSource
+from lane_relay.deliver.acts import Act
 from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.deliver.explain import SiteState
+from lane_relay.deliver.judgement import Judgement
+from lane_relay.deliver.samples import ReplySample, suggestion
 from lane_relay.deliver.signer import Signer
 from lane_relay.egress.prober import Gate
 from lane_relay.egress.proof import ProofState
@@ -145,6 +150,7 @@ class Slot:
             connections[policy] = connections.get(policy, 0) + site.connections
             backing_off[policy] = backing_off.get(policy, 0) + site.backoff.is_active
         figures.connections, figures.sites_backing_off = connections, backing_off
+        self._add_judgement(figures, stages.dispatcher.judgement)
         figures.sessions = stages.listener.session_count
         figures.live = spool.live_messages
         figures.oldest_age_s = max(0.0, self._clock.now() - oldest) if oldest is not None else 0.0
@@ -157,6 +163,23 @@ class Slot:
         figures.egress_open = stages.gate.status.may_send
         figures.egress_shut_s = stages.gate.shut_seconds()
         figures.held_domains = sum(not domain["published"] for domain in self._domains(stages) if domain["verified"])
+
+    def _add_judgement(self, figures: Figures, judgement: Judgement) -> None:
+        """What came of replies; a policy that has gone counts as `other`, its rules as themselves."""
+        acts, alerts, replies, stopped = Counter[Any](), Counter[Any](), Counter[Any](), Counter[Any]()
+        for (policy, action), count in judgement.done.items():
+            acts[self._label(policy), str(action)] += count
+        for (policy, rule), count in judgement.alerts.items():
+            alerts[self._label(policy), rule] += count
+        for policy, count in judgement.samples.counts.items():
+            replies[self._label(policy)] += count
+        for act in judgement.acts.listed():
+            stopped[self._label(act.site), str(act.action)] += 1
+        figures.reply_acts, figures.reply_alerts, figures.default_replies = acts, alerts, replies
+        figures.acts_in_force = stopped
+
+    def _label(self, policy: str) -> str:
+        return policy if policy in self.policies else OTHER_POLICY
 
     # -- for /v1
 
@@ -193,8 +216,21 @@ class Slot:
         """Every site with its queue, its connections and what holds it."""
         if self.stages is None:
             return []
-        states = (self.stages.dispatcher.explain_site(name) for name in sorted(self.stages.dispatcher.sites))
+        dispatcher = self.stages.dispatcher
+        stopped = {act.site for act in dispatcher.judgement.acts.listed() if act.site}
+        states = (dispatcher.explain_site(name) for name in sorted({*dispatcher.sites, *stopped}))
         return [_site(state) for state in states if state is not None]
+
+    def replies(self) -> dict[str, Any]:
+        """Replies that no rule of a policy was for, as samples, the most frequent first."""
+        if self.stages is None:
+            return {"replies": [], "counts": {}, "dropped": 0}
+        samples = self.stages.dispatcher.judgement.samples
+        return {
+            "replies": [_sample(sample) for sample in samples.listed()],
+            "counts": {policy or OTHER_POLICY: count for policy, count in samples.counts.items()},
+            "dropped": samples.dropped,
+        }
 
     async def report(self) -> dict[str, Any]:
         """The answer to GET /v1/slot; the operator's status is made of it.
@@ -230,6 +266,7 @@ class Slot:
             "seen": proof.seen,
             "at": _time(proof.at or None),
         }
+        said["delivery"]["acts"] = [_act(act) for act in stages.dispatcher.judgement.acts.listed()]
         said["queue"] = {
             "live": spool.live_messages,
             "inFlight": stages.dispatcher.figures().in_flight + under_way,
@@ -313,6 +350,38 @@ def _site(state: SiteState) -> dict[str, Any]:
         "lastFailure": state.last_failure,
         "attempts": state.attempts,
         "delivered": state.delivered,
+        "acts": [_act(act) for act in state.acts],
+    }
+
+
+def _act(act: Act) -> dict[str, Any]:
+    """One thing that a reply rule stops or slows down, as JSON."""
+    return {
+        "action": act.action,
+        "site": act.site or "*",
+        **({"domain": act.domain} if act.domain else {}),
+        "since": _time(act.since),
+        "until": _time(act.until),
+        "rule": act.rule,
+        "reply": act.reply,
+    }
+
+
+def _sample(sample: ReplySample) -> dict[str, Any]:
+    """One kind of reply without a rule of its policy, as JSON, with a rule to begin with."""
+    rule = suggestion(sample)
+    return {
+        "site": sample.site,
+        "policy": sample.policy,
+        "stage": sample.stage,
+        "reply": sample.text,
+        "count": sample.count,
+        "firstSeen": _time(sample.first_seen),
+        "lastSeen": _time(sample.last_seen),
+        "judgedBy": sample.verdict.rule,
+        "category": sample.verdict.category,
+        "action": sample.verdict.action,
+        "suggested": to_builtins(rule) if rule is not None else None,
     }
 
 

@@ -66,6 +66,9 @@ class Slot:
             self.serial = int(serial)
         return self.generation
 
+    def replies(self) -> dict[str, Any]:
+        return {"replies": [], "counts": {"other": 2}, "dropped": 0}
+
     def sites(self) -> list[dict[str, Any]]:
         return []
 

@@ -47,7 +47,8 @@ class Stages:
         self.spool = spool
         self.gate = SimpleNamespace(status=SimpleNamespace(state="Proved", message="", address="", seen="", at=0.0))
         self.listener = SimpleNamespace(session_count=0)
-        self.dispatcher = SimpleNamespace(figures=lambda: SimpleNamespace(in_flight=0))
+        judgement = SimpleNamespace(acts=SimpleNamespace(listed=tuple))
+        self.dispatcher = SimpleNamespace(figures=lambda: SimpleNamespace(in_flight=0), judgement=judgement)
         self.backlog = SimpleNamespace(oldest_since=lambda: None)
         self.selectors = SimpleNamespace(states=tuple)
         self.signer = SimpleNamespace(problems={})

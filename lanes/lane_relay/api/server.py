@@ -1,4 +1,4 @@
-"""The admin API: TLS, a bearer token, four requests; used by the operator and `kubectl lane`.
+"""The admin API: TLS, a bearer token, few requests; used by the operator and `kubectl lane`.
 
 Every act is a method of `Slot`, which the pipeline gives; this module parses, checks the token, and words the errors.
 Invariant: nothing is answered without the token; every error is JSON `{"error": ...}` that names the fix.
@@ -22,7 +22,7 @@ __all__ = ["AdminServer", "Slot"]
 
 BODY_LIMIT: Final = 4 * 2**20  # as config.SIZE_LIMIT: the largest thing ever pushed
 CERTIFICATE_POLL_S: Final = 5.0  # leaves live for 30 days and are renewed at two thirds of it
-ACTS: Final = "GET /v1/slot, PUT /v1/intake, PUT /v1/config, GET /v1/sites"
+ACTS: Final = "GET /v1/slot, PUT /v1/intake, PUT /v1/config, GET /v1/sites, GET /v1/replies"
 
 _log = structlog.get_logger("api")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -40,6 +40,9 @@ class Slot(Protocol):
 
     def push(self, text: str) -> int:
         """Puts a configuration in force and gives its generation; raises ConfigError."""
+
+    def replies(self) -> dict[str, Any]:
+        """Samples of the replies that no rule of a policy was for, each with a rule to begin with."""
 
     def sites(self) -> list[dict[str, Any]]:
         """Every site with queue, connections and the limit that holds it now."""
@@ -105,6 +108,9 @@ def _application(slot: Slot, token: _Token) -> web.Application:
     async def sites(_request: web.Request) -> web.Response:
         return web.json_response({"sites": slot.sites()})
 
+    async def replies(_request: web.Request) -> web.Response:
+        return web.json_response(slot.replies())
+
     async def intake(request: web.Request) -> web.Response:
         state = _wanted_state(await request.read())
         if state is None:
@@ -125,6 +131,7 @@ def _application(slot: Slot, token: _Token) -> web.Application:
     application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_guard(token)])
     application.router.add_get("/v1/slot", show)
     application.router.add_get("/v1/sites", sites)
+    application.router.add_get("/v1/replies", replies)
     application.router.add_put("/v1/intake", intake)
     application.router.add_put("/v1/config", config)
     return application

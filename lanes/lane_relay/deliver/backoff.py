@@ -67,7 +67,7 @@ class SiteBackoff:
         until = self._hold_until + steps * recover.every
         growth = recover.factor ** min(steps, 200)  # 10 ** 200 is still a float, and beyond every limit
         connections = min(self._full, max(1, int(min(self._foot_connections * growth, self._full))))
-        per_second = self._foot_per_second * growth
+        per_second = self.foot_per_second * growth
         if connections >= self._full and per_second >= self._full_per_second:
             self._hold_until = None
             return InForce(self._full, None, None)
@@ -82,7 +82,8 @@ class SiteBackoff:
         return self._rate.per_second if self._rate is not None else _UNPACED
 
     @property
-    def _foot_per_second(self) -> float:
+    def foot_per_second(self) -> float:
+        """Messages a second at the foot."""
         if self._policy.message_rate is not None:
             return min(self._policy.message_rate.per_second, self._full_per_second)
         return self._rate.per_second * _TENTH if self._rate is not None else _SLOW

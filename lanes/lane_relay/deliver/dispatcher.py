@@ -26,7 +26,6 @@ from lane_relay.deliver.prepared import Bodies, Preparer, Signing
 from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue, site_limits
 from lane_relay.deliver.regrouping import grouping
 from lane_relay.deliver.rounds import Rounds
-from lane_relay.deliver.rules import ReplyTable
 from lane_relay.deliver.session import Session
 from lane_relay.deliver.session_settings import Timeouts
 from lane_relay.deliver.tls import TlsContexts, make_contexts
@@ -62,8 +61,10 @@ class Dispatcher:
         signing: Signing | None = None,
         contexts: TlsContexts | None = None,
         timeouts: Timeouts | None = None,
+        keep_acts: Callable[[str], None] = lambda _text: None,
     ) -> None:
-        """`may_send()`: the egress proof holds; `reroute(entry)`: its route may be another by now, ask for it anew."""
+        """`may_send()`: the egress proof holds; `reroute(entry)`: its route may be another by now, ask for it anew;
+        `keep_acts(text)`: for `judgement.restore` of the next process."""
         self._config = config
         self._gate = may_send
         self._reroute = reroute
@@ -78,9 +79,9 @@ class Dispatcher:
         self._lookahead.limit(config.active_bytes)
         total, look = config.delivery.total_connections, FirstLook(self._preparer, self._held)
         self._connections = Connections(self, self._maker, self._lookahead, look, clock.monotonic, total)
-        self.table = ReplyTable(config.delivery.policies)
-        self._judgement = Judgement(self.table, self._lookahead, clock, on_attempt)
         self.sites: dict[str, ReadyQueue] = {}
+        self.judgement = Judgement(config, self.sites, self._lookahead, clock, on_attempt, keep_acts)
+        self.table = self.judgement.table
         self._rounds = Rounds(self.sites, self._held, self._hold_of_site, self._lookahead.empty)
         self._rerouting: Turns[QueueEntry] = Turns()
         self._distrusted = 0
@@ -103,7 +104,7 @@ class Dispatcher:
         self._lookahead.limit(config.active_bytes)
         self._connections.limit = config.delivery.total_connections
         now = self.monotonic()
-        self.table.apply(config.delivery.policies)
+        self.judgement.apply(config)
         for site in self.sites.values():
             site.change(site_limits(config.delivery, site.policy), now)
         self.unprepare()
@@ -143,6 +144,7 @@ class Dispatcher:
         if site is None:
             site = ReadyQueue(route.site, route.policy, site_limits(self._config.delivery, route.policy))
             self.sites[route.site] = site
+            self.judgement.hold(site)
         destination = site.destination(route)
         is_new = destination.put(entry)
         if destination.idle and not site.token_line:
@@ -185,15 +187,20 @@ class Dispatcher:
             held=len(self._held),
             connections=self._connections.count,
             in_flight=sum(session.current is not None for session in self._connections.sessions),
-            attempts=self._judgement.attempts,
-            delivered=self._judgement.delivered,
+            attempts=self.judgement.attempts,
+            delivered=self.judgement.delivered,
             unreadable=len(self._preparer.unreadable),
         )
 
     def explain_site(self, name: str) -> SiteState | None:
-        """Which limit holds this site now; None: nothing waits for it."""
-        site = self.sites.get(name)
-        return site_state(site, self._hold_of_site(site), self.monotonic()) if site is not None else None
+        """Which limit holds this site now, and what reply rules stop; None: nothing waits for it, and none does."""
+        site, acts = self.sites.get(name), self.judgement.acts.of_site(name)
+        if site is None:
+            if not acts:
+                return None
+            site = ReadyQueue(name, name, site_limits(self._config.delivery, name))  # nothing of it is known but acts
+            self.judgement.hold(site)
+        return site_state(site, self._hold_of_site(site), self.monotonic(), acts)
 
     def explain_entry(self, message_id: int) -> tuple[SiteState | Hold, ...]:
         """Where each entry of this message is and what holds it; empty: not here, so in the scheduled queue or done."""
@@ -206,6 +213,8 @@ class Dispatcher:
         if not self.gate_is_open:
             return Hold(Limit.GATE, detail=self._config.delivery.state)
         now = self.monotonic()
+        if site.suspended is not None:
+            return site.suspended
         for destination in site.destinations.values():
             if destination.waiting:
                 if destination.idle:
@@ -218,6 +227,7 @@ class Dispatcher:
 
     def feed(self, session: Session, now: float) -> None:
         """Gives the session its next entry, or lets it rest or end."""
+        put_off = 0
         while not session.quitting and not session.client.is_closed:
             destination = session.destination
             site = destination.site
@@ -235,6 +245,13 @@ class Dispatcher:
             if prepared is None:
                 session.rest(now)
                 return
+            if self.judgement.acts.has_domains and self.judgement.puts_off(destination, prepared):
+                put_off += 1
+                if put_off < _CHUNK:
+                    continue
+                session.rest(now)
+                asyncio.get_running_loop().call_soon(self._feed_again, session)
+                return
             message = prepared.message
             refusal = session.client.unfit(message.envelope, prepared.entry.recipients, prepared.chunks)
             if refusal is None:
@@ -244,7 +261,11 @@ class Dispatcher:
                     self._lookahead.fill(destination)
                 return
             session.started_at = self._clock.now()
-            self._judgement.report(destination, prepared, unfit_results(prepared.entry, refusal), session)
+            self.judgement.report(destination, prepared, unfit_results(prepared.entry, refusal), session)
+
+    def _feed_again(self, session: Session) -> None:
+        if session.idle:
+            self.feed(session, self.monotonic())
 
     def _must_end(self, session: Session, site: ReadyQueue) -> bool:
         distrusted = session.number <= self._distrusted or session.source != self._maker.source
@@ -308,7 +329,7 @@ class Dispatcher:
             self._maker.speak_plainly(session.target.address, now, trouble.tls)
             destination.connecting -= 1
             return
-        if self._judgement.of_trouble(session, trouble, now, self._config.delivery.retry):
+        if self.judgement.of_trouble(session, trouble, now):
             self._tell(destination)
 
     def transaction_done(self, session: Session, results: tuple[RecipientReply, ...]) -> None:
@@ -324,7 +345,7 @@ class Dispatcher:
             self._lookahead.give_back(session.destination, prepared)
             return
         session.sent += 1
-        ends = self._judgement.of_replies(session, prepared, results)
+        ends = self.judgement.of_replies(session, prepared, results)
         if site.token_line:
             self._connections.pump(site)
         if ends:
@@ -347,7 +368,7 @@ class Dispatcher:
             return
         where = f"{session.target.host}[{session.target.address}]"
         results = broken_results(self.table, site.policy, prepared.entry, closed, where, ending)
-        self._judgement.report(destination, prepared, results, session)
+        self.judgement.report(destination, prepared, results, session)
 
     def session_gone(self, session: Session) -> None:
         """The socket is closed."""
@@ -360,7 +381,7 @@ class Dispatcher:
 
     def _tell(self, destination: Destination) -> None:
         """Attempts for the entries that a failed connection was for, in portions; then the others go on."""
-        told = self._judgement.tell(destination)
+        told = self.judgement.tell(destination)
         if told is Told.PART:
             asyncio.get_running_loop().call_soon(self._tell, destination)
         elif told is Told.ALL and destination.waiting:
@@ -373,6 +394,8 @@ class Dispatcher:
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
         now = self.monotonic()
         is_open = self.gate_is_open
+        if self.judgement.expire():
+            self._connections.pump_all(self.sites.values())
         for session in list(self._connections.sessions):
             if session.idle and self._must_end(session, session.destination.site):
                 session.quit()  # also those beyond a limit that has come down
@@ -392,7 +415,7 @@ class Dispatcher:
         newest = int((self._clock.now() - self._config.delivery.lifetime) * 1000) << 48  # ids begin with their time
         room = self._config.active_bytes // _PART_OVERDUE - self._preparer.reading_bytes
         for late in self._rounds.portion(now, newest, room):
-            self._preparer.read(late.entry, partial(self._judgement.overdue, late.site, late.hold))
+            self._preparer.read(late.entry, partial(self.judgement.overdue, late.site, late.hold))
 
     # -- another grouping into sites
 

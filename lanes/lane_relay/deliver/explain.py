@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
+from lane_relay.deliver.acts import Act
 from lane_relay.deliver.ready_queue import Hold, ReadyQueue
 
 __all__ = ["DeliveryFigures", "SiteState", "entry_state", "site_state"]
@@ -43,9 +44,11 @@ class SiteState(Struct, frozen=True):
     last_failure: str
     attempts: int
     delivered: int
+    acts: tuple[Act, ...] = ()
+    """What reply rules stop or slow down there, with their ends."""
 
 
-def site_state(site: ReadyQueue, hold: Hold, now: float) -> SiteState:
+def site_state(site: ReadyQueue, hold: Hold, now: float, acts: tuple[Act, ...] = ()) -> SiteState:
     """The site's state; looks at all of its waiting entries for the oldest."""
     site.refresh(now)
     ids = [entry.id for known in site.destinations.values() for entry in known.entries]
@@ -63,6 +66,7 @@ def site_state(site: ReadyQueue, hold: Hold, now: float) -> SiteState:
         last_failure=str(site.last_failure.reply) if site.last_failure is not None else "",
         attempts=site.attempts,
         delivered=site.delivered,
+        acts=acts,
     )
 
 

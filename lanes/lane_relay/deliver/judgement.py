@@ -1,22 +1,26 @@
-"""What replies, and their absence, come to: the Attempt that is handed on, and what the site lives by afterwards.
+"""What replies, and their absence, come to: the Attempt that is handed on, and what the slot lives by afterwards.
 
 Before it: `dispatcher`, with what sessions report. After it: `account`, through `on_attempt`, and the ready queue.
 Invariants: every entry that comes here leaves as exactly one Attempt; what is done to a site was said by a verdict.
 """
 
+import logging
+from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
 
 from lane_api.isppolicy import Action, Category, Scope, Stage
-from lane_api.relayconfig import RelayRetry
+from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import Clock
-from lane_relay.deliver.default_rules import ONE_HOST_RULES
+from lane_relay.deliver.acts import Act, Acts, weigh
 from lane_relay.deliver.lookahead import Lookahead
 from lane_relay.deliver.outcomes import failure_of, reply_results, same_results, summarise
 from lane_relay.deliver.prepared import Prepared
-from lane_relay.deliver.ready_queue import Destination, Failure, Hold
+from lane_relay.deliver.ready_queue import Destination, Failure, Hold, Limit, ReadyQueue
 from lane_relay.deliver.rules import ReplyTable
+from lane_relay.deliver.samples import ReplySamples
 from lane_relay.deliver.session import Session
 from lane_relay.deliver.trouble import Trouble
 from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Reply, Verdict
@@ -26,6 +30,11 @@ __all__ = ["Judgement", "Told"]
 
 _CHUNK: Final = 500
 """Entries told of a failure in one turn of the loop."""
+_SAID_AGAIN_S: Final = 60.0
+"""An alert of one rule is logged at most once in so long; it is always counted."""
+_ABOUT_THE_SOURCE: Final = (Action.BACKOFF, Action.SUSPEND_SITE, Action.QUARANTINE_IP)
+_SLOW_DOMAIN_FOR_S: Final = 1800.0
+_log = logging.getLogger(__name__)
 
 
 class Told(Enum):
@@ -42,39 +51,146 @@ class Judgement:
     """Of one slot. All methods are for the event loop's thread."""
 
     def __init__(
-        self, table: ReplyTable, lookahead: Lookahead, clock: Clock, on_attempt: Callable[[Attempt], None]
+        self,
+        config: RelayConfig,
+        sites: dict[str, ReadyQueue],
+        lookahead: Lookahead,
+        clock: Clock,
+        on_attempt: Callable[[Attempt], None],
+        keep: Callable[[str], None],
     ) -> None:
-        self._table = table
+        """`keep(text)`: the acts in force, to be given to `restore` by the next process."""
+        self.table = ReplyTable(config.delivery.policies)
+        self.acts = Acts()
+        self.samples = ReplySamples()
+        self._sites = sites
         self._lookahead = lookahead
         self._clock = clock
         self._on_attempt = on_attempt
+        self._keep = keep
+        self._config = config
+        self._said: dict[str, float] = {}
         self.attempts = self.delivered = 0
+        self.done: Counter[tuple[str, str]] = Counter()
+        """Acts done, by (policy, action)."""
+        self.alerts: Counter[tuple[str, str]] = Counter()
+        """Alerts, by (policy, rule)."""
 
-    def of_trouble(self, session: Session, trouble: Trouble, now: float, retry: RelayRetry) -> bool:
+    def apply(self, config: RelayConfig) -> None:
+        """Another configuration: rules and protection are those of it from now on; acts in force stay."""
+        self._config = config
+        self.table.apply(config.delivery.policies)
+
+    # -- acts
+
+    def restore(self, kept: str) -> None:
+        """What an earlier process stopped stays stopped until its time is over."""
+        self.acts.load(kept, self._clock.now())
+        for act in self.acts.listed():
+            _log.warning("%s of %s until %s, by %s", act.action, _subject(act), _time(act.until), act.rule)
+
+    def hold(self, site: ReadyQueue) -> None:
+        """Tells a site what stops it now, or that nothing does."""
+        act = self.acts.stop_of(site.name)
+        if act is None:
+            site.suspended = None
+            return
+        until = self._clock.monotonic() + act.until - self._clock.now()
+        site.suspended = Hold(Limit.SUSPENDED, until, f"{act.action} until {_time(act.until)} by {act.rule}")
+
+    def expire(self) -> bool:
+        """Ends the acts that are over; True if there were some."""
+        ended = self.acts.expire(self._clock.now())
+        for act in ended:
+            _log.info("%s of %s is over", act.action, _subject(act))
+        if ended:
+            self._keep(self.acts.dump())
+            for site in self._sites.values():
+                self.hold(site)
+        return bool(ended)
+
+    def _act(self, site: ReadyQueue, verdict: Verdict, reply: Reply, domain: str) -> None:
+        """Does what a verdict asks for beyond another try, if it is time for it and the lane allows it."""
+        delivery = self._config.delivery
+        asked = weigh(verdict, delivery.protection, self._config.lane.traffic_class, has_standby=delivery.standby)
+        about_domain = verdict.scope is Scope.DOMAIN and bool(domain)
+        subject = f"{site.name} {domain}" if about_domain else site.name
+        if asked is None or (asked.action is Action.SUSPEND_DOMAIN and not domain):
+            return
+        if not self.acts.is_due(verdict, subject, self._clock.now(), delivery.protection):
+            return
+        self.done[site.policy, asked.action] += 1
+        if asked.alert:
+            self._alert(site, verdict, reply, asked.action)
+        everywhere = asked.scope is Scope.LANE
+        if asked.action is Action.BACKOFF and not about_domain:
+            for one in list(self._sites.values()) if everywhere else (site,):
+                one.slow_down(verdict, str(reply), self._clock.monotonic())
+        elif asked.action is not Action.ALERT:
+            of_domain = domain if about_domain or asked.action is Action.SUSPEND_DOMAIN else ""
+            self._place(site, asked.action, verdict, reply, "" if everywhere else site.name, of_domain)
+
+    def _place(self, site: ReadyQueue, action: Action, verdict: Verdict, reply: Reply, where: str, domain: str) -> None:
+        now = self._clock.now()
+        lasts = verdict.act_for if verdict.act_for is not None else _SLOW_DOMAIN_FOR_S
+        every = 1.0 / site.backoff.foot_per_second if action is Action.BACKOFF else 0.0
+        act = Act(action, where, now, now + lasts, verdict.rule, str(reply), domain, every)
+        if not self.acts.place(act):
+            return
+        _log.warning("%s of %s until %s, by %s: %s", action, _subject(act), _time(act.until), act.rule, act.reply)
+        self._keep(self.acts.dump())
+        for one in self._sites.values():
+            self.hold(one)
+
+    def _alert(self, site: ReadyQueue, verdict: Verdict, reply: Reply, done: Action) -> None:
+        self.alerts[site.policy, verdict.rule] += 1
+        now = self._clock.monotonic()
+        if now - self._said.get(verdict.rule, -_SAID_AGAIN_S) >= _SAID_AGAIN_S:
+            self._said[verdict.rule] = now
+            _log.warning("alert by %s at %s, %s asked for, %s done: %s", verdict.rule, site.name, verdict.action, done,
+                         reply)  # fmt: skip
+
+    def puts_off(self, destination: Destination, prepared: Prepared) -> bool:
+        """Whether mail of this message's From domain waits here; then its entry has left, to come back in time."""
+        message, site = prepared.message, destination.site
+        held = self.acts.wait_of(site.name, message.from_domain, self._clock.now())
+        if held is None:
+            return False
+        act, seconds = held
+        text = f"4.7.1 not sent: mail from {message.from_domain} waits until {_time(act.until)} by {act.rule}"
+        verdict = Verdict(Category.OTHER, Action.RETRY, Scope.DOMAIN, seconds, rule=act.rule)
+        failure = Failure(Stage.CONNECT, Reply(451, (text,)), verdict)
+        self.report(destination, prepared, same_results(prepared.entry, failure), None)
+        return True
+
+    # -- what sessions report
+
+    def of_trouble(self, session: Session, trouble: Trouble, now: float) -> bool:
         """A session will never be ready; True if entries of its destination are to be told, by `tell`."""
         destination = session.destination
         site = destination.site
-        failure = failure_of(self._table, site.policy, trouble)
-        slows = failure.verdict.action is Action.BACKOFF
-        if slows:
-            site.slow_down(failure.verdict, str(failure.reply), now)
+        failure = failure_of(self.table, site.policy, trouble)
+        verdict = failure.verdict
+        self._note(site, failure.stage, failure.reply, verdict)
+        self._act(site, verdict, failure.reply, "")
         # of the source or of its pace the other hosts would say the same; of itself a host says nothing about the next
-        everybody = trouble.ours or (slows and failure.verdict.rule not in ONE_HOST_RULES)
+        of_source = verdict.action in _ABOUT_THE_SOURCE and verdict.scope is not Scope.SITE
+        everybody = trouble.ours or of_source
         blamed = destination.targets if everybody else (session.target,)
-        if not site.failed(destination, blamed, failure, now, retry):
+        if not site.failed(destination, blamed, failure, now, self._config.delivery.retry):
             return False
         if everybody and not trouble.ours:
             destination.begin_elsewhere(session.target)
         destination.blame = failure
         # what is published may be another by the next attempt: all of them are to ask for their route again
         binds = trouble.tls is not None and session.target.demand is not None
-        of_all = binds or failure.verdict.action is Action.BOUNCE
+        of_all = binds or verdict.action is Action.BOUNCE
         destination.blame_left = destination.waiting if of_all else 1
         return True
 
     def of_replies(self, session: Session, prepared: Prepared, replies: tuple[RecipientReply, ...]) -> bool:
         """The peer has answered for every recipient; True if the session is of no more use."""
-        results = reply_results(self._table, session.destination.site.policy, replies)
+        results = reply_results(self.table, session.destination.site.policy, replies)
         return self.report(session.destination, prepared, results, session)
 
     def report(
@@ -92,8 +208,11 @@ class Judgement:
         if summary.delivered:
             self.delivered += 1
             site.delivered += 1
-        if summary.slow_down is not None:
-            site.slow_down(summary.slow_down.verdict, str(summary.slow_down.reply), self._clock.monotonic())
+        elif session is not None:
+            for result in results:
+                self._note(site, result.stage, result.reply, result.verdict)
+            for result in summary.acts:
+                self._act(site, result.verdict, result.reply, message.from_domain)
         now = self._clock.now()
         if session is None:
             tls = destination.blame.tls if destination.blame is not None else None
@@ -104,6 +223,12 @@ class Judgement:
         self._lookahead.done(destination, prepared)
         self._on_attempt(attempt)
         return summary.end_session
+
+    def _note(self, site: ReadyQueue, stage: Stage, reply: Reply, verdict: Verdict) -> None:
+        if verdict.rule.startswith("default/"):
+            self.samples.note(site.name, site.policy, stage, reply, verdict, self._clock.now())
+
+    # -- entries without a session
 
     def tell(self, destination: Destination) -> Told:
         """Attempts for the entries that a failed connection was for, a portion of them; the others wait."""
@@ -133,3 +258,14 @@ class Judgement:
         self.attempts += 1
         results = same_results(entry, Failure(Stage.CONNECT, reply, verdict))
         self._on_attempt(Attempt(entry, message, site, now, now, results))
+
+
+def _subject(act: Act) -> str:
+    """What an act is about, in words."""
+    where = act.site or "every site"
+    return f"mail from {act.domain} to {where}" if act.domain else where
+
+
+def _time(unix: float) -> str:
+    """UTC, to the second."""
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -27,6 +27,7 @@ __all__ = [
 
 
 _CLOSES = 421
+_ENDS_SESSION = (Scope.SITE, Scope.IP, Scope.LANE)
 
 
 class Summary(Struct, frozen=True, gc=False):
@@ -34,8 +35,8 @@ class Summary(Struct, frozen=True, gc=False):
 
     delivered: bool
     """Every recipient was accepted."""
-    slow_down: RecipientResult | None = None
-    """The first result that asks for back-off."""
+    acts: tuple[RecipientResult, ...] = ()
+    """Results that ask for more than another try: the first of each rule."""
     end_session: bool = False
     """The connection is of no more use."""
 
@@ -52,8 +53,8 @@ def failure_of(table: ReplyTable, policy: str, trouble: Trouble) -> Failure:
 
 
 def reply_results(table: ReplyTable, policy: str, replies: tuple[RecipientReply, ...]) -> tuple[RecipientResult, ...]:
-    """The peer's answers, judged."""
-    return tuple(
+    """The peer's answers, judged; what bounces the message bounces it for all that were not taken."""
+    results = tuple(
         [
             RecipientResult(
                 answer.index,
@@ -63,6 +64,21 @@ def reply_results(table: ReplyTable, policy: str, replies: tuple[RecipientReply,
             )
             for answer in replies
         ]
+    )
+    return results if len(results) == 1 else _of_the_message(results)
+
+
+def _of_the_message(results: tuple[RecipientResult, ...]) -> tuple[RecipientResult, ...]:
+    final = next(
+        (one for one in results if one.verdict.action is Action.BOUNCE and one.verdict.scope is Scope.MESSAGE), None
+    )
+    if final is None:
+        return results
+    return tuple(
+        one
+        if one.verdict.action is None or one.verdict.action is Action.BOUNCE
+        else RecipientResult(one.index, final.stage, final.reply, final.verdict)
+        for one in results
     )
 
 
@@ -112,17 +128,18 @@ def unfit_results(entry: QueueEntry, refusal: Reply) -> tuple[RecipientResult, .
 
 def summarise(results: tuple[RecipientResult, ...]) -> Summary:
     """What the results ask of the site and the connection."""
-    delivered, slow_down, end_session = True, None, False
+    delivered, end_session = True, False
+    acts: dict[str, RecipientResult] = {}
     for result in results:
         verdict = result.verdict
         if verdict.action is None:
             continue
         delivered = False
-        if verdict.scope is Scope.SITE:
+        if verdict.scope in _ENDS_SESSION:
             end_session = True
-        if verdict.action is Action.BACKOFF and slow_down is None:
-            slow_down = result
-    return _DELIVERED if delivered else Summary(False, slow_down, end_session)
+        if verdict.action is not Action.RETRY and verdict.action is not Action.BOUNCE:
+            acts.setdefault(verdict.rule, result)
+    return _DELIVERED if delivered else Summary(False, tuple(acts.values()), end_session)
 
 
 _DELIVERED = Summary(True)

@@ -31,6 +31,8 @@ _REFUSED_S: Final = 3600.0
 """One that spoke for all is passed over so much longer than all are: what it was told of is due again by then."""
 _PROBES: Final = 2
 """Connections under way at once to a destination that has not answered yet."""
+_HOLDS_OFF: Final = (Action.BACKOFF, Action.SUSPEND_SITE, Action.QUARANTINE_IP)
+"""Acts about the whole source, which a destination that refuses every connection must not be asked again before."""
 _PLAIN_MESSAGES: Final = 100
 """Messages a connection where no policy says otherwise; SitePolicy's own default."""
 
@@ -48,6 +50,8 @@ class Limit(StrEnum):
     CONNECTIONS = "connections"
     TOTAL_CONNECTIONS = "total-connections"
     BACKOFF = "backoff"
+    SUSPENDED = "suspended"
+    """A reply rule stopped the site, or this address towards it."""
     CONNECT_RATE = "connect-rate"
     MESSAGE_RATE = "message-rate"
     MEMORY = "memory"
@@ -217,6 +221,8 @@ class ReadyQueue:
         self.connect_pace = Pace(limits.connect_rate)
         self.backoff = SiteBackoff(limits.backoff, limits.connections, limits.message_rate)
         self._in_force = self.backoff.in_force(0.0)
+        self.suspended: Hold | None = None
+        """Why nothing is sent there now, by a reply rule."""
         self.wake_at = float("inf")
         self.body_bytes = 0
         """Of bodies that are loading, ready or in a session."""
@@ -275,7 +281,7 @@ class ReadyQueue:
 
     def slow_down(self, verdict: Verdict, reason: str, now: float) -> None:
         """Evidence that we are too fast."""
-        self.backoff.trigger(now, verdict.backoff_for, reason)
+        self.backoff.trigger(now, verdict.act_for, reason)
         self._apply_backoff(now)
 
     def _apply_backoff(self, now: float) -> None:
@@ -313,6 +319,8 @@ class ReadyQueue:
     def decide_open(self, destination: Destination, now: float, total: int, total_limit: int) -> Target | Hold:
         """Where to connect for this destination now, or what stands in the way."""
         self.refresh(now)
+        if self.suspended is not None:
+            return self.suspended
         if now < destination.parked_until:
             why = str(self.last_failure.reply) if self.last_failure is not None else ""
             return Hold(Limit.PARKED, destination.parked_until, why)
@@ -351,11 +359,15 @@ class ReadyQueue:
     def hold_message(self, now: float) -> Hold | None:
         """Why no message may be given to a session now, or None."""
         self.refresh(now)
+        if self.suspended is not None:
+            return self.suspended
         at = self.message_pace.next_at()
         return self._slow(at) if at > now else None
 
     def must_close(self, sent: int) -> bool:
         """An open session that has sent so many must not take another entry."""
+        if self.suspended is not None:
+            return True
         return sent >= self.limits.messages_per_connection or self.connections > self.connection_limit
 
     # -- what became of connections
@@ -399,7 +411,7 @@ class ReadyQueue:
         destination.proven = False
         destination.bad.clear()
         growth = retry.factor ** min(destination.failures - 1, 100)
-        asked = failure.verdict.retry_after if failure.verdict.action is Action.BACKOFF else None
+        asked = failure.verdict.retry_after if failure.verdict.action in _HOLDS_OFF else None
         destination.parked_until = now + max(min(retry.first * growth, retry.max), asked or 0.0)
         return True
 

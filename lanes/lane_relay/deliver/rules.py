@@ -21,6 +21,13 @@ __all__ = ["DELIVERED", "ReplyTable", "RuleSet"]
 
 _ADDRESS: Final = re.compile(r"<[^<>]*@[^<>]*>|[^\s<>@]+@[^\s<>@]+")
 """Peers repeat the address that they refuse; `throttle@example.com` must not slow down a whole site."""
+_LASTS_S: Final[dict[Action, float | None]] = {
+    Action.BACKOFF: None,
+    Action.SUSPEND_SITE: 3600.0,
+    Action.QUARANTINE_IP: 2 * 3600.0,
+    Action.SUSPEND_DOMAIN: 3600.0,
+}
+"""How long acts last where the rule does not say; back-off: as its policy says, or as the lane's default does."""
 DELIVERED: Final = Verdict(Category.OTHER, None)
 _LOCAL_RETRY: Final = Verdict(Category.OTHER, Action.RETRY)
 """Of a reply outside 4yz and 5yz where one was due: the peer is confused, and may not be later."""
@@ -113,13 +120,14 @@ class ReplyTable:
 
     @staticmethod
     def _verdict(rule: ResponseRule, name: str, policy: SitePolicy | None) -> Verdict:
-        retry_after = backoff_for = None
+        retry_after = act_for = None
         if rule.action is not Action.BOUNCE:
             retry_after = rule.retry_after
             if policy is not None and policy.retry_after is not None and (retry_after is None or "default/" in name):
                 retry_after = policy.retry_after  # the policy's own word before our general one
-        if rule.action is Action.BACKOFF:
-            backoff_for = rule.for_
-            if policy is not None and (backoff_for is None or "default/" in name):
-                backoff_for = policy.backoff.for_
-        return Verdict(rule.category, rule.action, rule.scope, retry_after, backoff_for, name)
+        if rule.action in _LASTS_S:
+            act_for = rule.for_ if rule.for_ is not None else _LASTS_S[rule.action]
+            if rule.action is Action.BACKOFF and policy is not None and (rule.for_ is None or "default/" in name):
+                act_for = policy.backoff.for_
+        trigger = (rule.trigger.count, rule.trigger.per) if rule.trigger is not None else None
+        return Verdict(rule.category, rule.action, rule.about, retry_after, act_for, trigger, name)

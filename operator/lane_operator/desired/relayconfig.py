@@ -133,6 +133,7 @@ def _delivery(lane: Lane, references: References, claim: Claim, engine: EngineCl
             "retry": RelayRetry(first=values.retry_first_s, factor=values.retry_factor, max=values.retry_max_s),
             "connections": spec.limits.connections_per_ip,
             "total_connections": spec.limits.total_connections_per_ip,
+            "protection": values.protection,
             "policies": site_policies(spec, references.policies),
             "routes": _routes(lane),
             "outbound_tls": spec.outbound_tls,

@@ -41,6 +41,9 @@ class RecordedSlot:
         self.pushed.append(text)
         return 7
 
+    def replies(self) -> dict[str, Any]:
+        return {"replies": [], "counts": {"other": 2}, "dropped": 0}
+
     def sites(self) -> list[dict[str, Any]]:
         return [{"site": "gmail"}]
 

@@ -76,6 +76,8 @@ class Delivery:
     attempts: list[Attempt] = field(default_factory=list)
     rerouted: list[QueueEntry] = field(default_factory=list)
     gate: bool = True
+    kept: str = ""
+    """What the next process would find of acts."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _next: int = 0
 
@@ -134,6 +136,7 @@ async def delivering(
     timeouts: Timeouts | None = None,
     contexts: TlsContexts | None = None,
     signing: Signing | None = None,
+    kept: str = "",
     **delivery: Any,
 ) -> AsyncIterator[Delivery]:
     """A running dispatcher."""
@@ -150,7 +153,10 @@ async def delivering(
         signing=signing,
         contexts=contexts,
         timeouts=timeouts or Timeouts(stages=PATIENT),
+        keep_acts=lambda text: setattr(made, "kept", text),
     )
+    made.kept = kept
+    dispatcher.judgement.restore(kept)
     dispatcher.start()
     try:
         yield made

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import re2
 
-from lane_api.isppolicy import Action, Category, ResponseRule, Scope, Stage
+from lane_api.isppolicy import Action, Category, ResponseRule, Scope, Stage, Trigger
 from lane_api.relayconfig import SitePolicy
 from lane_api.responses import check_rules, matching_text
 from lane_relay.deliver.default_rules import GREETING_RULES, MESSAGE_RULES
@@ -65,8 +65,8 @@ SOURCE_RELATED = [
 @pytest.mark.parametrize("text", SOURCE_RELATED)
 def test_a_refusal_of_the_source_never_bounces_the_recipient(text: str, stage: Stage) -> None:
     verdict = ReplyTable().judge("", stage, reply(text))
-    assert verdict.action is Action.BACKOFF
-    assert verdict.scope is Scope.SITE
+    assert verdict.action in (Action.BACKOFF, Action.SUSPEND_SITE)
+    assert verdict.scope is Scope.IP
     assert verdict.retry_after is not None
 
 
@@ -116,7 +116,7 @@ def test_retry_and_hold_come_from_the_rule_then_the_policy() -> None:
     table = ReplyTable((SitePolicy.model_validate({"name": "isp", "responses": rules, **more}),))
     assert table.judge("isp", Stage.RCPT, reply("450 one")).retry_after == 7.0
     verdict = table.judge("isp", Stage.RCPT, reply("450 two"))
-    assert (verdict.retry_after, verdict.backoff_for) == (900.0, 3600.0)
+    assert (verdict.retry_after, verdict.act_for) == (900.0, 3600.0)
     assert table.judge("isp", Stage.RCPT, reply("450 4.7.1 Greylisted")).retry_after == 900.0
     assert table.judge("isp", Stage.RCPT, reply("550 5.1.1 unknown user")).retry_after is None
 
@@ -132,6 +132,14 @@ def test_retry_and_hold_come_from_the_rule_then_the_policy() -> None:
             "rule b: shadowed, since the earlier rule a matches its example '450 slow down'",
         ),
         ((rule("a", "x", "450 x"), rule("a", "y", "450 y")), "rule a: the id is used twice"),
+        (
+            (rule("a", "x", "450 x", action=Action.QUARANTINE_IP, scope=Scope.RECIPIENT),),
+            "rule a: action QuarantineIP is about IP or Lane: set scope to that, or leave it out",
+        ),
+        (
+            (rule("a", "x", "450 x", trigger=Trigger(count=2, per=60)),),
+            "rule a: trigger counts replies before an act is done, and Retry is no act: leave it out",
+        ),
     ],
 )
 def test_bad_rules_are_named_with_their_reason(rules: tuple[ResponseRule, ...], problem: str) -> None:
@@ -141,6 +149,23 @@ def test_bad_rules_are_named_with_their_reason(rules: tuple[ResponseRule, ...], 
 def test_rules_at_different_stages_do_not_shadow_each_other() -> None:
     rules = (rule("a", "slow", "450 slow", stage=Stage.MAIL), rule("b", "slow", "450 slow", stage=Stage.RCPT))
     assert check_rules(rules, re2.compile) == []
+
+
+@pytest.mark.parametrize(
+    ("action", "about", "lasts"),
+    [
+        (Action.BOUNCE, Scope.RECIPIENT, None),
+        (Action.RETRY, Scope.RECIPIENT, None),
+        (Action.ALERT, Scope.RECIPIENT, None),
+        (Action.BACKOFF, Scope.SITE, 1800.0),
+        (Action.SUSPEND_SITE, Scope.SITE, 3600.0),
+        (Action.QUARANTINE_IP, Scope.IP, 7200.0),
+        (Action.SUSPEND_DOMAIN, Scope.DOMAIN, 3600.0),
+    ],
+)
+def test_what_a_rule_leaves_out_follows_from_its_action(action: Action, about: Scope, lasts: float | None) -> None:
+    verdict = ReplyTable((_policy(rule("a", "x", "450 x", action=action)),)).judge("isp", Stage.RCPT, reply("450 x"))
+    assert (verdict.scope, verdict.act_for, verdict.trigger) == (about, lasts, None)
 
 
 def test_a_policy_with_bad_rules_keeps_its_last_good_ones() -> None:

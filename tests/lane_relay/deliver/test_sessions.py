@@ -199,7 +199,7 @@ async def test_a_block_of_our_address_at_the_greeting_never_bounces_and_stops_kn
         for _ in range(30):
             delivery.send(route_to(first.port, "127.0.0.5", "127.0.0.6"))
         attempts = await delivery.attempted(1)
-        assert _one(attempts[0])[2] is Action.BACKOFF
+        assert _one(attempts[0])[2] is Action.SUSPEND_SITE
         await until(lambda: delivery.dispatcher.figures().connections == 0)
         assert len(delivery.attempts) <= 2
     assert first.connections <= 2

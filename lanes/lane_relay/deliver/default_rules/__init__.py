@@ -14,7 +14,7 @@ from lane_relay.deliver.default_rules.message import ABOUT_THE_MESSAGE
 from lane_relay.deliver.default_rules.row import HOUR, rule
 from lane_relay.deliver.default_rules.source import ABOUT_THE_SOURCE, RATES
 
-__all__ = ["CLOSING_RULE", "GREETING_RULES", "MESSAGE_RULES", "ONE_HOST_RULES"]
+__all__ = ["CLOSING_RULE", "GREETING_RULES", "MESSAGE_RULES"]
 
 _CLOSING: Final = rule(
     "closing",
@@ -29,7 +29,7 @@ _TEMPORARY: Final = rule(
     r"^4",
     Category.OTHER,
     Action.RETRY,
-    Scope.MESSAGE,
+    Scope.RECIPIENT,
     "451 4.3.0 Local error in processing",
 )
 
@@ -61,7 +61,7 @@ _BY_CLASS: Final = (
         r"^50[0-4]|(?i)^5.*\b5\.5\.[0-9]",
         Category.PROTOCOL_ERRORS,
         Action.BOUNCE,
-        Scope.MESSAGE,
+        Scope.RECIPIENT,
         "501 5.5.4 Invalid arguments",
         "554 5.5.1 Error: no valid recipients",
     ),
@@ -70,7 +70,7 @@ _BY_CLASS: Final = (
         r"^5[0-9][0-9][ -]5\.7\.[0-9]+",
         Category.POLICY_RELATED,
         Action.BOUNCE,
-        Scope.MESSAGE,
+        Scope.RECIPIENT,
         "550 5.7.1 Delivery not authorized, message refused",
         "550 5.7.1 [CS01] Message rejected due to local policy.",
     ),
@@ -79,7 +79,7 @@ _BY_CLASS: Final = (
         r"^5",
         Category.OTHER,
         Action.BOUNCE,
-        Scope.MESSAGE,
+        Scope.RECIPIENT,
         "554 Transaction failed",
     ),
 )
@@ -99,5 +99,3 @@ MESSAGE_RULES: Final = (
 """From MAIL on. In both the first that matches decides."""
 CLOSING_RULE: Final = f"default/{_CLOSING.id}"
 """A 421 that says nothing of us."""
-ONE_HOST_RULES: Final = frozenset({"default/refused-at-greeting", "default/server-busy"})
-"""What a host says of itself: the next one of the destination may take the mail (RFC 5321 section 5.1)."""

@@ -2,11 +2,13 @@
 
 from typing import Final
 
-from lane_api.isppolicy import Action, Category, ResponseRule, Scope, Stage
+from lane_api.isppolicy import Action, Category, ResponseRule, Scope, Stage, Trigger
 
-__all__ = ["HOUR", "rule"]
+__all__ = ["HOUR", "THRICE", "rule"]
 
 HOUR: Final = 3600.0
+THRICE: Final = Trigger(count=3, per=600.0)
+"""Of what one reply alone does not prove: a server may word the refusal of one message as one of its source."""
 
 
 def rule(
@@ -19,6 +21,7 @@ def rule(
     stage: Stage = Stage.ANY,
     hold: float | None = None,
     again: float | None = None,
+    trigger: Trigger | None = None,
 ) -> ResponseRule:
     """One row; `hold` is how long the act lasts, `again` when the message is tried again, both in seconds."""
     return ResponseRule(
@@ -30,5 +33,6 @@ def rule(
         scope=scope,
         for_=hold,
         retry_after=again,
+        trigger=trigger,
         examples=examples,
     )

@@ -3,7 +3,7 @@
 from typing import Final
 
 from lane_api.isppolicy import Action, Category, Scope, Stage
-from lane_relay.deliver.default_rules.row import HOUR, rule
+from lane_relay.deliver.default_rules.row import HOUR, THRICE, rule
 
 __all__ = ["ABOUT_THE_SOURCE", "RATES"]
 
@@ -22,44 +22,48 @@ ABOUT_THE_SOURCE: Final = (
         "outlook-block-list",
         r"^550[ -]5\.7\.1 .*\(?S(3140|3150|775)\)?",
         Category.SPAM_RELATED,
-        Action.BACKOFF,
-        Scope.SITE,
+        Action.SUSPEND_SITE,
+        Scope.IP,
         "550 5.7.1 Unfortunately, messages from [203.0.113.10] weren't sent. Please contact your Internet service "
         "provider since part of their network is on our block list (S3150).",
         hold=2 * HOUR,
+        trigger=THRICE,
         again=HOUR,
     ),
     rule(
         "outlook-banned-address",
         r"^550[ -]5\.7\.(6[0-4][0-9]|511)\b",
         Category.SPAM_RELATED,
-        Action.BACKOFF,
-        Scope.SITE,
+        Action.SUSPEND_SITE,
+        Scope.IP,
         "550 5.7.606 Access denied, banned sending IP [203.0.113.10]",
         "550 5.7.511 Access denied, banned sender[203.0.113.10]",
         hold=2 * HOUR,
+        trigger=THRICE,
         again=HOUR,
     ),
     rule(
         "t-online-block",
         r"^5[0-9][0-9][ -]IP=\S+ - ",
         Category.SPAM_RELATED,
-        Action.BACKOFF,
-        Scope.SITE,
+        Action.SUSPEND_SITE,
+        Scope.IP,
         "554 IP=203.0.113.10 - A problem occurred. (Ask your postmaster for help or to contact tosa@rx.t-online.de to "
         "clarify.) (BL)",
         hold=2 * HOUR,
+        trigger=THRICE,
         again=HOUR,
     ),
     rule(
         "qq-source",
         r"(?i)^550[ -](suspected spam ip|connection denied)",
         Category.SPAM_RELATED,
-        Action.BACKOFF,
-        Scope.SITE,
+        Action.SUSPEND_SITE,
+        Scope.IP,
         "550 Suspected spam ip",
         "550 Connection denied",
         hold=2 * HOUR,
+        trigger=THRICE,
         again=HOUR,
     ),
     rule(
@@ -67,7 +71,7 @@ ABOUT_THE_SOURCE: Final = (
         r"(?i)\b(ip|connection|domain|sender) frequency (is )?limited",
         Category.RATE_LIMITED,
         Action.BACKOFF,
-        Scope.SITE,
+        Scope.IP,
         "550 Ip frequency limited [c4xjZGUq0N1bGkq0]",
         "550 Connection frequency limited",
         hold=HOUR,
@@ -78,7 +82,7 @@ ABOUT_THE_SOURCE: Final = (
         r"\[(IPTS|TSS|TS)0[0-9]\]",
         Category.SPAM_RELATED,
         Action.BACKOFF,
-        Scope.SITE,
+        Scope.IP,
         "421 4.7.0 [TSS04] Messages from 203.0.113.10 temporarily deferred due to unexpected volume or user complaints",
         "553 5.7.1 [TS03] All messages from 203.0.113.10 will be permanently deferred",
         hold=2 * HOUR,
@@ -91,8 +95,8 @@ ABOUT_THE_SOURCE: Final = (
         r"barracudacentral|\bdnsbl|\brbl\b|\[BL2[0-9]\]|\bBL[0-9]{6}\b|cloudmark.*csi|sender ?score\.org|"
         r"ipcheck\.proofpoint",
         Category.SPAM_RELATED,
-        Action.BACKOFF,
-        Scope.SITE,
+        Action.SUSPEND_SITE,
+        Scope.IP,
         "554 5.7.1 Service unavailable; Client host [203.0.113.10] blocked using zen.spamhaus.org",
         "550 5.7.1 Mail from 203.0.113.10 refused, see RBL server b.barracudacentral.org",
         "553 5.7.1 [BL21] Connections will not be accepted from 203.0.113.10, because the ip is in Spamhaus's list",
@@ -100,6 +104,7 @@ ABOUT_THE_SOURCE: Final = (
         "554 resimta-po-12v.sys.comcast.net comcast 203.0.113.10 Comcast block for spam. BL000010",
         "550 5.7.1 Blocked - see https://ipcheck.proofpoint.com/?ip=203.0.113.10",
         hold=2 * HOUR,
+        trigger=THRICE,
         again=HOUR,
     ),
     rule(
@@ -107,12 +112,13 @@ ABOUT_THE_SOURCE: Final = (
         r"(?i)[45]\.7\.25\b|bad dns ptr|\b(missing|no|cannot find your|cannot resolve your|does not have a?|invalid) "
         r"(reverse|ptr|hostname)|reverse dns|ptr record",
         Category.BAD_CONFIGURATION,
-        Action.BACKOFF,
-        Scope.SITE,
+        Action.SUSPEND_SITE,
+        Scope.IP,
         "550-5.7.25 The IP address sending this message does not have a PTR record setup",
         "450 4.7.1 Client host rejected: cannot find your reverse hostname, [203.0.113.10]",
         "554-No SMTP service Bad DNS PTR resource record.",
         hold=2 * HOUR,
+        trigger=THRICE,
         again=HOUR,
     ),
     rule(
@@ -120,14 +126,15 @@ ABOUT_THE_SOURCE: Final = (
         r"(?i)(poor|bad|low|negative) (ip |sender |sending )?reputation|reputation of the sending|"
         r"due to (ip|domain|sender) reputation|too many spams from your ip|\bofr_?\d*0?5?06\b|mail rejete",
         Category.SPAM_RELATED,
-        Action.BACKOFF,
-        Scope.SITE,
+        Action.SUSPEND_SITE,
+        Scope.IP,
         "550-5.7.1 Our system has detected that this message is likely suspicious due to the very low reputation of "
         "the sending IP address.",
         "550 mwinf5c04 ME Mail rejete. Mail rejected. ofr_506 [506]",
         "421 Too many spams from your IP (203.0.113.10), please visit http://postmaster.example/",
         "451 4.7.650 The mail server [203.0.113.10] has been temporarily rate limited due to IP reputation.",
         hold=2 * HOUR,
+        trigger=THRICE,
         again=HOUR,
     ),
     rule(
@@ -136,13 +143,14 @@ ABOUT_THE_SOURCE: Final = (
         r"\b(ip|host|server|connection)\b.{0,60}(is|are|has been|was) (blocked|banned|denied|refused|rejected)|"
         r"\b(your|sending|client|source) (ip|host|server|mta)( address)? .{0,40}(block|ban|reject|denied|not allowed)",
         Category.POLICY_RELATED,
-        Action.BACKOFF,
-        Scope.SITE,
+        Action.SUSPEND_SITE,
+        Scope.IP,
         "554 5.7.1 <unknown[203.0.113.10]>: Client host rejected: Access denied",
         "550 5.7.1 Your IP address 203.0.113.10 has been blocked by local policy",
         "554 5.7.1 Connection from 203.0.113.10 was refused by policy",
         "554 5.7.1 You are not allowed to connect",
         hold=HOUR,
+        trigger=THRICE,
         again=HOUR / 2,
     ),
 )
@@ -176,7 +184,7 @@ RATES: Final = (
         r"slow down|OFR_?(999|004)|\bRL[0-9]{6}\b|RP-00[123]",
         Category.RATE_LIMITED,
         Action.BACKOFF,
-        Scope.SITE,
+        Scope.IP,
         "421 4.7.28 Our system has detected an unusual rate of mail from your IP address",
         "421 4.7.0 Too many concurrent SMTP connections from this IP address",
         "421 Rate limit reached. Please try again later",

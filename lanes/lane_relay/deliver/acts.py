@@ -1,0 +1,183 @@
+"""What reply rules stop or slow down, until when and why, and the counts that come before; pure.
+
+A rule's `trigger` is counted here, and the lane's protection has its say: what may not be paused is slowed down.
+Before it: `judgement`, with verdicts. After it: the ready queue, which holds a site; `judgement`, which puts mail of a
+From domain off. Invariants: every act ends by itself; `dump` has all that are in force, so that a restart keeps them;
+acts and counts are bounded in number.
+"""
+
+from collections import OrderedDict, deque
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from lane_api.classes import Protection, TrafficClass
+from lane_api.isppolicy import Action, Category, Scope
+from lane_relay.records import Verdict
+
+__all__ = ["Act", "Acts", "Weighed", "weigh"]
+
+_MOST_ACTS: Final = 200
+_MOST_COUNTS: Final = 4096
+_REPLY_CHARS: Final = 200
+_STOPS: Final = (Action.SUSPEND_SITE, Action.QUARANTINE_IP, Action.SUSPEND_DOMAIN)
+_ABOUT_SPAM: Final = (Category.SPAM_RELATED, Category.POLICY_RELATED)
+_LONGER_S: Final = 1.0
+"""By so much an act must last longer than the one in force to be another one."""
+
+
+class Act(Struct, frozen=True, omit_defaults=True):
+    """One thing that is stopped or slowed down; times are Unix seconds."""
+
+    action: Action
+    site: str
+    """Empty: every site."""
+    since: float
+    until: float
+    rule: str
+    """`policy/rule-id` or `default/rule-id`."""
+    reply: str = ""
+    """The reply that set it off, cut short."""
+    domain: str = ""
+    """The From domain whose mail waits; empty: all mail."""
+    every: float = 0.0
+    """Of a From domain that is slowed down: seconds between two of its messages."""
+
+
+class Weighed(Struct, frozen=True, gc=False):
+    """What is to be done about a verdict."""
+
+    action: Action
+    scope: Scope
+    alert: bool = False
+    """A person should know: asked for, or more was asked for than may be done."""
+
+
+def weigh(
+    verdict: Verdict, protection: Protection, traffic_class: TrafficClass, *, has_standby: bool = False
+) -> Weighed | None:
+    """What a verdict's act comes to under this protection; None: it asks for no more than another try or a bounce."""
+    action, scope = verdict.action, verdict.scope
+    if action is None or action in (Action.BOUNCE, Action.RETRY):
+        return None
+    if action is Action.ALERT:
+        return Weighed(action, scope, alert=True)
+    if protection is Protection.NEVER_PAUSE:
+        if action is Action.QUARANTINE_IP and has_standby:
+            return Weighed(action, scope, alert=True)
+        return Weighed(Action.BACKOFF, scope, alert=action in _STOPS)
+    if protection is Protection.CONSERVATIVE and action is Action.BACKOFF and verdict.category in _ABOUT_SPAM:
+        return Weighed(Action.SUSPEND_DOMAIN if scope is Scope.DOMAIN else Action.SUSPEND_SITE, scope)
+    if traffic_class is TrafficClass.NOTIFICATION and scope is Scope.LANE and action in _STOPS:
+        scope = Scope.DOMAIN if action is Action.SUSPEND_DOMAIN else Scope.IP
+    return Weighed(action, scope, alert=action is Action.QUARANTINE_IP)
+
+
+class Acts:
+    """The acts of one slot."""
+
+    def __init__(self) -> None:
+        self._acts: dict[tuple[str, str, str], Act] = {}
+        """By what they are about: (kind, site, domain)."""
+        self._counts: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+        """When replies of (rule, subject) came, for triggers."""
+        self._slots: dict[tuple[str, str], float] = {}
+        """When the next message of a slowed-down (site, domain) may go."""
+        self.has_domains = False
+        """Mail of some From domain waits somewhere."""
+
+    # -- before an act
+
+    def is_due(self, verdict: Verdict, subject: str, now: float, protection: Protection) -> bool:
+        """Counts a reply about this subject; True if its act is to be done now."""
+        if verdict.trigger is None or protection is Protection.CONSERVATIVE:
+            return True
+        count, per = verdict.trigger
+        key = (verdict.rule, subject)
+        times = self._counts.setdefault(key, deque(maxlen=count))
+        self._counts.move_to_end(key)
+        times.append(now)
+        if len(self._counts) > _MOST_COUNTS:
+            self._counts.popitem(last=False)
+        if len(times) < count or now - times[0] > per:
+            return False
+        del self._counts[key]
+        return True
+
+    # -- acts in force
+
+    def place(self, act: Act) -> bool:
+        """Puts an act in force; False: one that lasts as long is."""
+        key = ("slow" if act.action is Action.BACKOFF else "stop", act.site, act.domain)
+        known = self._acts.get(key)
+        if known is not None and act.until < known.until + _LONGER_S:
+            return False
+        since = known.since if known is not None else act.since
+        self._acts[key] = msgspec.structs.replace(act, since=since, reply=act.reply[:_REPLY_CHARS])
+        if len(self._acts) > _MOST_ACTS:
+            del self._acts[min(self._acts, key=lambda one: self._acts[one].until)]
+        self._changed()
+        return True
+
+    def expire(self, now: float) -> list[Act]:
+        """Ends what is over, and gives it."""
+        over = [key for key, act in self._acts.items() if act.until <= now]
+        ended = [self._acts.pop(key) for key in over]
+        if ended:
+            self._changed()
+        return ended
+
+    def _changed(self) -> None:
+        self.has_domains = any(act.domain for act in self._acts.values())
+        about = {(act.site, act.domain) for act in self._acts.values() if act.every}
+        self._slots = {key: at for key, at in self._slots.items() if key in about}
+
+    def listed(self) -> tuple[Act, ...]:
+        """All in force, the first to end first."""
+        return tuple(sorted(self._acts.values(), key=lambda act: act.until))
+
+    def of_site(self, site: str) -> tuple[Act, ...]:
+        """Those that touch this site's mail."""
+        return tuple(act for act in self.listed() if act.site in ("", site))
+
+    def stop_of(self, site: str) -> Act | None:
+        """What stops all mail to this site: the last to end."""
+        found = [self._acts.get(("stop", one, "")) for one in (site, "")]
+        return max((act for act in found if act is not None), key=lambda act: act.until, default=None)
+
+    def wait_of(self, site: str, domain: str, now: float) -> tuple[Act, float] | None:
+        """What this From domain's next message to the site waits for, and for how many seconds; None: it may go.
+
+        A message of a domain that is slowed down takes its turn by being asked for.
+        """
+        for where in (site, ""):
+            stop = self._acts.get(("stop", where, domain))
+            if stop is not None and stop.until > now:
+                return stop, stop.until - now
+        for where in (site, ""):
+            slow = self._acts.get(("slow", where, domain))
+            if slow is not None and slow.until > now:
+                turn = max(self._slots.get((where, domain), now), now)
+                if turn >= slow.until:
+                    return slow, slow.until - now
+                self._slots[where, domain] = turn + slow.every
+                if turn > now:
+                    return slow, turn - now
+        return None
+
+    # -- over restarts
+
+    def dump(self) -> str:
+        """All acts in force as text; empty: none."""
+        return msgspec.json.encode(self.listed()).decode() if self._acts else ""
+
+    def load(self, text: str, now: float) -> None:
+        """Takes what an earlier process left; what is over by now, or no list of acts, is left out."""
+        try:
+            found = msgspec.json.decode(text, type=list[Act]) if text else []
+        except msgspec.MsgspecError:
+            return
+        for act in found:
+            if act.until > now:
+                self.place(act)

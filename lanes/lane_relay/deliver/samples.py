@@ -1,0 +1,132 @@
+"""Replies that no rule of a policy was for, counted and kept as samples for the review of what an ISP says.
+
+Numbers, addresses, hosts and ids are masked, so that replies of one meaning are one sample, and none names a recipient.
+Before it: `judgement`. After it: `/v1/replies` and `/metrics`. Invariant: bounded, in number a site and in all; the
+sample that was not seen for longest goes first.
+"""
+
+import re
+from collections import Counter, OrderedDict
+from typing import Final
+
+import re2
+from msgspec import Struct
+
+from lane_api.isppolicy import Stage
+from lane_api.responses import matching_text
+from lane_relay.records import Reply, Verdict
+
+__all__ = ["ReplySample", "ReplySamples", "Suggestion", "masked", "suggestion"]
+
+_MOST: Final = 500
+_MOST_OF_SITE: Final = 20
+_CHARS: Final = 300
+_PATTERN_CHARS: Final = 300
+_HEAD: Final = re.compile(r"^[2-5]\d\d[ -](?:[245]\.\d{1,3}\.\d{1,3}(?=\s|$))?")
+_PARTS: Final = re.compile(
+    r"(?P<address><[^<>\s]*@[^<>]*>|[^\s<>@]+@[^\s<>@]+)"
+    r"|(?P<url>https?://[^\s\]>)]+)"
+    r"|(?P<ip>\b\d{1,3}(?:\.\d{1,3}){3}\b|\b[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}\b)"
+    r"|(?P<host>\b(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b)"
+    r"|(?P<id>[A-Za-z0-9_/+=.-]*\d[A-Za-z0-9_/+=.-]*)"
+)
+_MASKS: Final = {"address": "<ADDRESS>", "url": "<URL>", "ip": "<IP>", "host": "<HOST>", "id": "<N>"}
+_EXAMPLES: Final = {
+    "<ADDRESS>": "<user@example.com>",
+    "<URL>": "https://example.com/",
+    "<IP>": "192.0.2.1",
+    "<HOST>": "mx.example.com",
+    "<N>": "0",
+}
+
+
+class Suggestion(Struct, frozen=True):
+    """A rule to begin with; a person gives it its meaning."""
+
+    id: str
+    stage: Stage
+    pattern: str
+    category: str
+    action: str
+    scope: str
+    examples: tuple[str, ...]
+
+
+class ReplySample(Struct, gc=False):
+    """Replies of one site that read the same once masked; times are Unix seconds."""
+
+    site: str
+    policy: str
+    stage: Stage
+    text: str
+    verdict: Verdict
+    first_seen: float
+    last_seen: float
+    count: int = 1
+
+
+def masked(code: int, lines: tuple[str, ...]) -> str:
+    """The reply as rules see it, without what differs from one message, address or host to the next."""
+    text = matching_text(code, lines)
+    head = _HEAD.match(text)
+    start = head.end() if head is not None else 0
+    return text[:start] + _PARTS.sub(lambda found: _MASKS[found.lastgroup or "id"], text[start : start + _CHARS])
+
+
+def suggestion(sample: ReplySample) -> Suggestion | None:
+    """A rule for the sample, which matches its own example; None: nothing is left of it to match by."""
+    text = sample.text[:_PATTERN_CHARS]
+    words = re.split(r"<(?:ADDRESS|URL|IP|HOST|N)>", text)
+    if not re.search(r"[A-Za-z]{3}", " ".join(words)[4:]):
+        return None
+    pattern = r"\S+".join(re2.escape(word) for word in words)
+    pattern = "^" + pattern[:3] + "[- ]" + pattern[3:].removeprefix("\\").removeprefix("-").removeprefix(" ")
+    example = re.sub("<(?:ADDRESS|URL|IP|HOST|N)>", lambda found: _EXAMPLES[found[0]], text)
+    if re2.search(pattern, example) is None:
+        return None
+    name = "-".join(re.findall(r"[a-z]{3,}", " ".join(words).lower())[:4])[:40] or "reply"
+    verdict = sample.verdict
+    return Suggestion(
+        f"{name}-{text[:3]}", sample.stage, pattern, verdict.category, verdict.action or "", verdict.scope, (example,)
+    )
+
+
+class ReplySamples:
+    """The samples of one slot since it started."""
+
+    def __init__(self) -> None:
+        self._samples: OrderedDict[tuple[str, Stage, str], ReplySample] = OrderedDict()
+        self._of_site: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+        """Replies by policy; an empty name: of sites without one."""
+        self.dropped = 0
+        """Samples that had to make room."""
+
+    def note(self, site: str, policy: str, stage: Stage, reply: Reply, verdict: Verdict, now: float) -> None:
+        """Counts a reply that only a default rule was for."""
+        self.counts[policy] += 1
+        text = masked(reply.code, reply.lines)
+        key = (site, stage, text)
+        known = self._samples.get(key)
+        if known is not None:
+            known.count += 1
+            known.last_seen = now
+            self._samples.move_to_end(key)
+            return
+        if self._of_site[site] >= _MOST_OF_SITE:
+            self._drop(next(one for one in self._samples if one[0] == site))
+        elif len(self._samples) >= _MOST:
+            self._drop(next(iter(self._samples)))
+        self._samples[key] = ReplySample(site, policy, stage, text, verdict, now, now)
+        self._of_site[site] += 1
+
+    def _drop(self, key: tuple[str, Stage, str]) -> None:
+        del self._samples[key]
+        self.dropped += 1
+        self._of_site[key[0]] -= 1
+        if not self._of_site[key[0]]:
+            del self._of_site[key[0]]
+
+    def listed(self) -> tuple[ReplySample, ...]:
+        """All samples, the most frequent first."""
+        return tuple(sorted(self._samples.values(), key=lambda one: -one.count))

@@ -1,0 +1,140 @@
+"""What reply rules stop and slow down: triggers, protection, ends, restarts, bounds."""
+
+import pytest
+
+from lane_api.classes import Protection, TrafficClass
+from lane_api.isppolicy import Action, Category, Scope
+from lane_relay.deliver.acts import Act, Acts, weigh
+from lane_relay.records import Verdict
+
+FREE, CAREFUL = Protection.PAUSABLE, Protection.CONSERVATIVE
+
+
+def verdict(action: Action, scope: Scope = Scope.IP, **more: object) -> Verdict:
+    values = {"category": Category.SPAM_RELATED, "rule": "isp/r", **more}
+    return Verdict(action=action, scope=scope, **values)  # type: ignore[arg-type]
+
+
+def act(site: str = "isp", until: float = 100.0, **more: object) -> Act:
+    values = {"action": Action.SUSPEND_SITE, "since": 0.0, "rule": "isp/r", **more}
+    return Act(site=site, until=until, **values)  # type: ignore[arg-type]
+
+
+def test_an_act_waits_for_its_trigger_within_the_time_and_for_one_subject() -> None:
+    acts, twice = Acts(), verdict(Action.BACKOFF, trigger=(2, 60.0))
+    assert not acts.is_due(twice, "isp", 0.0, FREE)
+    assert not acts.is_due(twice, "other", 1.0, FREE)
+    assert not acts.is_due(twice, "isp", 61.0, FREE)
+    assert acts.is_due(twice, "isp", 100.0, FREE)
+    assert not acts.is_due(twice, "isp", 101.0, FREE)
+
+
+def test_without_a_trigger_the_first_reply_counts_and_a_conservative_lane_waits_for_none() -> None:
+    assert Acts().is_due(verdict(Action.BACKOFF), "isp", 0.0, FREE)
+    assert Acts().is_due(verdict(Action.BACKOFF, trigger=(9, 60.0)), "isp", 0.0, CAREFUL)
+
+
+@pytest.mark.parametrize(
+    ("protection", "asked", "done", "alert"),
+    [
+        ("Pausable", Action.QUARANTINE_IP, Action.QUARANTINE_IP, True),
+        ("Pausable", Action.SUSPEND_SITE, Action.SUSPEND_SITE, False),
+        ("Pausable", Action.BACKOFF, Action.BACKOFF, False),
+        ("NeverPause", Action.QUARANTINE_IP, Action.BACKOFF, True),
+        ("NeverPause", Action.SUSPEND_SITE, Action.BACKOFF, True),
+        ("NeverPause", Action.BACKOFF, Action.BACKOFF, False),
+        ("NeverPause", Action.ALERT, Action.ALERT, True),
+        ("Conservative", Action.BACKOFF, Action.SUSPEND_SITE, False),
+        ("Conservative", Action.QUARANTINE_IP, Action.QUARANTINE_IP, True),
+    ],
+)
+def test_protection_decides_what_may_be_stopped(protection: str, asked: Action, done: Action, alert: bool) -> None:
+    weighed = weigh(verdict(asked), Protection(protection), TrafficClass.BULK)
+    assert weighed is not None
+    assert (weighed.action, weighed.alert) == (done, alert)
+
+
+def test_a_lane_that_is_never_paused_stops_an_address_when_another_takes_over() -> None:
+    weighed = weigh(verdict(Action.QUARANTINE_IP), Protection.NEVER_PAUSE, TrafficClass.TRANSACTIONAL, has_standby=True)
+    assert weighed is not None
+    assert weighed.action is Action.QUARANTINE_IP
+
+
+def test_a_notification_lane_is_stopped_for_one_isp_at_most() -> None:
+    everywhere = verdict(Action.SUSPEND_SITE, Scope.LANE)
+    scopes = [weigh(everywhere, FREE, of) for of in (TrafficClass.NOTIFICATION, TrafficClass.BULK)]
+    assert [one.scope for one in scopes if one is not None] == [Scope.IP, Scope.LANE]
+
+
+@pytest.mark.parametrize("action", [Action.BOUNCE, Action.RETRY])
+def test_a_bounce_and_a_retry_are_no_acts(action: Action) -> None:
+    assert weigh(verdict(action), FREE, TrafficClass.COLD) is None
+
+
+def test_acts_end_by_themselves_and_the_longer_one_stays() -> None:
+    acts = Acts()
+    assert acts.place(act(until=100.0))
+    assert not acts.place(act(until=60.0))
+    assert acts.place(act(until=200.0, since=50.0))
+    assert [(one.since, one.until) for one in acts.listed()] == [(0.0, 200.0)]
+    assert acts.expire(199.0) == []
+    assert [one.until for one in acts.expire(200.0)] == [200.0]
+    assert acts.stop_of("isp") is None
+
+
+def test_an_act_about_everything_holds_every_site() -> None:
+    acts = Acts()
+    acts.place(act(site="", until=50.0))
+    acts.place(act(site="isp", until=100.0))
+    held = [acts.stop_of(site) for site in ("isp", "other")]
+    assert [one.until for one in held if one is not None] == [100.0, 50.0]
+
+
+def test_a_from_domain_that_is_stopped_leaves_the_others_alone() -> None:
+    acts = Acts()
+    acts.place(act(domain="a.example", action=Action.SUSPEND_DOMAIN))
+    assert acts.has_domains
+    assert acts.stop_of("isp") is None
+    found = acts.wait_of("isp", "a.example", 40.0)
+    assert found is not None
+    assert found[1] == 60.0
+    assert acts.wait_of("isp", "b.example", 40.0) is None
+    assert acts.wait_of("other", "a.example", 40.0) is None
+    acts.expire(100.0)
+    assert not acts.has_domains
+
+
+def test_messages_of_a_slowed_down_from_domain_take_turns_and_none_waits_beyond_its_end() -> None:
+    acts = Acts()
+    acts.place(act(domain="a.example", action=Action.BACKOFF, every=10.0, until=25.0))
+    waits = [acts.wait_of("isp", "a.example", 0.0) for _ in range(5)]
+    assert [found[1] if found is not None else 0.0 for found in waits] == [0.0, 10.0, 20.0, 25.0, 25.0]
+    assert acts.wait_of("isp", "a.example", 25.0) is None
+
+
+def test_a_restart_finds_what_was_stopped_and_not_what_is_over() -> None:
+    acts = Acts()
+    acts.place(act(until=100.0, reply="550 blocked " + "x" * 500))
+    acts.place(act(site="over", until=10.0))
+    again = Acts()
+    again.load(acts.dump(), 50.0)
+    assert [(one.site, one.until, len(one.reply)) for one in again.listed()] == [("isp", 100.0, 200)]
+    assert Acts().dump() == ""
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "[1]", '{"a": 1}'])
+def test_what_is_no_list_of_acts_stops_nothing(text: str) -> None:
+    acts = Acts()
+    acts.load(text, 0.0)
+    assert acts.listed() == ()
+
+
+def test_acts_and_counts_are_bounded() -> None:
+    acts, twice = Acts(), verdict(Action.BACKOFF, trigger=(2, 60.0))
+    for number in range(10_000):
+        acts.place(act(site=f"site{number}", until=100.0 + number))
+        acts.is_due(twice, f"site{number}", 0.0, FREE)
+    assert len(acts.listed()) == 200
+    assert acts.listed()[0].site == "site9800"
+    assert len(acts._counts) <= 4096
+    assert len(acts.dump()) < 64 * 1024

@@ -1,0 +1,203 @@
+"""What replies come to on the wire: who is stopped, slowed down or told, what is kept, and when it ends."""
+
+import re
+
+import pytest
+
+from lane_api.isppolicy import Action, Scope
+from lane_relay.clock import SYSTEM_CLOCK
+from lane_relay.deliver.ready_queue import Limit
+from tests.lane_relay.deliver.delivery import delivering, route_to, until
+from tests.lane_relay.deliver.scripted_peer import Peer, running
+
+BLOCKED = "550 5.7.1 Unfortunately, messages from [192.0.2.7] weren't sent. It is on our block list (S3150)."
+
+
+def policy(**rule: object) -> dict[str, object]:
+    values = {"id": "r", "pattern": "S3150", "category": "spam-related", "examples": [BLOCKED], **rule}
+    return {"name": "isp", "connections": 1, "responses": [values]}
+
+
+def refusing(stage: str = "mail", reply: str = BLOCKED) -> Peer:
+    return Peer(script={stage: f"{reply}\r\n".encode()})
+
+
+async def test_a_5xx_about_the_source_stops_the_address_and_bounces_nobody() -> None:
+    peer = refusing()
+    async with running(peer), delivering(policies=[policy(action="QuarantineIP", retryAfter="1h")]) as delivery:
+        route = route_to(peer.port, site="isp", policy="isp")
+        for _ in range(20):
+            delivery.send(route)
+        await until(lambda: bool(delivery.kept))
+        await until(lambda: peer.open == 0)
+        asked = len(delivery.attempts)
+        delivery.send(route)
+        state = delivery.dispatcher.explain_site("isp")
+        assert state is not None
+        assert state.hold.limit is Limit.SUSPENDED
+        assert re.search(r"QuarantineIP until \S+ by isp/r", state.hold.detail)
+        assert [(act.action, act.rule) for act in state.acts] == [(Action.QUARANTINE_IP, "isp/r")]
+        assert state.waiting == 21 - asked
+        assert {result.verdict.action for one in delivery.attempts for result in one.results} == {Action.QUARANTINE_IP}
+        assert delivery.dispatcher.judgement.alerts == {("isp", "isp/r"): 1}
+        assert peer.connections == 1
+
+
+async def test_what_was_stopped_is_stopped_after_a_restart_and_goes_on_by_itself() -> None:
+    peer = refusing()
+    rules = policy(action="SuspendSite", retryAfter="1h", **{"for": "3s"})
+    async with running(peer):
+        route = route_to(peer.port, site="isp", policy="isp")
+        async with delivering(policies=[rules]) as first:
+            first.send(route)
+            await first.attempted(1)
+            kept = first.kept
+        assert kept
+        del peer.script["mail"]
+        async with delivering(policies=[rules], kept=kept) as second:
+            second.send(route)
+            state = second.dispatcher.explain_site("isp")
+            assert state is not None and state.hold.limit is Limit.SUSPENDED  # noqa: PT018
+            await second.attempted(1)
+            (act,) = state.acts
+            assert SYSTEM_CLOCK.now() >= act.until
+            assert second.kept == ""
+            assert second.dispatcher.explain_site("isp") is not None
+    assert len(peer.messages) == 1
+
+
+async def test_an_act_about_a_site_without_mail_is_still_listed() -> None:
+    peer = refusing()
+    async with running(peer), delivering(policies=[policy(action="SuspendSite")]) as first:
+        first.send(route_to(peer.port, site="isp", policy="isp"))
+        await first.attempted(1)
+    async with delivering(policies=[policy(action="SuspendSite")], kept=first.kept) as second:
+        state = second.dispatcher.explain_site("isp")
+        assert state is not None
+        assert (state.waiting, state.hold.limit, len(state.acts)) == (0, Limit.SUSPENDED, 1)
+        assert second.dispatcher.explain_site("other") is None
+
+
+async def test_a_lane_that_is_never_paused_is_slowed_down_and_somebody_is_told() -> None:
+    peer = refusing()
+    async with (
+        running(peer),
+        delivering(policies=[policy(action="QuarantineIP")], protection="NeverPause") as delivery,
+    ):
+        route = route_to(peer.port, site="isp", policy="isp")
+        delivery.send(route)
+        delivery.send(route)
+        await delivery.attempted(2)
+        state = delivery.dispatcher.explain_site("isp")
+        assert state is not None
+        assert "S3150" in state.backed_off
+        assert state.acts == ()
+        assert delivery.dispatcher.judgement.alerts["isp", "isp/r"] == 2
+        assert delivery.kept == ""
+
+
+async def test_an_act_with_a_trigger_waits_for_the_second_reply() -> None:
+    peer = refusing("rcpt")
+    rule = policy(action="SuspendSite", scope="Site", trigger={"count": 2, "per": "1h"})
+    async with running(peer), delivering(policies=[rule]) as delivery:
+        route = route_to(peer.port, site="isp", policy="isp")
+        delivery.send(route)
+        await delivery.attempted(1)
+        assert delivery.kept == ""
+        delivery.send(route)
+        await delivery.attempted(2)
+        assert "SuspendSite" in delivery.kept
+
+
+async def test_a_from_domain_that_is_suspended_waits_and_the_others_are_delivered() -> None:
+    peer = Peer()
+    refusals = iter([f"{BLOCKED}\r\n".encode()])
+    peer.script["end"] = lambda _line: next(refusals, b"250 ok\r\n")
+    async with running(peer), delivering(policies=[policy(action="SuspendDomain", **{"for": "1h"})]) as delivery:
+        route = route_to(peer.port, site="isp", policy="isp")
+        delivery.send(route, from_domain="bad.example")
+        await delivery.attempted(1)
+        for domain in ("bad.example", "good.example", "bad.example"):
+            delivery.send(route, from_domain=domain)
+        await delivery.attempted(4)
+        by_domain = [(one.message.from_domain, one.results[0].verdict) for one in delivery.attempts[1:]]
+        held = [verdict for domain, verdict in by_domain if domain == "bad.example"]
+        assert [verdict.action for domain, verdict in by_domain if domain == "good.example"] == [None]
+        assert {(one.action, one.scope, one.rule) for one in held} == {(Action.RETRY, Scope.DOMAIN, "isp/r")}
+        assert all(one.retry_after is not None and 3500 < one.retry_after <= 3600 for one in held)
+        state = delivery.dispatcher.explain_site("isp")
+        assert state is not None
+        assert [act.domain for act in state.acts] == ["bad.example"]
+    assert len(peer.messages) == 1
+
+
+async def test_thousands_that_are_put_off_do_not_hold_up_the_loop_in_one_go() -> None:
+    peer = refusing("end")
+    async with running(peer), delivering(policies=[policy(action="SuspendDomain")]) as delivery:
+        route = route_to(peer.port, site="isp", policy="isp")
+        for _ in range(1501):
+            delivery.send(route)
+        await delivery.attempted(1501)
+        delivery.send(route, from_domain="good.example")
+        await delivery.attempted(1502)
+
+
+async def test_an_act_about_the_lane_stops_every_site() -> None:
+    peer = refusing()
+    async with running(peer), delivering(policies=[policy(action="SuspendSite", scope="Lane")]) as delivery:
+        delivery.send(route_to(peer.port, site="isp", policy="isp"))
+        await delivery.attempted(1)
+        delivery.send(route_to(peer.port, site="another"))
+        state = delivery.dispatcher.explain_site("another")
+        assert state is not None
+        assert state.hold.limit is Limit.SUSPENDED
+
+
+async def test_what_bounces_the_message_bounces_all_its_recipients_that_were_not_taken() -> None:
+    replies = iter([b"250 ok\r\n", b"450 4.2.0 busy\r\n", f"{BLOCKED}\r\n".encode()])
+    peer = Peer()
+    peer.script["rcpt"] = lambda _line: next(replies)
+    for scope, actions in (("Message", [None, Action.BOUNCE, Action.BOUNCE]),):
+        async with running(peer), delivering(policies=[policy(action="Bounce", scope=scope)]) as delivery:
+            delivery.send(route_to(peer.port, site="isp", policy="isp"), "a@p.test", "b@p.test", "c@p.test")
+            (attempt,) = await delivery.attempted(1)
+            assert [one.verdict.action for one in attempt.results] == actions
+
+
+@pytest.mark.parametrize(("scope", "delivered"), [("Site", 1), ("IP", 0)])
+async def test_what_a_host_says_of_itself_leaves_the_next_host_and_what_it_says_of_us_does_not(
+    scope: str, delivered: int
+) -> None:
+    busy = Peer(hosts=("127.0.0.1", "127.0.0.2"))
+    calls = iter([b"421 4.3.2 S3150 too busy\r\n"])
+    busy.script["connect"] = lambda _line: next(calls, b"220 peer.test ESMTP\r\n")
+    rule = policy(action="Backoff", scope=scope, retryAfter="1h", examples=["421 4.3.2 S3150 too busy"])
+    async with running(busy), delivering(policies=[rule]) as delivery:
+        delivery.send(route_to(busy.port, "127.0.0.1", "127.0.0.2", site="isp", policy="isp"))
+        (attempt,) = await delivery.attempted(1)
+        assert len(busy.messages) == delivered
+        assert attempt.results[0].verdict.action is (None if delivered else Action.BACKOFF)
+
+
+async def test_an_alert_is_counted_and_the_message_tried_again() -> None:
+    peer = refusing("end")
+    async with running(peer), delivering(policies=[policy(action="Alert")]) as delivery:
+        delivery.send(route_to(peer.port, site="isp", policy="isp"))
+        (attempt,) = await delivery.attempted(1)
+        assert attempt.results[0].verdict.action is Action.ALERT
+        assert delivery.dispatcher.judgement.alerts == {("isp", "isp/r"): 1}
+        assert delivery.dispatcher.judgement.done == {("isp", Action.ALERT): 1}
+
+
+async def test_only_what_no_rule_of_the_policy_was_for_is_kept_as_a_sample() -> None:
+    peer = Peer()
+    replies = iter([f"{BLOCKED}\r\n".encode(), b"550 5.1.1 <b@peer.test> unknown user 77\r\n"])
+    peer.script["rcpt"] = lambda _line: next(replies)
+    async with running(peer), delivering(policies=[policy(action="Retry")]) as delivery:
+        route = route_to(peer.port, site="isp", policy="isp")
+        delivery.send(route)
+        delivery.send(route)
+        await delivery.attempted(2)
+        samples = delivery.dispatcher.judgement.samples
+        assert [(one.text, one.count) for one in samples.listed()] == [("550 5.1.1 <ADDRESS> unknown user <N>", 1)]
+        assert samples.counts == {"isp": 1}
