@@ -16,8 +16,9 @@ $(VENV)/.ready: tests/requirements.lock pyproject.toml
 	@.ci/setup $(VENV) $(PYTHON)
 	@touch $@
 
-peers: setup ## installs what tests need (bind9, unbound, Postfix, Prometheus, strace), no server of it as a service
+peers: setup ## installs what tests need (bind9, unbound, Postfix, Prometheus, strace, an S3 server), none as a service
 	@$(RUN)/python -m e2e.internet.packages
+	@$(RUN)/python -m tests.lane_relay.audit.s3_server
 
 lint: setup ## ruff, mypy --strict, import contracts
 	$(RUN)/ruff format --check .

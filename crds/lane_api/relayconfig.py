@@ -24,11 +24,13 @@ from lane_api.model import ConfigModel
 from lane_api.outbound import Backoff
 from lane_api.quantities import ByteSize, Duration, RateField
 from lane_api.relayfeedback import Feedback, ReturnPath, Suppression
-from lane_api.relayrecords import Records
+from lane_api.relayrecords import Archive, ArchiveS3, Records, Webhook
 
 __all__ = [
     "SCHEMA_VERSION",
     "Admin",
+    "Archive",
+    "ArchiveS3",
     "DelayNotice",
     "Delivery",
     "Egress",
@@ -46,6 +48,7 @@ __all__ = [
     "SlotIdentity",
     "Spool",
     "TlsFiles",
+    "Webhook",
 ]
 
 SCHEMA_VERSION = 1

@@ -69,6 +69,7 @@ _ALL: Final = (
     _one("kwok", "sigs.k8s.io/kwok/cmd/kwok", "2 min the first time"),
     _one("prometheus-operator", f"{_PROMETHEUS}/cmd/operator", "2 min the first time"),
     _one("etcdutl", "go.etcd.io/etcd/etcdutl/v3", "1 min the first time"),
+    _one("versitygw", "github.com/versity/versitygw/cmd/versitygw", "1 min the first time"),
 )  # fmt: skip
 CATALOGUE: Final = {module.name: module for module in _ALL}
 OF_EVERY_CLUSTER: Final = ("kubernetes", "coredns", "local-path-provisioner", "multus", "helm")

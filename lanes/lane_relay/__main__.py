@@ -20,6 +20,7 @@ from lane_api import __version__
 from lane_api.names import REFLECTOR_PORT
 from lane_relay import logs
 from lane_relay.audit.commands import add_commands, run_audit
+from lane_relay.audit.stores import UnavailableError
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.config import ConfigSource, dump, parse
 from lane_relay.egress import reflect
@@ -88,6 +89,9 @@ def main() -> None:
         sys.exit(uvloop.run(_relay(given.config)))
     except ConfigError as refused:
         _log.critical("configuration refused", reason=str(refused))
+        sys.exit(EXIT_BAD_INPUT)
+    except UnavailableError as failed:
+        _log.critical("the archive cannot be read", reason=str(failed))
         sys.exit(EXIT_BAD_INPUT)
     except (OSError, ValueError) as failed:
         _log.critical("cannot start", reason=str(failed))

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import attrgetter
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -21,7 +22,7 @@ from prometheus_client.core import (
     SummaryMetricFamily,
 )
 
-__all__ = ["CATALOGUE", "OTHER_POLICY", "Declared", "Figures", "Kind", "LatencyHistogram", "expose"]
+__all__ = ["CATALOGUE", "OTHER_POLICY", "Declared", "Figures", "Kind", "LatencyHistogram", "RecordsFigures", "expose"]
 
 OTHER_POLICY: Final = "other"
 """Label of destinations that no configured policy matches."""
@@ -75,6 +76,22 @@ class LatencyHistogram:
         return rows
 
 
+@dataclass(frozen=True, slots=True)
+class RecordsFigures:
+    """The accounting records, as of one instant."""
+
+    disk_bytes: int = 0
+    budget_bytes: int = 0
+    last_seq: int = 0
+    sealed_seq: int = 0
+    archived_seq: int = 0
+    archive_lag_s: float = 0.0
+    archive_failures: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """By reason."""
+    lost: int = 0
+
+
 @dataclass(slots=True)
 class Figures:
     """Everything a scrape shows, as of one instant; durations in seconds, sizes in bytes."""
@@ -117,6 +134,7 @@ class Figures:
     default_replies: Mapping[str, int] = field(default_factory=dict)
     acts_in_force: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By (policy, action)."""
+    records: RecordsFigures = field(default_factory=RecordsFigures)
 
 
 CATALOGUE: Final = (
@@ -214,13 +232,35 @@ CATALOGUE: Final = (
         ("policy",),
     ),
     Declared("held_domains", Kind.GAUGE, "Signing domains whose DKIM selector is not live in DNS.", "held_domains"),
+    Declared("records_bytes", Kind.GAUGE, "Bytes of accounting records on the volume.", "records.disk_bytes"),
+    Declared("records_budget_bytes", Kind.GAUGE, "Bytes beyond which the oldest go.", "records.budget_bytes"),
+    Declared("records_written", Kind.COUNTER, "Accounting records, ever, of this journal.", "records.last_seq"),
+    Declared("records_sealed", Kind.COUNTER, "Of these, in a sealed segment.", "records.sealed_seq"),
+    Declared("records_archived", Kind.COUNTER, "Of these, in the archive.", "records.archived_seq"),
+    Declared(
+        "records_archive_lag_seconds",
+        Kind.GAUGE,
+        "Seconds for which the oldest sealed segment has waited for the archive; 0 if none waits.",
+        "records.archive_lag_s",
+    ),
+    Declared(
+        "records_archive_failures", Kind.COUNTER, "Tries that the archive did not take.", "records.archive_failures"
+    ),
+    Declared(
+        "records_dropped",
+        Kind.COUNTER,
+        "Records removed from the volume by its own rules: Retention, Budget, VolumeFull.",
+        "records.dropped",
+        ("reason",),
+    ),
+    Declared("records_lost", Kind.COUNTER, "Records removed before the archive had them.", "records.lost"),
 )
 PREFIX: Final = "lane_relay_"
 
 
 def _family(declared: Declared, figures: Figures) -> Metric:
     """One metric's samples, read from the figures."""
-    name, value = PREFIX + declared.name, getattr(figures, declared.source)
+    name, value = PREFIX + declared.name, attrgetter(declared.source)(figures)
     match declared.kind:
         case Kind.HISTOGRAM:
             histogram = HistogramMetricFamily(name, declared.meaning, labels=declared.labels)

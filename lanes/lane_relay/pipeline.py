@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -182,7 +183,9 @@ class Pipeline:
         _log.info("recovering", spool=config.spool.path)
         chain = open_chain(config, clock)
         self._journal = Journal.open(config.records, clock, chain=chain)
-        self._auditor = Auditor(self._journal, chain, self.slot.is_drained)
+        self._auditor = Auditor(
+            self._journal, chain, Path(config.records.path), clock, self._random.random, self.slot.is_drained
+        )
         self.slot.auditor = self._auditor
         self._spool = SegmentSpool.open(config.spool, self._journal, clock, loop, active_bytes=config.active_bytes)
         state = self._spool.state
@@ -238,6 +241,7 @@ class Pipeline:
         self.slot.adopt(config)
         self._spool.apply(config.spool, config.active_bytes)
         self._journal.apply(config.records)
+        self._auditor.apply(config.records)
         self._gate.apply(config.egress)
         self._signer.apply(config.domains)
         self._selectors.apply(self._signer.publications())

@@ -133,6 +133,8 @@ class Slot:
             egress_states=tuple(ProofState),
             egress_open=False,
         )
+        if self.auditor is not None:
+            figures.records = self.auditor.figures()
         if self.stages is not None:
             self._add_stages(figures, self.stages)
         return figures

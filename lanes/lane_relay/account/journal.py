@@ -125,6 +125,11 @@ class Journal:
         chained = self._chain.disk_bytes if self._chain is not None else 0
         return self._older_bytes + chained + (self._file.size if self._file else 0)
 
+    @property
+    def budget_bytes(self) -> int:
+        """Beyond which the oldest files go."""
+        return self._budget
+
     def append(self, first_seq: int, records: Sequence[bytes]) -> bool:
         """See JournalSink."""
         lines = b"".join([_line(seq, record) for seq, record in enumerate(records, first_seq)])

@@ -12,16 +12,19 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from lane_api.relayconfig import RelayConfig
+from lane_api.relayconfig import Records, RelayConfig
+from lane_relay.audit.archive import Archiver
 from lane_relay.audit.chain import Chain
 from lane_relay.audit.head import HeadKey, key_text
 from lane_relay.clock import Clock
 from lane_relay.errors import ConfigError
+from lane_relay.metrics import RecordsFigures
 from lane_relay.spool.files import POSIX_FILES
 
 __all__ = ["Auditor", "Sealing", "open_chain"]
 
 TEND_EVERY_S: Final = 2.0
+SHIP_AT_STOP_S: Final = 4.0  # of the seconds that a stop keeps for closing; the rest goes at the next start
 
 _log = structlog.get_logger("audit")
 
@@ -42,7 +45,7 @@ def open_chain(config: RelayConfig, clock: Clock) -> Chain:
 
 
 class Sealing(Protocol):
-    """What the auditor does to the journal; all block and raise OSError."""
+    """What the auditor does to the journal; what blocks runs on its thread and raises OSError."""
 
     @property
     def last_seq(self) -> int:
@@ -52,34 +55,54 @@ class Sealing(Protocol):
     def disk_bytes(self) -> int:
         """Of all files."""
 
+    @property
+    def budget_bytes(self) -> int:
+        """That they may have at most."""
+
     def tend(self) -> None:
-        """Finishes what is old enough, drops what is too old."""
+        """Finishes what is old enough, drops what is too old; blocks."""
 
     def finish(self) -> None:
-        """Ends the current file, whatever its age."""
+        """Ends the current file, whatever its age; blocks."""
 
     def seal_next(self) -> bool:
-        """Seals one file; False if there is none to seal."""
+        """Seals one file; False if there is none to seal; blocks."""
+
+    def archived(self, seq: int, number: int) -> None:
+        """Records and entries of the chain up to these are in the archive."""
 
 
 class Auditor:
-    """The records' own housekeeping."""
+    """The records' own housekeeping, and their way out of the slot."""
 
-    def __init__(self, journal: Sealing, chain: Chain, is_drained: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        journal: Sealing,
+        chain: Chain,
+        folder: Path,
+        clock: Clock,
+        jitter: Callable[[], float],
+        is_drained: Callable[[], bool],
+    ) -> None:
         """`is_drained`: nothing more is to come, so nothing need be waited for."""
         self._journal = journal
         self._chain = chain
         self._is_drained = is_drained
         self._thread = ThreadPoolExecutor(1, "auditor")
+        self.archive = Archiver(chain, folder, journal, clock, jitter)
         self.failure = ""
         """Why the last look broke off, or empty."""
         self.failures = 0
 
+    def apply(self, config: Records) -> None:
+        """Another archive, from now on."""
+        self.archive.apply(config.archive)
+
     async def run(self) -> None:
-        """Looks every few seconds, for ever."""
-        while True:
-            await self.look(hurry=self._is_drained())
-            await asyncio.sleep(TEND_EVERY_S)
+        """Seals and ships, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._seal(), name="auditor-seal")
+            group.create_task(self.archive.run(), name="auditor-archive")
 
     async def look(self, *, hurry: bool) -> None:
         """One look; `hurry` seals also what is not full and not old."""
@@ -94,12 +117,13 @@ class Auditor:
             self.failure = ""
 
     async def close(self) -> None:
-        """After the journal is closed: seals the rest."""
+        """After the journal is closed: seals the rest and ships what it can."""
         await self.look(hurry=True)
+        await self.archive.close(SHIP_AT_STOP_S)
         self._thread.shutdown()
 
     def report(self) -> dict[str, Any]:
-        """For `/v1/slot`: how far records are proven, and what was let go."""
+        """For `/v1/slot`: how far records are proven and archived, and what was let go."""
         chain, last = self._chain, self._chain.last
         return {
             "lastSeq": self._journal.last_seq,
@@ -109,12 +133,34 @@ class Auditor:
             "lost": chain.unarchived,
             "publicKey": key_text(chain.key.public) if chain.key.public is not None else "",
             "head": last.line().decode().strip() if last is not None else "",
+            "archive": self.archive.report(),
         }
+
+    def figures(self) -> RecordsFigures:
+        """For `/metrics`."""
+        chain = self._chain
+        return RecordsFigures(
+            disk_bytes=self._journal.disk_bytes,
+            budget_bytes=self._journal.budget_bytes,
+            last_seq=self._journal.last_seq,
+            sealed_seq=chain.sealed_seq,
+            archived_seq=self.archive.seq,
+            archive_lag_s=self.archive.lag_s(),
+            archive_failures=self.archive.failures,
+            dropped=dict(chain.dropped),
+            lost=chain.unarchived,
+        )
 
     def heads_after(self, number: int, most: int) -> list[str]:
         """Heads as they are kept, oldest first: each a line of JSON, to be kept outside of this pod."""
-        found = (self._chain.read(one) for one in range(max(number + 1, self._chain.oldest_number), number + most + 1))
+        first = max(number + 1, self._chain.oldest_number)
+        found = (self._chain.read(one) for one in range(first, min(first + most, self._chain.last_number + 1)))
         return [content.decode().strip() for content in found if content is not None]
+
+    async def _seal(self) -> None:
+        while True:
+            await self.look(hurry=self._is_drained())
+            await asyncio.sleep(TEND_EVERY_S)
 
     def _work(self, hurry: bool) -> None:
         if hurry:

@@ -10,9 +10,12 @@ from typing import Final
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import ValidationError
 
+from lane_api.relayconfig import ArchiveS3
 from lane_relay.audit.evidence import DirectoryStore, Store, journals
 from lane_relay.audit.head import Signed, parse, public_key
+from lane_relay.audit.stores import S3Store
 from lane_relay.audit.verify import Report, verify
 from lane_relay.errors import ConfigError
 
@@ -49,11 +52,32 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Where evidence lies."""
-    parser.add_argument("place", metavar="DIR", help="a folder of records, or an archive")
+    parser.add_argument("place", metavar="DIR|s3://BUCKET/PREFIX", help="a folder of records, or an archive")
+    parser.add_argument("--endpoint", metavar="URL", help="of a server that speaks S3; default AWS")
+    parser.add_argument("--region", default="us-east-1", metavar="NAME", help="default us-east-1")
+    parser.add_argument(
+        "--credentials", metavar="DIR", help="folder with the files access_key_id and secret_access_key, for s3://"
+    )
 
 
 def open_place(given: argparse.Namespace) -> Store:
     """The store that the command line names; raises ConfigError that names the fix."""
+    if given.place.startswith("s3://"):
+        bucket, _, prefix = given.place.removeprefix("s3://").partition("/")
+        if not given.credentials:
+            raise ConfigError("an archive in S3 needs --credentials DIR, with access_key_id and secret_access_key")
+        try:
+            return S3Store(
+                ArchiveS3(
+                    bucket=bucket,
+                    prefix=prefix.strip("/"),
+                    endpoint=given.endpoint,
+                    region=given.region,
+                    credentials_dir=given.credentials,
+                )
+            )
+        except ValidationError as error:
+            raise ConfigError(f"{given.place}: {error.errors()[0]['msg']}; write s3://BUCKET/PREFIX") from error
     try:
         return DirectoryStore(Path(given.place))
     except OSError as error:
