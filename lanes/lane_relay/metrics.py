@@ -105,6 +105,12 @@ class Figures:
     refused: Mapping[str, int] = field(default_factory=dict)
     attempts: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By (policy, result)."""
+    recipients_accepted: int = 0
+    recipients_recovered: int = 0
+    recipients_finished: Mapping[str, int] = field(default_factory=dict)
+    """By what became of them."""
+    recipients_queued: int = 0
+    recipients_unaccounted: int = 0
     sessions: int = 0
     connections: Mapping[str, int] = field(default_factory=dict)
     sites_backing_off: Mapping[str, int] = field(default_factory=dict)
@@ -146,6 +152,22 @@ CATALOGUE: Final = (
         "Recipients attempted, by ISP policy and result: delivered, deferred, bounced, expired.",
         "attempts",
         ("policy", "result"),
+    ),
+    Declared("recipients_accepted", Kind.COUNTER, "Recipients of messages on disk.", "recipients_accepted"),
+    Declared("recipients_recovered", Kind.COUNTER, "Recipients in the spool at the start.", "recipients_recovered"),
+    Declared(
+        "recipients_finished",
+        Kind.COUNTER,
+        "Recipients by what became of them: delivered, bounced, expired, suppressed, handed_over, dropped.",
+        "recipients_finished",
+        ("outcome",),
+    ),
+    Declared("recipients_queued", Kind.GAUGE, "Recipients that nothing has become of so far.", "recipients_queued"),
+    Declared(
+        "recipients_unaccounted",
+        Kind.GAUGE,
+        "Recovered and accepted recipients less finished and queued ones: 0, or some were lost or counted twice.",
+        "recipients_unaccounted",
     ),
     Declared(
         "delivery_latency_seconds",

@@ -25,7 +25,9 @@ from lane_relay import health
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.listener import Listener, Stored
 from lane_relay.account.journal import Journal
+from lane_relay.account.screen import Screen
 from lane_relay.account.settler import Settler, Surroundings
+from lane_relay.api import actions
 from lane_relay.api.server import AdminServer
 from lane_relay.audit.auditor import Auditor, open_chain
 from lane_relay.backlog import Backlog
@@ -40,6 +42,9 @@ from lane_relay.errors import ConfigError, SpoolError
 from lane_relay.guard import LoopGuard
 from lane_relay.mail.dkim import Publication
 from lane_relay.mail.dkim_check import signature_problem
+from lane_relay.orders.book import OrderBook
+from lane_relay.orders.keeper import OrderKeeper, Places
+from lane_relay.orders.screener import Screener
 from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Route, Unroutable, Verdict, received_at
 from lane_relay.resolve.cache import CachedLookups
 from lane_relay.resolve.dns import WireResolver, ask_txt_afresh, check_server
@@ -118,7 +123,7 @@ class Pipeline:
         """Recovers, runs the tasks, drains."""
         guard = LoopGuard(asyncio.get_running_loop())
         entries = self._build(config)
-        admin = AdminServer(config.admin, self.slot) if config.admin is not None else None
+        admin = AdminServer(config.admin, self.slot, actions.routes(self._orders)) if config.admin is not None else None
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -131,7 +136,7 @@ class Pipeline:
                         ("keys", self._watch_keys()),
                         ("auditor", self._auditor.run()),
                         ("unroutable", self._settle_unroutable()),
-                        ("recovery", self._resume(entries)),
+                        ("orders", self._carry_out_orders(entries)),
                         *([("certificate", admin.watch())] if admin else []),
                     )
                 ]
@@ -192,6 +197,7 @@ class Pipeline:
         _log.info(
             "recovered", messages=state.live_messages, bytes=state.live_bytes, s=round(clock.monotonic() - began, 3)
         )
+        self.slot.counters.recovered = state.live_recipients
         for damage in state.damage:
             _log.error("damaged in the spool", where=damage)
         self._resolvers = config.delivery.resolvers
@@ -213,6 +219,7 @@ class Pipeline:
             jitter=self._random.random,
         )
         self._settler = Settler(self._spool, config, clock, around, self.slot.counters)
+        self._screen, book = Screen(config), OrderBook(self._spool)
         self._dispatcher = Dispatcher(
             config,
             bodies=self._spool,
@@ -221,9 +228,11 @@ class Pipeline:
             reroute=self._on_due,
             clock=clock,
             signing=self._signer,
+            screening=Screener(self._screen, book, self._settler, clock),
             keep_acts=partial(self._spool.set_flag, "acts"),
         )
         self._dispatcher.judgement.restore(self._spool.flag("acts"))
+        self._orders = OrderKeeper(self._spool, book, self._settler, clock, self._places())
         self._listener = Listener(
             config, deposit=self._deposit, new_id=self._spool.new_id, clock=clock, on_rejection=self._on_rejection
         )
@@ -231,6 +240,18 @@ class Pipeline:
             self._spool, self._listener, self._gate, self._selectors, self._signer, self._dispatcher, self._backlog
         )
         return iter(self._spool.recover())
+
+    def _places(self) -> Places:
+        """Where orders find mail."""
+        dispatcher, schedule = self._dispatcher, self._schedule
+        return Places(
+            sweep=schedule.sweep,
+            go_on=schedule.add,
+            look_again=dispatcher.look_again,
+            hold=dispatcher.hold,
+            release=dispatcher.release,
+            held=dispatcher.held,
+        )
 
     def _apply(self) -> None:
         """Puts the configuration, with the orders kept in the spool laid over it, in force in every stage."""
@@ -250,6 +271,7 @@ class Pipeline:
             self._lookups.replace_wire(WireResolver(self._resolvers))
         self._router.apply(config)
         self._settler.apply(config)
+        self._screen.apply(config)
         self._dispatcher.apply(config)
         for policy, wrong in self._dispatcher.table.problems.items():
             _log.error(
@@ -326,10 +348,14 @@ class Pipeline:
         while chunk := list(islice(entries, RECOVERY_CHUNK)):
             for entry in chunk:
                 self._backlog.add(received_at(entry.id))
-                self.slot.counters.recovered += len(entry.recipients)
             self._schedule.add_all(chunk)
             _log.info("resumed", entries=self._backlog.entries)
             await asyncio.sleep(0)
+
+    async def _carry_out_orders(self, entries: Iterator[QueueEntry]) -> None:
+        """Once all that recovery found waits where orders find it, for ever."""
+        await self._resume(entries)
+        await self._orders.run()
 
     def _dispatch(self, entries: list[QueueEntry]) -> None:
         """schedule -> resolve, a portion at a time."""
@@ -343,7 +369,9 @@ class Pipeline:
             self._on_routed(entry, destination)
 
     def _on_routed(self, entry: QueueEntry, destination: Route | Unroutable) -> None:
-        """resolve -> deliver, or to account if there is no way."""
+        """resolve -> deliver, or to account if there is no way, unless an order stops it."""
+        if not self._orders.is_idle and self._orders.takes(entry, destination):
+            return
         if isinstance(destination, Route):
             self._dispatcher.add(entry, destination)
         else:

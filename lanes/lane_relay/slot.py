@@ -153,6 +153,11 @@ class Slot:
             backing_off[policy] = backing_off.get(policy, 0) + site.backoff.is_active
         figures.connections, figures.sites_backing_off = connections, backing_off
         self._add_judgement(figures, stages.dispatcher.judgement)
+        counters = self.counters
+        figures.recipients_accepted, figures.recipients_recovered = counters.accepted, counters.recovered
+        figures.recipients_finished = {outcome.value: count for outcome, count in counters.finished.items()}
+        figures.recipients_queued = spool.live_recipients
+        figures.recipients_unaccounted = counters.unaccounted(spool.live_recipients)
         figures.sessions = stages.listener.session_count
         figures.live = spool.live_messages
         figures.oldest_age_s = max(0.0, self._clock.now() - oldest) if oldest is not None else 0.0

@@ -260,6 +260,12 @@ class Relay:
         """One sample; 0 if there is none."""
         return self.metrics().get(name, 0.0)
 
+    def unaccounted(self) -> float:
+        """Recipients of whom it does not know what became of them; 0 if it does not run."""
+        if self.process is None or self.process.poll() is not None or self.probe("/metrics")[0] != 200:
+            return 0
+        return self.metric("recipients_unaccounted")
+
     def log(self) -> str:
         """Everything logged so far."""
         return (self.folder / "log").read_text() if (self.folder / "log").exists() else ""

@@ -1,4 +1,4 @@
-"""The admin API: TLS, a bearer token, few requests; used by the operator and `kubectl lane`.
+"""The admin API: TLS, a bearer token, and requests; used by the operator and `kubectl lane`.
 
 Every act is a method of `Slot`, which the pipeline gives; this module parses, checks the token, and words the errors.
 Invariant: nothing is answered without the token; every error is JSON `{"error": ...}` that names the fix.
@@ -7,7 +7,7 @@ Invariant: nothing is answered without the token; every error is JSON `{"error":
 import asyncio
 import hmac
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -16,13 +16,13 @@ from aiohttp import web
 
 from lane_api.relayconfig import Admin
 from lane_relay.accept.certificate import Certificate
+from lane_relay.api.refusals import refusal
 from lane_relay.errors import ConfigError, SpoolError
 
 __all__ = ["AdminServer", "Slot"]
 
 BODY_LIMIT: Final = 4 * 2**20  # as config.SIZE_LIMIT: the largest thing ever pushed
 CERTIFICATE_POLL_S: Final = 5.0  # leaves live for 30 days and are renewed at two thirds of it
-ACTS: Final = "GET /v1/slot, PUT /v1/intake, PUT /v1/config, GET /v1/sites, GET /v1/replies"
 
 _log = structlog.get_logger("api")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -46,11 +46,6 @@ class Slot(Protocol):
 
     def sites(self) -> list[dict[str, Any]]:
         """Every site with queue, connections and the limit that holds it now."""
-
-
-def _refusal(status: int, error: str) -> web.Response:
-    """An error with its fix."""
-    return web.json_response({"error": error}, status=status)
 
 
 class _Token:
@@ -84,22 +79,28 @@ def _guard(token: _Token) -> Any:
     @web.middleware
     async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
         if not token.admits(request.headers.get("Authorization", "")):
-            return _refusal(
+            return refusal(
                 401, "send the slot's admin token: Authorization: Bearer TOKEN (Secret SLOT-admin, key token)"
             )
         try:
             return await handler(request)
         except web.HTTPNotFound:
-            return _refusal(404, f"no such request; there are {ACTS}")
+            return refusal(404, f"no such request; there are {_requests(request.app)}")
         except web.HTTPMethodNotAllowed as failed:
-            return _refusal(405, f"use {' or '.join(sorted(failed.allowed_methods))} here")
+            return refusal(405, f"use {' or '.join(sorted(failed.allowed_methods))} here")
         except web.HTTPRequestEntityTooLarge:
-            return _refusal(413, f"the body is larger than {BODY_LIMIT} octets")
+            return refusal(413, f"the body is larger than {BODY_LIMIT} octets")
 
     return guard
 
 
-def _application(slot: Slot, token: _Token) -> web.Application:
+def _requests(application: web.Application) -> str:
+    """Every request that there is, such as `GET /v1/slot`."""
+    known = [(one.method, one.resource.canonical) for one in application.router.routes() if one.resource is not None]
+    return ", ".join(f"{method} {path}" for method, path in known if method != "HEAD")
+
+
+def _application(slot: Slot, token: _Token, routes: Iterable[web.RouteDef]) -> web.Application:
     """The requests."""
 
     async def show(_request: web.Request) -> web.Response:
@@ -114,19 +115,19 @@ def _application(slot: Slot, token: _Token) -> web.Application:
     async def intake(request: web.Request) -> web.Response:
         state = _wanted_state(await request.read())
         if state is None:
-            return _refusal(422, 'send {"state": "Open"} or {"state": "Closed"}')
+            return refusal(422, 'send {"state": "Open"} or {"state": "Closed"}')
         try:
             return web.json_response({"state": await slot.set_intake(state)})
         except SpoolError as failed:
-            return _refusal(503, f"the order could not be kept: {failed}; replace the slot's volume")
+            return refusal(503, f"the order could not be kept: {failed}; replace the slot's volume")
 
     async def config(request: web.Request) -> web.Response:
         try:
             return web.json_response({"generation": slot.push((await request.read()).decode())})
         except UnicodeDecodeError:
-            return _refusal(422, "the body is not UTF-8: send relay.yaml as it is")
+            return refusal(422, "the body is not UTF-8: send relay.yaml as it is")
         except ConfigError as refused:
-            return _refusal(422, str(refused))
+            return refusal(422, str(refused))
 
     application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_guard(token)])
     application.router.add_get("/v1/slot", show)
@@ -134,6 +135,7 @@ def _application(slot: Slot, token: _Token) -> web.Application:
     application.router.add_get("/v1/replies", replies)
     application.router.add_put("/v1/intake", intake)
     application.router.add_put("/v1/config", config)
+    application.router.add_routes(routes)
     return application
 
 
@@ -151,12 +153,15 @@ def _wanted_state(body: bytes) -> Literal["Open", "Closed"] | None:
 class AdminServer:
     """The API on its port; new certificates serve the next connection."""
 
-    def __init__(self, admin: Admin, slot: Slot) -> None:
-        """Loads certificate and key; raises ConfigError if they cannot be used."""
+    def __init__(self, admin: Admin, slot: Slot, routes: Iterable[web.RouteDef] = ()) -> None:
+        """Loads certificate and key; raises ConfigError if they cannot be used.
+
+        `routes` are the requests of other rooms, each made by a module of this package.
+        """
         self._endpoint = admin.listen
         self._certificate = Certificate(admin.tls, field="admin.tls")
         self._runner = web.AppRunner(
-            _application(slot, _Token(Path(admin.token_file))),
+            _application(slot, _Token(Path(admin.token_file)), routes),
             access_log=None,
             handle_signals=False,
             shutdown_timeout=1.0,

@@ -22,9 +22,10 @@ from lane_relay.deliver.judgement import Judgement, Told
 from lane_relay.deliver.lookahead import Lookahead
 from lane_relay.deliver.opening import SessionMaker
 from lane_relay.deliver.outcomes import broken_results, not_looked_at, unfit_results
-from lane_relay.deliver.prepared import Bodies, Preparer, Signing
+from lane_relay.deliver.prepared import Bodies, Held, Preparer, Screening, Signing
 from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue, site_limits
 from lane_relay.deliver.regrouping import grouping
+from lane_relay.deliver.rerouting import Rerouting
 from lane_relay.deliver.rounds import Rounds
 from lane_relay.deliver.session import Session
 from lane_relay.deliver.session_settings import Timeouts
@@ -32,7 +33,6 @@ from lane_relay.deliver.tls import TlsContexts, make_contexts
 from lane_relay.deliver.trouble import Ending, Trouble
 from lane_relay.records import Attempt, QueueEntry, Route
 from lane_relay.smtp.client import Closed, RecipientReply
-from lane_relay.turns import Turns
 
 __all__ = ["Dispatcher"]
 
@@ -59,6 +59,7 @@ class Dispatcher:
         reroute: Callable[[QueueEntry], None],
         clock: Clock,
         signing: Signing | None = None,
+        screening: Screening | None = None,
         contexts: TlsContexts | None = None,
         timeouts: Timeouts | None = None,
         keep_acts: Callable[[str], None] = lambda _text: None,
@@ -67,13 +68,12 @@ class Dispatcher:
         `keep_acts(text)`: for `judgement.restore` of the next process."""
         self._config = config
         self._gate = may_send
-        self._reroute = reroute
         self._clock = clock
         self.monotonic = clock.monotonic
         self.unix_now = clock.now
         self._timeouts = timeouts or Timeouts()
         self._maker = SessionMaker(config, contexts or make_contexts(), self._timeouts)
-        self._preparer = Preparer(bodies, signing)
+        self._preparer = Preparer(bodies, signing, screening)
         self._held = HeldEntries()
         self._lookahead = Lookahead(self._preparer, self._held, self._on_ready, self._on_room)
         self._lookahead.limit(config.active_bytes)
@@ -83,7 +83,7 @@ class Dispatcher:
         self.judgement = Judgement(config, self.sites, self._lookahead, clock, on_attempt, keep_acts)
         self.table = self.judgement.table
         self._rounds = Rounds(self.sites, self._held, self._hold_of_site, self._lookahead.empty)
-        self._rerouting: Turns[QueueEntry] = Turns()
+        self._rerouting = Rerouting(reroute)
         self._distrusted = 0
         """Sessions up to this number were opened before the gate shut: they may lead through another address."""
         self._running = False
@@ -152,11 +152,24 @@ class Dispatcher:
         elif is_new or not destination.stands_for:
             self._connections.want(destination, entry.campaign if is_new else None)
 
-    def release(self, domain: str) -> None:
-        """This signing domain's mail may leave: what was held for it goes on, by the route that is right by now."""
-        for entry in self._held.take(domain):
-            self._rerouting.append(entry.campaign, entry)
-        self._reroute_some()
+    def hold(self, entry: QueueEntry, route: Route, why: Held) -> None:
+        """Keeps an entry that is due until `release` of what it waits for."""
+        self._held.add(entry, route, why)
+
+    def held(self, key: str) -> int:
+        """How many entries wait for this."""
+        return len(self._held.waiting_for(key))
+
+    def release(self, key: str) -> None:
+        """A signing domain's mail may leave, or an order is over: what waited goes on, by the route of by now."""
+        self._rerouting.add(self._held.take(key))
+        self._rerouting.go_on()
+
+    def look_again(self) -> None:
+        """Everything that waits here asks for its route anew, for something that is asked on the way has changed."""
+        for key in self._held.keys:
+            self._rerouting.add(self._held.take(key))
+        self._let_go()
 
     def wake(self) -> None:
         """The gate may have opened."""
@@ -412,9 +425,10 @@ class Dispatcher:
             return
         if self._rounds.begin(now):
             self._maker.forget(now)
-        newest = int((self._clock.now() - self._config.delivery.lifetime) * 1000) << 48  # ids begin with their time
+        wall = self._clock.now()
+        newest = int((wall - self._config.delivery.lifetime) * 1000) << 48  # ids begin with their time
         room = self._config.active_bytes // _PART_OVERDUE - self._preparer.reading_bytes
-        for late in self._rounds.portion(now, newest, room):
+        for late in self._rounds.portion(now, newest, room, wall):
             self._preparer.read(late.entry, partial(self.judgement.overdue, late.site, late.hold))
 
     # -- another grouping into sites
@@ -422,16 +436,12 @@ class Dispatcher:
     def _regroup(self) -> None:
         """All waiting entries ask for their route again; connections of before finish and count where they lead to."""
         self._connections.regrouped()
+        self._let_go()
+
+    def _let_go(self) -> None:
         for site in self.sites.values():
             for destination in site.destinations.values():
                 self._lookahead.empty(destination)
-                for entry in destination.entries:
-                    self._rerouting.append(entry.campaign, entry)
+                self._rerouting.add(list(destination.entries))
                 destination.entries.clear()
-        self._reroute_some()
-
-    def _reroute_some(self) -> None:
-        for _ in range(min(_CHUNK, len(self._rerouting))):
-            self._reroute(self._rerouting.popleft())
-        if self._rerouting:
-            asyncio.get_running_loop().call_soon(self._reroute_some)
+        self._rerouting.go_on()

@@ -1,9 +1,10 @@
-"""Entries that must not leave yet, by the signing domain that they wait for.
+"""Entries that must not leave yet, by what they wait for: a signing domain, or the end of an order.
 
-Before it: `prepared`, which found out. After it: the ready queue again, when the domain is released.
+Before it: `prepared`, which found out, or an order. After it: the ready queue again, when what they wait for has come.
 """
 
 from collections import deque
+from collections.abc import Iterator
 
 from msgspec import Struct
 
@@ -24,35 +25,46 @@ class HeldEntry(Struct, frozen=True, gc=False):
     @property
     def hold(self) -> Hold:
         """The same as a limit."""
-        return Hold(Limit.SELECTOR, detail=self.why.reason)
+        return Hold(Limit.ORDER if self.why.order else Limit.SELECTOR, detail=self.why.reason)
 
 
 class HeldEntries:
     """Costs no more than the entries."""
 
     def __init__(self) -> None:
-        self._by_domain: dict[str, deque[HeldEntry]] = {}
+        self._by_key: dict[str, deque[HeldEntry]] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_domain.values()))
+        return sum(map(len, self._by_key.values()))
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """The domains that something waits for."""
-        return tuple(self._by_domain)
+        """The signing domains that something waits for."""
+        return tuple([key for key, items in self._by_key.items() if items and not items[0].why.order])
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All that something waits for."""
+        return tuple(self._by_key)
+
+    @property
+    def perishable(self) -> tuple[str, ...]:
+        """Those for which mail does not outlive its lifetime."""
+        return tuple([key for key, items in self._by_key.items() if items and not items[0].why.lasting])
 
     def add(self, entry: QueueEntry, route: Route, why: Held) -> None:
-        """Keeps an entry until its domain is released."""
-        self._by_domain.setdefault(why.domain, deque()).append(HeldEntry(entry, route, why))
+        """Keeps an entry until what it waits for has come."""
+        self._by_key.setdefault(why.key, deque()).append(HeldEntry(entry, route, why))
 
-    def take(self, domain: str) -> list[QueueEntry]:
-        """All that waited for this domain, in order."""
-        return [item.entry for item in self._by_domain.pop(domain, ())]
+    def take(self, key: str) -> Iterator[QueueEntry]:
+        """All that waited for this, in order; whoever asked has them, though they come one by one."""
+        taken = self._by_key.pop(key, deque())
+        return (item.entry for item in taken)
 
-    def waiting_for(self, domain: str) -> deque[HeldEntry]:
-        """What waits for this domain now; whoever takes an entry out has it."""
-        return self._by_domain.get(domain, deque())
+    def waiting_for(self, key: str) -> deque[HeldEntry]:
+        """What waits for this now; whoever takes an entry out has it."""
+        return self._by_key.get(key, deque())
 
     def holds_of(self, message_id: int) -> tuple[Hold, ...]:
         """What holds the entries of this message here."""
-        return tuple(item.hold for items in self._by_domain.values() for item in items if item.entry.id == message_id)
+        return tuple(item.hold for items in self._by_key.values() for item in items if item.entry.id == message_id)

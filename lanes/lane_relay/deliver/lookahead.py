@@ -12,7 +12,7 @@ from typing import Final
 
 from lane_relay.deliver.body_budget import BodyBudget
 from lane_relay.deliver.held import HeldEntries
-from lane_relay.deliver.prepared import Held, Prepared, Preparer
+from lane_relay.deliver.prepared import Gone, Held, Prepared, Preparer
 from lane_relay.deliver.ready_queue import Destination, ReadyQueue
 from lane_relay.records import QueueEntry
 
@@ -60,10 +60,11 @@ class Lookahead:
         while destination.ready:
             prepared = destination.ready.pop(0)
             self._bytes -= prepared.size
-            held = self._preparer.why_held(prepared.message)
-            if held is None:
+            stop = self._preparer.stop(prepared)
+            if stop is None:
                 return prepared
-            self._held.add(prepared.entry, destination.route, held)  # its selector has gone since
+            if isinstance(stop, Held):  # its selector has gone since
+                self._held.add(prepared.entry, destination.route, stop)
             self._leave(destination, prepared.entry)
         while destination.entries and self._room.take(destination.site, destination.entries.first.size):
             found = self._prepare(destination)
@@ -120,8 +121,9 @@ class Lookahead:
         outcome = self._preparer.prepare(entry, partial(self._prepared, destination, self._epoch))
         if isinstance(outcome, Prepared):
             return outcome
-        if isinstance(outcome, Held):
-            self._held.add(entry, destination.route, outcome)
+        if outcome is not None:
+            if isinstance(outcome, Held):
+                self._held.add(entry, destination.route, outcome)
             self._leave(destination, entry)
         else:
             destination.preparing += 1
@@ -130,7 +132,7 @@ class Lookahead:
         return None
 
     def _prepared(
-        self, destination: Destination, epoch: int, entry: QueueEntry, outcome: Prepared | Held | None
+        self, destination: Destination, epoch: int, entry: QueueEntry, outcome: Prepared | Held | Gone | None
     ) -> None:
         destination.preparing -= 1
         self._bytes -= entry.size
@@ -140,7 +142,7 @@ class Lookahead:
         else:
             if isinstance(outcome, Held):
                 self._held.add(entry, destination.route, outcome)
-            elif outcome is not None:
+            elif isinstance(outcome, Prepared):
                 destination.put_back(entry)
             self._leave(destination, entry)
         self._on_ready(destination)

@@ -7,7 +7,7 @@ whatever waits longer goes back to being an entry.
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -15,7 +15,7 @@ from lane_relay.errors import SpoolError
 from lane_relay.guard import report
 from lane_relay.records import Message, QueueEntry
 
-__all__ = ["Bodies", "Held", "Prepared", "Preparer", "Signing"]
+__all__ = ["GONE", "Bodies", "Gone", "Held", "Prepared", "Preparer", "Screening", "Signing"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,10 +31,27 @@ class Bodies(Protocol):
 
 
 class Held(Struct, frozen=True, gc=False):
-    """The message must not leave yet: its domain's DKIM selector is not live, or no key signs for it."""
+    """The message must not leave yet: its domain's DKIM selector is not live, no key signs for it, or by order."""
 
     domain: str
+    """The signing domain that it waits for; something else in brackets where it waits for no domain."""
     reason: str
+    order: str = ""
+    """The order that holds it, by its id."""
+    lasting: bool = False
+    """Its lifetime does not end it while it is held."""
+
+    @property
+    def key(self) -> str:
+        """What releases it; no domain has a blank in it."""
+        return f"order {self.order}" if self.order else self.domain
+
+
+class Gone(Struct, frozen=True, gc=False):
+    """Nobody of the entry is left to be attempted: it is settled, or on its way to be."""
+
+
+GONE: Final = Gone()
 
 
 class Prepared(Struct, frozen=True, gc=False):
@@ -45,6 +62,16 @@ class Prepared(Struct, frozen=True, gc=False):
     chunks: tuple[bytes, ...]
     """What is sent: signature (if any) and body, unstuffed."""
     size: int
+
+
+class Screening(Protocol):
+    """Who decides, message in hand, that recipients are not to be attempted."""
+
+    def admit(self, entry: QueueEntry, message: Message) -> Held | Gone | None:
+        """Settles those who are not to be attempted, and takes them off the entry; None: the others may be attempted.
+
+        Asked again for the same entry it says the same, unless something has changed.
+        """
 
 
 class Signing(Protocol):
@@ -60,15 +87,16 @@ class Signing(Protocol):
         """Mail of some domain must not leave now."""
 
 
-Outcome = Prepared | Held
+Outcome = Prepared | Held | Gone
 
 
 class Preparer:
     """Makes entries ready, at once where body and signature are at hand, else in the background."""
 
-    def __init__(self, bodies: Bodies, signing: Signing | None) -> None:
+    def __init__(self, bodies: Bodies, signing: Signing | None, screening: Screening | None = None) -> None:
         self._bodies = bodies
         self._signing = signing
+        self._screening = screening
         self._loading: set[asyncio.Task[None]] = set()
         self.reading_bytes = 0
         """Of the bodies that `read` waits for."""
@@ -78,6 +106,13 @@ class Preparer:
     def why_held(self, message: Message) -> Held | None:
         """Why the message must not leave now, or None."""
         return self._signing.why_held(message) if self._signing is not None else None
+
+    def stop(self, prepared: Prepared) -> Held | Gone | None:
+        """Why something that was made ready must not leave after all, or None."""
+        held = self.why_held(prepared.message)
+        if held is not None or self._screening is None:
+            return held
+        return self._screening.admit(prepared.entry, prepared.message)
 
     def why_entry_held(self, entry: QueueEntry) -> Held | None:
         """Why the entry must not leave now, as far as that is known without the disk."""
@@ -147,6 +182,10 @@ class Preparer:
     def _sign(
         self, entry: QueueEntry, message: Message, then: Callable[[QueueEntry, Outcome | None], None]
     ) -> Outcome | None:
+        if self._screening is not None:
+            stop = self._screening.admit(entry, message)
+            if stop is not None:
+                return stop
         if self._signing is None:
             return Prepared(entry, message, (message.body,), len(message.body))
 

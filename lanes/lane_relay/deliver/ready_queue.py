@@ -44,6 +44,8 @@ class Limit(StrEnum):
     GATE = "gate"
     """Suspended, held, or the egress address is not proved."""
     SELECTOR = "dkim-selector"
+    ORDER = "order"
+    """A person or a program holds or suspends it."""
     PARKED = "no-answer"
     """The destination failed; it is tried again when the time has come."""
     CONNECTING = "connecting"

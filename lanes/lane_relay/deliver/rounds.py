@@ -53,6 +53,7 @@ class Rounds:
         self._next_at = 0.0
         self._now = 0.0
         self._newest = 0
+        self._wall = 0.0
         self._room = 0
         self._left = 0
         self._found: list[Overdue] = []
@@ -65,8 +66,12 @@ class Rounds:
         self._walk = self._all()
         return True
 
-    def portion(self, now: float, newest: int, room: int) -> list[Overdue]:
-        """The next portion of the round: what it takes out has ids below `newest` and about `room` bytes of bodies."""
+    def portion(self, now: float, newest: int, room: int, wall: float = 0.0) -> list[Overdue]:
+        """The next portion of the round; what it takes out has about `room` bytes of bodies.
+
+        Its ids are below `newest`, or its own time is over at `wall`, in Unix time.
+        """
+        self._wall = wall
         self._now, self._newest, self._room, self._left, self._found = now, newest, room, _MOST, []
         looked = 0
         while self._walk is not None and looked < _LOOKS and self._has_room:
@@ -86,14 +91,14 @@ class Rounds:
         for site in list(self._sites.values()):
             yield 1
             for destination in list(site.destinations.values()):
-                if any(prepared.entry.id < self._newest for prepared in destination.ready):
+                if any(self._is_over(prepared.entry) for prepared in destination.ready):
                     self._unprepare(destination)
                 yield from self._through_site(site, destination.entries)
             site.forget_empty(self._now)
             if site.is_at_rest(self._now) and self._sites.get(site.name) is site:
                 del self._sites[site.name]
-        for domain in self._held.domains:
-            yield from self._through_held(domain)
+        for key in self._held.perishable:
+            yield from self._through_held(key)
 
     def _through_site(self, site: ReadyQueue, entries: Turns[QueueEntry]) -> Iterator[int]:
         for campaign in entries.in_turn():
@@ -106,16 +111,19 @@ class Rounds:
                 yield end - start + len(found)
                 start = end
 
-    def _through_held(self, domain: str) -> Iterator[int]:
+    def _through_held(self, key: str) -> Iterator[int]:
         start = 0
-        while start < len(queue := self._held.waiting_for(domain)):
+        while start < len(queue := self._held.waiting_for(key)):
             end, found = sift(queue, start, _STRIDE, lambda item: self._takes(item.entry))
             self._found += [Overdue(item.route.site, item.hold, item.entry) for item in found]
             yield end - start + len(found)
             start = end
 
+    def _is_over(self, entry: QueueEntry) -> bool:
+        return entry.id < self._newest or bool(entry.expires_at and entry.expires_at < self._wall)
+
     def _takes(self, entry: QueueEntry) -> bool | None:
-        if entry.id >= self._newest:
+        if not self._is_over(entry):
             return False
         if not self._has_room:
             return None

@@ -5,7 +5,7 @@ bounded portions, with the loop free between them. Before: `account` and recover
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from typing import Final
 
@@ -62,6 +62,10 @@ class Runner:
             self._queue.add(entry)
         if self._running:
             self._set_timer()
+
+    def sweep(self, unwanted: Callable[[QueueEntry], bool]) -> Iterator[list[QueueEntry]]:
+        """Takes out what an operator's action is about, in portions; see ScheduledQueue."""
+        return self._queue.sweep(unwanted)
 
     def _clear_timer(self) -> None:
         if self._timer is not None:

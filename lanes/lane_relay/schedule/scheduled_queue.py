@@ -20,6 +20,8 @@ __all__ = ["ScheduledQueue"]
 
 _LINED_UP: Final = 20
 """Entries put in line for each that is popped: a newcomer sees past so large a part of what was due before it."""
+_LOOKS: Final = 5000
+"""Entries looked at between two looks at everything else: a millisecond or two."""
 
 _by_due = attrgetter("due")
 
@@ -97,22 +99,48 @@ class ScheduledQueue:
             if not second.entries:
                 del self._seconds[heappop(self._heap)]
 
-    def remove(self, unwanted: Callable[[QueueEntry], bool]) -> list[QueueEntry]:
-        """Takes out every entry that an operator's action is about, wherever it waits; looks at each one."""
-        removed: list[QueueEntry] = []
-        for campaign in self._line.in_turn():
-            removed += self._line.take_out(campaign, 0, self._line.count(campaign), unwanted)[1]
+    def sweep(self, unwanted: Callable[[QueueEntry], bool], looks: int = _LOOKS) -> Iterator[list[QueueEntry]]:
+        """Takes out every entry that an operator's action is about, wherever it waits, in portions.
+
+        About `looks` entries are looked at for one portion, which may be empty. Between two portions the queue may be
+        used as ever; what is added meanwhile, or is due and about to be popped, may be looked at or not.
+        """
+        yield from self._sweep_line(unwanted, looks)
+        found: list[QueueEntry] = []
+        looked, emptied = 0, False
         for key in list(self._seconds):
-            second = self._seconds[key]
+            second = self._seconds.get(key)
+            if second is None:
+                continue
+            looked += len(second.entries)
             gone = [entry for entry in second.entries if unwanted(entry)]
             if gone:
-                removed += gone
-                second.entries = [entry for entry in second.entries if not unwanted(entry)]
-                if not second.entries:
-                    del self._seconds[key]
-        self._heap = sorted(self._seconds)
-        self._count -= len(removed)
-        return removed
+                found += gone
+                self._count -= len(gone)
+                emptied |= self._leave(key, second, {id(entry) for entry in gone})
+            if looked >= looks:
+                if emptied:
+                    self._heap = sorted(self._seconds)
+                yield found
+                found, looked, emptied = [], 0, False
+        if emptied:
+            self._heap = sorted(self._seconds)
+        yield found
+
+    def _sweep_line(self, unwanted: Callable[[QueueEntry], bool], looks: int) -> Iterator[list[QueueEntry]]:
+        for campaign in self._line.in_turn():
+            start = 0
+            while campaign in self._line.in_turn() and start < self._line.count(campaign):
+                start, found = self._line.take_out(campaign, start, looks, unwanted)
+                self._count -= len(found)
+                yield found
+
+    def _leave(self, key: int, second: _Second, gone: set[int]) -> bool:
+        """Takes these out of their second; True if that is empty now, and gone."""
+        second.entries = [entry for entry in second.entries if id(entry) not in gone]
+        if not second.entries:
+            del self._seconds[key]
+        return not second.entries
 
     def __iter__(self) -> Iterator[QueueEntry]:
         """Every waiting entry, in no particular order."""

@@ -1,4 +1,4 @@
-"""The admin API over real TLS: the token, the four requests, and errors that name the fix."""
+"""The admin API over real TLS: the token, the requests, and errors that name the fix."""
 
 import ssl
 from collections.abc import AsyncIterator

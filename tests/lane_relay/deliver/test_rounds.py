@@ -52,6 +52,6 @@ def test_held_entries_are_found_and_one_that_was_released_meanwhile_is_left_alon
     rounds = Rounds({}, held, lambda _site: Hold(Limit.GATE), lambda _destination: None)
     rounds.begin(NOW)
     assert [late.entry.id for late in rounds.portion(NOW, 0, 250)] == [-1, -2, -3]
-    assert len(held.take("b.test")) == 3
+    assert len(list(held.take("b.test"))) == 3
     assert rounds.portion(NOW, 0, ROOM) == []
     assert len(held) == 0

@@ -50,7 +50,7 @@ def test_removed_entries_do_not_come_out() -> None:
     for number in range(6):
         queue.add(_entry(number, float(number // 2), accepted_ms=1000 + number))
 
-    removed = queue.remove(lambda entry: entry.id % SECOND_MS in (0, 1, 3))
+    removed = [one for part in queue.sweep(lambda entry: entry.id % SECOND_MS in (0, 1, 3), 2) for one in part]
 
     assert sorted(_numbers(removed)) == [0, 1, 3]
     assert len(queue) == 3
@@ -78,7 +78,7 @@ def test_what_stands_in_line_already_can_be_removed_too() -> None:
         queue.add(_entry(number, 1.0, campaign="ab"[number % 2]))
     assert _numbers(queue.pop_due(5.0, 2)) == [0, 1]
 
-    removed = queue.remove(lambda entry: entry.campaign == "b")
+    removed = [one for part in queue.sweep(lambda entry: entry.campaign == "b", 2) for one in part]
 
     assert sorted(_numbers(removed)) == [3, 5, 7, 9]
     assert _numbers(queue.pop_due(5.0, 10)) == [2, 4, 6, 8]

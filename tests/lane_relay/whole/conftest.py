@@ -25,8 +25,10 @@ def new_relay(tmp_path: Path) -> Iterator[NewRelay]:
         return made[-1]
 
     yield make
+    lost = [relay.unaccounted() for relay in made]
     for relay in made:
         relay.stop()
+    assert lost == [0] * len(made)  # of every relay that still runs: each recipient is somewhere, and only there
 
 
 @pytest.fixture

@@ -1,0 +1,250 @@
+"""Gives, lists and revokes orders, and carries them out, also over a restart.
+
+Invariants: an order is on disk, with its AdminAction record, before it is answered; an entry is in one place at any
+time: where it waited, held under an order, or with the finisher; however many entries there are, the loop is free
+between portions. Before: `/v1/actions`, and the pipeline with each entry on its way. After: the dispatcher's held
+entries, the schedule, `finisher`.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import structlog
+from msgspec import Struct
+
+from lane_relay.account.settler import Settler
+from lane_relay.clock import Clock
+from lane_relay.deliver.prepared import Held
+from lane_relay.errors import SpoolError
+from lane_relay.orders.book import OrderBook, OrderError, fits
+from lane_relay.orders.finisher import Finisher
+from lane_relay.orders.order import FINAL, By, Order, OrderRequest, Selector, Verb
+from lane_relay.orders.screener import held_by
+from lane_relay.records import QueueEntry, Route, Unroutable, message_id_text
+from lane_relay.spool.base import Spool
+
+__all__ = ["OrderKeeper", "Places"]
+
+_log = structlog.get_logger("orders")
+
+_TICK_S: Final = 1.0
+"""An order ends so late at most."""
+_SAVE_EVERY_S: Final = 10.0
+"""What orders have done so far is kept so often; a crash forgets as much of the count."""
+_OURSELVES: Final = "lane-relay"
+_NOWHERE: Final = Route("", "", ())
+_ENDS: Final = {Verb.RESUME: Verb.SUSPEND, Verb.RELEASE: Verb.HOLD}
+
+
+class Places(Struct, frozen=True):
+    """Where entries are, as far as orders reach them; all on the event loop, none blocks."""
+
+    sweep: Callable[[Callable[[QueueEntry], bool]], Iterator[list[QueueEntry]]]
+    """Takes entries out of the schedule, a portion at a time."""
+    go_on: Callable[[QueueEntry], None]
+    """Puts an entry into the schedule."""
+    look_again: Callable[[], None]
+    """Sends everything that is in delivery past `takes` again."""
+    hold: Callable[[QueueEntry, Route, Held], None]
+    release: Callable[[str], None]
+    """Sends what is held under this key past `takes` again."""
+    held: Callable[[str], int]
+    """How many entries are held under this key."""
+
+
+class OrderKeeper:
+    """The orders of one slot."""
+
+    def __init__(self, spool: Spool, book: OrderBook, settler: Settler, clock: Clock, places: Places) -> None:
+        self._spool = spool
+        self._book = book
+        self._settler = settler
+        self._clock = clock
+        self._places = places
+        self._finisher = Finisher(spool, book, settler, places.go_on)
+        self._work = asyncio.Event()
+        self._saved_at = 0.0
+        self._saved: dict[str, int] = {}
+
+    # -- given and revoked
+
+    async def place(self, body: bytes) -> list[dict[str, Any]]:
+        """Gives an order, or ends those that `resume` and `release` are about; gives what stands, or has ended.
+
+        `body` is an OrderRequest as JSON. Raises ValidationError, OrderError, and SpoolError if it cannot be kept.
+        """
+        return [self._shown(order) for order in await self._place(OrderRequest.model_validate_json(body))]
+
+    async def _place(self, request: OrderRequest) -> list[Order]:
+        if request.action in _ENDS:
+            return await self._end_all(request)
+        now = self._clock.now()
+        order = Order(
+            id=secrets.token_hex(4),
+            verb=request.action,
+            selector=request.selector,
+            owner=request.owner,
+            reason=request.reason,
+            created=now,
+            expires=now + request.expires_in,
+            before=message_id_text(self._spool.new_id()) if request.action in (*FINAL, Verb.REQUEUE) else "",
+        )
+        self.stand(order)
+        await self._spool.flush()
+        if order.verb is not Verb.REQUEUE:
+            self._places.look_again()
+        return [order]
+
+    def stand(self, order: Order) -> None:
+        """Takes an order in; it is on disk after the next flush of the spool. Raises as `place` does."""
+        self._book.add(order)
+        self._note(order.verb, order, order.owner, order.reason)
+        self._work.set()
+
+    async def revoke(self, order_id: str, owner: str, reason: str) -> dict[str, Any]:
+        """Ends an order; raises OrderError if there is none of this id."""
+        order = self._book.get(order_id)
+        if order is None:
+            raise OrderError(f"no order {order_id!r:.80} stands: see GET /v1/actions")
+        shown = self._shown(order)
+        await self._end([order], owner, reason)
+        return shown
+
+    def standing(self) -> list[dict[str, Any]]:
+        """Every order as `/v1/actions` shows it."""
+        return [self._shown(order) for order in self._book.orders]
+
+    def _shown(self, order: Order) -> dict[str, Any]:
+        holds = order.verb in (Verb.HOLD, Verb.SUSPEND)
+        state = "standing" if order.verb is not Verb.REQUEUE else "done"
+        return {
+            "id": order.id,
+            "action": order.verb,
+            order.selector.by: order.selector.value or True,
+            "owner": order.owner,
+            "reason": order.reason,
+            "created": order.created,
+            "expires": order.expires or None,
+            "state": state if order.swept or holds else "working",
+            "entries": self._places.held(order.key) if holds else order.entries,
+        }
+
+    async def _end_all(self, request: OrderRequest) -> list[Order]:
+        verb, selector = _ENDS[request.action], request.selector
+        found = [one for one in self._book.orders if one.verb is verb and _covers(selector, one.selector)]
+        if not found:
+            raise OrderError(f"no {verb} with this selector stands: see GET /v1/actions, or revoke one by its id")
+        await self._end(found, request.owner, request.reason)
+        return found
+
+    async def _end(self, orders: list[Order], owner: str, reason: str) -> None:
+        self._remove(orders, owner, reason)
+        await self._spool.flush()
+
+    def _remove(self, orders: list[Order], owner: str, reason: str) -> None:
+        self._book.remove(orders)
+        for order in orders:
+            self._note("revoke", order, owner, reason)
+            self._places.release(order.key)
+        self._work.set()
+
+    def _note(self, action: str, order: Order, owner: str, reason: str) -> None:
+        """The order in the journal; what it is about is in the words of the request."""
+        said = f"{action} {order.id}: {order.verb} {order.selector.by} {order.selector.value}".rstrip()
+        self._spool.record([self._settler.writer.admin_action(said, owner, reason, self._clock.now())])
+        _log.info("order", action=action, order=order.id, owner=owner, reason=reason)
+
+    # -- on an entry's way
+
+    @property
+    def is_idle(self) -> bool:
+        """No entry needs to be shown to `takes`; cheap."""
+        return self._book.is_empty
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing that was ordered is still to be done."""
+        return self._finisher.is_empty and not self._work.is_set()
+
+    def takes(self, entry: QueueEntry, destination: Route | Unroutable) -> bool:
+        """Whether an order stops an entry on its way to delivery; then it is held, or with the finisher."""
+        route = destination if isinstance(destination, Route) else _NOWHERE
+        order = self._book.find(entry, route.site, route.policy)
+        if order is None:
+            return False
+        if order.verb in FINAL:
+            self._finisher.add(order, entry)
+            self._work.set()
+        else:
+            self._places.hold(entry, route, held_by(order))
+        return True
+
+    # -- carried out
+
+    async def run(self) -> None:
+        """Carries orders out and ends them in time, for ever; begun once recovery has given back all entries."""
+        for order in self._book.orders:  # what a restart found waits in the schedule
+            order.swept = order.swept and order.verb not in FINAL
+        while True:
+            self._work.clear()
+            await self._carry_out()
+            try:
+                async with asyncio.timeout(_TICK_S):
+                    await self._work.wait()
+            except TimeoutError:
+                continue
+
+    async def _carry_out(self) -> None:
+        try:
+            self._expire()
+            for order in list(self._book.orders):
+                if not order.swept and order.verb not in (Verb.HOLD, Verb.SUSPEND):
+                    await self._sweep(order)
+            await self._finisher.finish()
+            self._save_counts()
+        except SpoolError as failed:  # nothing can be kept any more; a restart goes on from what is on disk
+            _log.error("orders wait", reason=str(failed))
+
+    def _expire(self) -> None:
+        now = self._clock.now()
+        over = [order for order in self._book.orders if order.expires and order.expires <= now]
+        if over:
+            self._remove(over, _OURSELVES, "its time is over")
+
+    async def _sweep(self, order: Order) -> None:
+        """Everything in the schedule that the order is about, or may be."""
+        now = self._clock.now()
+        for portion in self._places.sweep(lambda entry: _waits_for(order, entry, now)):
+            for entry in portion:
+                if order.verb is Verb.REQUEUE:
+                    entry.due = now
+                    order.entries += 1
+                    self._places.go_on(entry)
+                else:
+                    self._finisher.add(order, entry)
+            await self._finisher.finish()
+            await asyncio.sleep(0)
+            if self._book.get(order.id) is None:
+                return
+        order.swept = True
+        self._book.save()
+
+    def _save_counts(self) -> None:
+        now = self._clock.monotonic()
+        counts = {order.id: order.entries for order in self._book.orders}
+        if now - self._saved_at >= _SAVE_EVERY_S and counts != self._saved:
+            self._saved_at, self._saved = now, counts
+            self._book.save()
+
+
+def _waits_for(order: Order, entry: QueueEntry, now: float) -> bool:
+    if not fits(order.selector, entry) or message_id_text(entry.id) >= order.before:
+        return False
+    return order.verb is not Verb.REQUEUE or entry.due > now
+
+
+def _covers(asked: Selector, standing: Selector) -> bool:
+    """`all` ends every one, another selector the like of it."""
+    return asked.by is By.ALL or asked == standing

@@ -1,0 +1,217 @@
+"""Orders from being given to being over: what they do, and what outlives a restart."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from lane_relay.account.settle import Outcome
+from lane_relay.deliver.prepared import GONE, Held
+from lane_relay.orders.book import MOST, OrderError
+from tests.lane_relay.account.attempts import NOW
+from tests.lane_relay.orders.keeping import Rig
+from tests.lane_relay.spool.making import until
+
+BY: dict[str, dict[str, Any]] = {
+    "queue": {"queue": "Example.COM"},
+    "site": {"site": "mx.example.com"},
+    "policy": {"policy": "example-isp"},
+    "campaign": {"campaign": "spring"},
+    "sender": {"sender": "x.test"},
+    "all": {"all": True},
+}
+
+
+@pytest.mark.parametrize("by", BY)
+async def test_suspended_mail_is_held_on_its_way_and_goes_on_when_it_is_resumed(by: str) -> None:
+    async with Rig() as rig:
+        rig.deliver(entry := await rig.stored("spring"))
+        await rig.order(action="suspend", **BY[by])
+        rig.deliver(late := await rig.stored("spring"))
+        assert rig.delivery == []
+        assert [one["entries"] for one in rig.keeper.standing()] == [2]
+
+        await rig.order(action="resume", **BY[by])
+        assert rig.delivery == [entry, late]
+        assert rig.keeper.standing() == []
+
+
+async def test_mail_that_is_not_chosen_goes_on() -> None:
+    async with Rig() as rig:
+        await rig.order(action="suspend", queue="other.example")
+        await rig.order(action="hold", campaign="summer")
+        await rig.order(action="hold", sender="bob@x.test")
+        rig.deliver(entry := await rig.stored("spring"))
+        assert rig.delivery == [entry]
+
+
+async def test_a_hold_outlasts_the_lifetime_and_a_suspension_does_not() -> None:
+    async with Rig() as rig:
+        for action in ("hold", "suspend"):
+            order = await rig.order(action=action, campaign=action)
+            rig.deliver(await rig.stored(action))
+            (held,) = rig.held.waiting_for(f"order {order['id']}")
+            assert held.why.lasting is (action == "hold")
+            assert "why not" in held.why.reason
+
+
+async def test_a_bounce_ends_what_waits_and_what_is_in_delivery_and_reports_it() -> None:
+    async with Rig() as rig:
+        await rig.later("spring")
+        kept = await rig.later("summer")
+        rig.deliver(await rig.stored("spring"))
+        order = await rig.order(action="bounce", campaign="spring")
+        await rig.done()
+
+        assert rig.delivery == []
+        assert list(rig.schedule) == [kept]
+        assert rig.counters.finished[Outcome.BOUNCED] == 2
+        assert rig.counters.accepted == 3 + 2  # two reports
+        (standing,) = rig.keeper.standing()
+        assert (standing["id"], standing["entries"], standing["state"]) == (order["id"], 2, "standing")
+        assert rig.counters.unaccounted(rig.spool.state.live_recipients) == 0
+
+
+async def test_a_drop_reports_nothing_and_leaves_later_mail_of_the_campaign_alone() -> None:
+    async with Rig() as rig:
+        await rig.later("spring")
+        await rig.order(action="drop", campaign="spring")
+        await rig.done()
+        rig.deliver(later := await rig.stored("spring"))
+        assert rig.delivery == [later]
+        assert rig.counters.finished[Outcome.DROPPED] == 1
+        assert rig.counters.accepted == 2
+
+
+async def test_a_bounce_reaches_what_is_held() -> None:
+    async with Rig() as rig:
+        await rig.order(action="hold", all=True)
+        rig.deliver(await rig.stored("spring"))
+        rig.deliver(await rig.stored("summer"))
+        await rig.order(action="bounce", campaign="spring")
+        await rig.done()
+        assert [one["entries"] for one in rig.keeper.standing()] == [1, 1]
+
+
+async def test_an_order_about_an_address_is_compared_with_the_message() -> None:
+    async with Rig() as rig:
+        mine = await rig.later(sender="Ann@X.test")
+        other = await rig.later(sender="bob@x.test")
+        await rig.order(action="drop", sender="Ann@x.test")
+        await rig.done()
+        assert list(rig.schedule) == [other]
+        assert other.due == NOW + 3000
+        assert mine.id not in {one.id for one in rig.spool.recover()}
+
+
+async def test_before_an_attempt_orders_about_an_address_are_asked_again() -> None:
+    async with Rig() as rig:
+        entry = await rig.stored(sender="ann@x.test")
+        message = await rig.spool.load(entry)
+        assert rig.screener.admit(entry, message) is None
+        hold = await rig.order(action="hold", sender="ann@x.test")
+        held = rig.screener.admit(entry, message)
+        assert isinstance(held, Held)
+        assert held.order == hold["id"]
+        await rig.order(action="bounce", sender="ann@x.test")
+        assert rig.screener.admit(entry, message) is GONE
+        await rig.spool.flush()
+        assert rig.counters.finished[Outcome.BOUNCED] == 1
+
+
+async def test_requeued_mail_is_due_now() -> None:
+    async with Rig() as rig:
+        entry, other = await rig.later("spring"), await rig.later("summer")
+        await rig.order(action="requeue", campaign="spring")
+        await rig.done()
+        assert rig.schedule.pop_due(NOW, 10) == [entry]
+        assert other.due > NOW
+        (standing,) = rig.keeper.standing()
+        assert (standing["state"], standing["entries"]) == ("done", 1)
+
+
+async def test_orders_outlive_a_restart_and_are_carried_out_to_the_end() -> None:
+    first = Rig()  # never runs: killed before the sweep
+    await first.later("spring")
+    kept = await first.later("summer")
+    await first.order(action="drop", campaign="spring")
+    await first.order(action="suspend", queue="example.com")
+    async with Rig(first.spool.volume) as rig:
+        await rig.done()
+        assert [one.id for one in rig.schedule] == [kept.id]
+        rig.deliver(await rig.stored())
+        assert rig.delivery == []
+
+
+async def test_an_order_ends_by_itself() -> None:
+    async with Rig() as rig:
+        await rig.order(action="suspend", all=True, expiresIn="1h")
+        rig.deliver(entry := await rig.stored())
+        rig.now += 3601
+        await until(lambda: not rig.keeper.standing())
+        assert rig.delivery == [entry]
+        assert [said.split()[0] for said in rig.actions()] == ["suspend", "revoke"]
+
+
+async def test_who_gave_and_revoked_an_order_and_why_is_on_record() -> None:
+    async with Rig() as rig:
+        order = await rig.order(action="hold", campaign="spring", owner="jane", reason="wrong price")
+        await rig.keeper.revoke(order["id"], "joe", "right after all")
+        records = [json.loads(line) for line in rig.spool.volume.records]
+        assert [(one["user"], one["meta"]["reason"]) for one in records] == [
+            ("jane", "wrong price"),
+            ("joe", "right after all"),
+        ]
+        assert "campaign spring" in records[0]["meta"]["action"]
+
+
+async def test_a_revoked_bounce_spares_what_was_not_reached() -> None:
+    rig = Rig()
+    entry = await rig.stored("spring")
+    rig.deliver(entry)
+    order = await rig.order(action="bounce", campaign="spring")
+    await rig.keeper.revoke(order["id"], "joe", "no")
+    async with rig:
+        await rig.done()
+        assert any(one.id == entry.id for one in rig.schedule)
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no selector": ({"action": "hold"}, "exactly one"),
+    "two selectors": ({"action": "hold", "all": True, "queue": "a.test"}, "exactly one"),
+    "no owner": ({"action": "hold", "all": True, "owner": ""}, "owner"),
+    "no reason": ({"action": "hold", "all": True, "reason": ""}, "reason"),
+    "no domain": ({"action": "hold", "queue": "not a domain"}, "no domain"),
+    "no id": ({"action": "hold", "message": "17"}, "24 hexadecimal"),
+    "too long": ({"action": "hold", "all": True, "expiresIn": "1000h"}, "expiresIn"),
+    "unknown action": ({"action": "explode", "all": True}, "suspend"),
+    "unknown field": ({"action": "hold", "all": True, "force": 1}, "force"),
+    "requeue of a site": ({"action": "requeue", "site": "x"}, "requeue chooses by"),
+    "requeue of an address": ({"action": "requeue", "sender": "a@x.test"}, "by their domain"),
+}
+
+
+@pytest.mark.parametrize("which", BAD)
+async def test_a_bad_order_is_refused_with_the_fix(which: str) -> None:
+    said, fix = BAD[which]
+    rig = Rig()
+    with pytest.raises(ValidationError, match=fix):
+        await rig.order(**said)
+    assert rig.keeper.standing() == []
+
+
+async def test_what_does_not_stand_cannot_be_ended() -> None:
+    rig = Rig()
+    with pytest.raises(OrderError, match="no suspend with this selector"):
+        await rig.order(action="resume", queue="a.test")
+    with pytest.raises(OrderError, match="GET /v1/actions"):
+        await rig.keeper.revoke("nope", "joe", "x")
+
+
+async def test_orders_are_bounded_in_number() -> None:
+    rig = Rig()
+    for number in range(MOST):
+        await rig.order(action="suspend", campaign=f"c{number}")
+    with pytest.raises(OrderError, match="revoke some"):
+        await rig.order(action="suspend", all=True)
