@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from lane_api.classes import Protection, TrafficClass
+from lane_api.intake import IntakeLimits, Neighbour, UserRights
 from lane_api.isppolicy import ResponseRule
 from lane_api.listening import Endpoint, TlsFiles
 from lane_api.model import ConfigModel
@@ -102,6 +103,11 @@ class Intake(ConfigModel):
     """Networks whose clients may submit without AUTH."""
     senders: tuple[str, ...] = ()
     """`@domain` or `local@domain`; empty admits every sender (only sensible by hand)."""
+    users: tuple[UserRights, ...] = ()
+    """Rights of single users; who is not named may use every sender of the lane, at any rate."""
+    limits: IntakeLimits = IntakeLimits()
+    neighbours: tuple[Neighbour, ...] = ()
+    """Lanes that a foreign sender may be told of."""
     max_message_size: ByteSize = 25 * 2**20
     max_recipients: Annotated[int, Field(ge=1)] = 100
     correlation_field: FieldName = "X-Correlation-Id"

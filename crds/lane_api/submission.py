@@ -4,10 +4,20 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from lane_api.model import ApiModel, ObjectName, Port, Text, cel
-from lane_api.quantities import ByteSize
+from lane_api.model import ApiModel, ObjectName, Port, Text, cel, list_map
+from lane_api.quantities import ByteSize, Duration, RateField, Span
 
-__all__ = ["Auth", "Clients", "Service", "SmtpListener", "Submission", "SubmissionTls"]
+__all__ = [
+    "Auth",
+    "AuthUser",
+    "Clients",
+    "Service",
+    "SmtpListener",
+    "Submission",
+    "SubmissionLimits",
+    "SubmissionTls",
+    "Tarpit",
+]
 
 
 class SmtpListener(ApiModel):
@@ -66,6 +76,37 @@ class SubmissionTls(ApiModel):
     """kubernetes.io/tls Secret. Absent: each slot makes a self-signed one, and CertificateReady says so."""
 
 
+Sender = Annotated[
+    str,
+    Field(
+        min_length=3,
+        max_length=254,
+        json_schema_extra=cel(
+            (
+                "self.matches('^[^@ ]*@[^@ ]+[.][^@ ]+$')",
+                "must be @domain for every sender of a domain, or local@domain for one",
+            )
+        ),
+    ),
+]
+"""Senders as they are written in lists of them."""
+
+
+class AuthUser(ApiModel):
+    """What one user may do."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._@+-]*$")]
+    """The user's entry in the Secret."""
+    senders: Annotated[tuple[Sender, ...], Field(max_length=32)] = ()
+    """`@domain` or `local@domain`, of the lane's `senders`: envelope sender and header From must both match one, else
+    550 5.7.1. Default: all of the lane's."""
+    rate: RateField | None = None
+    """Messages, such as 600/m, over all sessions of one slot; beyond it 451 4.7.1 says when to come again. A slot that
+    starts anew counts anew. Default: no limit."""
+    recipient_rate: RateField | None = None
+    """Recipients, likewise. Default: no limit."""
+
+
 class Auth(ApiModel):
     """Who may authenticate."""
 
@@ -74,6 +115,9 @@ class Auth(ApiModel):
 
     Absent: a Secret `LANE-users` is made once, with one random user.
     """
+    users: Annotated[tuple[AuthUser, ...], Field(max_length=64, json_schema_extra=list_map("name"))] = ()
+    """Rights of single users; one who is not named may use all of the lane's senders at any rate. A client of
+    `clients.cidrs` that does not authenticate is nobody's user. Default: none."""
 
 
 class Clients(ApiModel):
@@ -95,6 +139,41 @@ class Clients(ApiModel):
     """Networks whose clients may submit without AUTH; everybody else must authenticate, under TLS."""
 
 
+class Tarpit(ApiModel):
+    """How a session that errs is slowed down."""
+
+    after: Annotated[int, Field(ge=0, le=100)] = 5
+    """Errors since its last message that are answered at once; the 20th ends the session. Default 5."""
+    first: Span = 1.0
+    """How long the next one's answer takes; each further one takes twice as long. Default 1s."""
+    max: Annotated[
+        Duration,
+        Field(
+            json_schema_extra=cel(
+                ("duration(self) <= duration('60s')", "must be at most 60s: a client that waits longer gives up")
+            )
+        ),
+    ] = 15.0
+    """None takes longer; 0s slows nothing down. Default 15s."""
+
+
+class SubmissionLimits(ApiModel):
+    """What one slot takes of all its clients, and of one client address; behind a Service of type NodePort or
+    LoadBalancer with `externalTrafficPolicy: Cluster` many clients may show one address."""
+
+    sessions: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """At a time; connections beyond them get 421. Default 1000."""
+    sessions_per_client: Annotated[int, Field(ge=1, le=100_000)] = 500
+    """At a time. Default 500."""
+    connect_rate_per_client: RateField | None = None
+    """New connections; beyond it 421 says when to come again. Default 6000/m."""
+    message_rate_per_client: RateField | None = None
+    """Messages; beyond it 451 4.7.1 says when to come again. Default: no limit."""
+    error_rate_per_client: RateField | None = None
+    """Refused commands and failed authentications; beyond it new connections get 421. Default 600/m."""
+    tarpit: Tarpit = Tarpit()
+
+
 HeaderName = Annotated[str, Field(min_length=1, max_length=77, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """Name of a header field."""
 
@@ -107,25 +186,8 @@ class Submission(ApiModel):
     tls: SubmissionTls = SubmissionTls()
     auth: Auth = Auth()
     clients: Clients = Clients()
-    senders: Annotated[
-        tuple[
-            Annotated[
-                str,
-                Field(
-                    min_length=3,
-                    max_length=254,
-                    json_schema_extra=cel(
-                        (
-                            "self.matches('^[^@ ]*@[^@ ]+[.][^@ ]+$')",
-                            "must be @domain for every sender of a domain, or local@domain for one",
-                        )
-                    ),
-                ),
-            ],
-            ...,
-        ],
-        Field(min_length=1, max_length=256),
-    ]
+    limits: SubmissionLimits = SubmissionLimits()
+    senders: Annotated[tuple[Sender, ...], Field(min_length=1, max_length=256)]
     """`@domain` or `local@domain`: envelope sender and the single header From must both match one, else 550 5.7.1."""
     max_message_size: Annotated[
         ByteSize,

@@ -16,8 +16,9 @@ from typing import Final
 import structlog
 
 from lane_api.relayconfig import Endpoint, RelayConfig
+from lane_relay.accept.allowances import Allowances
 from lane_relay.accept.certificate import Certificate
-from lane_relay.accept.intake import DEFAULT_LIMITS, IntakeCounters, IntakeLimits, Rejection
+from lane_relay.accept.intake import IntakeCounters, Rejection
 from lane_relay.accept.policy import CLOSED, Policy
 from lane_relay.accept.session import HANDSHAKE_TIMEOUT_S, Session
 from lane_relay.accept.strangers import StrangerBudget
@@ -56,7 +57,6 @@ class Listener:
         new_id: Callable[[], int],
         clock: Clock,
         on_rejection: Callable[[Rejection], None],
-        limits: IntakeLimits = DEFAULT_LIMITS,
     ) -> None:
         """Opens nothing yet; raises ConfigError if the certificate's files cannot be used."""
         self.deposit = deposit
@@ -71,7 +71,6 @@ class Listener:
         """The time of the last sweep: what sessions note as their last activity."""
         self._on_rejection = on_rejection
         self._strangers = StrangerBudget(self.tick)
-        self._limits = limits
         self._sessions: set[Session] = set()
         self._by_client: Counter[str] = Counter()
         self._servers: list[asyncio.Server] = []
@@ -84,18 +83,24 @@ class Listener:
         self._pending_checks = 0
         self._threads = ThreadPoolExecutor(_HASH_THREADS, thread_name_prefix="auth")
         self.certificate = Certificate(config.intake.tls, hostname=config.slot.hostname, now=clock.now())
+        self.allowances = Allowances(config.intake)
         self._set(config)
 
     def _set(self, config: RelayConfig) -> None:
         intake = config.intake
         self._intake = intake
         self.policy = Policy(config)
+        self.allowances.apply(intake)
+        tarpit = intake.limits.tarpit
         self.memory_budget = max(config.active_bytes, 2 * intake.max_message_size)
         self.options = Options(
             hostname=config.slot.hostname,
             max_size=intake.max_message_size,
             max_recipients=intake.max_recipients,
             auth=intake.users_dir is not None,
+            errors_at_once=tarpit.after,
+            first_pause=tarpit.first,
+            longest_pause=tarpit.max,
         )
         folder = Path(intake.users_dir) if intake.users_dir is not None else None
         if folder is None:
@@ -183,6 +188,8 @@ class Listener:
             refusal = CLOSED
         elif self._is_full(session.client):
             refusal = _TOO_MANY
+        else:
+            refusal = self.allowances.connect(session.client, self.clock.monotonic())
         if refusal is not None:
             return refusal
         self._sessions.add(session)
@@ -190,7 +197,7 @@ class Listener:
         return None
 
     def _is_full(self, client: str) -> bool:
-        limits = self._limits
+        limits = self._intake.limits
         return len(self._sessions) >= limits.sessions or self._by_client[client] >= limits.sessions_per_client
 
     def forget(self, session: Session) -> None:
@@ -198,6 +205,7 @@ class Listener:
         if session not in self._sessions:
             return
         self._sessions.discard(session)
+        self.allowances.err(session.client, session.errors, self.clock.monotonic())
         self._by_client[session.client] -= 1
         if not self._by_client[session.client]:
             del self._by_client[session.client]
@@ -209,6 +217,10 @@ class Listener:
         self.counters.refused[f"{rejection.reply.code} {rejection.reply.enhanced}".rstrip()] += 1
         if may_submit or self._strangers.admits(rejection.client):
             self._on_rejection(rejection)
+
+    def call_later(self, seconds: float, what: Callable[[], None]) -> None:
+        """Calls a session back; of what is over it makes nothing."""
+        asyncio.get_running_loop().call_later(seconds, what)
 
     def own(self, work: Coroutine[object, object, None]) -> None:
         """Runs a session's coroutine as a task of this listener."""
@@ -238,6 +250,7 @@ class Listener:
         self.tick = self.clock.monotonic()
         for session in tuple(self._sessions):
             session.sweep(self.tick)
+        self.allowances.renew(self.tick)
         left_out = self._strangers.renew(self.tick)
         if left_out:
             _log.warning("strangers were refused too often for a record of each", without_record=left_out)

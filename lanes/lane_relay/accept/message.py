@@ -50,7 +50,7 @@ def make_message(
     `notice_in`: after so many seconds its sender is to hear that it is late.
     """
     header = read_header(content, policy.correlation_field, policy.campaign_field)
-    refusal = policy.judge_content(header, smtp_utf8=envelope.smtp_utf8)
+    refusal = policy.judge_content(header, smtp_utf8=envelope.smtp_utf8, user=origin.user)
     if refusal is not None:
         return refusal
     asked = header.lane

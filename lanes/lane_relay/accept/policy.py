@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 
 from lane_api.relayconfig import RelayConfig
+from lane_relay.accept.senders import SenderSet
 from lane_relay.mail.author import Author, NoAuthor
 from lane_relay.mail.headers import Header
 from lane_relay.records import Reply
@@ -35,8 +36,8 @@ class Policy:
     """The intake rules of one configuration."""
 
     __slots__ = (
-        "_admits_all", "_domains", "_lane", "_networks", "_sender_domains", "_senders", "campaign_field",
-        "correlation_field", "is_open",
+        "_domains", "_lane", "_neighbours", "_networks", "_senders", "_users", "campaign_field", "correlation_field",
+        "is_open",
     )  # fmt: skip
 
     def __init__(self, config: RelayConfig) -> None:
@@ -47,26 +48,23 @@ class Policy:
         self._lane = f"{config.lane.namespace}/{config.lane.name}"
         self._networks: tuple[IPv4Network | IPv6Network, ...] = config.intake.clients
         self._domains = frozenset(filter(None, (normalise_domain(domain.name) for domain in config.domains)))
-        entries = [entry.rpartition("@") for entry in config.intake.senders]
-        self._admits_all = not entries
-        self._sender_domains = frozenset(normalise_domain(domain) for local, _, domain in entries if not local)
-        self._senders = frozenset(
-            f"{local.lower()}@{normalise_domain(domain)}" for local, _, domain in entries if local
-        )
+        intake = config.intake
+        self._senders = SenderSet(intake.senders)
+        self._users = {user.name: SenderSet(user.senders) for user in intake.users if user.senders}
+        """Users who may not use all of the lane's."""
+        self._neighbours = [(one.lane, SenderSet(one.senders)) for one in intake.neighbours if one.senders]
 
     def is_trusted(self, address: IPv4Address | IPv6Address) -> bool:
         """This client may submit without AUTH."""
         return any(address in network for network in self._networks)
 
-    def judge_sender(self, sender: Mailbox | None, *, may_submit: bool) -> Reply | None:
+    def judge_sender(self, sender: Mailbox | None, *, may_submit: bool, user: str = "") -> Reply | None:
         """May this client open a transaction with this envelope sender; the null sender belongs to every lane."""
         if not self.is_open:
             return CLOSED
         if not may_submit:
             return AUTH_REQUIRED
-        if sender is None or self._owns(str(sender), sender.domain):
-            return None
-        return self._foreign("envelope sender", str(sender), sender.domain)
+        return self._judge_owner("envelope sender", str(sender), sender.domain, user) if sender is not None else None
 
     def judge_recipient(self, recipient: Mailbox) -> Reply | None:
         """May mail go to this recipient; a name without a dot is nobody's mail domain but could be a host of ours."""
@@ -74,8 +72,8 @@ class Policy:
             return None
         return Reply(550, (f"5.1.2 {recipient.domain} is not a fully qualified domain",))
 
-    def judge_content(self, header: Header, *, smtp_utf8: bool) -> Reply | None:
-        """May this message be sent under its header From."""
+    def judge_content(self, header: Header, *, smtp_utf8: bool, user: str = "") -> Reply | None:
+        """May this message be sent, by this user, under its header From."""
         if header.begins_folded:
             return Reply(550, ("5.6.0 The message begins with a continuation line instead of a header field",))
         if header.stray_line:
@@ -94,19 +92,30 @@ class Policy:
         author = header.author
         if isinstance(author, NoAuthor):
             return Reply(550, (f"5.7.1 {author.reason[:1].upper()}{author.reason[1:]}",))
-        return self._judge_author(author)
+        return self._judge_author(author, user)
 
-    def _judge_author(self, author: Author) -> Reply | None:
-        if not self._owns(author.address, author.domain):
-            return self._foreign("header From", author.address, author.domain)
+    def _judge_author(self, author: Author, user: str) -> Reply | None:
+        foreign = self._judge_owner("header From", author.address, author.domain, user)
+        if foreign is not None:
+            return foreign
         if author.domain not in self._domains:
             fix = f"add {author.domain} to the domains of lane {self._lane}, with a DKIM key or with dkim.mode Off"
             return Reply(550, (f"5.7.1 Nothing leaves unsigned: {fix}",))
         return None
 
-    def _owns(self, address: str, domain: str) -> bool:
-        return self._admits_all or domain in self._sender_domains or address.lower() in self._senders
+    def _judge_owner(self, what: str, address: str, domain: str, user: str) -> Reply | None:
+        """Is it the lane's, and this user's."""
+        if not self._senders.holds(address, domain):
+            return Reply(550, (f"5.7.1 The {what} {address} {self._elsewhere(address, domain)}",))
+        rights = self._users.get(user)
+        if rights is None or rights.holds(address, domain):
+            return None
+        fix = f'add "@{domain}" to the senders of that user in submission.auth.users of lane {self._lane}'
+        return Reply(550, (f"5.7.1 The {what} {address} is not one of user {user}: {fix}",))
 
-    def _foreign(self, what: str, address: str, domain: str) -> Reply:
-        text = f'5.7.1 The {what} {address} is not one of lane {self._lane}: add "@{domain}" to its submission.senders'
-        return Reply(550, (text,))
+    def _elsewhere(self, address: str, domain: str) -> str:
+        """What to do about a sender that is not the lane's; whoever hears it may submit here."""
+        for lane, senders in self._neighbours:
+            if senders.holds(address, domain):
+                return f"belongs to lane {lane}, not to {self._lane}: submit it there"
+        return f'is not one of lane {self._lane}: add "@{domain}" to its submission.senders'

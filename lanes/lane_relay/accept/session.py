@@ -22,7 +22,7 @@ from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.records import Message, Reply, message_id_text
 from lane_relay.smtp.address import Mailbox
 from lane_relay.smtp.reply import format_reply
-from lane_relay.smtp.server import AuthAttempt, Closed, Event, MessageReceived, Server, StartTls
+from lane_relay.smtp.server import AuthAttempt, Closed, Event, MessageReceived, Pause, Server, StartTls
 
 if TYPE_CHECKING:
     from lane_relay.accept.listener import Listener
@@ -125,6 +125,11 @@ class Session(asyncio.Protocol):
 
     # -- what the listener does
 
+    @property
+    def errors(self) -> int:
+        """How often the client erred."""
+        return self._server.errors
+
     def sweep(self, now: float) -> None:
         """Ends the session if nothing came for too long and the client is to blame."""
         if now - self.last_active < TIMEOUT_S or self._in_commit or self._transport is None:
@@ -150,10 +155,13 @@ class Session(asyncio.Protocol):
 
     def sender(self, sender: Mailbox | None, size: int) -> Reply | None:
         """May this envelope sender send."""
-        listener = self._listener
+        listener, user = self._listener, self._server.user
         if listener.held_bytes + size > listener.memory_budget:
             return _MEMORY_FULL
-        return listener.policy.judge_sender(sender, may_submit=self._may_submit())
+        refusal = listener.policy.judge_sender(sender, may_submit=self._may_submit(), user=user)
+        if refusal is None and listener.allowances.counts_messages:
+            return listener.allowances.judge(self.client, user, 1, listener.clock.monotonic())
+        return refusal
 
     def _may_submit(self) -> bool:
         """The client has authenticated, or comes from one of the lane's networks."""
@@ -163,9 +171,13 @@ class Session(asyncio.Protocol):
             self._is_trusted = policy.is_trusted(client_address(self.client))
         return self._is_trusted or bool(self._server.user)
 
-    def recipient(self, recipient: Mailbox) -> Reply | None:
-        """May mail go to this recipient."""
-        return self._listener.policy.judge_recipient(recipient)
+    def recipient(self, recipient: Mailbox, count: int) -> Reply | None:
+        """May mail go to this recipient, beside so many."""
+        listener = self._listener
+        refusal = listener.policy.judge_recipient(recipient)
+        if refusal is None and listener.allowances.counts_messages:
+            return listener.allowances.judge(self.client, self._server.user, count + 1, listener.clock.monotonic())
+        return refusal
 
     def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> None:
         """Mail was refused."""
@@ -183,9 +195,20 @@ class Session(asyncio.Protocol):
             self._authenticate(event)
         elif isinstance(event, StartTls):
             self._start_tls()
+        elif isinstance(event, Pause):  # what is to be written stays where it is
+            self._choose_reading()
+            self._listener.call_later(event.seconds, self._resume)
+            return
         self._flush()
         if isinstance(event, Closed) and self._transport is not None:
             self._transport.close()
+
+    def _resume(self) -> None:
+        """The pause is over; the client may be gone."""
+        self.last_active = self._listener.tick
+        if self._transport is not None:
+            self._handle(self._server.resume())
+            self._choose_reading()
 
     def _flush(self) -> None:
         output = self._server.take_output()
@@ -203,6 +226,10 @@ class Session(asyncio.Protocol):
             # again end it again. Nothing but this session has seen the message yet.
             _log.exception("message refused, its header broke us", client=self.client, user=server.user)
             message = _BROKEN
+        if not isinstance(message, Reply) and listener.allowances.counts_messages:
+            count = len(message.envelope.recipients)
+            refusal = listener.allowances.spend(self.client, server.user, count, listener.clock.monotonic())
+            message = refusal or message
         if isinstance(message, Reply):
             return server.reply(message)
         size = self._in_commit = len(message.body)
@@ -274,7 +301,9 @@ class Session(asyncio.Protocol):
 
     def _choose_reading(self) -> None:
         """The socket is read unless the client does not take its replies, or sends much into a wait."""
-        wanted = not self._replies_stuck and not (self._server.is_waiting and self._held > _HELD_WHILE_WAITING)
+        server = self._server
+        wanted = not self._replies_stuck and not (server.is_waiting and self._held > _HELD_WHILE_WAITING)
+        wanted = wanted and not server.is_paused
         if self._transport is None or wanted == self._is_read or self._transport.is_closing():
             return
         self._is_read = wanted

@@ -11,7 +11,16 @@ from typing import Final
 
 from lane_relay.records import Reply
 
-__all__ = ["END_OF_DATA", "MAX_LINE", "has_bare_line_end", "has_long_line", "stuff", "unfit_content", "unstuff"]
+__all__ = [
+    "END_OF_DATA",
+    "MAX_LINE",
+    "has_bare_line_end",
+    "has_long_line",
+    "stuff",
+    "too_big",
+    "unfit_content",
+    "unstuff",
+]
 
 END_OF_DATA: Final = b".\r\n"
 """The last line; a CRLF before it belongs to the content (RFC 5321 section 4.1.1.4)."""
@@ -37,6 +46,11 @@ def unfit_content(content: bytes) -> Reply | None:
     if b"\0" in content:
         return _NUL
     return _LONG_LINE if has_long_line(content) else None
+
+
+def too_big(limit: int) -> Reply:
+    """The message is over the limit, in bytes (RFC 1870 section 6)."""
+    return Reply(552, (f"5.3.4 The message is over the limit of {limit} bytes",))
 
 
 def has_bare_line_end(content: bytes) -> bool:

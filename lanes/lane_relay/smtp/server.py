@@ -12,6 +12,7 @@ Every event is a wait: what the peer has pipelined meanwhile is kept until the a
     StartTls         -> after the handshake server.tls_started()
     AuthAttempt      -> event = server.auth_result(user, failure)
     MessageReceived  -> event = server.reply(Reply(...))
+    Pause            -> after so long, without take_output before it: event = server.resume()
     Closed           -> close the connection, once the output is written
 
 Theory of operation
@@ -19,11 +20,11 @@ Theory of operation
     COMMAND     a command line                     COMMAND; DATA on DATA; SASL on AUTH; TLS on STARTTLS; CLOSED on QUIT
     SASL        one base64 line                    SASL until the exchange is over, then AUTH (AuthAttempt); COMMAND
                                                    if it is cancelled or malformed
-    DATA        content up to CRLF.CRLF            ACCEPT (MessageReceived), or COMMAND if the content is refused
-    DISCARD     the same, kept nowhere             COMMAND: the content is over a limit and is refused at its end
-    CHUNK       the octets that BDAT announced     COMMAND; behind the last chunk ACCEPT (MessageReceived)
+    CONTENT     content to its end, or a chunk     ACCEPT (MessageReceived), or COMMAND if the content is refused or
+                (`smtp.content`)                   more chunks are to come
     TLS         nothing: plain text is dropped     COMMAND by tls_started
     AUTH        nothing: input is kept             COMMAND by auth_result
+    PAUSE       nothing: input is kept             COMMAND by resume
     ACCEPT      nothing: input is kept             COMMAND by reply
     CLOSED      nothing                            -
 
@@ -37,7 +38,7 @@ from typing import Final
 
 from lane_api.isppolicy import Stage
 from lane_relay.records import Reply
-from lane_relay.smtp.chunks import Chunks, parse_chunk
+from lane_relay.smtp.chunks import parse_chunk
 from lane_relay.smtp.command import (
     FIXED_REPLIES,
     FOREIGN_VERBS,
@@ -45,9 +46,10 @@ from lane_relay.smtp.command import (
     UNIMPLEMENTED_VERBS,
     broken_line,
 )
-from lane_relay.smtp.data import END_OF_DATA, unfit_content, unstuff
+from lane_relay.smtp.conduct import Conduct
+from lane_relay.smtp.content import CHUNK_TAKEN, ContentReader
 from lane_relay.smtp.errors import LocalProtocolError
-from lane_relay.smtp.input_buffer import END_OF_CONTENT, InputBuffer
+from lane_relay.smtp.input_buffer import InputBuffer
 from lane_relay.smtp.reply import format_reply
 from lane_relay.smtp.sasl import Challenge, SaslExchange, begin_sasl
 from lane_relay.smtp.server_events import (
@@ -56,12 +58,23 @@ from lane_relay.smtp.server_events import (
     Event,
     MessageReceived,
     Options,
+    Pause,
     SessionPolicy,
     StartTls,
 )
-from lane_relay.smtp.server_transaction import InboundTransaction, Refusal, too_big
+from lane_relay.smtp.server_transaction import InboundTransaction, Refusal
 
-__all__ = ["AuthAttempt", "Closed", "Event", "MessageReceived", "Options", "Server", "SessionPolicy", "StartTls"]
+__all__ = [
+    "AuthAttempt",
+    "Closed",
+    "Event",
+    "MessageReceived",
+    "Options",
+    "Pause",
+    "Server",
+    "SessionPolicy",
+    "StartTls",
+]
 
 
 class State(IntEnum):
@@ -69,19 +82,20 @@ class State(IntEnum):
 
     COMMAND = 0
     SASL = 1
-    DATA = 2
-    DISCARD = 3
-    CHUNK = 4
-    TLS = 5
-    AUTH = 6
-    ACCEPT = 7
-    CLOSED = 8
+    CONTENT = 2
+    TLS = 3
+    PAUSE = 4
+    AUTH = 5
+    ACCEPT = 6
+    CLOSED = 7
 
 
 _SENDER_OK: Final = b"250 2.1.0 Ok\r\n"
 _RECIPIENT_OK: Final = b"250 2.1.5 Ok\r\n"
 _GO_AHEAD: Final = b"354 End data with <CR><LF>.<CR><LF>\r\n"
-_CHUNK_OK: Final = b"250 2.0.0 Ok\r\n"
+_CHUNK_OK: Final = format_reply(CHUNK_TAKEN.code, *CHUNK_TAKEN.lines)
+_NO_SENDER: Final = Reply(503, ("5.5.1 Send MAIL first",))
+_NO_RECIPIENTS: Final = Reply(554, ("5.5.1 No valid recipients",))
 _IN_CHUNKS: Final = "5.5.1 The message comes by BDAT: go on with BDAT, or begin again with RSET"
 _CLOSED: Final = Closed()
 
@@ -90,8 +104,8 @@ class Server:
     """One SMTP session, seen from its receiving end. `tls`: the connection began with TLS."""
 
     __slots__ = (
-        "_auth_failures", "_commands", "_errors", "_input", "_mail", "_options", "_output", "_policy", "_refusal",
-        "_sasl", "_state", "_stopping", "helo", "is_esmtp", "tls", "user",
+        "_conduct", "_content", "_input", "_mail", "_options", "_output", "_policy", "_sasl", "_state", "_stopping",
+        "helo", "is_esmtp", "tls", "user",
     )  # fmt: skip
 
     def __init__(self, options: Options, policy: SessionPolicy, *, tls: bool = False) -> None:
@@ -99,12 +113,11 @@ class Server:
         self._policy = policy
         self._state = State.COMMAND
         self._input = InputBuffer()
+        self._content = ContentReader(self._input, options.max_size)
         self._output: list[bytes] = []
         self._mail = InboundTransaction(options, policy)
-        self._refusal = Reply(451)
-        """Of the content that is being discarded."""
         self._sasl = SaslExchange("")
-        self._errors = self._commands = self._auth_failures = 0
+        self._conduct = Conduct(options)
         self._stopping: Reply | None = None
         self.tls = tls
         self.helo = ""
@@ -117,8 +130,12 @@ class Server:
     @property
     def held_bytes(self) -> int:
         """Bytes of the peer that are held in memory."""
-        chunks = self._mail.chunks
-        return len(self._input.data) if chunks is None else len(self._input.data) + len(chunks.content)
+        return len(self._input.data) + self._content.held_bytes
+
+    @property
+    def errors(self) -> int:
+        """How often the peer erred in this session."""
+        return self._conduct.errors
 
     @property
     def is_waiting(self) -> bool:
@@ -126,9 +143,14 @@ class Server:
         return self._state >= State.TLS
 
     @property
+    def is_paused(self) -> bool:
+        """Nothing is to be read until the pause is over."""
+        return self._state is State.PAUSE
+
+    @property
     def is_receiving(self) -> bool:
         """Content is coming in."""
-        return State.DATA <= self._state <= State.CHUNK
+        return self._state is State.CONTENT
 
     def take_output(self) -> bytes:
         """The replies since the last call, for one write."""
@@ -151,7 +173,7 @@ class Server:
         self.tls = True
         self.helo = self.user = ""
         self.is_esmtp = False
-        self._mail.end()
+        self._end_transaction()
 
     def auth_result(self, user: str, failure: Reply | None = None) -> Event | None:
         """The answer to AuthAttempt: the authenticated user, or how it failed."""
@@ -161,10 +183,10 @@ class Server:
             self.user = user
             self._output.append(b"235 2.7.0 Authenticated\r\n")
         else:
-            self._auth_failures += 1
             self._output.append(format_reply(failure.code, *failure.lines))
-            if self._auth_failures >= self._options.max_auth_failures:
-                return self._close(_say(421, "4.7.0 Too many failed authentications"))
+            last_word = self._conduct.on_auth_failure()
+            if last_word is not None:
+                return self._close(last_word)
         return self._close(self._stopping) if self._stopping is not None else self._proceed()
 
     def reply(self, reply: Reply) -> Event | None:
@@ -172,14 +194,19 @@ class Server:
         self._must_be(State.ACCEPT)
         return self._end_content(reply) or (self._proceed() if self._input.data else None)
 
+    def resume(self) -> Event | None:
+        """The pause is over; without effect if the session is, too."""
+        if self._state is not State.PAUSE:
+            return None
+        self._state = State.COMMAND
+        return (
+            self._close(self._stopping) if self._stopping is not None and self._mail.sender is None else self._proceed()
+        )
+
     def discard(self, refusal: Reply) -> None:
         """Content that is coming in is kept no longer, and refused with this at its end; else without effect."""
-        if self._state is State.DATA:
-            self._state = State.DISCARD
-            self._refusal = refusal
-            self._input.drop_content()
-        elif self._state is State.CHUNK and self._mail.chunks is not None:
-            self._mail.chunks.refuse(refusal)
+        if self._state is State.CONTENT:
+            self._content.discard(refusal)
 
     def stop(self, reply: Reply) -> Event | None:
         """Closes with this reply: now if no transaction is open, else behind the answer to its message."""
@@ -202,25 +229,22 @@ class Server:
             # One whole command or content in one read: the common case, without a copy through the buffer.
             if state is State.COMMAND and data.find(b"\n") == len(data) - 1:
                 return self._on_line(data)
-            if state is State.DATA and data[:3] != END_OF_DATA and 0 <= data.find(END_OF_CONTENT) == len(data) - 5:
-                return self._on_content(unstuff(data[:-3]))
+            if state is State.CONTENT:
+                outcome = self._content.read_at_once(data)
+                if outcome is not None:
+                    return self._on_content(outcome)
         self._input.data += data
         return self._proceed()
 
     def _proceed(self) -> Event | None:
         event, waiting = None, self._input
         while event is None and waiting.data:
-            if self._state is State.DATA or self._state is State.DISCARD:
-                end = waiting.find_end()
-                if end < 0:
-                    self._bound_content()
+            if self._state is State.CONTENT:
+                outcome = self._content.read()
+                if outcome is None:
                     return None
-                content = waiting.take_content(end)
-                is_kept = self._state is State.DATA
-                event = self._on_content(unstuff(content)) if is_kept else self._end_content(self._refusal)
-            elif self._state is State.CHUNK:
-                event = self._on_octets()
-            elif self._state < State.DATA:
+                event = self._on_content(outcome)
+            elif self._state < State.CONTENT:
                 line = waiting.cut_line()
                 if line is None:
                     return None
@@ -231,39 +255,18 @@ class Server:
 
     # -- content
 
-    def _bound_content(self) -> None:
-        """Content over the limit is not kept; the slack is for dots that are yet to be taken off."""
-        limit = self._options.max_size
-        if self._state is State.DISCARD:
-            self._input.drop_content()
-        elif len(self._input.data) > limit + (limit >> 6) + 1024:
-            self.discard(too_big(self._options.max_size))
-
-    def _on_octets(self) -> Event | None:
-        """What has come of the chunk; at its end the answer to it (RFC 3030 section 2)."""
-        chunks = self._mail.chunks or Chunks()
-        if not chunks.take(self._input.data):
-            return None
+    def _on_content(self, outcome: bytes | Reply) -> Event | None:
+        if isinstance(outcome, bytes):
+            self._state = State.ACCEPT
+            return self._mail.received(outcome)
         self._state = State.COMMAND
-        if chunks.refusal is not None:
-            if not self._mail.recipients:
-                self._mail.end()
-                return self._count_error(chunks.refusal)
-            return self._end_content(chunks.refusal)
-        if not chunks.is_last:
+        if outcome is CHUNK_TAKEN:
             self._output.append(_CHUNK_OK)
             return None
-        content = bytes(chunks.content)
-        return self._on_content(content if content[-2:] == b"\r\n" or not content else content + b"\r\n")
-
-    def _on_content(self, content: bytes) -> Event | None:
-        refusal = unfit_content(content)
-        if refusal is not None:
-            return self._end_content(refusal)
-        if len(content) > self._options.max_size:
-            return self._end_content(too_big(self._options.max_size))
-        self._state = State.ACCEPT
-        return self._mail.received(content)
+        if self._mail.recipients:
+            return self._end_content(outcome)
+        self._end_transaction()
+        return self._count_error(outcome)
 
     def _end_content(self, reply: Reply) -> Event | None:
         event = None
@@ -272,8 +275,8 @@ class Server:
             event = self._refuse(Refusal(Stage.END_OF_DATA, reply, self._mail.sender, tuple(self._mail.recipients)))
         else:
             self._output.append(format_reply(reply.code, *reply.lines))
-            self._commands = self._errors = 0
-        self._mail.end()
+            self._conduct.on_message()
+        self._end_transaction()
         if event is None and self._stopping is not None:
             return self._close(self._stopping)
         return event
@@ -299,16 +302,25 @@ class Server:
         if reply.code == 421:
             return self._close(reply)
         self._output.append(format_reply(reply.code, *reply.lines))
-        self._errors += reply.code >= 500
-        if self._errors >= self._options.max_errors:
-            return self._close(_say(421, "4.7.0 Too many errors"))
-        return None
+        if reply.code < 500:
+            return None
+        cost = self._conduct.on_error()
+        if isinstance(cost, Reply):
+            return self._close(cost)
+        if not cost or self._state is not State.COMMAND:
+            return None
+        self._state = State.PAUSE
+        return Pause(cost)
 
     def _refuse(self, refusal: Reply | Refusal) -> Event | None:
         if isinstance(refusal, Reply):
             return self._count_error(refusal)
         self._policy.refused(refusal.stage, refusal.reply, refusal.sender, refusal.recipients)
         return self._count_error(refusal.reply)
+
+    def _end_transaction(self) -> None:
+        self._mail.end()
+        self._content.end()
 
     # -- commands
 
@@ -325,9 +337,9 @@ class Server:
             return self._on_sasl_line(line)
         if self._stopping is not None and self._mail.sender is None:
             return self._close(self._stopping)
-        self._commands += 1
-        if self._commands > self._options.max_commands:
-            return self._close(_say(421, "4.7.0 Too many commands without mail"))
+        last_word = self._conduct.on_command()
+        if last_word is not None:
+            return self._close(last_word)
         verb, _, argument = line.partition(" ")
         handler = _COMMANDS.get(verb) or _COMMANDS.get(verb.upper())
         return handler(self, argument) if handler is not None else self._on_other(verb.upper())
@@ -361,7 +373,7 @@ class Server:
             return False
         self.helo = name
         self.is_esmtp = is_esmtp
-        self._mail.end()
+        self._end_transaction()
         return True
 
     def _on_mail(self, argument: str) -> Event | None:
@@ -377,13 +389,13 @@ class Server:
 
     def _on_rcpt(self, argument: str) -> Event | None:
         if self._mail.sender is None:
-            return self._error(503, "5.5.1 Send MAIL first")
-        if self._mail.chunks is not None:
+            return self._count_error(_NO_SENDER)
+        if self._content.is_chunked:
             return self._error(503, _IN_CHUNKS)
         refusal = self._mail.add(argument)
         if refusal is not None:
             return self._refuse(refusal)
-        self._commands -= 1
+        self._conduct.on_use()
         self._output.append(_RECIPIENT_OK)
         return None
 
@@ -391,13 +403,13 @@ class Server:
         if argument.strip():
             return self._error(501, "5.5.4 DATA takes no argument")
         if self._mail.sender is None:
-            return self._error(503, "5.5.1 Send MAIL first")
+            return self._count_error(_NO_SENDER)
         if not self._mail.recipients:
-            return self._error(554, "5.5.1 No valid recipients")
-        if self._mail.chunks is not None:
+            return self._count_error(_NO_RECIPIENTS)
+        if self._content.is_chunked:
             return self._error(503, _IN_CHUNKS)
-        self._state = State.DATA
-        self._input.begin_content()
+        self._state = State.CONTENT
+        self._content.begin_data()
         self._output.append(_GO_AHEAD)
         return None
 
@@ -405,24 +417,20 @@ class Server:
         chunk = parse_chunk(argument)
         if chunk is None:  # what follows may be content: read as commands it could be anybody's
             return self._close(_say(501, "5.5.4 Write BDAT octets, or BDAT octets LAST"))
-        mail = self._mail
-        chunks = mail.chunks = mail.chunks or Chunks()
         refusal = None
-        if mail.sender is None:
-            refusal = _say(503, "5.5.1 Send MAIL first")
-        elif not mail.recipients:
-            refusal = _say(554, "5.5.1 No valid recipients")
-        elif len(chunks.content) + chunk.size > self._options.max_size:
-            refusal = too_big(self._options.max_size)
-        chunks.begin(chunk, refusal)
-        self._commands -= chunk.size > 0
-        self._state = State.CHUNK
-        return self._on_octets()
+        if not self._mail.recipients:
+            refusal = _NO_RECIPIENTS if self._mail.sender is not None else _NO_SENDER
+        if chunk.size:
+            self._conduct.on_use()
+        self._content.begin_chunk(chunk, refusal)
+        self._state = State.CONTENT
+        outcome = self._content.read()
+        return self._on_content(outcome) if outcome is not None else None
 
     def _on_rset(self, argument: str) -> Event | None:
         if argument.strip():
             return self._error(501, "5.5.4 RSET takes no argument")
-        self._mail.end()
+        self._end_transaction()
         self._output.append(FIXED_REPLIES["NOOP"])
         return None
 

@@ -9,7 +9,7 @@ from lane_api.isppolicy import Stage
 from lane_relay.records import Envelope, Reply
 from lane_relay.smtp.address import Mailbox
 
-__all__ = ["AuthAttempt", "Closed", "Event", "MessageReceived", "Options", "SessionPolicy", "StartTls"]
+__all__ = ["AuthAttempt", "Closed", "Event", "MessageReceived", "Options", "Pause", "SessionPolicy", "StartTls"]
 
 
 class Options(Struct, frozen=True, gc=False):
@@ -28,6 +28,17 @@ class Options(Struct, frozen=True, gc=False):
     max_commands: int = 400
     """Commands without an accepted message in between, recipients not counted."""
     max_auth_failures: int = 3
+    errors_at_once: int = 5
+    """Errors since the last message that are answered at once; the answers to further ones take time."""
+    first_pause: float = 1.0
+    """Seconds; each further one takes twice as long."""
+    longest_pause: float = 0.0
+    """Seconds; 0: nothing takes time."""
+
+    def pause(self, errors: int) -> float:
+        """Seconds that the answer to this error takes."""
+        grown = self.first_pause * 2.0 ** min(errors - self.errors_at_once - 1, 16)
+        return min(grown, self.longest_pause) if errors > self.errors_at_once else 0.0
 
     def ehlo_lines(self, *, tls: bool) -> tuple[str, ...]:
         """The answer to EHLO; AUTH is offered inside TLS only, STARTTLS outside only."""
@@ -53,8 +64,8 @@ class SessionPolicy(Protocol):
     def sender(self, sender: Mailbox | None, size: int) -> Reply | None:
         """May this envelope sender (None: the null sender) send, with this declared size (0: not declared)."""
 
-    def recipient(self, recipient: Mailbox) -> Reply | None:
-        """May mail go to this recipient."""
+    def recipient(self, recipient: Mailbox, count: int) -> Reply | None:
+        """May mail go to this recipient, beside so many."""
 
     def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> None:
         """Mail was refused, by the policy or by the protocol; told once for each refusal, for counters and records."""
@@ -83,8 +94,14 @@ class MessageReceived(Struct, frozen=True, gc=False):
     """Seconds after which its sender is to hear that it is late (BY with N); None: not asked for."""
 
 
+class Pause(Struct, frozen=True, gc=False):
+    """The peer errs too often: nothing is written nor read for so many seconds; then resume."""
+
+    seconds: float
+
+
 class Closed(Struct, frozen=True, gc=False):
     """Nothing more will be read: write the output and close."""
 
 
-Event = StartTls | AuthAttempt | MessageReceived | Closed
+Event = StartTls | AuthAttempt | MessageReceived | Pause | Closed

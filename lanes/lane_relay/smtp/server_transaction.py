@@ -9,7 +9,6 @@ from msgspec import Struct
 from lane_api.isppolicy import Stage
 from lane_relay.records import Envelope, RecipientOptions, Reply
 from lane_relay.smtp.address import BadAddress, Mailbox, parse_mailbox
-from lane_relay.smtp.chunks import Chunks
 from lane_relay.smtp.command import (
     NO_OPTIONS,
     NO_PARAMETERS,
@@ -18,9 +17,10 @@ from lane_relay.smtp.command import (
     read_mail_parameters,
     read_recipient_parameters,
 )
+from lane_relay.smtp.data import too_big
 from lane_relay.smtp.server_events import MessageReceived, Options, SessionPolicy
 
-__all__ = ["InboundTransaction", "Refusal", "too_big"]
+__all__ = ["InboundTransaction", "Refusal"]
 
 
 class Refusal(Struct, frozen=True, gc=False):
@@ -35,7 +35,7 @@ class Refusal(Struct, frozen=True, gc=False):
 class InboundTransaction:
     """Sender and recipients of one message; used again and again by its session."""
 
-    __slots__ = ("_asked", "_options", "_policy", "chunks", "parameters", "recipients", "sender")
+    __slots__ = ("_asked", "_options", "_policy", "parameters", "recipients", "sender")
 
     def __init__(self, options: Options, policy: SessionPolicy) -> None:
         self._options = options
@@ -46,14 +46,11 @@ class InboundTransaction:
         self._asked: list[RecipientOptions] = []
         """Of each recipient; empty until one asks for something."""
         self.parameters = NO_PARAMETERS
-        self.chunks: Chunks | None = None
-        """Content by BDAT has begun."""
 
     def end(self) -> None:
         """Forgets all of it."""
         self.sender = None
         self.parameters = NO_PARAMETERS
-        self.chunks = None
         if self.recipients:
             self.recipients = []
             self._asked = []
@@ -122,12 +119,7 @@ class InboundTransaction:
         if len(self.recipients) >= self._options.max_recipients:
             # RFC 5321 section 4.5.3.1.10: the client sends the rest in another transaction.
             return _say(452, f"4.5.3 At most {self._options.max_recipients} recipients a message")
-        return self._policy.recipient(recipient)
-
-
-def too_big(limit: int) -> Reply:
-    """The message is over the limit, in bytes (RFC 1870 section 6)."""
-    return _say(552, f"5.3.4 The message is over the limit of {limit} bytes")
+        return self._policy.recipient(recipient, len(self.recipients))
 
 
 def _say(code: int, text: str) -> Reply:

@@ -107,6 +107,8 @@ def _intake(lane: Lane, claim: Claim, engine: EngineClaim) -> Intake:
             "users_dir": names.USERS_DIR,
             "clients": [ip_network(cidr, strict=False) for cidr in submission.clients.cidrs],  # CEL takes host bits
             "senders": submission.senders,
+            "users": [user.model_dump(mode="json", exclude_none=True) for user in submission.auth.users],
+            "limits": submission.limits.model_dump(mode="json", exclude_none=True),
             "max_message_size": submission.max_message_size,
             "max_recipients": submission.max_recipients,
             "correlation_field": submission.correlation_header,

@@ -405,3 +405,18 @@ def test_the_names_of_header_fields_that_mean_something_reach_the_relay() -> Non
     intake = yaml.safe_load(relay_yaml(desired(of)))["intake"]
 
     assert (intake["correlationField"], intake["campaignField"]) == ("X-Order", "Feedback-ID")
+
+
+def test_rights_of_users_and_limits_of_clients_reach_the_relay() -> None:
+    submission = {
+        "senders": ["@notify.example.com"],
+        "auth": {"users": [{"name": "codes", "senders": ["otp@notify.example.com"], "rate": "600/m"}]},
+        "limits": {"sessions": 50, "messageRatePerClient": "10/s", "tarpit": {"max": "5s"}},
+    }
+    intake = yaml.safe_load(relay_yaml(desired(made.lane(submission=submission))))["intake"]
+
+    assert intake["users"] == [{"name": "codes", "senders": ["otp@notify.example.com"], "rate": "600/m"}]
+    assert intake["limits"] == {
+        "sessions": 50, "sessionsPerClient": 500, "connectRatePerClient": "6000/m", "messageRatePerClient": "10/s",
+        "errorRatePerClient": "600/m", "tarpit": {"after": 5, "first": "1s", "max": "5s"},
+    }  # fmt: skip

@@ -8,7 +8,6 @@ from pathlib import Path
 import aiosmtplib
 import pytest
 
-from lane_relay.accept.intake import IntakeLimits
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.records import received_at
@@ -79,6 +78,33 @@ async def test_a_wrong_password_is_refused_and_leaves_a_record_that_names_nobody
     with pytest.raises(aiosmtplib.SMTPException, match=r"5\.7\.0 Authenticate first"):
         await client.sendmail(SENDER, [RECIPIENT], CONTENT)
     client.close()
+
+
+async def test_a_users_rate_and_senders_hold_over_all_its_sessions(
+    start: Start, spool: Spool, trusting: ssl.SSLContext, tmp_path: Path
+) -> None:
+    (tmp_path / "app").write_text("secret")
+    users = [{"name": "app", "senders": [SENDER], "rate": "2/h", "recipientRate": "3/h"}]
+    listener = await start(make_config(users_dir=str(tmp_path), users=users))
+    answers = []
+    for recipients in ([RECIPIENT], ["c@isp.example", "d@isp.example", "e@isp.example"], [RECIPIENT]):
+        client = aiosmtplib.SMTP(
+            hostname="127.0.0.1", port=listener.ports[1], use_tls=True, tls_context=trusting, timeout=10
+        )
+        async with client:
+            await client.login("app", "secret")
+            with pytest.raises(aiosmtplib.SMTPResponseException, match=r"boss@.* is not one of user app"):
+                await client.mail("boss@notify.example.com")
+            try:
+                refused, _ = await client.sendmail(SENDER, recipients, CONTENT)
+                answers.append({name: answer.code for name, answer in refused.items()})
+            except aiosmtplib.SMTPSenderRefused as over:
+                answers.append({"MAIL": over.code})
+
+    assert answers == [{}, {"e@isp.example": 451}, {"MAIL": 451}]
+    assert [message.envelope.recipients for message in spool.messages] == [
+        (RECIPIENT,), ("c@isp.example", "d@isp.example"),
+    ]  # fmt: skip
 
 
 async def test_users_come_and_go_with_the_configuration(start: Start, trusting: ssl.SSLContext, tmp_path: Path) -> None:
@@ -295,9 +321,9 @@ async def test_a_stop_cuts_off_what_does_not_finish_in_time(start: Start) -> Non
     await client.close()
 
 
-@pytest.mark.parametrize("limits", [IntakeLimits(sessions=2), IntakeLimits(sessions_per_client=2)])
-async def test_sessions_beyond_the_limit_get_421(start: Start, limits: IntakeLimits) -> None:
-    listener = await start(limits=limits)
+@pytest.mark.parametrize("limits", [{"sessions": 2}, {"sessionsPerClient": 2}])
+async def test_sessions_beyond_the_limit_get_421(start: Start, limits: dict[str, int]) -> None:
+    listener = await start(make_config(clients=["127.0.0.0/8"], limits=limits))
     clients = [await Raw.connect(listener.ports[0]) for _ in range(2)]
     for client in clients:
         await client.hello()

@@ -135,3 +135,50 @@ def test_clients_are_trusted_by_network(client: str, trusted: bool) -> None:
 
 def test_an_ipv4_client_on_an_ipv6_socket_is_ipv4() -> None:
     assert client_address("::ffff:192.0.2.1") == ip_address("192.0.2.1")
+
+
+USERS = [{"name": "codes", "senders": ["otp@notify.example.com"]}, {"name": "all", "rate": "1/m"}]
+
+
+@pytest.mark.parametrize(
+    ("user", "sender", "admitted"),
+    [
+        ("codes", "otp", True),
+        ("codes", "OTP", True),
+        ("codes", "boss", False),
+        ("all", "boss", True),
+        ("", "boss", True),
+    ],
+)
+def test_a_user_with_senders_of_its_own_may_use_those_alone(user: str, sender: str, admitted: bool) -> None:
+    mailbox = Mailbox(sender, "notify.example.com")
+    assert (policy(users=USERS).judge_sender(mailbox, may_submit=True, user=user) is None) is admitted
+
+    header = read_header(f"From: {mailbox}\r\n\r\n".encode())
+    assert (policy(users=USERS).judge_content(header, smtp_utf8=False, user=user) is None) is admitted
+
+
+def test_a_user_who_may_not_is_told_where_it_is_said() -> None:
+    refusal = policy(users=USERS).judge_sender(Mailbox("x", "notify.example.com"), may_submit=True, user="codes")
+
+    assert str(refusal) == (
+        '550 5.7.1 The envelope sender x@notify.example.com is not one of user codes: add "@notify.example.com" to the '
+        "senders of that user in submission.auth.users of lane shop/otp"
+    )
+
+
+def test_a_users_senders_add_nothing_to_the_lanes() -> None:
+    wider = [{"name": "wide", "senders": ["@other.example"]}]
+    assert policy(users=wider).judge_sender(Mailbox("x", "other.example"), may_submit=True, user="wide") is not None
+
+
+def test_a_sender_of_the_lane_next_door_is_told_which_it_is_once_it_may_submit() -> None:
+    neighbours = [{"lane": "news", "senders": ["@news.example", "ceo@corp.example"]}]
+    near = policy(neighbours=neighbours)
+
+    assert str(near.judge_sender(Mailbox("x", "news.example"), may_submit=True)) == (
+        "550 5.7.1 The envelope sender x@news.example belongs to lane news, not to shop/otp: submit it there"
+    )
+    assert "belongs to lane news" in str(judge_from("CEO@corp.example", neighbours=neighbours))
+    assert "submission.senders" in str(near.judge_sender(Mailbox("x", "corp.example"), may_submit=True))
+    assert str(near.judge_sender(Mailbox("x", "news.example"), may_submit=False)).startswith("530 5.7.0")

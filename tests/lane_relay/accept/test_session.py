@@ -3,7 +3,8 @@
 import asyncio
 
 from lane_relay.accept.session import Session
-from tests.lane_relay.accept.conftest import Spool, Start
+from tests.lane_relay.accept.clients import eventually
+from tests.lane_relay.accept.conftest import Spool, Start, make_config
 
 
 class Transport(asyncio.Transport):
@@ -22,6 +23,9 @@ class Transport(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.is_read = True
+
+    def close(self) -> None:
+        self.is_read = False
 
     def is_closing(self) -> bool:
         return False
@@ -67,3 +71,34 @@ async def test_replies_of_one_read_are_one_write(start: Start) -> None:
     assert len(transport.written) == 2
     assert transport.written[1].count(b"\r\n250 2.1.") == 2
     session.connection_lost(None)
+
+
+async def test_a_tarpitted_client_is_neither_answered_nor_read_and_costs_nothing_but_its_timer(start: Start) -> None:
+    limits = {"tarpit": {"after": 1, "first": "20ms", "max": "20ms"}}
+    listener = await start(make_config(clients=["127.0.0.0/8"], limits=limits))
+    session, transport = Session(listener, tls=False), Transport()
+    session.connection_made(transport)
+    tasks = len(asyncio.all_tasks())
+    session.data_received(b"EXPN a\r\nEXPN b\r\n")
+
+    assert len(transport.written) == 1  # the banner
+    assert not transport.is_read
+    assert (len(asyncio.all_tasks()), listener.held_bytes) == (tasks, 0)
+    await eventually(lambda: transport.is_read)
+    assert transport.written[1].count(b"502 ") == 2
+    session.connection_lost(None)
+
+
+async def test_a_client_that_leaves_a_tarpit_leaves_nothing_behind(start: Start) -> None:
+    limits = {"tarpit": {"after": 0, "first": "1ms", "max": "1ms"}, "errorRatePerClient": "2/m"}
+    listener = await start(make_config(clients=["127.0.0.0/8"], limits=limits))
+    for _ in range(2):
+        session, transport = Session(listener, tls=False), Transport()
+        session.connection_made(transport)
+        session.data_received(b"EXPN a\r\n")
+        session.connection_lost(None)
+    late, transport = Session(listener, tls=False), Transport()
+    late.connection_made(transport)
+
+    assert transport.written[0].startswith(b"421 4.7.1 Client 127.0.0.1 made too many errors (2/m): come again in ")
+    assert listener.session_count == 0

@@ -18,10 +18,10 @@ def test_each_client_has_its_share_and_all_together_have_a_limit() -> None:
 
 async def refuse(port: int, times: int) -> None:
     """So many refusals in sessions that are closed for none of them."""
-    for _ in range(times // 10):
+    for _ in range(times // 5):
         client = await Raw.connect(port)
         await client.hello()
-        assert {answer[0] for answer in await client.ask(MAIL * 10, 10)} == {"5"}
+        assert {answer[0] for answer in await client.ask(MAIL * 5, 5)} == {"5"}
         await client.close()
 
 

@@ -23,7 +23,7 @@ class Policy:
     def sender(self, sender: Mailbox | None, size: int) -> Reply | None:
         return self.senders.get(str(sender or ""))
 
-    def recipient(self, recipient: Mailbox) -> Reply | None:
+    def recipient(self, recipient: Mailbox, count: int) -> Reply | None:
         return self.recipients.get(str(recipient))
 
     def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> None:

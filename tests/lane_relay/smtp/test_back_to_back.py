@@ -24,7 +24,7 @@ class Policy:
     def sender(self, sender: Mailbox | None, size: int) -> Reply | None:
         return None
 
-    def recipient(self, recipient: Mailbox) -> Reply | None:
+    def recipient(self, recipient: Mailbox, count: int) -> Reply | None:
         return Reply(550, ("5.1.1 no",)) if recipient.local == "no" else None
 
     def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> None:
