@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from lane_api.model import ApiModel, cel
 from lane_api.quantities import ByteSize, Duration, Span
 
-__all__ = ["Audit", "Drain", "DrainPolicy", "Queue", "Retry"]
+__all__ = ["Audit", "DelayNotice", "Drain", "DrainPolicy", "Queue", "Retry"]
 
 
 class Retry(ApiModel):
@@ -30,6 +30,15 @@ class Retry(ApiModel):
     """Each wait is the one before times this. Default 2."""
     max: Span | None = None
     """The longest wait. Default 15m for Transactional, 30m Notification, 4h Bulk, 8h Cold; `first` if that is more."""
+
+
+class DelayNotice(ApiModel):
+    """The report that a message is late (RFC 3461, NOTIFY=DELAY)."""
+
+    after: Duration = 4 * 3600.0
+    """From acceptance; the report comes once, with the first failed attempt after it. 0s: none. Default 4h."""
+    to: Literal["Asked", "Everybody"] = "Asked"
+    """Asked: senders that gave NOTIFY=DELAY. Everybody: those that gave no NOTIFY, too. Default Asked."""
 
 
 class Queue(ApiModel):
@@ -65,6 +74,7 @@ class Queue(ApiModel):
     """From acceptance; then the message is bounced as expired (RFC 5321 section 4.5.4.1). Default 4h for Transactional,
     24h Notification, 72h Bulk, 48h Cold."""
     retry: Retry = Retry()
+    delay_notice: DelayNotice = DelayNotice()
     reclaim_policy: Literal["Retain", "Delete"] = "Retain"
     """Of a slot given up and proven empty. Retain: the claim stays, with its records, and a new slot adopts it. Delete:
     the claim is deleted, with its records. Default Retain."""

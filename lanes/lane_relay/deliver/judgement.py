@@ -219,7 +219,10 @@ class Judgement:
             attempt = Attempt(entry, message, site.name, now, now, results, tls=tls)
         else:
             began = session.started_at or now
-            attempt = Attempt(entry, message, site.name, began, now, results, session.peer, session.tls, session.number)
+            passed_on = session.client.extensions.dsn
+            attempt = Attempt(
+                entry, message, site.name, began, now, results, session.peer, session.tls, session.number, passed_on
+            )
         self._lookahead.done(destination, prepared)
         self._on_attempt(attempt)
         return summary.end_session

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from lane_relay.records import Envelope, Reply
+from lane_relay.records import Envelope, Notify, RecipientOptions, Reply
 
 __all__ = ["Extensions", "is_ascii", "needs_utf8", "read_extensions"]
 
@@ -21,6 +21,8 @@ class Extensions(Struct, frozen=True, gc=False):
     smtp_utf8: bool = False
     starttls: bool = False
     enhanced: bool = False
+    dsn: bool = False
+    """It takes over what was asked about notifications (RFC 3461)."""
     size: int | None = None
     """Largest message in bytes; None: not offered or without a fixed limit (RFC 1870)."""
     has_size: bool = False
@@ -50,7 +52,30 @@ class Extensions(Struct, frozen=True, gc=False):
             parameters += b" BODY=8BITMIME"
         if self.smtp_utf8 and needs_utf8(envelope, recipients, body):
             parameters += b" SMTPUTF8"
+        if self.dsn and (envelope.ret or envelope.envid):
+            parameters += _given(b"RET", envelope.ret) + _given(b"ENVID", envelope.envid)
         return parameters
+
+    def recipient_parameters(self, options: RecipientOptions) -> bytes:
+        """The parameters of RCPT, each with a leading blank (RFC 3461 section 5.2.1)."""
+        if not self.dsn:
+            return b""
+        parameters = b"" if options.notify == Notify.DEFAULT else b" NOTIFY=" + _wishes(options.notify)
+        if self.smtp_utf8 or options.orcpt.isascii():  # RFC 6533 section 3: utf-8 addresses only where they are taken
+            parameters += _given(b"ORCPT", options.orcpt)
+        return parameters
+
+
+def _given(name: bytes, value: str) -> bytes:
+    """A parameter with its value as it was given, in xtext; none if it has no value or could not stand there."""
+    sound = value and value.isprintable() and " " not in value
+    return b" %b=%b" % (name, value.encode()) if sound else b""
+
+
+def _wishes(notify: Notify) -> bytes:
+    """A NOTIFY value (RFC 3461 section 4.1)."""
+    wishes = ((Notify.SUCCESS, b"SUCCESS"), (Notify.FAILURE, b"FAILURE"), (Notify.DELAY, b"DELAY"))
+    return b",".join([word for wish, word in wishes if wish in notify]) or b"NEVER"
 
 
 def is_ascii(chunks: Sequence[bytes]) -> bool:
@@ -81,6 +106,7 @@ def read_extensions(reply: Reply) -> Extensions:
         smtp_utf8="SMTPUTF8" in offered,
         starttls="STARTTLS" in offered,
         enhanced="ENHANCEDSTATUSCODES" in offered,
+        dsn="DSN" in offered,
         size=int(size) or None,
         has_size="SIZE" in offered,
         auth=tuple(dict.fromkeys(offered.get("AUTH", []))),

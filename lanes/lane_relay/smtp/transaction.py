@@ -48,9 +48,17 @@ def begin_transaction(
     """The transaction that sends this body to these recipients; raises LocalProtocolError on control characters."""
     parameters = extensions.mail_parameters(envelope, recipients, body)
     commands = [b"MAIL FROM:<%b>%b\r\n" % (command_text(envelope.sender), parameters)]
-    commands += [b"RCPT TO:<%b>\r\n" % command_text(envelope.recipients[index]) for index in recipients]
+    if envelope.options and extensions.dsn:
+        commands += [_recipient_with_options(extensions, envelope, index) for index in recipients]
+    else:
+        commands += [b"RCPT TO:<%b>\r\n" % command_text(envelope.recipients[index]) for index in recipients]
     commands.append(b"DATA\r\n")
     return Transaction(tuple(recipients), commands, stuff(body))
+
+
+def _recipient_with_options(extensions: Extensions, envelope: Envelope, index: int) -> bytes:
+    parameters = extensions.recipient_parameters(envelope.options_of(index))
+    return b"RCPT TO:<%b>%b\r\n" % (command_text(envelope.recipients[index]), parameters)
 
 
 def command_text(text: str) -> bytes:

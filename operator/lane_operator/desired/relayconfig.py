@@ -12,6 +12,7 @@ from lane_api.effective import effective
 from lane_api.lane_status import SlotRole
 from lane_api.relayconfig import (
     Admin,
+    DelayNotice,
     Delivery,
     Egress,
     Endpoint,
@@ -133,6 +134,9 @@ def _delivery(lane: Lane, references: References, claim: Claim, engine: EngineCl
             "state": "Held" if claim.role is SlotRole.HELD else running,
             "lifetime": values.lifetime_s,
             "retry": RelayRetry(first=values.retry_first_s, factor=values.retry_factor, max=values.retry_max_s),
+            "delay_notice": DelayNotice(
+                after=spec.queue.delay_notice.after, unasked=spec.queue.delay_notice.to == "Everybody"
+            ),
             "connections": spec.limits.connections_per_ip,
             "total_connections": spec.limits.total_connections_per_ip,
             "protection": values.protection,

@@ -316,6 +316,14 @@ def test_a_slot_that_is_to_go_takes_no_mail(role: SlotRole, intake: str, deliver
     assert (config.intake.state, config.delivery.state) == (intake, delivery)
 
 
+def test_senders_hear_of_late_mail_as_the_lane_has_it() -> None:
+    said = parse(relay_yaml(desired(made.lane(queue={"delayNotice": {"after": "30m", "to": "Everybody"}}))))
+    plain = parse(relay_yaml(desired()))
+
+    assert (said.delivery.delay_notice.after, said.delivery.delay_notice.unasked) == (1800.0, True)
+    assert (plain.delivery.delay_notice.after, plain.delivery.delay_notice.unasked) == (14400.0, False)
+
+
 def test_an_eviction_budget_is_lifted_slot_by_slot() -> None:
     of = made.lane()
     found = desired_state(

@@ -2,8 +2,9 @@
 
 import pytest
 
-from lane_relay.records import Envelope
+from lane_relay.records import Envelope, Notify, RecipientOptions
 from lane_relay.smtp.extensions import Extensions
+from lane_relay.smtp.transaction import begin_transaction
 
 NONE = Extensions()
 ALL = Extensions(eight_bit=True, smtp_utf8=True, has_size=True, size=1000)
@@ -47,6 +48,43 @@ def test_a_message_that_turns_out_to_be_ascii_goes_to_any_peer() -> None:
 
     assert NONE.unfit(envelope, (0,), BODY) is None
     assert NONE.mail_parameters(envelope, (0,), BODY) == b""
+
+
+ASKED = Envelope(
+    "a@x.example",
+    ("b@y.example", "c@y.example", "d@y.example"),
+    ret="FULL",
+    envid="QQ+3D1",
+    options=(
+        RecipientOptions(Notify.NEVER),
+        RecipientOptions(Notify.SUCCESS | Notify.DELAY, "rfc822;b+2B1@y.example"),
+        RecipientOptions(Notify.DEFAULT, "utf-8;ö@y.example"),
+    ),
+)
+
+
+def test_a_peer_that_offers_dsn_is_told_what_was_asked() -> None:
+    sent = begin_transaction(Extensions(dsn=True), ASKED, (0, 1, 2), BODY).commands
+
+    assert sent == [
+        b"MAIL FROM:<a@x.example> RET=FULL ENVID=QQ+3D1\r\n",
+        b"RCPT TO:<b@y.example> NOTIFY=NEVER\r\n",
+        b"RCPT TO:<c@y.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b+2B1@y.example\r\n",
+        b"RCPT TO:<d@y.example>\r\n",
+        b"DATA\r\n",
+    ]
+
+
+def test_a_peer_that_does_not_offer_dsn_hears_nothing_of_it() -> None:
+    sent = b"".join(begin_transaction(NONE, ASKED, (0, 1, 2), BODY).commands)
+
+    assert not any(word in sent for word in (b"RET", b"ENVID", b"NOTIFY", b"ORCPT"))
+
+
+def test_an_original_recipient_beyond_ascii_goes_where_such_addresses_are_taken() -> None:
+    sent = Extensions(dsn=True, smtp_utf8=True).recipient_parameters(ASKED.options[2])
+
+    assert sent == " ORCPT=utf-8;ö@y.example".encode()
 
 
 def test_parameters_are_sent_where_they_are_needed_and_offered() -> None:
