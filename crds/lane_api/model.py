@@ -31,6 +31,7 @@ _SPELLINGS = {
     "totalConnectionsPerIp": "totalConnectionsPerIP",
     "implicitTlsPort": "implicitTLSPort",
     "outboundTls": "outboundTLS",
+    "trustAd": "trustAD",
 }
 
 

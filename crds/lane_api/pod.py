@@ -41,6 +41,15 @@ class Resolver(ApiModel):
     forward_to: Annotated[tuple[Nameserver, ...], Field(max_length=8)] = ()
     """For mode Sidecar: forward there instead of asking the root servers, and leave validation to it; for networks
     where port 53 is closed."""
+    trust_ad: bool | None = None
+    """Believe the resolver that it validated DNSSEC (its AD bit), without which there is no DANE. Say true of others
+    only where nobody can come between. With `forwardTo` the sidecar then validates what comes back, and names that the
+    public root does not know are gone. Default: true for Sidecar without `forwardTo`, else false."""
+
+    @property
+    def validates(self) -> bool:
+        """What `trustAD` comes to."""
+        return self.trust_ad if self.trust_ad is not None else self.mode == "Sidecar" and not self.forward_to
 
 
 class PodSettings(ApiModel):

@@ -216,9 +216,12 @@ class Delivery(ConfigModel):
     """A warm slot takes over what this one must not send: then QuarantineIP stops a NeverPause lane's address, too."""
     policies: tuple[SitePolicy, ...] = ()
     routes: tuple[RelayRoute, ...] = ()
-    outbound_tls: Literal["Opportunistic", "Required"] = "Opportunistic"
+    outbound_tls: Literal["Opportunistic", "Required", "MTASTS", "DANE"] = "Opportunistic"
+    """What is asked of hosts for which nothing is published; MTASTS and DANE send nothing to such."""
     resolvers: tuple[str, ...] = ()
     """`ip` or `ip:port`; empty: /etc/resolv.conf."""
+    trust_ad: bool = False
+    """The resolvers validate DNSSEC, and nobody can come between: their AD bit is believed, and DANE is used."""
 
     @model_validator(mode="after")
     def _says_where_to(self) -> Self:

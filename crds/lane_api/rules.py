@@ -25,7 +25,18 @@ _SAME_STORAGE_CLASS = f"""\
 {_NEW_CLASS_GIVEN} == {_OLD_CLASS_GIVEN} \
 && (!{_NEW_CLASS_GIVEN} || self.queue.storageClassName == oldSelf.queue.storageClassName)"""
 
+_TRUSTS_AD = """\
+has(self.resolver.trustAD) ? self.resolver.trustAD \
+: (!has(self.resolver.mode) || self.resolver.mode == 'Sidecar') \
+&& (!has(self.resolver.forwardTo) || size(self.resolver.forwardTo) == 0)"""
+
 LANE_SPEC_RULES = (
+    (
+        f"!has(self.outboundTLS) || self.outboundTLS != 'DANE' || !has(self.resolver) || ({_TRUSTS_AD})",
+        """\
+outboundTLS: DANE needs a resolver that validates DNSSEC and can be believed: leave resolver out (a sidecar), or set \
+resolver.trustAD: true""",
+    ),
     (
         _SAME_POOL,
         """\

@@ -89,9 +89,11 @@ class SendingLaneSpec(ApiModel):
     audit: Audit = Audit()
     drain: Drain = Drain()
     slo: Slo = Slo()
-    outbound_tls: Literal["Opportunistic", "Required"] = "Opportunistic"
-    """With any certificate (RFC 7435), where no route says otherwise. Opportunistic: where offered, else plain text.
-    Required: STARTTLS, or the mail waits. Default Opportunistic."""
+    outbound_tls: Literal["Opportunistic", "Required", "MTASTS", "DANE"] = "Opportunistic"
+    """For hosts that publish nothing; TLSA records (by a resolver with `trustAD`) and MTA-STS policies are always kept.
+    Opportunistic: TLS where offered, with any certificate, else plain text. Required: STARTTLS, or the mail waits.
+    MTASTS: only to domains with an MTA-STS policy in mode enforce, or DANE. DANE: only to hosts with usable TLSA
+    records; needs `resolver.trustAD`. Fixed routes keep their own. Default Opportunistic."""
     resolver: Resolver = Resolver()
     pod: PodSettings = PodSettings()
     monitoring: Monitoring = Monitoring()

@@ -48,6 +48,7 @@ from lane_relay.orders.screener import Screener
 from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Route, Unroutable, Verdict, received_at
 from lane_relay.resolve.cache import CachedLookups
 from lane_relay.resolve.dns import WireResolver, ask_txt_afresh, check_server
+from lane_relay.resolve.protection import Protection
 from lane_relay.resolve.router import Router
 from lane_relay.resolve.selectors import SelectorWatch
 from lane_relay.schedule.runner import Runner
@@ -133,6 +134,7 @@ class Pipeline:
                         ("egress", self._gate.run()),
                         ("config", self._source.watch()),
                         ("selectors", self._selectors.run()),
+                        ("tls-policies", self._protection.run()),
                         ("keys", self._watch_keys()),
                         ("auditor", self._auditor.run()),
                         ("unroutable", self._settle_unroutable()),
@@ -173,6 +175,7 @@ class Pipeline:
         """Gives up what needs no order, then the spool; first of all nothing else is sent, whatever the reason is."""
         self._dispatcher.halt()
         await self._router.close()
+        await self._protection.close()
         await self._lookups.close()
         self._signer.close()
         await self._spool.close()
@@ -184,22 +187,7 @@ class Pipeline:
     def _build(self, config: RelayConfig) -> Iterator[QueueEntry]:
         """Makes the stages, last first; the entries that recovery found."""
         loop, clock = asyncio.get_running_loop(), self._clock
-        began = clock.monotonic()
-        _log.info("recovering", spool=config.spool.path)
-        chain = open_chain(config, clock)
-        self._journal = Journal.open(config.records, clock, chain=chain)
-        self._auditor = Auditor(
-            self._journal, chain, Path(config.records.path), clock, self._random.random, self.slot.is_drained
-        )
-        self.slot.auditor = self._auditor
-        self._spool = SegmentSpool.open(config.spool, self._journal, clock, loop, active_bytes=config.active_bytes)
-        state = self._spool.state
-        _log.info(
-            "recovered", messages=state.live_messages, bytes=state.live_bytes, s=round(clock.monotonic() - began, 3)
-        )
-        self.slot.counters.recovered = state.live_recipients
-        for damage in state.damage:
-            _log.error("damaged in the spool", where=damage)
+        self._open(config)
         self._resolvers = config.delivery.resolvers
         self._lookups = CachedLookups(WireResolver(self._resolvers), clock.monotonic)
         self._gate = Gate(config.egress, clock, self._random.random)
@@ -208,7 +196,8 @@ class Pipeline:
             lambda name: ask_txt_afresh(self._resolvers, name), self._prove, clock, self._on_selector
         )
         self._signer = Signer(self._selectors.is_live, clock)
-        self._router = Router(config, self._lookups, clock, self._random)
+        self._protection = Protection.of_lane(self._lookups, clock, self._gate.may_send, config.spool.path)
+        self._router = Router(config, self._lookups, clock, self._random, self._protection)
         self._schedule = Runner(ScheduledQueue(), clock, loop, self._dispatch)
         around = Surroundings(
             reschedule=self._schedule.add,
@@ -217,6 +206,7 @@ class Pipeline:
             deposit=self._deposit,
             delivered=self._on_delivered,
             jitter=self._random.random,
+            policy_id=self._protection.policy_id,
         )
         self._settler = Settler(self._spool, config, clock, around, self.slot.counters)
         self._screen, book = Screen(config), OrderBook(self._spool)
@@ -240,6 +230,26 @@ class Pipeline:
             self._spool, self._listener, self._gate, self._selectors, self._signer, self._dispatcher, self._backlog
         )
         return iter(self._spool.recover())
+
+    def _open(self, config: RelayConfig) -> None:
+        """Journal and spool, with all that was left in them."""
+        loop, clock = asyncio.get_running_loop(), self._clock
+        began = clock.monotonic()
+        _log.info("recovering", spool=config.spool.path)
+        chain = open_chain(config, clock)
+        self._journal = Journal.open(config.records, clock, chain=chain)
+        self._auditor = Auditor(
+            self._journal, chain, Path(config.records.path), clock, self._random.random, self.slot.is_drained
+        )
+        self.slot.auditor = self._auditor
+        self._spool = SegmentSpool.open(config.spool, self._journal, clock, loop, active_bytes=config.active_bytes)
+        state = self._spool.state
+        _log.info(
+            "recovered", messages=state.live_messages, bytes=state.live_bytes, s=round(clock.monotonic() - began, 3)
+        )
+        self.slot.counters.recovered = state.live_recipients
+        for damage in state.damage:
+            _log.error("damaged in the spool", where=damage)
 
     def _places(self) -> Places:
         """Where orders find mail."""
@@ -293,6 +303,7 @@ class Pipeline:
         level = "info" if status.may_send else "warning"
         getattr(_log, level)("egress", state=status.state, reason=status.message)
         if status.may_send:
+            self._protection.opened()
             self._dispatcher.wake()
         else:
             self._dispatcher.shut()

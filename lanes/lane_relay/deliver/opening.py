@@ -36,7 +36,8 @@ class SessionMaker:
     def apply(self, config: RelayConfig) -> None:
         """Another configuration, for the sessions made from now on."""
         self._hostname = config.slot.hostname
-        self._outbound_tls = config.delivery.outbound_tls
+        mode = config.delivery.outbound_tls
+        self._outbound_tls = "Required" if mode in ("MTASTS", "DANE") else mode  # what they ask beyond, routes demand
         self.source = str(config.egress.source) if config.egress.source is not None else ""
         """The address that connections bind; empty: none."""
 

@@ -20,6 +20,7 @@ from lane_relay.records import Hop, Reply, Route, Unroutable
 from lane_relay.resolve.answers import Answer, Family, Lookups
 from lane_relay.resolve.cache import TtlCache
 from lane_relay.resolve.mx import Ourselves, choose_hosts, make_hops
+from lane_relay.resolve.protection import Protection
 from lane_relay.resolve.site_name import SiteNames
 from lane_relay.turns import Turns
 
@@ -46,7 +47,16 @@ _REFRESH_S: Final = 60.0
 class Router:
     """Routes by domain. `lookups` is the cached resolver."""
 
-    def __init__(self, config: RelayConfig, lookups: Lookups, clock: Clock, random: Random) -> None:
+    def __init__(
+        self,
+        config: RelayConfig,
+        lookups: Lookups,
+        clock: Clock,
+        random: Random,
+        protection: Protection | None = None,
+    ) -> None:
+        """`protection`: what is published about TLS; absent: nobody looks."""
+        self._protection = protection or Protection()
         self._lookups = lookups
         self._clock = clock
         self._random = random
@@ -74,6 +84,7 @@ class Router:
         own = [str(address) for address in (config.egress.address, config.egress.source) if address is not None]
         self._ourselves = Ourselves(config.slot.hostname, own)
         self._families = _families(config)
+        self._protection.apply(config, self._ourselves)
         self._generation += 1
         self._routes.clear()
 
@@ -177,8 +188,12 @@ class Router:
         hops = make_hops(domain, hosts, answers, self._ourselves)
         if isinstance(hops, Unroutable):
             return hops, _UNROUTABLE_S
+        protected = await self._protection.of(domain, hops)
+        if isinstance(protected, Unroutable):
+            return protected, _UNROUTABLE_S
         site, policy = self._sites.site(domain, hosts)
-        return Route(site, policy, hops), _shortest(answers, mx.ttl)
+        ttl = min(_shortest(answers, mx.ttl), max(protected.ttl, 1.0))
+        return Route(site, policy, protected.hops, demands=protected.demands), ttl
 
     async def _find_fixed(self, fixed: RelayRoute) -> tuple[Destination, float]:
         """A smart host: an address, or a name whose addresses are looked up; no MX."""
@@ -196,7 +211,9 @@ class Router:
             # always temporary: a smart host without an address is a mistake of ours, not of the recipient
             reply = Reply(451, (f"4.4.3 The fixed route's host {host} has no address",))
             return Unroutable(reply, Category.BAD_CONFIGURATION), ttl
-        return Route(f"route:{host}", "", hops, fixed.port, fixed.tls or "", fixed.auth_dir or ""), ttl
+        # a lane that asks every site for a proof has no MX here to ask: the certificate has to carry the host's name
+        tls = fixed.tls or ("Required" if self._protection.asks_for_proof else "")
+        return Route(f"route:{host}", "", hops, fixed.port, tls, fixed.auth_dir or ""), ttl
 
     async def _addresses(self, hosts: Sequence[str]) -> dict[str, list[Answer[str]]]:
         """Of each host, one answer a family; all asked at once."""

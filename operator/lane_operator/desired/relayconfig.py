@@ -144,6 +144,7 @@ def _delivery(lane: Lane, references: References, claim: Claim, engine: EngineCl
             "routes": _routes(lane),
             "outbound_tls": spec.outbound_tls,
             "resolvers": _resolvers(lane, engine),
+            "trust_ad": spec.resolver.validates,
         }
     )
 

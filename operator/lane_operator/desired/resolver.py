@@ -1,7 +1,7 @@
 """The resolver beside a relay: unbound, one a pod, so that no lane's DNS load is another's.
 
-It validates from the root's trust anchor. With `forwardTo` it caches and forwards, and validation is the forwarder's:
-networks that close port 53 often have names that the public root does not know.
+It validates from the root's trust anchor. With `forwardTo` it caches and forwards, and validation is the forwarder's
+unless `trustAD` asks for it: networks that close port 53 often have names that the public root does not know.
 """
 
 from lane_api.pod import Resolver
@@ -40,12 +40,17 @@ remote-control:
 def unbound_config(resolver: Resolver, listen: str) -> str:
     """The sidecar's configuration; `listen` is `address:port`."""
     address, _, port = listen.rpartition(":")
-    validation = 'module-config: "iterator"' if resolver.forward_to else f'trust-anchor-file: "{_TRUST_ANCHOR}"'
+    validation = f'trust-anchor-file: "{_TRUST_ANCHOR}"' if _validates(resolver) else 'module-config: "iterator"'
     server = _SERVER.format(listen=f"{address}@{port}", validation=validation)
     if not resolver.forward_to:
         return server
     forwarders = "".join(f"    forward-addr: {_at_port(target)}\n" for target in resolver.forward_to)
     return f'{server}\nforward-zone:\n    name: "."\n{forwarders}'
+
+
+def _validates(resolver: Resolver) -> bool:
+    """Always by itself; through a forwarder where it is asked to, since networks have names that the root does not."""
+    return not resolver.forward_to or resolver.validates
 
 
 def _at_port(target: str) -> str:

@@ -377,6 +377,14 @@ def test_a_route_s_password_goes_to_a_checked_certificate_only_and_without_one_t
     assert config.delivery.outbound_tls == "Required"
 
 
+@pytest.mark.parametrize("mode", ["Opportunistic", "Required", "MTASTS", "DANE"])
+def test_what_tls_has_to_prove_and_whose_word_on_dnssec_counts_reach_the_relay(mode: str) -> None:
+    own = parse(relay_yaml(desired(made.lane(outboundTLS=mode)))).delivery
+    assert (own.outbound_tls, own.trust_ad) == (mode, True)
+    cluster = parse(relay_yaml(desired(made.lane(outboundTLS=mode, resolver={"mode": "Cluster"})))).delivery
+    assert cluster.trust_ad is False
+
+
 def test_every_secret_that_a_pod_mounts_is_asked_for_or_made_by_us() -> None:
     of = made.lane(
         submission={"senders": ["@notify.example.com"], "tls": {"secretName": "t"}, "auth": {"secretName": "u"}},

@@ -30,3 +30,29 @@ def test_it_forwards_and_leaves_validation_to_the_forwarder(target: str, spelled
     assert f"    forward-addr: {spelled}\n" in text
     assert 'module-config: "iterator"' in text
     assert "trust-anchor" not in text
+
+
+def test_it_validates_what_a_forwarder_says_where_its_word_is_to_be_believed() -> None:
+    text = unbound_config(Resolver(forward_to=("192.0.2.53",), trust_ad=True), "127.0.0.1:5353")
+
+    assert "forward-addr: 192.0.2.53\n" in text
+    assert "trust-anchor-file:" in text
+    assert "module-config" not in text
+
+
+@pytest.mark.parametrize(
+    ("resolver", "believed"),
+    [
+        (Resolver(), True),
+        (Resolver(trust_ad=False), False),
+        (Resolver(forward_to=("192.0.2.53",)), False),
+        (Resolver(forward_to=("192.0.2.53",), trust_ad=True), True),
+        (Resolver(mode="Cluster"), False),
+        (Resolver(mode="Cluster", trust_ad=True), True),
+        (Resolver(mode="Addresses", addresses=("192.0.2.53",)), False),
+    ],
+)
+def test_the_word_of_the_pod_s_own_validating_resolver_is_believed_and_of_others_only_if_said_so(
+    resolver: Resolver, believed: bool
+) -> None:
+    assert resolver.validates == believed

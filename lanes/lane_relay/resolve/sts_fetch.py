@@ -1,0 +1,126 @@
+"""Fetches MTA-STS policies over HTTPS, within the bounds of RFC 8461 section 3.3; the only HTTP client of the relay.
+
+It leaves from the slot's own source address, as mail does: another one could not be proved, and a host that is asked
+for its policy from one address and mailed from another would learn of both.
+Before it: `sts`. After it: the policy's web server. Every failure of the far end is a value.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from msgspec import Struct
+
+from lane_relay.records import TlsFailure
+from lane_relay.resolve.answers import Family, Lookups
+from lane_relay.resolve.mx import Ourselves
+
+__all__ = ["MAX_POLICY", "FetchFailure", "PolicyFetcher"]
+
+MAX_POLICY: Final = 64 * 1024
+"""RFC 8461 section 3.3: "a suggested limit of 64 kilobytes"."""
+_TOTAL_S: Final = 30.0
+"""Section 3.3 suggests a minute; first mail to a domain waits so long for a dead web server."""
+_CONNECT_S: Final = 10.0
+_AT_ONCE: Final = 32
+
+
+class FetchFailure(Struct, frozen=True, gc=False):
+    """Why there is no policy."""
+
+    failure: TlsFailure
+    text: str
+
+
+class PolicyFetcher:
+    """One HTTPS client for all policies. Must be made inside a running event loop."""
+
+    def __init__(self, lookups: Lookups, context: ssl.SSLContext | None = None, port: int = 443) -> None:
+        """`context`: by which certificates are checked; absent: the system's authorities."""
+        self._lookups = lookups
+        self._context = context or ssl.create_default_context()
+        self._port = port
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._source = ""
+        self._ourselves = Ourselves("")
+
+    def apply(self, source: str, ourselves: Ourselves) -> None:
+        """The address to leave from (empty: any) and what is no far end."""
+        self._source = source
+        self._ourselves = ourselves
+
+    async def fetch(self, domain: str) -> str | FetchFailure:
+        """The text of the domain's policy."""
+        async with self._slots:
+            try:
+                async with asyncio.timeout(_TOTAL_S):
+                    return await self._get(f"mta-sts.{domain}")
+            except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as error:
+                return FetchFailure(TlsFailure.STS_WEBPKI, f"https://mta-sts.{domain}: {error}")
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                text = str(error) or type(error).__name__
+                return FetchFailure(TlsFailure.STS_FETCH, f"https://mta-sts.{domain}: {text}")
+
+    async def _get(self, host: str) -> str | FetchFailure:
+        port = "" if self._port == 443 else f":{self._port}"
+        connector = aiohttp.TCPConnector(
+            resolver=_Resolver(self._lookups, self._source, self._ourselves.is_reached_at),
+            ssl=self._context,
+            local_addr=(self._source, 0) if self._source else None,
+            force_close=True,
+            use_dns_cache=False,
+        )
+        timeout = aiohttp.ClientTimeout(total=_TOTAL_S, sock_connect=_CONNECT_S)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as client:
+            url = f"https://{host}{port}/.well-known/mta-sts.txt"
+            async with client.get(url, allow_redirects=False, headers={"Accept": "text/plain"}) as answer:
+                return await _read(answer)
+
+
+async def _read(answer: aiohttp.ClientResponse) -> str | FetchFailure:
+    """Section 3.3: status 200, no redirect; section 3.2: text/plain, so that no upload of a user is a policy."""
+    where = f"https://{answer.url.host}"
+    if answer.status != 200:
+        moved = ", and redirects are not followed" if 300 <= answer.status < 400 else ""
+        return FetchFailure(TlsFailure.STS_FETCH, f"{where}: status {answer.status}{moved}")
+    if answer.content_type != "text/plain":
+        return FetchFailure(TlsFailure.STS_INVALID, f"{where}: {answer.content_type[:60]} instead of text/plain")
+    body = b""
+    async for part in answer.content.iter_any():
+        body += part
+        if len(body) > MAX_POLICY:
+            return FetchFailure(TlsFailure.STS_INVALID, f"{where}: a policy of more than {MAX_POLICY} octets")
+    return body.decode("utf-8", "replace")
+
+
+class _Resolver(AbstractResolver):
+    """Addresses from the lane's own cache, of the family that the source can reach."""
+
+    def __init__(self, lookups: Lookups, source: str, is_ours: Callable[[str], bool]) -> None:
+        self._lookups = lookups
+        self._families = (Family.V6,) if ":" in source else (Family.V4,) if source else (Family.V4, Family.V6)
+        self._is_ours = is_ours
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        wanted = {socket.AF_INET: Family.V4, socket.AF_INET6: Family.V6}.get(family)
+        found = []
+        for kind in self._families if wanted is None else (wanted,):
+            answer = await self._lookups.addresses(host, kind)
+            found += [_resolved(host, address, port, kind) for address in answer.records if not self._is_ours(address)]
+        if not found:
+            raise OSError(f"{host} has no address that can be reached from here")
+        return found
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _resolved(host: str, address: str, port: int, kind: Family) -> ResolveResult:
+    family = socket.AF_INET6 if kind is Family.V6 else socket.AF_INET
+    return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=socket.AI_NUMERICHOST)
