@@ -1,0 +1,123 @@
+"""Orders and reports in the whole relay: over kill -9, and to the last recipient."""
+
+import json
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+
+from tests.lane_relay.running import Relay, Sink, eventually, fixed_route, letter
+from tests.lane_relay.whole.conftest import NewRelay
+from tests.lane_relay.whole.test_end_to_end import AdminClient
+
+
+def _letter(number: int, campaign: str, *, recipient: str = "ann@isp.test", expires_in: str = "") -> EmailMessage:
+    message = letter(number, recipient=recipient)
+    message["X-Lane-Campaign"] = campaign
+    if expires_in:
+        message["X-Lane-Expires-In"] = expires_in
+    return message
+
+
+def _submit(relay: Relay, *letters: EmailMessage) -> None:
+    with relay.session() as client:
+        for one in letters:
+            client.send_message(one)
+
+
+def _order(admin: AdminClient, **said: Any) -> dict[str, Any]:
+    body = json.dumps({"owner": "jane", "reason": "the price is wrong"} | said).encode()
+    status, answer = admin.ask("POST", "/v1/actions", body)
+    assert status == 201, answer
+    order: dict[str, Any] = answer["actions"][0]
+    return order
+
+
+def _standing(admin: AdminClient) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = admin.ask("GET", "/v1/actions")[1]["actions"]
+    return found
+
+
+def _started(relay: Relay) -> AdminClient:
+    admin = AdminClient(relay)
+    relay.start()
+    return admin
+
+
+def _again(relay: Relay, admin: AdminClient) -> None:
+    relay.kill()
+    relay.start()
+    eventually(lambda: admin.ask("GET", "/v1/slot")[0] == 200, "the admin API answers")
+
+
+def test_suspended_mail_stays_over_a_kill_until_it_is_resumed(relay: Relay, sink: Sink) -> None:
+    admin = _started(relay)
+    _order(admin, action="suspend", queue="isp.test")
+    _submit(relay, _letter(1, "spring"), _letter(2, "spring", recipient="bob@other.test"))
+    sink.wait(1)
+    _again(relay, admin)
+    eventually(lambda: _standing(admin)[0]["entries"] == 1, "the letter is held again")
+    assert [one.recipients for one in sink.arrived] == [("bob@other.test",)]
+
+    _order(admin, action="resume", queue="isp.test")
+    assert sink.wait(2)[1].recipients == ("ann@isp.test",)
+    assert _standing(admin) == []
+    assert [record["user"] for record in relay.records() if record["type"] == "AdminAction"] == ["jane", "jane"]
+
+
+def test_a_bounced_campaign_is_reported_and_the_other_one_goes_on(relay: Relay, sink: Sink) -> None:
+    sink.answer_with = lambda stage, address: "451 4.3.0 later" if address.startswith("ann") else None
+    admin = _started(relay)
+    _submit(relay, *[_letter(number, "spring" if number % 2 else "summer") for number in range(6)])
+    eventually(lambda: relay.metric("attempts_total{policy=other,result=deferred}") >= 6, "all were tried")
+    order = _order(admin, action="bounce", campaign="spring")
+
+    reports = [one for one in sink.wait(3) if not one.sender]
+    assert len(reports) == 3
+    assert all(f"by order {order['id']}: the price is wrong".encode() in one.content for one in reports)
+    eventually(lambda: _standing(admin)[0]["entries"] == 3, "three are bounced")
+    assert relay.metric("recipients_finished_total{outcome=bounced}") == 3
+    sink.answer_with = lambda _stage, _address: None
+    assert sorted(one.content.count(b"Subject: letter") for one in sink.wait(6)) == [1] * 6
+
+
+def test_a_hold_over_everything_outlives_a_kill_and_a_drop_empties_it(relay: Relay, sink: Sink) -> None:
+    admin = _started(relay)
+    _order(admin, action="hold", all=True)
+    _submit(relay, *[_letter(number, "spring") for number in range(4)])
+    _again(relay, admin)
+    eventually(lambda: _standing(admin)[0]["entries"] == 4, "all are held again")
+    _order(admin, action="drop", campaign="spring")
+    eventually(lambda: relay.metric("recipients_finished_total{outcome=dropped}") == 4, "all are dropped")
+    assert (sink.arrived, relay.metric("recipients_queued")) == ([], 0)
+
+
+def test_a_message_whose_time_is_over_is_never_attempted(relay: Relay, sink: Sink) -> None:
+    admin = _started(relay)
+    hold = _order(admin, action="hold", all=True)
+    _submit(relay, _letter(1, "otp", expires_in="1"), _letter(2, "otp", expires_in="1h"))
+    eventually(lambda: relay.metric("oldest_undelivered_age_seconds") > 1.5, "its second is over")
+    assert admin.ask("DELETE", f"/v1/actions/{hold['id']}?owner=joe&reason=done")[0] == 200
+
+    eventually(lambda: relay.metric("recipients_finished_total{outcome=expired}") == 1, "one has expired")
+    arrived = sink.wait(2)  # the report, and the other one
+    assert not any(b"Subject: letter 1\r\n" in one.content and one.sender for one in arrived)
+    assert any(b"Status: 5.4.7" in one.content for one in arrived)
+
+
+@pytest.mark.parametrize("mode", ["Discard", "Redirect"])
+def test_mail_that_was_accepted_before_the_mode_changed_does_not_leave(
+    new_relay: NewRelay, sink: Sink, mode: str
+) -> None:
+    relay = new_relay(delivery={"routes": [fixed_route(sink)], "state": "Held"}).start()
+    _submit(relay, _letter(1, "spring"))
+    to = {"redirectTo": "qa@brand.test"} if mode == "Redirect" else {}
+    relay.change(delivery={"state": "Running", "mode": mode, **to})
+    if mode == "Discard":
+        eventually(lambda: relay.metric("recipients_finished_total{outcome=dropped}") == 1, "it is dropped")
+    else:
+        _submit(relay, _letter(2, "spring"))
+        assert sink.wait(1)[0].recipients == ("qa@brand.test",)
+        relay.change(delivery={"mode": None, "redirectTo": None})
+        assert sink.wait(2)[1].recipients == ("ann@isp.test",)
+    assert not any(one.recipients == ("ann@isp.test",) for one in sink.arrived[:1])
