@@ -19,7 +19,7 @@ import uvloop
 from lane_api import __version__
 from lane_api.names import REFLECTOR_PORT
 from lane_relay import logs
-from lane_relay.audit.commands import add_commands, run_audit
+from lane_relay.audit.commands import add_commands, run_audit, run_trace
 from lane_relay.audit.stores import UnavailableError
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.config import ConfigSource, dump, parse
@@ -82,10 +82,12 @@ def main() -> None:
                 sys.exit(_check(given.file))
             case "audit":
                 sys.exit(run_audit(given))
+            case "trace":
+                sys.exit(run_trace(given))
             case "reflect":
                 sys.exit(uvloop.run(_reflect(*_address(given.listen), parse_key(given.key_file.read_bytes()))))
         if given.config is None:
-            parser.error("give --config FILE to run the relay, or one of the commands: audit, check, reflect")
+            parser.error("give --config FILE to run the relay, or one of the commands: audit, check, reflect, trace")
         sys.exit(uvloop.run(_relay(given.config)))
     except ConfigError as refused:
         _log.critical("configuration refused", reason=str(refused))

@@ -27,9 +27,9 @@ from lane_relay.accept.listener import Listener, Stored
 from lane_relay.account.journal import Journal
 from lane_relay.account.screen import Screen
 from lane_relay.account.settler import Settler, Surroundings
-from lane_relay.api import actions
+from lane_relay.api import actions, evidence
 from lane_relay.api.server import AdminServer
-from lane_relay.audit.auditor import Auditor, open_chain
+from lane_relay.audit.auditor import Auditor, check_records, open_chain
 from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
 from lane_relay.config import ConfigSource
@@ -76,6 +76,7 @@ def check(config: RelayConfig) -> None:
     claim_from(config.egress)
     for server in config.delivery.resolvers:
         check_server(server)
+    check_records(config.records)
 
 
 def rule_problems(config: RelayConfig) -> list[str]:
@@ -124,7 +125,8 @@ class Pipeline:
         """Recovers, runs the tasks, drains."""
         guard = LoopGuard(asyncio.get_running_loop())
         entries = self._build(config)
-        admin = AdminServer(config.admin, self.slot, actions.routes(self._orders)) if config.admin is not None else None
+        requests = [*actions.routes(self._orders), *evidence.routes(self._auditor)]
+        admin = AdminServer(config.admin, self.slot, requests) if config.admin is not None else None
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [

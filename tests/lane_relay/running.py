@@ -272,7 +272,7 @@ class Relay:
 
     def records(self) -> list[dict[str, Any]]:
         """Every accounting record so far, in order."""
-        files = sorted(path for path in (self.folder / "records").rglob("*") if path.is_file())
+        files = sorted((self.folder / "records").glob("records-*.jsonl"))
         lines = [line for path in files for line in path.read_bytes().splitlines() if line.startswith(b"{")]
         return [json.loads(line) for line in lines]
 

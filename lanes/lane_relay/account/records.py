@@ -7,14 +7,17 @@ Invariant: fields are only ever added; one that has no value is left out. Before
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
 from msgspec import Struct
 from msgspec.json import Encoder
+from msgspec.structs import replace
 
 from lane_api.isppolicy import Category, Stage
 from lane_api.relayconfig import LaneIdentity, SlotIdentity
 from lane_relay.account.settle import Outcome
+from lane_relay.audit.recipients import digest, hide
 from lane_relay.records import (
     Attempt,
     Message,
@@ -150,13 +153,22 @@ class RecordWriter:
     """Makes records of one slot; each is one JSON object without a line end, and `{` is its first byte."""
 
     def __init__(
-        self, lane: LaneIdentity, slot: SlotIdentity, policy_id: Callable[[str], str] = lambda _domain: ""
+        self,
+        lane: LaneIdentity,
+        slot: SlotIdentity,
+        policy_id: Callable[[str], str] = lambda _domain: "",
+        recipients_key: bytes | None = None,
     ) -> None:
-        """Whose records they are; `policy_id` tells the id of a domain's MTA-STS policy."""
+        """Whose records they are; `policy_id` tells the id of a domain's MTA-STS policy.
+
+        With a key, recipients are keyed digests in every record (`audit.recipients`).
+        """
         self._policy_id = policy_id
         self._lane = f"{lane.namespace}/{lane.name}"
         self._slot = slot.name
         self._encode: Callable[[LogRecord], bytes] = Encoder().encode
+        if recipients_key is not None:
+            self._encode = partial(_encode_hidden, recipients_key, Encoder().encode)
 
     def reception(self, message: Message, now: float) -> bytes:
         """A message was accepted, or made by the relay itself (no client)."""
@@ -263,6 +275,25 @@ class RecordWriter:
                 meta={"action": action, "reason": reason},
             )
         )
+
+
+def _encode_hidden(key: bytes, encode: Callable[[LogRecord], bytes], record: LogRecord) -> bytes:
+    """A record with digests in the place of its recipients, wherever they stand in it."""
+    named = record.recipient
+    if not named:
+        return encode(record)
+    plain = (named,) if isinstance(named, str) else named
+    hidden = hide(key, plain)
+    response = record.response
+    return encode(
+        replace(
+            record,
+            recipient=digest(key, named) if isinstance(named, str) else tuple([digest(key, one) for one in named]),
+            sender=hidden(record.sender) if record.sender else record.sender,
+            response=replace(response, content=hidden(response.content)) if response is not None else None,
+            meta={name: hidden(value) for name, value in record.meta.items()},
+        )
+    )
 
 
 def _one_or_all(recipients: tuple[str, ...]) -> str | tuple[str, ...]:

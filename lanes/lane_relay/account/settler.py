@@ -29,6 +29,7 @@ from lane_relay.account.settle import (
     result_of,
     settle,
 )
+from lane_relay.audit.recipients import read_key
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError
 from lane_relay.mail.dsn import News
@@ -80,7 +81,7 @@ class Settler:
         self._terms = Terms(delivery.retry, delivery.lifetime, notice.after, notice.unasked)
         self._hostname = config.slot.hostname
         self._policies = frozenset(policy.name for policy in config.delivery.policies)
-        self._writer = RecordWriter(config.lane, config.slot, self._around.policy_id)
+        self._writer = RecordWriter(config.lane, config.slot, self._around.policy_id, read_key(config.records))
 
     @property
     def writer(self) -> RecordWriter:

@@ -15,13 +15,16 @@ import structlog
 from lane_api.relayconfig import Records, RelayConfig
 from lane_relay.audit.archive import Archiver
 from lane_relay.audit.chain import Chain
+from lane_relay.audit.evidence import DirectoryStore
 from lane_relay.audit.head import HeadKey, key_text
+from lane_relay.audit.recipients import digest, read_key
+from lane_relay.audit.trace import Wanted, trace
 from lane_relay.clock import Clock
 from lane_relay.errors import ConfigError
 from lane_relay.metrics import RecordsFigures
 from lane_relay.spool.files import POSIX_FILES
 
-__all__ = ["Auditor", "Sealing", "open_chain"]
+__all__ = ["Auditor", "Sealing", "check_records", "open_chain"]
 
 TEND_EVERY_S: Final = 2.0
 SHIP_AT_STOP_S: Final = 4.0  # of the seconds that a stop keeps for closing; the rest goes at the next start
@@ -29,19 +32,27 @@ SHIP_AT_STOP_S: Final = 4.0  # of the seconds that a stop keeps for closing; the
 _log = structlog.get_logger("audit")
 
 
+def check_records(config: Records) -> None:
+    """Whether the keys that are named can be used; raises ConfigError that names the file and the fix."""
+    _head_key(config)
+    read_key(config)
+
+
 def open_chain(config: RelayConfig, clock: Clock) -> Chain:
     """The chain of this slot's records; raises ConfigError for a key that cannot be used, RelayError for the volume."""
-    records = config.records
-    key = HeadKey(None)
-    if records.signing_key_file is not None:
-        try:
-            key = HeadKey.read(Path(records.signing_key_file).read_bytes())
-        except OSError as error:
-            raise ConfigError(f"records.signingKeyFile cannot be read: {error}") from error
-        except ConfigError as error:
-            raise ConfigError(f"records.signingKeyFile {records.signing_key_file}: {error}") from error
-    lane = f"{config.lane.namespace}/{config.lane.name}"
-    return Chain.open(POSIX_FILES, Path(records.path), lane, config.slot.name, key, clock)
+    records, lane = config.records, f"{config.lane.namespace}/{config.lane.name}"
+    return Chain.open(POSIX_FILES, Path(records.path), lane, config.slot.name, _head_key(records), clock)
+
+
+def _head_key(config: Records) -> HeadKey:
+    if config.signing_key_file is None:
+        return HeadKey(None)
+    try:
+        return HeadKey.read(Path(config.signing_key_file).read_bytes())
+    except OSError as error:
+        raise ConfigError(f"records.signingKeyFile cannot be read: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"records.signingKeyFile {config.signing_key_file}: {error}") from error
 
 
 class Sealing(Protocol):
@@ -87,6 +98,8 @@ class Auditor:
         """`is_drained`: nothing more is to come, so nothing need be waited for."""
         self._journal = journal
         self._chain = chain
+        self._folder = folder
+        self._recipients_key: bytes | None = None
         self._is_drained = is_drained
         self._thread = ThreadPoolExecutor(1, "auditor")
         self.archive = Archiver(chain, folder, journal, clock, jitter)
@@ -97,6 +110,7 @@ class Auditor:
     def apply(self, config: Records) -> None:
         """Another archive, from now on."""
         self.archive.apply(config.archive)
+        self._recipients_key = read_key(config)
 
     async def run(self) -> None:
         """Seals and ships, for ever."""
@@ -151,11 +165,19 @@ class Auditor:
             lost=chain.unarchived,
         )
 
-    def heads_after(self, number: int, most: int) -> list[str]:
-        """Heads as they are kept, oldest first: each a line of JSON, to be kept outside of this pod."""
-        first = max(number + 1, self._chain.oldest_number)
-        found = (self._chain.read(one) for one in range(first, min(first + most, self._chain.last_number + 1)))
+    async def heads(self, after: int, most: int) -> list[str]:
+        """Heads as they are kept, oldest first: each a line of JSON, to be kept outside of this pod; raises OSError."""
+        first = max(after + 1, self._chain.oldest_number)
+        numbers = range(first, min(first + most, self._chain.last_number + 1))
+        found = await asyncio.to_thread(lambda: [self._chain.read(one) for one in numbers])
         return [content.decode().strip() for content in found if content is not None]
+
+    async def trace(self, name: str, recipient: str) -> list[dict[str, Any]]:
+        """The records of a message, of this slot's volume; raises OSError. Takes a thread, never the loop."""
+        forms = [recipient] if recipient else []
+        if recipient and self._recipients_key is not None:
+            forms.append(digest(self._recipients_key, recipient))
+        return await asyncio.to_thread(trace, DirectoryStore(self._folder), Wanted(name, tuple(forms)))
 
     async def _seal(self) -> None:
         while True:

@@ -1,10 +1,12 @@
-"""`lane-relay audit`: judges evidence, of a folder or an archive, without a running relay.
+"""`lane-relay audit` and `lane-relay trace`: evidence of a folder or an archive, without a running relay.
 
-Exit status: 0 proven, 1 something is wrong, 2 bad input. Before it: `__main__`. After it: `verify`.
+Exit status: 0 proven or found, 1 something is wrong or not found, 2 bad input.
+Before it: `__main__`. After it: `verify`, `trace`.
 """
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -15,18 +17,20 @@ from pydantic import ValidationError
 from lane_api.relayconfig import ArchiveS3
 from lane_relay.audit.evidence import DirectoryStore, Store, journals
 from lane_relay.audit.head import Signed, parse, public_key
+from lane_relay.audit.recipients import digest, parse_key
 from lane_relay.audit.stores import S3Store
+from lane_relay.audit.trace import Wanted, as_table, trace
 from lane_relay.audit.verify import Report, verify
 from lane_relay.errors import ConfigError
 
-__all__ = ["add_commands", "run_audit"]
+__all__ = ["add_commands", "run_audit", "run_trace"]
 
 SOUND: Final = 0
 WRONG: Final = 1
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Puts `audit verify` on the command line."""
+    """Puts `audit verify` and `trace` on the command line."""
     audit = commands.add_parser("audit", help="judge the records of a slot, also without the slot")
     acts = audit.add_subparsers(dest="act", metavar="ACT", required=True)
     verifying = acts.add_parser(
@@ -48,11 +52,30 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--from", type=Path, metavar="FILE", dest="since", help="a head kept elsewhere: what is before it may be gone"
     )
     verifying.add_argument("--json", action="store_true", help="one JSON object a journal")
+    tracing = commands.add_parser(
+        "trace",
+        help="print one message's whole life, from a folder of records or an archive",
+        description="Exit status: 0 found, 1 not found, 2 bad input.",
+    )
+    tracing.add_argument("id", nargs="?", default="", help="Message-ID, correlation id or spool id")
+    tracing.add_argument("--recipient", default="", metavar="ADDRESS", help="only this recipient's; also without an id")
+    tracing.add_argument(
+        "--recipients-key", type=Path, metavar="FILE", help="the lane's key, where records hold recipients as digests"
+    )
+    tracing.add_argument(
+        "--in", required=True, dest="place", metavar="DIR|s3://BUCKET/PREFIX", help="where records lie"
+    )
+    _add_access(tracing)
+    tracing.add_argument("--json", action="store_true", help="one JSON object a record")
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Where evidence lies."""
     parser.add_argument("place", metavar="DIR|s3://BUCKET/PREFIX", help="a folder of records, or an archive")
+    _add_access(parser)
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--endpoint", metavar="URL", help="of a server that speaks S3; default AWS")
     parser.add_argument("--region", default="us-east-1", metavar="NAME", help="default us-east-1")
     parser.add_argument(
@@ -103,6 +126,24 @@ def run_audit(given: argparse.Namespace) -> int:
     for report in reports:
         print(_as_json(report) if given.json else _as_text(report))
     return WRONG if any(report.findings for report in reports) else SOUND
+
+
+def run_trace(given: argparse.Namespace) -> int:
+    """Prints what happened to a message."""
+    if not given.id and not given.recipient:
+        raise ConfigError("name a Message-ID, a correlation id, a spool id or --recipient ADDRESS")
+    forms = [given.recipient] if given.recipient else []
+    if given.recipient and given.recipients_key is not None:
+        try:
+            forms.append(digest(parse_key(given.recipients_key.read_bytes()), given.recipient))
+        except OSError as error:
+            raise ConfigError(f"--recipients-key cannot be read: {error}") from error
+    found = trace(open_place(given), Wanted(given.id, tuple(forms)))
+    if not found:
+        print(f"no record of {given.id or given.recipient} in {given.place}", file=sys.stderr)
+        return WRONG
+    print("\n".join(json.dumps(one, ensure_ascii=False) for one in found) if given.json else as_table(found))
+    return SOUND
 
 
 def _key(path: Path) -> Ed25519PublicKey:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from lane_api.isppolicy import Stage
 from lane_relay.account.records import RecordWriter
 from lane_relay.account.settle import Outcome
+from lane_relay.audit.recipients import digest
 from lane_relay.records import Attempt, Reply, TlsFailure, TlsResult
 from tests.lane_relay.account.attempts import BOUNCE, NOW, OK, attempt, config, message
 
@@ -128,3 +129,21 @@ def test_a_reception_says_how_the_message_came_in() -> None:
         made = replace(message(), protocol=came_by)
 
         assert json.loads(WRITER.reception(made, NOW))["reception_protocol"] == said
+
+
+def test_a_lane_that_hashes_recipients_has_no_plain_one_in_any_record() -> None:
+    key = b"0123456789abcdef"
+    writer = RecordWriter(CONFIG.lane, CONFIG.slot, recipients_key=key)
+    reply = Reply(550, ("5.1.1 <User0@example.com> unknown",))
+    bounced = attempt(replace(BOUNCE, reply=reply))
+    made = message()
+    written = [
+        writer.attempt(bounced, bounced.results[0], Outcome.BOUNCED),
+        writer.reception(made, NOW),
+        writer.rejection(reply, NOW, stage=Stage.RCPT, recipients=("user0@example.com",)),
+    ]
+    for line in written:
+        assert b"user0" not in line.lower()
+        assert digest(key, "user0@example.com").encode() in line
+    assert json.loads(written[0])["response"]["content"] == f"<{digest(key, 'user0@example.com')}> unknown"
+    assert b'"domain"' not in writer.admin_action("hold", "ops", "audit", NOW)

@@ -1,0 +1,221 @@
+"""A message's whole life is found by any of its names, in folders and archives, whatever is sealed or dropped."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from lane_relay.account.journal import Journal
+from lane_relay.audit.archive import Archiver
+from lane_relay.audit.evidence import DirectoryStore
+from lane_relay.audit.recipients import digest
+from lane_relay.audit.segment import Index, index_name, load_index, summarise
+from lane_relay.audit.trace import MOST_MESSAGES, Wanted, as_table, trace
+from tests.lane_relay.audit.making import NOON, Time, open_journal, records_config, seal_all
+
+NOON_MS = int(NOON * 1000)
+
+
+def spool_id(number: int) -> str:
+    """As accepted at noon, each a millisecond after the other."""
+    return f"{(NOON_MS + number) << 48 | number:024x}"
+
+
+def life(number: int, recipient: str = "", **fields: object) -> list[bytes]:
+    """Reception, one refusal, delivery."""
+    recipient = recipient or f"user{number}@isp.test"
+    told: dict[str, Any] = {
+        "id": spool_id(number),
+        "sender": "otp@brand.test",
+        "recipient": recipient,
+        "message_id": f"<{number}@brand.test>",
+        "correlation_id": f"order-{number}",
+        "lane": "mail/otp",
+        "slot": "otp-0",
+    }
+    response = {"code": 250, "content": "queued as 4XyZ"}
+    peer = {"name": "mx1.isp.test", "addr": "198.51.100.7"}
+    source = {"address": "203.0.113.10"}
+    deferred = {"code": 451, "content": "try later"}
+    events = [
+        {"type": "Reception", "timestamp": NOON + number},
+        {"type": "TransientFailure", "timestamp": NOON + number + 1, "response": deferred, "peer_address": peer},
+        {
+            "type": "Delivery",
+            "timestamp": NOON + number + 2,
+            "response": response,
+            "peer_address": peer,
+            "source_address": source,
+        },
+    ]
+    return [json.dumps(told | event | fields, separators=(",", ":")).encode() for event in events]
+
+
+def write(journal: Journal, records: list[bytes]) -> None:
+    for record in records:
+        assert journal.append(journal.last_seq + 1, [record])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """30 messages in many small segments; the last ones are not sealed."""
+    journal, _ = open_journal(tmp_path / "records", Time())
+    for number in range(30):
+        write(journal, life(number))
+        if number == 25:
+            seal_all(journal)
+    journal.sync()
+    return tmp_path / "records"
+
+
+def types(found: list[dict[str, Any]]) -> list[str]:
+    return [record["type"] for record in found]
+
+
+WHOLE = ["Reception", "TransientFailure", "Delivery"]
+
+
+@pytest.mark.parametrize("number", [0, 13, 25, 29])
+@pytest.mark.parametrize("name", ["<{0}@brand.test>", "order-{0}", "{1}"])
+def test_every_name_of_a_message_finds_its_whole_life(folder: Path, number: int, name: str) -> None:
+    found = trace(DirectoryStore(folder), Wanted(name.format(number, spool_id(number))))
+    assert types(found) == WHOLE
+    assert {record["id"] for record in found} == {spool_id(number)}
+
+
+def test_a_recipient_finds_it_as_well_and_nobody_elses(folder: Path) -> None:
+    assert types(trace(DirectoryStore(folder), Wanted(recipients=("user7@isp.test",)))) == WHOLE
+    assert trace(DirectoryStore(folder), Wanted(recipients=("ser7@isp.test",))) == []
+    assert trace(DirectoryStore(folder), Wanted("order-7", ("user8@isp.test",))) == []
+    assert types(trace(DirectoryStore(folder), Wanted("order-7", ("user7@isp.test",)))) == WHOLE
+
+
+def test_of_a_message_for_many_one_recipient_may_be_asked_for(tmp_path: Path) -> None:
+    journal, _ = open_journal(tmp_path, Time())
+    both = ["ann@isp.test", "bob@isp.test"]
+    reception = life(1)[0].replace(b'"recipient":"user1@isp.test"', b'"recipient":%b' % json.dumps(both).encode())
+    write(journal, [reception, life(1, "ann@isp.test")[2], life(1, "bob@isp.test")[1]])
+    seal_all(journal)
+    store = DirectoryStore(tmp_path)
+    assert types(trace(store, Wanted("order-1"))) == ["Reception", "TransientFailure", "Delivery"]
+    assert types(trace(store, Wanted("order-1", ("ann@isp.test",)))) == ["Reception", "Delivery"]
+    assert types(trace(store, Wanted(recipients=("bob@isp.test",)))) == ["Reception", "TransientFailure", "Delivery"]
+
+
+def test_names_that_json_writes_otherwise_are_found(tmp_path: Path) -> None:
+    journal, _ = open_journal(tmp_path, Time())
+    odd = 'order "7"\\ü'
+    journal.append(1, [msgspec.json.encode({"type": "Delivery", "id": spool_id(1), "correlation_id": odd})])
+    seal_all(journal)
+    assert types(trace(DirectoryStore(tmp_path), Wanted(odd))) == ["Delivery"]
+
+
+def test_what_belongs_to_no_message_is_found_by_its_recipient(tmp_path: Path) -> None:
+    journal, _ = open_journal(tmp_path, Time())
+    journal.append(1, [b'{"type":"Rejection","timestamp":1.0,"recipient":"ann@isp.test"}'])
+    assert types(trace(DirectoryStore(tmp_path), Wanted(recipients=("ann@isp.test",)))) == ["Rejection"]
+
+
+def test_a_recipient_of_thousands_gets_the_newest(tmp_path: Path) -> None:
+    journal, _ = open_journal(tmp_path, Time(), config=records_config(tmp_path, max_size=2**24))
+    for number in range(MOST_MESSAGES + 20):
+        write(journal, life(number, "ann@isp.test"))
+    found = trace(DirectoryStore(tmp_path), Wanted(recipients=("ann@isp.test",)))
+    ids = {record["id"] for record in found}
+    assert spool_id(MOST_MESSAGES + 19) in ids
+    assert spool_id(0) not in ids
+    assert len(ids) == MOST_MESSAGES
+
+
+def test_a_damaged_or_missing_index_costs_no_answer(folder: Path) -> None:
+    indexes = sorted(folder.glob("*.idx"))
+    assert len(indexes) > 5
+    for at, path in enumerate(indexes):
+        if at % 2:
+            path.write_bytes(b"\x80")
+        else:
+            path.unlink()
+    assert types(trace(DirectoryStore(folder), Wanted("order-13"))) == WHOLE
+
+
+def test_an_index_never_hides_what_its_segment_holds(folder: Path) -> None:
+    for path in folder.glob("records-*.jsonl"):
+        index = (
+            load_index((folder / index_name(int(path.name[8:24]))).read_bytes())
+            if path.with_suffix(".idx").exists()
+            else None
+        )
+        for line in path.read_bytes().splitlines():
+            told = json.loads(line)
+            for key in ("id", "message_id", "correlation_id", "recipient"):
+                assert index is None or index.may_hold(told[key])
+
+
+def test_an_index_rules_nearly_everything_else_out() -> None:
+    content = b"".join(b'{"seq":%d,"id":"%b"}\n' % (number, spool_id(number).encode()) for number in range(1, 5000))
+    index: Index = summarise(content, 1).index
+    assert sum(index.may_hold(spool_id(number)) for number in range(10_000, 20_000)) <= 2
+
+
+async def test_an_archive_answers_for_what_the_slot_has_not_any_more(tmp_path: Path) -> None:
+    time = Time()
+    config = records_config(tmp_path / "records", archive={"path": str(tmp_path / "archive")})
+    journal, chain = open_journal(tmp_path / "records", time, config=config)
+    archiver = Archiver(chain, tmp_path / "records", journal, time.clock, lambda: 0.5)
+    archiver.apply(config.archive)
+    for number in range(200):
+        write(journal, life(number))
+        if number % 10 == 9:
+            seal_all(journal)
+            assert await archiver.ship()
+    assert chain.dropped_seq > 30
+    assert trace(DirectoryStore(tmp_path / "records"), Wanted("order-3")) == []
+    for name in ("order-3", "<3@brand.test>", spool_id(3), "order-199", spool_id(199)):
+        assert types(trace(DirectoryStore(tmp_path / "archive"), Wanted(name))) == WHOLE, name
+
+
+def test_people_read_a_table(folder: Path) -> None:
+    assert as_table(trace(DirectoryStore(folder), Wanted("order-13"))) == (
+        f"{spool_id(13)}  <13@brand.test>  order-13  mail/otp otp-0\n"
+        "  2027-01-15 12:00:13.000  Reception         user13@isp.test\n"
+        "  2027-01-15 12:00:14.000  TransientFailure  user13@isp.test  451 try later; from mx1.isp.test\n"
+        "  2027-01-15 12:00:15.000  Delivery          user13@isp.test  250 queued as 4XyZ; 203.0.113.10 -> mx1.isp.test"
+    )
+
+
+def _command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lane_relay", "trace", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_the_command_prints_it_for_people_and_for_programs(folder: Path, tmp_path: Path) -> None:
+    shown = _command("order-13", "--in", folder)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert len(shown.stdout.splitlines()) == 4
+    lines = _command("order-13", "--in", folder, "--json").stdout.splitlines()
+    assert types([json.loads(line) for line in lines]) == WHOLE
+
+    absent = _command("order-99", "--in", folder)
+    assert (absent.returncode, absent.stdout) == (1, "")
+    assert "no record of order-99" in absent.stderr
+
+
+def test_hashed_recipients_are_found_with_the_key_alone(tmp_path: Path) -> None:
+    journal, _ = open_journal(tmp_path / "records", Time())
+    key = b"0123456789abcdef"
+    write(journal, life(1, digest(key, "Ann@isp.test")))
+    (tmp_path / "key").write_bytes(key)
+    assert _command("--recipient", "ann@isp.test", "--in", tmp_path / "records").returncode == 1
+    done = _command(
+        "--recipient", "ann@isp.test", "--recipients-key", tmp_path / "key", "--in", tmp_path / "records", "--json"
+    )
+    assert types([json.loads(line) for line in done.stdout.splitlines()]) == WHOLE
