@@ -5,12 +5,14 @@ itself refuses unknown fields under strict validation). What one of our programs
 Every string and list is bounded: the API server estimates the cost of CEL rules from the bounds (KEP-2876).
 """
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 __all__ = [
+    "PLAIN_ADDRESS",
     "Address",
     "ApiModel",
     "ConfigModel",
@@ -26,6 +28,8 @@ __all__ = [
     "list_map",
 ]
 
+PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[a-z0-9.-]+\.[a-z0-9-]+")
+"""One address, plain enough for every server: a local part without quotes, a domain in lower-case A-labels."""
 _SPELLINGS = {
     "connectionsPerIp": "connectionsPerIP",
     "totalConnectionsPerIp": "totalConnectionsPerIP",

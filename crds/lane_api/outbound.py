@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from lane_api.model import ApiModel, DomainName, ObjectName, Port, cel
 from lane_api.quantities import RateField, Span
 
-__all__ = ["Backoff", "BackoffRecovery", "Count", "IspOverride", "Limits", "Route"]
+__all__ = ["Backoff", "BackoffRecovery", "Count", "DeliveryMode", "IspOverride", "Limits", "Route"]
 
 
 Count = Annotated[int, Field(ge=1, le=100_000)]
@@ -34,6 +34,41 @@ class Limits(ApiModel):
     total_connections_per_ip: Count = 200
     """Over all ISPs; none takes more than is still free, which is half of it for one alone, so that a stalled ISP never
     uses up the others'. Default 200."""
+
+
+class DeliveryMode(ApiModel):
+    """Whether mail reaches its recipients; an installation may force another mode than Live on all its lanes (chart
+    value `delivery.force`)."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "(has(self.mode) && self.mode == 'Redirect') == has(self.to)",
+                "to is the one address of mode Redirect: set it with Redirect, and only then",
+            )
+        )
+    )
+
+    mode: Literal["Live", "Redirect", "Discard"] = "Live"
+    """Live: mail goes to its recipients. Redirect: all mail goes to `to`; the message says whom it was for in
+    X-Lane-Redirected-From, and so does its Reception record. Discard: mail is accepted, recorded and never sent. What
+    was queued before the mode changed is held with Redirect, and not sent with Discard. Default Live."""
+    to: (
+        Annotated[
+            str,
+            Field(
+                max_length=254,
+                json_schema_extra=cel(
+                    (
+                        "self.matches('^[A-Za-z0-9!#$%&*+/=?^_`{|}~.-]+@[a-z0-9.-]+[.][a-z0-9-]+$')",
+                        "must be one address with its domain in lower case, such as staging@example.com",
+                    )
+                ),
+            ),
+        ]
+        | None
+    ) = None
+    """Where redirected mail goes, as any other mail of the lane does."""
 
 
 class BackoffRecovery(ApiModel):

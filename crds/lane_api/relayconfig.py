@@ -21,7 +21,7 @@ from lane_api.classes import Protection, TrafficClass
 from lane_api.intake import IntakeLimits, Neighbour, UserRights
 from lane_api.isppolicy import ResponseRule
 from lane_api.listening import Endpoint, TlsFiles
-from lane_api.model import ConfigModel
+from lane_api.model import PLAIN_ADDRESS, ConfigModel
 from lane_api.outbound import Backoff
 from lane_api.quantities import ByteSize, Duration, RateField
 from lane_api.relayfeedback import Feedback, ReturnPath, Suppression
@@ -53,8 +53,6 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
-_ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[a-z0-9.-]+\.[a-z0-9-]+")
-"""Plain enough for every server: a local part without quotes, a domain in lower-case A-labels."""
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
@@ -227,7 +225,7 @@ class Delivery(ConfigModel):
     def _says_where_to(self) -> Self:
         if (self.mode == "Redirect") != bool(self.redirect_to):
             raise ValueError("redirectTo names the one address of mode: Redirect, and stands there only")
-        if self.redirect_to and not _ADDRESS.fullmatch(self.redirect_to):
+        if self.redirect_to and not PLAIN_ADDRESS.fullmatch(self.redirect_to):
             raise ValueError("redirectTo must be one address, such as staging@example.com")
         return self
 

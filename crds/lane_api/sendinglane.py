@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from lane_api.classes import Protection, TrafficClass
 from lane_api.domains import LaneDomain
 from lane_api.model import ApiModel, Label, ObjectName, cel, list_map
-from lane_api.outbound import IspOverride, Limits, Route
+from lane_api.outbound import DeliveryMode, IspOverride, Limits, Route
 from lane_api.pod import Monitoring, PodSettings, Resolver
 from lane_api.quantities import Span
 from lane_api.queue import Audit, Drain, Queue
@@ -62,6 +62,7 @@ class SendingLaneSpec(ApiModel):
     Conservative for Cold, else Pausable."""
     suspend: bool = False
     """Stops delivery; intake goes on."""
+    delivery: DeliveryMode = DeliveryMode()
     replicas: Annotated[int, Field(ge=0, le=64)] = 1
     """Slots, each one relay, one volume and one address; those of higher numbers are drained. Default 1."""
     pool_ref: PoolRef

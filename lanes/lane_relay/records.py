@@ -156,6 +156,9 @@ class Message(Struct, frozen=True, gc=False):
     notice_at: float = 0.0
     """Unix time at which its sender is to hear that it is late, whatever the lane has for that (DELIVERBY); 0: not
     asked for."""
+    redirected_from: tuple[str, ...] = ()
+    """Whom it was for before the lane's `delivery.mode: Redirect` sent it elsewhere; for its Reception record, and not
+    on disk beside it: the message says it in a header field."""
 
 
 class QueueEntry(Struct, gc=False):

@@ -23,11 +23,13 @@ __all__ = [
     "Desired",
     "DesiredSettings",
     "DkimKey",
+    "ForcedDelivery",
     "Handed",
     "Holding",
     "Key",
     "Lane",
     "LaneDomains",
+    "LaneSenders",
     "Manifest",
     "NodeFacts",
     "Observation",
@@ -135,6 +137,23 @@ class NodeFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class LaneSenders:
+    """What another lane of the namespace sends as."""
+
+    name: str
+    senders: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedDelivery:
+    """The mode that the installation forces on every lane."""
+
+    mode: str
+    """Redirect or Discard."""
+    to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LaneDomains:
     """What another lane sends from."""
 
@@ -176,6 +195,16 @@ class References:
     """When all this was read, in Unix seconds: the least serial of a new content."""
     others: tuple[LaneDomains, ...] = ()
     """Every other lane of the cluster; read for Cold lanes only, which share a domain with nobody."""
+    neighbours: tuple[LaneSenders, ...] = ()
+    """Other lanes of the namespace, for what a foreign sender is told; none where there are too many to tell."""
+    forced_delivery: ForcedDelivery | None = None
+
+    def delivery_mode(self, lane: Lane) -> tuple[str, str]:
+        """The mode in force and its address: what is forced wins over what the lane says, but over Discard."""
+        own, forced = lane.spec.delivery, self.forced_delivery
+        if forced is None or own.mode == "Discard":
+            return own.mode, own.to or ""
+        return forced.mode, forced.to
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +300,7 @@ class DesiredSettings:
     image_pull_secrets: tuple[str, ...] = ()
     monitoring_labels: Mapping[str, str] = field(default_factory=dict)
     """Extra labels of PodMonitor and PrometheusRule, such as `release: kube-prometheus-stack`."""
+    forced_delivery: ForcedDelivery | None = None
 
 
 @dataclass(frozen=True, slots=True)

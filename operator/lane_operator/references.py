@@ -29,7 +29,19 @@ from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.cache import Cache
 from lane_operator.desired import config_name
 from lane_operator.errors import ForbiddenError
-from lane_operator.inputs import Demand, Holding, Key, Lane, LaneDomains, Manifest, NodeFacts, Policy, Pool, Refusal
+from lane_operator.inputs import (
+    Demand,
+    Holding,
+    Key,
+    Lane,
+    LaneDomains,
+    LaneSenders,
+    Manifest,
+    NodeFacts,
+    Policy,
+    Pool,
+    Refusal,
+)
 from lane_operator.kube import (
     IP_POOL,
     ISP_POLICY,
@@ -53,6 +65,7 @@ __all__ = [
     "lane_of",
     "lanes_of_pool",
     "multus_network",
+    "neighbours_of",
     "node_of",
     "nodes_of",
     "others_of",
@@ -70,6 +83,9 @@ NAMESPACE_LABEL = "lanewright.dev/namespace"
 """On a PersistentVolume kept beyond its namespace."""
 
 
+NEIGHBOURS = 32
+NEIGHBOURS_SENDERS = 512
+"""In all: each lane's senders stand in the configurations of all its neighbours, which are written anew with them."""
 SPECS_KEPT = 8192
 _specs: dict[str, tuple[int, SendingLaneSpec]] = {}
 """uid -> generation and spec: an allocation reads every lane of its pool, and a spec is one value a generation."""
@@ -236,6 +252,18 @@ def others_of(cache: Cache, lane: Lane) -> tuple[LaneDomains, ...]:
         for body in cache.all(SENDING_LANE.kind)
         if (body["metadata"]["namespace"], body["metadata"]["name"]) != lane.key
     )
+
+
+def neighbours_of(cache: Cache, lane: Lane) -> tuple[LaneSenders, ...]:
+    """What the other lanes of the namespace send as; nothing where they are more than a configuration should carry."""
+    found = []
+    for body in cache.all(SENDING_LANE.kind, lane.namespace):
+        senders = (body["spec"].get("submission") or {}).get("senders") or ()
+        if body["metadata"]["name"] != lane.name:
+            found.append(LaneSenders(body["metadata"]["name"], tuple(senders)))
+        if len(found) > NEIGHBOURS or sum(len(one.senders) for one in found) > NEIGHBOURS_SENDERS:
+            return ()
+    return tuple(found)
 
 
 def nodes_of(cache: Cache) -> dict[str, NodeFacts]:

@@ -7,6 +7,8 @@ them: credentials are files or the service account.
 import dataclasses
 from collections.abc import Mapping
 
+from lane_api.model import PLAIN_ADDRESS
+
 __all__ = ["Settings"]
 
 PREFIX = "LANEWRIGHT_"
@@ -39,6 +41,10 @@ class Settings:
     """Whether we may read nodes; without, a drained node's slots all go at once."""
     volumes: bool = True
     """Whether we may patch PersistentVolumes, so that mail outlives a deleted namespace."""
+    force_delivery: str = ""
+    """Redirect or Discard: no lane delivers to its mail's recipients, whatever it says itself. Empty: as lanes say."""
+    force_delivery_to: str = ""
+    """Where all mail goes, with Redirect."""
     workers: int = 8
     """Lanes reconciled at the same time."""
     resync_s: float = 420.0
@@ -54,6 +60,17 @@ class Settings:
     http_host: str = ""
     """Empty: every address, of both families (asyncio's `::` would leave out IPv4)."""
     log_level: str = "INFO"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what must not be misread: mail would reach those whom it was kept from."""
+        if self.force_delivery not in ("", "Redirect", "Discard"):
+            raise ValueError(
+                f"{PREFIX}FORCE_DELIVERY={self.force_delivery!r}: write Redirect or Discard, or leave it out"
+            )
+        if (self.force_delivery == "Redirect") != bool(self.force_delivery_to):
+            raise ValueError(f"{PREFIX}FORCE_DELIVERY_TO is the address of Redirect: set both, or neither")
+        if self.force_delivery_to and not PLAIN_ADDRESS.fullmatch(self.force_delivery_to):
+            raise ValueError(f"{PREFIX}FORCE_DELIVERY_TO={self.force_delivery_to!r} is not one plain address")
 
     @property
     def secret_namespaces(self) -> tuple[str, ...]:

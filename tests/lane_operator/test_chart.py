@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from jsonschema import Draft7Validator
 
@@ -32,6 +33,21 @@ def test_every_default_value_is_allowed_by_the_schema_and_an_unknown_one_is_not(
     assert not list(validator.iter_errors(values))
     assert list(validator.iter_errors({**values, "watchNamespace": "mail"}))
     assert list(validator.iter_errors({**values, "servedNamespaces": ["Mail"]}))
+
+
+@pytest.mark.parametrize(
+    ("delivery", "allowed"),
+    [({"force": "Redirect", "to": "all@test.example"}, True), ({"force": "Discard", "to": ""}, True),
+     ({"force": "Redirect", "to": ""}, False), ({"force": "", "to": "all@test.example"}, False),
+     ({"force": "Live", "to": ""}, False)],
+)  # fmt: skip
+def test_a_forced_delivery_names_its_address_with_redirect_and_only_then(
+    delivery: dict[str, str], allowed: bool
+) -> None:
+    validator = Draft7Validator(json.loads((CHART / "values.schema.json").read_text()))
+    values: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    assert (not list(validator.iter_errors({**values, "delivery": delivery}))) is allowed
 
 
 def test_every_variable_of_the_deployment_is_a_setting() -> None:

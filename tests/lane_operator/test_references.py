@@ -9,9 +9,17 @@ from lane_api.conditions import Reason
 from lane_api.ippool import IPPoolStatus
 from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SLOT_LABEL
 from lane_operator.cache import Cache
-from lane_operator.inputs import Demand, Holding, Pool
+from lane_operator.inputs import Demand, Holding, LaneSenders, Pool
 from lane_operator.pools import allocate
-from lane_operator.references import demands_of, holdings_of, pool_of, pools_of
+from lane_operator.references import (
+    NEIGHBOURS,
+    NEIGHBOURS_SENDERS,
+    demands_of,
+    holdings_of,
+    neighbours_of,
+    pool_of,
+    pools_of,
+)
 from tests.lane_operator.made import NOW, lane, pool
 
 ADDRESS = {"ip": "203.0.113.10", "hostname": "out0.example.com"}
@@ -199,3 +207,26 @@ def test_what_live_slots_carry_is_read_whatever_became_of_their_pool_and_lane() 
     cache.put("SendingLane", body("SendingLane", "otp", status={"slots": slots}))
 
     assert holdings_of(cache)[0] == Holding("203.0.113.10", ("mail", "pool"), "mail", vouched=True)
+
+
+def of_namespace(name: str, senders: list[str], namespace: str = "mail") -> dict[str, Any]:
+    made = body("SendingLane", name, spec={"submission": {"senders": senders}})
+    return made | {"metadata": made["metadata"] | {"namespace": namespace}}
+
+
+def test_neighbours_are_the_other_lanes_of_the_namespace_and_of_no_other() -> None:
+    cache = Cache()
+    for one in (of_namespace("news", ["@news.example"]), of_namespace("otp", ["@notify.example.com"])):
+        cache.put("SendingLane", one)
+    cache.put("SendingLane", of_namespace("theirs", ["@theirs.example"], namespace="shop"))
+
+    assert neighbours_of(cache, lane()) == (LaneSenders("news", ("@news.example",)),)
+
+
+@pytest.mark.parametrize(("lanes", "senders"), [(NEIGHBOURS + 1, 1), (3, NEIGHBOURS_SENDERS)])
+def test_where_there_are_too_many_neighbours_none_is_told_of(lanes: int, senders: int) -> None:
+    cache = Cache()
+    for number in range(lanes):
+        cache.put("SendingLane", of_namespace(f"lane{number}", [f"@{one}.example" for one in range(senders)]))
+
+    assert neighbours_of(cache, lane()) == ()

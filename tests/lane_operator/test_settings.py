@@ -45,3 +45,20 @@ def test_no_setting_holds_a_secret() -> None:
     names = {field.name for field in dataclasses.fields(Settings)}
 
     assert not {name for name in names if any(word in name for word in ("password", "token", "key"))}
+
+
+@pytest.mark.parametrize(
+    "forced",
+    [{"FORCE_DELIVERY": "Live"}, {"FORCE_DELIVERY": "Redirect"}, {"FORCE_DELIVERY_TO": "a@x.example"},
+     {"FORCE_DELIVERY": "Discard", "FORCE_DELIVERY_TO": "a@x.example"},
+     {"FORCE_DELIVERY": "Redirect", "FORCE_DELIVERY_TO": "a@x.example, b@x.example"}],
+)  # fmt: skip
+def test_a_forced_delivery_that_is_not_plain_stops_the_operator(forced: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="LANEWRIGHT_FORCE_DELIVERY"):
+        Settings.from_environment(IMAGES | {PREFIX + name: value for name, value in forced.items()})
+
+
+def test_delivery_is_forced_on_all_lanes() -> None:
+    redirected = {PREFIX + "FORCE_DELIVERY": "Redirect", PREFIX + "FORCE_DELIVERY_TO": "all@test.example"}
+
+    assert Settings.from_environment(IMAGES | redirected).force_delivery_to == "all@test.example"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lane_relay.accept.policy import Policy
 from lane_relay.mail.author import Author
@@ -57,7 +58,12 @@ def make_message(
     if asked.triggered_at > now + _CLOCK_SKEW_S:
         return Reply(550, ("5.6.0 X-Lane-Triggered-At is in the future: write Unix seconds (not ms) or RFC 3339",))
     spool_id = new_id()
-    trace = Trace(origin.hostname, origin.helo, origin.client, origin.protocol, message_id_text(spool_id), now)
+    redirected = envelope.recipients if policy.redirect_to else ()
+    if redirected:  # what was asked for the recipients was asked for somebody else
+        envelope = replace(envelope, recipients=(policy.redirect_to,), options=())
+    trace = Trace(
+        origin.hostname, origin.helo, origin.client, origin.protocol, message_id_text(spool_id), now, redirected
+    )
     times = [seconds for seconds in (asked.expires_in, expires_in) if seconds]
     body, message_id = add_trace(content, header, trace)
     return Message(
@@ -73,4 +79,5 @@ def make_message(
         expires_at=now + min(times) if times else 0.0,
         triggered_at=asked.triggered_at,
         notice_at=now + notice_in if notice_in is not None else 0.0,
+        redirected_from=redirected,
     )

@@ -37,7 +37,7 @@ class Policy:
 
     __slots__ = (
         "_domains", "_lane", "_neighbours", "_networks", "_senders", "_users", "campaign_field", "correlation_field",
-        "is_open",
+        "is_open", "redirect_to",
     )  # fmt: skip
 
     def __init__(self, config: RelayConfig) -> None:
@@ -45,6 +45,8 @@ class Policy:
         """Intake takes mail."""
         self.correlation_field = config.intake.correlation_field
         self.campaign_field = config.intake.campaign_field
+        self.redirect_to = config.delivery.redirect_to
+        """Where all mail goes instead of its recipients; empty: to them."""
         self._lane = f"{config.lane.namespace}/{config.lane.name}"
         self._networks: tuple[IPv4Network | IPv6Network, ...] = config.intake.clients
         self._domains = frozenset(filter(None, (normalise_domain(domain.name) for domain in config.domains)))

@@ -190,6 +190,7 @@ class RecordWriter:
                 user=message.user,
                 message_id=message.message_id,
                 correlation_id=message.correlation_id,
+                meta={"redirected_from": "\n".join(message.redirected_from)} if message.redirected_from else {},
             )
         )
 
@@ -283,6 +284,7 @@ def _encode_hidden(key: bytes, encode: Callable[[LogRecord], bytes], record: Log
     if not named:
         return encode(record)
     plain = (named,) if isinstance(named, str) else named
+    plain = (*plain, *record.meta.get("redirected_from", "").splitlines())
     hidden = hide(key, plain)
     response = record.response
     return encode(

@@ -38,6 +38,8 @@ _MESSAGE_ID = re.compile(r"<[^\s<>]{1,996}>")
 _HELO = re.compile(r"[A-Za-z0-9._:-]{1,255}|\[[A-Za-z0-9.:]{1,64}\]")
 _MAX_CORRELATION_ID: Final = 200
 """Characters kept of a correlation id; records are bounded."""
+_MAX_REDIRECTED: Final = 50
+"""Recipients named in the header; the record has all."""
 _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -82,6 +84,8 @@ class Trace(Struct, frozen=True, gc=False):
     """The spool id."""
     now: float
     """Unix time, seconds."""
+    redirected_from: tuple[str, ...] = ()
+    """Whom it was for, where it goes to somebody else."""
 
 
 def read_header(
@@ -180,6 +184,8 @@ def add_trace(content: bytes, header: Header, trace: Trace) -> tuple[bytes, str]
     taken out."""
     message_id = header.message_id
     added = [_received(trace)]
+    if trace.redirected_from:
+        added.append(_redirected(trace.redirected_from))
     if not header.has_date:
         added.append(f"Date: {rfc5322_date(trace.now)}\r\n")
     if not header.has_message_id:
@@ -202,6 +208,14 @@ def _received(trace: Trace) -> str:
         f"\tby {trace.hostname} with {trace.protocol} id {trace.id};\r\n"
         f"\t{rfc5322_date(trace.now)}\r\n"
     )
+
+
+def _redirected(recipients: tuple[str, ...]) -> str:
+    """One address a line, other scripts escaped; a bounded number of them."""
+    lines = [address.encode("ascii", "backslashreplace").decode() for address in recipients[:_MAX_REDIRECTED]]
+    if len(recipients) > _MAX_REDIRECTED:
+        lines.append(f"and {len(recipients) - _MAX_REDIRECTED} more")
+    return "X-Lane-Redirected-From: " + ",\r\n ".join(lines) + "\r\n"
 
 
 def rfc5322_date(now: float) -> str:

@@ -60,7 +60,7 @@ def relay_config(lane: Lane, references: References, claim: Claim, engine: Engin
         generation=lane.generation,
         lane=LaneIdentity(namespace=lane.namespace, name=lane.name, traffic_class=lane.spec.traffic_class),
         slot=SlotIdentity(name=claim.slot_name, hostname=slot_hostname(lane, claim)),
-        intake=_intake(lane, claim, engine),
+        intake=_intake(lane, references, claim, engine),
         spool=Spool(path=f"{names.SPOOL_DIR}/spool", max_size=values.spool_bytes),
         records=Records(
             path=f"{names.SPOOL_DIR}/records", max_size=values.records_bytes, retention=lane.spec.audit.retention
@@ -95,7 +95,7 @@ def _listen(engine: EngineClaim, port: str) -> Endpoint:
     return Endpoint(host=engine.listen_host, port=engine.ports[port])
 
 
-def _intake(lane: Lane, claim: Claim, engine: EngineClaim) -> Intake:
+def _intake(lane: Lane, references: References, claim: Claim, engine: EngineClaim) -> Intake:
     submission = lane.spec.submission
     tls = TlsFiles(certificate=f"{names.TLS_DIR}/tls.crt", key=f"{names.TLS_DIR}/tls.key")
     closed = claim.role is not SlotRole.ACTIVE or lane.deleting_since is not None
@@ -108,6 +108,7 @@ def _intake(lane: Lane, claim: Claim, engine: EngineClaim) -> Intake:
             "users_dir": names.USERS_DIR,
             "clients": [ip_network(cidr, strict=False) for cidr in submission.clients.cidrs],  # CEL takes host bits
             "senders": submission.senders,
+            "neighbours": [{"lane": one.name, "senders": one.senders} for one in references.neighbours if one.senders],
             "users": [user.model_dump(mode="json", exclude_none=True) for user in submission.auth.users],
             "limits": submission.limits.model_dump(mode="json", exclude_none=True),
             "max_message_size": submission.max_message_size,
@@ -128,10 +129,13 @@ def _egress(references: References, claim: Claim, engine: EngineClaim) -> Egress
 
 def _delivery(lane: Lane, references: References, claim: Claim, engine: EngineClaim) -> Delivery:
     spec, values = lane.spec, effective(lane.spec)
+    mode, redirect_to = references.delivery_mode(lane)
     running = "Suspended" if spec.suspend or shared_domains(lane, references) else "Running"
     return Delivery.model_validate(
         {
             "state": "Held" if claim.role is SlotRole.HELD else running,
+            "mode": mode,
+            "redirect_to": redirect_to,
             "lifetime": values.lifetime_s,
             "retry": RelayRetry(first=values.retry_first_s, factor=values.retry_factor, max=values.retry_max_s),
             "delay_notice": DelayNotice(

@@ -42,6 +42,7 @@ from lane_operator.references import (
     configs_of,
     lane_of,
     multus_network,
+    neighbours_of,
     nodes_of,
     others_of,
     policies_of,
@@ -127,6 +128,8 @@ async def _references(world: World, lane: Lane) -> tuple[References, Assignment,
         nodes=nodes_of(world.cache),
         multus_network=await multus_network(world.kube, pool, world.kinds),
         others=others_of(world.cache, lane),
+        neighbours=neighbours_of(world.cache, lane),
+        forced_delivery=world.lanes.forced_delivery,
         configs=configs_of(world.cache, lane),
     )
     assignment = _with_existing(world, lane, references, await assign(world, lane, pool))

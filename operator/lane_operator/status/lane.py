@@ -98,6 +98,9 @@ def _put_ready(book: Book, view: View, *, settled: bool) -> None:
         return
     waiting = view.waiting_domains()
     held = f"; mail from {', '.join(waiting)} waits for DNS, see DNSPublished" if waiting else ""
+    mode, redirect_to = view.references.delivery_mode(lane)
+    if mode != "Live":
+        held += f"; delivery is {mode}: {f'all mail goes to {redirect_to}' if redirect_to else 'no mail is sent'}"
     if lane.spec.suspend:
         message = f"takes mail and delivers nothing, as spec.suspend says{held}"
         book.put(ConditionType.READY, True, Reason.SUSPENDED, message)

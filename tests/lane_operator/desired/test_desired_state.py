@@ -17,7 +17,16 @@ from lane_api.lane_status import SlotRole
 from lane_api.names import ADDRESS_ANNOTATION, LANE_LABEL, MANAGED_BY, QUEUE_FINALIZER, SLOT_LABEL
 from lane_api.relayconfig import RelayConfig
 from lane_operator.desired import desired_state, secret_needs
-from lane_operator.inputs import Assignment, Desired, Lane, Manifest, References, Refusal
+from lane_operator.inputs import (
+    Assignment,
+    Desired,
+    ForcedDelivery,
+    Lane,
+    LaneSenders,
+    Manifest,
+    References,
+    Refusal,
+)
 from lane_relay.config import parse
 from tests.lane_operator import made
 
@@ -436,3 +445,35 @@ def test_rights_of_users_and_limits_of_clients_reach_the_relay() -> None:
         "sessions": 50, "sessionsPerClient": 500, "connectRatePerClient": "6000/m", "messageRatePerClient": "10/s",
         "errorRatePerClient": "600/m", "tarpit": {"after": 5, "first": "1s", "max": "5s"},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("own", "forced", "in_force"),
+    [
+        ({}, None, ("Live", "")),
+        ({"mode": "Redirect", "to": "own@test.example"}, None, ("Redirect", "own@test.example")),
+        ({}, ForcedDelivery("Redirect", "all@test.example"), ("Redirect", "all@test.example")),
+        ({"mode": "Redirect", "to": "own@test.example"}, ForcedDelivery("Redirect", "all@test.example"),
+         ("Redirect", "all@test.example")),
+        ({"mode": "Redirect", "to": "own@test.example"}, ForcedDelivery("Discard"), ("Discard", "")),
+        ({"mode": "Discard"}, ForcedDelivery("Redirect", "all@test.example"), ("Discard", "")),
+    ],
+)  # fmt: skip
+def test_what_is_forced_on_all_lanes_wins_over_what_they_say_but_for_discard(
+    own: dict[str, str], forced: ForcedDelivery | None, in_force: tuple[str, str]
+) -> None:
+    of = made.lane(delivery=own)
+    references = replace(made.references(of, made.pool()), forced_delivery=forced)
+    found = desired_state(of, references, made.assignment(), made.SETTINGS)
+    delivery = yaml.safe_load(relay_yaml(found))["delivery"]
+
+    assert (delivery["mode"], delivery["redirectTo"]) == in_force
+
+
+def test_the_senders_of_lanes_next_door_reach_the_relay() -> None:
+    of = made.lane()
+    near = (LaneSenders("news", ("@news.example",)), LaneSenders("empty", ()))
+    references = replace(made.references(of, made.pool()), neighbours=near)
+    found = desired_state(of, references, made.assignment(), made.SETTINGS)
+
+    assert yaml.safe_load(relay_yaml(found))["intake"]["neighbours"] == [{"lane": "news", "senders": ["@news.example"]}]

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from lane_api.conditions import Condition, Reason
 from lane_api.lane_status import LaneStatus, SlotRole
-from lane_operator.inputs import Assignment, Desired, DkimKey, Lane, Observation, Refusal, SlotObservation
+from lane_operator.inputs import (
+    Assignment,
+    Desired,
+    DkimKey,
+    Lane,
+    Observation,
+    Refusal,
+    SlotObservation,
+)
 from lane_operator.status import broken_status, lane_status, next_look
 from tests.lane_operator import made
 

@@ -5,7 +5,7 @@ import pytest
 from lane_api.relayconfig import RelayConfig
 from lane_relay.accept.message import Origin, make_message
 from lane_relay.accept.policy import Policy
-from lane_relay.records import Envelope, Message, Reply
+from lane_relay.records import Envelope, Message, Notify, RecipientOptions, Reply
 from tests.lane_relay.accept.conftest import make_config
 
 NOW = 1_790_000_000.0
@@ -182,3 +182,39 @@ def test_a_sender_may_want_to_hear_that_it_is_late() -> None:
     assert isinstance(message, Message)
     assert (message.notice_at, message.expires_at) == (NOW + 60, 0.0)
     assert accepted(b"").notice_at == 0.0
+
+
+# -- delivery: Redirect
+
+
+def redirecting() -> RelayConfig:
+    config = make_config()
+    delivery = config.delivery.model_copy(update={"mode": "Redirect", "redirect_to": "staging@test.example"})
+    return config.model_copy(update={"delivery": delivery})
+
+
+def test_redirected_mail_goes_to_one_address_and_says_whom_it_was_for() -> None:
+    asked = (RecipientOptions(Notify.SUCCESS), RecipientOptions())
+    envelope = Envelope(
+        "otp@notify.example.com", ("b@isp.example", "bücher@isp.example"), smtp_utf8=True, options=asked
+    )
+    message = accepted(b"To: b@isp.example\r\n", redirecting(), envelope)
+
+    assert message.envelope.recipients == ("staging@test.example",)
+    assert message.envelope.options_of(0) == RecipientOptions()
+    assert message.redirected_from == envelope.recipients
+    assert b"\r\nX-Lane-Redirected-From: b@isp.example,\r\n b\\xfccher@isp.example\r\n" in message.body
+    assert b"To: b@isp.example\r\n" in message.body
+
+
+def test_a_redirected_crowd_is_counted_beyond_its_fiftieth() -> None:
+    crowd = Envelope("otp@notify.example.com", tuple(f"r{number}@isp.example" for number in range(60)))
+    body = accepted(b"", redirecting(), crowd).body
+
+    assert b" r49@isp.example,\r\n and 10 more\r\n" in body
+    assert b"r50@" not in body
+
+
+def test_nobody_else_says_that_mail_was_redirected() -> None:
+    assert isinstance(made(b"X-Lane-Redirected-From: b@isp.example\r\n"), Reply)
+    assert accepted(b"").redirected_from == ()

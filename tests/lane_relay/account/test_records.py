@@ -147,3 +147,12 @@ def test_a_lane_that_hashes_recipients_has_no_plain_one_in_any_record() -> None:
         assert digest(key, "user0@example.com").encode() in line
     assert json.loads(written[0])["response"]["content"] == f"<{digest(key, 'user0@example.com')}> unknown"
     assert b'"domain"' not in writer.admin_action("hold", "ops", "audit", NOW)
+
+
+def test_a_reception_says_whom_redirected_mail_was_for() -> None:
+    of = replace(message(), redirected_from=("b@isp.example", "c@isp.example"))
+
+    assert json.loads(WRITER.reception(of, NOW))["meta"] == {"redirected_from": "b@isp.example\nc@isp.example"}
+    hiding = RecordWriter(CONFIG.lane, CONFIG.slot, recipients_key=b"0123456789abcdef")
+    assert b"isp.example" not in hiding.reception(of, NOW)
+    assert "meta" not in json.loads(WRITER.reception(message(), NOW))
