@@ -116,8 +116,8 @@ def test_mail_that_was_accepted_before_the_mode_changed_does_not_leave(
     if mode == "Discard":
         eventually(lambda: relay.metric("recipients_finished_total{outcome=dropped}") == 1, "it is dropped")
     else:
-        _submit(relay, _letter(2, "spring"))
+        _submit(relay, _letter(2, "spring", recipient="qa@brand.test"))
         assert sink.wait(1)[0].recipients == ("qa@brand.test",)
-        relay.change(delivery={"mode": None, "redirectTo": None})
+        relay.change(delivery={"mode": "Live", "redirectTo": ""})
         assert sink.wait(2)[1].recipients == ("ann@isp.test",)
     assert not any(one.recipients == ("ann@isp.test",) for one in sink.arrived[:1])
