@@ -6,7 +6,7 @@ RUN := $(VENV)/bin
 CLUSTERS ?= 3
 PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 python3.11 python3))
 
-.PHONY: help setup peers lint unit test e2e demo cluster cluster-down images crds bench lock
+.PHONY: replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench lock
 
 help: ## lists the targets
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ demo: peers ## two lanes, a flood, and what the OTPs felt of it: cluster, table 
 
 bench: peers ## the relay beside tuned Postfix, in one run; the operator's idle minutes on a cluster
 	$(RUN)/python -m bench
+
+replies: setup ## how the reply rules agree with the labelled corpus; prints each disagreement
+	$(RUN)/python -m tests.lane_relay.replies.agreement
 
 test: lint unit e2e ## everything, from the gates to the cluster
 

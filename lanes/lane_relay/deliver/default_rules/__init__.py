@@ -58,7 +58,7 @@ _REFUSED_BEFORE_THE_MESSAGE: Final = (
 _BY_CLASS: Final = (
     rule(
         "syntax",
-        r"^50[0-4]|(?i)^5.*\b5\.5\.[0-9]",
+        r"(?i)^50[0-4]|^5.*(\b5\.5\.[0-9]|protocol violation)",
         Category.PROTOCOL_ERRORS,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -73,6 +73,18 @@ _BY_CLASS: Final = (
         Scope.RECIPIENT,
         "550 5.7.1 Delivery not authorized, message refused",
         "550 5.7.1 [CS01] Message rejected due to local policy.",
+    ),
+    rule(
+        "policy-in-words",
+        r"(?i)^5.*(polic(y|ies)|by recipients?\b|by destination|prohibit|denied|blocked|spoof|refused|filtered|not "
+        r"allowed|"
+        r"restricted)",
+        Category.POLICY_RELATED,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 Denied by policy",
+        "550 Mail is rejected by recipients",
+        "550 rejecting spoofed message",
     ),
     rule(
         "permanent",

@@ -52,18 +52,102 @@ PLAINLY_THE_MAILBOX: Final = (  # code and words agree: whatever else such a rep
 
 ABOUT_THE_MAILBOX: Final = (
     rule(
+        "for-policy-reasons",
+        r"(?i)^5.*(for policy reasons|address rejected: (ers-|block-))",
+        Category.POLICY_RELATED,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "554 Mail from a@example.net rejected for policy reasons.",
+        "554 5.7.1 <a@example.com>: Recipient address rejected: BLOCK-RCPT.",
+    ),
+    rule(
+        "mail-loop",
+        r"(?i)^5.*(\b5\.4\.6\b|\bloop(s|ing)?\b|too many hops|hop count exceeded)",
+        Category.ROUTING_ERRORS,
+        Action.BOUNCE,
+        Scope.MESSAGE,
+        "554 5.4.6 Too many hops",
+        "552 looping message.",
+    ),
+    rule(
+        "mail-loop-for-now",
+        r"(?i)^4.*\bloop(s|ing)?\b",
+        Category.ROUTING_ERRORS,
+        Action.RETRY,
+        Scope.MESSAGE,
+        "450 4.4.6 Routing loop detected (G16)",
+    ),
+    rule(
+        "no-way-there",
+        r"(?i)^5.*(unrout(e)?able|does not accept mail|takes no mail)",
+        Category.ROUTING_ERRORS,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 unrouteable address",
+    ),
+    rule(
+        "relaying-denied",
+        r"(?i)^5.*(relay(ing)?\b.{0,30}(denied|disallowed|not permitted|not allowed|prohibited|access)|unable to relay|"
+        r"not (permitted|configured) to relay|do not relay|denies relay|as a relay|mail relay\b)",
+        Category.RELAYING_ISSUES,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "554 5.7.1 <a@example.com>: Relay access denied",
+        "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain",
+        "553 Relaying disallowed",
+    ),
+    rule(
+        "relaying-denied-for-now",
+        r"(?i)^4.*relay(ing)?\b.{0,30}(denied|disallowed|not permitted|not allowed)",
+        Category.RELAYING_ISSUES,
+        Action.RETRY,
+        Scope.RECIPIENT,
+        "451 Open relay not allowed",
+    ),
+    rule(
+        "address-being-verified",
+        r"(?i)^4.*(unverified address|verification in progress)",
+        Category.OTHER,
+        Action.RETRY,
+        Scope.RECIPIENT,
+        "450 4.1.1 <a@example.com>: Recipient address rejected: unverified address: Address verification in progress",
+        again=300.0,
+    ),
+    rule(
+        "sender-not-permitted",
+        r"(?i)^5.*(not (allowed|permitted) to send|doesn'?t allow sending|invalid ip for sending|(spf|sender "
+        r"policy)\b.{0,40}"
+        r"(fail|record|check|polic)|bad spf)",
+        Category.AUTH_FAILURE,
+        Action.BOUNCE,
+        Scope.MESSAGE,
+        "550 5.1.0 192.0.2.222 is not allowed to send from <example.net> per its SPF Record.",
+        "554 INVALID IP FOR SENDING MAIL OF DOMAIN example.com",
+    ),
+    rule(
         "sender-refused",
-        r"(?i)^5.*(\b5\.1\.[78]\b|\b5\.7\.27\b|sender\b.{0,60}(rejected|denied|invalid|not exist|"
-        r"not found|unknown|verif))",
+        r"(?i)^5.*(\b5\.1\.[78]\b|\b5\.7\.27\b|(sender\b|mail from\b|from:|email address\b).{0,60}(rejected|denied|"
+        r"invalid|not exist|"
+        r"not verified|"
+        r"not found|unknown|verif|unvalidated)|denies the sender|responsible address|domain of sender)",
         Category.INVALID_SENDER,
         Action.BOUNCE,
         Scope.MESSAGE,
         "550 5.1.8 Sender address rejected: Domain not found",
+        "554 sender is unvalidated.",
+    ),
+    rule(
+        "sender-refused-for-now",
+        r"(?i)^4.*(\b4\.1\.8\b|sender address rejected|domain of sender)",
+        Category.INVALID_SENDER,
+        Action.RETRY,
+        Scope.MESSAGE,
+        "450 4.1.8 Sender address rejected: Domain not found",
     ),
     rule(
         "mailbox-full",
         r"(?i)^5.*(\b5\.2\.2\b|(mailbox|inbox|account|user|recipient|storage).{0,40}(full|over ?quota|quota|exceeded)|"
-        r"over ?quota|quota exceeded)",
+        r"over ?quota|quota exceeded|(too many messages|zuviele mails) (on|auf)|speichervolumen|out of storage)",
         Category.QUOTA_ISSUES,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -72,7 +156,7 @@ ABOUT_THE_MAILBOX: Final = (
     rule(
         "mailbox-full-for-now",
         r"(?i)^4.*(\b4\.2\.2\b|(mailbox|inbox|account|user|recipient|storage).{0,40}(full|over ?quota|quota|exceeded)|"
-        r"over ?quota|quota exceeded)",
+        r"over ?quota|quota (limit )?exceeded|trouble in home directory)",
         Category.QUOTA_ISSUES,
         Action.RETRY,
         Scope.RECIPIENT,
@@ -81,20 +165,22 @@ ABOUT_THE_MAILBOX: Final = (
     ),
     rule(
         "mailbox-inactive",
-        r"(?i)^5.*(\b5\.2\.1\b|(mailbox|account|user|recipient|address).{0,40}(disabled|inactive|suspended|deactivated|"
-        r"closed|no longer (valid|in use|active|available)))",
+        r"(?i)^5.*((mailbox|account|user|recipient|address).{0,40}(disabled|inactive|suspended|deactivated|"
+        r"closed|frozen|locked|discontinued|blocked|bloqu|no longer (valid|in use|active|available))|"
+        r"(disabled|inactive|suspended) (recipient|email|mailbox|account|address|user)|is no longer valid|: inactive)",
         Category.INACTIVE_MAILBOX,
         Action.BOUNCE,
         Scope.RECIPIENT,
-        "550 5.2.1 The email account that you tried to reach is inactive.",
+        "550 The email account that you tried to reach is inactive.",
         "554 5.7.1 delivery error: dd This user doesn't have an account; mailbox disabled",
     ),
     rule(
         "mailbox-unknown",
-        r"(?i)^5.*(\b5\.1\.[16]\b|(mailbox|account|user|recipient|address|customer|person)\b.{0,60}"
+        r"(?i)^5.*(\b5\.1\.[16]\b|(mailbox|account|user|recipient|address(ee)?|customer|person)\b.{0,60}"
         r"(unknown|not found|not exist|doesn'?t exist|invalid|not (a )?(valid|known|listed|our)|unavailable|rejected|"
         r"undeliverable)|(unknown|no such|invalid|non-?existent) (mailbox|account|user|recipient|address|local|person)|"
-        r"user not local|no mailbox)",
+        r"user not local|no mailbox|not our (user|customer)|doesn'?t have an? .{0,40}account|address rejected|"
+        r"destinataire invalide|user lookup)",
         Category.BAD_MAILBOX,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -105,9 +191,17 @@ ABOUT_THE_MAILBOX: Final = (
         stage=Stage.RCPT,
     ),
     rule(
+        "mailbox-unknown-for-now",
+        r"(?i)^4.*(user|recipient|mailbox|account)\b.{0,40}unknown",
+        Category.BAD_MAILBOX,
+        Action.RETRY,
+        Scope.RECIPIENT,
+        "450 4.1.1 <a@example.org>: Recipient address rejected: User unknown in virtual alias table",
+    ),
+    rule(
         "mailbox-unknown-after-data",
         r"(?i)^5.*(\b5\.1\.1\b|(mailbox|account|user|recipient)\b.{0,40}(unknown|not found|not exist|doesn'?t exist)|"
-        r"(unknown|no such) (mailbox|account|user|recipient))",
+        r"(unknown|no such) (mailbox|account|user|recipient)|doesn'?t have an? .{0,40}account)",
         Category.BAD_MAILBOX,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -115,31 +209,22 @@ ABOUT_THE_MAILBOX: Final = (
         stage=Stage.END_OF_DATA,
     ),
     rule(
+        "mailbox-off",
+        r"^5[0-9][0-9][ -]5\.2\.1\b",
+        Category.INACTIVE_MAILBOX,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 5.2.1 Not here",
+    ),
+    rule(
         "domain-unknown",
-        r"(?i)^5.*(\b5\.1\.(2|10)\b|(domain|host)\b.{0,40}(not found|not exist|unknown|not (local|accepted|hosted)))",
+        r"(?i)^5.*(\b5\.1\.(2|10)\b|(domain|host)\b.{0,40}(not found|not exist|unknown|not (local|accepted|hosted)))|"
+        r"^553 [a-z0-9.-]+[.][a-z]+ does not exist",
         Category.BAD_DOMAIN,
         Action.BOUNCE,
         Scope.RECIPIENT,
         "550 5.1.2 Bad destination host",
         "556 5.1.10 Recipient address has null MX",
         stage=Stage.RCPT,
-    ),
-    rule(
-        "relaying-denied",
-        r"(?i)^5.*(relay(ing)?\b.{0,30}(denied|not permitted|not allowed|prohibited|access)|unable to relay|"
-        r"not permitted to relay|we do not relay)",
-        Category.RELAYING_ISSUES,
-        Action.BOUNCE,
-        Scope.RECIPIENT,
-        "554 5.7.1 <a@example.com>: Relay access denied",
-        "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain",
-    ),
-    rule(
-        "mail-loop",
-        r"(?i)\b5\.4\.6\b|mail loop|too many hops|hop count exceeded|loops back to",
-        Category.ROUTING_ERRORS,
-        Action.BOUNCE,
-        Scope.MESSAGE,
-        "554 5.4.6 Too many hops",
     ),
 )

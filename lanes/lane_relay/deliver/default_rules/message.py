@@ -10,13 +10,23 @@ __all__ = ["ABOUT_THE_MESSAGE"]
 ABOUT_THE_MESSAGE: Final = (
     rule(
         "unauthenticated",
-        r"(?i)^5.*(\b5\.7\.(2[0-46-7]|515|9)\b|dmarc|unauthenticated (email|mail|message)|(spf|dkim)\b.{0,40}"
+        r"(?i)^5.*(\b5\.7\.(2[0-46-7]|30|509|515)\b|dmarc|unauthenticated (email|mail|message)|is unauthenticated|"
+        r"authentication information|(spf|"
+        r"dkim)\b.{0,40}"
         r"(fail|not pass|required)|not (properly )?authenticated)",
         Category.AUTH_FAILURE,
         Action.BOUNCE,
         Scope.RECIPIENT,
         "550-5.7.26 Unauthenticated email from example.com is not accepted due to domain's DMARC policy.",
         "550 5.7.515 Access denied, sending domain example.com doesn't meet the required authentication level.",
+    ),
+    rule(
+        "their-lookup-failed",
+        r"(?i)^4.*(dns|lookup).{0,30}(fail|error|timeout|timed out)",
+        Category.DNS_FAILURE,
+        Action.RETRY,
+        Scope.RECIPIENT,
+        "450 4.4.0 <a@example.com> Temporary DMARC DNS lookup failure (G1E)",
     ),
     rule(
         "unauthenticated-for-now",
@@ -47,12 +57,32 @@ ABOUT_THE_MESSAGE: Final = (
         "550 5.7.1 The message contains a virus (Eicar-Test-Signature)",
     ),
     rule(
-        "spam",
-        r"(?i)^5.*(\bspam|unsolicited|\bbulk (mail|email)|junk|mail content denied|suspicious)",
+        "said-to-be-spam",
+        r"(?i)^5.*(\bube\b|\b(as|is) spam\b|spam (message|with))",
         Category.SPAM_RELATED,
         Action.BOUNCE,
         Scope.RECIPIENT,
         "554 5.7.1 Message rejected as spam",
+    ),
+    rule(
+        "bad-content",
+        r"(?i)^5.*(\b5\.6\.[0-9]|bare (lf|cr|line ?feed)|(missing|duplicate|multiple|invalid|malformed|"
+        r"improper).{0,20}header|"
+        r"attachment|rfc ?[0-9]{3,4}|addresses in from|header (error|too)|headers? (too|are not)|content rejected|"
+        r"presents a potential|banned content)",
+        Category.CONTENT_RELATED,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "554 5.6.0 Message contains invalid header",
+        "550 5.7.1 Messages with multiple addresses in From: header are not accepted; see RFC 5322",
+    ),
+    rule(
+        "spam",
+        r"(?i)^5.*(\bspam|unsolicited|\bbulk (mail|email)|junk|mail content denied|suspicious|\bube\b|anti-spam|"
+        r"message filtered\. )",
+        Category.SPAM_RELATED,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
         "550 Mail content denied",
         "550-5.7.1 Our system has detected that this message is likely unsolicited mail.",
     ),
@@ -66,7 +96,8 @@ ABOUT_THE_MESSAGE: Final = (
     ),
     rule(
         "too-large",
-        r"(?i)^5.*(\b5\.(3\.4|2\.3)\b|(message|size)\b.{0,40}(too (large|big|long)|exceeds|over))",
+        r"(?i)^5.*(\b5\.3\.4\b|\b5\.2\.3 (?:message|your)|(message|size)\b.{0,40}(too (large|big|long)|exceed|"
+        r"over)|line limit)",
         Category.CONTENT_RELATED,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -74,13 +105,11 @@ ABOUT_THE_MESSAGE: Final = (
         "550 Message too large",
     ),
     rule(
-        "bad-content",
-        r"(?i)^5.*(\b5\.6\.[0-9]|bare (lf|cr|line ?feed)|(missing|duplicate|multiple|invalid|malformed).{0,20}header|"
-        r"attachment|rfc ?[0-9]{3,4})",
-        Category.CONTENT_RELATED,
-        Action.BOUNCE,
+        "policy-for-now",
+        r"(?i)^4.*(polic(y|ies)|\babuse\b|restricted)",
+        Category.POLICY_RELATED,
+        Action.RETRY,
         Scope.RECIPIENT,
-        "554 5.6.0 Message contains invalid header",
-        "550 5.7.1 Messages with multiple addresses in From: header are not accepted; see RFC 5322",
+        "452 <a@example.com> Mailbox delivery restricted by policy error",
     ),
 )

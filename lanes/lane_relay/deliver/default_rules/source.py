@@ -19,6 +19,16 @@ ABOUT_THE_SOURCE: Final = (
         stage=Stage.END_OF_DATA,
     ),
     rule(
+        "unusual-rate",
+        r"(?i)unusual (rate|amount|volume)|[45]\.7\.28\b",
+        Category.RATE_LIMITED,
+        Action.BACKOFF,
+        Scope.IP,
+        "421 4.7.0 Our system has detected an unusual rate of unsolicited mail originating from your IP address. "
+        "To protect "
+        "our users from spam, mail sent from your IP address has been temporarily blocked.",
+    ),
+    rule(
         "outlook-block-list",
         r"^550[ -]5\.7\.1 .*\(?S(3140|3150|775)\)?",
         Category.SPAM_RELATED,
@@ -92,8 +102,10 @@ ABOUT_THE_SOURCE: Final = (
         "block-listed",
         r"(?i)blocked using|\bon our (block|black|deny)-?\s?list|(block|black)-?\s?listed|is listed (at|by|in|on)|"
         r"(zen|sbl|xbl|pbl|css)\.spamhaus|in spamhaus|spamhaus\.org/(query|sbl|pbl|xbl|css)|spamcop\.net|"
-        r"barracudacentral|\bdnsbl|\brbl\b|\[BL2[0-9]\]|\bBL[0-9]{6}\b|cloudmark.*csi|sender ?score\.org|"
-        r"ipcheck\.proofpoint",
+        r"barracuda (reputation|central)|barracudacentral|\bdnsbl|\brbl\b|\[BL2[0-9]\]|\bBL[0-9]{6}\b|(csi|"
+        r"cloudmark).*(csi|cloudmark)|threat (network )?list|sender ?score\.org|"
+        r"^5.*ipcheck\.proofpoint|proofpoint\.com/dnsbl|blocklist-lookup|blocked by \S+list|access denied, banned|"
+        r"blocked for (abuse|spam)",
         Category.SPAM_RELATED,
         Action.SUSPEND_SITE,
         Scope.IP,
@@ -109,7 +121,9 @@ ABOUT_THE_SOURCE: Final = (
     ),
     rule(
         "no-reverse-name",
-        r"(?i)[45]\.7\.25\b|bad dns ptr|\b(missing|no|cannot find your|cannot resolve your|does not have a?|invalid) "
+        r"(?i)[45]\.7\.25\b|bad dns ptr|name lookup failed|ptr resource record|mismatches client ip|"
+        r"helo.{0,30}(invalid|not resolve)|\b(missing|no|cannot find your|cannot resolve your|does not have a?|"
+        r"invalid) "
         r"(reverse|ptr|hostname)|reverse dns|ptr record",
         Category.BAD_CONFIGURATION,
         Action.SUSPEND_SITE,
@@ -122,33 +136,83 @@ ABOUT_THE_SOURCE: Final = (
         again=HOUR,
     ),
     rule(
+        "domain-reputation-for-now",
+        r"(?i)^4.*reputation of the (sending|sender) domain",
+        Category.SPAM_RELATED,
+        Action.BACKOFF,
+        Scope.DOMAIN,
+        "421 4.7.0 Our system has detected that this message is suspicious due to the very low reputation of the "
+        "sending "
+        "domain.",
+        hold=HOUR,
+        again=HOUR,
+    ),
+    rule(
+        "domain-reputation",
+        r"(?i)^5.*reputation of the (sending|sender) domain|suspected spam sender",
+        Category.SPAM_RELATED,
+        Action.SUSPEND_DOMAIN,
+        Scope.DOMAIN,
+        "551 5.7.1 Due to the very low reputation of the sending domain, this message has been blocked (Code 2).",
+        "550 Suspected spam sender.",
+        hold=2 * HOUR,
+        again=2 * HOUR,
+    ),
+    rule(
+        "reputation-for-now",
+        r"(?i)^4.*((poor|bad|low|negative) (ip |sender |sending )?reputation|reputation of the sending|"
+        r"(due to|because of) (ip|domain|sender) reputation|too many spams from your ip|ipcheck\.proofpoint|user "
+        r"complaints)",
+        Category.SPAM_RELATED,
+        Action.BACKOFF,
+        Scope.IP,
+        "451 4.7.650 The mail server [203.0.113.10] has been temporarily rate limited due to IP reputation.",
+        "421 Deferred - see https://ipcheck.proofpoint.com/?ip=203.0.113.10",
+        hold=HOUR,
+        again=HOUR / 2,
+    ),
+    rule(
         "source-reputation",
-        r"(?i)(poor|bad|low|negative) (ip |sender |sending )?reputation|reputation of the sending|"
-        r"due to (ip|domain|sender) reputation|too many spams from your ip|\bofr_?\d*0?5?06\b|mail rejete",
+        r"(?i)^5.*((poor|bad|low|negative) (ip |sender |sending )?reputation|reputation of the sending|"
+        r"(due to|because of) (ip|domain|sender) reputation|too many spams from your ip)",
         Category.SPAM_RELATED,
         Action.SUSPEND_SITE,
         Scope.IP,
         "550-5.7.1 Our system has detected that this message is likely suspicious due to the very low reputation of "
         "the sending IP address.",
-        "550 mwinf5c04 ME Mail rejete. Mail rejected. ofr_506 [506]",
-        "421 Too many spams from your IP (203.0.113.10), please visit http://postmaster.example/",
-        "451 4.7.650 The mail server [203.0.113.10] has been temporarily rate limited due to IP reputation.",
         hold=2 * HOUR,
         trigger=THRICE,
         again=HOUR,
     ),
     rule(
+        "client-blocked",
+        r"(?i)\b(ip|host|server|connection)\b.{0,60}(is|are|has been|was) (temporarily )?(blocked|banned|filtered|"
+        r"black)|"
+        r"\b(your|sending|client|source) (ip|host|server|mta)( address)? .{0,40}(block|ban|abus|flood|excessive)|"
+        r"client host( \S+)? blocked|black ip|rbl deny|sender rejected.*(blacklist|rbl)",
+        Category.SPAM_RELATED,
+        Action.SUSPEND_SITE,
+        Scope.IP,
+        "550 5.7.1 Your IP address 203.0.113.10 has been blocked by local policy",
+        "554 Your IP is sending excessive rejected recipients. Please contact support.",
+        "421 Your IP is temporarily blocked, please try again later",
+        hold=HOUR,
+        trigger=THRICE,
+        again=HOUR / 2,
+    ),
+    rule(
         "client-rejected",
-        r"(?i)client host( \S+)? (rejected|blocked|denied)|client host rejected|not allowed to connect|"
-        r"\b(ip|host|server|connection)\b.{0,60}(is|are|has been|was) (blocked|banned|denied|refused|rejected)|"
-        r"\b(your|sending|client|source) (ip|host|server|mta)( address)? .{0,40}(block|ban|reject|denied|not allowed)",
+        r"(?i)client host( \S+)? (rejected|denied)|client host rejected|not allowed to connect|"
+        r"\b(ip|host|server|connection)\b.{0,60}(is|are|has been|was) (denied|refused|rejected)|"
+        r"\b(your|sending|client|source) (ip|host|server|mta)( address)? .{0,40}(reject|denied|not allowed)|"
+        r"host network not allowed|smtp server of your isp|(dynamic|residential|dial-?up) (ip|address)",
         Category.POLICY_RELATED,
         Action.SUSPEND_SITE,
         Scope.IP,
         "554 5.7.1 <unknown[203.0.113.10]>: Client host rejected: Access denied",
-        "550 5.7.1 Your IP address 203.0.113.10 has been blocked by local policy",
         "554 5.7.1 Connection from 203.0.113.10 was refused by policy",
         "554 5.7.1 You are not allowed to connect",
+        "550 5.7.0 Please use the smtp server of your ISP.",
         hold=HOUR,
         trigger=THRICE,
         again=HOUR / 2,
@@ -158,16 +222,24 @@ ABOUT_THE_SOURCE: Final = (
 RATES: Final = (
     rule(
         "mailbox-receives-too-fast",
-        r"(?i)^4.*\b4\.2\.1 .*receiving mail (at a rate|too quickly)",
+        r"(?i)^[45].*(receiv(ing|ed) (mail|email|messages)? ?(too quickly|at a rate)|(recipient|mailbox|user) .{0,20}"
+        r"(exceeded .{0,20}(message|rate) (rate|limit)|received too (much|many))|messages to .{1,60} deferred due "
+        r"to excessive|"
+        r"too many recent messages|\b5\.2\.12[0-9]\b|limit for the number of messages|queue quota exceeded)",
         Category.RATE_LIMITED,
         Action.RETRY,
         Scope.RECIPIENT,
         "450 4.2.1 The user you are trying to contact is receiving mail too quickly. Please resend later.",
-        again=HOUR / 4,
+        "550 5.2.1 The user you are trying to contact is receiving mail at a rate that prevents additional "
+        "messages from "
+        "being delivered.",
+        "450 4.2.1 Mailbox received too much email in a short period of time (G30)",
+        "554 5.2.122 The recipient has exceeded their limit for the number of messages they can receive per hour.",
+        again=HOUR / 2,
     ),
     rule(
         "too-many-recipients",
-        r"(?i)^(4|552).*(\b[45]\.5\.3\b|too many recipients)",  # 552 is 452 here: RFC 5321 section 4.5.3.1.10
+        r"(?i)^(4|552).*(too many recipients|rcpt numbers)",  # 552 is 452 here: RFC 5321 section 4.5.3.1.10
         Category.POLICY_RELATED,
         Action.RETRY,
         Scope.RECIPIENT,
@@ -177,35 +249,34 @@ RATES: Final = (
     ),
     rule(
         "too-fast",
-        r"(?i)\b[45]\.7\.28\b|unusual rate|\brate[- ]?(is )?limit|throttl|too (fast|quickly)|"
-        r"too many (concurrent |simultaneous |open )?(smtp )?(connections|sessions|messages|emails|mails|errors)|"
+        r"(?i)\brate[- ]?(is )?limit|throttl|too (fast|quickly)|"
+        r"too many (concurrent |simultaneous |open )?(smtp )?(connections|sessions|messages from|emails from|mails "
+        r"from|errors)|"
         r"(connection|message|sending|hourly|daily|rate|mail|connections?) (limit|quota|rate)s? (has been |was )?"
         r"(exceeded|reached)|exceeded .{0,40}\b(connections?|rate|messages per)\b|excessive (volume|rate|message)|"
-        r"slow down|OFR_?(999|004)|\bRL[0-9]{6}\b|RP-00[123]",
+        r"slow down|(relay|daily) quota|\bRL[0-9]{6}\b|RP-00[123]",
         Category.RATE_LIMITED,
         Action.BACKOFF,
         Scope.IP,
-        "421 4.7.28 Our system has detected an unusual rate of mail from your IP address",
         "421 4.7.0 Too many concurrent SMTP connections from this IP address",
         "421 Rate limit reached. Please try again later",
-        "421 mwinf5c04 ME Service refuse. Veuillez essayer plus tard. OFR_999 [999]",
         "421 4.2.1 RL000010 Throttled",
         "550 5.4.5 Daily sending quota exceeded",
     ),
     rule(
         "server-busy",
         r"(?i)^4.*(server (is )?(too )?busy|4\.7\.500|service temporarily unavailable.*load|high load|"
-        r"system resources|insufficient (system )?(resources|storage))",
+        r"unable to process connection)",
         Category.RATE_LIMITED,
         Action.BACKOFF,
         Scope.SITE,
         "451 4.7.500 Server busy. Please try again later from [203.0.113.10]. (AS77712345)",
-        "452 4.3.1 Insufficient system storage",
+        "421 Unable to process connection at this time",
         hold=HOUR / 4,
     ),
     rule(
         "greylisted",
-        r"(?i)^4.*(gr[ea]y-?\s?list|postgrey|first (attempt|contact|time).{0,60}(again|later|back))",
+        r"(?i)^4.*(gr[ea]y-?\s?list|postgrey|try another server|first (attempt|contact|time).{0,60}(again|later|back))",
         Category.GREYLISTED,
         Action.RETRY,
         Scope.RECIPIENT,
