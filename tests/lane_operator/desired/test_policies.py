@@ -1,9 +1,15 @@
 """Where each value of a site comes from."""
 
+import yaml
+
 from lane_api.conditions import Reason
 from lane_api.quantities import parse_rate
+from lane_api.relayconfig import RelayConfig, SitePolicy
 from lane_operator.desired.policies import site_policies, unknown_isps
+from lane_operator.desired.relayconfig import rendered
+from lane_relay.pipeline import rule_problems
 from tests.lane_operator import made
+from tests.lane_relay.replies.agreement import shipped
 
 
 def rule(name: str, pattern: str) -> dict[str, object]:
@@ -63,3 +69,23 @@ def test_an_override_that_lies_over_nothing_is_waited_for_and_named() -> None:
 
     assert (refusal.reason, refusal.waiting) == (Reason.POLICY_NOT_FOUND, Reason.WAITING_FOR_POLICY)
     assert "isps names gmial" in refusal.message
+
+
+def test_a_rendered_file_with_the_shipped_policies_is_what_the_relay_reads_and_takes_whole() -> None:
+    """Their text is kept apart in rendering: it must stand in the file as if it were not."""
+    policies = tuple(
+        SitePolicy(name=name, mx=spec.match.mx, responses=spec.responses) for name, spec in shipped().items()
+    )
+    config = RelayConfig.model_validate(
+        {
+            "lane": {"name": "t"},
+            "slot": {"name": "t-0", "hostname": "out1.example.com"},
+            "spool": {"path": "/s"},
+            "records": {"path": "/r"},
+            "delivery": {"policies": policies, "protection": "NeverPause"},
+        }
+    )
+    tree = yaml.safe_load(rendered(config))
+    assert tree == config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert RelayConfig.model_validate(tree) == config
+    assert rule_problems(config) == []
