@@ -5,8 +5,9 @@ from typing import Annotated
 from pydantic import Field
 
 from lane_api.model import ConfigModel
+from lane_api.quantities import ByteSize
 
-__all__ = ["Endpoint", "TlsFiles"]
+__all__ = ["Endpoint", "HttpListener", "TlsFiles"]
 
 
 class Endpoint(ConfigModel):
@@ -21,3 +22,14 @@ class TlsFiles(ConfigModel):
 
     certificate: str
     key: str
+
+
+class HttpListener(Endpoint):
+    """Where `POST /v1/messages` is answered: HTTPS with the certificate of `tls`."""
+
+    plain: bool = False
+    """HTTP without TLS: on loopback, or where a service mesh encrypts; else whoever is on the way reads passwords."""
+    max_request_size: Annotated[ByteSize, Field(ge=1024)] | None = None
+    """Of a request's body; base64 makes attachments a third longer. Absent: twice maxMessageSize."""
+    max_recipients: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    """Of one request; each gets a message of their own."""

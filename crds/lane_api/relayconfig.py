@@ -20,7 +20,7 @@ from pydantic import (
 from lane_api.classes import Protection, TrafficClass
 from lane_api.intake import IntakeLimits, Neighbour, UserRights
 from lane_api.isppolicy import ResponseRule
-from lane_api.listening import Endpoint, TlsFiles
+from lane_api.listening import Endpoint, HttpListener, TlsFiles
 from lane_api.model import PLAIN_ADDRESS, ConfigModel
 from lane_api.outbound import Backoff
 from lane_api.quantities import ByteSize, Duration, RateField
@@ -93,6 +93,8 @@ class Intake(ConfigModel):
     """Submission with STARTTLS."""
     smtps: Endpoint | None = None
     """Submission with implicit TLS."""
+    http: HttpListener | None = None
+    """Submission as JSON; absent: none."""
     tls: TlsFiles | None = None
     """Absent: a self-signed certificate for the slot's hostname, made at start, in memory."""
     users_dir: str | None = None

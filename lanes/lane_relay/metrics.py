@@ -111,6 +111,8 @@ class Figures:
     """By what became of them."""
     recipients_queued: int = 0
     recipients_unaccounted: int = 0
+    http_requests: Mapping[str, int] = field(default_factory=dict)
+    """By status."""
     sessions: int = 0
     connections: Mapping[str, int] = field(default_factory=dict)
     sites_backing_off: Mapping[str, int] = field(default_factory=dict)
@@ -176,7 +178,8 @@ CATALOGUE: Final = (
         "latency",
         ("class",),
     ),
-    Declared("intake_sessions", Kind.GAUGE, "Submission sessions open now.", "sessions"),
+    Declared("http_requests", Kind.COUNTER, "Submissions by HTTP answered, by status.", "http_requests", ("status",)),
+    Declared("intake_sessions", Kind.GAUGE, "SMTP sessions open and HTTP requests in work now.", "sessions"),
     Declared("connections", Kind.GAUGE, "Outbound connections open now, by ISP policy.", "connections", ("policy",)),
     Declared(
         "sites_backing_off", Kind.GAUGE, "Sites slowed down now, by ISP policy.", "sites_backing_off", ("policy",)

@@ -22,6 +22,8 @@ import structlog
 from lane_api.isppolicy import Action, Scope, Stage
 from lane_api.relayconfig import RelayConfig
 from lane_relay import health
+from lane_relay.accept.http.ledger import Ledger
+from lane_relay.accept.http.server import HttpServer
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.listener import Listener, Stored
 from lane_relay.account.journal import Journal
@@ -149,11 +151,13 @@ class Pipeline:
                 if admin is not None:
                     await admin.start()
                 await self._listener.start()
+                if self._http is not None:
+                    await self._http.start()
                 self.slot.listening = True
                 _settle_memory()
                 self._dispatcher.start()
                 self._schedule.start()
-                _log.info("taking mail", ports=self._listener.ports, intake=self.slot.intake_state())
+                _log.info("taking mail", ports=self._ports(), intake=self.slot.intake_state())
                 await self._stopping.wait()
                 await self._drain(admin)
                 for task in tasks:
@@ -169,9 +173,15 @@ class Pipeline:
         self._schedule.stop()
         whole = max(0.0, self._source.current.stop_grace - CLOSING_S)
         delivery = self._dispatcher.drain(min(DELIVERY_GRACE_S, whole), whole)
-        await asyncio.gather(self._listener.stop(min(INTAKE_GRACE_S, whole)), delivery)
+        grace = min(INTAKE_GRACE_S, whole)
+        http = [self._http.stop(grace)] if self._http is not None else []
+        await asyncio.gather(self._listener.stop(grace), *http, delivery)
         if admin is not None:
             await admin.stop()
+
+    def _ports(self) -> tuple[int, ...]:
+        """Where mail comes in: the SMTP listeners', then HTTP's."""
+        return self._listener.ports + (self._http.ports if self._http is not None else ())
 
     async def _close(self) -> None:
         """Gives up what needs no order, then the spool; first of all nothing else is sent, whatever the reason is."""
@@ -180,6 +190,8 @@ class Pipeline:
         await self._protection.close()
         await self._lookups.close()
         self._signer.close()
+        if self._ledger is not None:
+            await asyncio.to_thread(self._ledger.close)
         await self._spool.close()
         await self._auditor.close()
         _log.info("stopped", queued=self._spool.state.live_messages)
@@ -228,8 +240,18 @@ class Pipeline:
         self._listener = Listener(
             config, deposit=self._deposit, new_id=self._spool.new_id, clock=clock, on_rejection=self._on_rejection
         )
+        self._http = None
+        if config.intake.http is not None and self._ledger is not None:
+            self._http = HttpServer(config, self._listener, self._ledger, self._spool.keep)
         self.slot.stages = Stages(
-            self._spool, self._listener, self._gate, self._selectors, self._signer, self._dispatcher, self._backlog
+            self._spool,
+            self._listener,
+            self._gate,
+            self._selectors,
+            self._signer,
+            self._dispatcher,
+            self._backlog,
+            self._http,
         )
         return iter(self._spool.recover())
 
@@ -244,7 +266,13 @@ class Pipeline:
             self._journal, chain, Path(config.records.path), clock, self._random.random, self.slot.is_drained
         )
         self.slot.auditor = self._auditor
-        self._spool = SegmentSpool.open(config.spool, self._journal, clock, loop, active_bytes=config.active_bytes)
+        self._ledger = Ledger.of(config, clock.now)
+        asked = self._ledger.asked() if self._ledger is not None else frozenset()
+        self._spool = SegmentSpool.open(
+            config.spool, self._journal, clock, loop, active_bytes=config.active_bytes, asked=asked
+        )
+        if self._ledger is not None:
+            self._ledger.resolve(self._spool.was_stored)
         state = self._spool.state
         _log.info(
             "recovered", messages=state.live_messages, bytes=state.live_bytes, s=round(clock.monotonic() - began, 3)
@@ -291,6 +319,8 @@ class Pipeline:
                 policy=policy,
                 reason="; ".join(wrong),
             )
+        if self._http is not None:
+            self._http.apply(config)
         try:
             self._listener.apply(config)
         except ConfigError as failed:  # a certificate; the rest is in force, and the old certificate still serves

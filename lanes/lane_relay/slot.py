@@ -19,6 +19,7 @@ from msgspec import to_builtins
 from lane_api import __version__
 from lane_api.relayconfig import Intake, RelayConfig, SigningDomain
 from lane_api.selector import SelectorFinding
+from lane_relay.accept.http.server import HttpServer
 from lane_relay.accept.listener import Listener
 from lane_relay.account.counters import Counters
 from lane_relay.audit.auditor import Auditor
@@ -56,6 +57,13 @@ class Stages:
     signer: Signer
     dispatcher: Dispatcher
     backlog: Backlog
+    http: HttpServer | None = None
+    """Absent where the lane takes no mail by HTTP."""
+
+    @property
+    def sessions(self) -> int:
+        """SMTP sessions open and HTTP requests in work: what may still bring mail in."""
+        return self.listener.session_count + (self.http.session_count if self.http is not None else 0)
 
 
 class Slot:
@@ -158,7 +166,8 @@ class Slot:
         figures.recipients_finished = {outcome.value: count for outcome, count in counters.finished.items()}
         figures.recipients_queued = spool.live_recipients
         figures.recipients_unaccounted = counters.unaccounted(spool.live_recipients)
-        figures.sessions = stages.listener.session_count
+        figures.sessions = stages.sessions
+        figures.http_requests = stages.http.answered if stages.http is not None else {}
         figures.live = spool.live_messages
         figures.oldest_age_s = max(0.0, self._clock.now() - oldest) if oldest is not None else 0.0
         figures.spool_bytes = spool.disk_bytes
@@ -264,7 +273,7 @@ class Slot:
             return said
         proof, spool, rows = stages.gate.status, stages.spool.state, self._domains(stages)
         said["spoolId"] = stages.spool.spool_id
-        said["intake"]["sessions"] = stages.listener.session_count
+        said["intake"]["sessions"] = stages.sessions
         said["intake"]["ordered"] = self.intake_kept()
         said["delivery"]["proof"] = {
             "state": proof.state,

@@ -46,7 +46,7 @@ class Stages:
     def __init__(self, spool: MemorySpool) -> None:
         self.spool = spool
         self.gate = SimpleNamespace(status=SimpleNamespace(state="Proved", message="", address="", seen="", at=0.0))
-        self.listener = SimpleNamespace(session_count=0)
+        self.sessions = 0
         judgement = SimpleNamespace(acts=SimpleNamespace(listed=tuple))
         self.dispatcher = SimpleNamespace(figures=lambda: SimpleNamespace(in_flight=0), judgement=judgement)
         self.backlog = SimpleNamespace(oldest_since=lambda: None)

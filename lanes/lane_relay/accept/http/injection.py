@@ -1,0 +1,385 @@
+"""One request from its bytes to its answer: judged, composed in portions, on disk, and only then answered.
+
+Portions bound the memory: a request's next messages are composed when the ones before are on disk. With an idempotency
+key each portion's ids are in the ledger before it goes to the spool, and the answer is in it afterwards; `ledger` says
+why that is exactly once.
+Invariants: a result `accepted` means on disk; a message that was deposited counts although its client has gone; a key
+is worked on by one request at a time. Before it: `server`. After it: `deposit`.
+"""
+
+import asyncio
+import hashlib
+import re
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import structlog
+from msgspec import Struct
+
+from lane_api.isppolicy import Stage
+from lane_relay.accept.http.answer import Answer, Result, accepted, problem, refused, result_of, results
+from lane_relay.accept.http.ledger import Entry, Ledger, Outcome
+from lane_relay.accept.http.letters import BadPartError, Letters, Refusal
+from lane_relay.accept.http.request import Submission, canonical, read
+from lane_relay.accept.intake import Rejection
+from lane_relay.accept.message import Origin
+from lane_relay.accept.policy import CLOSED
+from lane_relay.errors import SpoolError, SpoolFullError
+from lane_relay.guard import report
+from lane_relay.records import Message, Reply
+
+if TYPE_CHECKING:
+    from lane_relay.accept.listener import Listener
+
+__all__ = ["Caller", "Injector"]
+
+_PORTION_MESSAGES: Final = 100
+_PORTION_BYTES: Final = 4 * 2**20
+_COMPOSERS: Final = 2
+"""Threads: composing must not take the cores from delivery."""
+_SPOOL_FULL: Final = Reply(452, ("4.3.1 The queue is full, try again later",))
+_SPOOL_FAILED: Final = Reply(451, ("4.3.0 The queue cannot be written, try another slot",))
+_KEYS_FULL: Final = Reply(452, ("4.3.1 Too many idempotency keys in 24 h: send without one, or try again later",))
+_KEYS_FAILED: Final = Reply(451, ("4.3.0 Idempotency keys cannot be kept, try another slot",))
+
+_KEY: Final = re.compile(r"[!-~]{1,200}")
+_T = TypeVar("_T")
+_log = structlog.get_logger("http")
+
+
+class Caller(Struct, frozen=True, gc=False):
+    """Who sends a request."""
+
+    client: str
+    """Address."""
+    user: str
+    """Who authenticated; empty: a client of the lane's networks."""
+    protocol: str
+    """HTTP or HTTPS."""
+
+
+class _Work(Struct):
+    """A request under way."""
+
+    request: Submission
+    letters: Letters
+    caller: Caller
+    key: bytes
+    """Digest of user and idempotency key; empty: none."""
+    entry: Entry
+    found: dict[int, Result]
+    """Results so far, by the recipient's place."""
+    is_announced: bool = False
+    """The ledger has been told of it, and must hear how it ended."""
+
+
+class Injector:
+    """Takes requests for one slot."""
+
+    def __init__(self, listener: "Listener", ledger: Ledger, keep: Callable[[], Callable[[], None]], slot: str) -> None:
+        """`keep` is the spool's."""
+        self._listener = listener
+        self._ledger = ledger
+        self._keep = keep
+        self._slot = slot
+        self._under_way: set[bytes] = set()
+        self._threads = ThreadPoolExecutor(_COMPOSERS, thread_name_prefix="compose")
+        self._finishing: set[asyncio.Task[None]] = set()
+        self.max_recipients = 0
+        """Of a request; set with the configuration."""
+
+    async def close(self) -> None:
+        """Waits until what was answered is in the ledger, and gives up the threads."""
+        await asyncio.gather(*self._finishing, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def inject(self, body: bytes, caller: Caller, key: str | None) -> Answer:
+        """The answer to one request; `key` is the Idempotency-Key field's value."""
+        if not self._listener.policy.is_open:
+            return refused(CLOSED)
+        read_request = await self._in_thread(_read, body)
+        if isinstance(read_request, Answer):
+            return read_request
+        request, digest = read_request
+        if key is not None and not _KEY.fullmatch(key):
+            return problem(
+                HTTPStatus.BAD_REQUEST, "Idempotency-Key must be 1 to 200 printable ASCII characters, no blank"
+            )
+        if key is not None and request.idempotency_key not in (None, key):
+            return problem(HTTPStatus.BAD_REQUEST, "the field Idempotency-Key and idempotencyKey differ: send one")
+        if len(request.recipients) > self.max_recipients:
+            return problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                f"{len(request.recipients)} recipients are more than the {self.max_recipients} of one request: send "
+                "several requests",
+                code="452 4.5.3",
+            )
+        key = key or request.idempotency_key
+        if key is None:
+            return await self._judge(request, caller, b"", digest)
+        sealed = hashlib.sha256(f"{caller.user}\0{key}".encode()).digest()[:16]
+        if sealed in self._under_way:
+            return problem(HTTPStatus.CONFLICT, "a request with this idempotency key is under way: ask again soon")
+        self._under_way.add(sealed)
+        try:
+            return await self._judge(request, caller, sealed, digest)
+        finally:
+            self._under_way.discard(sealed)
+
+    async def _in_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    # -- the whole
+
+    async def _judge(self, request: Submission, caller: Caller, key: bytes, digest: bytes) -> Answer:
+        """What is known of the key; else whether the lane takes the request at all, then its recipients."""
+        listener = self._listener
+        entry = Entry(digest, listener.clock.now())
+        if key:
+            try:
+                known = await self._ledger.look(key)
+            except SpoolError:
+                return refused(_KEYS_FAILED)
+            if known is not None and known.body != digest:
+                return problem(
+                    HTTPStatus.UNPROCESSABLE_ENTITY,
+                    "this idempotency key was used for another request within 24 h: take a new key for a new request",
+                )
+            if known is not None and known.is_open:  # its disk failed between the spool's write and its answer
+                return refused(_KEYS_FAILED)
+            entry = known or entry
+            if len(entry.outcomes) == len(request.recipients):
+                return results(self._slot, _answered(request, entry), {"Idempotent-Replayed": "true"})
+        prepared = await self._in_thread(self._prepare, request, caller)
+        if isinstance(prepared, BadPartError):
+            fault = {"pointer": prepared.pointer, "detail": prepared.detail}
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{prepared.pointer}: {prepared.detail}", errors=[fault])
+        letters, refusal = prepared
+        if refusal is not None:
+            self._record(caller, letters, refusal, tuple(one.to for one in request.recipients))
+            return refused(refusal.reply)
+        found = {place: _result(request, place, one) for place, one in entry.outcomes.items()}
+        return await self._take(_Work(request, letters, caller, key, entry, found))
+
+    def _prepare(self, request: Submission, caller: Caller) -> tuple[Letters, Refusal | None] | BadPartError:
+        """In a thread."""
+        listener = self._listener
+        origin = Origin(listener.options.hostname, caller.client, "", caller.user, caller.protocol)
+        try:
+            letters = Letters(
+                request,
+                listener.policy,
+                origin,
+                max_size=listener.options.max_size,
+                boundary=f"=_{secrets.token_hex(12)}",
+            )
+            return letters, letters.refusal(listener.clock.now())
+        except BadPartError as wrong:
+            return wrong
+
+    # -- recipients
+
+    async def _take(self, work: _Work) -> Answer:
+        release = self._keep() if work.key else None
+        rejections: dict[Refusal, list[str]] = {}
+        waiting = [place for place in range(len(work.request.recipients)) if place not in work.found]
+        try:
+            while waiting:
+                made = await self._compose(work, waiting)
+                waiting = waiting[len(made) :]
+                stop = await self._store(work, made, rejections)
+                if stop is not None:
+                    work.found |= {place: _said(work, place, stop) for place in waiting}
+                    break
+        finally:
+            for refusal, recipients in rejections.items():
+                self._record(work.caller, work.letters, refusal, tuple(recipients))
+            if release is not None:
+                task = asyncio.get_running_loop().create_task(self._finish(work, release))
+                self._finishing.add(task)
+                task.add_done_callback(self._finishing.discard)
+                task.add_done_callback(report)
+        return results(self._slot, [work.found[place] for place in range(len(work.request.recipients))])
+
+    async def _compose(self, work: _Work, waiting: list[int]) -> list[tuple[int, Message | Refusal]]:
+        """The next portion; ids are the spool's, which only the loop's thread may ask for."""
+        ids = [(place, self._listener.new_id()) for place in waiting[:_PORTION_MESSAGES]]
+        now = self._listener.clock.now()
+        return await self._in_thread(_portion, work.letters, ids, now)
+
+    async def _store(
+        self, work: _Work, made: list[tuple[int, Message | Refusal]], rejections: dict[Refusal, list[str]]
+    ) -> Reply | None:
+        """Ledger, then spool; gives why the rest of the request is not worth trying."""
+        messages: dict[int, Message] = {}
+        made = [(place, self._spent(work.caller, one)) for place, one in made]
+        for place, one in made:
+            if isinstance(one, Message):
+                messages[place] = one
+            else:
+                rejections.setdefault(one, []).append(work.request.recipients[place].to)
+                work.found[place] = _said(work, place, one.reply)
+        if work.key:
+            refusal = await self._announce(work, made)
+            if refusal is not None:
+                work.found |= {place: _said(work, place, refusal) for place in messages}
+                return refusal
+        stop = None
+        for place, error in (await self._deposit(messages)).items():
+            if error is None:
+                work.found[place] = accepted(work.request.recipients[place].to, messages[place].id)
+                continue
+            stop = _SPOOL_FULL if isinstance(error, SpoolFullError) else _SPOOL_FAILED
+            work.found[place] = _said(work, place, stop)
+            rejections.setdefault(Refusal(stop, Stage.END_OF_DATA), []).append(work.request.recipients[place].to)
+            if isinstance(error, SpoolFullError):  # it is certainly not on disk
+                work.entry = Entry(work.entry.body, work.entry.at, _without(work.entry.outcomes, place))
+        return stop
+
+    def _spent(self, caller: Caller, one: Message | Refusal) -> Message | Refusal:
+        """The message, unless client or user has sent all it may for now."""
+        listener = self._listener
+        if isinstance(one, Refusal) or not listener.allowances.counts_messages:
+            return one
+        over = listener.allowances.spend(caller.client, caller.user, 1, listener.clock.monotonic())
+        return one if over is None else Refusal(over, Stage.END_OF_DATA)
+
+    async def _announce(self, work: _Work, made: list[tuple[int, Message | Refusal]]) -> Reply | None:
+        """The ids that these recipients' messages will have, durably, before any of them is stored."""
+        outcomes = {place: _outcome(one) for place, one in made if not _is_passing(one)}
+        entry = Entry(work.entry.body, work.entry.at, {**work.entry.outcomes, **outcomes})
+        try:
+            if any(one.id for one in entry.outcomes.values()):
+                await self._ledger.save(work.key, entry)
+                work.is_announced = True
+        except SpoolFullError:
+            return _KEYS_FULL
+        except SpoolError:
+            return _KEYS_FAILED
+        work.entry = entry
+        return None
+
+    async def _deposit(self, messages: dict[int, Message]) -> dict[int, SpoolError | None]:
+        """Puts them on disk together; what became of each."""
+        listener, loop = self._listener, asyncio.get_running_loop()
+        size = sum(len(one.body) for one in messages.values())
+        listener.held_bytes += size
+        listener.peak_bytes = max(listener.peak_bytes, listener.held_bytes)
+        answers: dict[int, asyncio.Future[SpoolError | None]] = {}
+        try:
+            for place, message in messages.items():
+                answers[place] = loop.create_future()
+                try:
+                    listener.deposit(message, partial(_stored, answers[place]))
+                except SpoolError as error:
+                    answers[place].set_result(error)
+            await asyncio.gather(*answers.values())
+        finally:
+            listener.held_bytes -= size
+        found = {place: answer.result() for place, answer in answers.items()}
+        listener.counters.accepted += sum(error is None for error in found.values())
+        return found
+
+    async def _finish(self, work: _Work, release: Callable[[], None]) -> None:
+        """What is on disk is on disk: the ledger need not ask the spool any more, nor the spool keep it for that."""
+        outcomes = {
+            place: Outcome(one.id, stored=True) if one.id and _is_taken(work, place) else one
+            for place, one in work.entry.outcomes.items()
+        }
+        entry = Entry(work.entry.body, work.entry.at, outcomes)
+        if work.is_announced:
+            try:
+                await self._ledger.save(work.key, entry)
+            except SpoolError as failed:  # the next start asks the spool, which keeps what it has until then
+                _log.error("the answer to a request is not in the ledger", reason=str(failed))
+                return
+        if not entry.is_open:
+            release()
+
+    def _record(self, caller: Caller, letters: Letters, refusal: Refusal, recipients: tuple[str, ...]) -> None:
+        sender = None if letters.envelope_sender is None else str(letters.envelope_sender)
+        self._listener.reject(
+            Rejection(refusal.stage, refusal.reply, sender, recipients, caller.client, caller.user, ""), may_submit=True
+        )
+
+
+def _read(body: bytes) -> tuple[Submission, bytes] | Answer:
+    """In a thread: the request and its digest."""
+    try:
+        digest = hashlib.sha256(canonical(body)).digest()[:16]
+    except ValueError as wrong:
+        return problem(HTTPStatus.BAD_REQUEST, str(wrong))
+    request = read(body)
+    if isinstance(request, Submission):
+        return request, digest
+    first = request[0]
+    where = f"{first['pointer']}: " if first["pointer"] else ""
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{where}{first['detail']}", errors=request)
+
+
+def _portion(letters: Letters, ids: list[tuple[int, int]], now: float) -> list[tuple[int, Message | Refusal]]:
+    """In a thread: as many as fit a portion."""
+    made: list[tuple[int, Message | Refusal]] = []
+    size = 0
+    for place, message_id in ids:
+        one = _made(letters, place, message_id, now)
+        made.append((place, one))
+        size += len(one.body) if isinstance(one, Message) else 0
+        if size >= _PORTION_BYTES:
+            break
+    return made
+
+
+def _made(letters: Letters, place: int, message_id: int, now: float) -> Message | Refusal:
+    try:
+        return letters.make(place, message_id, now)
+    except Exception:  # noqa: BLE001 -- whatever it is
+        # A mistake of ours over one message: ending the process, as elsewhere, would let whoever sends it again end it
+        # again. Nothing but this request has seen the message yet.
+        _log.exception("message refused, it broke us")
+        text = "4.3.0 This message cannot be taken, the reason is in the slot's log"
+        return Refusal(Reply(451, (text,)), Stage.END_OF_DATA)
+
+
+def _stored(answer: "asyncio.Future[SpoolError | None]", error: SpoolError | None) -> None:
+    if not answer.done():
+        answer.set_result(error)
+
+
+def _is_passing(one: Message | Refusal) -> bool:
+    """Refused for now: the same request may try again."""
+    return isinstance(one, Refusal) and not one.reply.is_permanent
+
+
+def _outcome(one: Message | Refusal) -> Outcome:
+    if isinstance(one, Message):
+        return Outcome(one.id.to_bytes(12, "big"))
+    return Outcome(code=one.reply.code, text=one.reply.text)
+
+
+def _without(outcomes: dict[int, Outcome], place: int) -> dict[int, Outcome]:
+    return {one: outcome for one, outcome in outcomes.items() if one != place}
+
+
+def _is_taken(work: _Work, place: int) -> bool:
+    found = work.found.get(place)
+    return found is not None and found.status == "accepted"
+
+
+def _said(work: _Work, place: int, reply: Reply) -> Result:
+    return result_of(work.request.recipients[place].to, reply)
+
+
+def _result(request: Submission, place: int, outcome: Outcome) -> Result:
+    to = request.recipients[place].to
+    if outcome.id:
+        return accepted(to, int.from_bytes(outcome.id, "big"))
+    return result_of(to, Reply(outcome.code, (outcome.text,)))
+
+
+def _answered(request: Submission, entry: Entry) -> list[Result]:
+    return [_result(request, place, entry.outcomes[place]) for place in range(len(request.recipients))]

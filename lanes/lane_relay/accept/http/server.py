@@ -1,0 +1,285 @@
+"""The HTTP listener of a slot: its socket, who may send requests, how many at a time, and the graceful stop.
+
+TLS with the lane's certificate, unless the configuration says `plain`: for loopback, or where a service mesh encrypts.
+Invariants: nothing of a request but its size is looked at before its client may submit; a request that was begun is
+answered, unless its client is gone; no header, body or credential of a request is ever logged. Limits, certificate,
+users, policy and counters are the SMTP listener's. Before it: `connection`. After it: `injection`.
+"""
+
+import asyncio
+import binascii
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from aiohttp import web
+
+from lane_api.isppolicy import Stage
+from lane_api.listening import HttpListener
+from lane_api.relayconfig import RelayConfig
+from lane_relay.accept.http.answer import Answer, problem, refused
+from lane_relay.accept.http.connection import Connection, Connections
+from lane_relay.accept.http.document import document_bytes
+from lane_relay.accept.http.injection import Caller, Injector
+from lane_relay.accept.http.ledger import Ledger
+from lane_relay.accept.intake import Rejection
+from lane_relay.accept.policy import AUTH_REQUIRED, client_address
+from lane_relay.records import Reply
+
+if TYPE_CHECKING:
+    from lane_relay.accept.listener import Listener
+
+__all__ = ["HttpServer"]
+
+_SWEEP_EVERY_S: Final = 5.0
+_BACKLOG: Final = 1024
+_HANDSHAKE_S: Final = 30.0
+_REQUESTS: Final = 64
+"""In work at a time; each may hold its body in memory."""
+_REQUESTS_A_CLIENT: Final = 32
+_CHUNK: Final = 2**16
+_MESSAGES, _DOCUMENT = "/v1/messages", "/v1/openapi.json"
+_ALLOWED: Final = {_MESSAGES: "POST", _DOCUMENT: "GET"}
+_AUTH_FAILED: Final = Reply(535, ("5.7.8 User name or password is wrong",))
+_AUTH_BUSY: Final = Reply(454, ("4.7.0 Users cannot be checked now, try again later",))
+_MEMORY_FULL: Final = Reply(452, ("4.3.1 Too much mail is coming in at once, try again later",))
+_TOO_MANY: Final = Reply(421, ("4.7.0 Too many requests, try again later",))
+
+_log = structlog.get_logger("http")
+
+
+class HttpServer:
+    """HTTP intake of one slot."""
+
+    def __init__(
+        self, config: RelayConfig, listener: "Listener", ledger: Ledger, keep: Callable[[], Callable[[], None]]
+    ) -> None:
+        """Opens nothing yet; `config.intake.http` is there, `keep` is the spool's."""
+        self._listener = listener
+        self._injector = Injector(listener, ledger, keep, config.slot.name)
+        self._connections = Connections(
+            self._respond,
+            config.intake.limits,
+            listener.clock.monotonic,
+            lambda client: listener.allowances.connect(client, listener.clock.monotonic()),
+        )
+        self._servers: list[asyncio.Server] = []
+        self._in_work: Counter[str] = Counter()
+        self._none_in_work = asyncio.Event()
+        self._none_in_work.set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._is_stopping = False
+        self.answered: Counter[str] = Counter()
+        """Requests by status."""
+        self._settings = _settings(config)
+        self.apply(config)
+
+    def apply(self, config: RelayConfig) -> None:
+        """Takes another configuration's limits; of address, port and TLS no change comes here."""
+        self._settings = _settings(config)
+        self._connections.limits = config.intake.limits
+        self._largest = self._settings.max_request_size or 2 * config.intake.max_message_size
+        self._injector.max_recipients = self._settings.max_recipients
+
+    # -- what the pipeline does
+
+    async def start(self) -> None:
+        """Opens the socket; raises OSError if the address cannot be bound."""
+        settings = self._settings
+        host = None if settings.host == "::" else settings.host  # "::" alone may leave out IPv4; None binds both
+        server = await asyncio.get_running_loop().create_server(
+            self._connections,
+            host,
+            settings.port,
+            ssl=None if settings.plain else self._listener.certificate.context,
+            ssl_handshake_timeout=None if settings.plain else _HANDSHAKE_S,
+            backlog=_BACKLOG,
+            reuse_address=True,
+        )
+        self._servers.append(server)
+        self._sweep_again()
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The port of the listener, once it is open."""
+        return tuple(server.sockets[0].getsockname()[1] for server in self._servers)
+
+    @property
+    def session_count(self) -> int:
+        """Requests in work now; a connection between requests holds nothing up."""
+        return self._in_work.total()
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no new requests, answers those in work for so long, then cuts them off."""
+        self._is_stopping = True
+        for server in self._servers:
+            server.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        try:
+            await asyncio.wait_for(self._none_in_work.wait(), grace_s)
+        except TimeoutError:
+            _log.warning("requests cut off at the end of the grace period", count=self.session_count)
+        await self._connections.shutdown(1.0)
+        await self._injector.close()
+
+    def _sweep_again(self) -> None:
+        self._connections.sweep()
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._sweep_again)
+
+    # -- one request
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Whatever comes, an answer in our words; what broke us says so in the log, without the request."""
+        try:
+            answer = await self._answer(request)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception:  # noqa: BLE001 -- one request's mistake of ours ends no other's
+            _log.exception("request broke us")
+            answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, "this is our mistake; the reason is in the slot's log")
+        if isinstance(answer, web.Response):
+            self.answered[str(answer.status)] += 1
+            return answer
+        self.answered[str(answer.status)] += 1
+        response = web.Response(status=answer.status, body=answer.encoded(), headers=answer.headers)
+        response.content_type = answer.media_type
+        if answer.status in (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_TIMEOUT) or self._is_stopping:
+            response.force_close()  # the rest of the body is not worth reading
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> Answer | web.Response:
+        allowed = _ALLOWED.get(request.path)
+        if allowed is None:
+            return problem(HTTPStatus.NOT_FOUND, f"there are POST {_MESSAGES} and GET {_DOCUMENT}")
+        if request.method != allowed:
+            answer = problem(HTTPStatus.METHOD_NOT_ALLOWED, f"use {allowed} here")
+            answer.headers["Allow"] = allowed
+            return answer
+        if request.path == _DOCUMENT:
+            return web.Response(body=document_bytes(), content_type="application/json")
+        client = _client(request)
+        if self._is_stopping or self._in_work.total() >= _REQUESTS:
+            return refused(_TOO_MANY)
+        if self._in_work[client] >= _REQUESTS_A_CLIENT:
+            return problem(HTTPStatus.TOO_MANY_REQUESTS, _TOO_MANY.text.removeprefix("4.7.0 "), code="421 4.7.0")
+        self._in_work[client] += 1
+        self._none_in_work.clear()
+        try:
+            return await self._take(request, client)
+        finally:
+            self._in_work[client] -= 1
+            self._in_work += Counter()  # drops clients with none
+            if not self._in_work:
+                self._none_in_work.set()
+
+    async def _take(self, request: web.BaseRequest, client: str) -> Answer:
+        user = await self._authenticate(request, client)
+        if isinstance(user, Answer):
+            return user
+        if request.content_type != "application/json":
+            return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
+        listener = self._listener
+        held = 0
+
+        def hold(more: int) -> bool:
+            nonlocal held
+            held += more
+            listener.held_bytes += more
+            return listener.held_bytes <= listener.memory_budget
+
+        try:
+            body = await self._body(request, hold)
+            if isinstance(body, Answer):
+                return body
+            protocol = request.protocol
+            assert isinstance(protocol, Connection)  # noqa: S101 -- Connections makes no other
+            protocol.in_work = True
+            try:
+                caller = Caller(client, user, "HTTP" if self._settings.plain else "HTTPS")
+                return await self._injector.inject(body, caller, _key(request))
+            finally:
+                protocol.in_work = False
+        finally:
+            listener.held_bytes -= held
+
+    async def _body(self, request: web.BaseRequest, hold: Callable[[int], bool]) -> bytes | Answer:
+        """The body; its bytes are counted as they come, for a length that is announced may be a lie."""
+        announced = request.content_length or 0
+        largest = self._largest
+        too_large = f"the body is larger than {largest} octets: send fewer recipients, or smaller attachments"
+        if announced > largest:
+            return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large, code="552 5.3.4")
+        parts = bytearray()
+        async for part in request.content.iter_chunked(_CHUNK):
+            parts += part
+            if len(parts) > largest:
+                return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large, code="552 5.3.4")
+            if not hold(len(part)):
+                return refused(_MEMORY_FULL)
+        return bytes(parts)
+
+    # -- who it is
+
+    async def _authenticate(self, request: web.BaseRequest, client: str) -> str | Answer:
+        """The user's name, empty for a client of the lane's networks, or why not."""
+        given = request.headers.get("Authorization")
+        if given is None:
+            if self._listener.policy.is_trusted(client_address(client)):
+                return ""
+            self._reject(AUTH_REQUIRED, client)
+            return refused(AUTH_REQUIRED)
+        credentials = _credentials(given)
+        if credentials is None:
+            return problem(
+                HTTPStatus.UNAUTHORIZED,
+                "send Authorization: Basic or Bearer, each with base64 of user:password",
+                code="535 5.7.8",
+            )
+        future = self._listener.verify(*credentials)
+        try:
+            verified = await future if future is not None else None
+        except OSError:
+            verified = None
+        if verified is None:
+            return refused(_AUTH_BUSY)
+        if not verified:
+            self._reject(_AUTH_FAILED, client)
+            return refused(_AUTH_FAILED)
+        return credentials[0]
+
+    def _reject(self, reply: Reply, client: str) -> None:
+        """Without the name: people send passwords there. It counts as an error of the client's."""
+        self._listener.allowances.err(client, 1, self._listener.clock.monotonic())
+        self._listener.reject(Rejection(Stage.EHLO, reply, None, (), client, "", ""), may_submit=False)
+
+
+def _settings(config: RelayConfig) -> HttpListener:
+    assert config.intake.http is not None  # noqa: S101 -- the pipeline makes no server without
+    return config.intake.http
+
+
+def _client(request: web.BaseRequest) -> str:
+    protocol = request.protocol
+    return protocol.client if isinstance(protocol, Connection) else ""
+
+
+def _credentials(header: str) -> tuple[str, str] | None:
+    """User and password of an Authorization header: Basic (RFC 7617), or Bearer with the same token."""
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() not in ("basic", "bearer"):
+        return None
+    try:
+        user, colon, password = b64decode(token.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return None
+    return (user, password) if colon and user else None
+
+
+def _key(request: web.BaseRequest) -> str | None:
+    """The Idempotency-Key field, with or without the quotes of a structured field."""
+    given = request.headers.get("Idempotency-Key")
+    return None if given is None else given.strip().removeprefix('"').removesuffix('"')

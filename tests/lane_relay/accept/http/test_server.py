@@ -1,0 +1,369 @@
+"""The HTTP listener over a spool that is a list: who may send, what is refused and how, and what is on its way."""
+
+import asyncio
+import itertools
+import json
+import socket
+from base64 import b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lane_relay.accept.http.connection import IDLE_S
+from lane_relay.accept.http.ledger import Ledger
+from lane_relay.accept.http.server import HttpServer
+from lane_relay.clock import SYSTEM_CLOCK, Clock
+from lane_relay.errors import SpoolError, SpoolFullError
+from lane_relay.records import Notify
+from tests.lane_relay.accept.conftest import Spool, Start, make_config
+from tests.lane_relay.accept.http.client import Answered, post
+from tests.lane_relay.spool.making import until
+
+HEADERS = {"Content-Type": "application/json"}
+
+
+def message(*recipients: Any, **more: Any) -> dict[str, Any]:
+    plain = {"from": "app@notify.example.com", "recipients": list(recipients) or ["ann@isp.example"], "text": "hello"}
+    return {key: value for key, value in {**plain, **more}.items() if value is not None}
+
+
+class Http:
+    """A running server, and a client of it."""
+
+    def __init__(self, server: HttpServer, spool: Spool, kept: "Kept") -> None:
+        self.server = server
+        self.spool = spool
+        self.kept = kept
+
+    async def post(self, body: Any = None, **more: Any) -> Answered:
+        more.setdefault("headers", HEADERS)
+        return await asyncio.to_thread(post, self.server.ports[0], message() if body is None else body, **more)
+
+
+class Kept:
+    """Counts who asked the spool to keep what it stores, and who let go."""
+
+    def __init__(self) -> None:
+        self.asked = self.released = 0
+
+    def keep(self) -> Callable[[], None]:
+        self.asked += 1
+        return self._release
+
+    def _release(self) -> None:
+        self.released += 1
+
+
+StartHttp = Callable[..., Awaitable[Http]]
+
+
+@pytest.fixture
+async def http(start: Start, spool: Spool, tmp_path: Path) -> AsyncIterator[StartHttp]:
+    made: list[tuple[HttpServer, Ledger]] = []
+
+    async def start_one(*, clock: Clock = SYSTEM_CLOCK, http: dict[str, Any] | None = None, **intake: Any) -> Http:
+        listen = {"host": "127.0.0.1", "port": 0, "plain": True, **(http or {})}
+        intake = {"clients": ["127.0.0.0/8"], "senders": ["@notify.example.com"], "http": listen, **intake}
+        config = make_config(**intake)
+        listener = await start(config, clock=clock)
+        ledger = Ledger(tmp_path / "keys", spool_bytes=2**30, now=clock.now)
+        ledger.resolve(lambda _: False)
+        kept = Kept()
+        server = HttpServer(config, listener, ledger, kept.keep)
+        running = Http(server, spool, kept)
+        await server.start()
+        made.append((server, ledger))
+        return running
+
+    yield start_one
+    for server, ledger in made:
+        await server.stop(1.0)
+        ledger.close()
+
+
+async def test_what_is_accepted_was_deposited_with_all_that_was_asked_for(http: StartHttp) -> None:
+    running = await http()
+    answer = await running.post(
+        message(
+            campaign="spring",
+            expiresIn="5m",
+            triggeredAt="2020-01-01T00:00:00Z",
+            correlationId="order-1",
+            envelopeSender="bounces@notify.example.com",
+            replyTo={"address": "help@elsewhere.example", "name": "Help, please"},
+            headers={"X-Tag": "ä"},
+            dsn={"notify": ["Success", "Delay"], "ret": "Headers", "envid": "a+b"},
+        )
+    )
+    (made,) = running.spool.messages
+    assert (answer.status, answer.body["results"][0]["id"]) == (200, f"{made.id:024x}")
+    assert (made.campaign, made.correlation_id, made.triggered_at, made.protocol) == (
+        "spring", "order-1", 1577836800.0, "HTTP",
+    )  # fmt: skip
+    assert 0 < made.expires_at - SYSTEM_CLOCK.now() <= 300
+    envelope = made.envelope
+    assert (envelope.sender, envelope.ret, envelope.envid) == ("bounces@notify.example.com", "HDRS", "a+2Bb")
+    assert envelope.options_of(0).notify == Notify.SUCCESS | Notify.DELAY
+    assert b'Reply-To: "Help, please" <help@elsewhere.example>\r\n' in made.body
+    assert b"with HTTP id" in made.body
+    assert b"X-Tag: =?utf-8?B?" in made.body
+
+
+async def test_a_raw_message_goes_as_it_is(http: StartHttp) -> None:
+    running = await http()
+    raw = b"From: app@notify.example.com\nTo: all\nX-Correlation-Id: c1\nBcc: x@y.example\n\nhi\n"
+    answer = await running.post(message(**{"from": None, "text": None, "raw": b64encode(raw).decode()}))
+    assert answer.status == 200
+    (made,) = running.spool.messages
+    assert made.body.endswith(b"To: all\r\nX-Correlation-Id: c1\r\n\r\nhi\r\n")
+    assert (made.envelope.sender, made.correlation_id) == ("app@notify.example.com", "c1")
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "code", "words"),
+    [
+        ({"from": "x@elsewhere.example"}, 403, "550 5.7.1", 'add "@elsewhere.example" to its submission.senders'),
+        ({"envelopeSender": "x@elsewhere.example"}, 403, "550 5.7.1", "The envelope sender"),
+        ({"from": "no address"}, 422, None, "/from"),
+        ({"recipients": ["nobody"]}, 422, "550 5.1.3", "no recipient was accepted"),
+        ({"recipients": ["a@localhost"]}, 422, "550 5.1.2", "fully qualified"),
+        ({"text": "{{ a", "template": "Jinja"}, 422, None, "/text: line 1"),
+        ({"text": "{{ a }}", "template": "Jinja"}, 422, "550 5.6.0", "text: 'a' is undefined"),
+        ({"subject": "{{ a }}", "substitutions": {"a": "x\r\nBcc: y@z.example"}}, 422, "550 5.6.0", "line end"),
+        ({"headers": {"From": "y@z.example"}}, 422, "550 5.6.0", "the field from"),
+        ({"headers": {"X-Lane-Expires-In": "soon"}}, 422, "550 5.6.0", "X-Lane-Expires-In"),
+        ({"triggeredAt": "2099-01-01T00:00:00Z"}, 422, "550 5.6.0", "triggeredAt"),
+        ({"text": "x" * 70_000}, 422, "552 5.3.4", "the lane takes 65536"),
+        ({"text": None, "from": None, "raw": b64encode(b"From: a@notify.example.com\r\n\r\na\nb").decode()}, 422,
+         "550 5.6.0", "CR or LF"),
+        ({"text": None, "from": None, "raw": b64encode(b"Subject: x\r\n\r\nb").decode()}, 403, "550 5.7.1", "no From"),
+        ({"recipients": ["a@isp.example"] * 4}, 422, "452 4.5.3", "more than the 3"),
+    ],
+)  # fmt: skip
+async def test_what_is_refused_says_why_and_is_recorded(
+    http: StartHttp, more: dict[str, Any], status: int, code: str | None, words: str
+) -> None:
+    running = await http(max_message_size=65536, http={"max_recipients": 3})
+    answer = await running.post(message(**more))
+    assert (answer.status, answer.body.get("code")) == (status, code)
+    assert words in answer.body["detail"]
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert running.spool.messages == []
+
+
+async def test_some_recipients_may_be_refused_and_each_refusal_is_recorded_once(http: StartHttp) -> None:
+    running = await http()
+    answer = await running.post(message("a@isp.example", "bad", "worse", "b@isp.example"))
+    assert [one["status"] for one in answer.body["results"]] == ["accepted", "refused", "refused", "accepted"]
+    (rejection,) = running.spool.rejections
+    assert rejection.recipients == ("bad", "worse")
+
+
+async def test_the_password_decides_for_whoever_is_no_client_of_the_lane(http: StartHttp, tmp_path: Path) -> None:
+    (tmp_path / "app").write_text("secret")
+    running = await http(clients=[], users_dir=str(tmp_path))
+
+    def with_token(scheme: str, text: str) -> dict[str, str]:
+        return {**HEADERS, "Authorization": f"{scheme} {b64encode(text.encode()).decode()}"}
+
+    for headers, status in (
+        (HEADERS, 401),
+        (with_token("Basic", "app:wrong"), 401),
+        (with_token("Basic", "app"), 401),
+        (with_token("Digest", "app:secret"), 401),
+        ({**HEADERS, "Authorization": "Bearer %%%"}, 401),
+        (with_token("Basic", "app:secret"), 200),
+        (with_token("bearer", "app:secret"), 200),
+    ):
+        answer = await running.post(headers=headers)
+        assert answer.status == status, headers
+        assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+    assert [one.user for one in running.spool.messages] == ["app", "app"]
+    assert all(one.sender is None and one.user == "" for one in running.spool.rejections)
+
+
+async def test_a_wrong_password_is_refused_also_for_a_client_of_the_lane(http: StartHttp, tmp_path: Path) -> None:
+    (tmp_path / "app").write_text("secret")
+    running = await http(users_dir=str(tmp_path))
+    wrong = {**HEADERS, "Authorization": "Basic " + b64encode(b"app:wrong").decode()}
+    assert (await running.post(headers=wrong)).status == 401
+    assert (await running.post()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"path": "/v1/message"}, 404),
+        ({"method": "PUT"}, 405),
+        ({"path": "/v1/openapi.json", "method": "POST"}, 405),
+        ({"body": b"{"}, 400),
+        ({"body": b"\xff"}, 400),
+        ({"body": b""}, 400),
+        ({"body": b"[]"}, 422),
+        ({"key": "\xe4"}, 400),
+        ({"key": "x" * 201}, 400),
+        ({"key": ""}, 400),
+        ({"body": message(idempotencyKey="a"), "key": "b"}, 400),
+        ({"headers": {}}, 415),
+        ({"headers": {"Content-Type": "text/plain"}}, 415),
+        ({"body": b'{"text": "' + b"x" * 5000 + b'"}'}, 413),
+    ],
+)
+async def test_what_is_no_request_of_ours_gets_problem_details(
+    http: StartHttp, asked: dict[str, Any], status: int
+) -> None:
+    running = await http(http={"max_request_size": 4096})
+    answer = await running.post(**asked)
+    assert (answer.status, answer.body["status"]) == (status, status)
+    assert answer.body["detail"]
+
+
+async def test_a_full_queue_is_503_with_retry_after_and_nothing_is_kept_under_the_key(http: StartHttp) -> None:
+    running = await http()
+    running.spool.refuse_at_once = SpoolFullError("full")
+    answer = await running.post(key="k")
+    assert (answer.status, answer.body["code"], answer.headers["Retry-After"]) == (503, "452 4.3.1", "5")
+    running.spool.refuse_at_once = None
+    assert (await running.post(key="k")).status == 200
+    assert len(running.spool.messages) == 1
+
+
+async def test_a_queue_that_is_full_halfway_is_made_up_for_under_the_same_key(http: StartHttp) -> None:
+    running = await http()
+    running.spool.hold = True
+    sent = asyncio.create_task(running.post(message("a@isp.example", "b@isp.example"), key="k"))
+    await until(lambda: len(running.spool.waiting) == 2)
+    first, second = running.spool.waiting
+    first(None)
+    second(SpoolFullError("full"))
+    answer = await sent
+    assert [one["code"] for one in answer.body["results"]] == ["250 2.0.0", "452 4.3.1"]
+    running.spool.hold = False
+    again = await running.post(message("a@isp.example", "b@isp.example"), key="k")
+    assert again.body["results"][0] == answer.body["results"][0]
+    assert [one.envelope.recipients[0] for one in running.spool.messages] == [
+        "a@isp.example", "b@isp.example", "b@isp.example",
+    ]  # fmt: skip
+    assert (await running.post(message("a@isp.example", "b@isp.example"), key="k")).body == again.body
+    assert (running.kept.asked, running.kept.released) == (2, 2)
+
+
+async def test_a_failed_disk_leaves_the_key_unanswered(http: StartHttp) -> None:
+    running = await http()
+    running.spool.refuse_at_once = SpoolError("fsync failed")
+    assert (await running.post(key="k")).status == 503
+    running.spool.refuse_at_once = None
+    answer = await running.post(key="k")  # whether it is on disk is for the next start to find out
+    assert (answer.status, running.spool.messages, running.kept.asked, running.kept.released) == (503, [], 1, 0)
+
+
+async def test_a_second_request_with_the_key_of_one_under_way_is_409(http: StartHttp) -> None:
+    running = await http()
+    running.spool.hold = True
+    first = asyncio.create_task(running.post(key="k"))
+    await until(lambda: bool(running.spool.waiting))
+    assert (await running.post(key="k")).status == 409
+    assert running.server.session_count == 1
+    running.spool.waiting[0](None)
+    assert (await first).status == 200
+    assert (await running.post(key="k")).headers["Idempotent-Replayed"] == "true"
+    assert len(running.spool.messages) == 1
+    assert running.server.session_count == 0
+
+
+async def test_the_answer_waits_for_the_disk_and_a_stop_waits_for_the_answer(http: StartHttp) -> None:
+    running = await http()
+    running.spool.hold = True
+    sent = asyncio.create_task(running.post())
+    await until(lambda: bool(running.spool.waiting))
+    stopping = asyncio.create_task(running.server.stop(30.0))
+    await asyncio.sleep(0)
+    assert not sent.done()
+    running.spool.waiting[0](None)
+    assert (await sent).status == 200
+    await stopping
+
+
+async def test_a_request_of_many_large_messages_never_has_all_of_them_in_memory(http: StartHttp) -> None:
+    running = await http(http={"max_request_size": 8 * 2**20})
+    file = {"name": "a", "content": b64encode(bytes(2 * 2**20)).decode()}
+    running.spool.hold = True
+    sent = asyncio.create_task(running.post(message(*(f"u{at}@isp.example" for at in range(9)), attachments=[file])))
+    portions = []
+    while not sent.done():
+        if running.spool.waiting:
+            portions.append(len(running.spool.waiting))
+            waiting, running.spool.waiting = running.spool.waiting, []
+            for one in waiting:
+                one(None)
+        await asyncio.sleep(0.01)
+    assert (await sent).body["accepted"] == 9
+    assert max(portions) <= 2
+
+
+async def test_a_template_bomb_leaves_the_loop_to_others(http: StartHttp) -> None:
+    running = await http()
+    bomb = message(
+        *(
+            {"to": f"u{at}@isp.example", "substitutions": {"a": list(range(140)), "t": "a" * 60_000}}
+            for at in range(40)
+        ),
+        text="{% for x in a %}{% for y in a %}" + "{% if 'b' in t %}x{% endif %}" * 200 + "{% endfor %}{% endfor %}",
+    )
+    sent = asyncio.create_task(running.post(bomb))
+    turns = 0
+    while not sent.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    answer = await sent
+    codes = {one["code"] for one in answer.body["results"]}
+    assert codes <= {"550 5.6.0", "451 4.3.1"}
+    assert "takes too long" in answer.body["results"][0]["text"]
+    assert turns > 40
+
+
+async def test_a_client_that_says_nothing_is_closed_and_one_that_waits_for_us_is_not(http: StartHttp) -> None:
+    shift = itertools.count(1)
+    late = [0.0]
+    clock = Clock(now=SYSTEM_CLOCK.now, monotonic=lambda: late[0])
+    running = await http(clock=clock)
+    port = running.server.ports[0]
+    silent, halfway = (socket.create_connection(("127.0.0.1", port)) for _ in range(2))
+    halfway.sendall(
+        b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+    )
+    running.spool.hold = True
+    waiting = asyncio.create_task(running.post())
+    await until(lambda: bool(running.spool.waiting))
+    late[0] = (IDLE_S + 1) * next(shift)
+    running.server._connections.sweep()
+    for one in (silent, halfway):
+        one.settimeout(30)
+        assert await asyncio.to_thread(one.recv, 1) == b""
+        one.close()
+    running.spool.waiting[0](None)
+    assert (await waiting).status == 200
+
+
+async def test_requests_are_counted_by_status_and_none_of_them_is_logged(
+    http: StartHttp, capfd: pytest.CaptureFixture[str]
+) -> None:
+    running = await http()
+    await running.post(message(subject="private-words"), key="private-key")
+    await running.post(b"private-bytes")
+    assert running.server.answered == {"200": 1, "400": 1}
+    said = capfd.readouterr()
+    assert "private" not in said.out + said.err
+
+
+async def test_the_document_describes_the_models(http: StartHttp) -> None:
+    running = await http(clients=[])
+    answer = await running.post(b"", path="/v1/openapi.json", method="GET", headers={})
+    assert answer.status == 200
+    schemas = answer.body["components"]["schemas"]
+    assert {"Submission", "Recipient", "Attachment", "Results", "Problem"} <= set(schemas)
+    assert schemas["Submission"]["additionalProperties"] is False
+    assert "idempotencyKey" in schemas["Submission"]["properties"]
+    assert json.dumps(answer.body)
