@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from lane_api.conditions import Condition
 from lane_api.model import ApiModel, Label, MailDomain, MxPattern, cel, list_map
-from lane_api.outbound import Backoff, Count
+from lane_api.outbound import Backoff, Count, DayCount
 from lane_api.quantities import RateField, Span
 
 __all__ = [
@@ -241,6 +241,13 @@ class ISPPolicySpec(ApiModel):
     """New connections per address, such as 60/m, never more in any such time. Default: no limit."""
     message_rate: RateField | None = None
     """Messages per address, such as 20/s, paced evenly, never more in any such time. Default: no limit."""
+    messages_per_day: DayCount | None = None
+    """Per address in any 24 hours, not paced: then its mail waits. Attempts count, delivered or not, also those before
+    a restart but for the last 5 s before a crash; a slice of 15m counts until all of it is a day old. Default: no
+    limit."""
+    recipients_per_message: Count | None = None
+    """Of one transaction; a message for more is sent again at once, on the same connection, to the others. Default
+    100, which every server takes (RFC 5321 section 4.5.3.1.8)."""
     retry_after: Span | None = None
     """Wait after a temporary reply or a failed connection, where no rule of this policy says how long; up to a tenth
     longer. Default: the lane's `queue.retry`."""

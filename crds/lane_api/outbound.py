@@ -7,10 +7,11 @@ from pydantic import ConfigDict, Field
 from lane_api.model import ApiModel, DomainName, ObjectName, Port, cel
 from lane_api.quantities import RateField, Span
 
-__all__ = ["Backoff", "BackoffRecovery", "Count", "DeliveryMode", "IspOverride", "Limits", "Route"]
+__all__ = ["Backoff", "BackoffRecovery", "Count", "DayCount", "DeliveryMode", "IspOverride", "Limits", "Route"]
 
 
 Count = Annotated[int, Field(ge=1, le=100_000)]
+DayCount = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
 class Limits(ApiModel):
@@ -106,6 +107,10 @@ class IspOverride(ApiModel):
     """New connections per address, such as 60/m. Default: the policy's."""
     message_rate: RateField | None = None
     """Messages per address, such as 20/s, paced evenly. Default: the policy's."""
+    messages_per_day: DayCount | None = None
+    """Messages per address in any 24 hours. Default: the policy's."""
+    recipients_per_message: Count | None = None
+    """Recipients of one transaction. Default: the policy's."""
     retry_after: Span | None = None
     """Wait after a temporary reply or a failed connection, where no rule of the policy says how long. Default: the
     policy's."""

@@ -171,6 +171,10 @@ class SitePolicy(ConfigModel):
     messages_per_connection: Annotated[int, Field(ge=1)] = 100
     connect_rate: RateField | None = None
     message_rate: RateField | None = None
+    messages_per_day: Annotated[int, Field(ge=1)] | None = None
+    """In any 24 hours, counted when an attempt begins; absent: no limit."""
+    recipients_per_message: Annotated[int, Field(ge=1)] = 100
+    """Recipients of one transaction; the others get the message in further ones, on the same connection."""
     retry_after: Duration | None = None
     backoff: Backoff = Backoff()
     responses: tuple[ResponseRule, ...] = ()

@@ -35,6 +35,7 @@ from lane_relay.audit.auditor import Auditor, check_records, open_chain
 from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
 from lane_relay.config import ConfigSource
+from lane_relay.deliver.day_count import DayCounts
 from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.deliver.rules import ReplyTable
 from lane_relay.deliver.signer import Signer
@@ -234,6 +235,7 @@ class Pipeline:
             signing=self._signer,
             screening=Screener(self._screen, book, self._settler, clock),
             keep_acts=partial(self._spool.set_flag, "acts"),
+            days=DayCounts(clock, self._spool.flag, self._spool.set_flag),
         )
         self._dispatcher.judgement.restore(self._spool.flag("acts"))
         self._orders = OrderKeeper(self._spool, book, self._settler, clock, self._places())

@@ -158,7 +158,7 @@ class Slot:
         for site in stages.dispatcher.sites.values():
             policy = site.policy if site.policy in self.policies else OTHER_POLICY
             connections[policy] = connections.get(policy, 0) + site.connections
-            backing_off[policy] = backing_off.get(policy, 0) + site.backoff.is_active
+            backing_off[policy] = backing_off.get(policy, 0) + site.is_backed_off
         figures.connections, figures.sites_backing_off = connections, backing_off
         self._add_judgement(figures, stages.dispatcher.judgement)
         counters = self.counters

@@ -4,6 +4,7 @@ Before it: verdicts with action Backoff. After it: `ready_queue`, which lives by
 Invariant: never above the full limits; a trigger while climbing leads back to the foot.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -29,6 +30,12 @@ class InForce(Struct, frozen=True, gc=False):
     """Spacing of messages; None: that of the full rate, or none."""
     until: float | None
     """When they change next; None: they are the full ones."""
+
+
+@lru_cache(maxsize=64)
+def _full_limits(connections: int) -> InForce:
+    """One object for all sites that are not slowed down."""
+    return InForce(connections, None, None)
 
 
 class SiteBackoff:
@@ -61,7 +68,7 @@ class SiteBackoff:
     def in_force(self, now: float) -> InForce:
         """The limits as of now, one step higher for each `recover.every` after the hold."""
         if self._hold_until is None:
-            return InForce(self._full, None, None)
+            return _full_limits(self._full)
         recover = self._policy.recover
         steps = 0 if now < self._hold_until else 1 + int((now - self._hold_until) // recover.every)
         until = self._hold_until + steps * recover.every
@@ -70,7 +77,7 @@ class SiteBackoff:
         per_second = self.foot_per_second * growth
         if connections >= self._full and per_second >= self._full_per_second:
             self._hold_until = None
-            return InForce(self._full, None, None)
+            return _full_limits(self._full)
         return InForce(connections, min(per_second, self._full_per_second), until)
 
     @property

@@ -12,9 +12,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from msgspec.structs import replace
+
 from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import Clock
 from lane_relay.deliver.connections import LINGER_S, Connections
+from lane_relay.deliver.day_count import DayCount, DayCounts
 from lane_relay.deliver.explain import DeliveryFigures, SiteState, entry_state, site_state
 from lane_relay.deliver.first_look import FirstLook
 from lane_relay.deliver.held import HeldEntries
@@ -22,8 +25,9 @@ from lane_relay.deliver.judgement import Judgement, Told
 from lane_relay.deliver.lookahead import Lookahead
 from lane_relay.deliver.opening import SessionMaker
 from lane_relay.deliver.outcomes import broken_results, not_looked_at, unfit_results
-from lane_relay.deliver.prepared import Bodies, Held, Preparer, Screening, Signing
-from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue, site_limits
+from lane_relay.deliver.portions import Portion, after, first
+from lane_relay.deliver.prepared import Bodies, Held, Prepared, Preparer, Screening, Signing
+from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue, SiteLimits, site_limits
 from lane_relay.deliver.regrouping import grouping
 from lane_relay.deliver.rerouting import Rerouting
 from lane_relay.deliver.rounds import Rounds
@@ -63,6 +67,7 @@ class Dispatcher:
         contexts: TlsContexts | None = None,
         timeouts: Timeouts | None = None,
         keep_acts: Callable[[str], None] = lambda _text: None,
+        days: DayCounts | None = None,
     ) -> None:
         """`may_send()`: the egress proof holds; `reroute(entry)`: its route may be another by now, ask for it anew;
         `keep_acts(text)`: for `judgement.restore` of the next process."""
@@ -82,6 +87,8 @@ class Dispatcher:
         self.sites: dict[str, ReadyQueue] = {}
         self.judgement = Judgement(config, self.sites, self._lookahead, clock, on_attempt, keep_acts)
         self.table = self.judgement.table
+        self._limits_by_policy: dict[str, SiteLimits] = {}
+        self._days = days or DayCounts(clock, lambda _name: "", lambda _name, _value: None)
         self._rounds = Rounds(self.sites, self._held, self._hold_of_site, self._lookahead.empty)
         self._rerouting = Rerouting(reroute)
         self._distrusted = 0
@@ -105,8 +112,10 @@ class Dispatcher:
         self._connections.limit = config.delivery.total_connections
         now = self.monotonic()
         self.judgement.apply(config)
+        self._limits_by_policy.clear()
+        self._days.limit_to(one.name for one in config.delivery.policies if one.messages_per_day is not None)
         for site in self.sites.values():
-            site.change(site_limits(config.delivery, site.policy), now)
+            site.change(*self._limits_of(site.policy), now)
         self.unprepare()
         if grouping(before) != grouping(config):
             self._regroup()
@@ -129,6 +138,7 @@ class Dispatcher:
         await self._connections.drain(grace, answers, LINGER_S + self._timeouts.quit)
         if self._sweeper is not None:
             self._sweeper.cancel()
+        self._days.keep(self.monotonic(), at_once=True)
         self._connections.close()
         await self._preparer.close()
 
@@ -142,7 +152,7 @@ class Dispatcher:
             return
         site = self.sites.get(route.site)
         if site is None:
-            site = ReadyQueue(route.site, route.policy, site_limits(self._config.delivery, route.policy))
+            site = ReadyQueue(route.site, route.policy, *self._limits_of(route.policy))
             self.sites[route.site] = site
             self.judgement.hold(site)
         destination = site.destination(route)
@@ -170,6 +180,13 @@ class Dispatcher:
         for key in self._held.keys:
             self._rerouting.add(self._held.take(key))
         self._let_go()
+
+    def _limits_of(self, policy: str) -> tuple[SiteLimits, DayCount | None]:
+        """Shared by all sites of this policy, or of none; and what was attempted of a daily limit."""
+        known = self._limits_by_policy.get(policy)
+        if known is None:
+            known = self._limits_by_policy[policy] = site_limits(self._config.delivery, policy)
+        return known, self._days.of(policy) if known.messages_per_day is not None else None
 
     def wake(self) -> None:
         """The gate may have opened."""
@@ -268,8 +285,10 @@ class Dispatcher:
             message = prepared.message
             refusal = session.client.unfit(message.envelope, prepared.entry.recipients, prepared.chunks)
             if refusal is None:
-                site.message_pace.begin(now)
-                session.give(prepared, now, self._clock.now())
+                if site.pacing is not None:
+                    site.pacing.begin_message(now)
+                portion = first(prepared.entry.recipients, site.limits.recipients_per_message)
+                session.give(prepared, portion, now, self._clock.now())
                 if destination.looks_ahead:
                     self._lookahead.fill(destination)
                 return
@@ -353,18 +372,36 @@ class Dispatcher:
         session.current = None
         now = self.monotonic()
         site = session.destination.site
-        site.message_pace.end(session.began, now)
-        if session.sent and not_looked_at(self.table, site.policy, results[0].stage, results[0].reply):
+        if site.pacing is not None:
+            site.pacing.end_message(session.began, now)
+        begun = bool(session.portion.answered)
+        if session.sent and not begun and not_looked_at(self.table, site.policy, results[0].stage, results[0].reply):
             self._lookahead.give_back(session.destination, prepared)
             return
         session.sent += 1
-        ends = self.judgement.of_replies(session, prepared, results)
+        later: tuple[int, ...] = ()
+        if len(results) > 1 or session.portion.left or begun:
+            portion = after(results, session.portion, site.limits.recipients_per_message)
+            if self._goes_on(session, prepared, portion, now):
+                return
+            results, later = portion.answered, portion.recipients + portion.left
+        ends = self.judgement.of_replies(session, prepared, results, later)
         if site.token_line:
             self._connections.pump(site)
         if ends:
             session.quit()
         else:
             self.feed(session, now)
+
+    def _goes_on(self, session: Session, prepared: Prepared, portion: Portion, now: float) -> bool:
+        """The next recipients' transaction is under way; False: there are none, or they have to wait."""
+        site = session.destination.site
+        if not portion.recipients or self._must_end(session, site) or site.hold_message(now) is not None:
+            return False
+        if site.pacing is not None:
+            site.pacing.begin_message(now)
+        session.go_on(prepared, portion, now)
+        return True
 
     def transaction_broken(self, session: Session, closed: Closed, ending: Ending) -> None:
         """The connection ended under an entry."""
@@ -374,12 +411,15 @@ class Dispatcher:
         session.current = None
         destination = session.destination
         site = destination.site
-        site.message_pace.end(session.began, self.monotonic())
+        if site.pacing is not None:
+            site.pacing.end_message(session.began, self.monotonic())
         silent = ending is Ending.PEER and closed.reply is None and not closed.problem
-        if session.sent and silent and not_looked_at(self.table, site.policy, closed.stage, None):
+        answered = session.portion.answered
+        if session.sent and not answered and silent and not_looked_at(self.table, site.policy, closed.stage, None):
             self._lookahead.give_back(destination, prepared)
             return
         where = f"{session.target.host}[{session.target.address}]"
+        closed = replace(closed, refused=answered + closed.refused)  # others have their answers already
         results = broken_results(self.table, site.policy, prepared.entry, closed, where, ending)
         self.judgement.report(destination, prepared, results, session)
 
@@ -390,7 +430,9 @@ class Dispatcher:
     def _end_connect(self, session: Session) -> None:
         if not session.connect_ended:
             session.connect_ended = True
-            session.destination.site.connect_pace.end(session.connect_began, self.monotonic())
+            pacing = session.destination.site.pacing
+            if pacing is not None:
+                pacing.end_connect(session.connect_began, self.monotonic())
 
     def _tell(self, destination: Destination) -> None:
         """Attempts for the entries that a failed connection was for, in portions; then the others go on."""
@@ -417,6 +459,7 @@ class Dispatcher:
         if is_open and not self._gate_was_open:
             self._connections.pump_all(self.sites.values())
         self._gate_was_open = is_open
+        self._days.keep(now)
         self._go_round(now)
 
     def _go_round(self, now: float) -> None:

@@ -16,7 +16,7 @@ from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import Clock
 from lane_relay.deliver.acts import Act, Acts, weigh
 from lane_relay.deliver.lookahead import Lookahead
-from lane_relay.deliver.outcomes import failure_of, reply_results, same_results, summarise
+from lane_relay.deliver.outcomes import failure_of, later_results, reply_results, same_results, summarise
 from lane_relay.deliver.prepared import Prepared
 from lane_relay.deliver.ready_queue import Destination, Failure, Hold, Limit, ReadyQueue
 from lane_relay.deliver.rules import ReplyTable
@@ -133,7 +133,7 @@ class Judgement:
     def _place(self, site: ReadyQueue, action: Action, verdict: Verdict, reply: Reply, where: str, domain: str) -> None:
         now = self._clock.now()
         lasts = verdict.act_for if verdict.act_for is not None else _SLOW_DOMAIN_FOR_S
-        every = 1.0 / site.backoff.foot_per_second if action is Action.BACKOFF else 0.0
+        every = 1.0 / site.foot_per_second if action is Action.BACKOFF else 0.0
         act = Act(action, where, now, now + lasts, verdict.rule, str(reply), domain, every)
         if not self.acts.place(act):
             return
@@ -188,9 +188,12 @@ class Judgement:
         destination.blame_left = destination.waiting if of_all else 1
         return True
 
-    def of_replies(self, session: Session, prepared: Prepared, replies: tuple[RecipientReply, ...]) -> bool:
-        """The peer has answered for every recipient; True if the session is of no more use."""
-        results = reply_results(self.table, session.destination.site.policy, replies)
+    def of_replies(
+        self, session: Session, prepared: Prepared, replies: tuple[RecipientReply, ...], later: tuple[int, ...] = ()
+    ) -> bool:
+        """The peer has answered for every recipient but those that wait for another transaction; True if the session
+        is of no more use."""
+        results = reply_results(self.table, session.destination.site.policy, replies) + later_results(later)
         return self.report(session.destination, prepared, results, session)
 
     def report(

@@ -6,6 +6,7 @@ Before it: configuration. After it: `ready_queue`, which asks before each act.
 """
 
 from collections import deque
+from math import inf
 from typing import Final
 
 from lane_api.quantities import Rate
@@ -77,7 +78,7 @@ class Pace:
         self.under_way = 0
         self._begun: WindowLog | None = None
         self._ended: WindowLog | None = None
-        self._shortest = float("inf")
+        self._shortest = inf
         self._seen = 0
         self._due = 0.0
         """When the next one is due by the spacing alone (the theoretical arrival time of GCRA, ITU-T I.371)."""
@@ -111,7 +112,7 @@ class Pace:
         count = self.rate.count
         room = count - self.under_way
         if room <= 0:
-            return float("inf")
+            return inf
         sure = self._shortest * _SURE_PART if self._seen >= _SURE_AFTER else 0.0
         return max(at, self._begun.room_at(count), self._ended.room_at(room) - sure)
 
@@ -130,7 +131,7 @@ class Pace:
 
     def end(self, began: float, now: float) -> None:
         """The event that began then is over: the ISP has counted it, or never will."""
-        self.under_way -= 1
+        self.under_way = max(0, self.under_way - 1)  # it may have begun before anything was paced
         if self._ended is not None:
             self._ended.add(now)
             self._seen += 1

@@ -18,6 +18,7 @@ __all__ = [
     "Summary",
     "broken_results",
     "failure_of",
+    "later_results",
     "not_looked_at",
     "reply_results",
     "same_results",
@@ -118,6 +119,15 @@ def not_looked_at(table: ReplyTable, policy: str, stage: Stage, reply: Reply | N
 def same_results(entry: QueueEntry, failure: Failure) -> tuple[RecipientResult, ...]:
     """One outcome for all recipients."""
     return tuple([RecipientResult(index, failure.stage, failure.reply, failure.verdict) for index in entry.recipients])
+
+
+def later_results(recipients: tuple[int, ...]) -> tuple[RecipientResult, ...]:
+    """Of those for whom another transaction could not follow at once, by the limits of the site: they are due now."""
+    if not recipients:
+        return ()
+    reply = Reply(451, ("4.5.3 the recipients of one transaction are not all that the message is for; these are next",))
+    verdict = Verdict(Category.RATE_LIMITED, Action.RETRY, Scope.RECIPIENT, retry_after=0.0)
+    return tuple([RecipientResult(index, Stage.RCPT, reply, verdict) for index in recipients])
 
 
 def unfit_results(entry: QueueEntry, refusal: Reply) -> tuple[RecipientResult, ...]:

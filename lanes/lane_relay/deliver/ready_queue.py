@@ -8,17 +8,16 @@ Invariants: never more connections than the limit in force; a parked destination
 Campaigns take turns wherever something is scarce: a destination's entries, the site's connections, its message rate.
 """
 
-from enum import StrEnum
+from math import inf
 from typing import Any, Final
 
 from msgspec import Struct
 
 from lane_api.isppolicy import Action, Stage
-from lane_api.outbound import Backoff
-from lane_api.quantities import Rate
-from lane_api.relayconfig import Delivery, RelayRetry, SitePolicy
-from lane_relay.deliver.backoff import SiteBackoff
-from lane_relay.deliver.limits import Pace, may_open
+from lane_api.relayconfig import RelayRetry
+from lane_relay.deliver.day_count import DayCount
+from lane_relay.deliver.limits import may_open
+from lane_relay.deliver.pacing import Hold, Limit, Pacing, SiteLimits, site_limits
 from lane_relay.deliver.prepared import Prepared
 from lane_relay.records import QueueEntry, Reply, Route, TlsDemand, TlsResult, Verdict
 from lane_relay.turns import Turns
@@ -33,39 +32,6 @@ _PROBES: Final = 2
 """Connections under way at once to a destination that has not answered yet."""
 _HOLDS_OFF: Final = (Action.BACKOFF, Action.SUSPEND_SITE, Action.QUARANTINE_IP)
 """Acts about the whole source, which a destination that refuses every connection must not be asked again before."""
-_PLAIN_MESSAGES: Final = 100
-"""Messages a connection where no policy says otherwise; SitePolicy's own default."""
-
-
-class Limit(StrEnum):
-    """What can hold an entry or a site."""
-
-    NONE = "none"
-    GATE = "gate"
-    """Suspended, held, or the egress address is not proved."""
-    SELECTOR = "dkim-selector"
-    ORDER = "order"
-    """A person or a program holds or suspends it."""
-    PARKED = "no-answer"
-    """The destination failed; it is tried again when the time has come."""
-    CONNECTING = "connecting"
-    CONNECTIONS = "connections"
-    TOTAL_CONNECTIONS = "total-connections"
-    BACKOFF = "backoff"
-    SUSPENDED = "suspended"
-    """A reply rule stopped the site, or this address towards it."""
-    CONNECT_RATE = "connect-rate"
-    MESSAGE_RATE = "message-rate"
-    MEMORY = "memory"
-    """Bodies on their way take all the memory there is for this site."""
-
-
-class Hold(Struct, frozen=True, gc=False):
-    """Why not now, and until when (monotonic seconds; infinite: until something happens)."""
-
-    limit: Limit
-    until: float = float("inf")
-    detail: str = ""
 
 
 class Target(Struct, frozen=True, gc=False):
@@ -86,39 +52,18 @@ class Failure(Struct, frozen=True, gc=False):
     """What TLS came to, if that is why."""
 
 
-class SiteLimits(Struct, frozen=True, gc=False):
-    """The full limits of one site."""
-
-    connections: int
-    messages_per_connection: int
-    connect_rate: Rate | None
-    message_rate: Rate | None
-    backoff: Backoff
-
-
-def site_limits(delivery: Delivery, policy: str) -> SiteLimits:
-    """The limits of a site of this policy, or the lane's own (empty, or a policy that has gone)."""
-    found: SitePolicy | None = next((known for known in delivery.policies if known.name == policy), None)
-    if found is None:
-        return SiteLimits(delivery.connections, _PLAIN_MESSAGES, None, None, Backoff())
-    return SiteLimits(
-        found.connections, found.messages_per_connection, found.connect_rate, found.message_rate, found.backoff
-    )
-
-
 class Destination:
     """One host set of a site, and what waits for it. `idle` holds sessions that could take an entry at once."""
 
     __slots__ = (
         "bad", "blame", "blame_left", "connecting", "entries", "failures", "idle", "looked", "looking", "looks_ahead",
-        "parked_until", "preparing", "proven", "ready", "refused", "route", "sessions", "site", "stands_for", "targets",
+        "parked_until", "preparing", "proven", "ready", "refused", "route", "sessions", "site", "stands_for",
         "wakes_at",
     )  # fmt: skip
 
     def __init__(self, site: "ReadyQueue", route: Route) -> None:
         self.site = site
         self.route = route
-        self.targets = _targets(route)
         self.entries: Turns[QueueEntry] = Turns()
         self.ready: list[Prepared] = []
         """In the order in which they are sent; a few a session."""
@@ -133,7 +78,7 @@ class Destination:
         """A connection came to be since the last failure."""
         self.bad: dict[str, float] = {}
         """Address -> until when it is passed over."""
-        self.refused: set[str] = set()
+        self.refused: frozenset[str] = frozenset()
         """Addresses whose word spared the others; all of them have their turn before one of these is tried again."""
         self.failures = 0
         self.parked_until = 0.0
@@ -169,9 +114,12 @@ class Destination:
 
     def update(self, route: Route) -> None:
         """A newer route to the same hosts: addresses and order may differ."""
-        if route is not self.route:
-            self.route = route
-            self.targets = _targets(route)
+        self.route = route
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What may be connected to, in the order of trying; made when it is asked for, once a connection or so."""
+        return tuple([Target(hop.host, address, hop.demand) for hop in self.route.hops for address in hop.addresses])
 
     def next_target(self, now: float) -> Target | None:
         """The first address that has not failed lately; None if all have."""
@@ -189,7 +137,7 @@ class Destination:
         known = {target.address for target in self.targets}
         self.refused = (self.refused | {refused.address}) & known
         if self.refused == known:
-            self.refused = set()
+            self.refused = frozenset()
         self.bad = dict.fromkeys(self.refused, self.parked_until + _REFUSED_S)
 
     def knows_more(self, now: float) -> bool:
@@ -203,9 +151,16 @@ class Destination:
 
 
 class ReadyQueue:
-    """All that is known of one site."""
+    """All that is known of one site; small, since a lane may wait for hundreds of thousands."""
 
-    def __init__(self, name: str, policy: str, limits: SiteLimits) -> None:
+    __slots__ = (
+        "attempts", "body_bytes", "connections", "delivered", "destinations", "foreign", "lacks_room", "last_failure",
+        "limits", "line", "name", "pacing", "policy", "stands_for", "suspended",
+        "token_line", "wake_at",
+    )  # fmt: skip
+
+    def __init__(self, name: str, policy: str, limits: SiteLimits, day: DayCount | None = None) -> None:
+        """`limits` may be shared by many sites; `day`: what was attempted of a daily limit."""
         self.name = name
         self.policy = policy
         self.limits = limits
@@ -219,13 +174,11 @@ class ReadyQueue:
         self.connections = 0
         self.foreign = 0
         """Connections to the same hosts that an earlier grouping counts for another site."""
-        self.message_pace = Pace(limits.message_rate)
-        self.connect_pace = Pace(limits.connect_rate)
-        self.backoff = SiteBackoff(limits.backoff, limits.connections, limits.message_rate)
-        self._in_force = self.backoff.in_force(0.0)
+        self.pacing = Pacing(limits, day) if policy or limits.are_timed else None
+        """None: no policy is for it and nothing slows it down."""
         self.suspended: Hold | None = None
         """Why nothing is sent there now, by a reply rule."""
-        self.wake_at = float("inf")
+        self.wake_at = inf
         self.body_bytes = 0
         """Of bodies that are loading, ready or in a session."""
         self.lacks_room = False
@@ -236,12 +189,11 @@ class ReadyQueue:
 
     # -- what comes and goes
 
-    def change(self, limits: SiteLimits, now: float) -> None:
+    def change(self, limits: SiteLimits, day: DayCount | None, now: float) -> None:
         """Other limits, from the next decision on."""
         self.limits = limits
-        self.backoff.change(limits.backoff, limits.connections, limits.message_rate)
-        self.connect_pace.change(limits.connect_rate, None)
-        self._apply_backoff(now)
+        if self.pacing is not None:
+            self.pacing.change(limits, day, now)
 
     def destination(self, route: Route) -> Destination:
         """The destination of this route, made if it is new."""
@@ -253,12 +205,15 @@ class ReadyQueue:
             known.update(route)
         return known
 
-    def forget_empty(self, now: float) -> None:
-        """Drops destinations of which nothing is left to know."""
+    def forget_empty(self, now: float, *, crowded: bool = False) -> None:
+        """Drops destinations of which nothing is left to know; `crowded`: also that they did not answer lately."""
         for key in [
             key
             for key, known in self.destinations.items()
-            if not known.waiting and not known.sessions and not known.stands_for and not known.knows_more(now)
+            if not known.waiting
+            and not known.sessions
+            and not known.stands_for
+            and (crowded or not known.knows_more(now))
         ]:
             del self.destinations[key]
 
@@ -267,40 +222,52 @@ class ReadyQueue:
         """Entries that no session has."""
         return sum(known.waiting for known in self.destinations.values())
 
-    def is_at_rest(self, now: float) -> bool:
-        """Nothing would be lost if the site were forgotten: no work, no connection, no back-off, no running window."""
-        if self.destinations or self.connections or self.backoff.is_active:
+    def is_at_rest(self, now: float, *, crowded: bool = False) -> bool:
+        """Nothing would be lost if the site were forgotten: no work, no connection, no back-off, no running window.
+
+        `crowded`: the back-off of a site without a policy is given up, as the price of bounded memory.
+        """
+        if self.destinations or self.connections or self.stands_for:
             return False
-        return self.message_pace.is_at_rest(now) and self.connect_pace.is_at_rest(now)
+        return self.pacing is None or (crowded and not self.policy) or self.pacing.is_at_rest(now)
 
     # -- limits
 
-    def refresh(self, now: float) -> None:
-        """Climbs a step of back-off when it is due."""
-        until = self._in_force.until
-        if until is not None and now >= until:
-            self._apply_backoff(now)
-
     def slow_down(self, verdict: Verdict, reason: str, now: float) -> None:
         """Evidence that we are too fast."""
-        self.backoff.trigger(now, verdict.act_for, reason)
-        self._apply_backoff(now)
+        if self.pacing is None:
+            self.pacing = Pacing(self.limits)
+        self.pacing.slow_down(verdict, reason, now)
 
-    def _apply_backoff(self, now: float) -> None:
-        self._in_force = self.backoff.in_force(now)
-        self.message_pace.change(self.limits.message_rate, self._in_force.per_second)
+    def refresh(self, now: float) -> None:
+        """Climbs a step of back-off when it is due."""
+        if self.pacing is not None:
+            self.pacing.refresh(now)
 
     @property
     def connection_limit(self) -> int:
         """Connections allowed, as of the last refresh."""
-        return self._in_force.connections
+        return self.pacing.connections if self.pacing is not None else self.limits.connections
 
     @property
     def message_rate(self) -> float | None:
         """Messages a second allowed, as of the last refresh; None: as many as there are."""
-        if self._in_force.per_second is not None:
-            return self._in_force.per_second
-        return self.limits.message_rate.per_second if self.limits.message_rate is not None else None
+        return self.pacing.message_rate if self.pacing is not None else None
+
+    @property
+    def backed_off(self) -> str:
+        """The reply that slowed it down, while it is; else empty."""
+        return self.pacing.backoff.reason if self.pacing is not None and self.pacing.backoff.is_active else ""
+
+    @property
+    def is_backed_off(self) -> bool:
+        """It is slowed down on evidence."""
+        return self.pacing is not None and self.pacing.backoff.is_active
+
+    @property
+    def foot_per_second(self) -> float:
+        """Messages a second where it is slowed down most."""
+        return (self.pacing or Pacing(self.limits)).backoff.foot_per_second
 
     # -- decisions
 
@@ -331,7 +298,9 @@ class ReadyQueue:
         probes = 1 if destination.failures else _PROBES
         if not destination.proven and destination.connecting >= probes:
             return Hold(Limit.CONNECTING)
-        hold = self._hold_connections(total, total_limit) or self._hold_rates(now)
+        hold = self._hold_connections(total, total_limit)
+        if hold is None and self.pacing is not None:
+            hold = self.pacing.hold_connect(now)
         if hold is not None:
             return hold
         target = destination.next_target(now)
@@ -347,24 +316,11 @@ class ReadyQueue:
         slowed = limit < self.limits.connections
         return Hold(Limit.BACKOFF if slowed else Limit.CONNECTIONS, detail=f"{used} of {limit} in use")
 
-    def _hold_rates(self, now: float) -> Hold | None:
-        at = self.connect_pace.next_at()
-        if at > now:
-            return Hold(Limit.CONNECT_RATE, at, str(self.limits.connect_rate))
-        at = self.message_pace.next_at()
-        return self._slow(at) if at > now else None  # no connection without a message that may use it
-
-    def _slow(self, at: float) -> Hold:
-        slowed = self._in_force.per_second is not None
-        return Hold(Limit.BACKOFF if slowed else Limit.MESSAGE_RATE, at, f"{self.message_rate:g}/s")
-
     def hold_message(self, now: float) -> Hold | None:
         """Why no message may be given to a session now, or None."""
-        self.refresh(now)
         if self.suspended is not None:
             return self.suspended
-        at = self.message_pace.next_at()
-        return self._slow(at) if at > now else None
+        return self.pacing.hold_message(now) if self.pacing is not None else None
 
     def must_close(self, sent: int) -> bool:
         """An open session that has sent so many must not take another entry."""
@@ -380,7 +336,8 @@ class ReadyQueue:
         destination.sessions += 1
         destination.connecting += 1
         destination.looked = False
-        self.connect_pace.begin(now)
+        if self.pacing is not None:
+            self.pacing.begin_connect(now)
 
     def established(self, destination: Destination) -> None:
         """A session is ready for its first entry."""
@@ -416,7 +373,3 @@ class ReadyQueue:
         asked = failure.verdict.retry_after if failure.verdict.action in _HOLDS_OFF else None
         destination.parked_until = now + max(min(retry.first * growth, retry.max), asked or 0.0)
         return True
-
-
-def _targets(route: Route) -> tuple[Target, ...]:
-    return tuple(Target(hop.host, address, hop.demand) for hop in route.hops for address in hop.addresses)

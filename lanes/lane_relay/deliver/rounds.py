@@ -22,6 +22,9 @@ _LOOKS: Final = 10_000
 """Sites and entries looked at in one portion: a few milliseconds."""
 _STRIDE: Final = 1000
 """Entries of one queue looked at before the portion's bounds are asked again."""
+_CROWD: Final = 20_000
+"""Sites known at once, beyond which those without work are forgotten with all that is known of them: some 30 MB.
+What that costs is one connection attempt to a host that did not answer lately, when it has mail again."""
 _MOST: Final = 500
 """Overdue entries in one portion: each has to be read and settled."""
 
@@ -43,8 +46,10 @@ class Rounds:
         held: HeldEntries,
         hold_of: Callable[[ReadyQueue], Hold],
         unprepare: Callable[[Destination], None],
+        crowd: int = _CROWD,
     ) -> None:
-        """`unprepare(destination)`: what is ready there becomes entries again."""
+        """`unprepare(destination)`: what is ready there becomes entries again; `crowd`: sites known at once."""
+        self._crowd = crowd
         self._sites = sites
         self._held = held
         self._hold_of = hold_of
@@ -94,8 +99,9 @@ class Rounds:
                 if any(self._is_over(prepared.entry) for prepared in destination.ready):
                     self._unprepare(destination)
                 yield from self._through_site(site, destination.entries)
-            site.forget_empty(self._now)
-            if site.is_at_rest(self._now) and self._sites.get(site.name) is site:
+            crowded = len(self._sites) > self._crowd
+            site.forget_empty(self._now, crowded=crowded)
+            if site.is_at_rest(self._now, crowded=crowded) and self._sites.get(site.name) is site:
                 del self._sites[site.name]
         for key in self._held.perishable:
             yield from self._through_held(key)

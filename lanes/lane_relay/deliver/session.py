@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from typing import Final, Protocol, cast
 
 from lane_api.isppolicy import Category, Stage
+from lane_relay.deliver.portions import Portion
 from lane_relay.deliver.prepared import Prepared
 from lane_relay.deliver.ready_queue import Destination, Target
 from lane_relay.deliver.session_settings import SessionSettings
@@ -74,8 +75,8 @@ class Session(asyncio.Protocol):
     __slots__ = (
         "_authenticated", "_encrypted", "_ended_by_us", "_failed", "_gone", "_over", "_owner", "_settings", "_tasks",
         "_transport", "began", "client", "connect_began", "connect_ended", "current", "deadline",
-        "destination", "ending", "idle", "number", "peer", "peer_closed", "quitting", "ready", "sent", "started_at",
-        "target", "tls", "use_tls",
+        "destination", "ending", "idle", "number", "peer", "peer_closed", "portion", "quitting", "ready", "sent",
+        "started_at", "target", "tls", "use_tls",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +103,8 @@ class Session(asyncio.Protocol):
         self.peer: Peer | None = None
         self.tls: TlsResult | None = plan.result(target.host, gave_up) if gave_up else None
         self.current: Prepared | None = None
+        self.portion = Portion()
+        """Of the recipients of `current`: who is in the transaction under way, and who is not."""
         self.began = 0.0
         """Monotonic time at which `current` was given."""
         self.started_at = 0.0
@@ -137,14 +140,18 @@ class Session(asyncio.Protocol):
         self._fail(trouble)
         self._end()
 
-    def give(self, prepared: Prepared, now: float, unix_now: float) -> None:
-        """Sends one entry; the session is ready and the message fit."""
+    def give(self, prepared: Prepared, portion: Portion, now: float, unix_now: float) -> None:
+        """Sends one entry to the first of its recipients; the session is ready and the message fit."""
         self.leave_idle()
-        self.current = prepared
-        self.began = now
         self.started_at = unix_now
-        message = prepared.message
-        self._write(self.client.send(message.envelope, prepared.entry.recipients, prepared.chunks))
+        self.go_on(prepared, portion, now)
+
+    def go_on(self, prepared: Prepared, portion: Portion, now: float) -> None:
+        """Sends it to the next of them."""
+        self.current = prepared
+        self.portion = portion
+        self.began = now
+        self._write(self.client.send(prepared.message.envelope, portion.recipients, prepared.chunks))
         self._set_deadline(now)
 
     def rest(self, now: float) -> None:

@@ -6,7 +6,9 @@ does as long as a stale answer is at hand (RFC 8767).
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any, Final, Generic, TypeVar
 
 from msgspec import Struct
@@ -29,24 +31,26 @@ _MAX_ENTRIES: Final = 50_000
 
 
 class TtlCache(Generic[K, V]):
-    """A bounded map whose values expire; the one put in first is the first to go."""
+    """A bounded map whose values expire; the one that nobody has asked for longest is the first to go."""
 
     def __init__(self, max_entries: int) -> None:
         self._max_entries = max_entries
-        self._entries: dict[K, tuple[V, float]] = {}
+        self._entries: OrderedDict[K, tuple[V, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, key: K, now: float) -> V | None:
         """The value, unless it has expired."""
-        entry = self._entries.get(key)
-        return entry[0] if entry is not None and now < entry[1] else None
+        return self.get_expired(key, now, 0.0)
 
-    def get_expired(self, key: K, now: float, grace: float) -> V | None:
+    def get_expired(self, key: K, now: float, grace: float = inf) -> V | None:
         """The value, also up to `grace` seconds after it expired."""
         entry = self._entries.get(key)
-        return entry[0] if entry is not None and now < entry[1] + grace else None
+        if entry is None or now >= entry[1] + grace:
+            return None
+        self._entries.move_to_end(key)
+        return entry[0]
 
     def left(self, key: K, now: float) -> float:
         """Seconds until the value expires; 0 where there is none."""
@@ -57,7 +61,7 @@ class TtlCache(Generic[K, V]):
         """Keeps the value until `expires`."""
         self._entries.pop(key, None)
         if len(self._entries) >= self._max_entries:
-            del self._entries[next(iter(self._entries))]
+            self._entries.popitem(last=False)
         self._entries[key] = (value, expires)
 
     def clear(self) -> None:
@@ -130,7 +134,7 @@ class CachedLookups:
             ttl = min(max(answer.ttl, _MIN_TTL_S), _MAX_TTL_S)
             self._cache.put(key, _Known(answer, now + ttl + _STALE_S), now + ttl)
             return Answer(answer.status, answer.records, ttl)
-        known = self._cache.get_expired(key, now, _STALE_S)
+        known = self._cache.get_expired(key, now)  # how stale it may be stands with it
         if known is not None and known.answer.records and now < known.stale_until:
             self.stale_served += 1
             self._cache.put(key, known, now + _RECHECK_S)

@@ -55,6 +55,8 @@ def _site(name: str, specs: list[ISPPolicySpec], override: IspOverride, connecti
         "messages_per_connection": first("messages_per_connection"),
         "connect_rate": first("connect_rate"),
         "message_rate": first("message_rate"),
+        "messages_per_day": first("messages_per_day"),
+        "recipients_per_message": first("recipients_per_message"),
         "retry_after": first("retry_after"),
     }
     return SitePolicy.model_validate(

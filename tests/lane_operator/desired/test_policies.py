@@ -35,6 +35,16 @@ def test_the_lanes_own_value_wins_over_the_policy_and_the_policy_over_the_limits
     assert other.connections == 7
 
 
+def test_the_day_s_messages_and_the_recipients_of_a_transaction_come_the_same_way() -> None:
+    spec = made.lane(isps=[{"name": "gmail", "messagesPerDay": 500}]).spec
+    policies = [made.policy("gmail", messagesPerDay=9000, recipientsPerMessage=20), made.policy("other")]
+
+    gmail, other = site_policies(spec, policies)
+
+    assert (gmail.messages_per_day, gmail.recipients_per_message) == (500, 20)
+    assert (other.messages_per_day, other.recipients_per_message) == (None, 100)
+
+
 def test_policies_keep_their_order_of_precedence() -> None:
     policies = [made.policy(name) for name in ("b", "a", "c")]
 

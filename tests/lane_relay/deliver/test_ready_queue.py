@@ -102,8 +102,9 @@ def test_no_connection_is_opened_for_a_message_that_may_not_be_sent_yet() -> Non
     destination = site.destination(route("a"))
     for number in (1, 2):
         destination.put(entry(number))
-    site.message_pace.begin(100.0)
-    site.message_pace.end(100.0, 100.1)
+    assert site.pacing is not None
+    site.pacing.begin_message(100.0)
+    site.pacing.end_message(100.0, 100.1)
     hold = site.decide_open(destination, 101.0, 0, 200)
     assert isinstance(hold, Hold)
     assert hold.limit is Limit.MESSAGE_RATE
@@ -152,7 +153,8 @@ def test_the_connection_limit_holds_whatever_happens(limit: int, total_limit: in
             found = site.decide_open(destination, now, site.connections, total_limit)
             if isinstance(found, Target):
                 site.opening(destination, now)
-                site.connect_pace.end(now, now)
+                assert site.pacing is not None
+                site.pacing.end_connect(now, now)
                 connecting.append(index)
                 assert site.connections <= allowed <= limit
         elif step == "establish" and connecting:

@@ -1,15 +1,17 @@
 """The round over what waits: bounded portions, order kept, nothing missed."""
 
-from lane_api.relayconfig import Delivery
+from lane_api.isppolicy import Action, Category, Stage
+from lane_api.relayconfig import Delivery, RelayRetry
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.prepared import Held
-from lane_relay.deliver.ready_queue import Hold, Limit, ReadyQueue, site_limits
+from lane_relay.deliver.ready_queue import Failure, Hold, Limit, ReadyQueue, site_limits
 from lane_relay.deliver.rounds import Rounds
-from lane_relay.records import Hop, QueueEntry, Route
+from lane_relay.records import Hop, QueueEntry, Reply, Route, Verdict
 
 NOW = 1000.0
 ROUTE = Route("site", "", (Hop("mx.test", ("127.0.0.1",)),))
 ROOM = 10**9
+REFUSED = Failure(Stage.CONNECT, Reply(421, ("4.4.1 refused",)), Verdict(Category.NO_ANSWER_FROM_HOST, Action.RETRY))
 
 
 def entry(number: int, size: int = 100) -> QueueEntry:
@@ -55,3 +57,37 @@ def test_held_entries_are_found_and_one_that_was_released_meanwhile_is_left_alon
     assert len(list(held.take("b.test"))) == 3
     assert rounds.portion(NOW, 0, ROOM) == []
     assert len(held) == 0
+
+
+def test_sites_without_work_are_forgotten_when_there_are_very_many() -> None:
+    sites = {}
+    for number in range(200):
+        site = sites[f"site{number}"] = ReadyQueue(f"site{number}", "", site_limits(Delivery(), ""))
+        destination = site.destination(ROUTE)
+        site.opening(destination, NOW)
+        assert site.failed(destination, destination.targets, REFUSED, NOW, RelayRetry(first=600.0))
+        site.slow_down(Verdict(Category.RATE_LIMITED, Action.BACKOFF), "slow", NOW)
+        site.gone(destination)
+    busy = sites["site0"].destination(ROUTE)
+    busy.put(entry(5))
+    rounds = Rounds(sites, HeldEntries(), lambda _site: Hold(Limit.GATE), lambda _destination: None, crowd=50)
+    rounds.begin(NOW)
+    rounds.portion(NOW, 0, ROOM)
+    assert len(sites) == 50
+    assert sites["site0"].destination(ROUTE) is busy
+    assert busy.failures == 1  # what has work is not forgotten
+
+
+def test_a_site_that_did_not_answer_is_known_until_its_pause_is_over() -> None:
+    sites = {"site": ReadyQueue("site", "", site_limits(Delivery(), ""))}
+    destination = sites["site"].destination(ROUTE)
+    sites["site"].opening(destination, NOW)
+    assert sites["site"].failed(destination, destination.targets, REFUSED, NOW, RelayRetry(first=600.0))
+    sites["site"].gone(destination)
+    rounds = Rounds(sites, HeldEntries(), lambda _site: Hold(Limit.GATE), lambda _destination: None)
+    rounds.begin(NOW)
+    rounds.portion(NOW, 0, ROOM)
+    assert sites["site"].destinations
+    rounds.begin(NOW + 601)
+    rounds.portion(NOW + 601, 0, ROOM)
+    assert sites == {}

@@ -93,6 +93,16 @@ def test_a_cache_stays_within_its_bound() -> None:
     assert [cache.get(number, 0.0) for number in (6, 7, 8, 9)] == [None, 7, 8, 9]
 
 
+def test_what_is_asked_for_stays_and_what_nobody_wants_goes_first() -> None:
+    cache: TtlCache[int, int] = TtlCache(3)
+    for number in range(3):
+        cache.put(number, number, 5.0)
+    cache.get(0, 0.0)
+    cache.get_expired(1, 6.0, 10.0)
+    cache.put(3, 3, 5.0)
+    assert [cache.get(number, 0.0) for number in range(4)] == [0, 1, None, 3]
+
+
 async def test_a_name_that_many_ask_for_is_asked_once() -> None:
     wire = Wire()
     lookups = CachedLookups(wire, Hands().monotonic)
