@@ -48,6 +48,7 @@ __all__ = [
     "SitePolicy",
     "SlotIdentity",
     "Spool",
+    "SpoolMark",
     "TlsFiles",
     "Webhook",
 ]
@@ -116,12 +117,22 @@ class Intake(ConfigModel):
     """Header field that names the message's campaign; of Feedback-ID, what stands before its first colon."""
 
 
+class SpoolMark(ConfigModel):
+    """How far a spool had come when it was last seen, as `GET /v1/slot` says it under `spool`."""
+
+    id: str
+    mark: Annotated[int, Field(ge=0)]
+
+
 class Spool(ConfigModel):
     """Where accepted mail lies."""
 
     path: str
     max_size: ByteSize = 8 * 2**30
     """Intake answers 452 beyond it."""
+    seen: SpoolMark | None = None
+    """Kept by whoever renders this file: a volume of this id that has not come as far is an older copy, whose mail is
+    held. Absent: nobody knows."""
 
 
 class Proof(ConfigModel):

@@ -47,6 +47,8 @@ from lane_relay.mail.dkim import Publication
 from lane_relay.mail.dkim_check import signature_problem
 from lane_relay.orders.book import OrderBook
 from lane_relay.orders.keeper import OrderKeeper, Places
+from lane_relay.orders.order import Order
+from lane_relay.orders.restored import RESTORED, forgive, hold_of_restored
 from lane_relay.orders.screener import Screener
 from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Route, Unroutable, Verdict, received_at
 from lane_relay.resolve.cache import CachedLookups
@@ -239,6 +241,7 @@ class Pipeline:
         )
         self._dispatcher.judgement.restore(self._spool.flag("acts"))
         self._orders = OrderKeeper(self._spool, book, self._settler, clock, self._places())
+        self._hold_if_restored(config)
         self._listener = Listener(
             config, deposit=self._deposit, new_id=self._spool.new_id, clock=clock, on_rejection=self._on_rejection
         )
@@ -253,6 +256,7 @@ class Pipeline:
             self._signer,
             self._dispatcher,
             self._backlog,
+            self._orders,
             self._http,
         )
         return iter(self._spool.recover())
@@ -293,7 +297,20 @@ class Pipeline:
             hold=dispatcher.hold,
             release=dispatcher.release,
             held=dispatcher.held,
+            ended=self._on_order_over,
         )
+
+    def _hold_if_restored(self, config: RelayConfig) -> None:
+        """What an older copy of a volume holds may have been sent: a person decides."""
+        order = hold_of_restored(self._spool, config, self._clock.now())
+        if order is not None and self._orders.stands(RESTORED) is None:
+            self._orders.stand(order)
+            _log.error("mail on the volume is held", reason=order.reason)
+
+    def _on_order_over(self, order: Order) -> None:
+        """orders -> spool: a restored volume was let go."""
+        if order.id == RESTORED:
+            forgive(self._spool, self._source.current)
 
     def _apply(self) -> None:
         """Puts the configuration, with the orders kept in the spool laid over it, in force in every stage."""

@@ -36,6 +36,8 @@ from lane_relay.egress.prober import Gate
 from lane_relay.egress.proof import ProofState
 from lane_relay.errors import SpoolError
 from lane_relay.metrics import OTHER_POLICY, Figures, LatencyHistogram, expose
+from lane_relay.orders.keeper import OrderKeeper
+from lane_relay.orders.restored import RESTORED, Mark
 from lane_relay.records import received_at
 from lane_relay.resolve.selectors import SelectorState, SelectorWatch
 from lane_relay.spool.base import Spool
@@ -57,6 +59,7 @@ class Stages:
     signer: Signer
     dispatcher: Dispatcher
     backlog: Backlog
+    orders: OrderKeeper
     http: HttpServer | None = None
     """Absent where the lane takes no mail by HTTP."""
 
@@ -78,6 +81,7 @@ class Slot:
         self.stages: Stages | None = None
         """Absent until the spool is recovered."""
         self.auditor: Auditor | None = None
+        self._mark: Mark | None = None
         self._ordered = 0
         """Number of the last order about intake that took force."""
         self._kept = 0
@@ -274,6 +278,10 @@ class Slot:
         proof, spool, rows = stages.gate.status, stages.spool.state, self._domains(stages)
         said["spoolId"] = stages.spool.spool_id
         said["intake"]["sessions"] = stages.sessions
+        self._mark = self._mark or Mark(stages.spool)
+        said["spool"] = {"id": stages.spool.spool_id, "mark": self._mark.value(self._clock.monotonic())}
+        restored = stages.orders.stands(RESTORED)
+        said["delivery"]["restored"] = restored.reason if restored is not None else ""
         said["intake"]["ordered"] = self.intake_kept()
         said["delivery"]["proof"] = {
             "state": proof.state,

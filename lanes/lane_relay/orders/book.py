@@ -12,7 +12,7 @@ from msgspec import DecodeError
 from msgspec.json import Decoder, Encoder
 
 from lane_relay.errors import RelayError
-from lane_relay.orders.order import FINAL, By, Order, Selector, Verb
+from lane_relay.orders.order import By, Order, Selector, Verb
 from lane_relay.records import QueueEntry, message_id_text
 from lane_relay.spool.base import Spool
 
@@ -135,9 +135,9 @@ def _strongest(orders: list[Order], entry: QueueEntry) -> Order | None:
     id_text = ""
     best: Order | None = None
     for order in orders:
-        if order.verb in FINAL:
+        if order.before:
             id_text = id_text or message_id_text(entry.id)
-            if order.before and id_text >= order.before:
+            if id_text >= order.before:
                 continue
         if best is None or _STANDS_FOR_ENTRIES[order.verb] < _STANDS_FOR_ENTRIES[best.verb]:
             best = order

@@ -52,6 +52,8 @@ class Places(Struct, frozen=True):
     """Sends what is held under this key past `takes` again."""
     held: Callable[[str], int]
     """How many entries are held under this key."""
+    ended: Callable[[Order], None]
+    """An order does not stand any more."""
 
 
 class OrderKeeper:
@@ -103,6 +105,10 @@ class OrderKeeper:
         self._note(order.verb, order, order.owner, order.reason)
         self._work.set()
 
+    def stands(self, order_id: str) -> Order | None:
+        """The order of this id, if it stands."""
+        return self._book.get(order_id)
+
     async def revoke(self, order_id: str, owner: str, reason: str) -> dict[str, Any]:
         """Ends an order; raises OrderError if there is none of this id."""
         order = self._book.get(order_id)
@@ -147,6 +153,7 @@ class OrderKeeper:
         self._book.remove(orders)
         for order in orders:
             self._note("revoke", order, owner, reason)
+            self._places.ended(order)
             self._places.release(order.key)
         self._work.set()
 

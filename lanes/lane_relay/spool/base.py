@@ -105,6 +105,10 @@ class Spool(Protocol):
     def has_failed(self) -> bool:
         """Nothing will ever be written again in this process's life; cheap, since it is asked for each message."""
 
+    @property
+    def recorded(self) -> int:
+        """Number of the last accounting record that is on stable storage."""
+
     def new_id(self) -> int:
         """A spool id that this store never gave out before."""
 

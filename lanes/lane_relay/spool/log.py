@@ -101,6 +101,7 @@ class SegmentSpool:
         self._bodies = BodyCache(active_bytes)
         self._disk_bytes = sum(one.size for one in found.index.segments.values())
         self._queued_bytes = 0
+        self._recorded = found.next_seq - 1
         self._commits = 0
         self._commit_s = 0.0
         self._failed: SpoolError | None = None
@@ -215,6 +216,11 @@ class SegmentSpool:
     def has_failed(self) -> bool:
         """See Spool."""
         return self._failed is not None
+
+    @property
+    def recorded(self) -> int:
+        """See Spool."""
+        return self._recorded
 
     def apply(self, config: SpoolConfig, active_bytes: int) -> None:
         """Another budget and another bound on bodies in memory from now on; what is stored stays."""
@@ -400,6 +406,7 @@ class SegmentSpool:
         if result.failed:
             self._failed = result.error
         self._full = result.full
+        self._recorded = max(self._recorded, result.next_seq - 1)
         self._account_segment(result)
         if result.puts or result.facts:
             self._commits += 1

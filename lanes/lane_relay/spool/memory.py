@@ -79,6 +79,11 @@ class MemorySpool:
         """See Spool."""
         return bool(self._failed)
 
+    @property
+    def recorded(self) -> int:
+        """See Spool."""
+        return len(self.volume.records)
+
     def fail(self, reason: str) -> None:
         """From now on everything is refused, as after an fsync error."""
         self._failed = reason

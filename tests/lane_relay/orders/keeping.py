@@ -13,6 +13,7 @@ from lane_relay.clock import Clock
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.orders.book import OrderBook
 from lane_relay.orders.keeper import OrderKeeper, Places
+from lane_relay.orders.order import Order
 from lane_relay.orders.screener import Screener
 from lane_relay.records import Envelope, Message, QueueEntry, Route
 from lane_relay.schedule.scheduled_queue import ScheduledQueue
@@ -37,6 +38,7 @@ class Rig:
         self.schedule = ScheduledQueue()
         self.held = HeldEntries()
         self.delivery: list[QueueEntry] = []
+        self.ended: list[Order] = []
         around = Surroundings(
             self.schedule.add,
             lambda _: None,
@@ -55,6 +57,7 @@ class Rig:
             self.held.add,
             self._release,
             lambda key: len(self.held.waiting_for(key)),
+            self.ended.append,
         )
         self.keeper = OrderKeeper(self.spool, self.book, self.settler, self.clock, places)
         self._running: asyncio.Task[None] | None = None

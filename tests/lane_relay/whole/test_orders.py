@@ -1,6 +1,7 @@
 """Orders and reports in the whole relay: over kill -9, and to the last recipient."""
 
 import json
+import shutil
 from email.message import EmailMessage
 from typing import Any
 
@@ -121,3 +122,41 @@ def test_mail_that_was_accepted_before_the_mode_changed_does_not_leave(
         relay.change(delivery={"mode": "Live", "redirectTo": ""})
         assert sink.wait(2)[1].recipients == ("ann@isp.test",)
     assert not any(one.recipients == ("ann@isp.test",) for one in sink.arrived[:1])
+
+
+def test_a_volume_restored_from_a_snapshot_sends_nothing_until_a_person_releases_it(relay: Relay, sink: Sink) -> None:
+    held = {"delivery": {**relay.overrides["delivery"], "state": "Held"}}
+    relay.write(relay.overrides | held)
+    admin = _started(relay)
+    _submit(relay, *[_letter(number, "spring") for number in range(3)])
+    relay.kill()
+    snapshot = relay.folder.parent / "snapshot"
+    for part in ("spool", "records"):
+        shutil.copytree(relay.folder / part, snapshot / part)
+
+    relay.write({**relay.overrides, "delivery": {**held["delivery"], "state": "Running"}})
+    relay.start()
+    sink.wait(3)
+    assert relay.terminate() == 0
+    relay.start()  # a mark is said anew after a start, at the latest after an hour
+    seen = admin.ask("GET", "/v1/slot")[1]["spool"]
+    relay.kill()
+    for part in ("spool", "records"):
+        shutil.rmtree(relay.folder / part)
+        shutil.copytree(snapshot / part, relay.folder / part)
+    spool = {"path": str(relay.folder / "spool"), "seen": seen}
+    relay.write({**relay.overrides, "spool": spool})
+
+    relay.start()
+    eventually(lambda: [one["entries"] for one in _standing(admin)] == [3], "the three letters are held")
+    assert "older" in admin.ask("GET", "/v1/slot")[1]["delivery"]["restored"]
+    _submit(relay, _letter(7, "spring"))
+    assert b"letter 7" in sink.wait(4)[3].content
+    _again(relay, admin)
+    eventually(lambda: [one["entries"] for one in _standing(admin)] == [3], "they are held after a kill, too")
+
+    _order(admin, action="release", all=True)
+    sink.wait(7)
+    _again(relay, admin)
+    assert _standing(admin) == []
+    assert admin.ask("GET", "/v1/slot")[1]["spool"]["mark"] >= seen["mark"]
