@@ -102,6 +102,9 @@ class Intake(ConfigModel):
     """Folder with one file a user: name -> password or its hash; reloaded when it changes."""
     clients: tuple[IPvAnyNetwork, ...] = ()
     """Networks whose clients may submit without AUTH."""
+    proxies: tuple[IPvAnyNetwork, ...] = ()
+    """Networks of load balancers: each connection of theirs must begin with the PROXY protocol, version 2, and its
+    client is who that says. Nobody else is believed."""
     senders: tuple[str, ...] = ()
     """`@domain` or `local@domain`; empty admits every sender (only sensible by hand)."""
     users: tuple[UserRights, ...] = ()

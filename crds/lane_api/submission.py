@@ -67,6 +67,9 @@ class Service(ApiModel):
     external_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
     """Cluster: every node passes connections on, and `clients.cidrs` may see the node instead of the client. Local:
     only nodes with a slot take them, and the client's address stays. Default Cluster."""
+    proxy_protocol: bool = False
+    """The load balancer says who the client is by the PROXY protocol, version 2; name its networks in
+    `clients.proxies`, and tell it to speak so (`annotations`). Default false."""
 
 
 class SubmissionTls(ApiModel):
@@ -120,23 +123,25 @@ class Auth(ApiModel):
     `clients.cidrs` that does not authenticate is nobody's user. Default: none."""
 
 
+Network = Annotated[
+    str,
+    Field(
+        max_length=49,
+        json_schema_extra=cel(("isCIDR(self)", "must be a network such as 10.0.0.0/8 or 2001:db8::/32")),
+    ),
+]
+"""A network by its prefix."""
+
+
 class Clients(ApiModel):
     """Which clients may submit without authentication."""
 
-    cidrs: Annotated[
-        tuple[
-            Annotated[
-                str,
-                Field(
-                    max_length=49,
-                    json_schema_extra=cel(("isCIDR(self)", "must be a network such as 10.0.0.0/8 or 2001:db8::/32")),
-                ),
-            ],
-            ...,
-        ],
-        Field(max_length=64),
-    ] = ()
+    cidrs: Annotated[tuple[Network, ...], Field(max_length=64)] = ()
     """Networks whose clients may submit without AUTH; everybody else must authenticate, under TLS."""
+    proxies: Annotated[tuple[Network, ...], Field(max_length=16)] = ()
+    """Networks of load balancers that speak the PROXY protocol, version 2 (`service.proxyProtocol`): the client is who
+    they say, in policy, limits, Received and records. A connection of theirs without it is refused, and so is one with
+    it of anybody else. Name no network that clients are in. Default: none."""
 
 
 class Tarpit(ApiModel):
@@ -180,6 +185,18 @@ HeaderName = Annotated[str, Field(min_length=1, max_length=77, pattern=r"^[A-Za-
 
 class Submission(ApiModel):
     """How mail comes in."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                (
+                    "(has(self.service) && has(self.service.proxyProtocol) && self.service.proxyProtocol) "
+                    "== (has(self.clients) && has(self.clients.proxies) && size(self.clients.proxies) > 0)"
+                ),
+                "service.proxyProtocol: true and clients.proxies, the balancer's networks, go together: set both",
+            )
+        )
+    )
 
     smtp: SmtpListener = SmtpListener()
     service: Service = Service()

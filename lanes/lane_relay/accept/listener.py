@@ -18,9 +18,10 @@ import structlog
 from lane_api.relayconfig import Endpoint, RelayConfig
 from lane_relay.accept.allowances import Allowances
 from lane_relay.accept.certificate import Certificate
+from lane_relay.accept.door import Door, Peer
 from lane_relay.accept.intake import IntakeCounters, Rejection
 from lane_relay.accept.policy import CLOSED, Policy
-from lane_relay.accept.session import HANDSHAKE_TIMEOUT_S, Session
+from lane_relay.accept.session import Session
 from lane_relay.accept.strangers import StrangerBudget
 from lane_relay.accept.users import Users
 from lane_relay.clock import Clock
@@ -37,7 +38,6 @@ Deposit = Callable[[Message, Stored], None]
 """Puts a message on disk; raises SpoolFullError or SpoolError if it is refused at once."""
 
 _SWEEP_EVERY_S: Final = 5.0
-_BACKLOG: Final = 1024
 _HASH_THREADS: Final = 2
 """A flood of AUTH must not take the cores from delivery."""
 _MAX_PENDING_CHECKS: Final = 64
@@ -73,7 +73,8 @@ class Listener:
         self._strangers = StrangerBudget(self.tick)
         self._sessions: set[Session] = set()
         self._by_client: Counter[str] = Counter()
-        self._servers: list[asyncio.Server] = []
+        self._doors: list[Door] = []
+        self._at_doors: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_stopping = False
@@ -125,29 +126,33 @@ class Listener:
     async def start(self) -> None:
         """Opens the sockets; raises OSError if an address cannot be bound."""
         if self._intake.smtp is not None:
-            await self._listen(self._intake.smtp, tls=False)
+            self._listen(self._intake.smtp, tls=False)
         if self._intake.smtps is not None:
-            await self._listen(self._intake.smtps, tls=True)
+            self._listen(self._intake.smtps, tls=True)
         self._sweep_again()
 
-    async def _listen(self, endpoint: Endpoint, *, tls: bool) -> None:
-        # "::" alone would leave out IPv4 where the system says so; None binds both families.
-        host = None if endpoint.host == "::" else endpoint.host
-        server = await asyncio.get_running_loop().create_server(
-            lambda: Session(self, tls=tls),
-            host,
-            endpoint.port,
-            ssl=self.certificate.context if tls else None,
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if tls else None,
-            backlog=_BACKLOG,
-            reuse_address=True,
+    def _listen(self, endpoint: Endpoint, *, tls: bool) -> None:
+        door = Door(
+            endpoint,
+            certificate=self.certificate if tls else None,
+            make=lambda client: Session(self, tls=tls, client=client),
+            is_proxy=self._is_proxy,
         )
-        self._servers.append(server)
+        self._doors.append(door)
+        task = asyncio.get_running_loop().create_task(
+            door.connections(lambda connection, peer: self.own(door.welcome(connection, peer)))
+        )
+        task.add_done_callback(report)
+        self._at_doors.append(task)
+
+    def _is_proxy(self, peer: Peer) -> bool:
+        """By the policy of the moment."""
+        return self.policy.is_proxy(peer)
 
     @property
     def ports(self) -> tuple[int, ...]:
         """The port of each listener, STARTTLS before implicit TLS."""
-        return tuple(server.sockets[0].getsockname()[1] for server in self._servers)
+        return tuple(door.port for door in self._doors)
 
     @property
     def session_count(self) -> int:
@@ -160,8 +165,11 @@ class Listener:
         If it is cancelled, the sockets are closed and the sessions are left to the loop.
         """
         self._is_stopping = True
-        for server in self._servers:
-            server.close()
+        for task in self._at_doors:
+            task.cancel()
+        await asyncio.gather(*self._at_doors, return_exceptions=True)
+        for door in self._doors:
+            door.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for session in tuple(self._sessions):

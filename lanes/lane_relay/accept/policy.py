@@ -36,8 +36,8 @@ class Policy:
     """The intake rules of one configuration."""
 
     __slots__ = (
-        "_domains", "_lane", "_neighbours", "_networks", "_senders", "_users", "campaign_field", "correlation_field",
-        "is_open", "redirect_to",
+        "_domains", "_lane", "_neighbours", "_networks", "_proxies", "_senders", "_users", "campaign_field",
+        "correlation_field", "is_open", "redirect_to",
     )  # fmt: skip
 
     def __init__(self, config: RelayConfig) -> None:
@@ -49,6 +49,7 @@ class Policy:
         """Where all mail goes instead of its recipients; empty: to them."""
         self._lane = f"{config.lane.namespace}/{config.lane.name}"
         self._networks: tuple[IPv4Network | IPv6Network, ...] = config.intake.clients
+        self._proxies: tuple[IPv4Network | IPv6Network, ...] = config.intake.proxies
         self._domains = frozenset(filter(None, (normalise_domain(domain.name) for domain in config.domains)))
         intake = config.intake
         self._senders = SenderSet(intake.senders)
@@ -59,6 +60,10 @@ class Policy:
     def is_trusted(self, address: IPv4Address | IPv6Address) -> bool:
         """This client may submit without AUTH."""
         return any(address in network for network in self._networks)
+
+    def is_proxy(self, address: IPv4Address | IPv6Address) -> bool:
+        """This peer speaks for others, and must say for whom."""
+        return any(address in network for network in self._proxies) if self._proxies else False
 
     def judge_sender(self, sender: Mailbox | None, *, may_submit: bool, user: str = "") -> Reply | None:
         """May this client open a transaction with this envelope sender; the null sender belongs to every lane."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 import structlog
 
 from lane_api.isppolicy import Stage
+from lane_relay.accept.door import HANDSHAKE_TIMEOUT_S
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.message import Origin, make_message
 from lane_relay.accept.policy import CLOSED, client_address
@@ -31,7 +32,6 @@ __all__ = ["Session"]
 
 TIMEOUT_S: Final = 300.0
 """RFC 5321 section 4.5.3.2.7: five minutes at least."""
-HANDSHAKE_TIMEOUT_S: Final = 30.0
 _HELD_WHILE_WAITING: Final = 64 * 1024
 """Bytes a client may pipeline into a wait before its socket is read no more."""
 
@@ -54,7 +54,8 @@ class Session(asyncio.Protocol):
         "_server", "_transport", "client", "last_active",
     )  # fmt: skip
 
-    def __init__(self, listener: "Listener", *, tls: bool) -> None:
+    def __init__(self, listener: "Listener", *, tls: bool, client: str = "") -> None:
+        """`client` is the client's address; empty: the transport's peer."""
         self._listener = listener
         self._server = Server(listener.options, self, tls=tls)
         self._transport: asyncio.Transport | None = None
@@ -68,7 +69,7 @@ class Session(asyncio.Protocol):
         self._is_read = True
         self._early: bytes | None = None
         """Not None while TLS is being started: what came decrypted before the upgrade's task went on."""
-        self.client = ""
+        self.client = client
         self.last_active = listener.tick
 
     # -- asyncio.Protocol
@@ -76,9 +77,9 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected (for implicit TLS: the handshake is done)."""
         self._transport = cast("asyncio.Transport", transport)
-        peer = transport.get_extra_info("peername")
-        address = client_address(peer[0]) if peer else IPv4Address(0)
-        self.client = str(address)
+        if not self.client:
+            peer = transport.get_extra_info("peername")
+            self.client = str(client_address(peer[0]) if peer else IPv4Address(0))
         refusal = self._listener.admit(self)
         if refusal is not None:
             self._transport.write(format_reply(refusal.code, *refusal.lines))

@@ -12,15 +12,14 @@ from lane_relay.records import Notify, RecipientOptions, Reply
 
 __all__ = [
     "FIXED_REPLIES",
-    "FOREIGN_VERBS",
     "MAX_COMMAND_LINE",
     "MAX_SASL_LINE",
     "NO_OPTIONS",
     "NO_PARAMETERS",
-    "UNIMPLEMENTED_VERBS",
     "MailParameters",
     "Path",
     "broken_line",
+    "no_command",
     "parse_path",
     "read_mail_parameters",
     "read_recipient_parameters",
@@ -41,9 +40,11 @@ FIXED_REPLIES: Final = {
     "VRFY": b"252 2.0.0 Not verified; send mail and see\r\n",
 }
 """Commands whose answer depends on nothing."""
-UNIMPLEMENTED_VERBS: Final = frozenset({"EXPN", "TURN", "SEND", "SOML", "SAML", "ETRN"})
-FOREIGN_VERBS: Final = frozenset({"GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS", "HOST:", "USER-AGENT:"})
+_UNIMPLEMENTED: Final = frozenset({"EXPN", "TURN", "SEND", "SOML", "SAML", "ETRN"})
+_FOREIGN: Final = frozenset({"GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS", "HOST:", "USER-AGENT:"})
 """Words of HTTP: a browser or proxy was made to talk to us (cross-protocol attack); nothing it sends may be mail."""
+_PROXY: Final = frozenset({"\0", "PROXY"})
+"""How headers of the PROXY protocol begin, read as lines; where they may stand, they never come so far."""
 
 _PATH = re.compile(r'(FROM|TO): *<(?:@[^:<>"\s]*:)?((?:"(?:[^"\\]|\\.)*"|[^"<>\s])*)>(?: +(.*))?', re.IGNORECASE)
 """A source route (`@a,@b:`) is accepted and ignored (RFC 5321 section 4.1.1.3); a blank after the colon is common."""
@@ -80,6 +81,17 @@ class MailParameters(Struct, frozen=True, gc=False):
 
 NO_PARAMETERS: Final = MailParameters()
 NO_OPTIONS: Final = RecipientOptions()
+
+
+def no_command(verb: str) -> Reply:
+    """What is said to a verb that is none of ours; 421 ends the session."""
+    if verb in _PROXY:
+        return Reply(421, ("4.7.0 The PROXY protocol is for peers named in submission.clients.proxies",))
+    if verb in _FOREIGN:
+        return Reply(421, ("4.7.0 This is an SMTP server",))
+    if verb in _UNIMPLEMENTED:
+        return Reply(502, ("5.5.1 Command not implemented",))
+    return Reply(500, ("5.5.1 Command not recognised",))
 
 
 def broken_line(raw: bytes, *, is_sasl: bool) -> Reply | None:

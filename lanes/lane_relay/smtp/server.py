@@ -41,10 +41,9 @@ from lane_relay.records import Reply
 from lane_relay.smtp.chunks import parse_chunk
 from lane_relay.smtp.command import (
     FIXED_REPLIES,
-    FOREIGN_VERBS,
     MAX_COMMAND_LINE,
-    UNIMPLEMENTED_VERBS,
     broken_line,
+    no_command,
 )
 from lane_relay.smtp.conduct import Conduct
 from lane_relay.smtp.content import CHUNK_TAKEN, ContentReader
@@ -349,11 +348,7 @@ class Server:
         if fixed is not None:
             self._output.append(fixed)
             return None
-        if verb in FOREIGN_VERBS:
-            return self._close(_say(421, "4.7.0 This is an SMTP server"))
-        if verb in UNIMPLEMENTED_VERBS:
-            return self._error(502, "5.5.1 Command not implemented")
-        return self._error(500, "5.5.1 Command not recognised")
+        return self._count_error(no_command(verb))
 
     def _on_ehlo(self, argument: str) -> Event | None:
         if not self._set_helo(argument, is_esmtp=True):

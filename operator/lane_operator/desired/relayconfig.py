@@ -125,6 +125,7 @@ def _intake(lane: Lane, references: References, claim: Claim, engine: EngineClai
             "tls": tls if submission.tls.secret_name else None,
             "users_dir": names.USERS_DIR,
             "clients": [ip_network(cidr, strict=False) for cidr in submission.clients.cidrs],  # CEL takes host bits
+            "proxies": [ip_network(cidr, strict=False) for cidr in submission.clients.proxies],
             "senders": submission.senders,
             "neighbours": [{"lane": one.name, "senders": one.senders} for one in references.neighbours if one.senders],
             "users": [user.model_dump(mode="json", exclude_none=True) for user in submission.auth.users],

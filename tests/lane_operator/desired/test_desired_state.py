@@ -477,3 +477,14 @@ def test_the_senders_of_lanes_next_door_reach_the_relay() -> None:
     found = desired_state(of, references, made.assignment(), made.SETTINGS)
 
     assert yaml.safe_load(relay_yaml(found))["intake"]["neighbours"] == [{"lane": "news", "senders": ["@news.example"]}]
+
+
+def test_balancers_that_speak_for_clients_are_named_to_the_relay() -> None:
+    of = made.lane(
+        submission={
+            "senders": ["@notify.example.com"],
+            "service": {"type": "LoadBalancer", "proxyProtocol": True},
+            "clients": {"proxies": ["192.0.2.1/24"]},
+        }
+    )
+    assert yaml.safe_load(relay_yaml(desired(of)))["intake"]["proxies"] == ["192.0.2.0/24"]
