@@ -87,6 +87,9 @@ class RecordsFigures:
     archived_seq: int = 0
     archive_lag_s: float = 0.0
     archive_failures: int = 0
+    webhook_lag: int = 0
+    """Records."""
+    webhook_failures: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
     """By reason."""
     lost: int = 0
@@ -270,6 +273,13 @@ CATALOGUE: Final = (
     ),
     Declared(
         "records_archive_failures", Kind.COUNTER, "Tries that the archive did not take.", "records.archive_failures"
+    ),
+    Declared("records_webhook_lag", Kind.GAUGE, "Records that wait for the webhook's receiver.", "records.webhook_lag"),
+    Declared(
+        "records_webhook_failures",
+        Kind.COUNTER,
+        "Requests that the webhook's receiver did not take.",
+        "records.webhook_failures",
     ),
     Declared(
         "records_dropped",

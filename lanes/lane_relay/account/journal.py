@@ -193,6 +193,7 @@ class Journal:
         with self._lock:
             if segment in self._older and not segment.is_sealed:
                 self._seal(segment, summary)
+            self._drop_old()
         return True
 
     def archived(self, seq: int, number: int) -> None:

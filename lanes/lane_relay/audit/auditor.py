@@ -19,6 +19,7 @@ from lane_relay.audit.evidence import DirectoryStore
 from lane_relay.audit.head import HeadKey, key_text
 from lane_relay.audit.recipients import digest, read_key
 from lane_relay.audit.trace import Wanted, trace
+from lane_relay.audit.webhook import WebhookSender
 from lane_relay.clock import Clock
 from lane_relay.errors import ConfigError
 from lane_relay.metrics import RecordsFigures
@@ -103,13 +104,15 @@ class Auditor:
         self._is_drained = is_drained
         self._thread = ThreadPoolExecutor(1, "auditor")
         self.archive = Archiver(chain, folder, journal, clock, jitter)
+        self.webhook = WebhookSender(folder, chain.lane, chain.slot, clock, jitter, lambda: journal.last_seq)
         self.failure = ""
         """Why the last look broke off, or empty."""
         self.failures = 0
 
     def apply(self, config: Records) -> None:
-        """Another archive, from now on."""
+        """Another archive and another receiver, from now on."""
         self.archive.apply(config.archive)
+        self.webhook.apply(config.webhook)
         self._recipients_key = read_key(config)
 
     async def run(self) -> None:
@@ -117,6 +120,7 @@ class Auditor:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._seal(), name="auditor-seal")
             group.create_task(self.archive.run(), name="auditor-archive")
+            group.create_task(self.webhook.run(), name="auditor-webhook")
 
     async def look(self, *, hurry: bool) -> None:
         """One look; `hurry` seals also what is not full and not old."""
@@ -148,6 +152,7 @@ class Auditor:
             "publicKey": key_text(chain.key.public) if chain.key.public is not None else "",
             "head": last.line().decode().strip() if last is not None else "",
             "archive": self.archive.report(),
+            "webhook": self.webhook.report(),
         }
 
     def figures(self) -> RecordsFigures:
@@ -161,6 +166,8 @@ class Auditor:
             archived_seq=self.archive.seq,
             archive_lag_s=self.archive.lag_s(),
             archive_failures=self.archive.failures,
+            webhook_lag=self.webhook.lag(),
+            webhook_failures=self.webhook.failures,
             dropped=dict(chain.dropped),
             lost=chain.unarchived,
         )

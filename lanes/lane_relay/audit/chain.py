@@ -55,8 +55,8 @@ class Chain:
         """Use `open`."""
         self._files = files
         self._directory = directory
-        self._lane = lane
-        self._slot = slot
+        self.lane = lane
+        self.slot = slot
         self._key = key
         self._clock = clock
         self.last: Signed | None = None
@@ -227,8 +227,8 @@ class Chain:
         head = Head(
             kind=kind,
             journal=journal,
-            lane=self._lane,
-            slot=self._slot,
+            lane=self.lane,
+            slot=self.slot,
             number=self._next_number,
             at=round(now, 3),
             previous=self.last.digest if self.last is not None else "",

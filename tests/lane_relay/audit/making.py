@@ -1,6 +1,10 @@
 """Journals with a chain, as the tests of this room need them: on a real folder, in small segments."""
 
+import argparse
+import io
 import json
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -9,10 +13,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from lane_api.relayconfig import Records
 from lane_relay.account.journal import Journal
 from lane_relay.audit.chain import Chain
+from lane_relay.audit.commands import add_commands, run_audit, run_trace
 from lane_relay.audit.evidence import DirectoryStore, Store, journals
 from lane_relay.audit.head import HeadKey, Signed
 from lane_relay.audit.verify import Report, verify
 from lane_relay.clock import Clock
+from lane_relay.errors import ConfigError
 from lane_relay.spool.files import POSIX_FILES, Files
 
 NOON = 1_800_014_400.0
@@ -97,3 +103,26 @@ def judge(store: Path | Store, *, since: Signed | None = None, until: Signed | N
 def kinds(report: Report) -> list[str]:
     """What was found."""
     return [str(finding.kind) for finding in report.findings]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command came to."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def command(*arguments: object) -> Said:
+    """`lane-relay audit` or `trace` without a process of its own; `whole/test_evidence.py` has those."""
+    parser = argparse.ArgumentParser()
+    add_commands(parser.add_subparsers(dest="command"))
+    given = parser.parse_args([str(one) for one in arguments])
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = run_audit(given) if given.command == "audit" else run_trace(given)
+        except ConfigError as refused:
+            return Said(2, out.getvalue(), str(refused))
+    return Said(code, out.getvalue(), err.getvalue())

@@ -1,8 +1,6 @@
 """The archive, in a real S3 server and in a folder: complete, in order, nothing put over, nothing lost by a failure."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +13,17 @@ from lane_relay.audit.chain import Chain, head_name
 from lane_relay.audit.evidence import journals
 from lane_relay.audit.stores import S3Store, UnavailableError, open_archive
 from lane_relay.audit.verify import verify
-from tests.lane_relay.audit.making import PUBLIC, Time, fill, judge, open_journal, public_pem, records_config, seal_all
+from tests.lane_relay.audit.making import (
+    PUBLIC,
+    Time,
+    command,
+    fill,
+    judge,
+    open_journal,
+    public_pem,
+    records_config,
+    seal_all,
+)
 from tests.lane_relay.audit.s3_server import S3Server, s3_server
 
 
@@ -84,9 +92,8 @@ async def test_the_command_verifies_a_bucket(slot: Slot, tmp_path: Path, server:
     (tmp_path / "lane.pub").write_bytes(public_pem())
     s3 = slot.archive.s3
     assert s3 is not None
-    command = [sys.executable, "-m", "lane_relay", "audit", "verify", f"s3://{s3.bucket}/{s3.prefix}"]
-    access = ["--endpoint", server.endpoint, "--credentials", s3.credentials_dir, "--key", str(tmp_path / "lane.pub")]
-    done = await asyncio.to_thread(subprocess.run, [*command, *access], capture_output=True, text=True, check=False)
+    access = ["--endpoint", server.endpoint, "--credentials", s3.credentials_dir, "--key", tmp_path / "lane.pub"]
+    done = await asyncio.to_thread(command, "audit", "verify", f"s3://{s3.bucket}/{s3.prefix}", *access)
     assert (done.returncode, done.stderr) == (0, "")
     assert "proven records 1 to 20" in done.stdout
 

@@ -1,15 +1,13 @@
 """`lane-relay audit` as a person runs it: words, exit status, and what is said to bad input."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from lane_relay.audit.chain import head_name
 from lane_relay.audit.segment import segment_name
-from tests.lane_relay.audit.making import OTHER_KEY, public_pem, sealed_folder
+from tests.lane_relay.audit.making import OTHER_KEY, command, public_pem, sealed_folder
 
 SECOND = 6
 """First number of the second segment."""
@@ -22,16 +20,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lane_relay", "audit", "verify", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
 def test_the_command_says_it_in_words_and_by_its_exit_status(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -40,18 +28,18 @@ def test_the_command_says_it_in_words_and_by_its_exit_status(
     (kept / "other.pub").write_bytes(public_pem(OTHER_KEY))
     (kept / "head.json").write_bytes((folder / head_name(5)).read_bytes())
 
-    sound = _command(folder, "--key", kept / "lane.pub", "--head", kept / "head.json")
+    sound = command("audit", "verify", folder, "--key", kept / "lane.pub", "--head", kept / "head.json")
     assert (sound.returncode, sound.stderr) == (0, "")
     assert "proven records 1 to 20: nothing was altered or left out" in sound.stdout
 
-    foreign = _command(folder, "--key", kept / "other.pub")
+    foreign = command("audit", "verify", folder, "--key", kept / "other.pub")
     assert foreign.returncode == 1
     assert "ForeignKey: head-0000000001.json" in foreign.stdout
 
     path = folder / segment_name(SECOND)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:1] + lines[2:]))
-    wrong = _command(folder, "--key", kept / "lane.pub", "--json")
+    wrong = command("audit", "verify", folder, "--key", kept / "lane.pub", "--json")
     assert wrong.returncode == 1
     said = json.loads(wrong.stdout)
     assert said["findings"] == [
@@ -60,7 +48,7 @@ def test_the_command_says_it_in_words_and_by_its_exit_status(
 
 
 def test_without_a_key_the_journals_own_is_taken_and_that_is_said(folder: Path) -> None:
-    done = _command(folder)
+    done = command("audit", "verify", folder)
     assert done.returncode == 0
     assert "only what the journal itself names: give --key to be sure" in done.stdout
 
@@ -75,6 +63,6 @@ def test_without_a_key_the_journals_own_is_taken_and_that_is_said(folder: Path) 
     ],
 )
 def test_bad_input_is_answered_with_the_fix(arguments: list[str], words: str, tmp_path: Path) -> None:
-    done = _command(*[str(tmp_path) if one == "." else one for one in arguments])
+    done = command("audit", "verify", *[str(tmp_path) if one == "." else one for one in arguments])
     assert done.returncode == 2
     assert words in done.stderr

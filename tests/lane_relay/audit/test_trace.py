@@ -1,8 +1,6 @@
 """A message's whole life is found by any of its names, in folders and archives, whatever is sealed or dropped."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from lane_relay.audit.evidence import DirectoryStore
 from lane_relay.audit.recipients import digest
 from lane_relay.audit.segment import Index, index_name, load_index, summarise
 from lane_relay.audit.trace import MOST_MESSAGES, Wanted, as_table, trace
-from tests.lane_relay.audit.making import NOON, Time, open_journal, records_config, seal_all
+from tests.lane_relay.audit.making import NOON, Time, command, open_journal, records_config, seal_all
 
 NOON_MS = int(NOON * 1000)
 
@@ -187,24 +185,14 @@ def test_people_read_a_table(folder: Path) -> None:
     )
 
 
-def _command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lane_relay", "trace", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
 def test_the_command_prints_it_for_people_and_for_programs(folder: Path, tmp_path: Path) -> None:
-    shown = _command("order-13", "--in", folder)
+    shown = command("trace", "order-13", "--in", folder)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert len(shown.stdout.splitlines()) == 4
-    lines = _command("order-13", "--in", folder, "--json").stdout.splitlines()
+    lines = command("trace", "order-13", "--in", folder, "--json").stdout.splitlines()
     assert types([json.loads(line) for line in lines]) == WHOLE
 
-    absent = _command("order-99", "--in", folder)
+    absent = command("trace", "order-99", "--in", folder)
     assert (absent.returncode, absent.stdout) == (1, "")
     assert "no record of order-99" in absent.stderr
 
@@ -214,8 +202,15 @@ def test_hashed_recipients_are_found_with_the_key_alone(tmp_path: Path) -> None:
     key = b"0123456789abcdef"
     write(journal, life(1, digest(key, "Ann@isp.test")))
     (tmp_path / "key").write_bytes(key)
-    assert _command("--recipient", "ann@isp.test", "--in", tmp_path / "records").returncode == 1
-    done = _command(
-        "--recipient", "ann@isp.test", "--recipients-key", tmp_path / "key", "--in", tmp_path / "records", "--json"
+    assert command("trace", "--recipient", "ann@isp.test", "--in", tmp_path / "records").returncode == 1
+    done = command(
+        "trace",
+        "--recipient",
+        "ann@isp.test",
+        "--recipients-key",
+        tmp_path / "key",
+        "--in",
+        tmp_path / "records",
+        "--json",
     )
     assert types([json.loads(line) for line in done.stdout.splitlines()]) == WHOLE

@@ -1,0 +1,278 @@
+"""Sends records on, beside the files: batches in order, at least once, to one address.
+
+It reads the journal's files behind whoever writes them, so that memory is one batch and a receiver that is away costs
+nothing. Every batch has its first and last number and, where the volume has dropped records before they were sent, the
+gap before it: a receiver knows what it has and what it will never get. Invariants: nothing waits for it, delivery and
+dropping the least; the cursor moves only after a 2xx. Before: the journal's files. After: the receiver.
+"""
+
+import asyncio
+import hmac
+import json
+import os
+import re
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import structlog
+from msgspec import Struct
+
+from lane_api.relayconfig import Webhook as WebhookConfig
+from lane_relay.clock import Clock
+
+__all__ = ["Batch", "WebhookSender", "signature"]
+
+CURSOR_NAME: Final = "webhook.json"
+LOOK_EVERY_S: Final = 1.0
+FIRST_WAIT_S: Final = 1.0
+LONGEST_WAIT_S: Final = 300.0
+REQUEST_S: Final = 30.0
+BATCH_BYTES: Final = 2**20
+BATCH_RECORDS: Final = 1000
+_NAME: Final = re.compile(r"^records-(\d{16})\.jsonl$")
+_SEQ: Final = re.compile(rb'^\{"seq":(\d+),')
+_TOO_LARGE: Final = 413
+
+_log = structlog.get_logger("webhook")
+
+
+class Batch(Struct, frozen=True):
+    """Records that follow one another."""
+
+    lines: tuple[bytes, ...]
+    first_seq: int
+    last_seq: int
+    gap: tuple[int, int] | None
+    """(first, last) number of records before them that were dropped unsent."""
+
+    def body(self, lane: str, slot: str) -> bytes:
+        """What is posted: one JSON object."""
+        told = {
+            "lane": lane,
+            "slot": slot,
+            "first_seq": self.first_seq,
+            "last_seq": self.last_seq,
+            "gap": self.gap,
+        }
+        return json.dumps(told).encode()[:-1] + b', "records": [' + b",".join(self.lines) + b"]}"
+
+
+def signature(key: bytes, timestamp: str, body: bytes) -> str:
+    """The header's value: HMAC-SHA256 over the timestamp, a full stop, and the body."""
+    return "sha256=" + hmac.digest(key, timestamp.encode() + b"." + body, "sha256").hex()
+
+
+class _Reader:
+    """Walks the journal's files from a number on; blocks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._first = 0
+        """Of the file it stands in; 0: in none."""
+        self._next = 0
+        self._offset = 0
+
+    def batch(self, seq: int, most: int) -> Batch | None:
+        """Records from this number on, or from the first that is still there; None if there are none yet."""
+        if self._first == 0 or self._next != seq:
+            self._offset, self._first = 0, 0
+        firsts = sorted(int(found[1]) for path in self._folder.iterdir() if (found := _NAME.match(path.name)))
+        at = next((first for first in reversed(firsts) if first <= seq), firsts[0] if firsts else 0)
+        for first in [one for one in firsts if one >= at]:
+            lines = self._lines(first, seq, most)
+            if lines:
+                return self._made(seq, lines)
+        return None
+
+    def _lines(self, first: int, seq: int, most: int) -> list[bytes]:
+        """Whole lines of one file, from a number on."""
+        if first != self._first:
+            self._first, self._offset = first, 0
+        try:
+            with (self._folder / f"records-{first:016d}.jsonl").open("rb", buffering=0) as file:
+                return self._read(file.fileno(), seq, most)
+        except FileNotFoundError:  # dropped since we looked
+            return []
+
+    def _read(self, descriptor: int, seq: int, most: int) -> list[bytes]:
+        while True:
+            chunk = os.pread(descriptor, BATCH_BYTES, self._offset)
+            end = chunk.rfind(b"\n") + 1
+            if end == 0:
+                return []
+            found: list[bytes] = []
+            for line in chunk[: end - 1].split(b"\n"):
+                if len(found) == most:
+                    break
+                self._offset += len(line) + 1
+                if _number(line) >= seq:
+                    found.append(line)
+            if found:
+                return found
+
+    def _made(self, seq: int, lines: list[bytes]) -> Batch:
+        begin, last = _number(lines[0]), _number(lines[-1])
+        self._next = last + 1
+        return Batch(tuple(lines), begin, last, (seq, begin - 1) if begin > seq else None)
+
+
+class WebhookSender:
+    """One receiver."""
+
+    def __init__(
+        self, folder: Path, lane: str, slot: str, clock: Clock, jitter: Callable[[], float], last_seq: Callable[[], int]
+    ) -> None:
+        """`folder`: of the records; `jitter`: a random number in [0, 1)."""
+        self._folder = folder
+        self._lane = lane
+        self._slot = slot
+        self._clock = clock
+        self._jitter = jitter
+        self._last_seq = last_seq
+        self._config: WebhookConfig | None = None
+        self._reader = _Reader(folder)
+        self._most = BATCH_RECORDS
+        self._changed = asyncio.Event()
+        self.seq = 0
+        """Every record up to this one was taken by the receiver, or dropped and so told."""
+        self.failure = ""
+        self.failures = 0
+        self.gaps = 0
+        """Records that were dropped unsent."""
+
+    def apply(self, config: WebhookConfig | None) -> None:
+        """Another receiver, or none; a new one gets all that is still kept."""
+        if config == self._config:
+            return
+        self._config, self.failure, self._most = config, "", BATCH_RECORDS
+        self.seq = self._cursor() if config is not None else 0
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Sends, for ever."""
+        tries = 0
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_S), auto_decompress=False) as http:
+            while True:
+                failed = await self.send(http)
+                tries = tries + 1 if failed is not None else 0
+                wait = max(failed or 0.0, self._wait(tries)) if tries else LOOK_EVERY_S
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), wait)
+                self._changed.clear()
+
+    async def send(self, http: aiohttp.ClientSession) -> float | None:
+        """Sends all there is; None when it is through, else the seconds that the receiver asked for, or 0."""
+        while self._config is not None and self._last_seq() > self.seq:
+            config = self._config
+            try:
+                batch = await asyncio.to_thread(self._reader.batch, self.seq + 1, self._most)
+                if batch is None:
+                    break
+                asked = await self._post(http, config, batch)
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                self._say(f"{config.url}: {error or type(error).__name__}")
+                return 0.0
+            if asked is not None:
+                return asked
+            if config is self._config:
+                self._taken(config, batch)
+        self.failure = ""
+        return None
+
+    def lag(self) -> int:
+        """Records that wait to be sent; 0 without a receiver."""
+        return max(0, self._last_seq() - self.seq) if self._config is not None else 0
+
+    def report(self) -> dict[str, Any]:
+        """For `/v1/slot`; empty without a receiver."""
+        if self._config is None:
+            return {}
+        return {"url": self._config.url, "sentSeq": self.seq, "failure": self.failure, "neverSent": self.gaps}
+
+    # --- one request
+
+    async def _post(self, http: aiohttp.ClientSession, config: WebhookConfig, batch: Batch) -> float | None:
+        """None if the receiver has it, else how long it asks us to wait."""
+        body, timestamp = batch.body(self._lane, self._slot), str(int(self._clock.now()))
+        headers = {
+            "Content-Type": "application/json",
+            "Lanewright-Records": f"{batch.first_seq}-{batch.last_seq}",
+            "Lanewright-Timestamp": timestamp,
+        }
+        secrets = await asyncio.to_thread(_secrets, config)
+        if "key" in secrets:
+            headers["Lanewright-Signature"] = signature(secrets["key"], timestamp, body)
+        if "authorization" in secrets:
+            headers["Authorization"] = secrets["authorization"].decode("latin-1")
+        trust: ssl.SSLContext | bool = True
+        if "ca.crt" in secrets:
+            trust = ssl.create_default_context(cadata=secrets["ca.crt"].decode("ascii"))
+        async with http.post(config.url, data=body, headers=headers, ssl=trust, allow_redirects=False) as answer:
+            if 200 <= answer.status < 300:
+                return None
+            if answer.status == _TOO_LARGE and len(batch.lines) > 1:
+                self._most = max(1, len(batch.lines) // 2)
+            said = (await answer.content.read(200)).decode("utf-8", "replace")
+            self._say(f"{config.url} answers {answer.status} {answer.reason or ''}: {said}".strip(": "))
+            return _retry_after(answer.headers.get("Retry-After", ""))
+
+    def _taken(self, config: WebhookConfig, batch: Batch) -> None:
+        if batch.gap is not None:
+            self.gaps += batch.gap[1] - batch.gap[0] + 1
+            _log.warning("records were dropped unsent", first=batch.gap[0], last=batch.gap[1])
+        if self.failure:
+            _log.info("the receiver takes records again")
+        self.seq, self.failure = batch.last_seq, ""
+        part = self._folder / (CURSOR_NAME + ".new")
+        with suppress(OSError):  # a full volume: after a restart it is sent again
+            part.write_text(json.dumps({"url": config.url, "seq": self.seq, "gaps": self.gaps}))
+            part.replace(self._folder / CURSOR_NAME)
+
+    def _say(self, failure: str) -> None:
+        self.failures += 1
+        if failure != self.failure:
+            _log.error("records wait for their receiver", reason=failure)
+        self.failure = failure
+
+    def _cursor(self) -> int:
+        """Where it was; from the beginning if that is not known, for sending again is allowed."""
+        try:
+            kept = json.loads((self._folder / CURSOR_NAME).read_bytes())
+            if self._config is None or kept["url"] != self._config.url or int(kept["seq"]) > self._last_seq():
+                return 0
+            self.gaps = int(kept["gaps"])
+            return int(kept["seq"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
+    def _wait(self, tries: int) -> float:
+        longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(tries - 1, 20))
+        return longest * (0.5 + self._jitter() / 2)
+
+
+def _number(line: bytes) -> int:
+    found = _SEQ.match(line)
+    return int(found[1]) if found else 0
+
+
+def _secrets(config: WebhookConfig) -> dict[str, bytes]:
+    """What the Secret holds now; raises OSError if a named folder has no usable key."""
+    if config.secret_dir is None:
+        return {}
+    folder = Path(config.secret_dir)
+    found = {}
+    for name in ("key", "authorization", "ca.crt"):
+        with suppress(FileNotFoundError):
+            found[name] = (folder / name).read_bytes().strip()
+    if not found.get("key") and not found.get("authorization"):
+        raise OSError(f"{folder} has neither key nor authorization: the webhook's Secret needs one")
+    return {name: content for name, content in found.items() if content}
+
+
+def _retry_after(header: str) -> float:
+    """Seconds that the receiver asks for, within bounds; dates are not read."""
+    return min(LONGEST_WAIT_S, float(header)) if header.isdecimal() else 0.0

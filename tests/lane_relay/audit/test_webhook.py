@@ -1,0 +1,230 @@
+"""The webhook against a real receiver: in order, at least once, signed, with gaps told, and holding nothing up."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from lane_api.relayconfig import Webhook
+from lane_relay.account.journal import Journal
+from lane_relay.audit.webhook import BATCH_BYTES, WebhookSender
+from tests.lane_relay.audit.making import Time, fill, open_journal, records_config, seal_all
+
+KEY = b"shared with the receiver"
+
+
+class Receiver:
+    """Answers as the test says, and keeps what it took."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.headers: dict[str, str] = {}
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        self.batches: list[dict[str, Any]] = []
+        self.stalled: asyncio.Event | None = None
+        self.largest = 2**30
+        self.port = 0
+
+    async def take(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        self.requests.append((dict(request.headers), body))
+        if self.stalled is not None:
+            await self.stalled.wait()
+        if len(body) > self.largest:
+            return web.Response(status=413, text="smaller, please")
+        if self.status == 200:
+            self.batches.append(json.loads(body))
+        return web.Response(status=self.status, headers=self.headers, text="" if self.status == 200 else "not now")
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of all records that were taken, as they came."""
+        return [record["seq"] for batch in self.batches for record in batch["records"]]
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    made = Receiver()
+    application = web.Application(client_max_size=2**26)
+    application.router.add_post("/records", made.take)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.port = runner.addresses[0][1]
+    yield made
+    if made.stalled is not None:
+        made.stalled.set()
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+        yield session
+
+
+class Slot:
+    """A journal and its sender."""
+
+    def __init__(self, folder: Path, receiver: Receiver, *, max_size: int = 64_000) -> None:
+        self.time = Time()
+        self.folder = folder / "records"
+        self.secret = folder / "secret"
+        self.secret.mkdir()
+        (self.secret / "key").write_bytes(KEY + b"\n")
+        self.url = f"http://127.0.0.1:{receiver.port}/records"
+        self.journal: Journal
+        self.journal, _ = open_journal(self.folder, self.time, config=records_config(self.folder, max_size=max_size))
+        self.sender = self.new_sender()
+
+    def new_sender(self, url: str = "") -> WebhookSender:
+        """As after a restart."""
+        sender = WebhookSender(
+            self.folder, "mail/otp", "otp-0", self.time.clock, lambda: 0.5, lambda: self.journal.last_seq
+        )
+        sender.apply(Webhook(url=url or self.url, secret_dir=str(self.secret)))
+        return sender
+
+
+@pytest.fixture
+def slot(tmp_path: Path, receiver: Receiver) -> Slot:
+    return Slot(tmp_path, receiver)
+
+
+async def test_every_record_comes_once_and_in_order_also_while_more_are_written(
+    slot: Slot, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    for count in (7, 1, 20, 30):
+        fill(slot.journal, count)
+        assert await slot.sender.send(http) is None
+    assert receiver.numbers == list(range(1, 59))
+    assert slot.sender.lag() == 0
+    assert all(batch["gap"] is None for batch in receiver.batches)
+    assert (receiver.batches[0]["lane"], receiver.batches[0]["slot"]) == ("mail/otp", "otp-0")
+    for batch in receiver.batches:
+        assert (batch["records"][0]["seq"], batch["records"][-1]["seq"]) == (batch["first_seq"], batch["last_seq"])
+
+
+async def test_a_receiver_can_check_who_sent_what_and_when(
+    slot: Slot, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    (slot.secret / "authorization").write_text("Bearer abc\n")
+    fill(slot.journal, 3)
+    assert await slot.sender.send(http) is None
+    ((headers, body),) = receiver.requests
+    signed = headers["Lanewright-Timestamp"].encode() + b"." + body
+    assert headers["Lanewright-Signature"] == "sha256=" + hmac.new(KEY, signed, hashlib.sha256).hexdigest()
+    assert headers["Authorization"] == "Bearer abc"
+    assert headers["Lanewright-Records"] == "1-3"
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 429, 500, 503])
+async def test_what_is_not_taken_is_sent_again(
+    slot: Slot, receiver: Receiver, http: aiohttp.ClientSession, status: int
+) -> None:
+    fill(slot.journal, 3)
+    receiver.status = status
+    receiver.headers = {"Retry-After": "17"}
+    assert await slot.sender.send(http) == 17.0
+    assert (slot.sender.seq, slot.sender.failures, slot.sender.lag()) == (0, 1, 3)
+    assert f"answers {status}" in slot.sender.failure
+
+    receiver.status = 200
+    assert await slot.sender.send(http) is None
+    assert receiver.numbers == [1, 2, 3]
+    assert slot.sender.failure == ""
+
+
+async def test_a_receiver_that_is_down_or_stalls_is_tried_again(
+    slot: Slot, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    fill(slot.journal, 3)
+    down = slot.new_sender("http://127.0.0.1:9/records")
+    assert await down.send(http) == 0.0
+    assert "127.0.0.1:9" in down.failure
+
+    receiver.stalled = asyncio.Event()
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.2)) as hasty:
+        assert await slot.sender.send(hasty) == 0.0
+    assert slot.sender.failures == 1
+    receiver.stalled.set()
+    assert await slot.sender.send(http) is None
+    assert receiver.numbers[-3:] == [1, 2, 3]
+
+
+async def test_a_restart_goes_on_after_the_last_batch_that_was_taken(
+    slot: Slot, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    fill(slot.journal, 12)
+    assert await slot.sender.send(http) is None
+    fill(slot.journal, 5)
+    assert await slot.new_sender().send(http) is None
+    assert receiver.numbers == list(range(1, 18))
+
+
+async def test_what_the_budget_dropped_unsent_is_told_as_a_gap_and_held_nothing_up(
+    slot: Slot, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    fill(slot.journal, 10)
+    assert await slot.sender.send(http) is None
+    receiver.status = 503
+    fill(slot.journal, 500)
+    seal_all(slot.journal)
+    assert await slot.sender.send(http) == 0.0
+    assert slot.journal.disk_bytes <= 65_000
+
+    receiver.status = 200
+    slot.sender = slot.new_sender()
+    assert await slot.sender.send(http) is None
+    gaps = [batch["gap"] for batch in receiver.batches if batch["gap"]]
+    assert len(gaps) == 1
+    assert gaps[0][0] == 11
+    after = receiver.numbers[10:]
+    assert after == list(range(gaps[0][1] + 1, 511))
+    assert slot.sender.gaps == gaps[0][1] - 10
+    assert slot.sender.lag() == 0
+
+
+async def test_a_batch_that_is_too_large_for_the_receiver_is_halved(
+    slot: Slot, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    fill(slot.journal, 40)
+    receiver.largest = 700
+    for _ in range(6):
+        if await slot.sender.send(http) is None:
+            break
+    assert receiver.numbers == list(range(1, 41))
+    assert max(len(body) for _, body in receiver.requests[6:]) <= 700
+
+
+async def test_memory_is_one_batch_whatever_waits(
+    tmp_path: Path, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    slot = Slot(tmp_path, receiver, max_size=2**28)
+    fill(slot.journal, 12_000)
+    assert await slot.sender.send(http) is None
+    assert receiver.numbers == list(range(1, 12_001))
+    assert max(len(body) for _, body in receiver.requests) <= BATCH_BYTES + 1000
+
+
+async def test_half_a_line_waits_until_it_is_whole(slot: Slot, receiver: Receiver, http: aiohttp.ClientSession) -> None:
+    fill(slot.journal, 2)
+    (path,) = slot.folder.glob("records-*.jsonl")
+    with path.open("ab") as file:
+        file.write(b'{"seq":3,"ty')
+    assert await slot.sender.send(http) is None
+    assert receiver.numbers == [1, 2]
+
+
+async def test_a_secret_without_a_key_is_said(slot: Slot, http: aiohttp.ClientSession) -> None:
+    fill(slot.journal, 1)
+    (slot.secret / "key").unlink()
+    assert await slot.sender.send(http) == 0.0
+    assert "the webhook's Secret needs one" in slot.sender.failure
