@@ -36,6 +36,7 @@ __all__ = [
     "Delivery",
     "Egress",
     "Endpoint",
+    "HandOver",
     "Intake",
     "LaneIdentity",
     "Proof",
@@ -44,6 +45,7 @@ __all__ = [
     "RelayRetry",
     "RelayRoute",
     "SecondKey",
+    "Sibling",
     "SigningDomain",
     "SitePolicy",
     "SlotIdentity",
@@ -79,6 +81,8 @@ class SlotIdentity(ConfigModel):
     name: str
     hostname: Annotated[str, AfterValidator(_host_name)]
     """HELO name, Received `by`, Reporting-MTA."""
+    role: Literal["Active", "Standby"] = "Active"
+    """Standby: takes no submissions, and sends what the active slots hand over."""
 
 
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,76}$")]
@@ -156,6 +160,8 @@ class Egress(ConfigModel):
     """What every outbound connection binds. Absent: not bound (the engine translates)."""
     proof: Proof | None = None
     """Required with an address: a slot that cannot prove it sends nothing."""
+    isps: tuple[str, ...] = ()
+    """Names of the only policies whose mail may leave here; other mail goes to siblings. Empty: all may."""
 
 
 class RelayRetry(ConfigModel):
@@ -215,8 +221,9 @@ class RelayRoute(ConfigModel):
 class Delivery(ConfigModel):
     """How mail goes out."""
 
-    state: Literal["Running", "Suspended", "Held"] = "Running"
-    """Suspended by the lane's owner, Held by its drain policy; intake is another matter."""
+    state: Literal["Running", "Suspended", "Held", "Transferring"] = "Running"
+    """Suspended by the lane's owner, Held or Transferring (to the sibling slots) by its drain policy; intake is another
+    matter."""
     mode: Literal["Live", "Redirect", "Discard"] = "Live"
     """Redirect: all mail goes to `redirect_to` instead of its recipients. Discard: it is accepted and never sent. Both
     hold for what is queued already."""
@@ -294,6 +301,29 @@ class Admin(ConfigModel):
     token_file: str
 
 
+class Sibling(ConfigModel):
+    """Another slot of the lane, as this one reaches it."""
+
+    slot: str
+    host: str
+    """DNS name, and the subject alternative name of its certificate."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """Of its admin API."""
+    role: Literal["Active", "Standby"] = "Active"
+    isps: tuple[str, ...] = ()
+    """Its `egress.isps`."""
+
+
+class HandOver(ConfigModel):
+    """Mail goes to and comes from the lane's other slots, by mutual TLS on the admin port; needs `admin`."""
+
+    ca_file: str
+    """Whose certificates the slots trust, in PEM; read again when it changes."""
+    siblings: tuple[Sibling, ...] = ()
+    standby_share: Annotated[float, Field(ge=0, le=0.5)] = 0.03
+    """Part of an active slot's mail that standby slots send, so that ISPs know their addresses."""
+
+
 def _active_bytes(earlier: dict[str, Any]) -> int:
     """Room for the largest message, from the fields before it."""
     intake: Intake = earlier["intake"]
@@ -323,6 +353,7 @@ class RelayConfig(ConfigModel):
     health: Endpoint | None = None
     """`/metrics`, `/livez`, `/readyz`."""
     admin: Admin | None = None
+    handover: HandOver | None = None
     stop_grace: Annotated[Duration, Field(ge=10)] = 30.0
     """From SIGTERM until whoever runs the process kills it: a peer that has a whole message may answer until shortly
     before."""

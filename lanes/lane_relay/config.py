@@ -58,6 +58,7 @@ NEEDS_RESTART: Final = (
     "admin.listen",
     "admin.tls",
     "admin.token_file",
+    "handover.ca_file",
 )
 """What a running process cannot change: identity, where its data lies, and its sockets with what they are opened with.
 
@@ -216,6 +217,8 @@ def _check_numbers(config: RelayConfig) -> None:
     for path in POSITIVE:
         if _value(config, path) == 0:
             raise ConfigError(f"{_written(path)}: must be more than 0")
+    if config.handover is not None and config.admin is None:
+        raise ConfigError("handover: needs admin, whose port and certificate it uses: add admin, or remove handover")
     largest = config.intake.max_message_size
     if config.active_bytes < largest:
         fix = "raise it, or lower that"

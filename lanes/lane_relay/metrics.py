@@ -146,6 +146,10 @@ class Figures:
     acts_in_force: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By (policy, action)."""
     records: RecordsFigures = field(default_factory=RecordsFigures)
+    handover_given: int = 0
+    handover_taken: int = 0
+    handover_waiting: int = 0
+    handover_in_doubt: int = 0
 
 
 CATALOGUE: Final = (
@@ -258,6 +262,15 @@ CATALOGUE: Final = (
         "Refusals that no rule of the ISP's policy was for; GET /v1/replies lists them.",
         "default_replies",
         ("policy",),
+    ),
+    Declared("handover_given", Kind.COUNTER, "Entries that a sibling slot has taken over.", "handover_given"),
+    Declared("handover_taken", Kind.COUNTER, "Entries taken over from sibling slots.", "handover_taken"),
+    Declared("handover_waiting", Kind.GAUGE, "Entries on their way to a sibling slot.", "handover_waiting"),
+    Declared(
+        "handover_in_doubt",
+        Kind.GAUGE,
+        "Transfers whose sibling has not said yet what it has of them; nobody else sends that mail.",
+        "handover_in_doubt",
     ),
     Declared("held_domains", Kind.GAUGE, "Signing domains whose DKIM selector is not live in DNS.", "held_domains"),
     Declared("records_bytes", Kind.GAUGE, "Bytes of accounting records on the volume.", "records.disk_bytes"),

@@ -1,6 +1,5 @@
-"""Joins the stages in the order of a message's path, and owns their tasks; the only module that knows them all.
+"""Makes the stages, owns their tasks, starts and stops them; only it and `path`, which joins them, know them all.
 
-accept -> spool -> schedule -> resolve -> deliver -> account, and account's settlement back to spool and schedule.
 Invariants: every task belongs to the one TaskGroup, so a failure of any ends the process with its reason; nothing is
 delivered before recovery found it, and intake opens as soon as the spool can be written.
 Before it: `__main__`. After it: nothing; it returns when everything is on disk.
@@ -10,26 +9,23 @@ import asyncio
 import gc
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Final
 
 import structlog
 
-from lane_api.isppolicy import Action, Scope, Stage
 from lane_api.relayconfig import RelayConfig
 from lane_relay import health
 from lane_relay.accept.http.ledger import Ledger
 from lane_relay.accept.http.server import HttpServer
-from lane_relay.accept.intake import Rejection
-from lane_relay.accept.listener import Listener, Stored
+from lane_relay.accept.listener import Listener
 from lane_relay.account.journal import Journal
 from lane_relay.account.screen import Screen
 from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.api import actions, evidence
+from lane_relay.api.handover import handover_routes
 from lane_relay.api.server import AdminServer
 from lane_relay.audit.auditor import Auditor, check_records, open_chain
 from lane_relay.backlog import Backlog
@@ -41,7 +37,8 @@ from lane_relay.deliver.rules import ReplyTable
 from lane_relay.deliver.signer import Signer
 from lane_relay.egress.prober import Gate, claim_from
 from lane_relay.egress.proof import ProofStatus
-from lane_relay.errors import ConfigError, SpoolError
+from lane_relay.errors import ConfigError
+from lane_relay.exchange import Exchange, Neighbourhood, open_transfers
 from lane_relay.guard import LoopGuard
 from lane_relay.mail.dkim import Publication
 from lane_relay.mail.dkim_check import signature_problem
@@ -50,7 +47,8 @@ from lane_relay.orders.keeper import OrderKeeper, Places
 from lane_relay.orders.order import Order
 from lane_relay.orders.restored import RESTORED, forgive, hold_of_restored
 from lane_relay.orders.screener import Screener
-from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Route, Unroutable, Verdict, received_at
+from lane_relay.path import MessagePath
+from lane_relay.records import QueueEntry
 from lane_relay.resolve.cache import CachedLookups
 from lane_relay.resolve.dns import WireResolver, ask_txt_afresh, check_server
 from lane_relay.resolve.protection import Protection
@@ -59,9 +57,7 @@ from lane_relay.resolve.selectors import SelectorWatch
 from lane_relay.schedule.runner import Runner
 from lane_relay.schedule.scheduled_queue import ScheduledQueue
 from lane_relay.slot import Slot, Stages
-from lane_relay.spool.entries import entries_of
 from lane_relay.spool.log import SegmentSpool
-from lane_relay.turns import Turns
 
 __all__ = ["Pipeline", "check", "rule_problems"]
 
@@ -69,7 +65,6 @@ READY_LAG_S: Final = 1.0  # a Service forgets an endpoint about a second after i
 INTAKE_GRACE_S: Final = 10.0
 DELIVERY_GRACE_S: Final = 12.0
 CLOSING_S: Final = 8.0  # of stopGrace, kept for the lag, the last cuts and the spool
-RECOVERY_CHUNK: Final = 2000  # entries between two looks at everything else: about 5 ms
 KEYS_EVERY_S: Final = 5.0
 EXIT_AT_ONCE: Final = 130  # as a shell reports an interrupt
 
@@ -99,9 +94,8 @@ class Pipeline:
         self._random = Random()  # noqa: S311 - jitter and choice among equals, no secrets
         self._stopping = asyncio.Event()
         self._backlog = Backlog()
-        self._unroutable: Turns[tuple[QueueEntry, Unroutable]] = Turns()
-        self._unroutable_came = asyncio.Event()
         self.slot = Slot(source, clock, self._apply)
+        self._path = MessagePath(self.slot, self._backlog, clock)
 
     # -- life
 
@@ -130,8 +124,7 @@ class Pipeline:
         """Recovers, runs the tasks, drains."""
         guard = LoopGuard(asyncio.get_running_loop())
         entries = self._build(config)
-        requests = [*actions.routes(self._orders), *evidence.routes(self._auditor)]
-        admin = AdminServer(config.admin, self.slot, requests) if config.admin is not None else None
+        admin = self._admin(config)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -144,9 +137,10 @@ class Pipeline:
                         ("tls-policies", self._protection.run()),
                         ("keys", self._watch_keys()),
                         ("auditor", self._auditor.run()),
-                        ("unroutable", self._settle_unroutable()),
-                        ("orders", self._carry_out_orders(entries)),
+                        ("unroutable", self._path.settle_unroutable()),
+                        ("orders", self._path.carry_out_orders(entries)),
                         *([("certificate", admin.watch())] if admin else []),
+                        *([("hand-over", self._exchange.run())] if self._exchange else []),
                     )
                 ]
                 self._source.on_change = lambda _config: self._apply()
@@ -189,6 +183,8 @@ class Pipeline:
     async def _close(self) -> None:
         """Gives up what needs no order, then the spool; first of all nothing else is sent, whatever the reason is."""
         self._dispatcher.halt()
+        if self._exchange is not None:
+            await self._exchange.close()
         await self._router.close()
         await self._protection.close()
         await self._lookups.close()
@@ -204,24 +200,16 @@ class Pipeline:
     def _build(self, config: RelayConfig) -> Iterator[QueueEntry]:
         """Makes the stages, last first; the entries that recovery found."""
         loop, clock = asyncio.get_running_loop(), self._clock
-        self._open(config)
-        self._resolvers = config.delivery.resolvers
-        self._lookups = CachedLookups(WireResolver(self._resolvers), clock.monotonic)
-        self._gate = Gate(config.egress, clock, self._random.random)
-        self._gate.on_change = self._on_proof
-        self._selectors = SelectorWatch(
-            lambda name: ask_txt_afresh(self._resolvers, name), self._prove, clock, self._on_selector
-        )
-        self._signer = Signer(self._selectors.is_live, clock)
-        self._protection = Protection.of_lane(self._lookups, clock, self._gate.may_send, config.spool.path)
-        self._router = Router(config, self._lookups, clock, self._random, self._protection)
-        self._schedule = Runner(ScheduledQueue(), clock, loop, self._dispatch)
+        transfers = open_transfers(config)
+        self._open_store(config, transfers.asked if transfers is not None else frozenset())
+        self._open_ways(config)
+        self._schedule = Runner(ScheduledQueue(), clock, loop, self._path.dispatch)
         around = Surroundings(
             reschedule=self._schedule.add,
-            finished=self._on_finished,
-            parted=self._on_parted,
-            deposit=self._deposit,
-            delivered=self._on_delivered,
+            finished=self._path.on_finished,
+            parted=self._path.on_parted,
+            deposit=self._path.deposit,
+            delivered=self._path.on_delivered,
             jitter=self._random.random,
             policy_id=self._protection.policy_id,
         )
@@ -232,7 +220,7 @@ class Pipeline:
             bodies=self._spool,
             on_attempt=self._settler.on_attempt,
             may_send=self._may_send,
-            reroute=self._on_due,
+            reroute=self._path.on_due,
             clock=clock,
             signing=self._signer,
             screening=Screener(self._screen, book, self._settler, clock),
@@ -242,12 +230,62 @@ class Pipeline:
         self._dispatcher.judgement.restore(self._spool.flag("acts"))
         self._orders = OrderKeeper(self._spool, book, self._settler, clock, self._places())
         self._hold_if_restored(config)
+        self._exchange: Exchange | None = None
+        if transfers is not None:
+            self._exchange = Exchange(transfers, config, self._spool, self._settler, clock, self._around())
+        self._join(config)
+        return iter(self._spool.recover())
+
+    def _open_store(self, config: RelayConfig, asked: frozenset[int]) -> None:
+        """Recovers spool and journal; `asked` are ids of which the spool is to tell whether they were stored."""
+        clock, began = self._clock, self._clock.monotonic()
+        _log.info("recovering", spool=config.spool.path)
+        chain = open_chain(config, clock)
+        self._journal = Journal.open(config.records, clock, chain=chain)
+        self._auditor = Auditor(
+            self._journal, chain, Path(config.records.path), clock, self._random.random, self.slot.is_drained
+        )
+        self._ledger = Ledger.of(config, clock.now)
+        if self._ledger is not None:
+            asked |= self._ledger.asked()
+        loop, active = asyncio.get_running_loop(), config.active_bytes
+        self._spool = SegmentSpool.open(config.spool, self._journal, clock, loop, active_bytes=active, asked=asked)
+        if self._ledger is not None:
+            self._ledger.resolve(self._spool.was_stored)
+        state = self._spool.state
+        _log.info(
+            "recovered", messages=state.live_messages, bytes=state.live_bytes, s=round(clock.monotonic() - began, 3)
+        )
+        self.slot.counters.recovered = state.live_recipients
+        for damage in state.damage:
+            _log.error("damaged in the spool", where=damage)
+
+    def _open_ways(self, config: RelayConfig) -> None:
+        """What decides where mail may go: DNS, the egress proof, the keys."""
+        clock = self._clock
+        self._resolvers = config.delivery.resolvers
+        self._lookups = CachedLookups(WireResolver(self._resolvers), clock.monotonic)
+        self._gate = Gate(config.egress, clock, self._random.random)
+        self._gate.on_change = self._on_proof
+        self._selectors = SelectorWatch(
+            lambda name: ask_txt_afresh(self._resolvers, name), self._prove, clock, self._on_selector
+        )
+        self._signer = Signer(self._selectors.is_live, clock)
+        self._protection = Protection.of_lane(self._lookups, clock, self._gate.may_send, config.spool.path)
+        self._router = Router(config, self._lookups, clock, self._random, self._protection)
+
+    def _join(self, config: RelayConfig) -> None:
+        """Makes what comes before the path, and tells the path and the slot what there is."""
+        path = self._path
+        path.spool, path.settler, path.schedule, path.router = self._spool, self._settler, self._schedule, self._router
+        path.dispatcher, path.orders, path.exchange = self._dispatcher, self._orders, self._exchange
         self._listener = Listener(
-            config, deposit=self._deposit, new_id=self._spool.new_id, clock=clock, on_rejection=self._on_rejection
+            config, deposit=path.deposit, new_id=self._spool.new_id, clock=self._clock, on_rejection=path.on_rejection
         )
         self._http = None
         if config.intake.http is not None and self._ledger is not None:
             self._http = HttpServer(config, self._listener, self._ledger, self._spool.keep)
+        self.slot.auditor, self.slot.handover = self._auditor, self._exchange
         self.slot.stages = Stages(
             self._spool,
             self._listener,
@@ -259,33 +297,6 @@ class Pipeline:
             self._orders,
             self._http,
         )
-        return iter(self._spool.recover())
-
-    def _open(self, config: RelayConfig) -> None:
-        """Journal and spool, with all that was left in them."""
-        loop, clock = asyncio.get_running_loop(), self._clock
-        began = clock.monotonic()
-        _log.info("recovering", spool=config.spool.path)
-        chain = open_chain(config, clock)
-        self._journal = Journal.open(config.records, clock, chain=chain)
-        self._auditor = Auditor(
-            self._journal, chain, Path(config.records.path), clock, self._random.random, self.slot.is_drained
-        )
-        self.slot.auditor = self._auditor
-        self._ledger = Ledger.of(config, clock.now)
-        asked = self._ledger.asked() if self._ledger is not None else frozenset()
-        self._spool = SegmentSpool.open(
-            config.spool, self._journal, clock, loop, active_bytes=config.active_bytes, asked=asked
-        )
-        if self._ledger is not None:
-            self._ledger.resolve(self._spool.was_stored)
-        state = self._spool.state
-        _log.info(
-            "recovered", messages=state.live_messages, bytes=state.live_bytes, s=round(clock.monotonic() - began, 3)
-        )
-        self.slot.counters.recovered = state.live_recipients
-        for damage in state.damage:
-            _log.error("damaged in the spool", where=damage)
 
     def _places(self) -> Places:
         """Where orders find mail."""
@@ -312,6 +323,26 @@ class Pipeline:
         if order.id == RESTORED:
             forgive(self._spool, self._source.current)
 
+    def _around(self) -> Neighbourhood:
+        """What hand-over calls of us."""
+        return Neighbourhood(
+            queued=self._path.on_taken_over,
+            accepted=self._path.on_accepted,
+            resume=self._path.on_due,
+            scheduled=self._schedule.take,
+            unwilling=self.slot.unready,
+        )
+
+    def _admin(self, config: RelayConfig) -> AdminServer | None:
+        """The admin API, where siblings hand over as well."""
+        if config.admin is None:
+            return None
+        authority = config.handover.ca_file if config.handover is not None else None
+        routes = [*actions.routes(self._orders), *evidence.routes(self._auditor)]
+        if self._exchange is not None:
+            routes = [*routes, *handover_routes(self._exchange, config.intake.max_message_size)]
+        return AdminServer(config.admin, self.slot, routes, authority)
+
     def _apply(self) -> None:
         """Puts the configuration, with the orders kept in the spool laid over it, in force in every stage."""
         config = self._source.current
@@ -331,6 +362,8 @@ class Pipeline:
         self._router.apply(config)
         self._settler.apply(config)
         self._screen.apply(config)
+        if self._exchange is not None:
+            self._exchange.apply(config)
         self._dispatcher.apply(config)
         for policy, wrong in self._dispatcher.table.problems.items():
             _log.error(
@@ -381,107 +414,6 @@ class Pipeline:
                     if not domain.verify_record:  # of the others their selector tells
                         self._dispatcher.release(domain.name)
 
-    # -- the path of a message
-
-    def _deposit(self, message: Message, stored: Stored) -> None:
-        """accept -> spool; raises SpoolError if it is refused at once."""
-        began = self._clock.monotonic()
-        self._spool.put(
-            message,
-            self._settler.writer.reception(message, self._clock.now()),
-            partial(self._on_stored, message, stored, began),
-        )
-
-    def _on_stored(
-        self, message: Message, stored: Stored, began: float, location: int, error: SpoolError | None
-    ) -> None:
-        """spool -> schedule: on disk now, so it is due, and the client may hear 250."""
-        self.slot.commits += 1
-        self.slot.commit_s += self._clock.monotonic() - began
-        if error is None:
-            self.slot.counters.accepted += len(message.envelope.recipients)
-            for entry in entries_of(message, location, self._clock.now()):
-                self._backlog.add(received_at(entry.id))
-                self._on_due(entry)
-        stored(error)
-
-    async def _resume(self, entries: Iterator[QueueEntry]) -> None:
-        """spool -> schedule, for what recovery found; in chunks, since there may be a million."""
-        while chunk := list(islice(entries, RECOVERY_CHUNK)):
-            for entry in chunk:
-                self._backlog.add(received_at(entry.id))
-            self._schedule.add_all(chunk)
-            _log.info("resumed", entries=self._backlog.entries)
-            await asyncio.sleep(0)
-
-    async def _carry_out_orders(self, entries: Iterator[QueueEntry]) -> None:
-        """Once all that recovery found waits where orders find it, for ever."""
-        await self._resume(entries)
-        await self._orders.run()
-
-    def _dispatch(self, entries: list[QueueEntry]) -> None:
-        """schedule -> resolve, a portion at a time."""
-        for entry in entries:
-            self._on_due(entry)
-
-    def _on_due(self, entry: QueueEntry) -> None:
-        """schedule -> resolve -> deliver."""
-        destination = self._router.route(entry.domain, partial(self._on_routed, entry), entry.campaign)
-        if destination is not None:
-            self._on_routed(entry, destination)
-
-    def _on_routed(self, entry: QueueEntry, destination: Route | Unroutable) -> None:
-        """resolve -> deliver, or to account if there is no way, unless an order stops it."""
-        if not self._orders.is_idle and self._orders.takes(entry, destination):
-            return
-        if isinstance(destination, Route):
-            self._dispatcher.add(entry, destination)
-        else:
-            self._unroutable.append(entry.campaign, (entry, destination))
-            self._unroutable_came.set()
-
-    async def _settle_unroutable(self) -> None:
-        """resolve -> account, for ever, one after another: the body may have to come from disk for the report."""
-        while True:
-            await self._unroutable_came.wait()
-            self._unroutable_came.clear()
-            while self._unroutable:
-                entry, why = self._unroutable.popleft()
-                message = self._spool.cached(entry)
-                try:
-                    self._settler.on_attempt(
-                        _unroutable_attempt(entry, message or await self._spool.load(entry), why, self._clock.now())
-                    )
-                except SpoolError as failed:
-                    _log.error("message cannot be read", id=f"{entry.id:024x}", reason=str(failed))
-
-    def _on_delivered(self, seconds: float, recipients: int) -> None:
-        """account -> figures: so long after acceptance these recipients got it."""
-        self.slot.latency.observe(seconds, recipients)
-
-    def _on_finished(self, entry: QueueEntry) -> None:
-        """account -> figures: nobody of this entry waits any more."""
-        self._backlog.remove(received_at(entry.id))
-
-    def _on_parted(self, part: QueueEntry) -> None:
-        """account -> figures: a part of an entry goes its own way."""
-        self._backlog.add(received_at(part.id))
-
-    def _on_rejection(self, rejection: Rejection) -> None:
-        """accept -> account: mail that was refused has a record as well."""
-        record = self._settler.writer.rejection(
-            rejection.reply,
-            self._clock.now(),
-            stage=rejection.stage,
-            client=rejection.client,
-            helo=rejection.helo,
-            user=rejection.user,
-            sender=rejection.sender,
-            recipients=rejection.recipients,
-        )
-        with suppress(SpoolError):  # a spool that failed keeps no records; the client is to hear why all the same
-            self._spool.record([record])
-
 
 def _settle_memory() -> None:
     """Takes all that is there for the process's life out of the collector's sight, and lets it look less often.
@@ -491,11 +423,3 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-
-
-def _unroutable_attempt(entry: QueueEntry, message: Message, why: Unroutable, now: float) -> Attempt:
-    """An attempt that never came to a peer: the local reply for every recipient of the entry."""
-    action = Action.BOUNCE if why.reply.is_permanent else Action.RETRY
-    verdict = Verdict(why.category, action, Scope.MESSAGE)
-    results = tuple([RecipientResult(index, Stage.CONNECT, why.reply, verdict) for index in entry.recipients])
-    return Attempt(entry, message, "", now, now, results)

@@ -15,6 +15,7 @@ from msgspec import Struct
 from lane_api.isppolicy import Action, Category, Scope, Stage
 
 __all__ = [
+    "FOREIGN",
     "Attempt",
     "Envelope",
     "Hop",
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 _ID_TIME_SHIFT: Final = 48
+FOREIGN: Final = 1 << 23
+"""The bit of a spool id's counter that says that another slot of the lane accepted the message and handed it over."""
 _ENHANCED = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})(?:\s|$)")
 
 
@@ -131,7 +134,7 @@ class Message(Struct, frozen=True, gc=False):
     """One accepted message, ready to be put on disk."""
 
     id: int
-    """Spool id, 96 bits: milliseconds since 1970 (48), spool tag (24), counter (24)."""
+    """Spool id, 96 bits: milliseconds since 1970 at which the lane accepted it (48), spool tag (24), counter (24)."""
     envelope: Envelope
     body: bytes
     """Header and content with CRLF line ends, trace fields added, not dot-stuffed, unsigned."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from cryptography import x509
 from msgspec import to_builtins
@@ -46,6 +46,26 @@ __all__ = ["Slot", "Stages"]
 
 
 _FLUSH_WITHIN_S: Final = 2.0  # the operator waits longer for an answer, and a volume that is stuck is one
+
+
+class HandoverFigures(Protocol):
+    """What hand-over counts, in entries; `in_doubt` in transfers."""
+
+    @property
+    def given(self) -> int:
+        """Taken over by siblings."""
+
+    @property
+    def taken(self) -> int:
+        """Taken over from siblings."""
+
+    @property
+    def waiting(self) -> int:
+        """On the way to a sibling."""
+
+    @property
+    def in_doubt(self) -> int:
+        """Not answered yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +114,8 @@ class Slot:
         self.commits = 0
         self.commit_s = 0.0
         """Seconds from handing messages to the spool until they were durable; `pipeline` counts."""
+        self.handover: HandoverFigures | None = None
+        """Absent where the slot has no siblings."""
         self.policies: frozenset[str] = frozenset()
         """Names that a site may be labelled with; set when a configuration takes force."""
 
@@ -149,6 +171,9 @@ class Slot:
             figures.records = self.auditor.figures()
         if self.stages is not None:
             self._add_stages(figures, self.stages)
+        if self.handover is not None:
+            figures.handover_given, figures.handover_taken = self.handover.given, self.handover.taken
+            figures.handover_waiting, figures.handover_in_doubt = self.handover.waiting, self.handover.in_doubt
         return figures
 
     def _add_stages(self, figures: Figures, stages: Stages) -> None:
@@ -277,6 +302,8 @@ class Slot:
             return said
         proof, spool, rows = stages.gate.status, stages.spool.state, self._domains(stages)
         said["spoolId"] = stages.spool.spool_id
+        if self.handover is not None:
+            said["handover"] = {"waiting": self.handover.waiting, "inDoubt": self.handover.in_doubt}
         said["intake"]["sessions"] = stages.sessions
         self._mark = self._mark or Mark(stages.spool)
         said["spool"] = {"id": stages.spool.spool_id, "mark": self._mark.value(self._clock.monotonic())}

@@ -30,18 +30,28 @@ class Certificate:
     """The pair in force; servers are given `context` once and for all."""
 
     def __init__(
-        self, files: TlsFiles | None, *, hostname: str = "", now: float = 0.0, field: str = "intake.tls"
+        self,
+        files: TlsFiles | None,
+        *,
+        hostname: str = "",
+        now: float = 0.0,
+        field: str = "intake.tls",
+        client_authority: str | None = None,
     ) -> None:
         """`field` names the files in errors; `hostname` and `now` (Unix time) are for the self-signed one.
 
+        With `client_authority`, a file in PEM, clients may show certificates, which must then be signed by it.
         Raises ConfigError if the files cannot be used.
         """
+        self._client_authority = client_authority
         self._field = field
         self._hostname = hostname
         self._files = files
         self._seen: Fingerprint = ()
         self.context = _context()
         """Holds no pair: each handshake goes on in the context of the pair in force."""
+        if client_authority is not None:  # the connection keeps the mode it began with
+            self.context.verify_mode = ssl.CERT_OPTIONAL
         self.context.sni_callback = self._go_on
         self._in_force = self._load(files) if files is not None else _made(hostname, now)
 
@@ -58,27 +68,35 @@ class Certificate:
 
     def reload(self) -> bool:
         """Reads the files again if they changed; True if so. Raises ConfigError if they cannot be used."""
-        if self._files is None or _fingerprint(self._files) == self._seen:
+        if self._files is None or self._fingerprint(self._files) == self._seen:
             return False
         self._in_force = self._load(self._files)
         return True
 
     def _load(self, files: TlsFiles) -> ssl.SSLContext:
         # Before it is tried: what is wrong is said once for each change, not at every look.
-        self._seen = _fingerprint(files)
+        self._seen = self._fingerprint(files)
         context = _context()
         try:
             context.load_cert_chain(files.certificate, files.key)
+            if self._client_authority is not None:
+                context.load_verify_locations(self._client_authority)
+                context.verify_mode = ssl.CERT_OPTIONAL  # else Python shows no certificate of the client
         except (OSError, ssl.SSLError) as error:
-            what = f"{self._field}: {files.certificate} and {files.key}"
+            authority = f", with authority {self._client_authority}" if self._client_authority else ""
+            what = f"{self._field}: {files.certificate} and {files.key}{authority}"
             raise ConfigError(f"{what} cannot be used: {error}") from error
         return context
 
+    def _fingerprint(self, files: TlsFiles) -> Fingerprint:
+        """What changes when a file does."""
+        return _stamps(files.certificate, files.key, *([self._client_authority] if self._client_authority else ()))
 
-def _fingerprint(files: TlsFiles) -> Fingerprint:
-    """What changes when a file does; zeros while there is none."""
+
+def _stamps(*names: str) -> Fingerprint:
+    """One for each file; zeros while there is none."""
     found = []
-    for name in (files.certificate, files.key):
+    for name in names:
         try:
             status = Path(name).stat()
             found.append((status.st_mtime_ns, status.st_ino, status.st_size))

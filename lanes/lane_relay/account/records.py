@@ -194,6 +194,28 @@ class RecordWriter:
             )
         )
 
+    def taken_over(self, message: Message, now: float, giver: str, origin: str) -> bytes:
+        """A message came from another slot of the lane, which has it as `origin`."""
+        recipients = message.envelope.recipients
+        return self._encode(
+            LogRecord(
+                type=RecordType.RECEPTION,
+                schema=SCHEMA,
+                lane=self._lane,
+                slot=self._slot,
+                timestamp=round(now, 3),
+                id=message_id_text(message.id),
+                sender=message.envelope.sender,
+                recipient=_one_or_all(recipients),
+                size=len(message.body),
+                created=received_at(message.id),
+                reception_protocol="HandOver",
+                message_id=message.message_id,
+                correlation_id=message.correlation_id,
+                meta={"from_slot": giver, "origin": origin},
+            )
+        )
+
     def attempt(self, attempt: Attempt, result: RecipientResult, outcome: Outcome) -> bytes:
         """One recipient of one attempt."""
         message, peer, tls, verdict = attempt.message, attempt.peer, attempt.tls or _NO_TLS, result.verdict

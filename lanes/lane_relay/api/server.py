@@ -16,6 +16,7 @@ from aiohttp import web
 
 from lane_api.relayconfig import Admin
 from lane_relay.accept.certificate import Certificate
+from lane_relay.api.handover import PREFIX
 from lane_relay.api.refusals import refusal
 from lane_relay.errors import ConfigError, SpoolError
 
@@ -78,6 +79,8 @@ def _guard(token: _Token) -> Any:
 
     @web.middleware
     async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if request.path.startswith(PREFIX):
+            return await handler(request)  # siblings show a certificate instead
         if not token.admits(request.headers.get("Authorization", "")):
             return refusal(
                 401, "send the slot's admin token: Authorization: Bearer TOKEN (Secret SLOT-admin, key token)"
@@ -153,13 +156,16 @@ def _wanted_state(body: bytes) -> Literal["Open", "Closed"] | None:
 class AdminServer:
     """The API on its port; new certificates serve the next connection."""
 
-    def __init__(self, admin: Admin, slot: Slot, routes: Iterable[web.RouteDef] = ()) -> None:
+    def __init__(
+        self, admin: Admin, slot: Slot, routes: Iterable[web.RouteDef] = (), authority: str | None = None
+    ) -> None:
         """Loads certificate and key; raises ConfigError if they cannot be used.
 
-        `routes` are the requests of other rooms, each made by a module of this package.
+        `routes` are the requests of other rooms, each made by a module of this package; siblings, who hand over, show
+        certificates that `authority` (a file) has signed.
         """
         self._endpoint = admin.listen
-        self._certificate = Certificate(admin.tls, field="admin.tls")
+        self._certificate = Certificate(admin.tls, field="admin.tls", client_authority=authority)
         self._runner = web.AppRunner(
             _application(slot, _Token(Path(admin.token_file)), routes),
             access_log=None,

@@ -16,7 +16,9 @@ def grouping(config: RelayConfig) -> object:
     """What decides which site an entry belongs to, and where it goes; compared before and after."""
     delivery = config.delivery
     policies = [(policy.name, policy.mx, policy.domains) for policy in delivery.policies]
-    return policies, delivery.routes, config.egress.source
+    segments = [(one.slot, one.isps) for one in config.handover.siblings] if config.handover is not None else []
+    elsewhere = delivery.state == "Transferring", config.egress.isps, segments
+    return policies, delivery.routes, config.egress.source, elsewhere
 
 
 def foreign_connections(destination: Destination, sessions: Iterable[Session]) -> int:

@@ -67,6 +67,10 @@ class Runner:
         """Takes out what an operator's action is about, in portions; see ScheduledQueue."""
         return self._queue.sweep(unwanted)
 
+    def take(self, count: int) -> list[QueueEntry]:
+        """Gives up to so many entries away, whether they are due or not."""
+        return self._queue.pop_due(inf, count)
+
     def _clear_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()

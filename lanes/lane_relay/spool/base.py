@@ -112,6 +112,9 @@ class Spool(Protocol):
     def new_id(self) -> int:
         """A spool id that this store never gave out before."""
 
+    def foreign_id(self, received_at: float) -> int:
+        """A spool id for mail that another slot accepted at this Unix time, so that its age stays what it is."""
+
     def put(self, message: Message, record: bytes, done: Done) -> None:
         """Stores a message with its reception record (one JSON object, no line end); raises SpoolFullError at once."""
 

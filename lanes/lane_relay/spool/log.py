@@ -18,7 +18,7 @@ import structlog
 from lane_api.relayconfig import Spool as SpoolConfig
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
-from lane_relay.records import Message, QueueEntry
+from lane_relay.records import FOREIGN, Message, QueueEntry
 from lane_relay.spool.base import DamagedMessageError, Done, JournalSink, SpoolState
 from lane_relay.spool.bodies import BodyCache
 from lane_relay.spool.committer import Barrier, Committed, Committer, Fact, LogPosition, Put
@@ -98,6 +98,8 @@ class SegmentSpool:
         self._last_ms = found.last_ms
         self._tag = int.from_bytes(os.urandom(3), "big")
         self._counter = 0
+        self._foreign = 0
+        """Both count in this process's life, as the tag is for it alone."""
         self._bodies = BodyCache(active_bytes)
         self._disk_bytes = sum(one.size for one in found.index.segments.values())
         self._queued_bytes = 0
@@ -231,10 +233,15 @@ class SegmentSpool:
         """See Spool."""
         now = int(self._clock.now() * 1000)
         self._counter += 1
-        if self._counter >> _COUNTER_BITS:
+        if self._counter >= FOREIGN:
             self._counter, now = 0, max(now, self._last_ms + 1)
         self._last_ms = max(now, self._last_ms)
         return (self._last_ms << 24 | self._tag) << _COUNTER_BITS | self._counter
+
+    def foreign_id(self, received_at: float) -> int:
+        """See Spool."""
+        self._foreign = (self._foreign + 1) % FOREIGN
+        return (round(received_at * 1000) << 24 | self._tag) << _COUNTER_BITS | FOREIGN | self._foreign
 
     # --- what is said ---
 

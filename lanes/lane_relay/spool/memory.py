@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
-from lane_relay.records import Message, QueueEntry
+from lane_relay.records import FOREIGN, Message, QueueEntry
 from lane_relay.spool.base import Done, SpoolState
 from lane_relay.spool.entries import entries_of
 
@@ -29,6 +29,7 @@ class MemoryVolume:
         self.stored: set[int] = set()
         """Ids of all messages there ever were."""
         self.entries: dict[int, list[QueueEntry]] = {}
+        self.last_foreign = 0
         self.flags: dict[str, str] = {}
         self.records: list[bytes] = []
         """Accounting records in order; stands for the journal."""
@@ -92,6 +93,11 @@ class MemorySpool:
         """See Spool."""
         self.volume.last_id = max(self.volume.last_id + 1, int(self._clock.now() * 1000) << 48)
         return self.volume.last_id
+
+    def foreign_id(self, received_at: float) -> int:
+        """See Spool."""
+        self.volume.last_foreign += 1
+        return (round(received_at * 1000) << 48) + FOREIGN + self.volume.last_foreign
 
     def put(self, message: Message, record: bytes, done: Done) -> None:
         """See Spool."""

@@ -183,12 +183,15 @@ class SimulatedDisk:
 
     # --- power loss ---
 
-    def crash_images(self, random_images: int, seed: int, *, every_byte: bool) -> Iterator[tuple[int, Image]]:
+    def crash_images(
+        self, random_images: int, seed: int, *, every_byte: bool, after_syncs: bool = False
+    ) -> Iterator[tuple[int, Image]]:
         """(length of the trace that had happened, image) for every point of the trace.
 
         At each point: nothing unsynced survived; everything did; the last write is torn at each byte (or around each
         sector's end) with what came before it there, and not there; names lost while data survived, and the reverse;
-        and `random_images` more, in which each sector, length and name goes its own way.
+        and `random_images` more, in which each sector, length and name goes its own way. What a sync leaves is what may
+        be there just before it: it is given again only with `after_syncs`, for tests that go on from there.
         """
         chance = random.Random(seed)
         state = _Durable(self)
@@ -196,6 +199,8 @@ class SimulatedDisk:
         for at, event in enumerate(self.trace):
             state.happen(event)
             if event[0] in ("mark", "sync", "sync-names"):
+                if after_syncs:
+                    yield at + 1, state.image("none", chance)
                 continue
             for image in state.images(random_images, chance, every_byte=every_byte):
                 yield at + 1, image

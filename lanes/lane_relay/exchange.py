@@ -1,0 +1,261 @@
+"""Joins hand-over with this slot's stages: what siblings give goes into spool and queue, what they take is settled.
+
+Before it: `pipeline`, which asks where each routed entry is to leave from. After it: `handover`, `spool`, `account`.
+Invariant: without `handover` in the configuration nothing here costs more than one test a message.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from lane_api.isppolicy import Category
+from lane_api.relayconfig import RelayConfig
+from lane_relay.account.settle import Ending, Outcome
+from lane_relay.account.settler import Settler
+from lane_relay.clock import Clock
+from lane_relay.errors import SpoolError
+from lane_relay.handover.book import Book
+from lane_relay.handover.carrier import HttpsCarrier
+from lane_relay.handover.choose import Place, Whither, choose
+from lane_relay.handover.consignment import Answer, Consignment, Parcel, unpack
+from lane_relay.handover.giver import DOWN_S, Giver
+from lane_relay.handover.receiver import Receiver
+from lane_relay.records import FOREIGN, Message, QueueEntry, Reply
+from lane_relay.spool.base import Spool
+from lane_relay.spool.entries import entries_of
+
+__all__ = ["Exchange", "Neighbourhood", "open_transfers"]
+
+_STALE_EVERY_S: Final = 24 * 3600.0
+_PORTION: Final = 500
+"""Entries between two looks at everything else."""
+_LOOK_AGAIN_S: Final = 1.0
+
+
+def open_transfers(config: RelayConfig) -> Book | None:
+    """The transfers that are not over, read before the spool opens; None where the slot has no siblings."""
+    return Book(Path(config.spool.path) / "handover") if config.handover is not None else None
+
+
+class Neighbourhood(Struct, frozen=True):
+    """What the exchange calls of the pipeline; all on the event loop, none blocks."""
+
+    queued: Callable[[QueueEntry], None]
+    """An entry of a sibling's mail is on our disk, due at its `due`."""
+    accepted: Callable[[int], None]
+    """So many recipients came in."""
+    resume: Callable[[QueueEntry], None]
+    """The entry is ours to send, as if it had just become due."""
+    scheduled: Callable[[int], list[QueueEntry]]
+    """Takes so many entries at most out of the schedule, due or not."""
+    unwilling: Callable[[], str]
+    """Why nothing can be taken in, or an empty string."""
+
+
+class Exchange:
+    """Hand-over of one slot."""
+
+    def __init__(
+        self, book: Book, config: RelayConfig, spool: Spool, settler: Settler, clock: Clock, around: Neighbourhood
+    ) -> None:
+        """Blocks for what a crash left open; raises OSError."""
+        if config.handover is None or config.admin is None:  # `config` refuses the first without the second
+            raise ValueError("hand-over needs handover and admin")
+        self._config = config
+        self._spool = spool
+        self._settler = settler
+        self._clock = clock
+        self._around = around
+        self._carrier = HttpsCarrier(config.handover, config.admin.tls, config.slot.name)
+        self.receiver = Receiver(book, self)
+        self.giver = Giver(book, self, self._carrier, config.slot.name, clock.monotonic)
+        self._emptying = asyncio.Event()
+        self._nowhere: list[QueueEntry] = []
+        """What must not leave from here while no sibling can be reached."""
+
+    def apply(self, config: RelayConfig) -> None:
+        """Another configuration: who the siblings are, what goes to them."""
+        self._config = config
+        if config.handover is not None and config.admin is not None:
+            self._carrier.apply(config.handover, config.admin.tls)
+        if config.delivery.state == "Transferring":
+            self._emptying.set()
+        else:
+            self._emptying.clear()
+        self._choose_again()
+
+    @property
+    def given(self) -> int:
+        """Entries that siblings have taken over."""
+        return self.giver.parcels
+
+    @property
+    def taken(self) -> int:
+        """Parcels taken over from siblings."""
+        return self.receiver.parcels
+
+    @property
+    def waiting(self) -> int:
+        """Entries on their way to a sibling."""
+        return self.giver.waiting + len(self._nowhere)
+
+    @property
+    def in_doubt(self) -> int:
+        """Transfers whose sibling has not answered yet."""
+        return self.giver.in_doubt
+
+    @property
+    def is_emptying(self) -> bool:
+        """All mail of this slot is to go to its siblings."""
+        return self._emptying.is_set()
+
+    def ours(self, found: list[QueueEntry]) -> list[QueueEntry]:
+        """Of what recovery found, what no transfer in doubt is about."""
+        return [mine for entry in found if (mine := self.giver.withhold(entry)) is not None]
+
+    async def run(self) -> None:
+        """Works for ever; ends by cancellation."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.giver.run())
+            group.create_task(self._empty())
+            group.create_task(self._forget_stale())
+            while True:
+                await asyncio.sleep(DOWN_S)
+                self._choose_again()
+
+    async def _forget_stale(self) -> None:
+        while True:
+            await asyncio.sleep(_STALE_EVERY_S)
+            await self.receiver.forget_stale(self._clock.now())
+
+    def _choose_again(self) -> None:
+        """A sibling may have come back, or the configuration may say something else."""
+        waiting, self._nowhere = self._nowhere, []
+        for entry in waiting:
+            self._around.resume(entry)
+
+    async def _empty(self) -> None:
+        """Hands over what waits for its time as well, while this slot is to be emptied."""
+        while True:
+            await self._emptying.wait()
+            entries = self._around.scheduled(_PORTION) if self._has_sibling() else []
+            for entry in entries:
+                self._around.resume(entry)
+            await asyncio.sleep(0 if entries else _LOOK_AGAIN_S)
+
+    def _has_sibling(self) -> bool:
+        """One at least can be offered something."""
+        siblings = self._config.handover.siblings if self._config.handover is not None else ()
+        return any(self.giver.is_up(one.slot) for one in siblings)
+
+    async def close(self) -> None:
+        """Ends the connections to siblings."""
+        await self._carrier.close()
+
+    # -- what the pipeline asks
+
+    def sends_here(self, entry: QueueEntry, policy: str) -> bool:
+        """Whether the entry leaves from this slot; else it is on its way to a sibling, or waits for one."""
+        place = self._whither(entry, policy)
+        if place is Place.HERE:
+            return True
+        if isinstance(place, str):
+            self.giver.give(entry, place)
+        else:
+            self._nowhere.append(entry)
+        return False
+
+    def _whither(self, entry: QueueEntry, policy: str) -> Whither:
+        return choose(
+            self._config,
+            entry.id,
+            policy,
+            is_up=self.giver.is_up,
+            came_from_sibling=bool(entry.id & FOREIGN),
+        )
+
+    # -- what the receiver needs
+
+    def new_id(self, received_at: float) -> int:
+        """See receiver.Store."""
+        return self._spool.foreign_id(received_at)
+
+    def store(self, parcel: Parcel, spool_id: int, giver: str, stored: Callable[[SpoolError | None], None]) -> None:
+        """See receiver.Store."""
+        message = unpack(parcel, spool_id)
+        record = self._settler.writer.taken_over(message, self._clock.now(), giver, parcel.origin)
+        self._spool.put(message, record, partial(self._stored, message, parcel, stored))
+
+    def _stored(
+        self,
+        message: Message,
+        parcel: Parcel,
+        stored: Callable[[SpoolError | None], None],
+        location: int,
+        error: SpoolError | None,
+    ) -> None:
+        if error is None:
+            self._around.accepted(len(message.envelope.recipients))
+            for entry in entries_of(message, location, parcel.due):
+                entry.attempts, entry.notified = parcel.attempts, parcel.notified
+                if entry.attempts or entry.due > self._clock.now():
+                    self._spool.defer(entry, ())
+                self._around.queued(entry)
+        stored(error)
+
+    def keep(self) -> Callable[[], None]:
+        """See Spool.keep."""
+        return self._spool.keep()
+
+    def was_stored(self, spool_id: int) -> bool:
+        """See Spool.was_stored."""
+        return self._spool.was_stored(spool_id)
+
+    def unwilling(self) -> str:
+        """See receiver.Store."""
+        if self._config.delivery.state == "Transferring":
+            return "this slot is being emptied itself"
+        return self._around.unwilling()
+
+    # -- what the giver needs
+
+    async def load(self, entry: QueueEntry) -> Message:
+        """See Spool.load."""
+        return self._spool.cached(entry) or await self._spool.load(entry)
+
+    def handed_over(self, entry: QueueEntry, message: Message, to: str, their_id: str) -> None:
+        """See giver.Home."""
+        reply = Reply(250, (f"2.0.0 slot {to} has it as {their_id}",))
+        ending = Ending(entry.recipients, Outcome.HANDED_OVER, reply, Category.OTHER)
+        self._settler.end(entry, message, (ending,))
+
+    def take_back(self, entry: QueueEntry) -> None:
+        """See giver.Home."""
+        self._around.resume(entry)
+
+    async def flush(self) -> None:
+        """See Spool.flush."""
+        await self._spool.flush()
+
+    # -- what `/v1/handover` does
+
+    async def take(self, transfer: str, consignment: Consignment) -> Answer:
+        """See Receiver.take."""
+        return await self.receiver.take(transfer, consignment)
+
+    async def ask(self, transfer: str, giver: str) -> Answer:
+        """See Receiver.ask."""
+        return await self.receiver.ask(transfer, giver)
+
+    def forget(self, transfer: str) -> Awaitable[None]:
+        """See Receiver.forget."""
+        return self.receiver.forget(transfer)
+
+    def knows(self, giver: str, names: tuple[str, ...]) -> bool:
+        """The giver is a sibling, and its certificate is for one of these names."""
+        siblings = self._config.handover.siblings if self._config.handover is not None else ()
+        return any(one.slot == giver and one.host in names for one in siblings)

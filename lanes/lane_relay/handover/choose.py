@@ -1,0 +1,80 @@
+"""Where a message is to leave from: here, or from a sibling slot. Pure.
+
+Reasons, in this order: this slot is to be emptied; its address is for other ISPs; a sibling's address is for this one;
+today's warm-up is used up; a standby address is to stay warm. What came from a sibling stays, but for the first two, so
+that nothing goes to and fro.
+Before it: `resolve`, which knows the site. After it: `giver`, or `deliver`.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from hashlib import blake2b
+from typing import Final
+
+from lane_api.relayconfig import RelayConfig, Sibling
+
+__all__ = ["Place", "Whither", "choose"]
+
+
+class Place(Enum):
+    """Not a sibling."""
+
+    HERE = 0
+    NOWHERE = 1
+    """It must not leave from here, and no sibling can be reached: it waits."""
+
+
+Whither = Place | str
+"""The name of the sibling, or a Place."""
+
+_DRAWS: Final = 1 << 64
+
+
+def choose(
+    config: RelayConfig,
+    message_id: int,
+    policy: str,
+    *,
+    is_up: Callable[[str], bool],
+    came_from_sibling: bool,
+    has_budget: bool = True,
+) -> Whither:
+    """Where to; `policy` is that of the site, or empty. `has_budget`: today's warm-up allows another message."""
+    handover = config.handover
+    if handover is None:
+        return Place.HERE
+    up = [one for one in handover.siblings if is_up(one.slot)]
+    general = [one for one in up if not one.isps and one.role == "Active"]
+    segment = [one for one in up if policy in one.isps] if policy else []
+    if config.delivery.state == "Transferring":
+        return _one_of(segment or general or up, message_id) or Place.NOWHERE
+    mine = config.egress.isps
+    if mine and policy not in mine:
+        return _one_of(segment or general, message_id) or Place.NOWHERE
+    if came_from_sibling:
+        return Place.HERE
+    if segment and not mine:
+        return _one_of(segment, message_id) or Place.HERE
+    if not has_budget:
+        return _one_of(general, message_id) or Place.HERE
+    return _standby(config, handover.standby_share, up, message_id)
+
+
+def _standby(config: RelayConfig, share: float, up: Sequence[Sibling], message_id: int) -> Whither:
+    """A small part of an active slot's mail keeps each standby address known to the ISPs."""
+    standby = [one for one in up if one.role == "Standby" and not one.isps]
+    if not standby or config.slot.role == "Standby" or _draw(message_id, "standby") >= share * _DRAWS:
+        return Place.HERE
+    return _one_of(standby, message_id) or Place.HERE
+
+
+def _one_of(siblings: Sequence[Sibling], message_id: int) -> str:
+    """One of them, the same for the same message while the same are up (rendezvous hashing); empty for none."""
+    if len(siblings) < 2:
+        return siblings[0].slot if siblings else ""
+    return max(siblings, key=lambda one: _draw(message_id, one.slot)).slot
+
+
+def _draw(message_id: int, salt: str) -> int:
+    """A number below 2**64 that only depends on the two."""
+    return int.from_bytes(blake2b(salt.encode(), digest_size=8, key=message_id.to_bytes(12, "big")).digest(), "big")

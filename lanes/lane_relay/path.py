@@ -1,0 +1,183 @@
+"""The way of a message through the stages: what each hands on to the next, one method an arrow.
+
+accept -> spool -> schedule -> resolve -> deliver -> account, and account's settlement back to spool and schedule.
+Invariants: an entry is in one stage at a time, and the backlog knows it from the disk until its last recipient is
+settled; a message is due only once it is on disk.
+Before it: the stages, which call it. After it: the stages, which `pipeline` makes and sets here before
+the first message.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from typing import Final
+
+import structlog
+
+from lane_api.isppolicy import Action, Scope, Stage
+from lane_relay.accept.intake import Rejection
+from lane_relay.accept.listener import Stored
+from lane_relay.account.settler import Settler
+from lane_relay.backlog import Backlog
+from lane_relay.clock import Clock
+from lane_relay.deliver.dispatcher import Dispatcher
+from lane_relay.errors import SpoolError
+from lane_relay.exchange import Exchange
+from lane_relay.orders.keeper import OrderKeeper
+from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Route, Unroutable, Verdict, received_at
+from lane_relay.resolve.router import Router
+from lane_relay.schedule.runner import Runner
+from lane_relay.slot import Slot
+from lane_relay.spool.base import Spool
+from lane_relay.spool.entries import entries_of
+from lane_relay.turns import Turns
+
+__all__ = ["MessagePath"]
+
+RECOVERY_CHUNK: Final = 2000  # entries between two looks at everything else: about 5 ms
+
+_log = structlog.get_logger("pipeline")
+
+
+class MessagePath:
+    """The arrows between the stages of one slot; all on the event loop."""
+
+    spool: Spool
+    settler: Settler
+    schedule: Runner
+    router: Router
+    dispatcher: Dispatcher
+    orders: OrderKeeper
+    exchange: Exchange | None
+    """Absent where the slot has no siblings."""
+
+    def __init__(self, slot: Slot, backlog: Backlog, clock: Clock) -> None:
+        """`slot` and `backlog` are told what happens."""
+        self._slot = slot
+        self._backlog = backlog
+        self._clock = clock
+        self._unroutable: Turns[tuple[QueueEntry, Unroutable]] = Turns()
+        self._unroutable_came = asyncio.Event()
+
+    def deposit(self, message: Message, stored: Stored) -> None:
+        """accept -> spool; raises SpoolError if it is refused at once."""
+        began = self._clock.monotonic()
+        self.spool.put(
+            message,
+            self.settler.writer.reception(message, self._clock.now()),
+            partial(self._on_stored, message, stored, began),
+        )
+
+    def _on_stored(
+        self, message: Message, stored: Stored, began: float, location: int, error: SpoolError | None
+    ) -> None:
+        """spool -> schedule: on disk now, so it is due, and the client may hear 250."""
+        self._slot.commits += 1
+        self._slot.commit_s += self._clock.monotonic() - began
+        if error is None:
+            self._slot.counters.accepted += len(message.envelope.recipients)
+            for entry in entries_of(message, location, self._clock.now()):
+                self._backlog.add(received_at(entry.id))
+                self.on_due(entry)
+        stored(error)
+
+    async def resume(self, entries: Iterator[QueueEntry]) -> None:
+        """spool -> schedule, for what recovery found; in chunks, since there may be a million."""
+        while chunk := list(islice(entries, RECOVERY_CHUNK)):
+            for entry in chunk:
+                self._backlog.add(received_at(entry.id))
+            self.schedule.add_all(self.exchange.ours(chunk) if self.exchange is not None else chunk)
+            _log.info("resumed", entries=self._backlog.entries)
+            await asyncio.sleep(0)
+        if self.exchange is not None:
+            self.exchange.giver.recovered()
+
+    async def carry_out_orders(self, entries: Iterator[QueueEntry]) -> None:
+        """Once all that recovery found waits where orders find it, for ever."""
+        await self.resume(entries)
+        await self.orders.run()
+
+    def dispatch(self, entries: list[QueueEntry]) -> None:
+        """schedule -> resolve, a portion at a time."""
+        for entry in entries:
+            self.on_due(entry)
+
+    def on_accepted(self, recipients: int) -> None:
+        """hand-over -> figures."""
+        self._slot.counters.accepted += recipients
+
+    def on_taken_over(self, entry: QueueEntry) -> None:
+        """hand-over -> schedule: a sibling's mail is on our disk."""
+        self._backlog.add(received_at(entry.id))
+        self.schedule.add(entry)
+
+    def on_due(self, entry: QueueEntry) -> None:
+        """schedule -> resolve -> deliver."""
+        if self.exchange is not None and self.exchange.is_emptying and not self.exchange.sends_here(entry, ""):
+            return  # whatever its site is
+        destination = self.router.route(entry.domain, partial(self._on_routed, entry), entry.campaign)
+        if destination is not None:
+            self._on_routed(entry, destination)
+
+    def _on_routed(self, entry: QueueEntry, destination: Route | Unroutable) -> None:
+        """resolve -> deliver, or to account if there is no way, unless an order stops it."""
+        if not self.orders.is_idle and self.orders.takes(entry, destination):
+            return
+        if isinstance(destination, Route):
+            if self.exchange is None or self.exchange.sends_here(entry, destination.policy):
+                self.dispatcher.add(entry, destination)
+        else:
+            self._unroutable.append(entry.campaign, (entry, destination))
+            self._unroutable_came.set()
+
+    async def settle_unroutable(self) -> None:
+        """resolve -> account, for ever, one after another: the body may have to come from disk for the report."""
+        while True:
+            await self._unroutable_came.wait()
+            self._unroutable_came.clear()
+            while self._unroutable:
+                entry, why = self._unroutable.popleft()
+                message = self.spool.cached(entry)
+                try:
+                    self.settler.on_attempt(
+                        _unroutable_attempt(entry, message or await self.spool.load(entry), why, self._clock.now())
+                    )
+                except SpoolError as failed:
+                    _log.error("message cannot be read", id=f"{entry.id:024x}", reason=str(failed))
+
+    def on_delivered(self, seconds: float, recipients: int) -> None:
+        """account -> figures: so long after acceptance these recipients got it."""
+        self._slot.latency.observe(seconds, recipients)
+
+    def on_finished(self, entry: QueueEntry) -> None:
+        """account -> figures: nobody of this entry waits any more."""
+        self._backlog.remove(received_at(entry.id))
+
+    def on_parted(self, part: QueueEntry) -> None:
+        """account -> figures: a part of an entry goes its own way."""
+        self._backlog.add(received_at(part.id))
+
+    def on_rejection(self, rejection: Rejection) -> None:
+        """accept -> account: mail that was refused has a record as well."""
+        record = self.settler.writer.rejection(
+            rejection.reply,
+            self._clock.now(),
+            stage=rejection.stage,
+            client=rejection.client,
+            helo=rejection.helo,
+            user=rejection.user,
+            sender=rejection.sender,
+            recipients=rejection.recipients,
+        )
+        with suppress(SpoolError):  # a spool that failed keeps no records; the client is to hear why all the same
+            self.spool.record([record])
+
+
+def _unroutable_attempt(entry: QueueEntry, message: Message, why: Unroutable, now: float) -> Attempt:
+    """An attempt that never came to a peer: the local reply for every recipient of the entry."""
+    action = Action.BOUNCE if why.reply.is_permanent else Action.RETRY
+    verdict = Verdict(why.category, action, Scope.MESSAGE)
+    results = tuple([RecipientResult(index, Stage.CONNECT, why.reply, verdict) for index in entry.recipients])
+    return Attempt(entry, message, "", now, now, results)

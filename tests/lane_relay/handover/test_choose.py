@@ -1,0 +1,98 @@
+"""Where a message leaves from."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from lane_api.relayconfig import RelayConfig
+from lane_relay.handover.choose import Place, Whither, choose
+
+
+def config(state: str = "Running", isps: tuple[str, ...] = (), role: str = "Active", **siblings: Any) -> RelayConfig:
+    return RelayConfig.model_validate(
+        {
+            "lane": {"name": "t"},
+            "slot": {"name": "t-0", "hostname": "out.test", "role": role},
+            "spool": {"path": "/s"},
+            "records": {"path": "/r"},
+            "egress": {"isps": isps},
+            "delivery": {"state": state},
+            "handover": {
+                "caFile": "/ca",
+                "siblings": [
+                    {"slot": name, "host": f"{name}.test", "port": 1, **values} for name, values in siblings.items()
+                ],
+            },
+        }
+    )
+
+
+def whither(of: RelayConfig, policy: str = "", number: int = 1, *, down: str = "", **more: Any) -> Whither:
+    return choose(of, number << 48, policy, is_up=lambda slot: slot != down, came_from_sibling=False, **more)
+
+
+def spread(of: RelayConfig, policy: str = "", count: int = 3000, **more: Any) -> Counter[Whither]:
+    return Counter(whither(of, policy, number, **more) for number in range(count))
+
+
+def test_a_slot_without_siblings_sends_all_itself() -> None:
+    assert whither(config()) is Place.HERE
+    alone = config().model_copy(update={"handover": None})
+    assert whither(alone) is Place.HERE
+
+
+def test_a_slot_that_is_emptied_gives_all_to_those_that_are_up() -> None:
+    of = config("Transferring", one={}, two={})
+    found = spread(of)
+    assert set(found) == {"one", "two"}
+    assert min(found.values()) > 1000
+    assert set(spread(of, down="one")) == {"two"}
+    assert whither(config("Transferring", one={}), down="one") is Place.NOWHERE
+    assert whither(config("Transferring", spare={"role": "Standby"})) == "spare"
+
+
+def test_an_address_for_some_isps_sends_their_mail_and_no_other() -> None:
+    of = config(isps=("gmail",), one={}, yahoo={"isps": ["yahoo"]})
+    assert whither(of, "gmail") is Place.HERE
+    assert whither(of, "yahoo") == "yahoo"
+    assert whither(of, "other") == "one"
+    assert whither(of, "") == "one"
+    assert whither(of, "", down="one") is Place.NOWHERE
+
+
+def test_an_isp_s_mail_goes_to_the_address_that_is_for_it_and_stays_while_that_is_down() -> None:
+    of = config(gmail={"isps": ["gmail"]}, one={})
+    assert whither(of, "gmail") == "gmail"
+    assert whither(of, "gmail", down="gmail") is Place.HERE
+    assert whither(of, "yahoo") is Place.HERE
+
+
+def test_mail_beyond_today_s_warm_up_goes_to_a_sibling_at_once() -> None:
+    of = config(one={})
+    assert whither(of, has_budget=False) == "one"
+    assert whither(of, has_budget=False, down="one") is Place.HERE
+
+
+def test_a_standby_slot_gets_its_share_and_gives_none_away() -> None:
+    of = config(spare={"role": "Standby"})
+    assert 30 < spread(of)["spare"] < 180  # 3 % of 3000
+    assert set(spread(config(role="Standby", one={}, spare={"role": "Standby"}))) == {Place.HERE}
+
+
+@pytest.mark.parametrize("policy", ["", "gmail"])
+def test_what_came_from_a_sibling_goes_on_only_where_it_must(policy: str) -> None:
+    def again(of: RelayConfig) -> Whither:
+        return choose(of, 1 << 48, policy, is_up=lambda _slot: True, came_from_sibling=True, has_budget=False)
+
+    assert again(config(one={}, gmail={"isps": ["gmail"]}, spare={"role": "Standby"})) is Place.HERE
+    assert again(config("Transferring", one={})) == "one"
+    assert again(config(isps=("yahoo",), one={})) == "one"
+
+
+def test_a_message_goes_to_the_same_sibling_again_while_that_is_up() -> None:
+    of = config("Transferring", one={}, two={}, three={})
+    first = [whither(of, number=number) for number in range(100)]
+    assert [whither(of, number=number) for number in range(100)] == first
+    moved = [whither(of, number=number, down="two") for number in range(100)]
+    assert all(now == before for before, now in zip(first, moved, strict=True) if before != "two")

@@ -1,0 +1,221 @@
+"""Exactly one owner of each recipient at any instant, whatever is lost and whoever dies."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from lane_relay.handover.consignment import decode
+from lane_relay.handover.giver import Giver
+from lane_relay.records import FOREIGN, QueueEntry, received_at
+from tests.lane_relay.handover.slots import Slot, Wire, stored
+from tests.lane_relay.spool.disk import Image
+from tests.lane_relay.spool.making import journal_lines, message_for, until
+
+
+@asynccontextmanager
+async def at_work(giver: Giver) -> AsyncIterator[None]:
+    task = asyncio.create_task(giver.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def two_slots() -> AsyncIterator[tuple[Slot, Slot]]:
+    slots = Slot("a"), Slot("b")
+    try:
+        yield slots
+    finally:
+        for slot in slots:
+            await slot.spool.close()
+
+
+async def letters(slot: Slot, count: int) -> list[QueueEntry]:
+    return [
+        entry
+        for number in range(count)
+        for entry in await stored(slot, message_for(slot.spool, body=b"Subject: %d\r\n\r\n%d\r\n" % (number, number)))
+    ]
+
+
+def bodies(count: int) -> list[bytes]:
+    return sorted(b"Subject: %d\r\n\r\n%d\r\n" % (number, number) for number in range(count))
+
+
+async def test_what_is_given_is_the_siblings_alone_and_keeps_its_age() -> None:
+    async with two_slots() as (a, b):
+        wire = Wire(b)
+        giver = a.giver(wire)
+        entries = await letters(a, 3)
+        entries[0].attempts, entries[0].due = 4, 1_900_000_000.0
+        async with at_work(giver):
+            for entry in entries:
+                giver.give(entry, "b")
+            await until(lambda: len(wire.forgotten) == 1 and not a.disk_has_transfers())
+        assert await b.bodies() == bodies(3)
+        assert (a.sendable, a.spool.state.live_messages, giver.parcels, giver.waiting) == ([], 0, 3, 0)
+        assert {received_at(entry.id) for entry in b.sendable} == {received_at(entry.id) for entry in entries}
+        assert all(entry.id & FOREIGN for entry in b.sendable)
+        assert max(entry.due for entry in b.sendable) == 1_900_000_000.0
+        assert [line["type"] for line in journal_lines(a.disk)].count("HandOver") == 3
+        assert not b.disk_has_transfers()
+
+
+async def test_only_the_recipients_of_the_entry_go() -> None:
+    async with two_slots() as (a, b):
+        giver = a.giver(Wire(b))
+        one, two = await stored(a, message_for(a.spool, ("x@one.test", "y@two.test", "z@one.test")))
+        async with at_work(giver):
+            giver.give(one, "b")
+            await until(lambda: giver.parcels == 1)
+        (taken,) = b.sendable
+        message = await b.spool.load(taken)
+        assert message.envelope.recipients == ("x@one.test", "z@one.test")
+        assert [one.orcpt for one in message.envelope.options] == ["rfc822;x@one.test", "rfc822;z@one.test"]
+        assert a.spool.state.live_messages == 1
+        assert two.recipients == (1,)
+
+
+@pytest.mark.parametrize("fault", ["lost-request", "lost-answer"])
+async def test_a_lost_connection_leaves_it_in_doubt_until_the_sibling_answers(fault: str) -> None:
+    async with two_slots() as (a, b):
+        wire = Wire(b)
+        wire.fault = fault
+        giver = a.giver(wire)
+        (entry,) = await letters(a, 1)
+        async with at_work(giver):
+            giver.give(entry, "b")
+            await until(lambda: len(wire.forgotten) == 1)
+        assert wire.asked == 1
+        assert [len(a.sendable), len(b.sendable)] == ([1, 0] if fault == "lost-request" else [0, 1])
+
+
+async def test_a_request_that_comes_after_the_question_is_refused_for_ever() -> None:
+    async with two_slots() as (a, b):
+        wire = Wire(b)
+        wire.fault = "late"
+        giver = a.giver(wire)
+        (entry,) = await letters(a, 1)
+        async with at_work(giver):
+            giver.give(entry, "b")
+            await until(lambda: len(a.sendable) == 1)
+        ((transfer, data),) = wire.late
+        found = decode(data)
+        assert not isinstance(found, str)
+        answer = await b.receiver.take(transfer, found)
+        assert (answer.taken, b.sendable) == ((), [])
+
+
+async def test_a_sibling_that_is_down_gets_nothing_and_nothing_is_in_doubt() -> None:
+    a = Slot("a")
+    giver = a.giver(Wire(None))
+    entries = await letters(a, 5)
+    async with at_work(giver):
+        for entry in entries:
+            giver.give(entry, "b")
+        await until(lambda: len(a.sendable) == 5)
+    assert not giver.is_up("b")
+    assert (giver.in_doubt, a.disk_has_transfers()) == (0, False)
+    await a.spool.close()
+
+
+async def test_a_sibling_that_is_unwilling_or_full_takes_what_it_can() -> None:
+    async with two_slots() as (a, b):
+        giver = a.giver(Wire(b))
+        entries = await letters(a, 5)
+        b.fails_after = 2
+        async with at_work(giver):
+            for entry in entries[:4]:
+                giver.give(entry, "b")
+            await until(lambda: len(a.sendable) == 2)
+            assert (len(b.sendable), giver.parcels) == (2, 2)
+        b.unwilling_because = "intake is closed"
+        again = Giver(a.book, a, Wire(b), "a", lambda: 0.0)
+        async with at_work(again):
+            again.give(entries[4], "b")
+            await until(lambda: len(a.sendable) == 3)
+        assert len(b.sendable) == 2
+
+
+async def test_what_is_no_consignment_is_said_so() -> None:
+    for data in (b"", b"\x00", b"\x82\xa5giver\xa1a\xa7parcels\x91\xc0"):
+        assert "not a consignment" in str(decode(data))
+
+
+# -- crashes of either side, at every step of both disks
+
+
+def endings(slot: Slot, begun: int) -> Iterator[tuple[int, Image]]:
+    """(length of the trace, what may be found then): nothing unsynced, all of it, and between."""
+    for at, image in slot.disk.crash_images(0, 0, every_byte=False, after_syncs=True):
+        if at >= begun:
+            yield at, image
+
+
+Marks = dict[str, tuple[int, int]]
+
+
+async def whole_transfer() -> tuple[Slot, Slot, Marks]:
+    """A whole transfer, and how far both traces were at each message between the two."""
+    async with two_slots() as (a, b):
+        wire = Wire(b)
+        giver = a.giver(wire)
+        entries = await letters(a, 3)
+        await a.spool.flush()
+        marks = {"begun": (len(a.disk.trace), len(b.disk.trace))}
+        wire.happens = lambda what: marks.update({what: (len(a.disk.trace), len(b.disk.trace))})
+        async with at_work(giver):
+            for entry in entries:
+                giver.give(entry, "b")
+            await until(lambda: len(wire.forgotten) == 1 and not a.disk_has_transfers())
+    return a, b, marks
+
+
+def is_possible(at_a: int, at_b: int, marks: Marks) -> bool:
+    """Both points can be each side's last: nobody has reacted to what the other had not said yet."""
+    if at_b > marks["offered"][1] and at_a < marks["offered"][0]:
+        return False
+    if at_a > marks["answered"][0] and at_b < marks["answered"][1]:
+        return False
+    return not (at_b > marks["forgetting"][1] and at_a < marks["forgetting"][0])
+
+
+async def judge(image_a: Image, image_b: Image) -> str:
+    """Both come back from what their disks hold: who owns it, at once and in the end."""
+    a, b = Slot("a", image_a), Slot("b", image_b)
+    try:
+        b.sendable += b.spool.recover()
+        giver = a.giver(Wire(b))
+        at_once = await a.bodies() + await b.bodies()
+        assert len(at_once) == len(set(at_once)), "owned twice at the restart"
+        assert len(at_once) == 3 or giver.in_doubt, "owned by nobody, and nobody in doubt"
+        async with at_work(giver):
+            await until(lambda: giver.in_doubt == 0 and not a.disk_has_transfers())
+        mine, theirs = await a.bodies(), await b.bodies()
+        assert sorted(mine + theirs) == bodies(3), "lost or owned twice"
+    finally:
+        for slot in (a, b):
+            await slot.spool.close()
+    return f"{len(mine)} and {len(theirs)}"
+
+
+async def test_a_crash_of_either_side_or_both_at_any_step_leaves_one_owner() -> None:
+    a, b, marks = await whole_transfer()
+    ends_a, ends_b = list(endings(a, marks["begun"][0])), list(endings(b, marks["begun"][1]))
+    pairs = [(one, other) for one in ends_a for other in ends_b if is_possible(one[0], other[0], marks)]
+    assert len(pairs) > 1000
+    ended = {await judge(one[1], other[1]) for one, other in random.Random(9).sample(pairs, 400)}
+    assert {"3 and 0", "0 and 3"} <= ended
+
+
+async def test_a_receiver_that_forgot_too_soon_would_be_found_out() -> None:
+    a, b, marks = await whole_transfer()
+    forgetful = {path: content for path, content in b.disk.image().items() if "received" not in path}
+    noted = next(image for _, image in endings(a, marks["offered"][0]) if any("given" in path for path in image))
+    with pytest.raises(AssertionError, match="owned twice"):
+        await judge(noted, forgetful)

@@ -1,0 +1,167 @@
+"""Two slots of one lane as real processes: what one hands over the other sends, once, whoever is killed."""
+
+import datetime as dt
+import random
+import ssl
+import urllib.error
+import urllib.request
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lane_operator import credentials
+from tests.lane_relay.running import Relay, Sink, eventually, fixed_route, free_port
+from tests.lane_relay.whole.conftest import NewRelay
+
+pytestmark = pytest.mark.timeout(300)
+
+
+class Lane:
+    """The slots' shared authority, and what each slot's configuration says of the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = {"otp-0": free_port(), "otp-1": free_port()}
+        now = dt.datetime.now(dt.UTC)
+        self.authority = credentials.make_ca("otp", now)
+        self.write("ca.crt", self.authority.certificate)
+        self.write("token", b"secret-token-of-this-test")
+        for slot in self.ports:
+            self.certify(slot, ("localhost",))
+
+    def write(self, name: str, content: bytes) -> None:
+        (self.folder / name).write_bytes(content)
+
+    def certify(self, slot: str, names: tuple[str, ...]) -> None:
+        leaf = credentials.make_leaf(self.authority, names, dt.datetime.now(dt.UTC))
+        self.write(f"{slot}.crt", leaf.certificate)
+        self.write(f"{slot}.key", leaf.key)
+
+    def slot(self, name: str, sink: Sink, state: str, **more: Any) -> dict[str, Any]:
+        """The configuration of one of the two."""
+        (other,) = set(self.ports) - {name}
+        files = {"certificate": str(self.folder / f"{name}.crt"), "key": str(self.folder / f"{name}.key")}
+        return {
+            "slot": {"name": name, "hostname": f"{name}.brand.test"},
+            "delivery": {"state": state, "routes": [fixed_route(sink)]},
+            "admin": {
+                "listen": {"host": "127.0.0.1", "port": self.ports[name]},
+                "tls": files,
+                "tokenFile": str(self.folder / "token"),
+            },
+            "handover": {
+                "caFile": str(self.folder / "ca.crt"),
+                "siblings": [{"slot": other, "host": "localhost", "port": self.ports[other], **more}],
+            },
+        }
+
+
+@pytest.fixture
+def lane(tmp_path: Path) -> Lane:
+    return Lane(tmp_path)
+
+
+def arrived(sink: Sink) -> Counter[int]:
+    """How often each letter arrived."""
+    return Counter(int(message.content.split(b"Subject: letter ")[1].split(b"\r\n")[0]) for message in sink.arrived)
+
+
+def is_empty(relay: Relay) -> bool:
+    return relay.metric("queue_messages") == 0
+
+
+def test_a_slot_that_is_emptied_hands_all_its_mail_over_and_its_sibling_sends_it(
+    lane: Lane, new_relay: NewRelay, sink: Sink
+) -> None:
+    giver = new_relay(**lane.slot("otp-0", sink, "Held")).start()
+    giver.submit(*range(60))
+    taker = new_relay(**lane.slot("otp-1", sink, "Running")).start()
+    giver.change(delivery={"state": "Transferring"})
+    sink.wait(60)
+    eventually(lambda: is_empty(giver) and is_empty(taker), "two empty queues")
+    assert arrived(sink) == Counter(range(60))
+    assert {message.helo for message in sink.arrived} == {"otp-1.brand.test"}
+    assert (giver.metric("handover_given_total"), taker.metric("handover_taken_total")) == (60, 60)
+    given = [record for record in giver.records() if record["type"] == "HandOver"]
+    taken = {record["meta"]["origin"]: record for record in taker.records() if record["type"] == "Reception"}
+    assert len(given) == 60
+    for record in given:  # one message's life can be followed over both slots
+        assert taken[record["id"]]["id"] in record["response"]["content"]
+        assert taken[record["id"]]["created"] == record["created"]
+
+
+def giver_has_given(of: Relay) -> float:
+    """Entries that have changed hands in the life of this process, on either side."""
+    return of.metric("handover_given_total") + of.metric("handover_taken_total")
+
+
+def goes_on(giver: Relay, survivor: Relay, before: float) -> bool:
+    return is_empty(giver) or giver_has_given(survivor) > before
+
+
+def test_kills_of_either_side_at_random_instants_lose_nothing_and_double_nothing(
+    lane: Lane, new_relay: NewRelay, sink: Sink
+) -> None:
+    giver = new_relay(**lane.slot("otp-0", sink, "Held")).start()
+    giver.submit(*range(400))
+    giver.change(delivery={"state": "Transferring"})
+    taker = new_relay(**lane.slot("otp-1", sink, "Held")).start()
+    chance = random.Random(11)
+    for _ in range(5):
+        victim = chance.choice((giver, taker))
+        survivor = taker if victim is giver else giver
+        victim.kill()
+        before = giver_has_given(survivor)
+        victim.start()
+        eventually(partial(goes_on, giver, survivor, before), "some progress")
+    eventually(lambda: is_empty(giver) and giver.metric("handover_in_doubt") == 0, "all handed over")
+    assert taker.metric("queue_messages") == 400
+    taker.change(delivery={"state": "Running"})
+    sink.wait(400)
+    eventually(lambda: is_empty(taker), "an empty queue")
+    assert arrived(sink) == Counter(range(400))
+
+
+def test_mail_stays_where_it_is_while_no_sibling_can_be_reached(lane: Lane, new_relay: NewRelay, sink: Sink) -> None:
+    giver = new_relay(**lane.slot("otp-0", sink, "Transferring")).start()
+    giver.submit(1, 2, 3)
+    eventually(lambda: "cannot be reached" in giver.log(), "a try")
+    assert giver.metric("queue_messages") == 3
+    giver.change(delivery={"state": "Running"})
+    sink.wait(3)
+    assert arrived(sink) == Counter([1, 2, 3])
+    assert {message.helo for message in sink.arrived} == {"otp-0.brand.test"}
+
+
+def test_nobody_hands_over_but_a_sibling_with_its_own_certificate(lane: Lane, new_relay: NewRelay, sink: Sink) -> None:
+    taker = new_relay(**lane.slot("otp-1", sink, "Running")).start()
+    url = f"https://localhost:{lane.ports['otp-1']}/v1/handover/{'0' * 32}?giver=otp-0"
+    foreign = credentials.make_ca("other", dt.datetime.now(dt.UTC))
+    lane.certify("stranger", ("other.test",))
+    leaf = credentials.make_leaf(foreign, ("localhost",), dt.datetime.now(dt.UTC))
+    lane.write("foreign.crt", leaf.certificate)
+    lane.write("foreign.key", leaf.key)
+
+    def status(certificate: str | None, token: str | None = None) -> int | str:
+        context = ssl.create_default_context(cafile=lane.folder / "ca.crt")
+        if certificate:
+            context.load_cert_chain(lane.folder / f"{certificate}.crt", lane.folder / f"{certificate}.key")
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+        try:
+            with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+        except OSError:
+            return "no connection"
+
+    assert status(None) == 403
+    assert status(None, "secret-token-of-this-test") == 403
+    assert status("stranger") == 403
+    assert status("foreign") == "no connection"
+    assert status("otp-0") == 200
+    assert taker.metric("handover_taken_total") == 0
