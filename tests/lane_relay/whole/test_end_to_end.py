@@ -228,7 +228,14 @@ def test_the_slot_report_tells_what_the_operator_needs(new_relay: NewRelay, sink
     assert (report["queue"]["live"], report["queue"]["inFlight"]) == (1, 0)
     assert report["queue"]["bytes"] > 100
     assert report["domains"] == [
-        {"name": "brand.test", "selector": "", "published": False, "dns": "Unchecked", "message": "signing is off"}
+        {
+            "name": "brand.test",
+            "selector": "",
+            "published": False,
+            "dns": "Unchecked",
+            "message": "signing is off",
+            "ed25519": None,
+        }
     ]
     assert report["certificate"]["selfSigned"] is True
     assert len(report["spoolId"]) == 32
