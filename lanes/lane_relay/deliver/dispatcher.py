@@ -357,8 +357,8 @@ class Dispatcher:
         if not self._running:  # its entries stay due: the next process tries them at once
             return
         destination, now = session.destination, self.monotonic()
-        if trouble.try_plain:
-            self._maker.speak_plainly(session.target.address, now, trouble.tls)
+        if trouble.again:
+            self._maker.learn(session, trouble, now)
             destination.connecting -= 1
             return
         if self.judgement.of_trouble(session, trouble, now):

@@ -9,11 +9,12 @@ from typing import Final
 from lane_api.isppolicy import Category, Stage
 from lane_api.relayconfig import RelayConfig
 from lane_relay.deliver.ready_queue import Destination, Target
+from lane_relay.deliver.resumption import Resumption
 from lane_relay.deliver.session import Owner, Session
 from lane_relay.deliver.session_settings import SessionSettings, Timeouts
 from lane_relay.deliver.tls import TlsContexts, TlsMode, plan_tls
 from lane_relay.deliver.trouble import Trouble
-from lane_relay.records import Reply, Route, TlsFailure, TlsResult
+from lane_relay.records import Reply, Route, TlsFailure
 
 __all__ = ["SessionMaker"]
 
@@ -30,6 +31,7 @@ class SessionMaker:
         self._timeouts = timeouts
         self._plain: dict[str, tuple[float, TlsFailure]] = {}
         """Address -> until when it is spoken to in plain text, and what its TLS failed with."""
+        self.resumption = Resumption()
         self.made = 0
         self.apply(config)
 
@@ -48,15 +50,21 @@ class SessionMaker:
         mode = TlsMode(destination.route.tls or self._outbound_tls)
         credentials, trouble = _read_credentials(destination.route)
         plan = plan_tls(mode, bool(destination.route.tls), target.demand)
-        settings = SessionSettings(self._hostname, self.source, plan, credentials, self._contexts, self._timeouts)
+        same_for = plan.same_for(target.host, target.address, destination.route.port)
+        settings = SessionSettings(
+            self._hostname, self.source, plan, credentials, self._contexts, self._timeouts,
+            self.resumption, same_for, self.resumption.find(same_for, now),
+        )  # fmt: skip
         self.made += 1
         until, failure = self._plain.get(target.address, _NEVER)
         gave_up = failure if until > now and plan.mode is TlsMode.OPPORTUNISTIC else TlsFailure.NONE
         return Session(owner, destination, target, settings, self.made, gave_up), trouble
 
-    def speak_plainly(self, address: str, now: float, result: TlsResult | None) -> None:
-        """TLS with this address has failed, and nothing that binds asks for it."""
-        self._plain[address] = now + _PLAIN_S, result.failure if result is not None else TlsFailure.VALIDATION
+    def learn(self, session: Session, trouble: Trouble, now: float) -> None:
+        """TLS has failed, and the same address is tried again: without the session that was offered, else in plain."""
+        if not self.resumption.forget(session.same_for):
+            failure = trouble.tls.failure if trouble.tls is not None else TlsFailure.VALIDATION
+            self._plain[session.target.address] = now + _PLAIN_S, failure
 
     def forget(self, now: float) -> None:
         """Drops what is no longer true."""

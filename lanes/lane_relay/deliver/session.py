@@ -8,7 +8,6 @@ owner is told exactly once that the session is gone, when the kernel has let go 
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Coroutine
 from typing import Final, Protocol, cast
 
@@ -16,8 +15,9 @@ from lane_api.isppolicy import Category, Stage
 from lane_relay.deliver.portions import Portion
 from lane_relay.deliver.prepared import Prepared
 from lane_relay.deliver.ready_queue import Destination, Target
+from lane_relay.deliver.resumption import offer
 from lane_relay.deliver.session_settings import SessionSettings
-from lane_relay.deliver.tls import Check, TlsMode, examine, failure_of_handshake
+from lane_relay.deliver.tls import TlsMode, failure_of_handshake
 from lane_relay.deliver.trouble import Ending, Trouble, our_trouble, reason, tls_trouble
 from lane_relay.guard import report
 from lane_relay.records import Peer, Reply, TlsFailure, TlsResult
@@ -123,6 +123,11 @@ class Session(asyncio.Protocol):
         self.ending = Ending.PEER
         self._transport: asyncio.Transport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def same_for(self) -> tuple[object, ...]:
+        """See SessionSettings."""
+        return self._settings.same_for
 
     @property
     def source(self) -> str:
@@ -274,6 +279,7 @@ class Session(asyncio.Protocol):
             self._authenticate(settings.credentials)
         else:
             self.ready = True
+            self._keep_tls()
             self._owner.session_ready(self)
 
     def _go_without(self, why: str) -> None:
@@ -379,12 +385,13 @@ class Session(asyncio.Protocol):
         timeouts = self._settings.timeouts
         implicit = self._settings.tls.mode is TlsMode.IMPLICIT
         self.deadline = self._owner.monotonic() + timeouts.tls
+        offer(self._settings.kept)
         try:
             await loop.create_connection(
                 lambda: self,
                 sock=sock,
-                ssl=self._context() if implicit else None,
-                server_hostname=self.target.host if implicit else None,
+                ssl=self._settings.context if implicit else None,
+                server_hostname=self._settings.tls.server_name(self.target.host) if implicit else None,
                 ssl_handshake_timeout=timeouts.tls if implicit else None,
                 ssl_shutdown_timeout=timeouts.quit if implicit else None,
             )
@@ -404,9 +411,11 @@ class Session(asyncio.Protocol):
         transport, timeouts = self._transport, self._settings.timeouts
         if transport is None:
             return
+        offer(self._settings.kept)
         try:
             upgraded = await asyncio.get_running_loop().start_tls(
-                transport, self, self._context(), server_hostname=self._settings.tls.server_name(self.target.host),
+                transport, self, self._settings.context,
+                server_hostname=self._settings.tls.server_name(self.target.host),
                 ssl_handshake_timeout=timeouts.tls, ssl_shutdown_timeout=timeouts.quit,
             )  # fmt: skip
         except (OSError, ValueError, RuntimeError, asyncio.CancelledError) as error:
@@ -427,7 +436,8 @@ class Session(asyncio.Protocol):
         plan = self._settings.tls
         result = plan.result(self.target.host, failure_of_handshake(error))
         text = f"TLS with {self._where()}: {reason(error)}{plan.wants}"
-        return tls_trouble(text, result, try_plain=plan.mode is TlsMode.OPPORTUNISTIC)
+        again = self._settings.kept is not None or plan.mode is TlsMode.OPPORTUNISTIC
+        return tls_trouble(text, result, again=again)
 
     def _fail_upgrade(self, trouble: Trouble) -> None:
         self._over = True
@@ -438,19 +448,20 @@ class Session(asyncio.Protocol):
             self._transport.abort()
         self._end()
 
-    def _context(self) -> ssl.SSLContext:
-        contexts = self._settings.contexts
-        return contexts.checked if self._settings.tls.check is Check.PKIX else contexts.unchecked
-
     def _read_tls(self) -> str:
         """Takes down what was negotiated; why it may not be used, if so."""
         if self._transport is None:
             return ""
         self._encrypted = True
         ssl_object = self._transport.get_extra_info("ssl_object")
-        plan, authorities = self._settings.tls, self._settings.contexts.authorities
-        self.tls, wrong = examine(ssl_object, plan, authorities, self.target.host, self._owner.unix_now())
+        self.tls, wrong = self._settings.examine(ssl_object, self.target.host, self._owner.unix_now())
         return wrong
+
+    def _keep_tls(self) -> None:
+        """The peer's tickets came with its first words inside TLS: the connection is good, and so is its session."""
+        if self._encrypted and self._transport is not None and self.tls is not None:
+            settings, ssl_object = self._settings, self._transport.get_extra_info("ssl_object")
+            settings.resumption.keep(settings.same_for, ssl_object, self.tls, self._owner.monotonic())
 
     def _where(self) -> str:
         return f"{self.target.host}[{self.target.address}]"

@@ -1,14 +1,19 @@
-"""What a session needs to know besides where to go: values that `opening` gives it.
+"""What a session needs to know besides where to go, and what follows from it; `opening` makes it.
 
 Before it: configuration, routes. After it: `session`.
 """
 
+import ssl
 from collections.abc import Mapping
+from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lane_api.isppolicy import Stage
-from lane_relay.deliver.tls import TlsContexts, TlsPlan
+from lane_relay.deliver.resumption import Kept, Resumption
+from lane_relay.deliver.tls import Check, TlsContexts, TlsPlan, examine
+from lane_relay.records import TlsResult
 from lane_relay.smtp.client import REPLY_TIMEOUTS
 
 __all__ = ["SessionSettings", "Timeouts"]
@@ -39,3 +44,19 @@ class SessionSettings(Struct, frozen=True):
     credentials: tuple[str, str] | None
     contexts: TlsContexts
     timeouts: Timeouts
+    resumption: Resumption
+    same_for: tuple[object, ...]
+    """Under which a TLS session is kept."""
+    kept: Kept | None
+    """The session to be offered."""
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """Whose rules the handshake follows."""
+        return self.contexts.checked if self.tls.check is Check.PKIX else self.contexts.unchecked
+
+    def examine(self, ssl_object: Any, host: str, now: float) -> tuple[TlsResult, str]:
+        """What was negotiated, and why it may not be used, if so; `now` is Unix time."""
+        if self.kept is not None and ssl_object.session_reused:
+            return replace(self.kept.result, resumed=True), ""
+        return examine(ssl_object, self.tls, self.contexts.authorities, host, now)

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from lane_relay.deliver.chain import Authorities, Mismatch
 from lane_relay.deliver.dane import match
+from lane_relay.deliver.resumption import ResumingContext
 from lane_relay.records import TlsDemand, TlsFailure, TlsPolicy, TlsResult
 
 __all__ = ["Check", "TlsContexts", "TlsMode", "TlsPlan", "examine", "failure_of_handshake", "make_contexts", "plan_tls"]
@@ -74,6 +75,12 @@ class TlsPlan(Struct, frozen=True, gc=False):
         """The SNI: the TLSA base domain (RFC 7672 section 8.1), else the host (RFC 8461 section 4.3)."""
         return (self.demand.server_name if self.demand is not None else "") or host
 
+    def same_for(self, host: str, address: str, port: int) -> tuple[object, ...]:
+        """What two connections must have in common to go on with one TLS session: other records ask for a full one."""
+        demand = self.demand
+        asked = (demand.policy, demand.enforced, demand.tlsa, demand.names) if demand is not None else ()
+        return (address, port, self.server_name(host), self.check, *asked)
+
     def result(self, host: str, failure: TlsFailure) -> TlsResult:
         """Of a connection on which there is no TLS."""
         return TlsResult(how=self.how, host=self.server_name(host) if self.how else "", failure=failure)
@@ -103,10 +110,14 @@ class TlsContexts(Struct, frozen=True):
 
 def make_contexts(ca_file: str | None = None) -> TlsContexts:
     """The contexts with the system's authorities, or those of a PEM file; raises OSError."""
-    unchecked = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    unchecked = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
     unchecked.check_hostname = False
     unchecked.verify_mode = ssl.CERT_NONE  # an MX host's name proves nothing without DANE or MTA-STS (RFC 7672)
-    checked = ssl.create_default_context(cafile=ca_file)
+    checked = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)  # checks chain and name
+    if ca_file is not None:
+        checked.load_verify_locations(cafile=ca_file)
+    else:
+        checked.load_default_certs()
     for context in (unchecked, checked):
         context.minimum_version = ssl.TLSVersion.TLSv1_2
     return TlsContexts(unchecked, checked, Authorities(checked))

@@ -34,15 +34,16 @@ class Trouble(Struct, frozen=True, gc=False):
     """None: the reply is the peer's, to be judged by the table; else it is our own."""
     ours: bool = False
     """The cause is on our side: other addresses would fare no better."""
-    try_plain: bool = False
-    """Opportunistic TLS failed: the same address is tried again without."""
+    again: bool = False
+    """The same address is tried at once in another way: without the kept TLS session, or, where TLS is opportunistic,
+    in plain text."""
     tls: TlsResult | None = None
     """What TLS came to, if that is the trouble."""
 
 
-def tls_trouble(text: str, result: TlsResult | None = None, *, try_plain: bool = False) -> Trouble:
+def tls_trouble(text: str, result: TlsResult | None = None, *, again: bool = False) -> Trouble:
     """TLS could not be had."""
-    return Trouble(Stage.EHLO, Reply(454, (f"4.7.5 {text}",)), Category.TLS_POLICY, try_plain=try_plain, tls=result)
+    return Trouble(Stage.EHLO, Reply(454, (f"4.7.5 {text}",)), Category.TLS_POLICY, again=again, tls=result)
 
 
 def our_trouble(text: str) -> Trouble:
