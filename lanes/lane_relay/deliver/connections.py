@@ -14,9 +14,10 @@ from typing import Final, Protocol, TypeVar
 from lane_relay.deliver.first_look import FirstLook
 from lane_relay.deliver.lookahead import Lookahead
 from lane_relay.deliver.opening import SessionMaker
+from lane_relay.deliver.owner import Owner
 from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue, Target
 from lane_relay.deliver.regrouping import foreign_connections
-from lane_relay.deliver.session import Owner, Session
+from lane_relay.deliver.session import Session
 from lane_relay.deliver.wakeups import Wakeups
 from lane_relay.turns import Turns
 

@@ -8,9 +8,10 @@ from typing import Final
 
 from lane_api.isppolicy import Category, Stage
 from lane_api.relayconfig import RelayConfig
+from lane_relay.deliver.owner import Owner
 from lane_relay.deliver.ready_queue import Destination, Target
 from lane_relay.deliver.resumption import Resumption
-from lane_relay.deliver.session import Owner, Session
+from lane_relay.deliver.session import Session
 from lane_relay.deliver.session_settings import SessionSettings, Timeouts
 from lane_relay.deliver.tls import TlsContexts, TlsMode, plan_tls
 from lane_relay.deliver.trouble import Trouble

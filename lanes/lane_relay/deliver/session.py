@@ -9,9 +9,10 @@ owner is told exactly once that the session is gone, when the kernel has let go 
 import asyncio
 import socket
 from collections.abc import Coroutine
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from lane_api.isppolicy import Category, Stage
+from lane_relay.deliver.owner import Owner
 from lane_relay.deliver.portions import Portion
 from lane_relay.deliver.prepared import Prepared
 from lane_relay.deliver.ready_queue import Destination, Target
@@ -28,45 +29,16 @@ from lane_relay.smtp.client import (
     Closed,
     Event,
     Ready,
-    RecipientReply,
     TlsReady,
     TlsRefused,
     TransactionDone,
     Write,
 )
 
-__all__ = ["Owner", "Session"]
+__all__ = ["Session"]
 
 _IP_BIND_ADDRESS_NO_PORT: Final = 24
 """linux/in.h: the port is chosen at connect, so that one source may use a port towards several hosts at once."""
-
-
-class Owner(Protocol):
-    """What a session reports; called on the loop."""
-
-    def monotonic(self) -> float:
-        """Now."""
-
-    def unix_now(self) -> float:
-        """The same as Unix time, for the dates of certificates."""
-
-    def session_connected(self, session: "Session") -> None:
-        """The TCP connection stands."""
-
-    def session_ready(self, session: "Session") -> None:
-        """Greeting, TLS and AUTH are over: it can take an entry."""
-
-    def session_failed(self, session: "Session", trouble: Trouble) -> None:
-        """It will never be ready."""
-
-    def transaction_done(self, session: "Session", results: tuple[RecipientReply, ...]) -> None:
-        """The peer has answered for every recipient of `session.current`."""
-
-    def transaction_broken(self, session: "Session", closed: Closed, ending: Ending) -> None:
-        """The connection ended under `session.current`."""
-
-    def session_gone(self, session: "Session") -> None:
-        """The socket is closed."""
 
 
 class Session(asyncio.Protocol):
