@@ -186,7 +186,6 @@ class Pipeline:
         if self._exchange is not None:
             await self._exchange.close()
         await self._router.close()
-        await self._protection.close()
         await self._lookups.close()
         self._signer.close()
         if self._ledger is not None:

@@ -124,6 +124,7 @@ class Router:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._protection.close()
 
     # -- the background
 
