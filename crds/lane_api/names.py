@@ -23,6 +23,8 @@ POOL_FINALIZER = "lanewright.dev/addresses"
 RELEASE_ANNOTATION = "lanewright.dev/release"
 """On a SendingLane: `keep-volumes` lets a lane go whose drain deadline has passed; volumes and addresses stay."""
 RELEASE_KEEP_VOLUMES = "keep-volumes"
+PLAIN_HTTP_ANNOTATION = "lanewright.dev/plain-http"
+"""On a slot's pod whose HTTP intake is without TLS: another choice needs another process."""
 ADDRESS_ANNOTATION = "lanewright.dev/address"
 """On a slot's StatefulSet: the pool address it holds; second record of an assignment."""
 POOL_ANNOTATION = "lanewright.dev/pool"
@@ -35,9 +37,10 @@ CONFIG_SERIAL_ANNOTATION = "lanewright.dev/config-serial"
 # Pods listen above 1024, behind the Service's 25, 465, 587; a HostNetwork slot gets a block of 8 of its own.
 SMTP_PORT = 5587
 SMTPS_PORT = 5465
+HTTP_PORT = 8025
 METRICS_PORT = 9590
 ADMIN_PORT = 9591
-PORT_NAMES = ("smtp", "smtps", "metrics", "admin")
+PORT_NAMES = ("smtp", "smtps", "metrics", "admin", "http")
 """Named container ports, in the order in which a HostNetwork block hands them out."""
 HOST_PORT_BLOCK = 8
 REFLECTOR_PORT = 25

@@ -11,6 +11,7 @@ __all__ = [
     "Auth",
     "AuthUser",
     "Clients",
+    "HttpListener",
     "Service",
     "SmtpListener",
     "Submission",
@@ -36,6 +37,19 @@ class SmtpListener(ApiModel):
     """Submission with STARTTLS (RFC 6409). Default 587."""
     implicit_tls_port: Port = 465
     """Submission with TLS from the first byte (RFC 8314 section 3.3). Default 465."""
+
+
+class HttpListener(ApiModel):
+    """Submission as JSON, `POST /v1/messages`; `GET /v1/openapi.json` describes it. Setting, changing its `tls` or
+    taking it away restarts the slots, one after another."""
+
+    port: Port = 8025
+    """Of the submission Service. Default 8025."""
+    tls: Literal["Required", "None"] = "Required"
+    """Required: HTTPS with the certificate of `submission.tls`. None: HTTP, for a service mesh that encrypts between
+    pods; without one everybody on the way reads passwords and mail. Default Required."""
+    max_recipients: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    """Of one request; each gets a message of their own. Default 1000."""
 
 
 class Service(ApiModel):
@@ -194,11 +208,21 @@ class Submission(ApiModel):
                     "== (has(self.clients) && has(self.clients.proxies) && size(self.clients.proxies) > 0)"
                 ),
                 "service.proxyProtocol: true and clients.proxies, the balancer's networks, go together: set both",
+            ),
+            (
+                (
+                    "!has(self.http) || !(self.http.?port.orValue(8025) in "
+                    "[self.?smtp.?port.orValue(587), self.?smtp.?implicitTLSPort.orValue(465)])"
+                ),
+                "http.port must differ from the ports of smtp; leave it out for 8025",
             )
         )
     )
 
     smtp: SmtpListener = SmtpListener()
+    http: HttpListener | None = None
+    """Write `http: {}` for submission by HTTP. An idempotency key is known to the slot that answered, so that a client
+    that repeats a request sends it to the same slot (`SLOT.LANE-slots.NAMESPACE.svc`). Default: none."""
     service: Service = Service()
     tls: SubmissionTls = SubmissionTls()
     auth: Auth = Auth()

@@ -55,6 +55,7 @@ def _engine(config: RelayConfig) -> EngineClaim | None:
             "smtps": intake.smtps.port,
             "metrics": health.port,
             "admin": admin.listen.port,
+            **({"http": intake.http.port} if intake.http is not None else {}),
         },
         resolver=next(iter(config.delivery.resolvers), SIDECAR_RESOLVER),
     )

@@ -13,6 +13,7 @@ import yaml
 from lane_api import names
 from lane_api.effective import effective
 from lane_api.lane_status import SlotRole
+from lane_api.listening import HttpListener
 from lane_api.relayconfig import (
     Admin,
     DelayNotice,
@@ -33,6 +34,7 @@ from lane_api.relayconfig import (
     Spool,
     TlsFiles,
 )
+from lane_api.submission import Submission
 from lane_operator.desired.cold import shared_domains
 from lane_operator.desired.policies import site_policies
 from lane_operator.egress import EngineClaim
@@ -122,6 +124,7 @@ def _intake(lane: Lane, references: References, claim: Claim, engine: EngineClai
             "state": "Closed" if closed else "Open",
             "smtp": _listen(engine, "smtp"),
             "smtps": _listen(engine, "smtps"),
+            "http": _http(submission, engine),
             "tls": tls if submission.tls.secret_name else None,
             "users_dir": names.USERS_DIR,
             "clients": [ip_network(cidr, strict=False) for cidr in submission.clients.cidrs],  # CEL takes host bits
@@ -135,6 +138,19 @@ def _intake(lane: Lane, references: References, claim: Claim, engine: EngineClai
             "correlation_field": submission.correlation_header,
             "campaign_field": submission.campaign_header,
         }
+    )
+
+
+def _http(submission: Submission, engine: EngineClaim) -> HttpListener | None:
+    """HTTP intake, where it is asked for and the pod has a port for it (one that stays as it is may have none)."""
+    asked = submission.http
+    if asked is None or "http" not in engine.ports:
+        return None
+    return HttpListener(
+        host=engine.listen_host,
+        port=engine.ports["http"],
+        plain=asked.tls == "None",
+        max_recipients=asked.max_recipients,
     )
 
 

@@ -14,11 +14,14 @@ def slots_service_name(lane: Lane) -> str:
 def submission_service(lane: Lane) -> Manifest:
     """Submission; ports are targeted by name, since HostNetwork slots each have their own."""
     asked, smtp = lane.spec.submission.service, lane.spec.submission.smtp
+    http = lane.spec.submission.http
     spec: Manifest = {
         "type": asked.type,
         "selector": {LANE_LABEL: lane.name},
         "ports": [_port("smtp", smtp.port), _port("smtps", smtp.implicit_tls_port)],
     }
+    if http is not None:
+        spec["ports"].append({**_port("http", http.port), "appProtocol": "https" if http.tls == "Required" else "http"})
     if asked.type != "ClusterIP":
         spec["externalTrafficPolicy"] = asked.external_traffic_policy
     if asked.load_balancer_class:

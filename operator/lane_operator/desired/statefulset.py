@@ -9,7 +9,7 @@ from typing import Any
 
 from lane_api.classes import TrafficClass
 from lane_api.effective import effective
-from lane_api.names import CLASS_LABEL, CONFIG_FILE, LANE_LABEL, SLOT_LABEL, STOP_GRACE_S
+from lane_api.names import CLASS_LABEL, CONFIG_FILE, LANE_LABEL, PLAIN_HTTP_ANNOTATION, SLOT_LABEL, STOP_GRACE_S
 from lane_operator.desired.config_secret import digest
 from lane_operator.desired.service_account import account_name
 from lane_operator.desired.services import slots_service_name
@@ -43,6 +43,9 @@ def statefulset(
     annotations = dict(engine.annotations)
     if resolver is not None:
         annotations[RESOLVER_DIGEST] = digest(resolver)
+    http = lane.spec.submission.http
+    if http is not None and http.tls == "None":
+        annotations[PLAIN_HTTP_ANNOTATION] = "true"
     metadata: Manifest = {"labels": {"app.kubernetes.io/name": "lane-relay", **labels(lane, claim.slot_name)}}
     if annotations:
         metadata["annotations"] = annotations
@@ -104,7 +107,11 @@ def _relay(lane: Lane, mounts: tuple[Mounted, ...], engine: EngineClaim, setting
         "image": settings.relay_image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["lane-relay", "--config", CONFIG_FILE],
-        "ports": [{"name": name, "containerPort": number, "protocol": "TCP"} for name, number in engine.ports.items()],
+        "ports": [
+            {"name": name, "containerPort": number, "protocol": "TCP"}
+            for name, number in engine.ports.items()
+            if name != "http" or lane.spec.submission.http is not None
+        ],
         "resources": lane.spec.pod.resources or _resources(lane),
         "securityContext": _locked_down(),
         "volumeMounts": [one.mount for one in mounts],

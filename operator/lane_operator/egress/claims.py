@@ -8,13 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lane_api.ippool import EngineConfig, PoolAddress
-from lane_api.names import ADMIN_PORT, METRICS_PORT, SIDECAR_RESOLVER, SMTP_PORT, SMTPS_PORT
+from lane_api.names import ADMIN_PORT, HTTP_PORT, METRICS_PORT, SIDECAR_RESOLVER, SMTP_PORT, SMTPS_PORT
 from lane_operator.inputs import Manifest, NodeFacts
 
 __all__ = ["POD_PORTS", "EngineClaim", "SlotClaim"]
 
-POD_PORTS: Mapping[str, int] = {"smtp": SMTP_PORT, "smtps": SMTPS_PORT, "metrics": METRICS_PORT, "admin": ADMIN_PORT}
-"""Named ports of a pod that has an address of its own."""
+POD_PORTS: Mapping[str, int] = {
+    "smtp": SMTP_PORT,
+    "smtps": SMTPS_PORT,
+    "metrics": METRICS_PORT,
+    "admin": ADMIN_PORT,
+    "http": HTTP_PORT,
+}
+"""Named ports of a pod that has an address of its own; http is used where the lane asks for it."""
 
 
 @dataclass(frozen=True, slots=True)

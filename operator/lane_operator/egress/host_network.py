@@ -21,7 +21,7 @@ LIMITS = (
 )
 
 RESOLVER_OFFSET = len(PORT_NAMES)
-"""The block's fifth port: two sidecars of one node would meet on a fixed one."""
+"""The block's port after the named ones: two sidecars of one node would meet on a fixed one."""
 
 
 def claim(slot: SlotClaim) -> EngineClaim | Refusal:

@@ -72,6 +72,7 @@ full_lanes = st.builds(
             "senders": ["@notify.example.com"],
             "tls": {"secretName": "tls"} if tls else {},
             "clients": {"cidrs": ["10.0.0.0/8"]},
+            **({"http": {}} if monitoring else {}),
         },
         routes=[
             {
