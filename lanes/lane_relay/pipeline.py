@@ -43,9 +43,8 @@ from lane_relay.guard import LoopGuard
 from lane_relay.mail.dkim import Publication
 from lane_relay.mail.dkim_check import signature_problem
 from lane_relay.orders.book import OrderBook
-from lane_relay.orders.keeper import OrderKeeper, Places
-from lane_relay.orders.order import Order
-from lane_relay.orders.restored import RESTORED, forgive, hold_of_restored
+from lane_relay.orders.keeper import OrderKeeper
+from lane_relay.orders.places import places_of
 from lane_relay.orders.screener import Screener
 from lane_relay.path import MessagePath
 from lane_relay.records import QueueEntry
@@ -227,8 +226,8 @@ class Pipeline:
             days=DayCounts(clock, self._spool.flag, self._spool.set_flag),
         )
         self._dispatcher.judgement.restore(self._spool.flag("acts"))
-        self._orders = OrderKeeper(self._spool, book, self._settler, clock, self._places())
-        self._hold_if_restored(config)
+        places = places_of(self._dispatcher, self._schedule)
+        self._orders = OrderKeeper(self._spool, book, self._settler, clock, places, lambda: self._source.current)
         self._exchange: Exchange | None = None
         if transfers is not None:
             self._exchange = Exchange(transfers, config, self._spool, self._settler, clock, self._around())
@@ -296,31 +295,6 @@ class Pipeline:
             self._orders,
             self._http,
         )
-
-    def _places(self) -> Places:
-        """Where orders find mail."""
-        dispatcher, schedule = self._dispatcher, self._schedule
-        return Places(
-            sweep=schedule.sweep,
-            go_on=schedule.add,
-            look_again=dispatcher.look_again,
-            hold=dispatcher.hold,
-            release=dispatcher.release,
-            held=dispatcher.held,
-            ended=self._on_order_over,
-        )
-
-    def _hold_if_restored(self, config: RelayConfig) -> None:
-        """What an older copy of a volume holds may have been sent: a person decides."""
-        order = hold_of_restored(self._spool, config, self._clock.now())
-        if order is not None and self._orders.stands(RESTORED) is None:
-            self._orders.stand(order)
-            _log.error("mail on the volume is held", reason=order.reason)
-
-    def _on_order_over(self, order: Order) -> None:
-        """orders -> spool: a restored volume was let go."""
-        if order.id == RESTORED:
-            forgive(self._spool, self._source.current)
 
     def _around(self) -> Neighbourhood:
         """What hand-over calls of us."""

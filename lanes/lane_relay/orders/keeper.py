@@ -8,24 +8,25 @@ entries, the schedule, `finisher`.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
-from msgspec import Struct
 
+from lane_api.relayconfig import RelayConfig
 from lane_relay.account.settler import Settler
 from lane_relay.clock import Clock
-from lane_relay.deliver.prepared import Held
 from lane_relay.errors import SpoolError
 from lane_relay.orders.book import OrderBook, OrderError, fits
 from lane_relay.orders.finisher import Finisher
 from lane_relay.orders.order import FINAL, By, Order, OrderRequest, Selector, Verb
+from lane_relay.orders.places import Places
+from lane_relay.orders.restored import RESTORED, forgive, hold_of_restored
 from lane_relay.orders.screener import held_by
 from lane_relay.records import QueueEntry, Route, Unroutable, message_id_text
 from lane_relay.spool.base import Spool
 
-__all__ = ["OrderKeeper", "Places"]
+__all__ = ["OrderKeeper"]
 
 _log = structlog.get_logger("orders")
 
@@ -38,28 +39,19 @@ _NOWHERE: Final = Route("", "", ())
 _ENDS: Final = {Verb.RESUME: Verb.SUSPEND, Verb.RELEASE: Verb.HOLD}
 
 
-class Places(Struct, frozen=True):
-    """Where entries are, as far as orders reach them; all on the event loop, none blocks."""
-
-    sweep: Callable[[Callable[[QueueEntry], bool]], Iterator[list[QueueEntry]]]
-    """Takes entries out of the schedule, a portion at a time."""
-    go_on: Callable[[QueueEntry], None]
-    """Puts an entry into the schedule."""
-    look_again: Callable[[], None]
-    """Sends everything that is in delivery past `takes` again."""
-    hold: Callable[[QueueEntry, Route, Held], None]
-    release: Callable[[str], None]
-    """Sends what is held under this key past `takes` again."""
-    held: Callable[[str], int]
-    """How many entries are held under this key."""
-    ended: Callable[[Order], None]
-    """An order does not stand any more."""
-
-
 class OrderKeeper:
     """The orders of one slot."""
 
-    def __init__(self, spool: Spool, book: OrderBook, settler: Settler, clock: Clock, places: Places) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        book: OrderBook,
+        settler: Settler,
+        clock: Clock,
+        places: Places,
+        config: Callable[[], RelayConfig],
+    ) -> None:
+        """`config()` is the one in force. A volume that may be an older copy is held from now on."""
         self._spool = spool
         self._book = book
         self._settler = settler
@@ -69,6 +61,11 @@ class OrderKeeper:
         self._work = asyncio.Event()
         self._saved_at = 0.0
         self._saved: dict[str, int] = {}
+        self._config = config
+        restored = hold_of_restored(spool, config(), clock.now())
+        if restored is not None and book.get(RESTORED) is None:
+            self.stand(restored)
+            _log.error("mail on the volume is held", reason=restored.reason)
 
     # -- given and revoked
 
@@ -153,7 +150,8 @@ class OrderKeeper:
         self._book.remove(orders)
         for order in orders:
             self._note("revoke", order, owner, reason)
-            self._places.ended(order)
+            if order.id == RESTORED:
+                forgive(self._spool, self._config())
             self._places.release(order.key)
         self._work.set()
 

@@ -14,7 +14,7 @@ from lane_relay.orders.order import By, Order, Selector, Verb
 from lane_relay.records import message_id_text
 from lane_relay.spool.base import Spool
 
-__all__ = ["RESTORED", "Mark", "forgive", "hold_of_restored"]
+__all__ = ["RESTORED", "Mark", "forgive", "hold_of_restored", "mark_of"]
 
 RESTORED: Final = "restored"
 """Id of the order that holds a restored volume's mail; there is one at most."""

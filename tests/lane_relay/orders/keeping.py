@@ -6,14 +6,15 @@ from typing import Any, Self
 
 from msgspec.structs import replace
 
+from lane_api.relayconfig import RelayConfig
 from lane_relay.account.counters import Counters
 from lane_relay.account.screen import Screen
 from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.clock import Clock
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.orders.book import OrderBook
-from lane_relay.orders.keeper import OrderKeeper, Places
-from lane_relay.orders.order import Order
+from lane_relay.orders.keeper import OrderKeeper
+from lane_relay.orders.places import Places
 from lane_relay.orders.screener import Screener
 from lane_relay.records import Envelope, Message, QueueEntry, Route
 from lane_relay.schedule.scheduled_queue import ScheduledQueue
@@ -29,7 +30,8 @@ ROUTE = Route("mx.example.com", "example-isp", ())
 class Rig:
     """One slot as far as orders see it; another one on its volume is the slot after a restart."""
 
-    def __init__(self, volume: MemoryVolume | None = None) -> None:
+    def __init__(self, volume: MemoryVolume | None = None, of: RelayConfig | None = None) -> None:
+        self.config = of or config()
         self.now = NOW
         self.clock = Clock(now=lambda: self.now, monotonic=lambda: self.now)
         self.spool = MemorySpool(self.clock, asyncio.get_running_loop(), volume)
@@ -38,7 +40,6 @@ class Rig:
         self.schedule = ScheduledQueue()
         self.held = HeldEntries()
         self.delivery: list[QueueEntry] = []
-        self.ended: list[Order] = []
         around = Surroundings(
             self.schedule.add,
             lambda _: None,
@@ -57,9 +58,8 @@ class Rig:
             self.held.add,
             self._release,
             lambda key: len(self.held.waiting_for(key)),
-            self.ended.append,
         )
-        self.keeper = OrderKeeper(self.spool, self.book, self.settler, self.clock, places)
+        self.keeper = OrderKeeper(self.spool, self.book, self.settler, self.clock, places, lambda: self.config)
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:

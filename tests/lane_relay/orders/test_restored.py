@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from lane_api.relayconfig import RelayConfig
-from lane_relay.orders.order import Order
-from lane_relay.orders.restored import RESTORED, Mark, forgive, hold_of_restored, mark_of
+from lane_relay.orders.restored import RESTORED, Mark, mark_of
 from lane_relay.spool.memory import MemoryVolume
-from tests.lane_relay.account.attempts import NOW, config
+from tests.lane_relay.account.attempts import config
 from tests.lane_relay.orders.keeping import Rig
 
 
@@ -24,7 +23,6 @@ def _config(volume: MemoryVolume, mark: int | None = None, slot: str = "otp-0") 
 async def _snapshot() -> tuple[Rig, MemoryVolume, int]:
     """A slot at work, a copy of its volume from before its last delivery, and the mark seen afterwards."""
     rig = Rig()
-    assert hold_of_restored(rig.spool, _config(rig.spool.volume), NOW) is None
     entry = await rig.later("spring")
     copied = deepcopy(rig.spool.volume)
     rig.spool.settle(entry, entry.recipients, [b'{"type":"Delivery"}'])
@@ -32,11 +30,13 @@ async def _snapshot() -> tuple[Rig, MemoryVolume, int]:
     return rig, copied, Mark(rig.spool).value(0.0)
 
 
+def _is_held(volume: MemoryVolume, of: RelayConfig) -> bool:
+    return Rig(deepcopy(volume), of).keeper.stands(RESTORED) is not None
+
+
 async def test_an_older_copy_is_held_and_mail_that_comes_later_is_not() -> None:
     _, copied, mark = await _snapshot()
-    order = hold_of_restored((rig := Rig(copied)).spool, _config(copied, mark), NOW)
-    assert isinstance(order, Order)
-    rig.keeper.stand(order)
+    rig = Rig(copied, _config(copied, mark))
     for entry in rig.spool.recover():
         rig.deliver(entry)
     rig.deliver(fresh := await rig.stored())
@@ -47,34 +47,41 @@ async def test_an_older_copy_is_held_and_mail_that_comes_later_is_not() -> None:
 async def test_the_same_volume_after_a_restart_is_not_held() -> None:
     rig, _, mark = await _snapshot()
     await rig.later("spring")
-    assert hold_of_restored(Rig(rig.spool.volume).spool, _config(rig.spool.volume, mark), NOW) is None
+    assert not _is_held(rig.spool.volume, _config(rig.spool.volume, mark))
 
 
 @pytest.mark.parametrize("slot", ["otp-0", "otp-1"])
 async def test_a_copy_in_another_slot_is_held_though_nobody_saw_its_mark(slot: str) -> None:
     _, copied, _ = await _snapshot()
-    order = hold_of_restored(Rig(copied).spool, _config(copied, slot=slot), NOW)
-    assert (order is not None) == (slot == "otp-1")
+    assert _is_held(copied, _config(copied, slot=slot)) == (slot == "otp-1")
 
 
 async def test_what_was_let_go_is_not_held_again_and_an_older_copy_still_is() -> None:
     _, copied, mark = await _snapshot()
     oldest = deepcopy(copied)
-    forgive((rig := Rig(copied)).spool, _config(copied, mark))
-    assert mark_of(rig.spool) >= mark
-    assert hold_of_restored(Rig(copied).spool, _config(copied, mark), NOW) is None
-    assert hold_of_restored(Rig(oldest).spool, _config(oldest, mark_of(rig.spool)), NOW) is not None
+    rig = Rig(copied, _config(copied, mark))
+    await rig.keeper.revoke(RESTORED, "jane", "it was never sent")
+    let_go = mark_of(rig.spool)
+    assert let_go >= mark
+    assert not _is_held(copied, _config(copied, let_go))
+    assert _is_held(oldest, _config(oldest, let_go))
+
+
+async def test_it_is_held_by_one_order_over_many_restarts() -> None:
+    _, copied, mark = await _snapshot()
+    for _ in range(3):
+        rig = Rig(copied, _config(copied, mark))
+    assert len(rig.keeper.standing()) == 1
 
 
 async def test_an_empty_copy_needs_nobody() -> None:
     rig, _, mark = await _snapshot()
-    assert hold_of_restored(rig.spool, _config(rig.spool.volume, mark + 100), NOW) is None
+    assert not _is_held(rig.spool.volume, _config(rig.spool.volume, mark + 100))
 
 
 async def test_a_mark_of_another_spool_says_nothing() -> None:
     _, copied, mark = await _snapshot()
-    other = _config(MemoryVolume(), mark)
-    assert hold_of_restored(Rig(copied).spool, other, NOW) is None
+    assert not _is_held(copied, _config(MemoryVolume(), mark))
 
 
 async def test_a_mark_is_said_anew_once_an_hour() -> None:
@@ -84,13 +91,3 @@ async def test_a_mark_is_said_anew_once_an_hour() -> None:
     rig.spool.record([b"{}"])
     assert mark.value(4599.0) == first
     assert mark.value(4600.0) == first + 1
-
-
-async def test_revoking_the_order_is_told_to_whoever_forgives() -> None:
-    _, copied, mark = await _snapshot()
-    rig = Rig(copied)
-    order = hold_of_restored(rig.spool, _config(copied, mark), NOW)
-    assert order is not None
-    rig.keeper.stand(order)
-    await rig.keeper.revoke(RESTORED, "jane", "it was never sent")
-    assert [one.id for one in rig.ended] == [RESTORED]

@@ -1,0 +1,35 @@
+"""Where entries are, as far as orders reach them. Before: `keeper`. After: the schedule and the dispatcher."""
+
+from collections.abc import Callable, Iterator
+
+from msgspec import Struct
+
+from lane_relay.deliver.dispatcher import Dispatcher
+from lane_relay.deliver.prepared import Held
+from lane_relay.records import QueueEntry, Route
+from lane_relay.schedule.runner import Runner
+
+__all__ = ["Places", "places_of"]
+
+
+class Places(Struct, frozen=True):
+    """All on the event loop, none blocks."""
+
+    sweep: Callable[[Callable[[QueueEntry], bool]], Iterator[list[QueueEntry]]]
+    """Takes entries out of the schedule, a portion at a time."""
+    go_on: Callable[[QueueEntry], None]
+    """Puts an entry into the schedule."""
+    look_again: Callable[[], None]
+    """Sends everything that is in delivery past `OrderKeeper.takes` again."""
+    hold: Callable[[QueueEntry, Route, Held], None]
+    release: Callable[[str], None]
+    """Sends what is held under this key past `OrderKeeper.takes` again."""
+    held: Callable[[str], int]
+    """How many entries are held under this key."""
+
+
+def places_of(dispatcher: Dispatcher, schedule: Runner) -> Places:
+    """Those of a running relay."""
+    return Places(
+        schedule.sweep, schedule.add, dispatcher.look_again, dispatcher.hold, dispatcher.release, dispatcher.held
+    )
