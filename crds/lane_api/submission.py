@@ -215,7 +215,7 @@ class Submission(ApiModel):
                     "[self.?smtp.?port.orValue(587), self.?smtp.?implicitTLSPort.orValue(465)])"
                 ),
                 "http.port must differ from the ports of smtp; leave it out for 8025",
-            )
+            ),
         )
     )
 

@@ -138,6 +138,17 @@ class Figures:
     config_refused: bool = False
     config_refusals: int = 0
     held_domains: int = 0
+    feedback_reports: Mapping[str, int] = field(default_factory=dict)
+    feedback_bounces: Mapping[str, int] = field(default_factory=dict)
+    feedback_refused: int = 0
+    complaints: Mapping[str, int] = field(default_factory=dict)
+    complaint_thresholds: Mapping[str, float] = field(default_factory=dict)
+    suppressions: int = 0
+    suppressions_added: Mapping[str, int] = field(default_factory=dict)
+    suppressions_failed: bool = False
+    suppressions_damaged: int = 0
+    webhook_waiting: int = 0
+    webhook_dropped: int = 0
     reply_acts: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By (policy, action)."""
     reply_alerts: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -302,6 +313,53 @@ CATALOGUE: Final = (
         ("reason",),
     ),
     Declared("records_lost", Kind.COUNTER, "Records removed before the archive had them.", "records.lost"),
+    Declared(
+        "feedback_reports",
+        Kind.COUNTER,
+        "Mail that came back, by what it was: bounce, delay, success, complaint, unsubscribe, not-spam, automatic, "
+        "not-understood, or unproved where no token of ours was in it.",
+        "feedback_reports",
+        ("kind",),
+    ),
+    Declared(
+        "feedback_bounces",
+        Kind.COUNTER,
+        "Bounces that came in after the peer had taken the message, by category.",
+        "feedback_bounces",
+        ("category",),
+    ),
+    Declared("feedback_refused", Kind.COUNTER, "Recipients of returned mail that nobody is here.", "feedback_refused"),
+    Declared(
+        "complaints",
+        Kind.COUNTER,
+        "Complaints about mail of ours, by ISP policy; beside attempts with result delivered they give the rate.",
+        "complaints",
+        ("policy",),
+    ),
+    Declared(
+        "complaint_threshold",
+        Kind.GAUGE,
+        "Complaints by delivered mail at which to warn, act and stop, as configured; for alerts, nothing acts on it.",
+        "complaint_thresholds",
+        ("level",),
+    ),
+    Declared(
+        "suppressions", Kind.GAUGE, "Words on the suppression list, those that count no more as well.", "suppressions"
+    ),
+    Declared(
+        "suppressions_added", Kind.COUNTER, "Addresses suppressed by what came back.", "suppressions_added", ("reason",)
+    ),
+    Declared(
+        "suppressions_failed", Kind.GAUGE, "1 if the suppression list takes no more words.", "suppressions_failed"
+    ),
+    Declared(
+        "suppressions_damaged",
+        Kind.GAUGE,
+        "Parts of the suppression list that the volume did not give back.",
+        "suppressions_damaged",
+    ),
+    Declared("webhook_waiting", Kind.GAUGE, "Bounces that a webhook has not taken yet.", "webhook_waiting"),
+    Declared("webhook_dropped", Kind.COUNTER, "Bounces given up for newer ones.", "webhook_dropped"),
 )
 PREFIX: Final = "lane_relay_"
 

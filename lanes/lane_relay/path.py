@@ -25,8 +25,19 @@ from lane_relay.clock import Clock
 from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.errors import SpoolError
 from lane_relay.exchange import Exchange
+from lane_relay.feedback.office import FeedbackOffice
 from lane_relay.orders.keeper import OrderKeeper
-from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Route, Unroutable, Verdict, received_at
+from lane_relay.records import (
+    Attempt,
+    Message,
+    QueueEntry,
+    RecipientResult,
+    Reply,
+    Route,
+    Unroutable,
+    Verdict,
+    received_at,
+)
 from lane_relay.resolve.router import Router
 from lane_relay.schedule.runner import Runner
 from lane_relay.slot import Slot
@@ -50,6 +61,7 @@ class MessagePath:
     router: Router
     dispatcher: Dispatcher
     orders: OrderKeeper
+    feedback: FeedbackOffice
     exchange: Exchange | None
     """Absent where the slot has no siblings."""
 
@@ -61,9 +73,19 @@ class MessagePath:
         self._unroutable: Turns[tuple[QueueEntry, Unroutable]] = Turns()
         self._unroutable_came = asyncio.Event()
 
+    def on_attempt(self, attempt: Attempt) -> None:
+        """deliver -> account, and to the suppression list what a peer said of a mailbox."""
+        self.settler.on_attempt(attempt)
+        self.feedback.attempted(attempt)
+
+    def judge_reply(self, policy: str, stage: Stage, reply: Reply) -> Verdict:
+        """feedback -> deliver: what a reply that came in a report means."""
+        return self.dispatcher.table.judge(policy, stage, reply)
+
     def deposit(self, message: Message, stored: Stored) -> None:
         """accept -> spool; raises SpoolError if it is refused at once."""
         began = self._clock.monotonic()
+        message = self.feedback.marked(message)
         self.spool.put(
             message,
             self.settler.writer.reception(message, self._clock.now()),

@@ -24,7 +24,7 @@ from lane_relay.accept.listener import Listener
 from lane_relay.account.journal import Journal
 from lane_relay.account.screen import Screen
 from lane_relay.account.settler import Settler, Surroundings
-from lane_relay.api import actions, evidence
+from lane_relay.api import actions, evidence, suppressions
 from lane_relay.api.handover import handover_routes
 from lane_relay.api.server import AdminServer
 from lane_relay.audit.auditor import Auditor, check_records, open_chain
@@ -39,6 +39,7 @@ from lane_relay.egress.prober import Gate, claim_from
 from lane_relay.egress.proof import ProofStatus
 from lane_relay.errors import ConfigError
 from lane_relay.exchange import Exchange, Neighbourhood, open_transfers
+from lane_relay.feedback.office import FeedbackOffice, Neighbours, check_feedback
 from lane_relay.guard import LoopGuard
 from lane_relay.mail.dkim import Publication
 from lane_relay.mail.dkim_check import signature_problem
@@ -76,6 +77,7 @@ def check(config: RelayConfig) -> None:
     for server in config.delivery.resolvers:
         check_server(server)
     check_records(config.records)
+    check_feedback(config)
 
 
 def rule_problems(config: RelayConfig) -> list[str]:
@@ -136,6 +138,7 @@ class Pipeline:
                         ("tls-policies", self._protection.run()),
                         ("keys", self._watch_keys()),
                         ("auditor", self._auditor.run()),
+                        ("feedback", self._feedback.run()),
                         ("unroutable", self._path.settle_unroutable()),
                         ("orders", self._path.carry_out_orders(entries)),
                         *([("certificate", admin.watch())] if admin else []),
@@ -147,6 +150,7 @@ class Pipeline:
                 if admin is not None:
                     await admin.start()
                 await self._listener.start()
+                await self._feedback.start()
                 if self._http is not None:
                     await self._http.start()
                 self.slot.listening = True
@@ -171,7 +175,7 @@ class Pipeline:
         delivery = self._dispatcher.drain(min(DELIVERY_GRACE_S, whole), whole)
         grace = min(INTAKE_GRACE_S, whole)
         http = [self._http.stop(grace)] if self._http is not None else []
-        await asyncio.gather(self._listener.stop(grace), *http, delivery)
+        await asyncio.gather(self._listener.stop(grace), self._feedback.stop(), *http, delivery)
         if admin is not None:
             await admin.stop()
 
@@ -189,6 +193,7 @@ class Pipeline:
         self._signer.close()
         if self._ledger is not None:
             await asyncio.to_thread(self._ledger.close)
+        await self._feedback.close()
         await self._spool.close()
         await self._auditor.close()
         _log.info("stopped", queued=self._spool.state.live_messages)
@@ -212,11 +217,14 @@ class Pipeline:
             policy_id=self._protection.policy_id,
         )
         self._settler = Settler(self._spool, config, clock, around, self.slot.counters)
-        self._screen, book = Screen(config), OrderBook(self._spool)
+        neighbours = Neighbours(self._spool, self._settler, self._path.deposit, self._path.judge_reply, clock)
+        self.slot.feedback = self._feedback = FeedbackOffice(config, neighbours)
+        self._screen = Screen(config, self._feedback if config.suppression is not None else None)
+        book = OrderBook(self._spool)
         self._dispatcher = Dispatcher(
             config,
             bodies=self._spool,
-            on_attempt=self._settler.on_attempt,
+            on_attempt=self._path.on_attempt if self._feedback.learns else self._settler.on_attempt,
             may_send=self._may_send,
             reroute=self._path.on_due,
             clock=clock,
@@ -224,6 +232,7 @@ class Pipeline:
             screening=Screener(self._screen, book, self._settler, clock),
             keep_acts=partial(self._spool.set_flag, "acts"),
             days=DayCounts(clock, self._spool.flag, self._spool.set_flag),
+            return_paths=self._feedback if config.feedback is not None else None,
         )
         self._dispatcher.judgement.restore(self._spool.flag("acts"))
         places = places_of(self._dispatcher, self._schedule)
@@ -277,8 +286,14 @@ class Pipeline:
         path = self._path
         path.spool, path.settler, path.schedule, path.router = self._spool, self._settler, self._schedule, self._router
         path.dispatcher, path.orders, path.exchange = self._dispatcher, self._orders, self._exchange
+        path.feedback = self._feedback
         self._listener = Listener(
-            config, deposit=path.deposit, new_id=self._spool.new_id, clock=self._clock, on_rejection=path.on_rejection
+            config,
+            deposit=path.deposit,
+            new_id=self._spool.new_id,
+            clock=self._clock,
+            on_rejection=path.on_rejection,
+            is_suppressed=self._feedback.is_suppressed,
         )
         self._http = None
         if config.intake.http is not None and self._ledger is not None:
@@ -312,6 +327,7 @@ class Pipeline:
             return None
         authority = config.handover.ca_file if config.handover is not None else None
         routes = [*actions.routes(self._orders), *evidence.routes(self._auditor)]
+        routes += suppressions.routes(self._feedback.suppressions)
         if self._exchange is not None:
             routes = [*routes, *handover_routes(self._exchange, config.intake.max_message_size)]
         return AdminServer(config.admin, self.slot, routes, authority)
@@ -346,10 +362,11 @@ class Pipeline:
             )
         if self._http is not None:
             self._http.apply(config)
-        try:
-            self._listener.apply(config)
-        except ConfigError as failed:  # a certificate; the rest is in force, and the old certificate still serves
-            _log.error("certificate kept", reason=str(failed))
+        for stage in (self._listener, self._feedback):
+            try:
+                stage.apply(config)
+            except ConfigError as failed:  # a certificate or key; the rest is in force, and the last good one serves
+                _log.error("file kept", reason=str(failed))
 
     def _may_send(self) -> bool:
         """The egress proof holds, and what is sent can be recorded: else it would be sent again after a restart."""

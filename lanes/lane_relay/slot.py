@@ -35,6 +35,7 @@ from lane_relay.deliver.signer import Signer
 from lane_relay.egress.prober import Gate
 from lane_relay.egress.proof import ProofState
 from lane_relay.errors import SpoolError
+from lane_relay.feedback.office import FeedbackOffice
 from lane_relay.metrics import OTHER_POLICY, Figures, LatencyHistogram, expose
 from lane_relay.orders.keeper import OrderKeeper
 from lane_relay.orders.restored import RESTORED, Mark
@@ -106,6 +107,8 @@ class Slot:
         """Number of the last order about intake that took force."""
         self._kept = 0
         """Number of the last one that is on the volume, and with it all before."""
+        self.feedback: FeedbackOffice | None = None
+        """Absent until the spool is recovered."""
         self.listening = False
         """The sockets are open, and the relay is not stopping."""
         self.latency = LatencyHistogram(config.slo_latency)
@@ -174,7 +177,24 @@ class Slot:
         if self.handover is not None:
             figures.handover_given, figures.handover_taken = self.handover.given, self.handover.taken
             figures.handover_waiting, figures.handover_in_doubt = self.handover.waiting, self.handover.in_doubt
+        if self.feedback is not None:
+            self._add_feedback(figures, self.feedback)
         return figures
+
+    def _add_feedback(self, figures: Figures, feedback: FeedbackOffice) -> None:
+        """What came back, and who is suppressed."""
+        counters, known = feedback.counters, feedback.suppressions
+        figures.feedback_reports, figures.feedback_bounces = counters.reports, counters.bounces
+        figures.feedback_refused = counters.refused
+        for site, count in counters.complaints.items():
+            policy = site if site in self.policies else OTHER_POLICY
+            figures.complaints = {**figures.complaints, policy: figures.complaints.get(policy, 0) + count}
+        figures.complaint_thresholds = feedback.thresholds
+        figures.suppressions_added = counters.suppressed
+        figures.webhook_waiting, figures.webhook_dropped = feedback.outbox.waiting, feedback.outbox.dropped
+        if known is not None:
+            figures.suppressions, figures.suppressions_damaged = known.rows, known.damaged
+            figures.suppressions_failed = bool(known.failed)
 
     def _add_stages(self, figures: Figures, stages: Stages) -> None:
         """What only running stages know."""

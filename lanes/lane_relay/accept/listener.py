@@ -20,7 +20,7 @@ from lane_relay.accept.allowances import Allowances
 from lane_relay.accept.certificate import Certificate
 from lane_relay.accept.door import Door, Peer
 from lane_relay.accept.intake import IntakeCounters, Rejection
-from lane_relay.accept.policy import CLOSED, Policy
+from lane_relay.accept.policy import CLOSED, IsSuppressed, Policy
 from lane_relay.accept.session import Session
 from lane_relay.accept.strangers import StrangerBudget
 from lane_relay.accept.users import Users
@@ -57,6 +57,7 @@ class Listener:
         new_id: Callable[[], int],
         clock: Clock,
         on_rejection: Callable[[Rejection], None],
+        is_suppressed: IsSuppressed | None = None,
     ) -> None:
         """Opens nothing yet; raises ConfigError if the certificate's files cannot be used."""
         self.deposit = deposit
@@ -70,6 +71,7 @@ class Listener:
         self.tick = clock.monotonic()
         """The time of the last sweep: what sessions note as their last activity."""
         self._on_rejection = on_rejection
+        self._is_suppressed = is_suppressed
         self._strangers = StrangerBudget(self.tick)
         self._sessions: set[Session] = set()
         self._by_client: Counter[str] = Counter()
@@ -90,7 +92,7 @@ class Listener:
     def _set(self, config: RelayConfig) -> None:
         intake = config.intake
         self._intake = intake
-        self.policy = Policy(config)
+        self.policy = Policy(config, self._is_suppressed)
         self.allowances.apply(intake)
         tarpit = intake.limits.tarpit
         self.memory_budget = max(config.active_bytes, 2 * intake.max_message_size)

@@ -4,9 +4,11 @@ Before it: `smtp.server` asks about senders and recipients, `accept.session` abo
 configuration and the same message give the same answer; nothing here knows a socket or the time.
 """
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
+from lane_api.classes import TrafficClass
 from lane_api.relayconfig import RelayConfig
 from lane_relay.accept.senders import SenderSet
 from lane_relay.mail.author import Author, NoAuthor
@@ -32,15 +34,22 @@ def client_address(text: str) -> IPv4Address | IPv6Address:
     return mapped or address
 
 
+IsSuppressed = Callable[[str, TrafficClass], str]
+"""Why mail of this class must not go to this recipient, or empty."""
+
+
 class Policy:
     """The intake rules of one configuration."""
 
     __slots__ = (
-        "_domains", "_lane", "_neighbours", "_networks", "_proxies", "_senders", "_users", "campaign_field",
-        "correlation_field", "is_open", "redirect_to",
+        "_class", "_domains", "_is_suppressed", "_lane", "_neighbours", "_networks", "_proxies", "_senders", "_users",
+        "campaign_field", "correlation_field", "is_open", "redirect_to",
     )  # fmt: skip
 
-    def __init__(self, config: RelayConfig) -> None:
+    def __init__(self, config: RelayConfig, is_suppressed: IsSuppressed | None = None) -> None:
+        """`is_suppressed`: why a recipient is not mailed; absent: everybody may be."""
+        self._is_suppressed = is_suppressed
+        self._class = config.lane.traffic_class
         self.is_open = config.intake.state == "Open"
         """Intake takes mail."""
         self.correlation_field = config.intake.correlation_field
@@ -75,9 +84,13 @@ class Policy:
 
     def judge_recipient(self, recipient: Mailbox) -> Reply | None:
         """May mail go to this recipient; a name without a dot is nobody's mail domain but could be a host of ours."""
-        if "." in recipient.domain:
-            return None
-        return Reply(550, (f"5.1.2 {recipient.domain} is not a fully qualified domain",))
+        if "." not in recipient.domain:
+            return Reply(550, (f"5.1.2 {recipient.domain} is not a fully qualified domain",))
+        why = self._is_suppressed(str(recipient), self._class) if self._is_suppressed is not None else ""
+        if why:
+            fix = "leave it out, or take it off the list with DELETE /v1/suppressions if its owner asks for mail"
+            return Reply(550, (f"5.7.1 {recipient} is suppressed ({why}): {fix}",))
+        return None
 
     def judge_content(self, header: Header, *, smtp_utf8: bool, user: str = "") -> Reply | None:
         """May this message be sent, by this user, under its header From."""

@@ -5,6 +5,7 @@ Field names are those of KumoMTA's log record where one fits, so that its reader
 Invariant: fields are only ever added; one that has no value is left out. Before: `settle` decided. After: `journal`.
 """
 
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
@@ -32,6 +33,8 @@ from lane_relay.records import (
 __all__ = ["SCHEMA", "LogRecord", "PeerAddress", "RecordType", "RecordWriter", "Response", "SourceAddress"]
 
 SCHEMA: Final = 1
+_ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"']+@[^\s<>()\[\]:;,\"']+")
+_MASKED: Final = "(address)"
 _NO_TLS: Final = TlsResult()
 
 
@@ -285,6 +288,43 @@ class RecordWriter:
             )
         )
 
+    def returned(
+        self,
+        kind: RecordType,
+        now: float,
+        *,
+        id: int,  # noqa: A002 -- the record's own name for it
+        recipient: str = "",
+        site: str = "",
+        response: Response | None = None,
+        category: Category | None = None,
+        rule: str = "",
+        reporter: PeerAddress | None = None,
+        message_id: str = "",
+        meta: dict[str, str] | None = None,
+    ) -> bytes:
+        """Something came back after the peer had taken the message: an OOB or a Feedback."""
+        return self._encode(
+            LogRecord(
+                type=kind,
+                schema=SCHEMA,
+                lane=self._lane,
+                slot=self._slot,
+                timestamp=round(now, 3),
+                id=message_id_text(id) if id else "",
+                recipient=recipient,
+                queue=recipient.rpartition("@")[2].lower(),
+                site=site,
+                response=response,
+                peer_address=reporter,
+                created=received_at(id) if id else 0.0,
+                bounce_classification=category,
+                rule=rule,
+                message_id=message_id,
+                meta=meta or {},
+            )
+        )
+
     def admin_action(self, action: str, actor: str, reason: str, now: float) -> bytes:
         """Somebody, a person or a program, changed what the relay does."""
         return self._encode(
@@ -303,6 +343,8 @@ class RecordWriter:
 def _encode_hidden(key: bytes, encode: Callable[[LogRecord], bytes], record: LogRecord) -> bytes:
     """A record with digests in the place of its recipients, wherever they stand in it."""
     named = record.recipient
+    if record.type in (RecordType.OOB, RecordType.FEEDBACK):
+        record = _without_addresses(record)
     if not named:
         return encode(record)
     plain = (named,) if isinstance(named, str) else named
@@ -318,6 +360,14 @@ def _encode_hidden(key: bytes, encode: Callable[[LogRecord], bytes], record: Log
             meta={name: hidden(value) for name, value in record.meta.items()},
         )
     )
+
+
+def _without_addresses(record: LogRecord) -> LogRecord:
+    """A record of what came back, whose writer may name other addresses than the one that we wrote to."""
+    response, meta = record.response, record.meta
+    if response is not None:
+        response = replace(response, content=_ADDRESS.sub(_MASKED, response.content))
+    return replace(record, response=response, meta={name: _ADDRESS.sub(_MASKED, value) for name, value in meta.items()})
 
 
 def _one_or_all(recipients: tuple[str, ...]) -> str | tuple[str, ...]:

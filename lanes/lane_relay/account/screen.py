@@ -23,7 +23,7 @@ _EXPIRED_ITSELF = Reply(451, ("4.4.7 Not sent before the time that its sender ga
 class Suppressions(Protocol):
     """Who is not to be mailed; implemented by the lane's suppression list."""
 
-    def is_suppressed(self, recipient: str, traffic_class: TrafficClass) -> str:
+    def is_suppressed(self, recipient: str, traffic_class: TrafficClass, from_domain: str = "") -> str:
         """Why mail of this class must not go to the address, such as `complaint of 2026-11-02`; empty: it may.
 
         `recipient` is as it stands in the envelope. Cheap, from memory: it is asked for each recipient of an attempt.
@@ -70,7 +70,7 @@ def _suppressed(
 ) -> tuple[Ending, ...]:
     found = []
     for index in entry.recipients:
-        why = suppressions.is_suppressed(message.envelope.recipients[index], traffic_class)
+        why = suppressions.is_suppressed(message.envelope.recipients[index], traffic_class, message.from_domain)
         if why:
             reply = Reply(550, (f"5.7.1 Not sent: the address is suppressed ({why})",))
             found.append(Ending((index,), Outcome.SUPPRESSED, reply, Category.POLICY_RELATED, "suppression"))

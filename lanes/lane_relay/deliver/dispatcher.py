@@ -32,7 +32,7 @@ from lane_relay.deliver.regrouping import grouping
 from lane_relay.deliver.rerouting import Rerouting
 from lane_relay.deliver.rounds import Rounds
 from lane_relay.deliver.session import Session
-from lane_relay.deliver.session_settings import Timeouts
+from lane_relay.deliver.session_settings import ReturnPaths, Timeouts
 from lane_relay.deliver.tls import TlsContexts, make_contexts
 from lane_relay.deliver.trouble import Ending, Trouble
 from lane_relay.records import Attempt, QueueEntry, Route
@@ -68,6 +68,7 @@ class Dispatcher:
         timeouts: Timeouts | None = None,
         keep_acts: Callable[[str], None] = lambda _text: None,
         days: DayCounts | None = None,
+        return_paths: ReturnPaths | None = None,
     ) -> None:
         """`may_send()`: the egress proof holds; `reroute(entry)`: its route may be another by now, ask for it anew;
         `keep_acts(text)`: for `judgement.restore` of the next process."""
@@ -77,7 +78,8 @@ class Dispatcher:
         self.monotonic = clock.monotonic
         self.unix_now = clock.now
         self._timeouts = timeouts or Timeouts()
-        self._maker = SessionMaker(config, contexts or make_contexts(), self._timeouts)
+        self._return_paths = return_paths
+        self._maker = SessionMaker(config, contexts or make_contexts(), self._timeouts, return_paths)
         self._preparer = Preparer(bodies, signing, screening)
         self._held = HeldEntries()
         self._lookahead = Lookahead(self._preparer, self._held, self._on_ready, self._on_room)
@@ -287,7 +289,7 @@ class Dispatcher:
             if refusal is None:
                 if site.pacing is not None:
                     site.pacing.begin_message(now)
-                portion = first(prepared.entry.recipients, site.limits.recipients_per_message)
+                portion = first(prepared.entry.recipients, self._most(site))
                 session.give(prepared, portion, now, self._clock.now())
                 if destination.looks_ahead:
                     self._lookahead.fill(destination)
@@ -381,7 +383,7 @@ class Dispatcher:
         session.sent += 1
         later: tuple[int, ...] = ()
         if len(results) > 1 or session.portion.left or begun:
-            portion = after(results, session.portion, site.limits.recipients_per_message)
+            portion = after(results, session.portion, self._most(site))
             if self._goes_on(session, prepared, portion, now):
                 return
             results, later = portion.answered, portion.recipients + portion.left
@@ -392,6 +394,11 @@ class Dispatcher:
             session.quit()
         else:
             self.feed(session, now)
+
+    def _most(self, site: ReadyQueue) -> int:
+        """Recipients of one transaction: where return paths are rewritten, each needs one of its own."""
+        alone = self._return_paths is not None and self._return_paths.rewrites
+        return 1 if alone else site.limits.recipients_per_message
 
     def _goes_on(self, session: Session, prepared: Prepared, portion: Portion, now: float) -> bool:
         """The next recipients' transaction is under way; False: there are none, or they have to wait."""

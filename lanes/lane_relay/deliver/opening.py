@@ -12,7 +12,7 @@ from lane_relay.deliver.owner import Owner
 from lane_relay.deliver.ready_queue import Destination, Target
 from lane_relay.deliver.resumption import Resumption
 from lane_relay.deliver.session import Session
-from lane_relay.deliver.session_settings import SessionSettings, Timeouts
+from lane_relay.deliver.session_settings import ReturnPaths, SessionSettings, Timeouts
 from lane_relay.deliver.tls import TlsContexts, TlsMode, plan_tls
 from lane_relay.deliver.trouble import Trouble
 from lane_relay.records import Reply, Route, TlsFailure
@@ -27,9 +27,12 @@ _NEVER: Final = (0.0, TlsFailure.NONE)
 class SessionMaker:
     """Numbers sessions, too."""
 
-    def __init__(self, config: RelayConfig, contexts: TlsContexts, timeouts: Timeouts) -> None:
+    def __init__(
+        self, config: RelayConfig, contexts: TlsContexts, timeouts: Timeouts, return_paths: ReturnPaths | None = None
+    ) -> None:
         self._contexts = contexts
         self._timeouts = timeouts
+        self._return_paths = return_paths
         self._plain: dict[str, tuple[float, TlsFailure]] = {}
         """Address -> until when it is spoken to in plain text, and what its TLS failed with."""
         self.resumption = Resumption()
@@ -54,7 +57,7 @@ class SessionMaker:
         same_for = plan.same_for(target.host, target.address, destination.route.port)
         settings = SessionSettings(
             self._hostname, self.source, plan, credentials, self._contexts, self._timeouts,
-            self.resumption, same_for, self.resumption.find(same_for, now),
+            self.resumption, same_for, self.resumption.find(same_for, now), self._return_paths,
         )  # fmt: skip
         self.made += 1
         until, failure = self._plain.get(target.address, _NEVER)

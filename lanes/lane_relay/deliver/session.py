@@ -11,6 +11,8 @@ import socket
 from collections.abc import Coroutine
 from typing import Final, cast
 
+from msgspec import structs
+
 from lane_api.isppolicy import Category, Stage
 from lane_relay.deliver.owner import Owner
 from lane_relay.deliver.portions import Portion
@@ -128,7 +130,11 @@ class Session(asyncio.Protocol):
         self.current = prepared
         self.portion = portion
         self.began = now
-        self._write(self.client.send(prepared.message.envelope, portion.recipients, prepared.chunks))
+        message, paths = prepared.message, self._settings.return_paths
+        envelope = message.envelope
+        if paths is not None and (sender := paths.sender(message, portion.recipients)) is not None:
+            envelope = structs.replace(envelope, sender=sender)
+        self._write(self.client.send(envelope, portion.recipients, prepared.chunks))
         self._set_deadline(now)
 
     def rest(self, now: float) -> None:

@@ -5,7 +5,7 @@ Before it: configuration, routes. After it: `session`.
 
 import ssl
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from lane_api.isppolicy import Stage
 from lane_relay.deliver.resumption import Kept, Resumption
 from lane_relay.deliver.tls import Check, TlsContexts, TlsPlan, examine
-from lane_relay.records import TlsResult
+from lane_relay.records import Message, TlsResult
 from lane_relay.smtp.client import REPLY_TIMEOUTS
 
-__all__ = ["SessionSettings", "Timeouts"]
+__all__ = ["ReturnPaths", "SessionSettings", "Timeouts"]
 
 
 class Timeouts(Struct, frozen=True):
@@ -34,6 +34,17 @@ class Timeouts(Struct, frozen=True):
     """For the answer to QUIT, and again for the peer to close."""
 
 
+class ReturnPaths(Protocol):
+    """Who makes the envelope senders that mail leaves with; `feedback`."""
+
+    @property
+    def rewrites(self) -> bool:
+        """Each recipient goes in a transaction of its own."""
+
+    def sender(self, message: Message, recipients: tuple[int, ...]) -> str | None:
+        """The envelope sender of a transaction for these recipients; None: the message's own."""
+
+
 class SessionSettings(Struct, frozen=True):
     """What a session needs to know besides where to go."""
 
@@ -49,6 +60,8 @@ class SessionSettings(Struct, frozen=True):
     """Under which a TLS session is kept."""
     kept: Kept | None
     """The session to be offered."""
+    return_paths: ReturnPaths | None = None
+    """Absent: the message's own envelope sender goes out."""
 
     @property
     def context(self) -> ssl.SSLContext:

@@ -16,7 +16,7 @@ from lane_api.classes import TrafficClass
 from lane_api.relayconfig import RelayConfig
 from lane_api.relayfeedback import SuppressionScope, Unsubscribe
 from lane_relay.mail.token import SEVERAL, Token, TokenKind, address_digest, write_token
-from lane_relay.records import Message, QueueEntry
+from lane_relay.records import Message
 
 __all__ = ["BOUNCE_PREFIX", "FBL_LOCAL", "PERSON_PREFIX", "Keys", "ReturnPaths"]
 
@@ -58,12 +58,11 @@ class ReturnPaths:
         """Some domain's return path is rewritten, so every recipient goes in a transaction of its own."""
         return bool(self._rewrites)
 
-    def sender(self, message: Message, entry: QueueEntry) -> str | None:
-        """The envelope sender to send this entry with, or None for the message's own."""
+    def sender(self, message: Message, recipients: tuple[int, ...]) -> str | None:
+        """The envelope sender of a transaction for these recipients, or None for the message's own."""
         domain = self._rewrites.get(message.from_domain)
         if domain is None or not message.envelope.sender:
             return None
-        recipients = entry.recipients
         token = self._token(TokenKind.BOUNCE, message, recipients[0] if len(recipients) == 1 else SEVERAL)
         return f"{BOUNCE_PREFIX}{write_token(self._keys.feedback, token)}@{domain}"
 

@@ -5,12 +5,12 @@ goes no further than this module; what is kept, given out and copied are keyed d
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Final
 
 from lane_api.classes import TrafficClass
 from lane_api.relayfeedback import Suppression, SuppressionScope
 from lane_relay.clock import Clock
+from lane_relay.feedback.exchange import Brought
 from lane_relay.feedback.suppression_store import SuppressionStore
 from lane_relay.feedback.suppressions import Reason, Source, Suppressed, pack, unpack
 from lane_relay.mail.token import address_digest
@@ -52,10 +52,10 @@ class SuppressionList:
         """Why it takes no more words, or empty."""
         return self._store.failed
 
-    @property
-    def store(self) -> SuppressionStore:
-        """Its rows, for copying."""
-        return self._store
+    def page(self, cursor: str) -> tuple[list[Suppressed], str, bool]:
+        """The words behind a cursor, where to go on, whether there are more already; see `SuppressionStore.page`."""
+        page = self._store.page(cursor)
+        return [word for row in page.rows if (word := unpack(row)) is not None], page.cursor, page.more
 
     # -- asking
 
@@ -75,12 +75,14 @@ class SuppressionList:
         )
         return next(words, None)
 
+    def digests(self, address: str, from_domain: str = "") -> list[bytes]:
+        """What stands for an address in the list: by itself, and under a From domain."""
+        alone = address_digest(self._key, address)
+        return [alone, address_digest(self._key, address, from_domain)] if from_domain else [alone]
+
     def words_about(self, address: str, from_domain: str = "") -> list[Suppressed]:
         """Every word about an address, those that count no more as well."""
-        words = list(self._store.table.about(address_digest(self._key, address)))
-        if from_domain:
-            words += self._store.table.about(address_digest(self._key, address, from_domain))
-        return words
+        return [word for digest in self.digests(address, from_domain) for word in self._store.table.about(digest)]
 
     # -- telling
 
@@ -101,11 +103,7 @@ class SuppressionList:
             expires = min(now + int(self._config.hard_bounces), 2**32 - 1)
         scope = self._config.scope
         if domain_scoped is not None:
-            scope = (
-                SuppressionScope.DOMAIN
-                if domain_scoped
-                else (SuppressionScope.LANE if scope is SuppressionScope.DOMAIN else scope)
-            )
+            scope = SuppressionScope.DOMAIN if domain_scoped else self._lane_scope()
         return Suppressed(digest, reason, self._class, source, now, expires, scope)
 
     async def suppress(self, words: list[Suppressed]) -> int:
@@ -125,20 +123,20 @@ class SuppressionList:
         await self._store.add([pack(word) for word in lifted])
         return len(lifted)
 
-    async def copy(self, rows: list[bytes]) -> int:
-        """Takes in rows of another list with the same key; returns how many were news."""
-        return await self._store.add([row for row in rows if unpack(row) is not None])
+    async def bring(self, lines: list[Brought]) -> int:
+        """Takes in what somebody brought; returns how many words were news."""
+        return await self.suppress([self._from(line) for line in lines])
 
-    async def pages(self) -> AsyncIterator[tuple[Suppressed, ...]]:
-        """All words, a page at a time, as of about now."""
-        cursor, more = "", True
-        while more:
-            page = self._store.page(cursor)
-            yield tuple(word for row in page.rows if (word := unpack(row)) is not None)
-            if page.cursor.startswith("log"):
-                return
-            cursor, more = page.cursor, page.more
-            await asyncio.sleep(0)
+    def _from(self, line: Brought) -> Suppressed:
+        digest = line.digest or address_digest(self._key, line.address, line.domain)
+        scope = line.scope or (SuppressionScope.DOMAIN if line.domain else self._lane_scope())
+        created = line.created or int(self._clock.now())
+        about = line.about or self._class
+        return Suppressed(digest, line.reason, about, line.source, created, line.expires, scope, line.lifted)
+
+    def _lane_scope(self) -> SuppressionScope:
+        scope = self._config.scope
+        return SuppressionScope.LANE if scope is SuppressionScope.DOMAIN else scope
 
     # -- life
 

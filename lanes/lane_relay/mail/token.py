@@ -90,6 +90,8 @@ def read_token(key: bytes, text: str) -> Token | None:
         raw = b32decode(text.upper() + _PADDING)
     except Error:
         return None
+    if b32encode(raw)[:_LENGTH].decode() != text.upper():  # the last character has bits to spare
+        return None
     body, mac = raw[:_BODY_SIZE], raw[_BODY_SIZE:]
     if not hmac.compare_digest(hmac.digest(key, body, "sha256")[:_MAC_SIZE], mac):
         return None

@@ -5,7 +5,8 @@ import json
 from msgspec.structs import replace
 
 from lane_api.isppolicy import Stage
-from lane_relay.account.records import RecordWriter
+from lane_api.relayconfig import LaneIdentity, SlotIdentity
+from lane_relay.account.records import RecordType, RecordWriter, Response
 from lane_relay.account.settle import Outcome
 from lane_relay.audit.recipients import digest
 from lane_relay.records import Attempt, Reply, TlsFailure, TlsResult
@@ -157,3 +158,19 @@ def test_a_reception_says_whom_redirected_mail_was_for() -> None:
     hidden = json.loads(hiding.reception(of, NOW))["meta"]["redirected_from"].splitlines()
     assert hidden == [digest(b"0123456789abcdef", one) for one in of.redirected_from]
     assert "meta" not in json.loads(WRITER.reception(message(), NOW))
+
+
+def test_a_report_from_outside_names_nobody_where_recipients_are_digests() -> None:
+    writer = RecordWriter(
+        LaneIdentity(name="otp"), SlotIdentity(name="otp-0", hostname="out1.test"), recipients_key=b"k" * 32
+    )
+    record = writer.returned(
+        RecordType.OOB,
+        1.0,
+        id=1,
+        response=Response(550, None, "No mailbox <ann@isp.test> (was jo@other.test)"),
+        meta={"reported_recipient": "jo@other.test", "action": "failed"},
+    )
+    assert b"@isp.test" not in record
+    assert b"@other.test" not in record
+    assert b"No mailbox" in record

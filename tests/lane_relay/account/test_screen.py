@@ -14,7 +14,7 @@ class Complaints:
     def __init__(self) -> None:
         self.asked: list[TrafficClass] = []
 
-    def is_suppressed(self, recipient: str, traffic_class: TrafficClass) -> str:
+    def is_suppressed(self, recipient: str, traffic_class: TrafficClass, from_domain: str = "") -> str:
         self.asked.append(traffic_class)
         return "complaint" if recipient == "user1@example.com" else ""
 

@@ -1,0 +1,231 @@
+"""Where returned mail is dealt with: read, judged, written into records and the suppression list, and only then taken.
+
+Before it: `session` has a whole mail for one of our addresses. After it: the spool's records, `SuppressionList`,
+`forwarding`. Invariants: 250 comes after record and suppression are on the volume; whoever reported is told 4xx if they
+are not, and reports again; nothing here ever answers to the sender of a report.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final, Protocol
+
+import structlog
+from msgspec import Struct
+
+from lane_api.isppolicy import Stage
+from lane_relay.account.records import EnhancedCode, PeerAddress, RecordType, RecordWriter, Response
+from lane_relay.clock import Clock
+from lane_relay.errors import RelayError
+from lane_relay.feedback.addresses import Addressee, Desk
+from lane_relay.feedback.judge import Finding, judge_report, proved
+from lane_relay.feedback.samples import Samples
+from lane_relay.feedback.suppression_list import SuppressionList
+from lane_relay.feedback.suppressions import Reason, Source
+from lane_relay.mail.reports.read import read_report
+from lane_relay.mail.reports.reading import Reading
+from lane_relay.mail.token import Token, address_digest, read_token
+from lane_relay.records import Reply, Verdict, message_id_text
+from lane_relay.spool.base import Spool
+
+__all__ = ["Around", "FeedbackCounters", "FeedbackDesk", "Heard"]
+
+TAKEN: Final = Reply(250, ("2.0.0 Thank you",))
+_NOT_KEPT: Final = Reply(451, ("4.3.0 The report cannot be kept now, send it again",))
+_READERS: Final = 1
+"""Threads that read reports: pure Python, so more would take the same lock."""
+_log = structlog.get_logger("feedback")
+
+
+class FeedbackCounters:
+    """Plain integers since the process began."""
+
+    def __init__(self) -> None:
+        self.reports: Counter[str] = Counter()
+        """By what they were: `bounce`, `delay`, `complaint`, `unproved`, ...; a bounded set."""
+        self.bounces: Counter[str] = Counter()
+        """Reported bounces by category."""
+        self.complaints: Counter[str] = Counter()
+        """By the site that the mail was delivered to; empty where the journal does not know it any more."""
+        self.suppressed: Counter[str] = Counter()
+        """Words that were news, by reason."""
+        self.refused = 0
+        """Recipients that nobody here is."""
+
+
+class Heard(Struct, frozen=True, gc=False):
+    """A bounce of ours, for whoever sent the message."""
+
+    token: Token
+    reading: Reading
+    finding: Finding
+    domain: str
+    """Return path that it came to."""
+
+
+class Around(Struct, frozen=True):
+    """What the desk calls."""
+
+    judge_reply: Callable[[str, Stage, Reply], Verdict]
+    forward: Callable[[Heard], Awaitable[None]]
+    to_people: Callable[[Addressee, bytes], bool]
+    """Passes on what a person is to read; False: there is nobody."""
+    site_of: Callable[[int], Awaitable[str]]
+    """Where the message of this id was delivered to, or empty."""
+
+
+class Records(Protocol):
+    """Who makes records; `account.records`."""
+
+    @property
+    def writer(self) -> RecordWriter:
+        """Of the configuration in force."""
+
+
+class FeedbackDesk:
+    """Takes returned mail."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        records: Records,
+        suppressions: SuppressionList | None,
+        samples: Samples,
+        clock: Clock,
+        around: Around,
+    ) -> None:
+        self._spool = spool
+        self._records = records
+        self._suppressions = suppressions
+        self._samples = samples
+        self._clock = clock
+        self._around = around
+        self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="reports")
+        self._key = self._suppression_key = b""
+        self.counters = FeedbackCounters()
+
+    def apply(self, key: bytes, suppression_key: bytes) -> None:
+        """The keys in force."""
+        self._key, self._suppression_key = key, suppression_key
+
+    async def take(self, addressee: Addressee, content: bytes, peer: str, helo: str) -> Reply:
+        """Deals with one mail for one of our addresses; the answer to whoever brought it."""
+        loop = asyncio.get_running_loop()
+        reading = await loop.run_in_executor(self._threads, read_report, content)
+        try:
+            if addressee.desk is Desk.UNSUBSCRIBES:
+                return await self._unsubscribed_by_mail(addressee, reading)
+            return await self._reported(addressee, reading, content, PeerAddress(helo, peer))
+        except RelayError as failed:
+            _log.error("a report is not kept, its sender will try again", reason=str(failed))
+            return _NOT_KEPT
+
+    async def _reported(self, addressee: Addressee, reading: Reading, content: bytes, reporter: PeerAddress) -> Reply:
+        token = proved(reading, addressee.token, partial(read_token, self._key))
+        finding = judge_report(reading, token, self._digests(token, reading), self._around.judge_reply)
+        self.counters.reports[finding.label] += 1
+        if finding.keep_sample:
+            await self._set_aside(addressee, content)
+        if finding.record is None or token is None:
+            return TAKEN
+        site = ""
+        if finding.record is RecordType.FEEDBACK:
+            site = await self._around.site_of(token.id)
+            self.counters.complaints[site] += 1
+        if finding.is_bounce and finding.category is not None:
+            self.counters.bounces[finding.category.value] += 1
+        record = self._records.writer.returned(
+            finding.record,
+            self._clock.now(),
+            id=token.id,
+            recipient=finding.recipient,
+            site=site,
+            response=_response(finding.reply) if finding.reply is not None else None,
+            category=finding.category,
+            rule=finding.rule,
+            reporter=PeerAddress(finding.remote, "") if finding.remote else reporter,
+            message_id=reading.message_id,
+            meta={**finding.meta, "recipient_index": str(token.index)},
+        )
+        source = Source.COMPLAINT_REPORT if finding.record is RecordType.FEEDBACK else Source.BOUNCE_REPORT
+        await self._keep(record, token, finding.suppress, source)
+        if finding.is_bounce:
+            await self._around.forward(Heard(token, reading, finding, addressee.domain))
+        return TAKEN
+
+    def _digests(self, token: Token | None, reading: Reading) -> Callable[[str], bytes]:
+        """How an address of a report is compared with the token's."""
+        scoped = token is not None and token.domain_scoped
+        from_domain = _from_domain(reading) if scoped else ""
+        return lambda address: address_digest(self._suppression_key, address, from_domain)
+
+    async def _set_aside(self, addressee: Addressee, content: bytes) -> None:
+        if addressee.desk is Desk.PEOPLE and self._around.to_people(addressee, content):
+            return
+        name = f"{message_id_text(self._spool.new_id())}"
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._samples.keep, name, content)
+
+    # -- people
+
+    async def _unsubscribed_by_mail(self, addressee: Addressee, reading: Reading) -> Reply:
+        if reading.kind.value in ("bounce", "delay", "automatic"):
+            self.counters.reports[reading.kind.value] += 1  # a program's answer is nobody's wish
+            return TAKEN
+        if addressee.token is not None:
+            await self.unsubscribe(addressee.token, Source.MAIL)
+        return TAKEN
+
+    async def unsubscribe(self, token: Token, source: Source) -> None:
+        """The recipient wants no more such mail; returns when that is on the volume, raises RelayError if it is not."""
+        self.counters.reports["unsubscribe"] += 1
+        record = self._records.writer.returned(
+            RecordType.FEEDBACK,
+            self._clock.now(),
+            id=token.id,
+            meta={
+                "feedback_type": "unsubscribe",
+                "by": "link" if source is Source.LINK else "mail",
+                "recipient_index": str(token.index),
+            },
+        )
+        await self._keep(record, token, Reason.UNSUBSCRIBE if token.names_recipient else None, source)
+
+    # -- keeping
+
+    async def _keep(self, record: bytes, token: Token, reason: Reason | None, source: Source) -> None:
+        """Record and suppression on the volume; both at once."""
+        self._spool.record([record])
+        waiting: list[Awaitable[object]] = [self._spool.flush()]
+        if reason is not None and self._suppressions is not None:
+            word = self._suppressions.word(token.digest, reason, source, domain_scoped=token.domain_scoped)
+            if word is not None:
+                waiting.append(self._count(reason, self._suppressions.suppress([word])))
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _count(self, reason: Reason, kept: Awaitable[int]) -> None:
+        self.counters.suppressed[reason.value] += await kept
+
+    def close(self) -> None:
+        """Gives up the readers."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _from_domain(reading: Reading) -> str:
+    """Domain of the returned mail's From, which a digest of a domain's scope is over."""
+    for line in reading.returned.decode("utf-8", "replace").splitlines():
+        if line[:5].lower() == "from:":
+            return line.rpartition("@")[2].strip(" >\t").lower()
+    return ""
+
+
+def _response(reply: Reply) -> Response:
+    enhanced = reply.enhanced
+    if not enhanced:
+        return Response(reply.code, None, reply.text)
+    code_class, subject, detail = map(int, enhanced.split("."))
+    return Response(reply.code, EnhancedCode(code_class, subject, detail), reply.text[len(enhanced) :].lstrip())

@@ -1,0 +1,180 @@
+"""The SMTP port for returned mail: who may come, how often, and with how much.
+
+Before it: the MX of the return paths. After it: `session`, then the desk. Invariants: sessions, memory and mail a
+minute are bounded, in all and for each client; it sends no mail of its own, whatever comes in.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Final
+
+import structlog
+
+from lane_api.relayconfig import Endpoint, RelayConfig
+from lane_relay.accept.certificate import Certificate
+from lane_relay.clock import Clock
+from lane_relay.errors import ConfigError
+from lane_relay.feedback.addresses import Addressee
+from lane_relay.feedback.session import STOPPING, FeedbackSession
+from lane_relay.guard import report
+from lane_relay.records import Reply
+from lane_relay.smtp.address import Mailbox
+from lane_relay.smtp.server import Options
+
+__all__ = ["FeedbackListener", "Limits"]
+
+_SWEEP_EVERY_S: Final = 5.0
+_SLACK: Final = 2**20
+"""A report is the mail that it returns, and some words."""
+_TOO_MANY: Final = Reply(421, ("4.7.0 Too many sessions, try again later",))
+_TOO_FAST: Final = Reply(450, ("4.7.1 Too many reports a minute, try again later",))
+
+_log = structlog.get_logger("feedback")
+Take = Callable[[Addressee, bytes, str, str], Awaitable[Reply]]
+
+
+class Limits:
+    """What one slot takes; an ISP sends its reports from several hosts."""
+
+    sessions: int = 200
+    sessions_per_client: int = 50
+    mails_per_minute: int = 6000
+    mails_per_minute_per_client: int = 1200
+
+
+class FeedbackListener:
+    """The listener of one slot."""
+
+    def __init__(
+        self,
+        config: RelayConfig,
+        find: Callable[[Mailbox], Addressee | None],
+        take: Take,
+        clock: Clock,
+        limits: Limits | None = None,
+    ) -> None:
+        """Opens nothing yet; raises ConfigError if the certificate's files cannot be used."""
+        self.find = find
+        self.take = take
+        self.held_bytes = 0
+        self.refused = 0
+        """Recipients that nobody here is."""
+        self.tick = clock.monotonic()
+        self._clock = clock
+        self._limits = limits or Limits()
+        self._sessions: set[FeedbackSession] = set()
+        self._by_client: Counter[str] = Counter()
+        self._minute: Counter[str] = Counter()
+        self._minute_began = self.tick
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._is_stopping = False
+        tls = config.feedback.tls if config.feedback is not None else None
+        self.certificate = Certificate(tls, hostname=config.slot.hostname, now=clock.now(), field="feedback.tls")
+        self.apply(config)
+
+    def apply(self, config: RelayConfig) -> None:
+        """Another configuration, for new sessions; raises ConfigError if the new certificate cannot be used."""
+        largest = config.intake.max_message_size + _SLACK
+        self.memory_budget = max(64 * 2**20, 2 * largest)
+        self.options = Options(hostname=config.slot.hostname, max_size=largest, max_recipients=20, auth=False)
+        tls = config.feedback.tls if config.feedback is not None else None
+        self.certificate.replace(tls, hostname=config.slot.hostname, now=self._clock.now())
+
+    async def start(self, endpoint: Endpoint) -> None:
+        """Opens the socket; raises OSError if the address cannot be bound."""
+        host = None if endpoint.host == "::" else endpoint.host
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: FeedbackSession(self), host, endpoint.port, reuse_address=True
+        )
+        self._sweep_again()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.sockets[0].getsockname()[1]) if self._server is not None else 0
+
+    @property
+    def session_count(self) -> int:
+        """Sessions open now."""
+        return len(self._sessions)
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no new sessions, lets mail under way be kept for so long, then cuts."""
+        self._is_stopping = True
+        if self._server is not None:
+            self._server.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for session in tuple(self._sessions):
+            session.stop()
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=grace_s)
+        for session in tuple(self._sessions):
+            session.abort()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- what sessions ask
+
+    def admit(self, session: FeedbackSession) -> Reply | None:
+        """Takes a new session in, or says why not."""
+        limits, client = self._limits, session.client
+        if self._is_stopping:
+            return STOPPING
+        if len(self._sessions) >= limits.sessions or self._by_client[client] >= limits.sessions_per_client:
+            return _TOO_MANY
+        self._sessions.add(session)
+        self._by_client[client] += 1
+        return None
+
+    def forget(self, session: FeedbackSession) -> None:
+        """The session is over."""
+        if session in self._sessions:
+            self._sessions.discard(session)
+            self._by_client[session.client] -= 1
+            if not self._by_client[session.client]:
+                del self._by_client[session.client]
+
+    def pace(self, client: str) -> Reply | None:
+        """Counts a mail that is to come, or refuses it until the minute is over."""
+        now = self._clock.monotonic()
+        if now - self._minute_began >= 60:
+            self._minute_began = now
+            self._minute.clear()
+        limits = self._limits
+        if (
+            self._minute.total() >= limits.mails_per_minute
+            or self._minute[client] >= limits.mails_per_minute_per_client
+        ):
+            return _TOO_FAST
+        self._minute[client] += 1
+        return None
+
+    def count_refusal(self) -> None:
+        """A recipient was nobody here."""
+        self.refused += 1
+
+    def own(self, work: Coroutine[object, object, None]) -> None:
+        """Runs a session's coroutine as a task of this listener."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(report)
+
+    def sweep(self) -> None:
+        """Ends silent sessions, takes a changed certificate."""
+        self.tick = self._clock.monotonic()
+        for session in tuple(self._sessions):
+            session.sweep(self.tick)
+        try:
+            self.certificate.reload()
+        except ConfigError as error:
+            _log.error("certificate not reloaded, the last good one stays in force", error=str(error))
+
+    def _sweep_again(self) -> None:
+        self.sweep()
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._sweep_again)

@@ -1,0 +1,273 @@
+"""All of feedback as the pipeline sees it: made once, told of each configuration, asked for each message.
+
+Invariants: what is not configured costs one attribute test; the files of keys are read when a configuration takes
+force, and one that cannot be read leaves the last good one; nothing here is on the path of a delivery but making its
+return path.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Final
+
+import structlog
+from msgspec import Struct
+
+from lane_api.classes import TrafficClass
+from lane_api.isppolicy import Action, Category, Stage
+from lane_api.relayconfig import RelayConfig
+from lane_relay.clock import Clock
+from lane_relay.errors import ConfigError, RelayError
+from lane_relay.feedback.addresses import Addressee, Addresses
+from lane_relay.feedback.desk import Around, FeedbackCounters, FeedbackDesk, Records
+from lane_relay.feedback.forwarding import Deposit, Forwarder
+from lane_relay.feedback.listener import FeedbackListener
+from lane_relay.feedback.outbox import Outbox
+from lane_relay.feedback.return_path import Keys, ReturnPaths
+from lane_relay.feedback.samples import Samples
+from lane_relay.feedback.suppression_list import SuppressionList
+from lane_relay.feedback.suppression_store import SuppressionStore
+from lane_relay.feedback.suppressions import Reason, Source, Suppressed
+from lane_relay.feedback.unsubscribe import UnsubscribeServer
+from lane_relay.guard import report
+from lane_relay.records import Attempt, Message, Reply, Verdict
+from lane_relay.smtp.address import BadAddress, Mailbox, normalise_domain, parse_mailbox
+from lane_relay.spool.base import Spool
+
+__all__ = ["FeedbackOffice", "Neighbours", "check_feedback"]
+
+_KEY_AT_LEAST: Final = 16
+_STOP_GRACE_S: Final = 5.0
+_log = structlog.get_logger("feedback")
+
+
+class Neighbours(Struct, frozen=True):
+    """The stages that feedback works with."""
+
+    spool: Spool
+    records: Records
+    deposit: Deposit
+    judge_reply: Callable[[str, Stage, Reply], Verdict]
+    clock: Clock
+
+
+def check_feedback(config: RelayConfig) -> None:
+    """Refuses return paths that nobody can take mail for; raises ConfigError that names the field and the fix."""
+    paths = {domain.name: domain.return_path for domain in config.domains if domain.return_path is not None}
+    for name, path in paths.items():
+        field = f"domains[{name}].returnPath"
+        if normalise_domain(path.domain) != path.domain:
+            raise ConfigError(f"{field}.domain: {path.domain!r:.80} is no domain: write it as A-labels (xn--...)")
+        if config.feedback is None and path.mode == "Rewrite":
+            raise ConfigError(f"{field}: mode Rewrite signs its addresses: give feedback.keyFile, or write mode: Keep")
+        if path.domain in {domain.name for domain in config.domains}:
+            raise ConfigError(f"{field}.domain: {path.domain} is a From domain: take one below it, such as b.{name}")
+    if config.feedback is None:
+        return
+    for field, addresses in (("addresses", config.feedback.addresses), ("postmaster", (config.feedback.postmaster,))):
+        for address in filter(None, addresses):
+            mailbox = parse_mailbox(address)
+            if isinstance(mailbox, BadAddress):
+                raise ConfigError(f"feedback.{field}: {address!r:.80}: {mailbox.reason}")
+            if field == "postmaster" and mailbox.domain in {path.domain for path in paths.values()}:
+                raise ConfigError(
+                    f"feedback.postmaster: {address} is taken by the relay itself: name a person's mailbox"
+                )
+    if config.feedback.unsubscribe is not None and not paths:
+        raise ConfigError(
+            "feedback.unsubscribe: no domain has a returnPath, whose addresses the field would name: add one"
+        )
+
+
+def read_key(path: str, field: str) -> bytes:
+    """A key from its file; raises ConfigError that names the fix."""
+    try:
+        key = Path(path).read_bytes().strip()
+    except OSError as failed:
+        raise ConfigError(f"{field}: {path} cannot be read: {failed.strerror}") from None
+    if len(key) < _KEY_AT_LEAST:
+        raise ConfigError(f"{field}: {path} holds {len(key)} octets: a key has at least {_KEY_AT_LEAST}, random ones")
+    return key
+
+
+class FeedbackOffice:
+    """The feedback of one slot."""
+
+    def __init__(self, config: RelayConfig, neighbours: Neighbours) -> None:
+        """Reads the suppression list, which blocks; raises ConfigError or RelayError."""
+        self._neighbours = neighbours
+        self._config = config
+        self._keys = _keys(config)
+        self.suppressions = self._open_list(config)
+        self._folder = Path(config.spool.path).parent / "feedback"
+        self._outbox = Outbox(self._folder / "outbox")
+        spool, clock = neighbours.spool, neighbours.clock
+        self._forwarder = Forwarder(neighbours.deposit, spool.new_id, self._outbox, clock)
+        around = Around(
+            neighbours.judge_reply, self._forwarder.forward, self._forwarder.to_people, self._forwarder.site_of
+        )
+        self.desk = FeedbackDesk(
+            spool, neighbours.records, self.suppressions, Samples(self._folder / "samples"), clock, around
+        )
+        self._listener: FeedbackListener | None = None
+        self._http: UnsubscribeServer | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._put_in_force(config)
+        if config.feedback is not None and config.feedback.smtp is not None:
+            self._listener = FeedbackListener(config, self._find, self.desk.take, clock)
+        if config.feedback is not None and config.feedback.http is not None:
+            self._http = UnsubscribeServer(self.desk.unsubscribe)
+            self._http.apply(self._keys.feedback)
+
+    def _open_list(self, config: RelayConfig) -> SuppressionList | None:
+        if config.suppression is None:
+            return None
+        store = SuppressionStore.open(config.suppression.path, config.suppression.max_entries)
+        key, traffic_class = self._keys.suppression, config.lane.traffic_class
+        return SuppressionList(config.suppression, traffic_class, key, store, self._neighbours.clock)
+
+    # -- configuration
+
+    def apply(self, config: RelayConfig) -> None:
+        """A new configuration is in force; raises ConfigError for files that cannot be used, and keeps the last."""
+        self._keys = _keys(config)
+        self._put_in_force(config)
+        if self.suppressions is not None and config.suppression is not None:
+            self.suppressions.apply(config.suppression)
+        if self._http is not None:
+            self._http.apply(self._keys.feedback)
+        if self._listener is not None:
+            self._listener.apply(config)
+
+    def _put_in_force(self, config: RelayConfig) -> None:
+        self._config = config
+        self._addresses = Addresses(config, self._keys.feedback)
+        self._paths = ReturnPaths(config, self._keys) if config.feedback is not None else None
+        self._forwarder.apply(config)
+        self.desk.apply(self._keys.feedback, self._keys.suppression)
+
+    # -- the path of a message
+
+    @property
+    def rewrites(self) -> bool:
+        """Each recipient goes in a transaction of its own."""
+        return self._paths is not None and self._paths.rewrites
+
+    def sender(self, message: Message, recipients: tuple[int, ...]) -> str | None:
+        """The envelope sender of a transaction for these recipients; None: the message's own."""
+        return self._paths.sender(message, recipients) if self._paths is not None else None
+
+    def marked(self, message: Message) -> Message:
+        """The message with what makes its complaints known again; before it is stored."""
+        return self._paths.marked(message) if self._paths is not None else message
+
+    def is_suppressed(self, recipient: str, traffic_class: TrafficClass, from_domain: str = "") -> str:
+        """Why mail of this class must not go to this recipient, or empty."""
+        return self.suppressions.is_suppressed(recipient, traffic_class, from_domain) if self.suppressions else ""
+
+    @property
+    def learns(self) -> bool:
+        """Refusals in the session are words for the list."""
+        return self.suppressions is not None
+
+    def attempted(self, attempt: Attempt) -> None:
+        """Suppresses whom the peer does not know; the attempt's own record is what says so for good."""
+        if self.suppressions is None:
+            return
+        words = []
+        for result in attempt.results:
+            verdict = result.verdict
+            if (
+                verdict.action is Action.BOUNCE
+                and verdict.category is Category.BAD_MAILBOX
+                and attempt.peer is not None
+            ):
+                recipient = attempt.message.envelope.recipients[result.index]
+                digest = self.suppressions.digest(recipient, attempt.message.from_domain)
+                word = self.suppressions.word(digest, Reason.HARD_BOUNCE, Source.DELIVERY)
+                if word is not None:
+                    words.append(word)
+        if words:
+            self._own(self._suppress(self.suppressions, words))
+
+    async def _suppress(self, suppressions: SuppressionList, words: list[Suppressed]) -> None:
+        try:
+            news = await suppressions.suppress(words)
+            self.desk.counters.suppressed[Reason.HARD_BOUNCE.value] += news
+        except RelayError as failed:
+            _log.error("a hard bounce is not on the suppression list", reason=str(failed))
+
+    def _own(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(report)
+
+    def _find(self, recipient: Mailbox) -> Addressee | None:
+        return self._addresses.find(recipient)
+
+    # -- life
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """Where it listens: SMTP, HTTP; 0: not at all."""
+        return (self._listener.port if self._listener else 0, self._http.port if self._http else 0)
+
+    @property
+    def counters(self) -> FeedbackCounters:
+        """What came back so far."""
+        if self._listener is not None:
+            self.desk.counters.refused = self._listener.refused
+        return self.desk.counters
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Complaint rates by level: warn, act, stop."""
+        return self._config.feedback.complaints.model_dump() if self._config.feedback is not None else {}
+
+    @property
+    def outbox(self) -> Outbox:
+        """Bounces on their way to a webhook."""
+        return self._outbox
+
+    async def start(self) -> None:
+        """Opens the sockets; raises OSError."""
+        feedback = self._config.feedback
+        if feedback is None:
+            return
+        if self._listener is not None and feedback.smtp is not None:
+            await self._listener.start(feedback.smtp)
+        if self._http is not None and feedback.http is not None:
+            context = self._listener.certificate.context if self._listener is not None and feedback.tls else None
+            await self._http.start(feedback.http, context)
+
+    async def run(self) -> None:
+        """Keeps the list's log short and tells webhooks, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._outbox.run())
+            if self.suppressions is not None:
+                group.create_task(self.suppressions.run())
+
+    async def stop(self) -> None:
+        """Takes nothing new; what is under way is kept first."""
+        stops = []
+        if self._http is not None:
+            stops.append(self._http.stop())
+        if self._listener is not None:
+            stops.append(self._listener.stop(_STOP_GRACE_S))
+        await asyncio.gather(*stops)
+
+    async def close(self) -> None:
+        """When all that was told is on the volume."""
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+        if self.suppressions is not None:
+            await self.suppressions.close()
+        self.desk.close()
+
+
+def _keys(config: RelayConfig) -> Keys:
+    feedback = read_key(config.feedback.key_file, "feedback.keyFile") if config.feedback is not None else b""
+    if config.suppression is None:
+        return Keys(feedback, feedback)
+    return Keys(feedback, read_key(config.suppression.key_file, "suppression.keyFile"))

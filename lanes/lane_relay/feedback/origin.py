@@ -1,0 +1,99 @@
+"""Who sent a message that a report is about: looked up in the journal, which knows it long after the spool forgot.
+
+The message's id says when it was accepted, so one or two files are read. Blocks, for a thread. What the journal's
+budget or retention has removed is not found, and its bounce is on record all the same.
+"""
+
+import mmap
+import re
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from lane_relay.records import message_id_text, received_at
+
+__all__ = ["Origin", "find_origin", "find_site"]
+
+_NAME: Final = re.compile(r"^records-(\d+)\.jsonl$")
+_Kind = TypeVar("_Kind")
+_SLACK_S: Final = 120.0
+"""A record is written some time after its message's id was made."""
+
+
+class Origin(Struct, frozen=True):
+    """What the Reception says."""
+
+    sender: str = ""
+    recipient: str | list[str] = ""
+    message_id: str = ""
+    correlation_id: str = ""
+
+    def recipient_at(self, index: int) -> str:
+        """The recipient of this index, or empty."""
+        if isinstance(self.recipient, str):
+            return self.recipient if index == 0 else ""
+        return self.recipient[index] if index < len(self.recipient) else ""
+
+
+class _Delivery(Struct, frozen=True):
+    site: str = ""
+
+
+def find_origin(directory: Path, message_id: int) -> Origin | None:
+    """The Reception of this message, or None if it is not in the journal any more."""
+    line = _find(directory, message_id, "Reception")
+    return _decoded(line, Origin)
+
+
+def find_site(directory: Path, message_id: int) -> str:
+    """The site of this message's delivery, or empty."""
+    delivery = _decoded(_find(directory, message_id, "Delivery"), _Delivery)
+    return delivery.site if delivery is not None else ""
+
+
+def _decoded(line: bytes, kind: type[_Kind]) -> _Kind | None:
+    try:
+        return msgspec.json.decode(line, type=kind) if line else None
+    except msgspec.DecodeError:
+        return None
+
+
+def _find(directory: Path, message_id: int, kind: str) -> bytes:
+    """The first record of this type about the message, or nothing."""
+    wanted = f'"id":"{message_id_text(message_id)}"'.encode()
+    marker = f'"type":"{kind}"'.encode()
+    accepted = received_at(message_id)
+    files = sorted((int(name[1]), path) for path in directory.iterdir() if (name := _NAME.match(path.name)))
+    for _, path in files:
+        try:
+            if path.stat().st_mtime + _SLACK_S < accepted:
+                continue  # its last record is older
+            found = _look(path, wanted, marker)
+            if found:
+                return found
+            if kind == "Reception" and _first_time(path) > accepted + _SLACK_S:
+                return b""  # the others begin later still
+        except (OSError, ValueError):  # removed meanwhile, or empty
+            continue
+    return b""
+
+
+def _look(path: Path, wanted: bytes, marker: bytes) -> bytes:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        at = content.find(wanted)
+        while at >= 0:
+            start = content.rfind(b"\n", 0, at) + 1
+            end = content.find(b"\n", at)
+            line = content[start : end if end >= 0 else len(content)]
+            if marker in line:
+                return line
+            at = content.find(wanted, at + len(wanted))
+    return b""
+
+
+def _first_time(path: Path) -> float:
+    with path.open("rb") as file:
+        matched = re.search(rb'"timestamp":(\d+)', file.readline(65536))
+    return float(matched[1]) if matched else 0.0

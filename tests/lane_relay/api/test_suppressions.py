@@ -1,0 +1,164 @@
+"""`/v1/suppressions` over HTTP, against a list on a volume."""
+
+import csv
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from lane_api.classes import TrafficClass
+from lane_api.relayfeedback import Suppression
+from lane_relay.api import suppressions
+from lane_relay.clock import SYSTEM_CLOCK
+from lane_relay.feedback.suppression_list import SuppressionList
+from lane_relay.feedback.suppression_store import SuppressionStore
+
+KEY = b"s" * 32
+PATH = "/v1/suppressions"
+Client = TestClient[web.Request, web.Application]
+
+
+def opened(path: Path, *, max_entries: int = 1000, traffic_class: TrafficClass = TrafficClass.BULK) -> SuppressionList:
+    config = Suppression(path=str(path), key_file="unused", max_entries=max_entries)
+    return SuppressionList(config, traffic_class, KEY, SuppressionStore.open(path, max_entries), SYSTEM_CLOCK)
+
+
+async def client_of(known: SuppressionList | None) -> Client:
+    application = web.Application()
+    application.router.add_routes(suppressions.routes(known))
+    client: Client = TestClient(TestServer(application))
+    await client.start_server()
+    return client
+
+
+@pytest.fixture
+async def known(tmp_path: Path) -> AsyncIterator[SuppressionList]:
+    found = opened(tmp_path / "list")
+    yield found
+    await found.close()
+
+
+@pytest.fixture
+async def client(known: SuppressionList) -> AsyncIterator[Client]:
+    made = await client_of(known)
+    yield made
+    await made.close()
+
+
+async def read(client: Client, query: str) -> Any:
+    async with client.get(PATH + query) as answer:
+        return answer.status, json.loads(await answer.text())
+
+
+async def bring(client: Client, text: str) -> tuple[int, Any]:
+    async with client.post(PATH, data=text.encode()) as answer:
+        return answer.status, json.loads(await answer.text())
+
+
+async def test_addresses_are_brought_and_suppress_at_once(client: Client, known: SuppressionList) -> None:
+    text = "address,reason,class\nAnn@Example.com,complaint,Bulk\r\nbob@example.com,hard-bounce,\n\n"
+    assert await bring(client, text) == (200, {"read": 2, "added": 2, "refused": 0, "wrong": []})
+    assert known.is_suppressed("ann@example.com", TrafficClass.BULK) == "complaint"
+    assert known.is_suppressed("ann@example.com", TrafficClass.TRANSACTIONAL) == ""
+    assert known.is_suppressed("bob@example.com", TrafficClass.TRANSACTIONAL) == "hard-bounce"
+    assert known.is_suppressed("eve@example.com", TrafficClass.BULK) == ""
+
+
+async def test_a_bad_line_is_told_with_its_number_and_costs_no_other(client: Client) -> None:
+    text = (
+        "address,reason,created\nann@example.com,manual,2026-11-28\nnobody,manual,\nbob@example.com,spite,\n"
+        'eve@example.com,manual,yesterday\n"dan@example.com,manual,\njo@example.com,manual,,\nlast@example.com,manual,1700000000'
+    )
+    status, told = await bring(client, text)
+    assert (status, told["read"], told["added"], told["refused"]) == (200, 7, 2, 5)
+    assert [one["line"] for one in told["wrong"]] == [3, 4, 5, 6, 7]
+    assert "spite" in told["wrong"][1]["why"]
+    assert "hard-bounce" in told["wrong"][1]["why"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "neither address nor digest"),
+        ("ann@example.com\n", "is no column"),
+        ("reason\nmanual\n", "neither address nor digest"),
+    ],
+)
+async def test_a_file_without_names_of_columns_is_refused_with_the_fix(client: Client, text: str, said: str) -> None:
+    status, told = await bring(client, text)
+    assert status == 422
+    assert said in told["error"]
+    assert "address" in told["error"]
+
+
+async def test_an_export_has_no_address_and_another_list_with_the_key_takes_it_in_whole(
+    client: Client, known: SuppressionList, tmp_path: Path
+) -> None:
+    await bring(client, "address,reason,expires\nann@example.com,complaint,\nbob@example.com,hard-bounce,2099-01-01\n")
+    async with client.delete(f"{PATH}?address=ann@example.com") as answer:
+        assert await answer.json() == {"lifted": 1}
+    async with client.get(f"{PATH}?format=csv") as answer:
+        assert answer.content_type == "text/csv"
+        text = await answer.text()
+    assert "example.com" not in text
+    assert len(list(csv.DictReader(text.splitlines()))) == 2
+    other = opened(tmp_path / "other")
+    second = await client_of(other)
+    assert (await bring(second, text))[1]["added"] == 2
+    assert (await bring(second, text))[1]["added"] == 0
+    async with second.get(f"{PATH}?format=csv") as answer:
+        assert await answer.text() == text
+    assert other.is_suppressed("bob@example.com", TrafficClass.BULK)
+    assert not other.is_suppressed("ann@example.com", TrafficClass.BULK)
+    await second.close()
+    await other.close()
+
+
+async def test_what_is_lifted_counts_no_more_and_is_still_told(client: Client, known: SuppressionList) -> None:
+    await bring(client, "address\nann@example.com\n")
+    status, told = await read(client, "?address=ANN@example.com")
+    assert (status, [entry["lifted"] for entry in told["entries"]]) == (200, [""])
+    async with client.delete(f"{PATH}?digest={told['entries'][0]['digest']}") as answer:
+        assert await answer.json() == {"lifted": 1}
+    assert known.is_suppressed("ann@example.com", TrafficClass.BULK) == ""
+    assert [entry["lifted"] for entry in (await read(client, "?address=ann@example.com"))[1]["entries"]] == ["true"]
+
+
+async def test_a_cursor_gives_what_came_later(client: Client) -> None:
+    await bring(client, "address\nann@example.com\n")
+    _, first = await read(client, "")
+    assert len(first["entries"]) == 1
+    await bring(client, "address\nbob@example.com\n")
+    _, second = await read(client, f"?after={first['next']}")
+    assert len(second["entries"]) == 1
+    assert second["entries"] != first["entries"]
+    assert (await read(client, f"?after={second['next']}"))[1]["entries"] == []
+
+
+async def test_a_full_list_says_how_much_of_the_file_is_kept(tmp_path: Path) -> None:
+    known = opened(tmp_path / "small", max_entries=2)
+    client = await client_of(known)
+    status, told = await bring(client, "address\n" + "".join(f"a{number}@example.com\n" for number in range(5)))
+    assert status == 507
+    assert "maxEntries" in told["error"]
+    await client.close()
+    await known.close()
+
+
+@pytest.mark.parametrize("query", ["", "?address=nobody", "?digest=ff", "?digest=zz"])
+async def test_lifting_asks_for_whom(client: Client, query: str) -> None:
+    async with client.delete(PATH + query) as answer:
+        assert answer.status == 422
+
+
+async def test_a_lane_without_a_list_says_so() -> None:
+    client = await client_of(None)
+    for method in ("GET", "POST", "DELETE"):
+        async with client.request(method, PATH) as answer:
+            assert answer.status == 404
+            assert "suppression.path" in (await answer.json())["error"]
+    await client.close()
