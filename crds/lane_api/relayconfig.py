@@ -39,6 +39,8 @@ __all__ = [
     "HandOver",
     "Intake",
     "LaneIdentity",
+    "Origin",
+    "Origins",
     "Proof",
     "Records",
     "RelayConfig",
@@ -181,6 +183,22 @@ class DelayNotice(ConfigModel):
     """Also to senders that did not ask for it with NOTIFY=DELAY (RFC 3461)."""
 
 
+class Origin(ConfigModel):
+    """Where a value was given, and as what."""
+
+    source: str
+    """`isps`, `ISPPolicy NAMESPACE/NAME` or `limits`."""
+    value: str
+
+
+class Origins(ConfigModel):
+    """Everybody who gives one value, in order of precedence: the first one's is in force."""
+
+    field: str
+    """As in ISPPolicy."""
+    given: tuple[Origin, ...]
+
+
 class SitePolicy(ConfigModel):
     """One ISPPolicy with the lane's own values laid over it, in order of precedence."""
 
@@ -198,6 +216,8 @@ class SitePolicy(ConfigModel):
     retry_after: Duration | None = None
     backoff: Backoff = Backoff()
     responses: tuple[ResponseRule, ...] = ()
+    origins: tuple[Origins, ...] = ()
+    """Of the values that somebody gives. Decides nothing; for `explain`."""
 
 
 class RelayRoute(ConfigModel):

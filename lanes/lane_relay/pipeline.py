@@ -24,7 +24,7 @@ from lane_relay.accept.listener import Listener
 from lane_relay.account.journal import Journal
 from lane_relay.account.screen import Screen
 from lane_relay.account.settler import Settler, Surroundings
-from lane_relay.api import actions, evidence, suppressions
+from lane_relay.api import actions, evidence, explain, suppressions
 from lane_relay.api.handover import handover_routes
 from lane_relay.api.server import AdminServer
 from lane_relay.audit.auditor import Auditor, check_records, open_chain
@@ -39,6 +39,7 @@ from lane_relay.egress.prober import Gate, claim_from
 from lane_relay.egress.proof import ProofStatus
 from lane_relay.errors import ConfigError
 from lane_relay.exchange import Exchange, Neighbourhood, open_transfers
+from lane_relay.explainer import Explainer
 from lane_relay.feedback.office import FeedbackOffice, Neighbours, check_feedback
 from lane_relay.guard import LoopGuard
 from lane_relay.mail.dkim import Publication
@@ -326,7 +327,11 @@ class Pipeline:
         if config.admin is None:
             return None
         authority = config.handover.ca_file if config.handover is not None else None
-        routes = [*actions.routes(self._orders), *evidence.routes(self._auditor)]
+        explainer = Explainer(
+            lambda: self._source.current, self._clock, self._dispatcher, self._schedule.portions, self._router,
+            self._auditor.trace,
+        )  # fmt: skip
+        routes = [*actions.routes(self._orders), *evidence.routes(self._auditor), *explain.routes(explainer)]
         routes += suppressions.routes(self._feedback.suppressions)
         if self._exchange is not None:
             routes = [*routes, *handover_routes(self._exchange, config.intake.max_message_size)]

@@ -41,12 +41,15 @@ def _full_limits(connections: int) -> InForce:
 class SiteBackoff:
     """The back-off of one site."""
 
-    __slots__ = ("_full", "_hold_until", "_policy", "_rate", "reason")
+    __slots__ = ("_full", "_hold_until", "_policy", "_rate", "reason", "rule", "since")
 
     def __init__(self, policy: Backoff, connections: int, rate: Rate | None) -> None:
         self.change(policy, connections, rate)
         self._hold_until: float | None = None
         self.reason = ""
+        """The latest reply that was the evidence; stays when it is over."""
+        self.rule = ""
+        self.since = 0.0
 
     def change(self, policy: Backoff, connections: int, rate: Rate | None) -> None:
         """Other limits; a back-off under way goes on with them."""
@@ -59,11 +62,13 @@ class SiteBackoff:
         """Slowed down, as of the last look."""
         return self._hold_until is not None
 
-    def trigger(self, now: float, for_s: float | None, reason: str) -> None:
+    def trigger(self, now: float, for_s: float | None, reason: str, rule: str = "") -> None:
         """Evidence that we are too fast: to the foot, for at least `for_s` seconds (default: the policy's)."""
+        if not self.is_active:
+            self.since = now
         until = now + (self._policy.for_ if for_s is None else for_s)
         self._hold_until = until if self._hold_until is None else max(until, self._hold_until)
-        self.reason = reason
+        self.reason, self.rule = reason, rule
 
     def in_force(self, now: float) -> InForce:
         """The limits as of now, one step higher for each `recover.every` after the hold."""

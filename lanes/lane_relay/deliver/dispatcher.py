@@ -18,7 +18,7 @@ from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import Clock
 from lane_relay.deliver.connections import LINGER_S, Connections
 from lane_relay.deliver.day_count import DayCount, DayCounts
-from lane_relay.deliver.explain import DeliveryFigures, SiteState, entry_state, site_state
+from lane_relay.deliver.explain import DeliveryFigures, SiteState, Whereabouts, entry_state, site_state
 from lane_relay.deliver.first_look import FirstLook
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.judgement import Judgement, Told
@@ -93,6 +93,7 @@ class Dispatcher:
         self._days = days or DayCounts(clock, lambda _name: "", lambda _name, _value: None)
         self._rounds = Rounds(self.sites, self._held, self._hold_of_site, self._lookahead.empty)
         self._rerouting = Rerouting(reroute)
+        self.whereabouts = Whereabouts(self.sites, self._held, self._connections.sessions, self._hold_of)
         self._distrusted = 0
         """Sessions up to this number were opened before the gate shut: they may lead through another address."""
         self._running = False
@@ -242,18 +243,25 @@ class Dispatcher:
         return (*self._held.holds_of(message_id), *states)
 
     def _hold_of_site(self, site: ReadyQueue) -> Hold:
+        waiting = next((known for known in site.destinations.values() if known.waiting), None)
+        if waiting is not None:
+            return self._hold_of(waiting)
+        return (
+            Hold(Limit.GATE, detail=self._config.delivery.state)
+            if not self.gate_is_open
+            else (site.suspended or Hold(Limit.NONE))
+        )
+
+    def _hold_of(self, destination: Destination) -> Hold:
+        site, now = destination.site, self.monotonic()
         if not self.gate_is_open:
             return Hold(Limit.GATE, detail=self._config.delivery.state)
-        now = self.monotonic()
         if site.suspended is not None:
             return site.suspended
-        for destination in site.destinations.values():
-            if destination.waiting:
-                if destination.idle:
-                    return site.hold_message(now) or Hold(Limit.MEMORY if site.lacks_room else Limit.NONE)
-                found = self._connections.decide(destination, now)
-                return found if isinstance(found, Hold) else Hold(Limit.NONE)
-        return Hold(Limit.NONE)
+        if destination.idle:
+            return site.hold_message(now) or Hold(Limit.MEMORY if site.lacks_room else Limit.NONE)
+        found = self._connections.decide(destination, now)
+        return found if isinstance(found, Hold) else Hold(Limit.NONE)
 
     # -- feeding sessions
 

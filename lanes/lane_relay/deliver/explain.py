@@ -3,14 +3,17 @@
 Before it: `ready_queue`'s own decisions, asked and not guessed. After it: `api`, `health`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
 from lane_relay.deliver.acts import Act
-from lane_relay.deliver.ready_queue import Hold, ReadyQueue
+from lane_relay.deliver.held import HeldEntries
+from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue
+from lane_relay.deliver.session import Session
+from lane_relay.records import QueueEntry, Route
 
-__all__ = ["DeliveryFigures", "SiteState", "entry_state", "site_state"]
+__all__ = ["DeliveryFigures", "Place", "SiteState", "Whereabouts", "entry_state", "site_state"]
 
 
 class DeliveryFigures(Struct, frozen=True):
@@ -87,3 +90,65 @@ def entry_state(
                 found.append(site)
                 break
     return tuple(site_state(site, hold_of(site), now) for site in found)
+
+
+class Place(Struct, frozen=True):
+    """Where some entries are, and what holds them there."""
+
+    state: str
+    """Sending, Ready or Held."""
+    route: Route
+    hold: Hold | None
+    """None: nothing does, a session has them."""
+    entries: tuple[QueueEntry, ...]
+    site: ReadyQueue | None = None
+    since: float | None = None
+    """Monotonic time since which the hold holds, where that is known."""
+
+
+class Whereabouts:
+    """Of every entry that is in delivery, a portion at a time: who looks may let the loop run between two of them."""
+
+    def __init__(
+        self,
+        sites: Mapping[str, ReadyQueue],
+        held: HeldEntries,
+        sessions: Iterable[Session],
+        hold_of: Callable[[Destination], Hold],
+    ) -> None:
+        """`sessions`: those that there are at any time."""
+        self._sites = sites
+        self._held = held
+        self._sessions = sessions
+        self._hold_of = hold_of
+
+    def places(self) -> Iterator[Place]:
+        """Every place with entries; one that moves meanwhile may be met twice, or not."""
+        yield from [
+            Place("Sending", one.destination.route, None, (one.current.entry,), one.destination.site, one.began)
+            for one in self._sessions
+            if one.current is not None
+        ]
+        for site in list(self._sites.values()):
+            for destination in list(site.destinations.values()):
+                if destination.waiting:
+                    yield self.of(destination)
+        for key in self._held.keys:
+            for item in tuple(self._held.waiting_for(key)):
+                yield Place("Held", item.route, item.hold, (item.entry,))
+
+    def of(self, destination: Destination) -> Place:
+        """What waits for one host set."""
+        hold = self._hold_of(destination)
+        entries = [prepared.entry for prepared in destination.ready]
+        entries += destination.entries
+        return Place("Ready", destination.route, hold, tuple(entries), destination.site, _since(destination, hold))
+
+
+def _since(destination: Destination, hold: Hold) -> float | None:
+    if hold.limit is Limit.PARKED:
+        return destination.parked_at or None
+    pacing = destination.site.pacing
+    if hold.limit is Limit.BACKOFF and pacing is not None:
+        return pacing.backoff.since
+    return None

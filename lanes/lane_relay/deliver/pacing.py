@@ -122,7 +122,7 @@ class Pacing:
 
     def slow_down(self, verdict: Verdict, reason: str, now: float) -> None:
         """Evidence that we are too fast."""
-        self.backoff.trigger(now, verdict.act_for, reason)
+        self.backoff.trigger(now, verdict.act_for, reason, verdict.rule)
         self._apply_backoff(now)
 
     def _apply_backoff(self, now: float) -> None:

@@ -57,8 +57,8 @@ class Destination:
 
     __slots__ = (
         "bad", "blame", "blame_left", "connecting", "entries", "failures", "idle", "looked", "looking", "looks_ahead",
-        "parked_until", "preparing", "proven", "ready", "refused", "route", "sessions", "site", "stands_for",
-        "wakes_at",
+        "parked_at", "parked_until", "preparing", "proven", "ready", "refused", "route", "sessions", "site",
+        "stands_for", "wakes_at",
     )  # fmt: skip
 
     def __init__(self, site: "ReadyQueue", route: Route) -> None:
@@ -81,6 +81,7 @@ class Destination:
         self.refused: frozenset[str] = frozenset()
         """Addresses whose word spared the others; all of them have their turn before one of these is tried again."""
         self.failures = 0
+        self.parked_at = 0.0
         self.parked_until = 0.0
         self.blame: Failure | None = None
         """The failure that the next entry, or `blame_left` of them, is told of."""
@@ -371,5 +372,6 @@ class ReadyQueue:
         destination.bad.clear()
         growth = retry.factor ** min(destination.failures - 1, 100)
         asked = failure.verdict.retry_after if failure.verdict.action in _HOLDS_OFF else None
+        destination.parked_at = now
         destination.parked_until = now + max(min(retry.first * growth, retry.max), asked or 0.0)
         return True

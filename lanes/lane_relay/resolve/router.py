@@ -113,6 +113,14 @@ class Router:
             callbacks.append(then)
         return serves
 
+    def known(self, domain: str) -> Destination | None:
+        """The route of the last lookup, be it expired; None: none is in memory."""
+        return self._routes.get_expired(domain, self._clock.monotonic())
+
+    def is_looked_up(self, domain: str) -> bool:
+        """Its mail waits for DNS now."""
+        return domain in self._callbacks
+
     async def close(self) -> None:
         """Gives up what is under way; nobody is called back any more."""
         self._callbacks.clear()

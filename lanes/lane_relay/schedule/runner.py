@@ -71,6 +71,10 @@ class Runner:
         """Gives up to so many entries away, whether they are due or not."""
         return self._queue.pop_due(inf, count)
 
+    def portions(self) -> Iterator[list[QueueEntry]]:
+        """Every waiting entry, some at a time; see ScheduledQueue."""
+        return self._queue.portions()
+
     def _clear_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()

@@ -142,6 +142,14 @@ class ScheduledQueue:
             del self._seconds[key]
         return not second.entries
 
+    def portions(self) -> Iterator[list[QueueEntry]]:
+        """Every waiting entry, some at a time; between two portions the queue may be used as ever."""
+        yield list(self._line)
+        for key in list(self._seconds):
+            second = self._seconds.get(key)
+            if second is not None:
+                yield list(second.entries)
+
     def __iter__(self) -> Iterator[QueueEntry]:
         """Every waiting entry, in no particular order."""
         yield from self._line

@@ -6,26 +6,39 @@ matches are joined and the first one's rules come first.
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from lane_api.conditions import Reason
 from lane_api.isppolicy import ISPPolicySpec, ResponseRule
 from lane_api.outbound import Backoff, IspOverride
-from lane_api.relayconfig import SitePolicy
+from lane_api.quantities import format_duration
+from lane_api.relayconfig import Origin, Origins, SitePolicy
 from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.inputs import Policy, Refusal
 
 __all__ = ["site_policies", "unknown_isps"]
 
+_SINGLE: Final = {
+    "connections_per_ip": "connectionsPerIP",
+    "messages_per_connection": "messagesPerConnection",
+    "connect_rate": "connectRate",
+    "message_rate": "messageRate",
+    "messages_per_day": "messagesPerDay",
+    "recipients_per_message": "recipientsPerMessage",
+    "retry_after": "retryAfter",
+}
+"""Values that are laid over each other one by one, and their names in the resources."""
+
 
 def site_policies(spec: SendingLaneSpec, policies: Iterable[Policy]) -> tuple[SitePolicy, ...]:
     """One entry a policy name, in order of precedence."""
-    by_name: dict[str, list[ISPPolicySpec]] = {}
+    by_name: dict[str, list[Policy]] = {}
     for policy in policies:
-        by_name.setdefault(policy.name, []).append(policy.spec)
+        by_name.setdefault(policy.name, []).append(policy)
     overrides = {override.name: override for override in spec.isps}
     return tuple(
-        _site(name, specs, overrides.get(name) or IspOverride(name=name), spec.limits.connections_per_ip)
-        for name, specs in by_name.items()
+        _site(name, found, overrides.get(name) or IspOverride(name=name), spec.limits.connections_per_ip)
+        for name, found in by_name.items()
     )
 
 
@@ -44,7 +57,8 @@ def unknown_isps(spec: SendingLaneSpec, policies: Iterable[Policy]) -> tuple[Ref
     )
 
 
-def _site(name: str, specs: list[ISPPolicySpec], override: IspOverride, connections: int) -> SitePolicy:
+def _site(name: str, policies: list[Policy], override: IspOverride, connections: int) -> SitePolicy:
+    specs = [policy.spec for policy in policies]
     layers: list[IspOverride | ISPPolicySpec] = [override, *specs]
 
     def first(field: str) -> object | None:
@@ -66,9 +80,30 @@ def _site(name: str, specs: list[ISPPolicySpec], override: IspOverride, connecti
             "domains": tuple(dict.fromkeys(domain for spec in specs for domain in spec.match.domains)),
             "backoff": _backoff(override, specs),
             "responses": _responses(specs),
+            "origins": _origins(policies, override, connections),
             **{field: value for field, value in given.items() if value is not None},
         }
     )
+
+
+def _origins(policies: list[Policy], override: IspOverride, connections: int) -> tuple[Origins, ...]:
+    """Of each value that somebody gives, everybody who does, in order of precedence."""
+    layers: list[tuple[str, IspOverride | ISPPolicySpec]] = [("isps", override)]
+    layers += [(f"ISPPolicy {policy.namespace}/{policy.name}", policy.spec) for policy in policies]
+    found = []
+    for field, shown in _SINGLE.items():
+        given = [(source, getattr(layer, field)) for source, layer in layers]
+        if field == "connections_per_ip":
+            given.append(("limits", connections))
+        said = tuple(Origin(source=source, value=_shown(value)) for source, value in given if value is not None)
+        if said:
+            found.append(Origins(field=shown, given=said))
+    return tuple(found)
+
+
+def _shown(value: object) -> str:
+    """As users write it: durations are the only values with a fraction."""
+    return format_duration(value) if isinstance(value, float) else str(value)
 
 
 def _backoff(override: IspOverride, specs: list[ISPPolicySpec]) -> Backoff:

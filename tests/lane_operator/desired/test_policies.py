@@ -45,6 +45,18 @@ def test_the_day_s_messages_and_the_recipients_of_a_transaction_come_the_same_wa
     assert (other.messages_per_day, other.recipients_per_message) == (None, 100)
 
 
+def test_each_value_says_who_gave_it_and_whose_lost() -> None:
+    spec = made.lane(isps=[{"name": "gmail", "connectionsPerIP": 3}], limits={"connectionsPerIP": 7}).spec
+    policies = [made.policy("gmail", "mail", connectionsPerIP=5), made.policy("gmail", retryAfter="15m")]
+
+    (gmail,) = site_policies(spec, policies)
+
+    assert {one.field: [(by.source, by.value) for by in one.given] for one in gmail.origins} == {
+        "connectionsPerIP": [("isps", "3"), ("ISPPolicy mail/gmail", "5"), ("limits", "7")],
+        "retryAfter": [(f"ISPPolicy {policies[1].namespace}/gmail", "15m")],
+    }
+
+
 def test_policies_keep_their_order_of_precedence() -> None:
     policies = [made.policy(name) for name in ("b", "a", "c")]
 

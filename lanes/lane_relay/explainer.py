@@ -1,0 +1,285 @@
+"""Why mail has not gone yet: for a message, a recipient domain or a site, what holds it, until when, and who said so.
+
+Every answer is what the stages themselves decide when they are asked now; nothing is guessed from figures.
+Invariants: changes nothing; looks over many entries a portion at a time, with the loop free between them, and keeps
+the count of all queues for a few seconds, so that asking often costs no more.
+Before it: `pipeline`, which gives it the stages. After it: `api`.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from lane_api.relayconfig import Delivery, RelayConfig, SitePolicy
+from lane_relay.clock import Clock
+from lane_relay.deliver.dispatcher import Dispatcher
+from lane_relay.deliver.explain import Place
+from lane_relay.deliver.ready_queue import Hold, Limit, ReadyQueue
+from lane_relay.records import QueueEntry, Route, message_id_text, received_at
+from lane_relay.resolve.router import Router
+
+__all__ = ["Explainer"]
+
+_PORTION: Final = 5000
+"""Entries looked at in one turn of the loop: a millisecond or two."""
+_FRESH_S: Final = 5.0
+"""So long one count of all queues answers for another."""
+_MOST: Final = 100
+"""Entries of one message, or of one domain, that are told one by one."""
+_LAST: Final = ("type", "timestamp", "recipient", "response", "bounce_classification", "rule")
+
+_FIELD_OF: Final = {
+    Limit.CONNECTIONS: "connectionsPerIP",
+    Limit.CONNECT_RATE: "connectRate",
+    Limit.MESSAGE_RATE: "messageRate",
+    Limit.DAY: "messagesPerDay",
+    Limit.TOTAL_CONNECTIONS: "totalConnectionsPerIP",
+    Limit.BACKOFF: "backoff",
+}
+
+Trace = Callable[[str, str], Awaitable[list[dict[str, Any]]]]
+
+
+class Explainer:
+    """Of one slot."""
+
+    def __init__(
+        self,
+        config: Callable[[], RelayConfig],
+        clock: Clock,
+        dispatcher: Dispatcher,
+        scheduled: Callable[[], Iterator[list[QueueEntry]]],
+        router: Router,
+        trace: Trace,
+    ) -> None:
+        """`config()` is in force; `scheduled()`: what waits for its time; `trace(name, "")`: a message's records."""
+        self._config = config
+        self._clock = clock
+        self._dispatcher = dispatcher
+        self._scheduled = scheduled
+        self._router = router
+        self._trace = trace
+        self._counts: tuple[float, dict[str, dict[str, list[float]]]] = (-_FRESH_S, {})
+        self._counting = asyncio.Lock()
+
+    # -- a message
+
+    async def message(self, name: str) -> list[dict[str, Any]]:
+        """Each message of this spool id, Message-ID or correlation id; empty: neither queue nor records know it.
+
+        Raises OSError if the records cannot be read.
+        """
+        records = await self._trace(name, "")
+        ids = {record["id"]: record for record in records if record.get("id")}  # the latest record of each
+        if len(name) == 24 and set(name) <= set("0123456789abcdef"):
+            ids.setdefault(name, {})
+        wanted = {int(one, 16) for one in ids}
+        found: dict[int, list[dict[str, Any]]] = {one: [] for one in wanted}
+        async for place, entry in self._everything():
+            if entry.id in wanted and len(found[entry.id]) < _MOST:
+                found[entry.id].append(self._entry(place, entry))
+        return [
+            {
+                "id": one,
+                "receivedAt": _time(received_at(int(one, 16))),
+                "queued": found[int(one, 16)],
+                "last": {key: record[key] for key in _LAST if key in record} or None,
+            }
+            for one, record in ids.items()
+            if found[int(one, 16)] or record
+        ]
+
+    def _entry(self, place: Place, entry: QueueEntry) -> dict[str, Any]:
+        said: dict[str, Any] = {
+            "domain": entry.domain,
+            "recipients": len(entry.recipients),
+            "campaign": entry.campaign,
+            "attempts": entry.attempts,
+            "state": place.state,
+            "site": place.route.site or None,
+            "dueAt": _time(entry.due),
+        }
+        if place.hold is not None:
+            said["heldBy"] = self._hold(place)
+        return said
+
+    def _hold(self, place: Place) -> dict[str, Any]:
+        hold, site = place.hold or Hold(Limit.NONE), place.site
+        said: dict[str, Any] = {
+            "limit": hold.limit,
+            "detail": hold.detail,
+            "since": self._unix(place.since),
+            "until": self._unix(hold.until),
+        }
+        policy = site.policy if site is not None else place.route.policy
+        field = _FIELD_OF.get(hold.limit)
+        if field is not None:
+            said["value"] = next((one for one in self._limits(policy, site) if one["field"] == field), None)
+        if hold.limit is Limit.BACKOFF and site is not None and site.pacing is not None:
+            said["rule"] = site.pacing.backoff.rule
+            said["reply"] = site.pacing.backoff.reason
+        return said
+
+    # -- a domain, a site
+
+    async def domain(self, name: str) -> dict[str, Any] | None:
+        """Where mail for this recipient domain would go, what of it waits, and what holds it; None: nothing known."""
+        name = name.lower().rstrip(".")
+        route = self._router.known(name)
+        states: Counter[str] = Counter()
+        told: list[dict[str, Any]] = []
+        async for place, entry in self._everything():
+            if entry.domain == name:
+                states[place.state] += 1
+                if len(told) < _MOST:
+                    told.append({"id": message_id_text(entry.id), **self._entry(place, entry)})
+        if route is None and not states and not self._router.is_looked_up(name):
+            return None
+        said: dict[str, Any] = {"domain": name, "queued": dict(states), "entries": told}
+        if isinstance(route, Route):
+            said["route"] = {
+                "site": route.site,
+                "policy": route.policy or None,
+                "hosts": [{"host": hop.host, "addresses": list(hop.addresses)} for hop in route.hops],
+            }
+            said["site"] = self.site(route.site)
+        elif route is not None:
+            said["unroutable"] = {"reply": str(route.reply), "category": route.category}
+        said["lookingUp"] = self._router.is_looked_up(name)
+        return said
+
+    def site(self, name: str) -> dict[str, Any] | None:
+        """One site: its limits with where each comes from, what is used of them, and what holds which hosts."""
+        site = self._dispatcher.sites.get(name)
+        state = self._dispatcher.explain_site(name)
+        policy = site.policy if site is not None else name if self._policy(name) is not None else None
+        if site is None and state is None and policy is None:
+            return None
+        said: dict[str, Any] = {"site": name, "policy": policy or None, "limits": self._limits(policy or "", site)}
+        if state is not None:
+            said |= {"lastFailure": state.last_failure, "attempts": state.attempts, "delivered": state.delivered}
+        if site is None:
+            return said
+        now = self._clock.monotonic()
+        said["backedOff"] = site.backed_off or None
+        said["messagesOfTheDay"] = site.pacing.of_day(now) if site.pacing is not None else None
+        said["connections"] = site.connections
+        said["hosts"] = [
+            {
+                "hosts": [hop.host for hop in known.route.hops],
+                "waiting": known.waiting,
+                "campaigns": {one: known.entries.count(one) for one in known.entries.in_turn()[:_MOST]},
+                "connections": known.sessions,
+                "heldBy": self._hold(self._dispatcher.whereabouts.of(known)) if known.waiting else None,
+                "failures": known.failures,
+                "passedOver": {address: self._unix(until) for address, until in known.bad.items() if until > now},
+            }
+            for known in list(site.destinations.values())[:_MOST]
+        ]
+        return said
+
+    def _policy(self, name: str) -> SitePolicy | None:
+        return next((one for one in self._config().delivery.policies if one.name == name), None)
+
+    def _limits(self, name: str, site: ReadyQueue | None) -> list[dict[str, Any]]:
+        """Every limit of a site of this policy: its value, what is in force now, where it comes from, what lost."""
+        delivery, policy = self._config().delivery, self._policy(name)
+        rows = [_row(field, value, source, policy) for field, value, source in _values(delivery, policy)]
+        for row in rows:
+            if row["field"] == "connectionsPerIP" and site is not None:
+                row["inForce"] = site.connection_limit
+            elif row["field"] == "messageRate" and site is not None:
+                row["inForce"] = f"{site.message_rate:g}/s" if site.message_rate is not None else None
+        return rows
+
+    # -- all queues
+
+    async def queues(self, by: Literal["domain", "campaign"], first: int, most: int) -> dict[str, Any]:
+        """Entries by recipient domain or campaign, the longest queue first, a page of them."""
+        counts = (await self._count())[by]
+        names = sorted(counts, key=lambda name: (-counts[name][0], name))
+        return {
+            "by": by,
+            "total": len(names),
+            "queues": [
+                {"name": name, "entries": int(count), "oldestSince": _time(oldest), "nextAt": _time(due)}
+                for name in names[first : first + most]
+                for count, oldest, due in (counts[name],)
+            ],
+        }
+
+    async def _count(self) -> dict[str, dict[str, list[float]]]:
+        async with self._counting:
+            at, counts = self._counts
+            if self._clock.monotonic() < at + _FRESH_S:
+                return counts
+            counts = {"domain": {}, "campaign": {}}
+            async for _, entry in self._everything():
+                for of, name in (("domain", entry.domain), ("campaign", entry.campaign)):
+                    row = counts[of].get(name)
+                    if row is None:
+                        counts[of][name] = [1, received_at(entry.id), entry.due]
+                    else:
+                        row[0] += 1
+                        row[1] = min(row[1], received_at(entry.id))
+                        row[2] = min(row[2], entry.due)
+            self._counts = (self._clock.monotonic(), counts)
+            return counts
+
+    async def _everything(self) -> AsyncIterator[tuple[Place, QueueEntry]]:
+        """Every entry that is not settled; one that moves meanwhile may be met twice, or not."""
+        looked = 0
+        for place in self._places():
+            for entry in place.entries:
+                yield place, entry
+                looked += 1
+                if looked % _PORTION == 0:
+                    await asyncio.sleep(0)
+
+    def _places(self) -> Iterator[Place]:
+        yield from self._dispatcher.whereabouts.places()
+        for portion in self._scheduled():
+            yield Place("Scheduled", Route("", "", ()), None, tuple(portion))
+
+    def _unix(self, monotonic: float | None) -> str | None:
+        if monotonic is None or monotonic == float("inf"):
+            return None
+        return _time(monotonic - self._clock.monotonic() + self._clock.now())
+
+
+def _values(delivery: Delivery, policy: SitePolicy | None) -> list[tuple[str, Any, str]]:
+    """(field as in the resources, value, where it comes from if nobody says otherwise)."""
+    total = ("totalConnectionsPerIP", delivery.total_connections, "limits")
+    if policy is None:
+        return [("connectionsPerIP", delivery.connections, "limits"), total]
+    values = (
+        ("connectionsPerIP", policy.connections),
+        ("messagesPerConnection", policy.messages_per_connection),
+        ("connectRate", policy.connect_rate),
+        ("messageRate", policy.message_rate),
+        ("messagesPerDay", policy.messages_per_day),
+        ("recipientsPerMessage", policy.recipients_per_message),
+        ("retryAfter", policy.retry_after),
+    )
+    return [(field, value, "default") for field, value in values if value is not None] + [
+        total,
+        ("backoff", policy.backoff.model_dump(mode="json", by_alias=True, exclude_none=True), f"policy {policy.name}"),
+    ]
+
+
+def _row(field: str, value: Any, source: str, policy: SitePolicy | None) -> dict[str, Any]:
+    origins = policy.origins if policy is not None else ()
+    said = next((one.given for one in origins if one.field == field), ())
+    plain = isinstance(value, int | float | dict)
+    return {
+        "field": field,
+        "value": value if plain else str(value),
+        "from": said[0].source if said else source,
+        "over": [{"from": one.source, "value": one.value} for one in said[1:]],
+    }
+
+
+def _time(unix: float) -> str:
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
