@@ -54,6 +54,7 @@ __all__ = [
     "Spool",
     "SpoolMark",
     "TlsFiles",
+    "WarmUp",
     "Webhook",
 ]
 
@@ -321,6 +322,20 @@ class Admin(ConfigModel):
     token_file: str
 
 
+class WarmUp(ConfigModel):
+    """The address is new to the ISPs: each gets a daily amount, which grows on evidence.
+
+    What is beyond it leaves from a sibling at once, or waits for the next twelfth of the amount or the next step.
+    """
+
+    steps: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Messages a step, to each ISP with a policy and to all others together. Empty: 50 (others 200), doubled up to
+    5,000, by half up to 50,000, by a quarter up to 1,000,000."""
+    step_every: Annotated[Duration, Field(gt=0)] = 24 * 3600.0
+    connections: Annotated[int, Field(ge=1)] = 2
+    """To one ISP at a time while the address is cold for it."""
+
+
 class Sibling(ConfigModel):
     """Another slot of the lane, as this one reaches it."""
 
@@ -374,6 +389,8 @@ class RelayConfig(ConfigModel):
     """`/metrics`, `/livez`, `/readyz`."""
     admin: Admin | None = None
     handover: HandOver | None = None
+    warmup: WarmUp | None = None
+    """Absent: the address is warm."""
     stop_grace: Annotated[Duration, Field(ge=10)] = 30.0
     """From SIGTERM until whoever runs the process kills it: a peer that has a whole message may answer until shortly
     before."""

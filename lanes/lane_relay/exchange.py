@@ -158,9 +158,12 @@ class Exchange:
 
     # -- what the pipeline asks
 
-    def sends_here(self, entry: QueueEntry, policy: str) -> bool:
-        """Whether the entry leaves from this slot; else it is on its way to a sibling, or waits for one."""
-        place = self._whither(entry, policy)
+    def sends_here(self, entry: QueueEntry, policy: str, *, has_room: bool = True) -> bool:
+        """Whether the entry leaves from this slot; else it is on its way to a sibling, or waits for one.
+
+        `has_room`: today's warm-up allows another message to this ISP.
+        """
+        place = self._whither(entry, policy, has_room)
         if place is Place.HERE:
             return True
         if isinstance(place, str):
@@ -169,13 +172,14 @@ class Exchange:
             self._nowhere.append(entry)
         return False
 
-    def _whither(self, entry: QueueEntry, policy: str) -> Whither:
+    def _whither(self, entry: QueueEntry, policy: str, has_room: bool) -> Whither:
         return choose(
             self._config,
             entry.id,
             policy,
             is_up=self.giver.is_up,
             came_from_sibling=bool(entry.id & FOREIGN),
+            has_budget=has_room,
         )
 
     # -- what the receiver needs

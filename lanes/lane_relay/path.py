@@ -19,6 +19,7 @@ import structlog
 from lane_api.isppolicy import Action, Scope, Stage
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.listener import Stored
+from lane_relay.account.settle import Outcome, OutcomeOf
 from lane_relay.account.settler import Settler
 from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
@@ -44,6 +45,7 @@ from lane_relay.slot import Slot
 from lane_relay.spool.base import Spool
 from lane_relay.spool.entries import entries_of
 from lane_relay.turns import Turns
+from lane_relay.warmup.warmer import Warmer
 
 __all__ = ["MessagePath"]
 
@@ -62,6 +64,7 @@ class MessagePath:
     dispatcher: Dispatcher
     orders: OrderKeeper
     feedback: FeedbackOffice
+    warmer: Warmer
     exchange: Exchange | None
     """Absent where the slot has no siblings."""
 
@@ -148,11 +151,37 @@ class MessagePath:
         if not self.orders.is_idle and self.orders.takes(entry, destination):
             return
         if isinstance(destination, Route):
-            if self.exchange is None or self.exchange.sends_here(entry, destination.policy):
+            if self._leaves_from_here(entry, destination.policy):
                 self.dispatcher.add(entry, destination)
         else:
             self._unroutable.append(entry.campaign, (entry, destination))
             self._unroutable_came.set()
+
+    def _leaves_from_here(self, entry: QueueEntry, policy: str) -> bool:
+        """Whether the entry goes to delivery; else it is on its way to a sibling, or waits."""
+        warmer = self.warmer
+        has_room = not warmer.is_active or warmer.has_room(policy)
+        if self.exchange is not None and not self.exchange.sends_here(entry, policy, has_room=has_room):
+            return False
+        if not has_room:
+            entry.due = warmer.room_at(policy)
+            self.schedule.add(entry)
+            return False
+        if warmer.is_active:
+            warmer.admit(policy, entry)
+        return True
+
+    def on_counted(self, policy: str, entry: QueueEntry, one: OutcomeOf) -> None:
+        """account -> warm-up: what the ISP said."""
+        if self.warmer.is_active:
+            outcome = one.outcome
+            self.warmer.attempted(
+                policy,
+                entry,
+                delivered=outcome is Outcome.DELIVERED,
+                deferred=outcome is Outcome.DEFERRED,
+                bounced=outcome is Outcome.BOUNCED,
+            )
 
     async def settle_unroutable(self) -> None:
         """resolve -> account, for ever, one after another: the body may have to come from disk for the report."""

@@ -59,6 +59,7 @@ from lane_relay.schedule.runner import Runner
 from lane_relay.schedule.scheduled_queue import ScheduledQueue
 from lane_relay.slot import Slot, Stages
 from lane_relay.spool.log import SegmentSpool
+from lane_relay.warmup.warmer import WARM_UP, Warmer
 
 __all__ = ["Pipeline", "check", "rule_problems"]
 
@@ -138,6 +139,7 @@ class Pipeline:
                         ("selectors", self._selectors.run()),
                         ("tls-policies", self._protection.run()),
                         ("keys", self._watch_keys()),
+                        ("warm-up", self._watch_warm_up()),
                         ("auditor", self._auditor.run()),
                         ("feedback", self._feedback.run()),
                         ("unroutable", self._path.settle_unroutable()),
@@ -177,6 +179,7 @@ class Pipeline:
         grace = min(INTAKE_GRACE_S, whole)
         http = [self._http.stop(grace)] if self._http is not None else []
         await asyncio.gather(self._listener.stop(grace), self._feedback.stop(), *http, delivery)
+        self._warmer.keep(at_once=True)
         if admin is not None:
             await admin.stop()
 
@@ -215,6 +218,7 @@ class Pipeline:
             deposit=self._path.deposit,
             delivered=self._path.on_delivered,
             jitter=self._random.random,
+            counted=self._path.on_counted,
             policy_id=self._protection.policy_id,
         )
         self._settler = Settler(self._spool, config, clock, around, self.slot.counters)
@@ -281,6 +285,7 @@ class Pipeline:
         self._signer = Signer(self._selectors.is_live, clock)
         self._protection = Protection.of_lane(self._lookups, clock, self._gate.may_send, config.spool.path)
         self._router = Router(config, self._lookups, clock, self._random, self._protection)
+        self._warmer = Warmer(config, clock, self._spool.flag(WARM_UP), self._spool.set_flag)
 
     def _join(self, config: RelayConfig) -> None:
         """Makes what comes before the path, and tells the path and the slot what there is."""
@@ -288,6 +293,7 @@ class Pipeline:
         path.spool, path.settler, path.schedule, path.router = self._spool, self._settler, self._schedule, self._router
         path.dispatcher, path.orders, path.exchange = self._dispatcher, self._orders, self._exchange
         path.feedback = self._feedback
+        path.warmer = self._warmer
         self._listener = Listener(
             config,
             deposit=path.deposit,
@@ -299,7 +305,7 @@ class Pipeline:
         self._http = None
         if config.intake.http is not None and self._ledger is not None:
             self._http = HttpServer(config, self._listener, self._ledger, self._spool.keep)
-        self.slot.auditor, self.slot.handover = self._auditor, self._exchange
+        self.slot.auditor, self.slot.handover, self.slot.warmer = self._auditor, self._exchange, self._warmer
         self.slot.stages = Stages(
             self._spool,
             self._listener,
@@ -358,7 +364,8 @@ class Pipeline:
         self._screen.apply(config)
         if self._exchange is not None:
             self._exchange.apply(config)
-        self._dispatcher.apply(config)
+        self._warmer.apply(config)
+        self._dispatcher.apply(self._warmer.lay_over(config))
         for policy, wrong in self._dispatcher.table.problems.items():
             _log.error(
                 "rules refused: the policy's last good version stays, or, without one, its other rules",
@@ -397,6 +404,14 @@ class Pipeline:
         """Whether what we sign verifies with what DNS answers; in a thread, since it takes milliseconds."""
         trial = self._signer.trial(key.record_name, self._clock.now())
         return await asyncio.to_thread(signature_problem, trial, record)
+
+    async def _watch_warm_up(self) -> None:
+        """Keeps what of today's amounts is used, and lets ISPs have their connections once the address is warm."""
+        while True:
+            await asyncio.sleep(KEYS_EVERY_S)
+            self._warmer.keep()
+            if self._warmer.is_outdated:
+                self._apply()
 
     async def _watch_keys(self) -> None:
         """Takes changed DKIM keys for ever."""

@@ -42,6 +42,7 @@ from lane_relay.orders.restored import RESTORED, Mark
 from lane_relay.records import received_at
 from lane_relay.resolve.selectors import SelectorState, SelectorWatch
 from lane_relay.spool.base import Spool
+from lane_relay.warmup.warmer import Warmer
 
 __all__ = ["Slot", "Stages"]
 
@@ -117,6 +118,7 @@ class Slot:
         self.commits = 0
         self.commit_s = 0.0
         """Seconds from handing messages to the spool until they were durable; `pipeline` counts."""
+        self.warmer: Warmer | None = None
         self.handover: HandoverFigures | None = None
         """Absent where the slot has no siblings."""
         self.policies: frozenset[str] = frozenset()
@@ -322,6 +324,8 @@ class Slot:
             return said
         proof, spool, rows = stages.gate.status, stages.spool.state, self._domains(stages)
         said["spoolId"] = stages.spool.spool_id
+        if self.warmer is not None and self.warmer.is_active:
+            said["warmup"] = _warm_up(self.warmer)
         if self.handover is not None:
             said["handover"] = {"waiting": self.handover.waiting, "inDoubt": self.handover.in_doubt}
         said["intake"]["sessions"] = stages.sessions
@@ -403,6 +407,24 @@ def _second_key(domain: SigningDomain, state: SelectorState | None) -> dict[str,
 def _is_verified(domain: SigningDomain) -> bool:
     """Whether the domain's mail waits for its selector."""
     return domain.mode == "Sign" and domain.verify_record
+
+
+def _warm_up(warmer: Warmer) -> list[dict[str, Any]]:
+    """Where the address stands with each ISP that it has sent to; `amount` is null where it is warm."""
+    return [
+        {
+            "isp": name,
+            "step": isp.step,
+            "amount": amount,
+            "used": isp.admitted,
+            "since": _time(isp.began),
+            "delivered": isp.delivered,
+            "deferred": isp.deferred,
+            "bounced": isp.bounced,
+            "reason": isp.reason,
+        }
+        for name, isp, amount in warmer.states()
+    ]
 
 
 def _site(state: SiteState) -> dict[str, Any]:

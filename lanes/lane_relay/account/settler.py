@@ -58,6 +58,8 @@ class Surroundings(Struct, frozen=True):
     """(seconds since acceptance, recipients) of a delivery."""
     jitter: Callable[[], float]
     """A random number in [0, 1)."""
+    counted: Callable[[str, QueueEntry, OutcomeOf], None] = lambda _policy, _entry, _one: None
+    """(ISP policy, entry, one recipient's outcome), also of those that wait."""
     policy_id: Callable[[str], str] = lambda _domain: ""
     """The id of a domain's MTA-STS policy, or an empty string."""
 
@@ -171,6 +173,7 @@ class Settler:
         policy = attempt.site if attempt.site in self._policies else OTHER_POLICY
         for one in outcomes:
             self._counters.count(policy, one)
+            self._around.counted(policy, attempt.entry, one)
 
     # --- reports ---
 

@@ -1,0 +1,88 @@
+"""The ladder of a warm-up and the judgement at the end of each step; pure.
+
+An address that is new to an ISP sends little at first and more only on evidence that the last amount was liked: a
+schedule that climbs by the calendar alone climbs into a block. Before it: counts of one step. After it: `warmer`.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+__all__ = ["Counted", "Judged", "allowance", "default_steps", "judge"]
+
+_FIRST: Final = 50
+_FIRST_OTHER: Final = 200
+"""Spread over many small receivers, of which none sees much."""
+_DOUBLES_UNTIL: Final = 5_000
+_HALF_MORE_UNTIL: Final = 50_000
+_LAST: Final = 1_000_000
+"""Messages a day to one ISP at which an address counts as warm."""
+_USED: Final = 0.7
+"""Of a step's amount that must have been sent before it says anything (SparkPost's automatic warm-up asks for 0.9)."""
+_DEFERRED_HOLD: Final = 0.10
+_DEFERRED_DROP: Final = 0.20
+_BOUNCED_HOLD: Final = 0.02
+_DROP: Final = 2
+_HOURS: Final = 12
+"""A step's amount is spread over so many hours at least."""
+
+
+class Counted(Struct, frozen=True):
+    """What one step has come to, in recipients."""
+
+    delivered: int = 0
+    deferred: int = 0
+    bounced: int = 0
+
+    @property
+    def attempts(self) -> int:
+        """All of them."""
+        return self.delivered + self.deferred + self.bounced
+
+
+class Judged(Struct, frozen=True):
+    """What follows for the next step."""
+
+    change: int
+    """1, 0 or -2 steps."""
+    reason: str
+
+
+def default_steps(*, is_other: bool = False) -> tuple[int, ...]:
+    """Messages a step: doubled up to 5,000, by half up to 50,000, by a quarter beyond; all small ISPs share one."""
+    steps, amount = [], _FIRST_OTHER if is_other else _FIRST
+    while amount < _LAST:
+        steps.append(amount)
+        if amount < _DOUBLES_UNTIL:
+            amount = min(amount * 2, _DOUBLES_UNTIL)
+        elif amount < _HALF_MORE_UNTIL:
+            amount = min(amount * 3 // 2, _HALF_MORE_UNTIL)
+        else:
+            amount = amount * 5 // 4
+    return tuple(steps)
+
+
+def judge(counted: Counted, amount: int) -> Judged:
+    """Whether the next step may be a higher one."""
+    attempts = counted.attempts
+    if not attempts:
+        return Judged(0, "nothing was sent")
+    deferred, bounced = counted.deferred / attempts, counted.bounced / attempts
+    if deferred >= _DEFERRED_DROP:
+        return Judged(-_DROP, f"{deferred:.0%} of the attempts were deferred")
+    if deferred >= _DEFERRED_HOLD:
+        return Judged(0, f"{deferred:.0%} of the attempts were deferred")
+    if bounced >= _BOUNCED_HOLD:
+        return Judged(0, f"{bounced:.1%} of the recipients bounced")
+    if attempts < _USED * amount:
+        return Judged(0, f"only {attempts} of {amount} were sent")
+    return Judged(1, f"{attempts} of {amount} were sent, {deferred:.0%} deferred, {bounced:.1%} bounced")
+
+
+def allowance(amount: int, elapsed: float, step_s: float) -> int:
+    """How many of a step's messages may have been sent after so many seconds of it: the burst of a morning is spread.
+
+    A step that is shorter than a day is spread in proportion.
+    """
+    hour = step_s / 24
+    return min(amount, -(-amount * (int(elapsed / hour) + 1) // _HOURS))

@@ -1,0 +1,211 @@
+"""What of a cold address's daily amounts is used, per ISP; kept in the spool, so that a restart begins no day anew.
+
+Invariants: an entry is counted once while it is on its way, however often its route is asked for; an ISP without a
+policy of its own shares the group `other`; without a warm-up in the configuration nothing is counted and nothing kept.
+Before it: `path`, which asks before an entry goes to delivery, and tells what became of it. After it: `choose`.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import structlog
+from msgspec import DecodeError, Struct, ValidationError
+from msgspec.json import Decoder, Encoder
+
+from lane_api.relayconfig import RelayConfig, WarmUp
+from lane_relay.clock import Clock
+from lane_relay.errors import SpoolError
+from lane_relay.metrics import OTHER_POLICY
+from lane_relay.records import QueueEntry
+from lane_relay.warmup.ladder import Counted, allowance, default_steps, judge
+
+__all__ = ["WARM_UP", "IspWarmUp", "Warmer"]
+
+WARM_UP: Final = "warm-up"
+"""The fact's name in the spool."""
+_KEEP_EVERY_S: Final = 5.0
+"""What a crash may forget of today's count."""
+
+_log = structlog.get_logger("warmup")
+
+
+class IspWarmUp(Struct):
+    """One ISP's: where on its ladder the address stands, and what this step has come to so far."""
+
+    step: int
+    began: float
+    """Unix time of the step's beginning."""
+    admitted: int = 0
+    """Messages sent or on their way in this step."""
+    delivered: int = 0
+    deferred: int = 0
+    bounced: int = 0
+    reason: str = "new to this ISP"
+    """Why it stands on this step."""
+
+
+_encode: Final = Encoder().encode
+_decode: Final = Decoder(dict[str, IspWarmUp]).decode
+
+
+class Warmer:
+    """The warm-up of one address; all on the event loop."""
+
+    def __init__(self, config: RelayConfig, clock: Clock, read: str, write: Callable[[str, str], None]) -> None:
+        """`read`: the fact as it was kept; `write(name, value)` keeps it."""
+        self._clock = clock
+        self._write = write
+        self._on_the_way: set[tuple[int, str]] = set()
+        """(spool id, domain) of what was admitted and has not been attempted."""
+        self._isps: dict[str, IspWarmUp] = {}
+        self._is_changed = False
+        self._next_keep = 0.0
+        self._config: WarmUp | None = None
+        self._laid_over: frozenset[str] = frozenset()
+        self._policies: frozenset[str] = frozenset()
+        try:
+            self._isps = _decode(read) if read else {}
+        except (DecodeError, ValidationError) as error:
+            _log.error("the state of the warm-up cannot be read, it begins anew", reason=str(error))
+        self.apply(config)
+
+    def apply(self, config: RelayConfig) -> None:
+        """Another configuration; where it has no warm-up the address is warm, and what was known is forgotten."""
+        self._config = config.warmup
+        self._policies = frozenset(policy.name for policy in config.delivery.policies)
+        if self._config is None:
+            self._isps.clear()
+            self._on_the_way.clear()
+
+    @property
+    def is_active(self) -> bool:
+        """Something is counted."""
+        return self._config is not None
+
+    # -- asked before an entry goes to delivery
+
+    def has_room(self, policy: str) -> bool:
+        """One more message may go to this ISP now."""
+        if self._config is None:
+            return True
+        isp = self._of(self._group(policy), self._clock.now())
+        amount = self._amount(self._group(policy), isp.step)
+        if amount is None:
+            return True
+        return isp.admitted < allowance(amount, self._clock.now() - isp.began, self._config.step_every)
+
+    def room_at(self, policy: str) -> float:
+        """Unix time from which there may be room again: the next part of the step, or the next step."""
+        if self._config is None:
+            return 0.0
+        now, step_s = self._clock.now(), self._config.step_every
+        isp = self._of(self._group(policy), now)
+        part = step_s / 24
+        amount = self._amount(self._group(policy), isp.step) or 0
+        if isp.admitted >= amount:
+            return isp.began + step_s
+        return isp.began + (int((now - isp.began) / part) + 1) * part
+
+    def admit(self, policy: str, entry: QueueEntry) -> None:
+        """The entry is on its way to this ISP from here."""
+        key = (entry.id, entry.domain)
+        if self._config is None or key in self._on_the_way:
+            return
+        self._on_the_way.add(key)
+        self._of(self._group(policy), self._clock.now()).admitted += 1
+        self._is_changed = True
+
+    # -- told afterwards
+
+    def attempted(
+        self, policy: str, entry: QueueEntry, *, delivered: int = 0, deferred: int = 0, bounced: int = 0
+    ) -> None:
+        """What became of recipients of an entry in one attempt."""
+        if self._config is None:
+            return
+        self._on_the_way.discard((entry.id, entry.domain))
+        isp = self._of(self._group(policy), self._clock.now())
+        isp.delivered += delivered
+        isp.deferred += deferred
+        isp.bounced += bounced
+        self._is_changed = True
+
+    def keep(self, *, at_once: bool = False) -> None:
+        """Writes what has changed, unless it did so a moment ago."""
+        now = self._clock.monotonic()
+        if not self._is_changed or (now < self._next_keep and not at_once):
+            return
+        self._is_changed, self._next_keep = False, now + _KEEP_EVERY_S
+        try:
+            self._write(WARM_UP, _encode(self._isps).decode())
+        except SpoolError as failed:  # nothing is sent any more either
+            _log.warning("the state of the warm-up is not kept", reason=str(failed))
+
+    # -- told to people and to other stages
+
+    def lay_over(self, config: RelayConfig) -> RelayConfig:
+        """The configuration with fewer connections to the ISPs for which the address is still cold."""
+        if self._config is None:
+            return config
+        most, self._laid_over = self._config.connections, self._cold()
+        policies = tuple(
+            policy.model_copy(update={"connections": min(policy.connections, most)})
+            if self._is_cold(policy.name)
+            else policy
+            for policy in config.delivery.policies
+        )
+        update: dict[str, object] = {"policies": policies}
+        if self._is_cold(OTHER_POLICY):
+            update["connections"] = min(config.delivery.connections, most)
+        return config.model_copy(update={"delivery": config.delivery.model_copy(update=update)})
+
+    @property
+    def is_outdated(self) -> bool:
+        """The address has become warm for some ISP, or cold again, since `lay_over` was last asked."""
+        return self._config is not None and self._cold() != self._laid_over
+
+    def _cold(self) -> frozenset[str]:
+        return frozenset(name for name in (*self._policies, OTHER_POLICY) if self._is_cold(name))
+
+    def states(self) -> Iterable[tuple[str, IspWarmUp, int | None]]:
+        """(ISP, its state, the step's amount; None: warm), by name."""
+        now = self._clock.now()
+        for name in sorted(self._isps):
+            isp = self._of(name, now)
+            yield name, isp, self._amount(name, isp.step)
+
+    # -- the ladder
+
+    def _group(self, policy: str) -> str:
+        return policy if policy in self._policies else OTHER_POLICY
+
+    def _is_cold(self, name: str) -> bool:
+        return self._amount(name, self._isps[name].step if name in self._isps else 0) is not None
+
+    def _amount(self, name: str, step: int) -> int | None:
+        """Messages of a step; None beyond the last one."""
+        steps = (self._config.steps if self._config is not None else ()) or default_steps(is_other=name == OTHER_POLICY)
+        return steps[step] if step < len(steps) else None
+
+    def _of(self, name: str, now: float) -> IspWarmUp:
+        """The ISP's state, judged where a step is over; days in which nothing was asked for change nothing."""
+        isp = self._isps.get(name)
+        if isp is None:
+            isp = self._isps[name] = IspWarmUp(0, now)
+            self._is_changed = True
+        step_s = self._config.step_every if self._config is not None else 0.0
+        if step_s and now - isp.began >= step_s:
+            self._judge(name, isp, now - (now - isp.began) % step_s)
+        return isp
+
+    def _judge(self, name: str, isp: IspWarmUp, began: float) -> None:
+        amount = self._amount(name, isp.step)
+        counted = Counted(isp.delivered, isp.deferred, isp.bounced)
+        before = isp.step
+        if amount is not None and counted.attempts:
+            judged = judge(counted, amount)
+            isp.step, isp.reason = max(0, isp.step + judged.change), judged.reason
+        isp.began, isp.admitted, isp.delivered, isp.deferred, isp.bounced = began, 0, 0, 0, 0
+        self._is_changed = True
+        if isp.step != before:
+            _log.info("warm-up", isp=name, step=isp.step, amount=self._amount(name, isp.step), reason=isp.reason)

@@ -1,0 +1,154 @@
+"""The daily amounts of a cold address, over restarts and days."""
+
+from typing import Any
+
+import pytest
+
+from lane_api.relayconfig import RelayConfig
+from lane_relay.clock import Clock
+from lane_relay.records import QueueEntry
+from lane_relay.warmup.warmer import Warmer
+
+DAY = 86_400.0
+
+
+class Rig:
+    """A clock turned by hand, and what the spool keeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+        self.kept = ""
+        self.clock = Clock(now=lambda: self.now, monotonic=lambda: self.now)
+        self.number = 0
+
+    def write(self, _name: str, value: str) -> None:
+        self.kept = value
+
+    def warmer(self, **warmup: Any) -> Warmer:
+        return Warmer(config(**warmup), self.clock, self.kept, self.write)
+
+    def entry(self) -> QueueEntry:
+        self.number += 1
+        return QueueEntry(self.number, 0, "d.test", (0,), 1, 0.0)
+
+    def send(self, warmer: Warmer, policy: str, count: int, **became: int) -> int:
+        """How many of `count` there was room for; each was delivered unless `became` says otherwise."""
+        sent = 0
+        for _ in range(count):
+            if not warmer.has_room(policy):
+                break
+            entry = self.entry()
+            warmer.admit(policy, entry)
+            warmer.attempted(policy, entry, **(became or {"delivered": 1}))
+            sent += 1
+        return sent
+
+    def all_day(self, warmer: Warmer, policy: str, count: int, **became: int) -> int:
+        """A whole step, hour by hour."""
+        sent = 0
+        for _ in range(24):
+            sent += self.send(warmer, policy, count - sent, **became)
+            self.now += DAY / 24
+        return sent
+
+
+def config(*, warm: bool = False, **warmup: Any) -> RelayConfig:
+    return RelayConfig.model_validate(
+        {
+            "lane": {"name": "t"},
+            "slot": {"name": "t-0", "hostname": "out.test"},
+            "spool": {"path": "/s"},
+            "records": {"path": "/r"},
+            "delivery": {"policies": [{"name": "gmail", "connections": 8}, {"name": "yahoo", "connections": 1}]},
+            "warmup": None if warm else warmup,
+        }
+    )
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_a_day_s_amount_is_a_bound_for_each_isp_and_one_for_all_others(rig: Rig) -> None:
+    warmer = rig.warmer()
+    assert rig.all_day(warmer, "gmail", 1000) == 50
+    assert rig.all_day(rig.warmer(), "yahoo", 1000) == 50
+    other = rig.warmer()
+    sent = rig.send(other, "", 1000)
+    assert (sent, rig.send(other, "small-isp", 1000)) == (17, 0)  # a twelfth of 200 in the first hour
+
+
+def test_the_next_day_is_more_where_the_last_one_was_liked_and_less_where_it_was_not(rig: Rig) -> None:
+    warmer = rig.warmer()
+    assert [rig.all_day(warmer, "gmail", 1000) for _ in range(4)] == [50, 100, 200, 400]
+    assert rig.all_day(warmer, "gmail", 1000, deferred=1) == 800
+    assert rig.all_day(warmer, "gmail", 1000) == 200  # two steps back
+    assert rig.all_day(warmer, "gmail", 100) == 100  # of 400
+    assert rig.all_day(warmer, "gmail", 1000) == 400  # too little was sent to climb
+
+
+def test_a_restart_begins_no_day_anew(rig: Rig) -> None:
+    warmer = rig.warmer()
+    rig.now += DAY / 2
+    sent = rig.send(warmer, "gmail", 30)
+    warmer.keep(at_once=True)
+    again = rig.warmer()
+    rig.now += DAY / 4
+    assert rig.send(again, "gmail", 1000) <= 50 - sent + 25
+    ((name, isp, amount),) = again.states()
+    assert (name, isp.step, amount) == ("gmail", 0, 50)
+
+
+def test_days_without_mail_change_nothing(rig: Rig) -> None:
+    warmer = rig.warmer()
+    rig.all_day(warmer, "gmail", 1000)
+    rig.now += 10 * DAY
+    assert rig.all_day(warmer, "gmail", 1000) == 100
+
+
+def test_an_entry_whose_route_is_asked_for_again_counts_once(rig: Rig) -> None:
+    warmer = rig.warmer(steps=[24])
+    entry = rig.entry()
+    for _ in range(10):
+        warmer.admit("gmail", entry)
+    ((_, isp, _),) = warmer.states()
+    assert isp.admitted == 1
+    warmer.attempted("gmail", entry, deferred=1)
+    warmer.admit("gmail", entry)  # its next attempt is another message to the ISP
+    assert isp.admitted == 2
+
+
+def test_beyond_the_last_step_and_without_a_warm_up_nothing_is_bounded(rig: Rig) -> None:
+    warmer = rig.warmer(steps=[12])
+    rig.all_day(warmer, "gmail", 100)
+    assert rig.send(warmer, "gmail", 5000) == 5000
+    warm = rig.warmer(warm=True)
+    assert (warm.is_active, rig.send(warm, "gmail", 5000)) == (False, 5000)
+    warm.keep(at_once=True)
+    assert rig.kept == ""
+
+
+def test_it_says_when_there_will_be_room(rig: Rig) -> None:
+    warmer = rig.warmer(steps=[24])
+    began = rig.now
+    assert rig.send(warmer, "gmail", 100) == 2
+    assert warmer.room_at("gmail") == began + DAY / 24
+    rig.now = began + 23.5 * DAY / 24
+    assert rig.send(warmer, "gmail", 100) == 22
+    assert warmer.room_at("gmail") == began + DAY
+
+
+def test_a_cold_isp_gets_few_connections(rig: Rig) -> None:
+    warmer = rig.warmer(steps=[12])
+    cold = warmer.lay_over(config(steps=[12]))
+    assert [policy.connections for policy in cold.delivery.policies] == [2, 1]
+    assert cold.delivery.connections == 2
+    rig.all_day(warmer, "gmail", 100)
+    warmer.has_room("gmail")
+    assert [policy.connections for policy in warmer.lay_over(config()).delivery.policies] == [8, 1]
+
+
+def test_a_kept_state_that_cannot_be_read_begins_anew(rig: Rig) -> None:
+    rig.kept = "rubbish"
+    assert rig.send(rig.warmer(), "gmail", 3) == 3

@@ -1,0 +1,43 @@
+"""A cold slot on the wire: its day's amount and no more, the rest by its warm sibling at once, or later."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.lane_relay.running import Relay, Sink, eventually
+from tests.lane_relay.whole.conftest import NewRelay
+from tests.lane_relay.whole.test_handover import Lane
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def helos(sink: Sink) -> Counter[str]:
+    return Counter(message.helo for message in sink.arrived)
+
+
+def test_what_is_beyond_the_day_s_amount_leaves_from_a_warm_sibling_at_once(
+    tmp_path: Path, new_relay: NewRelay, sink: Sink
+) -> None:
+    lane = Lane(tmp_path)
+    warm = new_relay(**lane.slot("otp-1", sink, "Running")).start()
+    cold = new_relay(**lane.slot("otp-0", sink, "Running"), warmup={"steps": [60]}).start()
+    cold.submit(*range(40))
+    sink.wait(40)
+    assert helos(sink) == {"otp-0.brand.test": 5, "otp-1.brand.test": 35}  # a twelfth of the day's amount an hour
+    eventually(lambda: cold.metric("queue_messages") + warm.metric("queue_messages") == 0, "two empty queues")
+
+
+def test_without_a_sibling_it_waits_for_its_time_and_a_restart_begins_no_new_day(relay: Relay, sink: Sink) -> None:
+    relay.write({**relay.overrides, "warmup": {"steps": [24]}})
+    relay.start().submit(*range(10))
+    sink.wait(2)
+    relay.terminate()
+    relay.start()
+    relay.submit(10)
+    eventually(lambda: relay.metric("queue_messages") == 9, "nine that wait")
+    assert len(sink.arrived) == 2
+    relay.change(warmup=None)  # its owner says that it is warm
+    relay.terminate()
+    relay.start()
+    sink.wait(11)
