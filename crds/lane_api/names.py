@@ -33,6 +33,8 @@ CONFIG_DIGEST_ANNOTATION = "lanewright.dev/config-digest"
 """On a slot's config Secret: digest of its relay.yaml but for the serial; tells whether the content is another."""
 CONFIG_SERIAL_ANNOTATION = "lanewright.dev/config-serial"
 """On a slot's config Secret: the serial of its relay.yaml."""
+SPOOL_SEEN_ANNOTATION = "lanewright.dev/spool-seen"
+"""On a slot's config Secret: id and mark of its spool as last seen; tells a volume put back from a snapshot."""
 
 # Pods listen above 1024, behind the Service's 25, 465, 587; a HostNetwork slot gets a block of 8 of its own.
 SMTP_PORT = 5587

@@ -169,6 +169,9 @@ class Handed:
     digest: str = ""
     serial: int = 0
     reported: int = 0
+    spool_id: str = ""
+    spool_mark: int | None = None
+    """How far its spool had come when it was seen last; None: not seen, or by a relay that does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +355,8 @@ class SlotObservation:
     process: str = ""
     """The container that said so: uid of its pod, and how often it had been restarted."""
     spool_id: str = ""
+    spool_mark: int | None = None
+    """How far that spool has come, at most an hour ago; None: a relay of an older image, which does not say."""
     pvc_uid: str = ""
     domains_published: Mapping[str, bool] = field(default_factory=dict)
     domains_dns: Mapping[str, tuple[str, str]] = field(default_factory=dict)

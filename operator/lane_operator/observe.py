@@ -123,8 +123,11 @@ class Observer:
         visited = self._slots.get((lane, slot))
         if visited is None:
             return Handed()
-        reported = (visited.seen.config_serial if visited.seen else None) or 0
-        return Handed(visited.target.config_digest, visited.target.serial, reported)
+        target, seen = visited.target, visited.seen
+        if seen is None:
+            return Handed(target.config_digest, target.serial)
+        reported = seen.config_serial or 0
+        return Handed(target.config_digest, target.serial, reported, seen.spool_id, seen.spool_mark)
 
     def _stop(self, key: tuple[Key, str], *, forget: bool) -> None:
         visited = self._slots.pop(key)
@@ -277,6 +280,7 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
         intake=str(intake["state"]),
         intake_ordered=str(intake.get("ordered") or ""),
         spool_id=str(answer["spoolId"]),
+        spool_mark=int(answer["spool"]["mark"]) if "spool" in answer else None,
         domains_published={str(one["name"]): bool(one["published"]) for one in answer.get("domains") or ()},
         domains_dns={
             str(one["name"]): (str(one["dns"]), str(one["message"]))
@@ -343,6 +347,7 @@ def _shown(seen: SlotObservation) -> tuple[Any, ...]:
         seen.intake_ordered,
         seen.process,
         seen.spool_id,
+        seen.spool_mark,
         tuple(sorted(seen.domains_published.items())),
         tuple(sorted(seen.domains_dns.items())),
         tuple(sorted(seen.domains_ed25519.items())),

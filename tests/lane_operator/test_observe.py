@@ -220,10 +220,10 @@ async def test_a_slot_that_comes_back_with_an_older_serial_is_pushed_to_again(nu
 async def test_a_change_under_the_same_generation_is_seen_arriving(numbered: Rig) -> None:
     numbered.observer.aim(LANE, (numbered.target,))
     await numbered.woken.again()
-    assert numbered.observer.handed(LANE, "otp-0") == Handed("d7", 70, 70)
+    assert numbered.observer.handed(LANE, "otp-0") == Handed("d7", 70, 70, "s1")
 
     numbered.observer.aim(LANE, (replace(numbered.target, config="7/71", config_digest="d8", serial=71),))
-    assert numbered.observer.handed(LANE, "otp-0") == Handed("d8", 71, 70)
+    assert numbered.observer.handed(LANE, "otp-0") == Handed("d8", 71, 70, "s1")
     await numbered.woken.again()
 
     assert numbered.slot.pushed == ["7/71"]

@@ -23,6 +23,7 @@ from lane_operator.desired.secrets import missing_secrets
 from lane_operator.desired.serial import marks, serial
 from lane_operator.desired.service_account import service_account
 from lane_operator.desired.services import slots_service, submission_service
+from lane_operator.desired.spool_seen import spool_seen, spool_seen_note, with_spool_seen
 from lane_operator.desired.stamp import child
 from lane_operator.desired.statefulset import statefulset
 from lane_operator.desired.volume_claim import volume_claim
@@ -123,11 +124,13 @@ def _leave_slot(parts: _Parts, lane: Lane, references: References, claim: Claim,
 
 def _config(parts: _Parts, references: References, slot: str, config: RelayConfig, resolver: str | None) -> Manifest:
     """The slot's configuration, with the serial that its content has."""
-    text = rendered(config)
+    before, handed = references.configs.get(slot), references.handed.get(slot, Handed())
+    seen = spool_seen(before, handed)
+    text = rendered(with_spool_seen(config, seen))
     content = digest(text)
-    number = serial(content, references.configs.get(slot), references.handed.get(slot, Handed()), references.read_at)
+    number = serial(content, before, handed, references.read_at)
     parts.digests[slot], parts.serials[slot] = content, number
-    return config_secret(slot, numbered(text, number), resolver, marks(content, number))
+    return config_secret(slot, numbered(text, number), resolver, marks(content, number) | spool_seen_note(seen))
 
 
 def _add_slot(
