@@ -66,7 +66,9 @@ class SessionMaker:
 
     def learn(self, session: Session, trouble: Trouble, now: float) -> None:
         """TLS has failed, and the same address is tried again: without the session that was offered, else in plain."""
-        if not self.resumption.forget(session.same_for):
+        if session.offered:
+            self.resumption.give_up(session.same_for, now)
+        else:
             failure = trouble.tls.failure if trouble.tls is not None else TlsFailure.VALIDATION
             self._plain[session.target.address] = now + _PLAIN_S, failure
 

@@ -57,7 +57,8 @@ class Resumption:
     """The sessions of one slot, by address and by all that is asked of the peer (`TlsPlan.same_for`)."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[object, ...], tuple[Kept, float]] = {}
+        self._kept: dict[tuple[object, ...], tuple[Kept | None, float]] = {}
+        """Key -> session, and until when; None: the peer breaks off when one is offered."""
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -72,12 +73,16 @@ class Resumption:
         session = cast("ssl.SSLSession | None", ssl_object.session)
         if session is None or not (session.has_ticket or session.id):
             return
-        before = self._kept.pop(key, None)
-        until = before[1] if before is not None and result.resumed else now + _KEEP_S
-        if len(self._kept) >= _MAX_KEPT:
-            del self._kept[next(iter(self._kept))]
-        self._kept[key] = Kept(session, result), until
+        before = self._kept.get(key)
+        if before is not None and before[0] is None and now < before[1]:
+            return
+        self._keep(key, Kept(session, result), before[1] if before is not None and result.resumed else now + _KEEP_S)
 
-    def forget(self, key: tuple[object, ...]) -> bool:
-        """The handshake that offered it has failed; True if there was one."""
-        return self._kept.pop(key, None) is not None
+    def give_up(self, key: tuple[object, ...], now: float) -> None:
+        """The handshake that offered it has failed: this peer gets full ones for as long as a session would live."""
+        self._keep(key, None, now + _KEEP_S)
+
+    def _keep(self, key: tuple[object, ...], kept: Kept | None, until: float) -> None:
+        if key not in self._kept and len(self._kept) >= _MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = kept, until

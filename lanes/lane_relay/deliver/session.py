@@ -104,6 +104,11 @@ class Session(asyncio.Protocol):
         return self._settings.same_for
 
     @property
+    def offered(self) -> bool:
+        """The handshake was to go on with an earlier session."""
+        return self._settings.kept is not None
+
+    @property
     def source(self) -> str:
         """The address that it was told to bind; empty: none."""
         return self._settings.source

@@ -129,15 +129,13 @@ class DaneLookups:
             bases = [host] if alias.secure else []
         else:
             bases = []
-        ttl = addresses.ttl
         for base in bases:
             answer = await self._secure.ask(f"_{port}._tcp.{base}", "TLSA")
             if not answer.is_definite:
                 return _broken(answer)
-            ttl = min(ttl, answer.ttl)
             if answer.secure and answer.tlsa:
-                return _judge(answer.tlsa, base, _bounded(ttl))
-        return HostDane(DaneState.NONE, ttl=_bounded(ttl))
+                return _judge(answer.tlsa, base, _bounded(min(addresses.ttl, answer.ttl)))
+        return HostDane(DaneState.NONE, ttl=_bounded(addresses.ttl))
 
 
 def _judge(records: tuple[Tlsa, ...], base: str, ttl: float) -> HostDane:

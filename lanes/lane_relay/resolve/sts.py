@@ -103,11 +103,14 @@ class StsPolicies:
         if policy is not None:
             self._used.add(domain)
             self._known[domain] = self._known.pop(domain)  # the last to be dropped
-        if not announced or (policy is not None and policy.id == announced):
+        if not announced:
+            # that nothing is announced must not make every route as short-lived as that answer
+            return _answer(policy, float("inf") if answer.is_definite else _AGAIN_S)
+        if policy is not None and policy.id == announced:
             return _answer(policy, answer.ttl)
         failed = self._failed.get(domain, self._clock.monotonic())
         if failed is not None and failed[0] == announced:
-            return _answer(policy, min(answer.ttl, _AGAIN_S), failed[1])
+            return _answer(policy, _AGAIN_S, failed[1])
         return await self._fetch_once(domain, announced, answer.ttl)
 
     async def run(self) -> None:
@@ -134,6 +137,8 @@ class StsPolicies:
         if not self._changed or self._file is None:
             return
         self._changed = False
+        now = self._clock.now()
+        self._known = {domain: policy for domain, policy in self._known.items() if policy.expires_at > now}
         try:
             await asyncio.to_thread(_write, self._file, msgspec.json.encode(self._known))
         except OSError as error:
@@ -162,10 +167,10 @@ class StsPolicies:
             return StsAnswer(self.known(domain), held=True)
         text = await self._fetcher.fetch(domain)
         if isinstance(text, FetchFailure):
-            return self._miss(domain, announced, ttl, text)
+            return self._miss(domain, announced, text)
         policy = read_policy(text, announced, self._clock.now())
         if isinstance(policy, str):
-            return self._miss(domain, announced, ttl, FetchFailure(TlsFailure.STS_INVALID, policy))
+            return self._miss(domain, announced, FetchFailure(TlsFailure.STS_INVALID, policy))
         self.fetched += 1
         self._known.pop(domain, None)
         if len(self._known) >= _MAX_POLICIES:
@@ -175,12 +180,12 @@ class StsPolicies:
         self._changed = True
         return _answer(policy, ttl)
 
-    def _miss(self, domain: str, announced: str, ttl: float, why: FetchFailure) -> StsAnswer:
+    def _miss(self, domain: str, announced: str, why: FetchFailure) -> StsAnswer:
         """RFC 8461 section 3.3: the policy of before stays; without one mail goes on as if there were none."""
         self.failed += 1
         self._failed.put(domain, (announced, why.failure), self._clock.monotonic() + _AGAIN_S)
         _log.warning("MTA-STS policy %s of %s: %s", announced, domain, why.text)
-        return _answer(self.known(domain), min(ttl, _AGAIN_S), why.failure)
+        return _answer(self.known(domain), _AGAIN_S, why.failure)
 
     async def _leave(self) -> bool:
         """True once something may leave."""

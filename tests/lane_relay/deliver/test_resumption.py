@@ -110,10 +110,10 @@ async def test_a_peer_that_breaks_off_when_a_session_is_offered_is_asked_again_w
 
     peer.script["starttls"] = break_the_second
     async with running(peer), delivering() as delivery:
-        attempts = await _one_by_one(delivery, *[_route(peer.port)] * 2)
-    assert _resumed(attempts) == [False, False]
-    assert [message.encrypted for message in peer.messages] == [True, True]
-    assert peer.connections == 3
+        attempts = await _one_by_one(delivery, *[_route(peer.port)] * 3)
+    assert _resumed(attempts) == [False, False, False]  # and no other session is offered to it
+    assert [message.encrypted for message in peer.messages] == [True, True, True]
+    assert peer.connections == 4
 
 
 def test_a_session_lives_for_an_hour_however_often_it_goes_on_and_there_are_only_so_many() -> None:

@@ -4,9 +4,11 @@ The port of the routes is Postfix's own, since 25 may not be free here; TLSA is 
 """
 
 import asyncio
+import json
 import shutil
 import ssl
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,6 +38,8 @@ from tests.lane_relay.deliver.delivery import Delivery, delivering, make_config
 from tests.lane_relay.resolve.named_server import free_port
 from tests.lane_relay.resolve.policy_server import PolicyServer, policy, serving
 from tests.lane_relay.resolve.validating_resolver import Zone, resolving
+from tests.lane_relay.running import eventually
+from tests.lane_relay.whole.conftest import NewRelay
 
 MAIL_HOST = "mx.isp.test"
 SOURCE = "127.0.0.9"
@@ -181,3 +185,28 @@ async def test_postfix_gets_mail_by_mta_sts_and_only_if_the_policy_lists_it(fold
         assert refused.category is Category.TLS_POLICY
         await router.close()
         await lookups.close()
+
+
+async def test_a_lane_that_asks_for_proof_defers_with_the_reason_and_remembers_policies_of_before(
+    folder: Path, new_relay: NewRelay
+) -> None:
+    bare, kept = Zone("bare.test", "@ MX 10 mx\nmx A 127.0.0.1\n"), Zone("kept.test", "@ MX 10 mx\nmx A 127.0.0.1\n")
+    async with resolving(folder, bare, kept) as resolver:
+        relay = new_relay(delivery={"resolvers": [resolver.server], "trustAD": True, "outboundTLS": "MTASTS"})
+        spool = relay.folder / "spool"
+        spool.mkdir(parents=True)
+        known = {"id": "7", "mode": "enforce", "mx": ["mx.other.test"], "max_age": 86400.0, "fetched_at": time.time()}
+        (spool / "mta-sts.json").write_text(json.dumps({"kept.test": known}))
+        await asyncio.to_thread(relay.start)
+        for domain, reason in (("bare.test", "outboundTLS: MTASTS asks for"), ("kept.test", "it lists mx.other.test")):
+            await asyncio.to_thread(relay.submit, 1, recipient=f"ann@{domain}")
+
+            def deferred(domain: str = domain) -> list[str]:
+                return [
+                    record["response"]["content"]
+                    for record in relay.records()
+                    if record["type"] == "TransientFailure" and record["queue"] == domain
+                ]
+
+            found = await asyncio.to_thread(eventually, deferred, f"the failure of {domain}")
+            assert reason in found[0]
