@@ -85,7 +85,7 @@ class Connections:
         self._maker = maker
         self._lookahead = lookahead
         self._first_look = first_look
-        self._monotonic = monotonic
+        self._monotonic = self.now = monotonic
         self.limit = limit
         self.count = 0
         self.sessions: set[Session] = set()

@@ -18,7 +18,7 @@ from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import Clock
 from lane_relay.deliver.connections import LINGER_S, Connections
 from lane_relay.deliver.day_count import DayCount, DayCounts
-from lane_relay.deliver.explain import DeliveryFigures, SiteState, Whereabouts, entry_state, site_state
+from lane_relay.deliver.explain import DeliveryFigures, SiteState, Whereabouts
 from lane_relay.deliver.first_look import FirstLook
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.judgement import Judgement, Told
@@ -27,7 +27,7 @@ from lane_relay.deliver.opening import SessionMaker
 from lane_relay.deliver.outcomes import broken_results, not_looked_at, unfit_results
 from lane_relay.deliver.portions import Portion, after, first
 from lane_relay.deliver.prepared import Bodies, Held, Prepared, Preparer, Screening, Signing
-from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue, SiteLimits, site_limits
+from lane_relay.deliver.ready_queue import Destination, Hold, ReadyQueue, SiteLimits, site_limits
 from lane_relay.deliver.regrouping import grouping
 from lane_relay.deliver.rerouting import Rerouting
 from lane_relay.deliver.rounds import Rounds
@@ -91,9 +91,9 @@ class Dispatcher:
         self.table = self.judgement.table
         self._limits_by_policy: dict[str, SiteLimits] = {}
         self._days = days or DayCounts(clock, lambda _name: "", lambda _name, _value: None)
-        self._rounds = Rounds(self.sites, self._held, self._hold_of_site, self._lookahead.empty)
+        self.whereabouts = Whereabouts(self.sites, self._held, self._connections, self.judgement, self._why_shut)
+        self._rounds = Rounds(self.sites, self._held, self.whereabouts.hold_of_site, self._lookahead.empty)
         self._rerouting = Rerouting(reroute)
-        self.whereabouts = Whereabouts(self.sites, self._held, self._connections.sessions, self._hold_of)
         self._distrusted = 0
         """Sessions up to this number were opened before the gate shut: they may lead through another address."""
         self._running = False
@@ -227,41 +227,14 @@ class Dispatcher:
 
     def explain_site(self, name: str) -> SiteState | None:
         """Which limit holds this site now, and what reply rules stop; None: nothing waits for it, and none does."""
-        site, acts = self.sites.get(name), self.judgement.acts.of_site(name)
-        if site is None:
-            if not acts:
-                return None
-            site = ReadyQueue(name, name, site_limits(self._config.delivery, name))  # nothing of it is known but acts
-            self.judgement.hold(site)
-        return site_state(site, self._hold_of_site(site), self.monotonic(), acts)
+        return self.whereabouts.site(name, self._limits_of(name)[0])
 
     def explain_entry(self, message_id: int) -> tuple[SiteState | Hold, ...]:
         """Where each entry of this message is and what holds it; empty: not here, so in the scheduled queue or done."""
-        under_way = [session.destination.site for session in self._connections.sessions
-                     if session.current is not None and session.current.entry.id == message_id]  # fmt: skip
-        states = entry_state(self.sites.values(), message_id, under_way, self._hold_of_site, self.monotonic())
-        return (*self._held.holds_of(message_id), *states)
+        return self.whereabouts.states(message_id)
 
-    def _hold_of_site(self, site: ReadyQueue) -> Hold:
-        waiting = next((known for known in site.destinations.values() if known.waiting), None)
-        if waiting is not None:
-            return self._hold_of(waiting)
-        return (
-            Hold(Limit.GATE, detail=self._config.delivery.state)
-            if not self.gate_is_open
-            else (site.suspended or Hold(Limit.NONE))
-        )
-
-    def _hold_of(self, destination: Destination) -> Hold:
-        site, now = destination.site, self.monotonic()
-        if not self.gate_is_open:
-            return Hold(Limit.GATE, detail=self._config.delivery.state)
-        if site.suspended is not None:
-            return site.suspended
-        if destination.idle:
-            return site.hold_message(now) or Hold(Limit.MEMORY if site.lacks_room else Limit.NONE)
-        found = self._connections.decide(destination, now)
-        return found if isinstance(found, Hold) else Hold(Limit.NONE)
+    def _why_shut(self) -> str | None:
+        return self._config.delivery.state if not self.gate_is_open else None
 
     # -- feeding sessions
 

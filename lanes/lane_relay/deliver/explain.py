@@ -3,17 +3,18 @@
 Before it: `ready_queue`'s own decisions, asked and not guessed. After it: `api`, `health`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from msgspec import Struct
 
 from lane_relay.deliver.acts import Act
+from lane_relay.deliver.connections import Connections
 from lane_relay.deliver.held import HeldEntries
-from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue
-from lane_relay.deliver.session import Session
+from lane_relay.deliver.judgement import Judgement
+from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue, SiteLimits
 from lane_relay.records import QueueEntry, Route
 
-__all__ = ["DeliveryFigures", "Place", "SiteState", "Whereabouts", "entry_state", "site_state"]
+__all__ = ["DeliveryFigures", "Place", "SiteState", "Whereabouts", "site_state"]
 
 
 class DeliveryFigures(Struct, frozen=True):
@@ -73,25 +74,6 @@ def site_state(site: ReadyQueue, hold: Hold, now: float, acts: tuple[Act, ...] =
     )
 
 
-def entry_state(
-    sites: Iterable[ReadyQueue],
-    message_id: int,
-    under_way: Iterable[ReadyQueue],
-    hold_of: Callable[[ReadyQueue], Hold],
-    now: float,
-) -> tuple[SiteState, ...]:
-    """The sites in which entries of this message wait or are under way."""
-    found = list(under_way)
-    for site in sites:
-        for known in site.destinations.values():
-            if any(entry.id == message_id for entry in known.entries) or any(
-                prepared.entry.id == message_id for prepared in known.ready
-            ):
-                found.append(site)
-                break
-    return tuple(site_state(site, hold_of(site), now) for site in found)
-
-
 class Place(Struct, frozen=True):
     """Where some entries are, and what holds them there."""
 
@@ -113,20 +95,62 @@ class Whereabouts:
         self,
         sites: Mapping[str, ReadyQueue],
         held: HeldEntries,
-        sessions: Iterable[Session],
-        hold_of: Callable[[Destination], Hold],
+        connections: Connections,
+        judgement: Judgement,
+        why_shut: Callable[[], str | None],
     ) -> None:
-        """`sessions`: those that there are at any time."""
+        """`why_shut()`: the state of delivery, while no connection may be opened or used at all."""
         self._sites = sites
         self._held = held
-        self._sessions = sessions
-        self._hold_of = hold_of
+        self._connections = connections
+        self._judgement = judgement
+        self._why_shut = why_shut
+
+    def hold_of(self, destination: Destination) -> Hold:
+        """What holds the entries of one host set now."""
+        site, now, shut = destination.site, self._connections.now(), self._why_shut()
+        if shut is not None:
+            return Hold(Limit.GATE, detail=shut)
+        if site.suspended is not None:
+            return site.suspended
+        if destination.idle:
+            return site.hold_message(now) or Hold(Limit.MEMORY if site.lacks_room else Limit.NONE)
+        found = self._connections.decide(destination, now)
+        return found if isinstance(found, Hold) else Hold(Limit.NONE)
+
+    def hold_of_site(self, site: ReadyQueue) -> Hold:
+        """What holds the first of its host sets that has entries."""
+        waiting = next((known for known in site.destinations.values() if known.waiting), None)
+        if waiting is not None:
+            return self.hold_of(waiting)
+        shut = self._why_shut()
+        return Hold(Limit.GATE, detail=shut) if shut is not None else (site.suspended or Hold(Limit.NONE))
+
+    def site(self, name: str, limits: SiteLimits) -> SiteState | None:
+        """As of now; None: nothing waits for it, and no act is about it. `limits`: of a site of which only acts are
+        known."""
+        site, acts = self._sites.get(name), self._judgement.acts.of_site(name)
+        if site is None:
+            if not acts:
+                return None
+            site = ReadyQueue(name, name, limits)
+            self._judgement.hold(site)
+        return self._state(site, acts)
+
+    def states(self, message_id: int) -> tuple[SiteState | Hold, ...]:
+        """What holds each entry of this message that is in delivery, and the sites of those under way."""
+        sites = [place.site for place in self.places() if any(one.id == message_id for one in place.entries)]
+        found = [self._state(site) for site in dict.fromkeys(sites) if site is not None]
+        return (*self._held.holds_of(message_id), *found)
+
+    def _state(self, site: ReadyQueue, acts: tuple[Act, ...] = ()) -> SiteState:
+        return site_state(site, self.hold_of_site(site), self._connections.now(), acts)
 
     def places(self) -> Iterator[Place]:
         """Every place with entries; one that moves meanwhile may be met twice, or not."""
         yield from [
             Place("Sending", one.destination.route, None, (one.current.entry,), one.destination.site, one.began)
-            for one in self._sessions
+            for one in self._connections.sessions
             if one.current is not None
         ]
         for site in list(self._sites.values()):
@@ -139,7 +163,7 @@ class Whereabouts:
 
     def of(self, destination: Destination) -> Place:
         """What waits for one host set."""
-        hold = self._hold_of(destination)
+        hold = self.hold_of(destination)
         entries = [prepared.entry for prepared in destination.ready]
         entries += destination.entries
         return Place("Ready", destination.route, hold, tuple(entries), destination.site, _since(destination, hold))
