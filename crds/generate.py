@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from lane_api import (
+    audit,
     classes,
     conditions,
     domains,
@@ -45,6 +46,7 @@ _DESCRIBED = (
     lane_status,
     outbound,
     pod,
+    audit,
     queue,
     sendinglane,
     submission,

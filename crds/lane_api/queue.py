@@ -1,4 +1,4 @@
-"""A lane's queue: its volume, its retries, the records beside it, and what happens to it when a slot goes."""
+"""A lane's queue: its volume, its retries, and what happens to it when a slot goes."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from lane_api.model import ApiModel, cel
 from lane_api.quantities import ByteSize, Duration, Span
 
-__all__ = ["Audit", "DelayNotice", "Drain", "DrainPolicy", "Queue", "Retry"]
+__all__ = ["DelayNotice", "Drain", "DrainPolicy", "Queue", "Retry"]
 
 
 class Retry(ApiModel):
@@ -78,15 +78,6 @@ class Queue(ApiModel):
     reclaim_policy: Literal["Retain", "Delete"] = "Retain"
     """Of a slot given up and proven empty. Retain: the claim stays, with its records, and a new slot adopts it. Delete:
     the claim is deleted, with its records. Default Retain."""
-
-
-class Audit(ApiModel):
-    """Per-message records on the queue volume; their budget is never the spool's."""
-
-    max_size: ByteSize = 2**30
-    """Of each slot, out of `queue.size`; beyond it the oldest records go. Default 1Gi."""
-    retention: Span = 90 * 24 * 3600.0
-    """Older records go, an eighth of it late at most; beyond `maxSize` they go earlier. Default 2160h, 90 days."""
 
 
 class DrainPolicy(StrEnum):

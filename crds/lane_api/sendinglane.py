@@ -8,13 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from lane_api.audit import Audit
 from lane_api.classes import Protection, TrafficClass
 from lane_api.domains import LaneDomain
 from lane_api.model import ApiModel, Label, ObjectName, cel, list_map
 from lane_api.outbound import DeliveryMode, IspOverride, Limits, Route
 from lane_api.pod import Monitoring, PodSettings, Resolver
 from lane_api.quantities import Span
-from lane_api.queue import Audit, Drain, Queue
+from lane_api.queue import Drain, Queue
 from lane_api.rules import LANE_SPEC_RULES
 from lane_api.submission import Submission
 

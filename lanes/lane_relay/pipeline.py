@@ -10,7 +10,6 @@ import gc
 import os
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -254,9 +253,7 @@ class Pipeline:
         _log.info("recovering", spool=config.spool.path)
         chain = open_chain(config, clock)
         self._journal = Journal.open(config.records, clock, chain=chain)
-        self._auditor = Auditor(
-            self._journal, chain, Path(config.records.path), clock, self._random.random, self.slot.is_drained
-        )
+        self._auditor = Auditor(self._journal, chain, clock, self._random.random, self.slot.is_drained)
         self._ledger = Ledger.of(config, clock.now)
         if self._ledger is not None:
             asked |= self._ledger.asked()

@@ -30,9 +30,12 @@ __all__ = [
     "make_ed25519_key",
     "make_leaf",
     "make_password",
+    "make_recipients_key",
+    "make_signing_key",
     "make_token",
     "readable",
     "signed_by",
+    "signing_public",
 ]
 
 CA_LIFETIME = dt.timedelta(days=3650)
@@ -158,6 +161,27 @@ def ed25519_record(private_key: bytes) -> str:
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise ValueError("not an Ed25519 key")  # noqa: TRY004  # content of a Secret, no type error
     return f"v=DKIM1; k=ed25519; p={base64.b64encode(key.public_key().public_bytes_raw()).decode()}"
+
+
+def make_signing_key() -> bytes:
+    """An Ed25519 private key for the heads of a lane's records, PKCS #8 in PEM."""
+    return _key_bytes(ed25519.Ed25519PrivateKey.generate())
+
+
+def signing_public(private_key: bytes) -> bytes:
+    """Its public half in PEM, to be kept where no slot writes; raises ValueError for no Ed25519 key."""
+    try:
+        key = serialization.load_pem_private_key(private_key, password=None)
+    except TypeError as error:  # an encrypted key
+        raise ValueError("the key asks for a password") from error
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise ValueError("not an Ed25519 key")  # noqa: TRY004  # content of a Secret, no type error
+    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def make_recipients_key() -> bytes:
+    """The key under which a lane's records hash recipients: 256 bits in hexadecimal."""
+    return secrets.token_hex(32).encode()
 
 
 def dkim_record(private_key: bytes) -> str:

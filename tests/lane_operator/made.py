@@ -97,7 +97,9 @@ def policy(name: str = "gmail", namespace: str = "lanewright-system", **spec: An
 
 def references(of: Lane, its_pool: Pool | None, **changes: Any) -> References:
     """Everything that the lane names, present and whole."""
-    every_key = frozenset({"tls.crt", "tls.key", "username", "password", "key", "private.key"})
+    every_key = frozenset(
+        {"tls.crt", "tls.key", "username", "password", "key", "private.key", "access_key_id", "secret_access_key"}
+    )
     signing = [domain for domain in of.spec.domains if domain.dkim.mode == "Sign"]
     whole = References(
         pool=its_pool,

@@ -18,7 +18,7 @@ from lane_operator.credentials import LEAF_LIFETIME
 from lane_operator.errors import KubeError
 from lane_operator.inputs import Claim, Lane, Pool
 from lane_operator.kube import Kube
-from lane_operator.provision import Provisioned, dkim_secret_name, provision
+from lane_operator.provision import Provisioned, dkim_secret_name, kept_secrets, provision
 from tests.lane_operator.small_api import SmallApi, small_api
 
 NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
@@ -69,6 +69,7 @@ async def test_everything_is_made_once_and_found_afterwards(rig: tuple[SmallApi,
         "otp-ca",
         "otp-0-admin",
         "otp-users",
+        "otp-audit",
         "otp-dkim-example.com",
     }
     api.writes.clear()
@@ -346,3 +347,28 @@ def test_the_name_of_a_key_is_a_name_however_long_its_domain_is() -> None:
 
 def test_two_domains_that_differ_by_a_dot_have_two_keys() -> None:
     assert dkim_secret_name("otp", "a-b.example") != dkim_secret_name("otp", "a.b.example")
+
+
+async def test_the_keys_of_records_are_made_once_and_outlive_the_lane(rig: tuple[SmallApi, Kube]) -> None:
+    api, kube = rig
+    await provisioned(kube)
+    made = api.objects[f"{SECRETS}/otp-audit"]
+    assert "ownerReferences" not in made["metadata"]
+    assert ("Secret", "otp-audit") in kept_secrets(lane())
+    public = base64.b64decode(made["data"]["signing.pub"])
+    assert credentials.signing_public(base64.b64decode(made["data"]["signing.key"])) == public
+    assert len(base64.b64decode(made["data"]["recipients.key"])) == 64
+
+    await provisioned(kube)
+    assert api.objects[f"{SECRETS}/otp-audit"]["data"] == made["data"]
+
+
+async def test_a_lost_key_of_records_is_made_anew_and_the_other_one_stays(rig: tuple[SmallApi, Kube]) -> None:
+    api, kube = rig
+    await provisioned(kube)
+    before = dict(api.objects[f"{SECRETS}/otp-audit"]["data"])
+    del api.objects[f"{SECRETS}/otp-audit"]["data"]["recipients.key"]
+    await provisioned(kube)
+    after = api.objects[f"{SECRETS}/otp-audit"]["data"]
+    assert after["signing.key"] == before["signing.key"]
+    assert after["recipients.key"] != before["recipients.key"]

@@ -91,7 +91,6 @@ class Auditor:
         self,
         journal: Sealing,
         chain: Chain,
-        folder: Path,
         clock: Clock,
         jitter: Callable[[], float],
         is_drained: Callable[[], bool],
@@ -99,7 +98,7 @@ class Auditor:
         """`is_drained`: nothing more is to come, so nothing need be waited for."""
         self._journal = journal
         self._chain = chain
-        self._folder = folder
+        self._folder = folder = chain.directory
         self._recipients_key: bytes | None = None
         self._is_drained = is_drained
         self._thread = ThreadPoolExecutor(1, "auditor")

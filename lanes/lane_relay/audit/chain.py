@@ -54,7 +54,7 @@ class Chain:
     def __init__(self, files: Files, directory: Path, lane: str, slot: str, key: HeadKey, clock: Clock) -> None:
         """Use `open`."""
         self._files = files
-        self._directory = directory
+        self.directory = directory
         self.lane = lane
         self.slot = slot
         self._key = key
@@ -153,7 +153,7 @@ class Chain:
     def read(self, number: int) -> bytes | None:
         """A head's file; None if it is not kept any more."""
         try:
-            return self._files.read(self._directory / head_name(number))
+            return self._files.read(self.directory / head_name(number))
         except FileNotFoundError:
             return None
 
@@ -170,10 +170,10 @@ class Chain:
     # --- reading back ---
 
     def _read(self) -> None:
-        for name in self._files.names(self._directory):
+        for name in self._files.names(self.directory):
             if name.endswith(_PART):
-                self._files.unlink(self._directory / name)
-        found = head_files(self._files, self._directory)
+                self._files.unlink(self.directory / name)
+        found = head_files(self._files, self.directory)
         for number, path in found:
             content = self._files.read(path)
             self.disk_bytes += len(content)
@@ -245,13 +245,13 @@ class Chain:
         except OSError as error:
             if error.errno not in _FULL or not self._has_reserve:
                 raise
-            self._files.unlink(self._directory / RESERVE_NAME)
+            self._files.unlink(self.directory / RESERVE_NAME)
             self._has_reserve = False
             self._write_whole(name, content)
         self.disk_bytes += len(content)
 
     def _write_whole(self, name: str, content: bytes) -> None:
-        part = self._directory / (name + _PART)
+        part = self.directory / (name + _PART)
         try:
             file = self._files.create(part)
         except FileExistsError:  # of a try before
@@ -262,13 +262,13 @@ class Chain:
             file.sync()
         finally:
             file.close()
-        self._files.rename(part, self._directory / name)
-        self._files.sync_directory(self._directory)
+        self._files.rename(part, self.directory / name)
+        self._files.sync_directory(self.directory)
 
     def _keep_reserve(self) -> None:
         """Room for the next statement; without it a full volume is only noticed, not stated beforehand."""
         try:
-            self._files.reserve(self._directory / RESERVE_NAME, RESERVE_SIZE)
+            self._files.reserve(self.directory / RESERVE_NAME, RESERVE_SIZE)
         except OSError as error:
             if error.errno not in _FULL:
                 raise
@@ -290,7 +290,7 @@ class Chain:
 
     def _forget_before(self, number: int) -> None:
         for old in range(self._oldest, number):
-            path = self._directory / head_name(old)
+            path = self.directory / head_name(old)
             try:
                 size = self._files.size(path)
                 self._files.unlink(path)

@@ -23,7 +23,6 @@ from lane_api.relayconfig import (
     Intake,
     LaneIdentity,
     Proof,
-    Records,
     RelayConfig,
     RelayRetry,
     RelayRoute,
@@ -37,6 +36,7 @@ from lane_api.relayconfig import (
 from lane_api.submission import Submission
 from lane_operator.desired.cold import shared_domains
 from lane_operator.desired.policies import site_policies
+from lane_operator.desired.records import records_of
 from lane_operator.egress import EngineClaim
 from lane_operator.inputs import Claim, Lane, References
 
@@ -82,9 +82,7 @@ def relay_config(lane: Lane, references: References, claim: Claim, engine: Engin
         slot=SlotIdentity(name=claim.slot_name, hostname=slot_hostname(lane, claim)),
         intake=_intake(lane, references, claim, engine),
         spool=Spool(path=f"{names.SPOOL_DIR}/spool", max_size=values.spool_bytes),
-        records=Records(
-            path=f"{names.SPOOL_DIR}/records", max_size=values.records_bytes, retention=lane.spec.audit.retention
-        ),
+        records=records_of(lane, values.records_bytes),
         egress=_egress(references, claim, engine),
         delivery=_delivery(lane, references, claim, engine),
         domains=_domains(lane, references),

@@ -7,7 +7,7 @@ from lane_api.conditions import Reason
 from lane_api.ippool import Engine
 from lane_operator.inputs import Lane, Pool, References, Refusal
 
-__all__ = ["missing_secrets", "proof_secret", "secret_needs", "users_secret"]
+__all__ = ["audit_secret", "missing_secrets", "proof_secret", "secret_needs", "users_secret"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,11 @@ def secret_needs(lane: Lane, pool: Pool | None) -> tuple[str, ...]:
 def users_secret(lane: Lane) -> str:
     """The Secret with one entry a user."""
     return lane.spec.submission.auth.secret_name or f"{lane.name}-users"
+
+
+def audit_secret(lane: Lane) -> str:
+    """The Secret with the keys of the lane's records; it outlives the lane, as what they signed does."""
+    return f"{lane.name}-audit"
 
 
 def proof_secret(lane: Lane, pool: Pool | None) -> str | None:
@@ -86,6 +91,12 @@ def _needs(lane: Lane, pool: Pool | None) -> Iterator[_Need]:
     for route in spec.routes:
         if route.auth_secret:
             yield _Need(route.auth_secret, f"routes[{route.host}].authSecret", ("username", "password"))
+    yield _Need(audit_secret(lane), "the keys of the lane's records, which the operator makes")
+    archive, webhook = spec.audit.archive, spec.audit.webhook
+    if archive is not None and archive.s3 is not None:
+        yield _Need(archive.s3.secret_name, "audit.archive.s3.secretName", ("access_key_id", "secret_access_key"))
+    if webhook is not None and webhook.secret_name:
+        yield _Need(webhook.secret_name, "audit.webhook.secretName", any_of=("key", "authorization"))
     proof = proof_secret(lane, pool)
     if proof is not None and pool is not None:
         source = (

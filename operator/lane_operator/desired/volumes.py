@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lane_api import names
 from lane_operator.desired.config_secret import config_name
 from lane_operator.desired.relayconfig import dkim_key_path
-from lane_operator.desired.secrets import proof_secret, users_secret
+from lane_operator.desired.secrets import audit_secret, proof_secret, users_secret
 from lane_operator.desired.volume_claim import volume_claim_name
 from lane_operator.inputs import Lane, Manifest, References
 
@@ -48,6 +48,7 @@ def mounted(lane: Lane, slot: str, references: References) -> tuple[Mounted, ...
     ]
     if lane.spec.submission.tls.secret_name:
         found.append(Mounted("tls", names.TLS_DIR, _secret(lane.spec.submission.tls.secret_name)))
+    found += _evidence(lane)
     proof = proof_secret(lane, references.pool)
     if proof is not None:
         found.append(Mounted("proof", names.PROOF_DIR, _secret(proof)))
@@ -58,6 +59,24 @@ def mounted(lane: Lane, slot: str, references: References) -> tuple[Mounted, ...
         if sources:
             found.append(Mounted(name, path, {"projected": {"defaultMode": FILE_MODE, "sources": sources}}))
     return tuple(found)
+
+
+def _evidence(lane: Lane) -> Iterator[Mounted]:
+    """What sealing, archiving and sending records need."""
+    keys = {"secret": {**_secret(audit_secret(lane))["secret"], "items": _items("signing.key", "recipients.key")}}
+    yield Mounted("audit", names.AUDIT_DIR, keys)
+    archive, webhook = lane.spec.audit.archive, lane.spec.audit.webhook
+    if archive is not None and archive.s3 is not None:
+        yield Mounted("archive-access", names.ARCHIVE_ACCESS_DIR, _secret(archive.s3.secret_name))
+    if archive is not None and archive.pvc is not None:
+        claim = {"persistentVolumeClaim": {"claimName": archive.pvc.claim_name}}
+        yield Mounted("archive", names.ARCHIVE_DIR, claim, read_only=False)
+    if webhook is not None and webhook.secret_name:
+        yield Mounted("webhook", names.WEBHOOK_DIR, _secret(webhook.secret_name))
+
+
+def _items(*entries: str) -> list[Manifest]:
+    return [{"key": entry, "path": entry} for entry in entries]
 
 
 def _secret(name: str) -> Manifest:

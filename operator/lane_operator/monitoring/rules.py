@@ -10,6 +10,8 @@ from lane_operator.monitoring.queries import Queries
 __all__ = ["RULE_KIND", "prometheus_rule"]
 
 RULE_KIND = "PrometheusRule.monitoring.coreos.com"
+ARCHIVE_LATE_S = 900
+"""Seconds that a sealed segment may wait for the archive before somebody is told."""
 FEW = 10
 """Fewer deliveries than this in five minutes make no percentile, and a shorter queue no trend."""
 
@@ -64,6 +66,8 @@ def _rules(lane: Lane) -> Iterator[Manifest]:
         "critical",
         "Slot {{ $labels.slot }} could not write its spool and takes no mail until its pod is restarted.",
     )
+    if lane.spec.audit.archive is not None:
+        yield from _archive(lane, queries)
     if lane.spec.replicas:
         yield _alert(
             lane,
@@ -73,6 +77,27 @@ def _rules(lane: Lane) -> Iterator[Manifest]:
             "warning",
             f"Lane {lane.namespace}/{lane.name} has {{{{ $value }}}} of {lane.spec.replicas} slots.",
         )
+
+
+def _archive(lane: Lane, queries: Queries) -> Iterator[Manifest]:
+    """Behind first, lost only when the records' budget is used up meanwhile."""
+    yield _alert(
+        lane,
+        "LaneArchiveBehind",
+        f"max by (slot) ({queries.metric('records_archive_lag_seconds')}) > {ARCHIVE_LATE_S}",
+        "5m",
+        "warning",
+        "Slot {{ $labels.slot }} cannot reach its archive; /v1/slot says why. Its records wait on its volume until "
+        "audit.maxSize is used up.",
+    )
+    yield _alert(
+        lane,
+        "LaneRecordsLost",
+        f"sum by (slot) (increase({queries.metric('records_lost_total')}[15m])) > 0",
+        "0s",
+        "critical",
+        "Slot {{ $labels.slot }} dropped records that its archive never got: raise audit.maxSize, see to the archive.",
+    )
 
 
 def _latency(lane: Lane, queries: Queries, values: Effective, p95_s: float) -> Iterator[Manifest]:

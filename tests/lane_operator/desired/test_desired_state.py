@@ -156,6 +156,8 @@ def test_every_path_in_the_configuration_is_mounted(of: Lane, engine: str) -> No
         config.egress.proof and config.egress.proof.key_file,
         *(domain.key_file for domain in config.domains if domain.mode == "Sign"),
         *(route.auth_dir for route in config.delivery.routes),
+        config.records.signing_key_file,
+        config.records.recipients_key_file,
     ]
     mounts = [mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]]
     volumes = {volume["name"] for volume in spec["volumes"]}
@@ -402,7 +404,7 @@ def test_every_secret_that_a_pod_mounts_is_asked_for_or_made_by_us() -> None:
         domains=[{"name": "notify.example.com", "dkim": {"secretName": "k", "selector": "s"}}],
     )
 
-    assert secret_needs(of, made.pool()) == ("u", "t", "k", "a", "otp-proof")
+    assert secret_needs(of, made.pool()) == ("u", "t", "k", "a", "otp-audit", "otp-proof")
     mounted = json.dumps(pod(desired(of))["volumes"])
     assert all(f'"{name}"' in mounted for name in secret_needs(of, made.pool()))
 

@@ -88,6 +88,15 @@ def test_a_class_without_promise_has_no_latency_alert() -> None:
     ]
 
 
+def test_a_lane_with_an_archive_hears_that_it_is_behind_before_anything_is_lost() -> None:
+    of = made.lane(audit={"archive": {"pvc": {"claimName": "evidence"}}})
+    rules = {rule["alert"]: rule for rule in children(of)["PrometheusRule"]["spec"]["groups"][0]["rules"]}
+    assert "archive_lag_seconds" in rules["LaneArchiveBehind"]["expr"]
+    assert "records_lost_total" in rules["LaneRecordsLost"]["expr"]
+    for name in ("LaneArchiveBehind", "LaneRecordsLost"):
+        promql_parser.parse(rules[name]["expr"])
+
+
 def test_monitors_carry_the_labels_by_which_they_are_selected() -> None:
     found = children(made.lane())
 
