@@ -9,6 +9,7 @@ from lane_api.classes import TrafficClass
 from lane_api.conditions import Condition
 from lane_api.endpoints import ReflectorUrl
 from lane_api.model import Address, ApiModel, Hostname, Label, ObjectName, cel, list_map
+from lane_api.outbound import Count
 from lane_api.quantities import Duration, Span
 from lane_api.rules import POOL_ADDRESSES_RULES, POOL_SPEC_RULES
 
@@ -98,6 +99,13 @@ class PoolAddress(ApiModel):
     """HostNetwork: the node that holds the address."""
     source: Address | None = None
     """What the pod binds where a cloud maps 1:1. Default: `ip`."""
+    warm: bool = False
+    """Known to the ISPs already, as its owner says: `warmup` is not for it. Default false."""
+    isps: Annotated[
+        tuple[ObjectName, ...], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = ()
+    """Names of the only ISPPolicies whose mail leaves here: the slot hands other mail over to its lane's other slots,
+    and they hand theirs for these ISPs over to it. Default: all mail."""
 
 
 class AllowedNamespaces(ApiModel):
@@ -127,6 +135,31 @@ class Verification(ApiModel):
     """A proof is renewed this often while it holds; without answer it goes stale, and sending goes on. Default 5m."""
 
 
+class PoolWarmUp(ApiModel):
+    """How addresses that are new to the ISPs come to send as much as others.
+
+    Each has a daily amount for each ISP, spread over the day, which grows on evidence alone: at least 70% of it was
+    used, less than 10% deferred and 2% bounced. 20% deferred is two steps back. What is beyond the amount leaves from
+    another slot of the lane at once, or waits where there is none.
+    """
+
+    steps: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=10_000_000)], ...],
+        Field(
+            max_length=64,
+            json_schema_extra=cel(
+                ("self.isSorted()", "write the steps in rising order, such as [50, 100, 200]"),
+            ),
+        ),
+    ] = ()
+    """Messages a step, for each ISP with a policy and for all others together. Default: 50 (others 200), doubled up to
+    5,000, by half up to 50,000, by a quarter up to 1,000,000."""
+    step_every: Span = 24 * 3600.0
+    """Default 24h."""
+    connections_per_ip: Count = 2
+    """To one ISP at a time while the address is cold for it. Default 2."""
+
+
 class IPPoolSpec(ApiModel):
     """The addresses and their terms."""
 
@@ -153,6 +186,8 @@ class IPPoolSpec(ApiModel):
     cooldown: Duration = 24 * 3600.0
     """An address rests this long before another lane may have it; its own gets it back at once. Default 24h."""
     verification: Verification = Verification()
+    warmup: PoolWarmUp | None = None
+    """For addresses that are not `warm`. Default: none, addresses are taken as warm."""
 
 
 class Capacity(ApiModel):

@@ -341,10 +341,13 @@ class Sibling(ConfigModel):
 
     slot: str
     host: str
-    """DNS name, and the subject alternative name of its certificate."""
+    """Where it is reached."""
+    name: str = ""
+    """The subject alternative name of its certificate; empty: `host`."""
     port: Annotated[int, Field(ge=1, le=65535)]
     """Of its admin API."""
-    role: Literal["Active", "Standby"] = "Active"
+    role: Literal["Active", "Standby", "Leaving"] = "Active"
+    """Leaving: it gives and takes nothing."""
     isps: tuple[str, ...] = ()
     """Its `egress.isps`."""
 

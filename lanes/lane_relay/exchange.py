@@ -262,4 +262,4 @@ class Exchange:
     def knows(self, giver: str, names: tuple[str, ...]) -> bool:
         """The giver is a sibling, and its certificate is for one of these names."""
         siblings = self._config.handover.siblings if self._config.handover is not None else ()
-        return any(one.slot == giver and one.host in names for one in siblings)
+        return any(one.slot == giver and (one.name or one.host) in names for one in siblings)

@@ -68,7 +68,13 @@ class HttpsCarrier:
         url = f"https://{sibling.host}:{sibling.port}/v1/handover/{transfer}"
         try:
             async with self._client().request(
-                method, url, data=body, ssl=self._tls(), params={"giver": self._slot}, allow_redirects=False
+                method,
+                url,
+                data=body,
+                ssl=self._tls(),
+                server_hostname=sibling.name or sibling.host,
+                params={"giver": self._slot},
+                allow_redirects=False,
             ) as response:
                 return _answer(response.status, await response.read(), refusal_is_final=refusal_is_final)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ssl.SSLError) as error:

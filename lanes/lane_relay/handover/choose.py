@@ -43,7 +43,7 @@ def choose(
     handover = config.handover
     if handover is None:
         return Place.HERE
-    up = [one for one in handover.siblings if is_up(one.slot)]
+    up = [one for one in handover.siblings if one.role != "Leaving" and is_up(one.slot)]
     general = [one for one in up if not one.isps and one.role == "Active"]
     segment = [one for one in up if policy in one.isps] if policy else []
     if config.delivery.state == "Transferring":

@@ -5,6 +5,7 @@ follows the spec, so that the slot can still be closed, suspended and drained. P
 """
 
 import base64
+from collections.abc import Iterable
 
 import yaml
 
@@ -21,13 +22,16 @@ __all__ = ["kept_config", "kept_hostname", "kept_resolver"]
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def kept_config(lane: Lane, references: References, claim: Claim) -> RelayConfig | None:
-    """What the slot's relay is to know; None where there is no configuration of it that could be read."""
+def kept_config(lane: Lane, references: References, claim: Claim, others: Iterable[Claim] = ()) -> RelayConfig | None:
+    """What the slot's relay is to know; None where there is no configuration of it that could be read.
+
+    `others` are the lane's other slots.
+    """
     before = _parsed(references.configs.get(claim.slot_name))
     engine = None if before is None else _engine(before)
     if before is None or engine is None:
         return None
-    made = relay_config(lane, references, claim, engine)
+    made = relay_config(lane, references, claim, engine, others)
     return made.model_copy(update={"egress": before.egress, "slot": before.slot})
 
 

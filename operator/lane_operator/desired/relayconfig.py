@@ -4,6 +4,7 @@ Invariant: no secret, only the paths under which the pod mounts them.
 """
 
 import textwrap
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import ip_network
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 
 from lane_api import names
 from lane_api.effective import effective
+from lane_api.ippool import PoolAddress
 from lane_api.lane_status import SlotRole
 from lane_api.listening import HttpListener
 from lane_api.relayconfig import (
@@ -20,6 +22,7 @@ from lane_api.relayconfig import (
     Delivery,
     Egress,
     Endpoint,
+    HandOver,
     Intake,
     LaneIdentity,
     Proof,
@@ -27,11 +30,13 @@ from lane_api.relayconfig import (
     RelayRetry,
     RelayRoute,
     SecondKey,
+    Sibling,
     SigningDomain,
     SitePolicy,
     SlotIdentity,
     Spool,
     TlsFiles,
+    WarmUp,
 )
 from lane_api.submission import Submission
 from lane_operator.desired.cold import shared_domains
@@ -73,8 +78,13 @@ def numbered(text: str, serial: int) -> str:
     return text.replace("\nserial: 0\n", f"\nserial: {serial}\n", 1)  # only keys of the file itself begin a line
 
 
-def relay_config(lane: Lane, references: References, claim: Claim, engine: EngineClaim) -> RelayConfig:
-    """Everything the slot's relay needs to know; a Cold lane on somebody else's domain takes mail and sends none."""
+def relay_config(
+    lane: Lane, references: References, claim: Claim, engine: EngineClaim, others: Iterable[Claim] = ()
+) -> RelayConfig:
+    """Everything the slot's relay needs to know; `others` are the lane's other slots.
+
+    A Cold lane on somebody else's domain takes mail and sends none.
+    """
     values = effective(lane.spec)
     return RelayConfig(
         generation=lane.generation,
@@ -92,9 +102,44 @@ def relay_config(lane: Lane, references: References, claim: Claim, engine: Engin
             tls=TlsFiles(certificate=f"{names.ADMIN_DIR}/tls.crt", key=f"{names.ADMIN_DIR}/tls.key"),
             token_file=f"{names.ADMIN_DIR}/token",
         ),
+        handover=HandOver(
+            ca_file=f"{names.ADMIN_DIR}/ca.crt",
+            siblings=tuple(_sibling(lane, references, other) for other in others),
+        ),
+        warmup=_warm_up(references, claim),
         stop_grace=names.STOP_GRACE_S,
         slo_latency=values.slo_latency_s,
     )
+
+
+def _sibling(lane: Lane, references: References, other: Claim) -> Sibling:
+    """Another slot, by its pod's name under the headless Service; its certificate is for the slot's."""
+    service = f"{lane.name}-slots.{lane.namespace}.svc"
+    block = other.port_block
+    return Sibling(
+        slot=other.slot_name,
+        host=f"{other.slot_name}-0.{service}",
+        name=f"{other.slot_name}.{service}",
+        port=names.ADMIN_PORT if block is None else block + names.PORT_NAMES.index("admin"),
+        role="Active" if other.role is SlotRole.ACTIVE else "Leaving",
+        isps=_address(references, other).isps if other.address is not None else (),
+    )
+
+
+def _warm_up(references: References, claim: Claim) -> WarmUp | None:
+    """The pool's warm-up, for an address whose owner does not say that it is warm."""
+    asked = references.pool.spec.warmup if references.pool is not None else None
+    if asked is None or claim.address is None or _address(references, claim).warm:
+        return None
+    return WarmUp(steps=asked.steps, step_every=asked.step_every, connections=asked.connections_per_ip)
+
+
+def _address(references: References, claim: Claim) -> PoolAddress:
+    """The slot's address as the pool has it now, or as it was assigned where the pool lists it no more."""
+    if claim.address is None:
+        raise ValueError(f"slot {claim.slot_name} has no address")
+    listed = references.pool.spec.addresses if references.pool is not None else ()
+    return next((one for one in listed if one.ip == claim.address.ip), claim.address)
 
 
 def slot_hostname(lane: Lane, claim: Claim) -> str:
@@ -157,7 +202,8 @@ def _egress(references: References, claim: Claim, engine: EngineClaim) -> Egress
         return Egress()
     verification = references.pool.spec.verification
     proof = Proof(reflectors=verification.reflectors, key_file=f"{names.PROOF_DIR}/key", every=verification.every)
-    return Egress.model_validate({"address": claim.address.ip, "source": engine.source, "proof": proof})
+    isps = _address(references, claim).isps
+    return Egress.model_validate({"address": claim.address.ip, "source": engine.source, "proof": proof, "isps": isps})
 
 
 def _delivery(lane: Lane, references: References, claim: Claim, engine: EngineClaim) -> Delivery:

@@ -78,11 +78,12 @@ def desired_state(
     for claim in assignment.claims:
         lifts = claim.slot_name in lifted
         engine = _engine(parts, references, claim)
+        others = tuple(other for other in assignment.claims if other is not claim)
         if engine is None:
-            _leave_slot(parts, lane, references, claim, lifts)
+            _leave_slot(parts, lane, references, claim, lifts, others)
         else:
             workload = not withhold or claim.role is not SlotRole.ACTIVE
-            _add_slot(parts, lane, references, claim, engine, settings, workload, lifts)
+            _add_slot(parts, lane, references, claim, engine, settings, workload, lifts, others)
     monitoring, left_out = monitoring_children(lane, references.kinds, settings.monitoring_labels)
     parts.manifests += [child(lane, manifest) for manifest in monitoring]
     return Desired(
@@ -108,12 +109,14 @@ def _engine(parts: _Parts, references: References, claim: Claim) -> EngineClaim 
     return engine
 
 
-def _leave_slot(parts: _Parts, lane: Lane, references: References, claim: Claim, lifted: bool) -> None:
+def _leave_slot(
+    parts: _Parts, lane: Lane, references: References, claim: Claim, lifted: bool, others: tuple[Claim, ...]
+) -> None:
     """A slot that stays as it is, with the configuration that it is to have."""
     slot = claim.slot_name
     parts.complete = False
     parts.left.add(slot)
-    config = kept_config(lane, references, claim)
+    config = kept_config(lane, references, claim, others)
     if config is None:
         return
     secret = _config(parts, references, slot, config, kept_resolver(references.configs.get(slot)))
@@ -142,11 +145,12 @@ def _add_slot(
     settings: DesiredSettings,
     workload: bool,
     lifted: bool,
+    others: tuple[Claim, ...],
 ) -> None:
     slot = claim.slot_name
     sidecar = lane.spec.resolver.mode == "Sidecar"
     resolver = unbound_config(lane.spec.resolver, engine.resolver) if sidecar else None
-    secret = _config(parts, references, slot, relay_config(lane, references, claim, engine), resolver)
+    secret = _config(parts, references, slot, relay_config(lane, references, claim, engine, others), resolver)
     parts.manifests.append(child(lane, volume_claim(lane, claim), slot=slot, owned=False))
     parts.manifests += [
         child(lane, manifest, slot=slot)

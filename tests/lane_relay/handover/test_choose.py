@@ -52,6 +52,11 @@ def test_a_slot_that_is_emptied_gives_all_to_those_that_are_up() -> None:
     assert whither(config("Transferring", spare={"role": "Standby"})) == "spare"
 
 
+def test_a_slot_that_leaves_itself_is_given_nothing() -> None:
+    assert whither(config("Transferring", one={"role": "Leaving"})) is Place.NOWHERE
+    assert whither(config("Transferring", one={"role": "Leaving"}, two={})) == "two"
+
+
 def test_an_address_for_some_isps_sends_their_mail_and_no_other() -> None:
     of = config(isps=("gmail",), one={}, yahoo={"isps": ["yahoo"]})
     assert whither(of, "gmail") is Place.HERE

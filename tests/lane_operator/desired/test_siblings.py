@@ -1,0 +1,65 @@
+"""What each slot is told of the lane's others, and of how warm its address is."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from lane_api.lane_status import SlotRole
+from lane_api.relayconfig import RelayConfig
+from lane_operator.desired import desired_state
+from lane_operator.inputs import Claim
+from lane_relay.config import parse
+from tests.lane_operator import made
+
+
+def configs(*claims: Claim, engine: str = "Multus", **pool: Any) -> dict[str, RelayConfig]:
+    """By slot."""
+    of = made.lane()
+    claims = claims or (made.claim(0, engine), made.claim(1, engine))
+    references = made.references(of, made.pool(engine, **pool))
+    found = desired_state(of, references, made.assignment(*claims), made.SETTINGS)
+    secrets = [one for one in found.manifests if one["metadata"]["name"].endswith("-config")]
+    texts = [base64.b64decode(one["data"]["relay.yaml"]).decode() for one in secrets]
+    return {config.slot.name: config for config in map(parse, texts)}
+
+
+ADDRESSES = [
+    {"ip": "203.0.113.10", "hostname": "out0.example.com", "warm": True},
+    {"ip": "203.0.113.11", "hostname": "out1.example.com", "isps": ["gmail"]},
+]
+
+
+@pytest.mark.parametrize(("engine", "port"), [("Multus", 9591), ("HostNetwork", 20011)])
+def test_slots_know_one_another_by_pod_name_and_certificate(engine: str, port: int) -> None:
+    first = configs(engine=engine)["otp-0"]
+
+    assert first.handover is not None
+    (sibling,) = first.handover.siblings
+    assert (sibling.slot, sibling.host) == ("otp-1", "otp-1-0.otp-slots.mail.svc")
+    assert (sibling.name, sibling.port, sibling.role) == ("otp-1.otp-slots.mail.svc", port, "Active")
+
+
+def test_a_slot_that_leaves_is_given_nothing() -> None:
+    found = configs(made.claim(0), made.claim(1, role=SlotRole.DRAINING))
+
+    assert [one.role for one in found["otp-0"].handover.siblings] == ["Leaving"]  # type: ignore[union-attr]
+    assert [one.role for one in found["otp-1"].handover.siblings] == ["Active"]  # type: ignore[union-attr]
+
+
+def test_an_address_for_some_isps_is_known_to_all_slots() -> None:
+    found = configs(addresses=ADDRESSES)
+
+    assert found["otp-1"].egress.isps == ("gmail",)
+    assert found["otp-0"].egress.isps == ()
+    assert [one.isps for one in found["otp-0"].handover.siblings] == [("gmail",)]  # type: ignore[union-attr]
+
+
+def test_a_cold_address_is_warmed_up_where_the_pool_says_how() -> None:
+    assert {config.warmup for config in configs(addresses=ADDRESSES).values()} == {None}
+
+    found = configs(addresses=ADDRESSES, warmup={"steps": [10, 20], "stepEvery": "12h", "connectionsPerIP": 3})
+    assert found["otp-0"].warmup is None  # its owner says that it is warm
+    cold = found["otp-1"].warmup
+    assert cold is not None
+    assert (cold.steps, cold.step_every, cold.connections) == ((10, 20), 43_200, 3)
