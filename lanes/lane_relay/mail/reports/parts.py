@@ -92,7 +92,7 @@ def _collect(message: "Message[str, str]", parts: list[Part], returned: list[byt
         for part in payload:
             if isinstance(part, Message):
                 _collect(part, parts, returned, depth + 1)
-    elif kind.startswith("text/") or kind in ("application/octet-stream", "message/external-body"):
+    elif kind.startswith(("text/", "multipart/")) or kind in ("application/octet-stream", "message/external-body"):
         text = _text(message)
         parts.append(Part(kind, _without_tags(text) if kind == "text/html" else text))
 
@@ -103,7 +103,8 @@ def _report_text(message: "Message[str, str]") -> str:
     if not isinstance(payload, list):
         return _text(message)
     encoding = str(message.get("content-transfer-encoding", "")).strip().lower()
-    whole = "\n".join(_block_text(block) for block in payload[: _MAX_BLOCKS + 1] if isinstance(block, Message))
+    blocks = "\n".join(_block_text(block) for block in payload[: _MAX_BLOCKS + 1] if isinstance(block, Message))
+    whole = blocks.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if encoding in ("base64", "quoted-printable"):  # RFC 3464 forbids it; some do it
         from_text = message_from_bytes(f"Content-Transfer-Encoding: {encoding}\n\n{whole}".encode("utf-8", "replace"))
         decoded = from_text.get_payload(decode=True)
@@ -112,9 +113,9 @@ def _report_text(message: "Message[str, str]") -> str:
 
 
 def _block_text(block: "Message[str, str]") -> str:
-    fields = "".join(f"{name}: {value}\n" for name, value in block.items())
-    rest = block.get_payload()
-    return f"{fields}\n{rest}" if isinstance(rest, str) and rest.strip() else f"{fields}\n"
+    fields = "".join(f"{name}: {value}\n" for name, value in block.raw_items())
+    rest = block.get_payload(decode=True)  # else what is not ASCII would be replaced
+    return f"{fields}\n{rest.decode('utf-8', 'replace')}" if isinstance(rest, bytes) and rest.strip() else f"{fields}\n"
 
 
 def _text(message: "Message[str, str]") -> str:
@@ -145,13 +146,13 @@ def _without_tags(html: str) -> str:
 
 
 def _header_bytes(message: "Message[str, str]") -> bytes:
-    text = "".join(f"{name}: {value}\n" for name, value in message.items())
+    text = "".join(f"{name}: {value}\n" for name, value in message.raw_items())
     return text.encode("utf-8", "surrogateescape")[:_MAX_TEXT]
 
 
 def _fields_of(message: "Message[str, str]") -> Block:
     found: Block = {}
-    for name, value in message.items():
+    for name, value in message.raw_items():
         found.setdefault(name.lower(), _readable(str(value)))
     return found
 

@@ -119,7 +119,7 @@ DIALECTS: Final = (
     ("groupwise", _any_of(r"message that you sent was undeliverable to the following")),
     ("mdaemon", _any_of(r"permanent fatal delivery errors", r"transient fatal")),
     ("imail", _any_of(r"undeliverable\s+to ", r"delivery failed \d+ attempts", r"unknown user:")),
-    ("courier", _any_of(r"undeliverable mail\s")),
+    ("courier", _any_of(r"courier mail server")),
     ("communigate", _any_of(r"failed to deliver to '")),
     ("qq", _any_of(r"postmaster@(?:qq|foxmail|163|126|sina)\.", r"退信")),
 )  # fmt: skip

@@ -18,7 +18,7 @@ __all__ = ["is_from_a_system", "read_plain"]
 _MOST_LINES: Final = 400
 _MOST_ADDRESSES: Final = 20
 
-_MAILBOX: Final = r"[^\s<>()\[\]:;,\"'|*@]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
+_MAILBOX: Final = r"[^\s<>()\[\]:;,\"'|*@：，；]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 _BEFORE: Final = "|".join(  # noqa: FLY002 -- a list is read and added to
     (
     r"deliver\w* (?:\w+ )?to", r"undeliverable\s+to", r"unknown user", r"user unknown", r"failed (?:address|recipient)",
@@ -31,7 +31,7 @@ _STANDS_OUT = (
     re.compile(rf"^[\s>*•|.-]*[\"'<]*(?:mailto:)?({_MAILBOX})[\"'>]*(?:<mailto:[^>]*>)?[\s.|*;,]*$"),
     re.compile(rf"^[\s>*-]*\"?<?({_MAILBOX})>?\"?[ \t]*(?::|\(|\.\.\.| on \w{{3}},| {{2,}}|\t|; | - )"),
     re.compile(
-        rf"\b(?:{_BEFORE})(?!\w)[ \t]*[:=]?[ \t]*(?:\[?SMTP[:=])?['\"<\[]*(?:mailto:)?({_MAILBOX})",
+        rf"\b(?:{_BEFORE})(?!\w)[ \t]*[:：=]?[ \t]*(?:\[?SMTP[:=])?['\"<\[]*(?:mailto:)?({_MAILBOX})",
         re.IGNORECASE,
     ),
     re.compile(rf"(?:SMTP=|\[)({_MAILBOX})[;\]]", re.IGNORECASE),
