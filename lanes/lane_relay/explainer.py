@@ -17,7 +17,7 @@ from lane_relay.clock import Clock
 from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.deliver.explain import Place
 from lane_relay.deliver.ready_queue import Hold, Limit, ReadyQueue
-from lane_relay.records import QueueEntry, Route, message_id_text, received_at
+from lane_relay.records import Hop, QueueEntry, Route, TlsPolicy, message_id_text, received_at
 from lane_relay.resolve.router import Router
 
 __all__ = ["Explainer"]
@@ -142,11 +142,14 @@ class Explainer:
             said["route"] = {
                 "site": route.site,
                 "policy": route.policy or None,
-                "hosts": [{"host": hop.host, "addresses": list(hop.addresses)} for hop in route.hops],
+                "hosts": [{"host": hop.host, "addresses": list(hop.addresses), **_tls(hop)} for hop in route.hops],
             }
             said["site"] = self.site(route.site)
         elif route is not None:
             said["unroutable"] = {"reply": str(route.reply), "category": route.category}
+        sts = self._router.sts_policy(name)
+        if sts is not None:
+            said["mtaSTS"] = {"id": sts.id, "mode": sts.mode, "mx": list(sts.mx), "until": _time(sts.expires_at)}
         said["lookingUp"] = self._router.is_looked_up(name)
         return said
 
@@ -283,3 +286,16 @@ def _row(field: str, value: Any, source: str, policy: SitePolicy | None) -> dict
 
 def _time(unix: float) -> str:
     return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _tls(hop: Hop) -> dict[str, Any]:
+    """What is published about TLS with this host, and binds; nothing where the lane's outboundTLS alone counts."""
+    demand = hop.demand
+    if demand is None or demand.policy is TlsPolicy.NONE:
+        return {}
+    said: dict[str, Any] = {"by": demand.policy, "enforced": demand.enforced}
+    if demand.policy is TlsPolicy.DANE:
+        said |= {"base": demand.server_name, "usableRecords": len(demand.tlsa)}
+    if demand.problem:
+        said["problem"] = demand.problem
+    return {"tls": said}

@@ -1,8 +1,10 @@
 """What is said about mail that waits is what the stages decide, for each of the limits that may hold it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -12,6 +14,7 @@ from lane_relay.explainer import Explainer
 from lane_relay.records import QueueEntry, message_id_text
 from lane_relay.resolve.answers import Answer, MxRecord, Status
 from lane_relay.resolve.cache import CachedLookups
+from lane_relay.resolve.protection import Protection
 from lane_relay.resolve.router import Router
 from lane_relay.schedule.scheduled_queue import ScheduledQueue
 from tests.lane_relay.deliver.delivery import Delivery, delivering, make_config, route_to, until
@@ -178,6 +181,24 @@ async def test_a_domain_says_where_its_mail_goes_or_why_nowhere() -> None:
         said = await asked.explainer.domain("null.test")
         assert said is not None
         assert said["unroutable"]["reply"].startswith("556 5.1.10")
+
+
+async def test_a_domain_says_what_tls_its_hosts_have_to_prove_and_by_whose_word(tmp_path: Path) -> None:
+    now = SYSTEM_CLOCK.now()
+    policy = {"id": "7", "mode": "enforce", "mx": ["*.isp.test"], "max_age": 600.0, "fetched_at": now}
+    (tmp_path / "mta-sts.json").write_text(json.dumps({"isp.test": policy}))
+    async with asking(state="Suspended") as (_relay, asked):
+        lookups = CachedLookups(asked.wire, SYSTEM_CLOCK.monotonic)
+        protection = Protection.of_lane(lookups, SYSTEM_CLOCK, lambda: True, str(tmp_path))
+        asked.explainer._router = router = Router(make_config(), lookups, SYSTEM_CLOCK, Random(1), protection)
+        routed = asyncio.Event()
+        router.route("isp.test", lambda _route: routed.set())
+        await routed.wait()
+        said = await asked.explainer.domain("isp.test")
+        await router.close()
+    assert said is not None
+    assert said["route"]["hosts"][0]["tls"] == {"by": "mta-sts", "enforced": True}
+    assert (said["mtaSTS"]["id"], said["mtaSTS"]["mx"]) == ("7", ["*.isp.test"])
 
 
 async def test_a_policy_that_nothing_is_for_now_shows_its_limits() -> None:

@@ -23,7 +23,7 @@ from lane_relay.resolve.mx import Ourselves
 from lane_relay.resolve.secure_dns import SecureResolver
 from lane_relay.resolve.sts import StsAnswer, StsPolicies
 from lane_relay.resolve.sts_fetch import PolicyFetcher
-from lane_relay.resolve.sts_policy import lists
+from lane_relay.resolve.sts_policy import StsPolicy, lists
 
 __all__ = ["Protected", "Protection", "decide"]
 
@@ -95,6 +95,10 @@ class Protection:
         """The egress address is proved: policies may be fetched."""
         if self._sts is not None:
             self._sts.opened()
+
+    def sts_policy(self, domain: str) -> StsPolicy | None:
+        """The domain's MTA-STS policy in force, without asking anybody."""
+        return self._sts.known(domain) if self._sts is not None else None
 
     def policy_id(self, domain: str) -> str:
         """The id of the domain's MTA-STS policy in force, or an empty string."""

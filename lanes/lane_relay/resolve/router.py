@@ -22,6 +22,7 @@ from lane_relay.resolve.cache import TtlCache
 from lane_relay.resolve.mx import Ourselves, choose_hosts, make_hops
 from lane_relay.resolve.protection import Protection
 from lane_relay.resolve.site_name import SiteNames
+from lane_relay.resolve.sts_policy import StsPolicy
 from lane_relay.turns import Turns
 
 __all__ = ["Destination", "Router"]
@@ -116,6 +117,10 @@ class Router:
     def known(self, domain: str) -> Destination | None:
         """The route of the last lookup, be it expired; None: none is in memory."""
         return self._routes.get_expired(domain, self._clock.monotonic())
+
+    def sts_policy(self, domain: str) -> StsPolicy | None:
+        """The domain's MTA-STS policy in force, without asking anybody."""
+        return self._protection.sts_policy(domain)
 
     def is_looked_up(self, domain: str) -> bool:
         """Its mail waits for DNS now."""
