@@ -165,9 +165,11 @@ ABOUT_THE_MAILBOX: Final = (
     ),
     rule(
         "mailbox-inactive",
-        r"(?i)^5.*((mailbox|account|user|recipient|address).{0,40}(disabled|inactive|suspended|deactivated|"
-        r"closed|frozen|locked|discontinued|blocked|bloqu|no longer (valid|in use|active|available))|"
-        r"(disabled|inactive|suspended) (recipient|email|mailbox|account|address|user)|is no longer valid|: inactive)",
+        r"(?i)^5.*((mailbox|account|user|recipient|address).{0,40}(disabled|inactive|suspended|deactivated|closed|"
+        r"frozen|discontinued|no longer (valid|in use|active|available))|"
+        r"(disabled|inactive|suspended) (recipient|email|mailbox|account|address|user)|is no longer valid|: inactive|"
+        r"(mailbox|account|user)( \S+)?( is| has been| temporar(il)?y)? ?(blocked|locked)|compte .{0,20}bloqu|"
+        r"recipient address rejected: blocked)",
         Category.INACTIVE_MAILBOX,
         Action.BOUNCE,
         Scope.RECIPIENT,

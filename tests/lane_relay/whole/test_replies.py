@@ -1,0 +1,42 @@
+"""What a reply about the source comes to in the whole relay: nobody bounces, and the stop outlives a kill -9."""
+
+from tests.lane_relay.running import Relay, Sink, eventually
+from tests.lane_relay.whole.test_end_to_end import AdminClient
+
+BLOCKED = "550 5.7.1 Unfortunately, messages from [192.0.2.7] weren't sent. It is on our block list (S3150)."
+STOPPED = "acts_in_force{action=SuspendSite,policy=other}"
+
+
+def test_a_block_of_the_address_stops_it_bounces_nobody_and_is_kept_over_a_kill(relay: Relay, sink: Sink) -> None:
+    sink.answer_with = lambda stage, _address: BLOCKED if stage == "MAIL" else None
+    admin = AdminClient(relay)
+    relay.start().submit(1, 2, 3)
+    eventually(lambda: relay.metric(STOPPED) == 1, "the address is stopped")
+    (act,) = admin.ask("GET", "/v1/slot")[1]["delivery"]["acts"]
+    assert (act["action"], act["site"], act["rule"]) == (
+        "SuspendSite", f"route:{sink.address}", "default/outlook-block-list",
+    )  # fmt: skip
+    assert "S3150" in act["reply"]
+
+    relay.kill()
+    sink.answer_with = lambda _stage, _address: None
+    asked = len(sink.asked)
+    relay.start().submit(4)
+    held = eventually(lambda: [one for one in admin.ask("GET", "/v1/sites")[1]["sites"] if one["waiting"]], "it waits")
+    assert [(one["heldBy"], one["acts"]) for one in held] == [("suspended", [act])]
+    assert relay.metric("queue_messages") == 4
+    assert (len(sink.asked), sink.arrived) == (asked, [])
+
+
+def test_replies_without_a_rule_are_listed_with_one_to_begin_with(relay: Relay, sink: Sink) -> None:
+    sink.answer_with = lambda stage, _address: (
+        "451 4.7.9 Moon phase 17 is wrong for ann@isp.test" if stage == "RCPT" else None
+    )
+    admin = AdminClient(relay)
+    relay.start().submit(1)
+    (sample,) = eventually(lambda: admin.ask("GET", "/v1/replies")[1]["replies"], "a sample")
+    assert (sample["reply"], sample["stage"], sample["count"]) == (
+        "451 4.7.9 Moon phase <N> is wrong for <ADDRESS>", "Rcpt", 1,
+    )  # fmt: skip
+    assert sample["suggested"]["pattern"].startswith("^451[- ]")
+    assert relay.metric("default_replies_total{policy=other}") == 1
