@@ -12,8 +12,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from msgspec.structs import replace
-
 from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import Clock
 from lane_relay.deliver.connections import LINGER_S, Connections
@@ -24,7 +22,7 @@ from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.judgement import Judgement, Told
 from lane_relay.deliver.lookahead import Lookahead
 from lane_relay.deliver.opening import SessionMaker
-from lane_relay.deliver.outcomes import broken_results, not_looked_at, unfit_results
+from lane_relay.deliver.outcomes import not_looked_at
 from lane_relay.deliver.portions import Portion, after, first
 from lane_relay.deliver.prepared import Bodies, Held, Prepared, Preparer, Screening, Signing
 from lane_relay.deliver.ready_queue import Destination, Hold, ReadyQueue, SiteLimits, site_limits
@@ -263,7 +261,7 @@ class Dispatcher:
                 if put_off < _CHUNK:
                     continue
                 session.rest(now)
-                asyncio.get_running_loop().call_soon(self._feed_again, session)
+                asyncio.get_running_loop().call_soon(self._on_ready, destination)
                 return
             message = prepared.message
             refusal = session.client.unfit(message.envelope, prepared.entry.recipients, prepared.chunks)
@@ -276,11 +274,7 @@ class Dispatcher:
                     self._lookahead.fill(destination)
                 return
             session.started_at = self._clock.now()
-            self.judgement.report(destination, prepared, unfit_results(prepared.entry, refusal), session)
-
-    def _feed_again(self, session: Session) -> None:
-        if session.idle:
-            self.feed(session, self.monotonic())
+            self.judgement.of_unfit(session, prepared, refusal)
 
     def _must_end(self, session: Session, site: ReadyQueue) -> bool:
         distrusted = session.number <= self._distrusted or session.source != self._maker.source
@@ -406,10 +400,7 @@ class Dispatcher:
         if session.sent and not answered and silent and not_looked_at(self.table, site.policy, closed.stage, None):
             self._lookahead.give_back(destination, prepared)
             return
-        where = f"{session.target.host}[{session.target.address}]"
-        closed = replace(closed, refused=answered + closed.refused)  # others have their answers already
-        results = broken_results(self.table, site.policy, prepared.entry, closed, where, ending)
-        self.judgement.report(destination, prepared, results, session)
+        self.judgement.of_broken(session, prepared, closed, ending)
 
     def session_gone(self, session: Session) -> None:
         """The socket is closed."""

@@ -11,20 +11,30 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
 
+from msgspec.structs import replace
+
 from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import Clock
 from lane_relay.deliver.acts import Act, Acts, weigh
 from lane_relay.deliver.lookahead import Lookahead
-from lane_relay.deliver.outcomes import failure_of, later_results, reply_results, same_results, summarise
+from lane_relay.deliver.outcomes import (
+    broken_results,
+    failure_of,
+    later_results,
+    reply_results,
+    same_results,
+    summarise,
+    unfit_results,
+)
 from lane_relay.deliver.prepared import Prepared
 from lane_relay.deliver.ready_queue import Destination, Failure, Hold, Limit, ReadyQueue
 from lane_relay.deliver.rules import ReplyTable
 from lane_relay.deliver.samples import ReplySamples
 from lane_relay.deliver.session import Session
-from lane_relay.deliver.trouble import Trouble
+from lane_relay.deliver.trouble import Ending, Trouble
 from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Reply, Verdict
-from lane_relay.smtp.client import RecipientReply
+from lane_relay.smtp.client import Closed, RecipientReply
 
 __all__ = ["Judgement", "Told"]
 
@@ -195,6 +205,18 @@ class Judgement:
         is of no more use."""
         results = reply_results(self.table, session.destination.site.policy, replies) + later_results(later)
         return self.report(session.destination, prepared, results, session)
+
+    def of_unfit(self, session: Session, prepared: Prepared, refusal: Reply) -> None:
+        """This peer cannot take the message, as we can tell from what it offers."""
+        self.report(session.destination, prepared, unfit_results(prepared.entry, refusal), session)
+
+    def of_broken(self, session: Session, prepared: Prepared, closed: Closed, ending: Ending) -> None:
+        """The connection ended under an entry; recipients of earlier transactions have their answers already."""
+        where = f"{session.target.host}[{session.target.address}]"
+        closed = replace(closed, refused=session.portion.answered + closed.refused)
+        policy = session.destination.site.policy
+        results = broken_results(self.table, policy, prepared.entry, closed, where, ending)
+        self.report(session.destination, prepared, results, session)
 
     def report(
         self,
