@@ -114,6 +114,8 @@ class Figures:
     """By what became of them."""
     recipients_queued: int = 0
     recipients_unaccounted: int = 0
+    orders: Mapping[str, int] = field(default_factory=dict)
+    """By what they say is to be done."""
     http_requests: Mapping[str, int] = field(default_factory=dict)
     """By status."""
     sessions: int = 0
@@ -189,6 +191,7 @@ CATALOGUE: Final = (
         "Recovered and accepted recipients less finished and queued ones: 0, or some were lost or counted twice.",
         "recipients_unaccounted",
     ),
+    Declared("orders", Kind.GAUGE, "Orders that stand, see GET /v1/actions, by action.", "orders", ("action",)),
     Declared(
         "delivery_latency_seconds",
         Kind.HISTOGRAM,

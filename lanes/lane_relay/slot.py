@@ -216,6 +216,7 @@ class Slot:
         figures.recipients_accepted, figures.recipients_recovered = counters.accepted, counters.recovered
         figures.recipients_finished = {outcome.value: count for outcome, count in counters.finished.items()}
         figures.recipients_queued = spool.live_recipients
+        figures.orders = stages.orders.counts()
         figures.recipients_unaccounted = counters.unaccounted(spool.live_recipients)
         figures.sessions = stages.sessions
         figures.http_requests = stages.http.answered if stages.http is not None else {}

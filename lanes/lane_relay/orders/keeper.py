@@ -102,6 +102,13 @@ class OrderKeeper:
         self._note(order.verb, order, order.owner, order.reason)
         self._work.set()
 
+    def counts(self) -> dict[str, int]:
+        """How many orders stand, by verb."""
+        found = dict.fromkeys((Verb.SUSPEND, Verb.HOLD, Verb.BOUNCE, Verb.DROP, Verb.REQUEUE), 0)
+        for order in self._book.orders:
+            found[order.verb] += 1
+        return {str(verb): count for verb, count in found.items()}
+
     def stands(self, order_id: str) -> Order | None:
         """The order of this id, if it stands."""
         return self._book.get(order_id)

@@ -22,7 +22,7 @@ from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.records import Message
 from lane_relay.spool.base import Done, JournalSink
-from lane_relay.spool.entries import Groups, domain_of
+from lane_relay.spool.entries import Groups, sender_domain_of
 from lane_relay.spool.files import AppendFile, Files
 from lane_relay.spool.format import (
     HEADER_SIZE,
@@ -428,7 +428,7 @@ class Committer:
 
 
 def _message_index(message: Message, groups: Groups) -> bytes:
-    sender = domain_of(message.envelope.sender)
+    sender = sender_domain_of(message.envelope.sender)
     return pack_index(
         MessageIndex(id_bytes(message.id), len(message.body), groups, message.campaign, sender, message.expires_at)
     )

@@ -91,3 +91,28 @@ def test_a_site_that_did_not_answer_is_known_until_its_pause_is_over() -> None:
     rounds.begin(NOW + 601)
     rounds.portion(NOW + 601, 0, ROOM)
     assert sites == {}
+
+
+def test_a_message_whose_own_time_is_over_is_found_long_before_the_lanes_lifetime() -> None:
+    site = ReadyQueue("site", "", site_limits(Delivery(), ""))
+    destination = site.destination(ROUTE)
+    for number, expires_at in enumerate((0.0, 99.0, 101.0), start=1):
+        mine = entry(number)
+        mine.expires_at = expires_at
+        destination.put(mine)
+    rounds = Rounds({"site": site}, HeldEntries(), lambda _site: Hold(Limit.GATE), lambda _destination: None)
+    rounds.begin(NOW)
+    assert [late.entry.id for late in rounds.portion(NOW, 0, ROOM, wall=100.0)] == [2]
+    assert [one.id for one in destination.entries] == [1, 3]
+
+
+def test_what_an_order_holds_outlives_its_lifetime_and_what_one_suspends_does_not() -> None:
+    held = HeldEntries()
+    held.add(entry(-1), ROUTE, Held("", "held", order="o1", lasting=True))
+    held.add(entry(-2), ROUTE, Held("", "suspended", order="o2"))
+    rounds = Rounds({}, held, lambda _site: Hold(Limit.GATE), lambda _destination: None)
+    rounds.begin(NOW)
+    (late,) = rounds.portion(NOW, 0, ROOM)
+    assert (late.entry.id, late.hold) == (-2, Hold(Limit.ORDER, detail="suspended"))
+    assert held.keys == ("order o1", "order o2")
+    assert (held.domains, held.perishable) == ((), ())
