@@ -104,6 +104,7 @@ class Figures:
     slot: str
     traffic_class: str
     latency: LatencyHistogram
+    trigger_latency: LatencyHistogram = field(default_factory=lambda: LatencyHistogram(None))
     accepted: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
     attempts: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -197,6 +198,13 @@ CATALOGUE: Final = (
         Kind.HISTOGRAM,
         "Seconds from acceptance to the receiver's 250, per recipient; mail not delivered yet is not in it.",
         "latency",
+        ("class",),
+    ),
+    Declared(
+        "trigger_latency_seconds",
+        Kind.HISTOGRAM,
+        "Seconds from X-Lane-Triggered-At to the receiver's 250, per recipient of mail that carried it.",
+        "trigger_latency",
         ("class",),
     ),
     Declared("http_requests", Kind.COUNTER, "Submissions by HTTP answered, by status.", "http_requests", ("status",)),

@@ -198,9 +198,11 @@ class MessagePath:
                 except SpoolError as failed:
                     _log.error("message cannot be read", id=f"{entry.id:024x}", reason=str(failed))
 
-    def on_delivered(self, seconds: float, recipients: int) -> None:
-        """account -> figures: so long after acceptance these recipients got it."""
+    def on_delivered(self, seconds: float, recipients: int, since_trigger: float) -> None:
+        """account -> figures: so long after acceptance, and after its trigger, these recipients got it."""
         self._slot.latency.observe(seconds, recipients)
+        if since_trigger:
+            self._slot.trigger_latency.observe(since_trigger, recipients)
 
     def on_finished(self, entry: QueueEntry) -> None:
         """account -> figures: nobody of this entry waits any more."""

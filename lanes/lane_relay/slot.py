@@ -113,6 +113,7 @@ class Slot:
         self.listening = False
         """The sockets are open, and the relay is not stopping."""
         self.latency = LatencyHistogram(config.slo_latency)
+        self.trigger_latency = LatencyHistogram(config.slo_latency)
         self.counters = Counters()
         """Recipients by outcome; `account` and `pipeline` count."""
         self.commits = 0
@@ -129,7 +130,7 @@ class Slot:
         self.policies = frozenset(policy.name for policy in config.delivery.policies)
         fresh = LatencyHistogram(config.slo_latency)
         if fresh.edges != self.latency.edges:
-            self.latency = fresh
+            self.latency, self.trigger_latency = fresh, LatencyHistogram(config.slo_latency)
 
     # -- for the kubelet
 
@@ -163,6 +164,7 @@ class Slot:
             slot=config.slot.name,
             traffic_class=config.lane.traffic_class,
             latency=self.latency,
+            trigger_latency=self.trigger_latency,
             attempts=self.counters.attempts,
             config_generation=config.generation,
             config_refused=bool(self._source.refused),

@@ -149,6 +149,8 @@ class LogRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True)
     user: str = ""
     message_id: str = ""
     correlation_id: str = ""
+    triggered: float | None = None
+    """Unix time at which the sending system decided to send it (X-Lane-Triggered-At)."""
     meta: dict[str, str] = {}
 
 
@@ -193,6 +195,7 @@ class RecordWriter:
                 user=message.user,
                 message_id=message.message_id,
                 correlation_id=message.correlation_id,
+                triggered=message.triggered_at or None,
                 meta={"redirected_from": "\n".join(message.redirected_from)} if message.redirected_from else {},
             )
         )
@@ -256,6 +259,7 @@ class RecordWriter:
                 rule=verdict.rule,
                 message_id=message.message_id,
                 correlation_id=message.correlation_id,
+                triggered=message.triggered_at or None,
             )
         )
 

@@ -54,8 +54,8 @@ class Surroundings(Struct, frozen=True):
     """A part of an entry is one of its own from now on."""
     deposit: Callable[[Message, Callable[[SpoolError | None], None]], None]
     """Stores and queues a new message, as intake does; raises SpoolError if it is refused at once."""
-    delivered: Callable[[float, int], None]
-    """(seconds since acceptance, recipients) of a delivery."""
+    delivered: Callable[[float, int, float], None]
+    """(seconds since acceptance, recipients, seconds since it was triggered or 0 if its sender did not say when)."""
     jitter: Callable[[], float]
     """A random number in [0, 1)."""
     counted: Callable[[str, QueueEntry, OutcomeOf], None] = lambda _policy, _entry, _one: None
@@ -130,7 +130,9 @@ class Settler:
             self._tell(attempt, self._compose(attempt, settlement, settlement.relayed, News.RELAYED, now))
         self._spool.settle(attempt.entry, settlement.delivered, self._records(attempt, outcomes))
         self._count(attempt, outcomes)
-        self._around.delivered(attempt.ended_at - received_at(attempt.entry.id), len(outcomes))
+        triggered, ended = attempt.message.triggered_at, attempt.ended_at
+        since_trigger = max(ended - triggered, 0.0) if triggered else 0.0
+        self._around.delivered(ended - received_at(attempt.entry.id), len(outcomes), since_trigger)
 
     def _conclude(self, attempt: Attempt, settlement: Settlement) -> None:
         """Everybody but the delivered: those done with leave the spool, the others wait."""

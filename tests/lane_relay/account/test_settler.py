@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from email import message_from_bytes
 
+import pytest
 from msgspec.structs import replace
 
 from lane_api.isppolicy import Category
@@ -31,14 +32,16 @@ class Rig:
         self.parts: list[QueueEntry] = []
         self.reports: list[Message] = []
         self.latencies: list[tuple[float, int]] = []
+        self.since_trigger: list[float] = []
         self.full = False
         around = Surroundings(
             self.waiting.append, self.finished.append, self.parts.append, self._deposit, self._delivered, lambda: 0.5
         )
         self.settler = Settler(self.spool, config(), CLOCK, around, self.counters)
 
-    def _delivered(self, seconds: float, recipients: int) -> None:
+    def _delivered(self, seconds: float, recipients: int, since_trigger: float) -> None:
         self.latencies.append((round(seconds, 3), recipients))
+        self.since_trigger.append(round(since_trigger, 3))
 
     def _deposit(self, report: Message, done: Callable[[SpoolError | None], None]) -> None:
         if self.full:
@@ -63,6 +66,18 @@ class Rig:
 
     def types(self) -> list[str]:
         return [json.loads(record)["type"] for record in self.spool.volume.records]
+
+
+@pytest.mark.parametrize(("triggered_at", "seconds"), [(NOW - 5.0, 5.25), (0.0, 0.0), (NOW + 60.0, 0.0)])
+async def test_the_time_since_the_trigger_is_told_where_the_sender_said_when(
+    triggered_at: float, seconds: float
+) -> None:
+    rig = Rig()
+    of = replace(message(), triggered_at=triggered_at)
+    made = attempt(OK, of=of, entry=await rig.stored(of))
+    rig.settler.on_attempt(made)
+
+    assert rig.since_trigger == [seconds]
 
 
 async def test_a_delivered_message_is_gone_and_counted() -> None:
