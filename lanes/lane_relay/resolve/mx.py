@@ -12,9 +12,9 @@ from typing import Final
 
 from lane_api.isppolicy import Category
 from lane_relay.records import Hop, Reply, Unroutable
-from lane_relay.resolve.answers import Answer, MxRecord, Status
+from lane_relay.resolve.answers import Answer, Family, MxRecord, Status
 
-__all__ = ["MAX_HOSTS", "Ourselves", "choose_hosts", "make_hops"]
+__all__ = ["MAX_HOSTS", "Ourselves", "choose_hosts", "make_hops", "other_family_only"]
 
 MAX_HOSTS: Final = 20
 """MX hosts looked at; real sets have up to ten or so, and each costs lookups."""
@@ -53,15 +53,25 @@ def choose_hosts(domain: str, answer: Answer[MxRecord], random: Random, own_name
 
 
 def make_hops(
-    domain: str, hosts: Sequence[str], answers: Mapping[str, Sequence[Answer[str]]], ourselves: Ourselves
+    domain: str,
+    hosts: Sequence[str],
+    answers: Mapping[str, Sequence[Answer[str]]],
+    ourselves: Ourselves,
+    records: Sequence[MxRecord] = (),
 ) -> tuple[Hop, ...] | Unroutable:
-    """The hosts with their addresses; `answers`: of each host, one answer an address family, in order of trying."""
+    """The hosts with their addresses; `answers`: of each host, one answer an address family, in order of trying.
+
+    `records`: where the hosts come from, for their preferences; none: the domain itself is the host.
+    """
     hops: list[Hop] = []
     failure: Status | None = None
     for host in hosts:
         found = [address for answer in answers[host] for address in answer.records]
         if any(ourselves.is_reached_at(address) for address in found):
-            break  # RFC 5321 section 5.1: what is preferred no more than ourselves would come back to us
+            # RFC 5321 section 5.1: what is preferred no more than ourselves would come back to us
+            equals = _no_better_than(host, records)
+            hops = [hop for hop in hops if hop.host not in equals]
+            break
         if found:
             hops.append(Hop(host, tuple(found[:_MAX_ADDRESSES])))
         else:
@@ -85,6 +95,21 @@ def _order(domain: str, records: Sequence[MxRecord], random: Random, own_name: s
         random.shuffle(equal)
         hosts += equal
     return tuple(dict.fromkeys(hosts))[:MAX_HOSTS] or _loop(domain)
+
+
+def _no_better_than(host: str, records: Sequence[MxRecord]) -> frozenset[str]:
+    """The hosts whose best preference is this one's, or behind it."""
+    best: dict[str, int] = {}
+    for record in records:
+        best[record.host] = min(record.preference, best.get(record.host, record.preference))
+    return frozenset(other for other, preference in best.items() if preference >= best.get(host, preference))
+
+
+def other_family_only(domain: str, family: Family) -> Unroutable:
+    """The domain's hosts have addresses, but none of the family that this slot sends from: another slot's may do."""
+    ours, theirs = ("IPv6", "IPv4") if family is Family.V4 else ("IPv4", "IPv6")
+    text = f"4.4.4 The mail hosts of {domain} have {theirs} addresses only, and this slot sends by {ours}"
+    return Unroutable(Reply(451, (text,)), Category.ROUTING_ERRORS)
 
 
 def _is_host(name: str) -> bool:

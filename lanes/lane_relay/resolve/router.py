@@ -19,7 +19,7 @@ from lane_relay.guard import report
 from lane_relay.records import Hop, Reply, Route, Unroutable
 from lane_relay.resolve.answers import Answer, Family, Lookups
 from lane_relay.resolve.cache import TtlCache
-from lane_relay.resolve.mx import Ourselves, choose_hosts, make_hops
+from lane_relay.resolve.mx import Ourselves, choose_hosts, make_hops, other_family_only
 from lane_relay.resolve.protection import Protection
 from lane_relay.resolve.site_name import SiteNames
 from lane_relay.resolve.sts_policy import StsPolicy
@@ -199,15 +199,23 @@ class Router:
         if isinstance(hosts, Unroutable):
             return hosts, _UNROUTABLE_S
         answers = await self._addresses(hosts)
-        hops = make_hops(domain, hosts, answers, self._ourselves)
+        hops = make_hops(domain, hosts, answers, self._ourselves, mx.records)
         if isinstance(hops, Unroutable):
-            return hops, _UNROUTABLE_S
+            return await self._by_the_other_family(domain, hosts, hops), _UNROUTABLE_S
         protected = await self._protection.of(domain, hops)
         if isinstance(protected, Unroutable):
             return protected, _UNROUTABLE_S
         site, policy = self._sites.site(domain, hosts)
         ttl = min(_shortest(answers, mx.ttl), max(protected.ttl, 1.0))
         return Route(site, policy, protected.hops, demands=protected.demands), ttl
+
+    async def _by_the_other_family(self, domain: str, hosts: Sequence[str], why: Unroutable) -> Unroutable:
+        """A domain that only an address of the other family reaches is not undeliverable for ever."""
+        missing = [family for family in Family if family not in self._families]
+        if not missing or not why.reply.is_permanent or why.category is not Category.BAD_DOMAIN:
+            return why
+        found = await asyncio.gather(*[self._lookups.addresses(host, missing[0]) for host in hosts])
+        return other_family_only(domain, missing[0]) if any(answer.records for answer in found) else why
 
     async def _find_fixed(self, fixed: RelayRoute) -> tuple[Destination, float]:
         """A smart host: an address, or a name whose addresses are looked up; no MX."""

@@ -26,6 +26,21 @@ mx2 A 127.0.0.3
 mx2 A 127.0.0.4
 mxalias MX 10 mxcname
 mxcname CNAME mx1
+loop MX 10 out.example.org.
+backup MX 10 mx1
+backup MX 20 out.example.org.
+backup MX 20 mx2
+byaddress MX 10 mx1
+byaddress MX 20 ours
+byaddress MX 20 mx2
+ours A 127.0.0.8
+equal MX 10 mx1
+equal MX 10 mx2
+six MX 10 mxsix
+mxsix AAAA ::6
+both MX 10 mxboth
+mxboth A 127.0.0.7
+mxboth AAAA ::7
 s1._domainkey TXT "v=DKIM1; k=rsa; p=AAAA" "BBBB"
 text TXT "hello"
 """

@@ -107,21 +107,23 @@ def test_a_resolver_given_by_name_is_refused_with_its_text() -> None:
         check_server("dns.example.com")
 
 
-async def _routes(named: Named, domains: list[str], **delivery: object) -> dict[str, Destination]:
-    """The routes of these domains, by a router with the real resolver."""
+async def _routes(
+    named: Named, domains: list[str], egress: str | None = "127.0.0.8", seed: int = 1, **delivery: object
+) -> dict[str, Destination]:
+    """The routes of these domains, by a router with the real resolver; `egress`: what the slot sends from."""
     config = RelayConfig.model_validate(
         {
             "lane": {"name": "t"},
             "slot": {"name": "t-0", "hostname": "out.example.org"},
             "spool": {"path": "/s"},
             "records": {"path": "/r"},
-            "egress": {"source": "127.0.0.1"},
+            "egress": {"source": egress} if egress else {},
             "delivery": delivery,
         }
     )
     wire = WireResolver([named.server], try_s=0.5, tries=2)
     lookups = CachedLookups(wire, SYSTEM_CLOCK.monotonic)
-    router = Router(config, lookups, SYSTEM_CLOCK, Random(1))
+    router = Router(config, lookups, SYSTEM_CLOCK, Random(seed))
     found: dict[str, Destination] = {}
     complete = asyncio.Event()
 
@@ -175,6 +177,55 @@ async def test_domains_become_routes_through_a_real_server(named: Named) -> None
     broken = found["x.broken.test"]
     assert isinstance(broken, Unroutable)
     assert broken.category is Category.DNS_FAILURE
+
+
+def _hosts(route: Destination) -> list[str]:
+    return [hop.host for hop in route.hops] if isinstance(route, Route) else [route.reply.enhanced]
+
+
+async def test_a_route_never_leads_back_to_ourselves_by_name_or_by_address(named: Named) -> None:
+    names = ("loop", "backup", "byaddress")
+    found = await _routes(named, [f"{name}.example.test" for name in names])
+    assert {name: _hosts(found[f"{name}.example.test"]) for name in names} == {
+        "loop": ["5.4.6"],
+        "backup": ["mx1.example.test"],
+        "byaddress": ["mx1.example.test"],
+    }
+
+
+async def test_aliases_lead_on_where_they_lead_anywhere(named: Named) -> None:
+    found = await _routes(named, ["alias.example.test", "dangling.example.test"])
+    assert _hosts(found["alias.example.test"]) == ["mx1.example.test", "mx2.example.test"]
+    assert _hosts(found["dangling.example.test"]) == ["5.1.2"]
+
+
+async def test_equal_preferences_are_shuffled_and_are_one_site_all_the_same(named: Named) -> None:
+    orders, sites = set(), set()
+    for seed in range(8):
+        route = (await _routes(named, ["equal.example.test"], seed=seed))["equal.example.test"]
+        assert isinstance(route, Route)
+        orders.add(tuple(_hosts(route)))
+        sites.add(route.site)
+    assert len(orders) == 2
+    assert sites == {"mx1.example.test,mx2.example.test"}
+
+
+@pytest.mark.parametrize(
+    ("egress", "both", "six"),
+    [
+        ("127.0.0.8", ("127.0.0.7",), "451 4.4.4"),
+        ("::8", ("::7",), "::6"),
+        (None, ("127.0.0.7", "::7"), "::6"),
+    ],
+)
+async def test_a_slot_tries_the_families_that_its_address_can_reach(
+    named: Named, egress: str | None, both: tuple[str, ...], six: str
+) -> None:
+    found = await _routes(named, ["both.example.test", "six.example.test"], egress=egress)
+    route, only = found["both.example.test"], found["six.example.test"]
+    assert isinstance(route, Route)
+    assert route.hops[0].addresses == both
+    assert (only.hops[0].addresses[0] if isinstance(only, Route) else str(only.reply)[:9]) == six
 
 
 async def test_hundreds_of_new_domains_resolve_through_one_address_lookup(named: Named) -> None:

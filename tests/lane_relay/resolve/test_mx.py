@@ -94,6 +94,18 @@ def test_a_host_at_our_own_address_would_be_a_loop(address: str) -> None:
     assert outcome.reply.enhanced == "5.4.6"
 
 
+def test_hosts_preferred_no_more_than_the_one_at_our_address_are_dropped_in_whatever_order_they_come() -> None:
+    records = (MxRecord(10, "a"), MxRecord(20, "us"), MxRecord(20, "b"), MxRecord(30, "c"))
+    answers = {host: [addresses(f"192.0.2.{number}")] for number, host in enumerate("abc", 1)}
+    answers["us"] = [addresses("192.0.2.9")]
+    ourselves = Ourselves(US, ["192.0.2.9"])
+    for hosts in (("a", "us", "b", "c"), ("a", "b", "us", "c")):
+        assert make_hops("d.test", hosts, answers, ourselves, records) == (Hop("a", ("192.0.2.1",)),)
+    outcome = make_hops("d.test", ("b", "us"), answers, ourselves, records[1:])
+    assert isinstance(outcome, Unroutable)
+    assert outcome.reply.enhanced == "5.4.6"
+
+
 def test_a_relay_on_loopback_may_send_to_loopback() -> None:
     hops = make_hops("d.test", ("a",), {"a": [addresses("127.0.0.5")]}, Ourselves(US, ["127.0.0.9"]))
     assert hops == (Hop("a", ("127.0.0.5",)),)
