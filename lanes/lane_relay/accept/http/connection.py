@@ -1,56 +1,66 @@
 """One client's connection: aiohttp's protocol, admitted and watched as an SMTP session is.
 
-Invariant: a connection beyond the limits is answered and closed before a byte of it is read; one that is silent for
-too long, with no request in work, is closed by the sweep. Before it: the socket. After it: `server`.
+Invariant: of a connection beyond the limits nothing is read but that a request has come, to be refused; one that is
+silent for too long, with no request in work, is closed by the sweep. Before it: `accept.door`. After it: `server`.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from lane_api.intake import IntakeLimits
-from lane_relay.accept.policy import client_address
 from lane_relay.records import Reply
 
 __all__ = ["IDLE_S", "Connection", "Connections"]
 
 IDLE_S: Final = 60.0
 """As long as a client may leave between requests, and within the bytes of one."""
+_REFUSED_FOR_S: Final = 2.0
+_MOST_REFUSED: Final = 100
+"""So many refused clients are waited for; in a flood nobody is."""
 _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class Connection(RequestHandler):
     """Knows when its client was last heard of, and whether a request of it is in work."""
 
-    __slots__ = ("_connections", "client", "in_work", "last_active")
+    __slots__ = ("_connections", "_refused", "client", "in_work", "last_active")
 
-    def __init__(self, connections: "Connections", *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
+    def __init__(self, connections: "Connections", client: str, **settings: Any) -> None:
+        super().__init__(connections, **settings)
         self._connections = connections
-        self.client = ""
+        self.client = client
         self.in_work = False
+        self._refused: asyncio.Transport | None = None
         self.last_active = connections.now()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected (with TLS: the handshake is done)."""
-        peer = transport.get_extra_info("peername")
-        self.client = str(client_address(peer[0])) if peer else ""
         if not self._connections.admit(self):
-            assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- for the type checker
-            transport.write(_FULL)
-            transport.close()
+            self._refuse(cast("asyncio.Transport", transport))  # uvloop's are no instances of it
             return
         super().connection_made(transport)
+
+    def _refuse(self, transport: asyncio.Transport) -> None:
+        """Answers when the request comes: a socket that is closed before takes the answer with it."""
+        self._refused = transport
+        if self._connections.wait_for_request(self):
+            asyncio.get_running_loop().call_later(_REFUSED_FOR_S, transport.close)
+        else:
+            transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
         self.last_active = self._connections.now()
         if self in self._connections.open:
             super().data_received(data)
+        elif self._refused is not None and not self._refused.is_closing():
+            self._refused.write(_FULL)
+            self._refused.close()
 
     def eof_received(self) -> None:
         """The client has sent its last byte."""
@@ -59,6 +69,7 @@ class Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is gone."""
+        self._connections.refused.discard(self)
         if self in self._connections.open:
             self._connections.forget(self)
             super().connection_lost(exc)
@@ -69,7 +80,7 @@ class Connection(RequestHandler):
 
 
 class Connections(web.Server):
-    """The open connections; makes one for each that the socket accepts."""
+    """The open connections; makes one for each that comes in."""
 
     def __init__(
         self,
@@ -85,12 +96,14 @@ class Connections(web.Server):
         self._judge = judge
         self.now = now
         self.open: set[Connection] = set()
+        self.refused: set[Connection] = set()
+        """Beyond the limits, and to be told so."""
         self._by_client: Counter[str] = Counter()
 
-    def __call__(self) -> RequestHandler:
-        """A protocol for a new connection."""
+    def make(self, client: str) -> Connection:
+        """A protocol for a new connection of this client."""
         loop = asyncio.get_running_loop()
-        return Connection(self, self, loop=loop, access_log=None, keepalive_timeout=IDLE_S, lingering_time=5.0)
+        return Connection(self, client, loop=loop, access_log=None, keepalive_timeout=IDLE_S, lingering_time=5.0)
 
     def admit(self, connection: Connection) -> bool:
         """Takes a new connection in, unless there are too many."""
@@ -101,6 +114,13 @@ class Connections(web.Server):
             return False
         self.open.add(connection)
         self._by_client[connection.client] += 1
+        return True
+
+    def wait_for_request(self, connection: Connection) -> bool:
+        """A refused client may be told why."""
+        if len(self.refused) >= _MOST_REFUSED:
+            return False
+        self.refused.add(connection)
         return True
 
     def forget(self, connection: Connection) -> None:

@@ -20,6 +20,7 @@ from aiohttp import web
 from lane_api.isppolicy import Stage
 from lane_api.listening import HttpListener
 from lane_api.relayconfig import RelayConfig
+from lane_relay.accept.door import Door, Peer
 from lane_relay.accept.http.answer import Answer, problem, refused
 from lane_relay.accept.http.connection import Connection, Connections
 from lane_relay.accept.http.document import document_bytes
@@ -27,6 +28,7 @@ from lane_relay.accept.http.injection import Caller, Injector
 from lane_relay.accept.http.ledger import Ledger
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.policy import AUTH_REQUIRED, client_address
+from lane_relay.guard import report
 from lane_relay.records import Reply
 
 if TYPE_CHECKING:
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["HttpServer"]
 
 _SWEEP_EVERY_S: Final = 5.0
-_BACKLOG: Final = 1024
-_HANDSHAKE_S: Final = 30.0
 _REQUESTS: Final = 64
 """In work at a time; each may hold its body in memory."""
 _REQUESTS_A_CLIENT: Final = 32
@@ -66,7 +66,8 @@ class HttpServer:
             listener.clock.monotonic,
             lambda client: listener.allowances.connect(client, listener.clock.monotonic()),
         )
-        self._servers: list[asyncio.Server] = []
+        self._door: Door | None = None
+        self._at_door: asyncio.Task[None] | None = None
         self._in_work: Counter[str] = Counter()
         self._none_in_work = asyncio.Event()
         self._none_in_work.set()
@@ -88,24 +89,27 @@ class HttpServer:
 
     async def start(self) -> None:
         """Opens the socket; raises OSError if the address cannot be bound."""
-        settings = self._settings
-        host = None if settings.host == "::" else settings.host  # "::" alone may leave out IPv4; None binds both
-        server = await asyncio.get_running_loop().create_server(
-            self._connections,
-            host,
-            settings.port,
-            ssl=None if settings.plain else self._listener.certificate.context,
-            ssl_handshake_timeout=None if settings.plain else _HANDSHAKE_S,
-            backlog=_BACKLOG,
-            reuse_address=True,
+        listener = self._listener
+        door = self._door = Door(
+            self._settings,
+            certificate=None if self._settings.plain else listener.certificate,
+            make=self._connections.make,
+            is_proxy=self._is_proxy,
         )
-        self._servers.append(server)
+        self._at_door = asyncio.get_running_loop().create_task(
+            door.connections(lambda connection, peer: listener.own(door.welcome(connection, peer)))
+        )
+        self._at_door.add_done_callback(report)
         self._sweep_again()
+
+    def _is_proxy(self, peer: Peer) -> bool:
+        """By the policy of the moment."""
+        return self._listener.policy.is_proxy(peer)
 
     @property
     def ports(self) -> tuple[int, ...]:
         """The port of the listener, once it is open."""
-        return tuple(server.sockets[0].getsockname()[1] for server in self._servers)
+        return (self._door.port,) if self._door is not None else ()
 
     @property
     def session_count(self) -> int:
@@ -115,8 +119,10 @@ class HttpServer:
     async def stop(self, grace_s: float) -> None:
         """Takes no new requests, answers those in work for so long, then cuts them off."""
         self._is_stopping = True
-        for server in self._servers:
-            server.close()
+        if self._at_door is not None and self._door is not None:
+            self._at_door.cancel()
+            await asyncio.gather(self._at_door, return_exceptions=True)
+            self._door.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
         try:

@@ -347,6 +347,50 @@ async def test_a_client_that_says_nothing_is_closed_and_one_that_waits_for_us_is
     assert (await waiting).status == 200
 
 
+async def test_connections_beyond_the_limits_are_told_to_come_again(http: StartHttp) -> None:
+    running = await http(limits={"sessions_per_client": 1})
+    with socket.create_connection(("127.0.0.1", running.server.ports[0])):
+        await until(lambda: len(running.server._connections.open) == 1)
+        answer = await running.post()
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+    await until(lambda: not running.server._connections.open)
+    assert (await running.post()).status == 200
+
+
+async def test_what_a_client_or_user_may_send_in_a_minute_counts_here_too(http: StartHttp) -> None:
+    running = await http(limits={"message_rate_per_client": "2/m"})
+    answer = await running.post(message("a@isp.example", "b@isp.example", "c@isp.example"), key="k")
+    assert [one["code"] for one in answer.body["results"]] == ["250 2.0.0", "250 2.0.0", "451 4.7.1"]
+    answer = await running.post()
+    assert (answer.status, answer.body["code"], answer.headers["Retry-After"]) == (429, "451 4.7.1", "5")
+    assert len(running.spool.messages) == 2
+
+
+async def test_a_user_with_senders_of_its_own_is_held_to_them(http: StartHttp, tmp_path: Path) -> None:
+    (tmp_path / "app").write_text("secret")
+    running = await http(users_dir=str(tmp_path), users=[{"name": "app", "senders": ["app@notify.example.com"]}])
+    headers = {**HEADERS, "Authorization": "Basic " + b64encode(b"app:secret").decode()}
+    assert (await running.post(headers=headers)).status == 200
+    for more in ({"from": "other@notify.example.com"}, {"envelopeSender": "other@notify.example.com"}):
+        answer = await running.post(message(**more), headers=headers)
+        assert (answer.status, "user app" in answer.body["detail"]) == (403, True)
+
+
+async def test_a_balancer_says_who_the_client_is(http: StartHttp) -> None:
+    running = await http(proxies=["127.0.0.1/32"], clients=["192.0.2.0/24"])
+    body = json.dumps(message()).encode()
+    head = b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    preface = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([192, 0, 2, 7, 127, 0, 0, 1]) + b"\x30\x39\x1f\x59"
+
+    def talk() -> bytes:
+        with socket.create_connection(("127.0.0.1", running.server.ports[0]), timeout=30) as client:
+            client.sendall(preface + head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            return b"".join(iter(lambda: client.recv(65536), b""))
+
+    assert b"200 OK" in await asyncio.to_thread(talk)
+    assert [one.client for one in running.spool.messages] == ["192.0.2.7"]
+
+
 async def test_requests_are_counted_by_status_and_none_of_them_is_logged(
     http: StartHttp, capfd: pytest.CaptureFixture[str]
 ) -> None:
