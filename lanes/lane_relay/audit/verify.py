@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import pairwise
 from typing import Final
+from zlib import crc32
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Struct
@@ -278,7 +279,7 @@ def _check_absent(files: JournalFiles, head: Head, dropped: list[Head], report: 
 
 
 def _judge(
-    name: str, head: Head, content: bytes, by_digest: dict[str, Head], places: list[tuple[int, int, bytes]]
+    name: str, head: Head, content: bytes, by_digest: dict[str, Head], places: list[tuple[int, int, int]]
 ) -> Finding | None:
     digest = hashlib.sha256(content).hexdigest()
     if digest == head.sha256:
@@ -315,23 +316,23 @@ def _by_numbers(name: str, expected: list[int], found: list[int], content: bytes
     return None
 
 
-def _where_altered(head: Head, content: bytes, places: list[tuple[int, int, bytes]]) -> str:
+def _where_altered(head: Head, content: bytes, places: list[tuple[int, int, int]]) -> str:
     """Between which records a byte is another, as far as the index tells."""
-    for at, (first, offset, digest) in enumerate(places):
+    for at, (first, offset, check) in enumerate(places):
         end = places[at + 1][1] if at + 1 < len(places) else len(content)
-        if hashlib.sha256(content[offset:end]).digest()[:8] != digest:
+        if crc32(content[offset:end]) != check:
             last = places[at + 1][0] - 1 if at + 1 < len(places) else head.last_seq
             return f"bytes were altered between records {first} and {last}"
     return f"bytes were altered between records {head.first_seq} and {head.last_seq}"
 
 
-def _index_of(store: Store, files: JournalFiles, head: Head) -> list[tuple[int, int, bytes]]:
+def _index_of(store: Store, files: JournalFiles, head: Head) -> list[tuple[int, int, int]]:
     name = files.indexes.get(head.first_seq)
     try:
         index = load_index(store.read(name)) if name is not None else None
     except FileNotFoundError:
         index = None
-    return [(place.first_seq, place.offset, place.digest) for place in index.places] if index is not None else []
+    return [(place.first_seq, place.offset, place.check) for place in index.places] if index is not None else []
 
 
 def _check_sequence(files: JournalFiles, segments: list[Head], dropped: list[Head], report: Report) -> None:
