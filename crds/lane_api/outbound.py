@@ -61,7 +61,7 @@ class DeliveryMode(ApiModel):
                 max_length=254,
                 json_schema_extra=cel(
                     (
-                        "self.matches('^[A-Za-z0-9!#$%&*+/=?^_`{|}~.-]+@[a-z0-9.-]+[.][a-z0-9-]+$')",
+                        "self.matches('^[A-Za-z0-9!#$%&*+/=?^_`{|}~.-]{1,64}@[a-z0-9.-]+[.][a-z0-9-]+$')",
                         "must be one address with its domain in lower case, such as staging@example.com",
                     )
                 ),
