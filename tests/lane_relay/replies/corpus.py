@@ -12,6 +12,8 @@ from lane_api.isppolicy import Category, Stage
 
 HERE: Final = Path(__file__).parent
 HALVES: Final = ("open", "held_back")
+FRESH: Final = "fresh"
+"""Not a half of it: replies that were labelled after the rules stood."""
 
 
 class Sample(Struct, frozen=True, forbid_unknown_fields=True):

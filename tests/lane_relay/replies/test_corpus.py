@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.lane_relay.replies.corpus import HALVES, corpus, half_of
+from tests.lane_relay.replies.corpus import FRESH, HALVES, corpus, half_of
 
 
 def test_there_are_at_least_three_hundred_published_replies_each_with_its_source() -> None:
@@ -24,6 +24,6 @@ def test_each_reply_is_in_its_half_and_is_a_refusal(half: str) -> None:
         assert re.match(r"[45]\d\d[ -]\S", sample.text), sample.text
 
 
-@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("half", [*HALVES, FRESH])
 def test_no_label_gives_a_recipient_up_for_a_temporary_reply(half: str) -> None:
     assert [one.text for one in corpus(half) if one.text[0] == "4" and one.action == "Bounce"] == []
