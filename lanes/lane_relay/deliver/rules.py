@@ -19,7 +19,7 @@ from lane_relay.records import Reply, Verdict
 
 __all__ = ["DELIVERED", "ReplyTable", "RuleSet"]
 
-_ADDRESS: Final = re.compile(r"<[^<>]*@[^<>]*>|[^\s<>@]+@[^\s<>@]+")
+_ADDRESS: Final = re.compile(r"<[^<>]*@[^<>]*>|[^\s<>@]+@[^\s<>@:;,()\[\]]+")
 """Peers repeat the address that they refuse; `throttle@example.com` must not slow down a whole site."""
 _LASTS_S: Final[dict[Action, float | None]] = {
     Action.BACKOFF: None,

@@ -19,7 +19,7 @@ from lane_api.responses import check_rules
 from lane_relay.deliver.default_rules import GREETING_RULES, MESSAGE_RULES
 from lane_relay.deliver.rules import ReplyTable
 from lane_relay.records import Reply
-from tests.lane_relay.replies.corpus import HALVES, Sample, corpus
+from tests.lane_relay.replies.corpus import FRESH, HALVES, Sample, corpus
 
 POLICIES: Final = Path(__file__).parents[3] / "charts" / "lanewright" / "files" / "policies"
 COMMAND: Final = "make replies"
@@ -105,6 +105,13 @@ def main() -> None:
         print(f"{half}: {size - len(found[half])} of {size} agreed ({share:.1%})")
         record("replies", f"corpus_{half}", size, "replies", None, "higher", COMMAND)
         record("replies", f"agreed_{half}", round(share, 4), "share", TARGET, "higher", COMMAND)
+    fresh = disagreements(FRESH, judged_by)
+    size, other_action = len(corpus(FRESH)), sum(row.action != row.sample.action for row in fresh)
+    print(*(f"fresh: {row}" for row in fresh), sep="\n")
+    print(
+        f"fresh: {size - len(fresh)} of {size} agreed ({1 - len(fresh) / size:.1%}), {other_action} in another action"
+    )
+    record("replies", "agreed_fresh", round(1 - len(fresh) / size, 4), "share", None, "higher", COMMAND)
     everything = sum(len(corpus(half)) for half in HALVES)
     wrong = sum(map(len, found.values()))
     record("replies", "corpus", everything, "replies", 300, "higher", COMMAND)

@@ -76,7 +76,8 @@ _BY_CLASS: Final = (
     ),
     rule(
         "policy-in-words",
-        r"(?i)^5.*(polic(y|ies)|by recipients?\b|by destination|prohibit|denied|blocked|spoof|refused|filtered|not "
+        r"(?i)^5.*(polic(y|ies)|by recipients?\b|by destination|prohibit|no permit|auth failed|local user only|"
+        r"denied|blocked|spoof|refused|filtered|not "
         r"allowed|"
         r"restricted)",
         Category.POLICY_RELATED,

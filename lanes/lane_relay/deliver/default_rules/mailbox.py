@@ -88,7 +88,8 @@ ABOUT_THE_MAILBOX: Final = (
     rule(
         "relaying-denied",
         r"(?i)^5.*(relay(ing)?\b.{0,30}(denied|disallowed|not permitted|not allowed|prohibited|access)|unable to relay|"
-        r"not (permitted|configured) to relay|do not relay|denies relay|as a relay|mail relay\b)",
+        r"not (permitted|configured) to relay|do not relay|denies relay|as a relay|insecure mail relay|"
+        r"unauthorized relay|allowed rcpthosts|not a gateway)",
         Category.RELAYING_ISSUES,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -115,7 +116,8 @@ ABOUT_THE_MAILBOX: Final = (
     ),
     rule(
         "sender-not-permitted",
-        r"(?i)^5.*(not (allowed|permitted) to send|doesn'?t allow sending|invalid ip for sending|(spf|sender "
+        r"(?i)^5.*(not (allowed|permitted) to send|doesn'?t allow sending|invalid ip for sending|mail from "
+        r".{0,40}mismatch|(spf|sender "
         r"policy)\b.{0,40}"
         r"(fail|record|check|polic)|bad spf)",
         Category.AUTH_FAILURE,
@@ -129,7 +131,8 @@ ABOUT_THE_MAILBOX: Final = (
         r"(?i)^5.*(\b5\.1\.[78]\b|\b5\.7\.27\b|(sender\b|mail from\b|from:|email address\b).{0,60}(rejected|denied|"
         r"invalid|not exist|"
         r"not verified|"
-        r"not found|unknown|verif|unvalidated)|denies the sender|responsible address|domain of sender)",
+        r"not found|unknown|verif|unvalidated)|denies the sender|mail ?from failed|sender (e-?mail )?is not in|"
+        r"responsible address|domain of sender)",
         Category.INVALID_SENDER,
         Action.BOUNCE,
         Scope.MESSAGE,
@@ -146,8 +149,10 @@ ABOUT_THE_MAILBOX: Final = (
     ),
     rule(
         "mailbox-full",
-        r"(?i)^5.*(\b5\.2\.2\b|(mailbox|inbox|account|user|recipient|storage).{0,40}(full|over ?quota|quota|exceeded)|"
-        r"over ?quota|quota exceeded|(too many messages|zuviele mails) (on|auf)|speichervolumen|out of storage)",
+        r"(?i)^5.*(\b5\.2\.2\b|(mailbox|inbox|account|user|recipient|storage).{0,40}(full|over ?quota|quota|exceed|"
+        r"exhausted)|"
+        r"over ?quota|quota exceeded|exceed(s|ed) (quota|storage|allowed)|not have enough space|can'?t create output|"
+        r"(too many messages|zuviele mails) (on|auf)|speichervolumen|out of storage)",
         Category.QUOTA_ISSUES,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -155,8 +160,11 @@ ABOUT_THE_MAILBOX: Final = (
     ),
     rule(
         "mailbox-full-for-now",
-        r"(?i)^4.*(\b4\.2\.2\b|(mailbox|inbox|account|user|recipient|storage).{0,40}(full|over ?quota|quota|exceeded)|"
-        r"over ?quota|quota (limit )?exceeded|trouble in home directory)",
+        r"(?i)^4.*(\b4\.2\.2\b|(mailbox|inbox|account|user|recipient|storage).{0,40}(full|over ?quota|quota|exceed|"
+        r"exhausted)|"
+        r"over ?quota|quota (limit )?exceeded|exceed(s|ed) (quota|storage|allowed)|(too many messages|zuviele "
+        r"mails) (on|auf)|"
+        r"trouble in home directory)",
         Category.QUOTA_ISSUES,
         Action.RETRY,
         Scope.RECIPIENT,
@@ -166,10 +174,11 @@ ABOUT_THE_MAILBOX: Final = (
     rule(
         "mailbox-inactive",
         r"(?i)^5.*((mailbox|account|user|recipient|address).{0,40}(disabled|inactive|suspended|deactivated|closed|"
-        r"frozen|discontinued|no longer (valid|in use|active|available))|"
+        r"expired|"
+        r"frozen|discontinued|not activated|no longer (valid|in use|active|available|exists))|is now disabled|"
         r"(disabled|inactive|suspended) (recipient|email|mailbox|account|address|user)|is no longer valid|: inactive|"
-        r"(mailbox|account|user)( \S+)?( is| has been| temporar(il)?y)? ?(blocked|locked)|compte .{0,20}bloqu|"
-        r"recipient address rejected: blocked)",
+        r"(mailbox|account|user)( \S+)?( status)?( is| has been| temporar(il)?y)? ?(blocked|locked|restricted)|"
+        r"compte .{0,20}bloqu|recipient address rejected: blocked)",
         Category.INACTIVE_MAILBOX,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -179,10 +188,10 @@ ABOUT_THE_MAILBOX: Final = (
     rule(
         "mailbox-unknown",
         r"(?i)^5.*(\b5\.1\.[16]\b|(mailbox|account|user|recipient|address(ee)?|customer|person)\b.{0,60}"
-        r"(unknown|not found|not exist|doesn'?t exist|invalid|not (a )?(valid|known|listed|our)|unavailable|rejected|"
-        r"undeliverable)|(unknown|no such|invalid|non-?existent) (mailbox|account|user|recipient|address|local|person)|"
-        r"user not local|no mailbox|not our (user|customer)|doesn'?t have an? .{0,40}account|address rejected|"
-        r"destinataire invalide|user lookup)",
+        r"(unknown|not found|not exist|doesn'?t exist|invalid|not (a )?(valid|known|listed|our)|(un|not )available|"
+        r"rejected|undeliverable)|"
+        r"(unknown|no such|invalid|non-?existent) (mailbox|account|user|recipient|address|local|person)|"
+        r"user not local|no mailbox|not our (user|customer)|address rejected|destinataire invalide|user lookup)",
         Category.BAD_MAILBOX,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -193,8 +202,18 @@ ABOUT_THE_MAILBOX: Final = (
         stage=Stage.RCPT,
     ),
     rule(
+        "mailbox-not-there",
+        r"(?i)^5.*((doesn'?t|does not) have an? .{0,40}account|sorry, no valid recipient|recipients are invalid|"
+        r"cannot be verified|not a member of|rcpt user .{0,20}not ok|bad address)",
+        Category.BAD_MAILBOX,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "554 delivery error: dd This user doesn't have an example.com account",
+        "550 User not a member of domain: <a@example.com>",
+    ),
+    rule(
         "mailbox-unknown-for-now",
-        r"(?i)^4.*(user|recipient|mailbox|account)\b.{0,40}unknown",
+        r"(?i)^4.*(user|recipient|mailbox|account)\b.{0,40}(unknown|no(t| longer)? exist)",
         Category.BAD_MAILBOX,
         Action.RETRY,
         Scope.RECIPIENT,

@@ -68,7 +68,8 @@ ABOUT_THE_MESSAGE: Final = (
         "bad-content",
         r"(?i)^5.*(\b5\.6\.[0-9]|bare (lf|cr|line ?feed)|(missing|duplicate|multiple|invalid|malformed|"
         r"improper).{0,20}header|"
-        r"attachment|rfc ?[0-9]{3,4}|addresses in from|header (error|too)|headers? (too|are not)|content rejected|"
+        r"attachment|rfc ?[0-9]{3,4}|addresses in from|header (error|too)|headers? (too|are not)|content reject|"
+        r"invalid (structure|data)|data refused|"
         r"presents a potential|banned content)",
         Category.CONTENT_RELATED,
         Action.BOUNCE,
@@ -78,7 +79,8 @@ ABOUT_THE_MESSAGE: Final = (
     ),
     rule(
         "spam",
-        r"(?i)^5.*(\bspam|unsolicited|\bbulk (mail|email)|junk|mail content denied|suspicious|\bube\b|anti-spam|"
+        r"(?i)^5.*(\bspam|unsolicited|\bbulk (mail|email)|junk|mail \S+ is rejected|mail content denied|suspicious|"
+        r"\bube\b|anti-spam|"
         r"message filtered\. )",
         Category.SPAM_RELATED,
         Action.BOUNCE,

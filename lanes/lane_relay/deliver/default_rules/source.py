@@ -104,8 +104,7 @@ ABOUT_THE_SOURCE: Final = (
         r"(zen|sbl|xbl|pbl|css)\.spamhaus|in spamhaus|spamhaus\.org/(query|sbl|pbl|xbl|css)|spamcop\.net|"
         r"barracuda (reputation|central)|barracudacentral|\bdnsbl|\brbl\b|\[BL2[0-9]\]|\bBL[0-9]{6}\b|(csi|"
         r"cloudmark).*(csi|cloudmark)|threat (network )?list|sender ?score\.org|"
-        r"^5.*ipcheck\.proofpoint|proofpoint\.com/dnsbl|blocklist-lookup|blocked by \S+list|access denied, banned|"
-        r"blocked for (abuse|spam)",
+        r"^5.*ipcheck\.proofpoint|proofpoint\.com/dnsbl|blocklist-lookup",
         Category.SPAM_RELATED,
         Action.SUSPEND_SITE,
         Scope.IP,
@@ -131,6 +130,18 @@ ABOUT_THE_SOURCE: Final = (
         "550-5.7.25 The IP address sending this message does not have a PTR record setup",
         "450 4.7.1 Client host rejected: cannot find your reverse hostname, [203.0.113.10]",
         "554-No SMTP service Bad DNS PTR resource record.",
+        hold=2 * HOUR,
+        trigger=THRICE,
+        again=HOUR,
+    ),
+    rule(
+        "blocked-and-told-where-to-look",  # pages of many filters are asked by address
+        r"(?i)blocked by \S+ \S+ ?list|access denied, banned|blocked for (abuse|spam)|^5.*[?&]ip=[0-9a-f]",
+        Category.SPAM_RELATED,
+        Action.SUSPEND_SITE,
+        Scope.IP,
+        "550 Error - Blocked for abuse. See http://example.net/abuse",
+        "554 Please visit http://antispam.example.com/denyip.php?IP=203.0.113.10 (#5.7.1)",
         hold=2 * HOUR,
         trigger=THRICE,
         again=HOUR,
@@ -205,7 +216,8 @@ ABOUT_THE_SOURCE: Final = (
         r"(?i)client host( \S+)? (rejected|denied)|client host rejected|not allowed to connect|"
         r"\b(ip|host|server|connection)\b.{0,60}(is|are|has been|was) (denied|refused|rejected)|"
         r"\b(your|sending|client|source) (ip|host|server|mta)( address)? .{0,40}(reject|denied|not allowed)|"
-        r"host network not allowed|smtp server of your isp|(dynamic|residential|dial-?up) (ip|address)",
+        r"host network not allowed|client host bypassing|currently not permitted|smtp server of your isp|(dynamic|"
+        r"residential|dial-?up) (ip|address)",
         Category.POLICY_RELATED,
         Action.SUSPEND_SITE,
         Scope.IP,
