@@ -1,0 +1,63 @@
+"""The short form of the campaign: every target from its seeds and from bytes near them, without coverage guidance."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.targets import SEEDS, TARGETS, SmuggledError, _judge_content
+
+_WORDS = (
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b".",
+    b"\r\n.\r\n",
+    b"MAIL FROM:<a@x.example>",
+    b"250 ",
+    b"{{",
+    b"}}",
+    b"\xff",
+    b"\0",
+    b": ",
+)
+
+
+def near(seed: bytes, chance: random.Random) -> bytes:
+    """The seed with some of it changed, cut out, doubled or put elsewhere."""
+    data = bytearray(seed)
+    for _ in range(chance.randint(1, 6)):
+        at, length = chance.randint(0, len(data)), chance.randint(0, 12)
+        match chance.randint(0, 3):
+            case 0:
+                data[at:at] = chance.choice(_WORDS)
+            case 1:
+                del data[at : at + length]
+            case 2:
+                data[at:at] = data[at : at + length]
+            case _ if at < len(data):
+                data[at] = chance.randint(0, 255)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_is_near_a_seed_raises_declared_errors_alone(name: str) -> None:
+    chance = random.Random(name)
+    for seed in SEEDS[name]:
+        TARGETS[name](seed)
+        for _ in range(150):
+            TARGETS[name](near(seed, chance))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@settings(max_examples=60, deadline=None)
+@given(data=st.binary(max_size=300))
+def test_any_bytes_raise_declared_errors_alone(name: str, data: bytes) -> None:
+    TARGETS[name](data)
+
+
+def test_a_server_that_took_a_bare_line_end_would_be_found_out() -> None:
+    """The seeded fault: what smuggling needs is no content that the target lets pass."""
+    with pytest.raises(SmuggledError):
+        _judge_content(b"Subject: x\r\n\r\nhello\n.\r\nMAIL FROM:<evil@x.example>\r\n")
