@@ -1,4 +1,4 @@
-"""What tests need from Debian: bind9, unbound, Postfix, Prometheus, strace, swaks; no service of them is started.
+"""What tests need from Debian: bind9, unbound, Postfix, Prometheus, strace, swaks, curl; no service of them is started.
 
 Invariant: after `install` every program is there and no service of it runs because of us.
 """
@@ -27,6 +27,7 @@ SWAKS = {
     "swaks": "swaks",
     "/usr/share/doc/libnet-ssleay-perl": "libnet-ssleay-perl",
 }  # for intake: a client that speaks every form of AUTH, TLS and the PROXY protocol
+CURL = {"curl": "curl"}  # for the examples of docs/http.md
 _POLICY = Path("/usr/sbin/policy-rc.d")  # asked by invoke-rc.d; exit status 101 forbids the start
 _FORBID = "#!/bin/sh\nexit 101\n"
 _SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -63,7 +64,7 @@ def install(programs: dict[str, str] | None = None) -> list[str]:
 
 def main() -> None:
     """Installs all peers that tests, demo and bench talk to, and says which were missing."""
-    everything = PEERS | PROMETHEUS | UNBOUND | STRACE | SWAKS
+    everything = PEERS | PROMETHEUS | UNBOUND | STRACE | SWAKS | CURL
     lacking = missing(everything)
     if not lacking:
         return

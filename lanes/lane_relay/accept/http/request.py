@@ -207,7 +207,7 @@ class Submission(_Part):
     """Jinja: subject, text, html and headers are templates. Default: Jinja where there are substitutions, else None."""
     substitutions: dict[str, JsonValue] = {}
     """Values of the templates' names for every recipient."""
-    campaign: _Line = ""
+    campaign: Annotated[_Line, StringConstraints(max_length=100)] = ""
     """What it is part of: campaigns share the lane fairly."""
     expires_in: _Duration | None = None
     """Never attempted after so long, such as `5m` for a code. Default: the lane's lifetime."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lane_api.relayconfig import Delivery
 from lane_relay.accept.http.connection import IDLE_S
 from lane_relay.accept.http.ledger import Ledger
 from lane_relay.accept.http.server import HttpServer
@@ -63,10 +64,12 @@ StartHttp = Callable[..., Awaitable[Http]]
 async def http(start: Start, spool: Spool, tmp_path: Path) -> AsyncIterator[StartHttp]:
     made: list[tuple[HttpServer, Ledger]] = []
 
-    async def start_one(*, clock: Clock = SYSTEM_CLOCK, http: dict[str, Any] | None = None, **intake: Any) -> Http:
+    async def start_one(
+        *, clock: Clock = SYSTEM_CLOCK, http: dict[str, Any] | None = None, delivery: Any = None, **intake: Any
+    ) -> Http:
         listen = {"host": "127.0.0.1", "port": 0, "plain": True, **(http or {})}
         intake = {"clients": ["127.0.0.0/8"], "senders": ["@notify.example.com"], "http": listen, **intake}
-        config = make_config(**intake)
+        config = make_config(**intake).model_copy(update={"delivery": delivery or Delivery()})
         listener = await start(config, clock=clock)
         ledger = Ledger(tmp_path / "keys", spool_bytes=2**30, now=clock.now)
         ledger.resolve(lambda _: False)
@@ -389,6 +392,13 @@ async def test_a_balancer_says_who_the_client_is(http: StartHttp) -> None:
 
     assert b"200 OK" in await asyncio.to_thread(talk)
     assert [one.client for one in running.spool.messages] == ["192.0.2.7"]
+
+
+async def test_a_lane_that_redirects_redirects_this_mail_too(http: StartHttp) -> None:
+    running = await http(delivery=Delivery(mode="Redirect", redirect_to="staging@notify.example.com"))
+    assert (await running.post()).status == 200
+    (made,) = running.spool.messages
+    assert (made.envelope.recipients, made.redirected_from) == (("staging@notify.example.com",), ("ann@isp.example",))
 
 
 async def test_requests_are_counted_by_status_and_none_of_them_is_logged(
