@@ -152,6 +152,8 @@ class Figures:
     suppressions_damaged: int = 0
     webhook_waiting: int = 0
     webhook_dropped: int = 0
+    tls_attempts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By (what had to be proved, what it came to)."""
     reply_acts: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By (policy, action)."""
     reply_alerts: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -256,6 +258,14 @@ CATALOGUE: Final = (
     Declared("config_generation", Kind.GAUGE, "Generation of the configuration in force.", "config_generation"),
     Declared("config_refused", Kind.GAUGE, "1 while the newest configuration was refused.", "config_refused"),
     Declared("config_refusals", Kind.COUNTER, "Configurations refused.", "config_refusals"),
+    Declared(
+        "tls_attempts",
+        Kind.COUNTER,
+        "Attempts by what TLS had to prove (dane, mta-sts, pkix, none) and its result: verified, encrypted, plain, or "
+        "what failed in the words of TLS reports (RFC 8460), which with a delivery was not enforced.",
+        "tls_attempts",
+        ("asked", "result"),
+    ),
     Declared(
         "reply_acts",
         Kind.COUNTER,

@@ -247,6 +247,7 @@ class Slot:
             stopped[self._label(act.site), str(act.action)] += 1
         figures.reply_acts, figures.reply_alerts, figures.default_replies = acts, alerts, replies
         figures.acts_in_force = stopped
+        figures.tls_attempts = judgement.tls
 
     def _label(self, policy: str) -> str:
         return policy if policy in self.policies else OTHER_POLICY

@@ -6,11 +6,13 @@ Before it: `dane`, `tls`. After it: nothing.
 """
 
 import ssl
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509 import verification
 from msgspec import Struct
 
@@ -34,8 +36,8 @@ def read_chain(chain: Sequence[bytes]) -> list[x509.Certificate] | Mismatch:
     if not chain:
         return Mismatch(TlsFailure.VALIDATION, "the peer sent no certificate")
     try:
-        return [x509.load_der_x509_certificate(one) for one in chain[:_MAX_CHAIN]]
-    except ValueError as error:
+        return [_load(one) for one in chain[:_MAX_CHAIN]]
+    except Exception as error:  # noqa: BLE001 -- the library has many of its own for what strangers present
         return Mismatch(TlsFailure.VALIDATION, f"the certificate cannot be read: {error}")
 
 
@@ -43,7 +45,16 @@ def verify(
     chain: Sequence[x509.Certificate], anchors: verification.Store, names: Sequence[str], now: float
 ) -> Mismatch | None:
     """What keeps the chain from leading to one of the anchors for one of the names; `now` is Unix time."""
-    moment, leaf = datetime.fromtimestamp(now, UTC), chain[0]
+    try:
+        return _verify(chain, anchors, names, datetime.fromtimestamp(now, UTC))
+    except Exception as error:  # noqa: BLE001 -- as in read_chain: much of a certificate is read only now
+        return Mismatch(TlsFailure.NOT_TRUSTED, f"its certificate cannot be judged: {error}")
+
+
+def _verify(
+    chain: Sequence[x509.Certificate], anchors: verification.Store, names: Sequence[str], moment: datetime
+) -> Mismatch | None:
+    leaf = chain[0]
     if not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
         dates = f"{leaf.not_valid_before_utc:%Y-%m-%d} to {leaf.not_valid_after_utc:%Y-%m-%d}"
         return Mismatch(TlsFailure.EXPIRED, f"its certificate is valid from {dates}")
@@ -65,6 +76,13 @@ def verify(
     return wrong
 
 
+def _load(der: bytes) -> x509.Certificate:
+    """Without a word about oddities that are no reason to refuse it: authorities with a serial of 0 are in use."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        return x509.load_der_x509_certificate(der)
+
+
 class Authorities:
     """Those of a context, read at the first question: some 140, which take a moment."""
 
@@ -78,7 +96,10 @@ class Authorities:
         if isinstance(certificates, Mismatch):
             return certificates
         if self._store is None:
-            known = [x509.load_der_x509_certificate(one) for one in self._context.get_ca_certs(binary_form=True)]
+            known = []
+            for one in self._context.get_ca_certs(binary_form=True):
+                read = read_chain((one,))
+                known += read if not isinstance(read, Mismatch) else []
             if not known:
                 return Mismatch(TlsFailure.NOT_TRUSTED, "this machine knows no authorities (ca-certificates)")
             self._store = verification.Store(known)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import verification
 
@@ -51,7 +52,10 @@ def _is_named(record: Tlsa, certificate: x509.Certificate) -> bool:
     if record.selector == 0:
         subject = certificate.public_bytes(Encoding.DER)
     else:
-        subject = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        try:
+            subject = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        except (ValueError, TypeError, UnsupportedAlgorithm):  # a key of a kind that nobody here can read
+            return False
     return _DIGESTS[record.matching](subject) == record.data
 
 
@@ -63,8 +67,6 @@ def _anchors(records: Sequence[Tlsa], chain: Sequence[x509.Certificate]) -> list
             continue
         found += [certificate for certificate in chain[1:] if _is_named(record, certificate)]
         if (record.selector, record.matching) == (0, 0):
-            try:
-                found.append(x509.load_der_x509_certificate(record.data))
-            except ValueError:
-                continue
+            whole = read_chain((record.data,))
+            found += whole if not isinstance(whole, Mismatch) else []
     return found

@@ -32,6 +32,7 @@ from lane_relay.deliver.ready_queue import Destination, Failure, Hold, Limit, Re
 from lane_relay.deliver.rules import ReplyTable
 from lane_relay.deliver.samples import ReplySamples
 from lane_relay.deliver.session import Session
+from lane_relay.deliver.tls import tls_outcome
 from lane_relay.deliver.trouble import Ending, Trouble
 from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Reply, Verdict
 from lane_relay.smtp.client import Closed, RecipientReply
@@ -82,6 +83,8 @@ class Judgement:
         self._said: dict[str, float] = {}
         self.attempts = self.delivered = 0
         self.done: Counter[tuple[str, str]] = Counter()
+        self.tls: Counter[tuple[str, str]] = Counter()
+        """Attempts by what TLS had to prove and what it came to (`tls_outcome`)."""
         """Acts done, by (policy, action)."""
         self.alerts: Counter[tuple[str, str]] = Counter()
         """Alerts, by (policy, rule)."""
@@ -248,6 +251,7 @@ class Judgement:
             attempt = Attempt(
                 entry, message, site.name, began, now, results, session.peer, session.tls, session.number, passed_on
             )
+        self.tls[tls_outcome(attempt.tls)] += 1
         self._lookahead.done(destination, prepared)
         self._on_attempt(attempt)
         return summary.end_session

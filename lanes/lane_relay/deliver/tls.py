@@ -15,7 +15,17 @@ from lane_relay.deliver.dane import match
 from lane_relay.deliver.resumption import ResumingContext
 from lane_relay.records import TlsDemand, TlsFailure, TlsPolicy, TlsResult
 
-__all__ = ["Check", "TlsContexts", "TlsMode", "TlsPlan", "examine", "failure_of_handshake", "make_contexts", "plan_tls"]
+__all__ = [
+    "Check",
+    "TlsContexts",
+    "TlsMode",
+    "TlsPlan",
+    "examine",
+    "failure_of_handshake",
+    "make_contexts",
+    "plan_tls",
+    "tls_outcome",
+]
 
 
 class TlsMode(StrEnum):
@@ -142,6 +152,14 @@ def examine(ssl_object: Any, plan: TlsPlan, authorities: Authorities, host: str,
         failure=wrong.failure if wrong is not None else plan.problem,
     )
     return result, wrong.text if wrong is not None and plan.check is Check.DANE else ""
+
+
+def tls_outcome(result: TlsResult | None) -> tuple[str, str]:
+    """For a metric: what had to be proved (or `none`), and plain, encrypted, verified or what failed."""
+    if result is None:
+        return "none", "plain"
+    outcome = result.failure.value or ("verified" if result.verified else "encrypted" if result.version else "plain")
+    return result.how or "none", outcome
 
 
 _EXPIRED: Final = (9, 10)

@@ -3,6 +3,8 @@
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lane_relay.deliver.dane import match
 from lane_relay.records import Tlsa, TlsFailure
@@ -81,3 +83,20 @@ def test_rubbish_is_a_failure_and_no_exception() -> None:
     assert match([record], [], (HOST,), 0.0) is not None
     assert match([record], [b"no certificate"], (HOST,), 0.0) is not None
     assert _failure([Tlsa(2, 0, 0, b"no certificate")], make_authority().issue(HOST)) == TlsFailure.VALIDATION
+
+
+_ROOT = make_authority()
+_LEAF = _ROOT.issue(HOST)
+_RECORDS = [_ROOT.tlsa(2, 0, 0), _ROOT.tlsa(2, 1, 1), make_authority().tlsa(3, 1, 1)]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_whatever_a_peer_presents_is_judged_and_never_raises(data: st.DataObject) -> None:
+    spoiled = bytearray(_LEAF.der)
+    for _ in range(data.draw(st.integers(1, 4))):
+        spoiled[data.draw(st.integers(0, len(spoiled) - 1))] = data.draw(st.integers(0, 255))
+    changed = bytes(spoiled) != _LEAF.der
+    for above in ([], [_ROOT.der], [bytes(spoiled), _ROOT.der]):
+        wrong = match(_RECORDS, [bytes(spoiled), *above], (HOST,), time.time())
+        assert wrong is not None or not changed

@@ -221,3 +221,21 @@ async def test_what_must_be_proved_differently_shares_no_connection(tmp_path: Pa
         attempts = await delivery.attempted(2)
     assert attempts[1].results[0].verdict.category is Category.TLS_POLICY
     assert len(peer.messages) == 1
+
+
+async def test_attempts_are_counted_by_what_tls_had_to_prove_and_what_it_came_to(tmp_path: Path) -> None:
+    leaf = make_authority().issue(HOST)
+    peer, bare = _peer(leaf.context(tmp_path)), Peer()
+    async with running(peer), running(bare), delivering() as delivery:
+        delivery.send(_route(peer.port, _dane(leaf)))
+        delivery.send(replace(_route(peer.port, TESTING), demands="testing"))
+        await delivery.attempted(2)
+        delivery.send(replace(route_to(bare.port), site="bare"))
+        delivery.send(replace(_route(bare.port, STS), site="bare"))
+        await delivery.attempted(4)
+        assert dict(delivery.dispatcher.judgement.tls) == {
+            ("dane", "verified"): 1,
+            ("mta-sts", "certificate-not-trusted"): 1,
+            ("none", "plain"): 1,
+            ("mta-sts", "starttls-not-supported"): 1,
+        }
