@@ -1,6 +1,7 @@
 """The signer against dkimpy, which is its independent oracle."""
 
 import re
+from collections.abc import Callable
 
 import dkim
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from lane_relay.errors import ConfigError
 from lane_relay.mail.dkim import DkimKey, canonical_body, canonical_value, cover, generate_ed25519_key, generate_key
+from lane_relay.mail.dkim_check import signature_problem
 from lane_relay.smtp.data import stuff
 
 PEM = generate_key()
@@ -160,3 +162,31 @@ def test_the_oracle_verifies_an_ed25519_signature(name: str) -> None:
 
     assert dkim.verify(signed, dnsfunc=lambda name, timeout=5: key.public_record().encode())
     assert len(key.public_half()) == 44  # 32 octets (RFC 8463 section 4.2)
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+@pytest.mark.parametrize("make", [generate_key, generate_ed25519_key])
+def test_our_own_check_agrees_with_the_oracle(name: str, make: Callable[[], bytes]) -> None:
+    key = DkimKey.load(make())
+    content = FIXTURES[name]
+    signed = key.sign(cover(content), domain="notify.example.com", selector="s", now=NOW) + content
+
+    assert signature_problem(signed, key.public_record()) == ""
+    assert "does not verify" in signature_problem(signed.replace(b"@notify", b"@notifx"), key.public_record())
+    assert signature_problem(signed, DkimKey.load(make()).public_record()) != ""
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("v=DKIM1; ", "v=DKIM2; "), "v="),
+        (("k=rsa; ", "k=ed25519; "), "is no key for"),
+        (("k=rsa; ", "k=rsa; h=sha1; "), "remove h="),
+        (("k=rsa; ", "k=rsa; s=tlsrpt; "), "remove s="),
+        (("k=rsa; ", "k=rsa; k=rsa; "), "twice"),
+        (("k=rsa; ", "k rsa; "), "list of tags"),
+        (("p=MII", "p=!II"), "no rsa key"),
+    ],
+)
+def test_our_own_check_says_what_is_wrong_with_a_record(change: tuple[str, str], problem: str) -> None:
+    assert problem in signature_problem(sign(FIXTURES["plain"]), KEY.public_record().replace(*change))
