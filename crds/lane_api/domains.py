@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict
 
+from lane_api.feedback import ReturnPathSpec
 from lane_api.model import ApiModel, Label, MailDomain, ObjectName, cel
 
 __all__ = ["DkimSpec", "LaneDomain"]
@@ -43,3 +44,5 @@ class LaneDomain(ApiModel):
     """Exactly what the header From has after its @; mail of another domain, or of one below it, is refused with 550
     5.7.1."""
     dkim: DkimSpec = DkimSpec()
+    return_path: ReturnPathSpec | None = None
+    """Needs `feedback` with mode Rewrite. Default: the sender's own envelope goes out."""

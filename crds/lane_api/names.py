@@ -42,7 +42,9 @@ SMTPS_PORT = 5465
 HTTP_PORT = 8025
 METRICS_PORT = 9590
 ADMIN_PORT = 9591
-PORT_NAMES = ("smtp", "smtps", "metrics", "admin", "http")
+FEEDBACK_PORT = 5525
+UNSUBSCRIBE_PORT = 5580
+PORT_NAMES = ("smtp", "smtps", "metrics", "admin", "http", "feedback", "unsubscribe")
 """Named container ports, in the order in which a HostNetwork block hands them out."""
 HOST_PORT_BLOCK = 8
 REFLECTOR_PORT = 25
@@ -58,6 +60,8 @@ USERS_DIR = "/etc/lanewright/users"
 DKIM_DIR = "/etc/lanewright/dkim"
 ADMIN_DIR = "/etc/lanewright/admin"
 """Holds `token`, `tls.crt`, `tls.key` of the admin API."""
+FEEDBACK_DIR = "/etc/lanewright/feedback"
+"""Holds `feedback.key`, which return paths and links are signed with, and `suppression.key`, which keys digests."""
 PROOF_DIR = "/etc/lanewright/proof"
 """Holds `key`, shared with the reflectors."""
 ROUTES_DIR = "/etc/lanewright/routes"

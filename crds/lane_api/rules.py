@@ -32,6 +32,28 @@ has(self.resolver.trustAD) ? self.resolver.trustAD \
 
 LANE_SPEC_RULES = (
     (
+        (
+            "has(self.feedback) || self.domains.all(d, !has(d.returnPath) "
+            "|| (has(d.returnPath.mode) && d.returnPath.mode == 'Keep'))"
+        ),
+        "a returnPath that is rewritten needs somebody who takes its bounces: write feedback: {}, or mode: Keep",
+    ),
+    (
+        "!has(self.feedback) || !has(self.feedback.unsubscribe) || self.domains.exists(d, has(d.returnPath))",
+        "feedback.unsubscribe needs a domain with a returnPath, whose addresses it names: add one",
+    ),
+    (
+        (
+            "!has(self.feedback) || !has(self.feedback.postmaster) || self.domains.all(d, !has(d.returnPath) "
+            "|| !self.feedback.postmaster.endsWith('@' + d.returnPath.domain))"
+        ),
+        "feedback.postmaster is an address that the lane takes itself: name a person's mailbox elsewhere",
+    ),
+    (
+        "self.domains.all(d, !has(d.returnPath) || self.domains.all(e, e.name != d.returnPath.domain))",
+        "returnPath.domain is a From domain of the lane: take one below it, such as b.notify.example.com",
+    ),
+    (
         f"!has(self.outboundTLS) || self.outboundTLS != 'DANE' || !has(self.resolver) || ({_TRUSTS_AD})",
         """\
 outboundTLS: DANE needs a resolver that validates DNSSEC and can be believed: leave resolver out (a sidecar), or set \

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from lane_api.audit import Audit
 from lane_api.classes import Protection, TrafficClass
 from lane_api.domains import LaneDomain
+from lane_api.feedback import FeedbackSpec
 from lane_api.model import ApiModel, Label, ObjectName, cel, list_map
 from lane_api.outbound import DeliveryMode, IspOverride, Limits, Route
 from lane_api.pod import Monitoring, PodSettings, Resolver
@@ -91,6 +92,8 @@ class SendingLaneSpec(ApiModel):
     audit: Audit = Audit()
     drain: Drain = Drain()
     slo: Slo = Slo()
+    feedback: FeedbackSpec | None = None
+    """Write `feedback: {}` for return paths, reports and the suppression list. Default: none of it."""
     outbound_tls: Literal["Opportunistic", "Required", "MTASTS", "DANE"] = "Opportunistic"
     """For hosts that publish nothing; TLSA records (by a resolver with `trustAD`) and MTA-STS policies are always kept.
     Opportunistic: TLS where offered, with any certificate, else plain text. Required: STARTTLS, or the mail waits.

@@ -4,8 +4,8 @@ Comes after the assignment (there is one leaf a slot) and before desired state, 
 and never a key. Invariants: a Secret is made by `create`, which fails where one exists; any other answer than "there
 is none" makes nothing. An entry that a hand has damaged is made again, but only in a Secret that was read and is ours;
 the authority before stays trusted, since a slot shows its old leaf until the kubelet has brought the new one. The keys
-that receivers, clients and auditors know (DKIM, users, audit) have no owner: like the queue volume they stay when a
-lane goes, and a lane of its name adopts them.
+that receivers, clients and auditors know (DKIM, users, audit, feedback) have no owner: like the queue volume they stay
+when a lane goes, and a lane of its name adopts them.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from lane_api.names import API_VERSION, LANE_LABEL, MANAGED_BY, SLOT_LABEL
 from lane_operator import credentials
 from lane_operator.cache import Cache
 from lane_operator.credentials import Pem
-from lane_operator.desired import audit_secret, proof_secret
+from lane_operator.desired import audit_secret, feedback_secret, proof_secret
 from lane_operator.errors import ConflictError, ForbiddenError, UnavailableError
 from lane_operator.inputs import Claim, DkimKey, Lane, Manifest, Pool, SecretFacts
 from lane_operator.kube import SECRET, SENDING_LANE, Kube
@@ -33,6 +33,7 @@ TOKEN, CERTIFICATE, KEY, AUTHORITY, PREVIOUS = "token", "tls.crt", "tls.key", "c
 DKIM_KEY, DKIM_SELECTOR, DKIM_RECORD = "private.key", "selector", "record"
 ED25519_KEY, ED25519_RECORD = "ed25519.key", "ed25519.record"
 PROOF_KEY = "key"
+FEEDBACK_KEYS = ("feedback.key", "suppression.key")
 SIGNING_KEY, SIGNING_PUBLIC, RECIPIENTS_KEY = "signing.key", "signing.pub", "recipients.key"
 _SELECTOR = re.compile(rb"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
 _SECOND = "-ed25519"
@@ -69,7 +70,7 @@ def dkim_secret_name(lane: str, domain: str) -> str:
 
 def kept_secrets(lane: Lane) -> frozenset[tuple[str, str]]:
     """(kind, name) of the credentials that outlive the lane."""
-    names = {f"{lane.name}-users", audit_secret(lane)} | {
+    names = {f"{lane.name}-users", audit_secret(lane), feedback_secret(lane)} | {
         dkim_secret_name(lane.name, domain.name) for domain in lane.spec.domains
     }
     return frozenset((SECRET.kind, name) for name in names)
@@ -109,6 +110,8 @@ async def _provision(
     if lane.spec.submission.auth.secret_name is None:
         await desk.users()
     await desk.audit()
+    if lane.spec.feedback is not None:
+        await desk.feedback()
     dkim = {domain.name: key for domain in lane.spec.domains if (key := await desk.dkim(domain.name)) is not None}
     # the key makes a reflector's answer believed: nobody gets it by naming a pool that gives him nothing
     if pool is not None and pool.spec.verification.secret_name and proof_secret(lane, pool) in needed:
@@ -215,6 +218,16 @@ class _Desk:
         )
         if missing:
             await self._replace(secret, missing)
+
+    async def feedback(self) -> None:
+        """The keys of return paths and suppressions; made once: mail in the world and digests on volumes need them."""
+        name = feedback_secret(self.lane)
+        secret = await self._once(
+            name, lambda: {entry: credentials.make_recipients_key() for entry in FEEDBACK_KEYS}, owned=False
+        )
+        missing = [entry for entry in FEEDBACK_KEYS if not _entry(secret, entry)]
+        if missing:
+            await self._replace(secret, {entry: credentials.make_recipients_key() for entry in missing})
 
     async def dkim(self, domain: str) -> DkimKey | None:
         """The domain's signing key; None where it does not sign, or a given key cannot be used."""

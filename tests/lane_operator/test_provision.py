@@ -372,3 +372,19 @@ async def test_a_lost_key_of_records_is_made_anew_and_the_other_one_stays(rig: t
     after = api.objects[f"{SECRETS}/otp-audit"]["data"]
     assert after["signing.key"] == before["signing.key"]
     assert after["recipients.key"] != before["recipients.key"]
+
+
+async def test_the_keys_of_feedback_are_made_once_where_it_is_asked_for_and_outlive_the_lane(
+    rig: tuple[SmallApi, Kube],
+) -> None:
+    api, kube = rig
+    await provisioned(kube)
+    assert f"{SECRETS}/otp-feedback" not in api.objects
+    await provisioned(kube, feedback={})
+    made = api.objects[f"{SECRETS}/otp-feedback"]
+    assert "ownerReferences" not in made["metadata"]
+    assert ("Secret", "otp-feedback") in kept_secrets(lane(feedback={}))
+    assert set(made["data"]) == {"feedback.key", "suppression.key"}
+    assert made["data"]["feedback.key"] != made["data"]["suppression.key"]
+    await provisioned(kube, feedback={})
+    assert api.objects[f"{SECRETS}/otp-feedback"]["data"] == made["data"]

@@ -11,6 +11,7 @@ import yaml
 
 from lane_api.names import SIDECAR_RESOLVER
 from lane_api.relayconfig import RelayConfig
+from lane_api.relayfeedback import Feedback
 from lane_operator.desired.config_secret import RELAY_FILE
 from lane_operator.desired.relayconfig import relay_config
 from lane_operator.desired.resolver import RESOLVER_FILE
@@ -60,6 +61,7 @@ def _engine(config: RelayConfig) -> EngineClaim | None:
             "metrics": health.port,
             "admin": admin.listen.port,
             **({"http": intake.http.port} if intake.http is not None else {}),
+            **_feedback_ports(config.feedback),
         },
         resolver=next(iter(config.delivery.resolvers), SIDECAR_RESOLVER),
     )
@@ -83,3 +85,10 @@ def _text(secret: Manifest | None, name: str) -> str | None:
         return None if found is None else base64.b64decode(found).decode()
     except ValueError:
         return None
+
+
+def _feedback_ports(feedback: Feedback | None) -> dict[str, int]:
+    """Ports for what comes back; one without links to unsubscribe has none for them."""
+    if feedback is None or feedback.smtp is None:
+        return {}
+    return {"feedback": feedback.smtp.port, **({"unsubscribe": feedback.http.port} if feedback.http else {})}

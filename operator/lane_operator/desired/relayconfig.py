@@ -40,6 +40,7 @@ from lane_api.relayconfig import (
 )
 from lane_api.submission import Submission
 from lane_operator.desired.cold import shared_domains
+from lane_operator.desired.feedback import feedback_of, return_path_of, suppression_of
 from lane_operator.desired.policies import site_policies
 from lane_operator.desired.records import records_of
 from lane_operator.egress import EngineClaim
@@ -95,7 +96,9 @@ def relay_config(
         records=records_of(lane, values.records_bytes),
         egress=_egress(references, claim, engine),
         delivery=_delivery(lane, references, claim, engine),
-        domains=_domains(lane, references),
+        domains=_domains(lane, references, engine),
+        feedback=feedback_of(lane, engine),
+        suppression=suppression_of(lane, engine),
         health=_listen(engine, "metrics"),
         admin=Admin(
             listen=_listen(engine, "admin"),
@@ -257,13 +260,14 @@ def _resolvers(lane: Lane, engine: EngineClaim) -> tuple[str, ...]:
             return ()
 
 
-def _domains(lane: Lane, references: References) -> tuple[SigningDomain, ...]:
+def _domains(lane: Lane, references: References, engine: EngineClaim) -> tuple[SigningDomain, ...]:
     """Every From domain; one that signs and has no key yet stays listed, so that its mail waits and never goes bare."""
     domains = []
     for domain in lane.spec.domains:
         key = references.dkim.get(domain.name)
+        back = return_path_of(lane, domain, engine)
         if domain.dkim.mode == "Off":
-            domains.append(SigningDomain(name=domain.name, mode="Off"))
+            domains.append(SigningDomain(name=domain.name, mode="Off", return_path=back))
             continue
         selector = key.selector if key else domain.dkim.selector or ""
         path = f"{names.DKIM_DIR}/{dkim_key_path(domain.name)}"
@@ -273,5 +277,7 @@ def _domains(lane: Lane, references: References) -> tuple[SigningDomain, ...]:
             ed25519 = SecondKey(
                 selector=second.selector, key_file=f"{names.DKIM_DIR}/{dkim_key_path(domain.name, second=True)}"
             )
-        domains.append(SigningDomain(name=domain.name, selector=selector, key_file=path, ed25519=ed25519))
+        domains.append(
+            SigningDomain(name=domain.name, selector=selector, key_file=path, ed25519=ed25519, return_path=back)
+        )
     return tuple(domains)

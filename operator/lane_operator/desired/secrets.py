@@ -7,7 +7,7 @@ from lane_api.conditions import Reason
 from lane_api.ippool import Engine
 from lane_operator.inputs import Lane, Pool, References, Refusal
 
-__all__ = ["audit_secret", "missing_secrets", "proof_secret", "secret_needs", "users_secret"]
+__all__ = ["audit_secret", "feedback_secret", "missing_secrets", "proof_secret", "secret_needs", "users_secret"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,11 @@ def users_secret(lane: Lane) -> str:
 def audit_secret(lane: Lane) -> str:
     """The Secret with the keys of the lane's records; it outlives the lane, as what they signed does."""
     return f"{lane.name}-audit"
+
+
+def feedback_secret(lane: Lane) -> str:
+    """The Secret of the keys of return paths and suppressions; it outlives the lane, as the list does."""
+    return f"{lane.name}-feedback"
 
 
 def proof_secret(lane: Lane, pool: Pool | None) -> str | None:
@@ -92,6 +97,8 @@ def _needs(lane: Lane, pool: Pool | None) -> Iterator[_Need]:
         if route.auth_secret:
             yield _Need(route.auth_secret, f"routes[{route.host}].authSecret", ("username", "password"))
     yield _Need(audit_secret(lane), "the keys of the lane's records, which the operator makes")
+    if spec.feedback is not None:
+        yield _Need(feedback_secret(lane), "the keys of the lane's feedback, which the operator makes")
     archive, webhook = spec.audit.archive, spec.audit.webhook
     if archive is not None and archive.s3 is not None:
         yield _Need(archive.s3.secret_name, "audit.archive.s3.secretName", ("access_key_id", "secret_access_key"))

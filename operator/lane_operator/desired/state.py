@@ -15,6 +15,7 @@ from lane_api.relayconfig import RelayConfig
 from lane_operator.desired.cold import shared_domains
 from lane_operator.desired.config_secret import config_secret, digest
 from lane_operator.desired.disruption_budget import disruption_budget
+from lane_operator.desired.feedback import feedback_service
 from lane_operator.desired.kept import kept_config, kept_resolver
 from lane_operator.desired.policies import unknown_isps
 from lane_operator.desired.relayconfig import numbered, relay_config, rendered
@@ -73,7 +74,9 @@ def desired_state(
     parts.refusals += [*secrets, *shared_domains(lane, references), *unknown_isps(lane.spec, references.policies)]
     parts.complete = references.pool is not None and not withhold
     parts.manifests += [
-        child(lane, manifest) for manifest in (service_account(lane), submission_service(lane), slots_service(lane))
+        child(lane, manifest)
+        for manifest in (service_account(lane), submission_service(lane), slots_service(lane), feedback_service(lane))
+        if manifest is not None
     ]
     for claim in assignment.claims:
         lifts = claim.slot_name in lifted

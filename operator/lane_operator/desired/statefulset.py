@@ -11,6 +11,7 @@ from lane_api.classes import TrafficClass
 from lane_api.effective import effective
 from lane_api.names import CLASS_LABEL, CONFIG_FILE, LANE_LABEL, PLAIN_HTTP_ANNOTATION, SLOT_LABEL, STOP_GRACE_S
 from lane_operator.desired.config_secret import digest
+from lane_operator.desired.feedback import unused_ports
 from lane_operator.desired.service_account import account_name
 from lane_operator.desired.services import slots_service_name
 from lane_operator.desired.stamp import labels
@@ -110,7 +111,7 @@ def _relay(lane: Lane, mounts: tuple[Mounted, ...], engine: EngineClaim, setting
         "ports": [
             {"name": name, "containerPort": number, "protocol": "TCP"}
             for name, number in engine.ports.items()
-            if name != "http" or lane.spec.submission.http is not None
+            if name not in unused_ports(lane)
         ],
         "resources": lane.spec.pod.resources or _resources(lane),
         "securityContext": _locked_down(),

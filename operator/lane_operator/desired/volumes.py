@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lane_api import names
 from lane_operator.desired.config_secret import config_name
 from lane_operator.desired.relayconfig import dkim_key_path
-from lane_operator.desired.secrets import audit_secret, proof_secret, users_secret
+from lane_operator.desired.secrets import audit_secret, feedback_secret, proof_secret, users_secret
 from lane_operator.desired.volume_claim import volume_claim_name
 from lane_operator.inputs import Lane, Manifest, References
 
@@ -49,6 +49,8 @@ def mounted(lane: Lane, slot: str, references: References) -> tuple[Mounted, ...
     if lane.spec.submission.tls.secret_name:
         found.append(Mounted("tls", names.TLS_DIR, _secret(lane.spec.submission.tls.secret_name)))
     found += _evidence(lane)
+    if lane.spec.feedback is not None:
+        found.append(Mounted("feedback", names.FEEDBACK_DIR, _secret(feedback_secret(lane))))
     proof = proof_secret(lane, references.pool)
     if proof is not None:
         found.append(Mounted("proof", names.PROOF_DIR, _secret(proof)))

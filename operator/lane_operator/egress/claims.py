@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lane_api.ippool import EngineConfig, PoolAddress
-from lane_api.names import ADMIN_PORT, HTTP_PORT, METRICS_PORT, SIDECAR_RESOLVER, SMTP_PORT, SMTPS_PORT
+from lane_api.names import (
+    ADMIN_PORT,
+    FEEDBACK_PORT,
+    HTTP_PORT,
+    METRICS_PORT,
+    SIDECAR_RESOLVER,
+    SMTP_PORT,
+    SMTPS_PORT,
+    UNSUBSCRIBE_PORT,
+)
 from lane_operator.inputs import Manifest, NodeFacts
 
 __all__ = ["POD_PORTS", "EngineClaim", "SlotClaim"]
@@ -19,8 +28,10 @@ POD_PORTS: Mapping[str, int] = {
     "metrics": METRICS_PORT,
     "admin": ADMIN_PORT,
     "http": HTTP_PORT,
+    "feedback": FEEDBACK_PORT,
+    "unsubscribe": UNSUBSCRIBE_PORT,
 }
-"""Named ports of a pod that has an address of its own; http is used where the lane asks for it."""
+"""Named ports of a pod that has an address of its own; the last three are used where the lane asks for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,15 @@ def test_hostnetwork_ports_and_resolver_lie_in_the_slots_own_block() -> None:
     answer = granted(Engine.HOST_NETWORK)
     resolver = int(answer.resolver.rpartition(":")[2])
 
-    assert answer.ports == {"smtp": 20008, "smtps": 20009, "metrics": 20010, "admin": 20011, "http": 20012}
+    assert answer.ports == {
+        "smtp": 20008,
+        "smtps": 20009,
+        "metrics": 20010,
+        "admin": 20011,
+        "http": 20012,
+        "feedback": 20013,
+        "unsubscribe": 20014,
+    }
     assert resolver not in answer.ports.values()
     assert 20008 <= resolver < 20016
 

@@ -1,0 +1,80 @@
+"""Feedback in a lane's children: Service, pod, Secret and configuration agree, and it is only where it is asked for."""
+
+import pytest
+
+from lane_api.relayfeedback import Forward, SuppressionScope
+from lane_operator.desired import secret_needs
+from lane_relay.config import parse
+from lane_relay.feedback.office import check_feedback
+from tests.lane_operator import made
+from tests.lane_operator.desired.test_desired_state import ENGINES, child, desired, pod, relay_yaml
+
+FEEDBACK = {
+    "service": {"type": "LoadBalancer", "annotations": {"cloud": "yes"}},
+    "addresses": ["loops@b.notify.example.com"],
+    "postmaster": "ops@example.com",
+    "unsubscribe": {"url": "https://u.notify.example.com"},
+    "complaints": {"warn": 0.0005},
+    "suppression": {"scope": "Domain", "hardBounces": "720h"},
+}
+DOMAINS = [
+    {
+        "name": "notify.example.com",
+        "returnPath": {
+            "domain": "b.notify.example.com",
+            "forward": "Webhook",
+            "webhook": "https://app.example.com/bounces",
+        },
+    }
+]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_feedback_is_there_where_it_is_asked_for(engine: str) -> None:
+    lane = made.lane(feedback=FEEDBACK, domains=DOMAINS)
+    found = desired(lane, engine=engine)
+    service = child(found, "Service", "otp-feedback")
+    assert service["spec"]["type"] == "LoadBalancer"
+    assert service["metadata"]["annotations"] == {"cloud": "yes"}
+    assert [(port["port"], port["targetPort"]) for port in service["spec"]["ports"]] == [
+        (25, "feedback"),
+        (80, "unsubscribe"),
+    ]
+    ports = {port["name"]: port["containerPort"] for port in pod(found)["containers"][0]["ports"]}
+    config = parse(relay_yaml(found))
+    check_feedback(config)
+    feedback, suppression = config.feedback, config.suppression
+    assert feedback is not None
+    assert suppression is not None
+    assert feedback.smtp is not None
+    assert feedback.http is not None
+    assert feedback.unsubscribe is not None
+    assert (feedback.smtp.port, feedback.http.port) == (ports["feedback"], ports["unsubscribe"])
+    assert (feedback.addresses, feedback.postmaster) == (("loops@b.notify.example.com",), "ops@example.com")
+    assert feedback.complaints.model_dump() == {"warn": 0.0005, "act": 0.001, "stop": 0.003}
+    assert (suppression.scope, suppression.hard_bounces) == (SuppressionScope.DOMAIN, 720 * 3600)
+    path = config.domains[0].return_path
+    assert path is not None
+    assert (path.domain, path.mode, path.forward) == ("b.notify.example.com", "Rewrite", Forward.WEBHOOK)
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod(found)["containers"][0]["volumeMounts"]}
+    assert feedback.key_file == f"{mounts['feedback']}/feedback.key"
+    assert suppression.key_file == f"{mounts['feedback']}/suppression.key"
+    assert "otp-feedback" in secret_needs(lane, None)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_without_it_nothing_of_it_is_made(engine: str) -> None:
+    found = desired(engine=engine)
+    config = parse(relay_yaml(found))
+    assert (config.feedback, config.suppression, config.domains[0].return_path) == (None, None, None)
+    assert not {"feedback", "unsubscribe"} & {port["name"] for port in pod(found)["containers"][0]["ports"]}
+    assert "otp-feedback" not in [one["metadata"]["name"] for one in found.manifests]
+    assert "otp-feedback" not in secret_needs(made.lane(), None)
+
+
+def test_without_links_there_is_no_port_for_them() -> None:
+    found = desired(made.lane(feedback={}, domains=DOMAINS))
+    assert [port["name"] for port in child(found, "Service", "otp-feedback")["spec"]["ports"]] == ["feedback"]
+    feedback = parse(relay_yaml(found)).feedback
+    assert feedback is not None
+    assert feedback.http is None
