@@ -149,6 +149,7 @@ class LogRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True)
     user: str = ""
     message_id: str = ""
     correlation_id: str = ""
+    campaign: str = ""
     triggered: float | None = None
     """Unix time at which the sending system decided to send it (X-Lane-Triggered-At)."""
     meta: dict[str, str] = {}
@@ -195,6 +196,7 @@ class RecordWriter:
                 user=message.user,
                 message_id=message.message_id,
                 correlation_id=message.correlation_id,
+                campaign=message.campaign,
                 triggered=message.triggered_at or None,
                 meta={"redirected_from": "\n".join(message.redirected_from)} if message.redirected_from else {},
             )
@@ -218,6 +220,7 @@ class RecordWriter:
                 reception_protocol="HandOver",
                 message_id=message.message_id,
                 correlation_id=message.correlation_id,
+                campaign=message.campaign,
                 meta={"from_slot": giver, "origin": origin},
             )
         )
@@ -259,6 +262,7 @@ class RecordWriter:
                 rule=verdict.rule,
                 message_id=message.message_id,
                 correlation_id=message.correlation_id,
+                campaign=message.campaign,
                 triggered=message.triggered_at or None,
             )
         )
