@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -168,7 +169,7 @@ class Journal:
                 self._finish(self._file)
             if self._chain is not None:
                 self._chain.refill_reserve()
-                if self._file is None and all(one.is_sealed for one in self._older):
+                if self._file is None and self._first_unsealed() is None:
                     self._chain.close_day(day_of(self._clock.now()))
             self._drop_old()
 
@@ -184,11 +185,11 @@ class Journal:
         Reading and hashing need no lock: the file never changes again.
         """
         with self._lock:
-            segment = next((one for one in self._older if not one.is_sealed), None)
+            segment = self._first_unsealed()
             if segment is None or self._chain is None:
                 return False
             self._sync()
-        summary = summarise(self._files.read(segment.path), segment.first_seq)
+        summary = summarise(partial(self._files.read, segment.path), segment.first_seq)
         self._keep_index(segment, summary)
         with self._lock:
             if segment in self._older and not segment.is_sealed:
@@ -361,6 +362,15 @@ class Journal:
 
     # --- sealing and dropping ---
 
+    def _first_unsealed(self) -> "_Finished | None":
+        """Looked for from the end: there may be tens of thousands that are sealed."""
+        found = None
+        for one in reversed(self._older):
+            if one.is_sealed:
+                break
+            found = one
+        return found
+
     def _keep_index(self, segment: "_Finished", summary: Summary) -> None:
         """Beside the segment; one that is torn or missing is only slower to search."""
         path = self._directory / index_name(segment.first_seq)
@@ -425,7 +435,7 @@ class Journal:
 
     def _summary(self, segment: "_Finished") -> Summary | None:
         try:
-            return summarise(self._files.read(segment.path), segment.first_seq)
+            return summarise(partial(self._files.read, segment.path), segment.first_seq)
         except OSError:  # it cannot be read: it goes unsealed, and the statement names its numbers
             return None
 

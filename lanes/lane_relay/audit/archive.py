@@ -29,6 +29,7 @@ CURSOR_NAME: Final = "archive.json"
 LOOK_EVERY_S: Final = 2.0
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 300.0
+PIECE: Final = 2**20
 LEVEL: Final = 3  # zstd's default: some 12:1 on records at half a gigabyte a second
 
 _log = structlog.get_logger("archive")
@@ -149,8 +150,7 @@ class Archiver:
         place = f"{head.lane}/{head.slot}/{head.journal}/{day_of(head.began or head.at)}/"
         if head.kind is HeadKind.SEGMENT:
             with suppress(FileNotFoundError):  # dropped before it came here: a statement says so
-                records = (self._folder / segment_name(head.first_seq)).read_bytes()
-                packed = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(records)
+                packed = _packed(self._folder / segment_name(head.first_seq))
                 store.put(place + segment_name(head.first_seq) + ".zst", packed)
                 with suppress(FileNotFoundError):
                     index = (self._folder / index_name(head.first_seq)).read_bytes()
@@ -181,6 +181,14 @@ class Archiver:
     def _wait(self, tries: int) -> float:
         longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(tries - 1, 20))
         return longest * (0.5 + self._jitter() / 2)
+
+
+def _packed(path: Path) -> bytes:
+    """A file in zstd, piece by piece: memory holds the packed one only."""
+    with path.open("rb", buffering=0) as file:
+        packing = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj(size=path.stat().st_size)
+        pieces = [packing.compress(piece) for piece in iter(lambda: file.read(PIECE), b"")]
+    return b"".join([*pieces, packing.flush()])
 
 
 def _target(config: ArchiveConfig) -> str:

@@ -11,7 +11,7 @@ import re
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final
 from zlib import crc32
@@ -94,35 +94,42 @@ class Summary(msgspec.Struct, frozen=True):
     index: Index
 
 
-def summarise(content: bytes, first_seq: int) -> Summary:
-    """Digest, numbers and index of a segment; tens of milliseconds for 16 MiB, in pieces of about one."""
-    keys: set[str] = set()
-    places = []
-    seqs: list[int] = []
-    for at, block in _blocks(content):
+def summarise(read: Callable[[int, int], bytes], first_seq: int) -> Summary:
+    """Digest, numbers and index of a segment, in pieces of about a millisecond; memory holds one piece and the keys.
+
+    `read` gives bytes from an offset, at most so many; fewer only at the end.
+    """
+    whole, keys, places, gaps = hashlib.sha256(), set[str](), list[Place](), list[tuple[int, int]]()
+    last = first_seq - 1
+    at = 0
+    for block in _blocks(read):
+        whole.update(block)
         numbers = _note(block, keys)
-        places.append(Place(numbers[0] if numbers else 0, at, crc32(block)))
-        seqs += numbers
+        places.append(Place(numbers[0] if numbers else last + 1, at, crc32(block)))
+        at += len(block)
+        if numbers and (numbers[0] != last + 1 or numbers[-1] - numbers[0] != len(numbers) - 1):
+            gaps += [(one + 1, other - 1) for one, other in pairwise([last, *numbers]) if other > one + 1]
+        last = numbers[-1] if numbers else last
     keys.discard("")
     sums = array("I", sorted({crc32(key.encode()) for key in keys}))
     if sys.byteorder != "little":
         sums.byteswap()
-    return Summary(
-        hashlib.sha256(content).hexdigest(),
-        len(content),
-        seqs[-1] if seqs else first_seq - 1,
-        _gaps(first_seq, seqs),
-        Index(sums.tobytes(), tuple(places)),
-    )
+    return Summary(whole.hexdigest(), at, last, tuple(gaps), Index(sums.tobytes(), tuple(places)))
 
 
-def _blocks(content: bytes) -> Iterable[tuple[int, bytes]]:
-    """(offset, bytes) of each run of whole lines."""
-    at = 0
-    while at < len(content):
-        end = content.find(b"\n", at + BLOCK_BYTES) + 1 or len(content)
-        yield at, content[at:end]
-        at = end
+def _blocks(read: Callable[[int, int], bytes]) -> Iterator[bytes]:
+    """Runs of whole lines; what stands after the last line end comes by itself."""
+    at, rest = 0, b""
+    while piece := read(at, BLOCK_BYTES):
+        at += len(piece)
+        end = piece.rfind(b"\n") + 1
+        if end:
+            yield rest + piece[:end]
+            rest = piece[end:]
+        else:
+            rest += piece
+    if rest:
+        yield rest
 
 
 def _note(block: bytes, keys: set[str]) -> list[int]:
@@ -138,12 +145,6 @@ def _note(block: bytes, keys: set[str]) -> list[int]:
         else:
             keys.update(record.recipient)
     return [record.seq for record in records]
-
-
-def _gaps(first_seq: int, seqs: list[int]) -> tuple[tuple[int, int], ...]:
-    if seqs and len(seqs) == seqs[-1] - first_seq + 1:
-        return ()
-    return tuple((one + 1, other - 1) for one, other in pairwise([first_seq - 1, *seqs]) if other > one + 1)
 
 
 def _swapped(keys: bytes) -> "array[int]":

@@ -7,6 +7,7 @@ Before: `evidence`. After: `lane-relay audit verify`.
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import pairwise
@@ -308,7 +309,7 @@ def _by_numbers(name: str, expected: list[int], found: list[int], content: bytes
     if missing and len(found) < len(expected):
         return Finding(Kind.LINE_REMOVED, name, f"record {_some(missing)} is missing")
     if len(found) > len(expected):
-        extra = sorted(set(found) - set(expected)) or sorted({seq for seq in found if found.count(seq) > 1})
+        extra = sorted(set(found) - set(expected)) or sorted(seq for seq, count in Counter(found).items() if count > 1)
         return Finding(Kind.LINE_ADDED, name, f"there are lines that were not in it, with number {_some(extra)}")
     if found != expected and sorted(found) == expected:
         at = next(at for at, (one, other) in enumerate(zip(found, expected, strict=True)) if one != other)

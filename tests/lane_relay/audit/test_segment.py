@@ -1,0 +1,57 @@
+"""What a head says of a segment is what its bytes are, however they are read."""
+
+import hashlib
+
+import pytest
+
+from lane_relay.audit.segment import BLOCK_BYTES, Index, Summary, load_index, summarise
+
+
+def _summary(content: bytes, first_seq: int = 1, piece: int = BLOCK_BYTES) -> Summary:
+    return summarise(lambda at, most: content[at : at + min(most, piece)], first_seq)
+
+
+def _line(seq: int, size: int = 20) -> bytes:
+    return b'{"seq":%d,"id":"%024x","pad":"%b"}\n' % (seq, seq, b"x" * size)
+
+
+@pytest.mark.parametrize("piece", [7, 100, 1000, BLOCK_BYTES])
+def test_digest_size_and_numbers_are_those_of_the_bytes_whatever_is_read_at_once(piece: int) -> None:
+    content = b"".join(map(_line, range(5, 60)))
+    said = _summary(content, 5, piece)
+    assert (said.sha256, said.size, said.last_seq, said.gaps) == (
+        hashlib.sha256(content).hexdigest(),
+        len(content),
+        59,
+        (),
+    )
+    assert all(said.index.may_hold(f"{seq:024x}") for seq in range(5, 60))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "gaps"),
+    [
+        ([1, 2, 3], ()),
+        ([2, 3], ((1, 1),)),
+        ([1, 2, 6, 7, 9], ((3, 5), (8, 8))),
+        ([], ()),
+    ],
+)
+def test_numbers_that_are_missing_are_named(numbers: list[int], gaps: tuple[tuple[int, int], ...]) -> None:
+    content = b"".join(map(_line, numbers))
+    for piece in (10, 64, BLOCK_BYTES):
+        assert _summary(content, piece=piece).gaps == gaps
+
+
+def test_a_line_that_is_none_hides_no_other() -> None:
+    said = _summary(_line(1) + b"\x00\xff\n" + _line(2) + _line(4) + b'{"seq":5,')
+    assert said.last_seq == 5
+    assert said.gaps == ((3, 3),)
+
+
+def test_an_index_is_read_back_and_a_damaged_one_is_none() -> None:
+    index: Index = _summary(b"".join(_line(seq, 3000) for seq in range(1, 600))).index
+    assert load_index(index.encode()) == index
+    assert len(index.places) > 2
+    assert load_index(index.encode()[:-1]) is None
+    assert load_index(b"") is None
