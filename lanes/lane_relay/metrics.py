@@ -262,7 +262,7 @@ CATALOGUE: Final = (
         "tls_attempts",
         Kind.COUNTER,
         "Attempts by what TLS had to prove (dane, mta-sts, pkix, none) and its result: verified, encrypted, plain, or "
-        "what failed in the words of TLS reports (RFC 8460), which with a delivery was not enforced.",
+        "what failed in the words of TLS reports (RFC 8460); also connections after which another host is tried.",
         "tls_attempts",
         ("asked", "result"),
     ),

@@ -255,7 +255,7 @@ class RecordWriter:
                 tls_policy=tls.how,
                 tls_policy_id=self._policy_id(attempt.entry.domain) if tls.how == TlsPolicy.MTA_STS else "",
                 tls_host=tls.host,
-                tls_failure=tls.failure.value,
+                tls_failure=tls.failure.value if tls.failure else "",
                 tls_resumed=tls.resumed,
                 session_id=str(attempt.session) if attempt.session else "",
                 stage=str(result.stage),

@@ -84,7 +84,7 @@ class Judgement:
         self.attempts = self.delivered = 0
         self.done: Counter[tuple[str, str]] = Counter()
         self.tls: Counter[tuple[str, str]] = Counter()
-        """Attempts by what TLS had to prove and what it came to (`tls_outcome`)."""
+        """By `tls_outcome`: attempts, and connections whose failure another host is to make good."""
         """Acts done, by (policy, action)."""
         self.alerts: Counter[tuple[str, str]] = Counter()
         """Alerts, by (policy, rule)."""
@@ -191,6 +191,8 @@ class Judgement:
         everybody = trouble.ours or of_source
         blamed = destination.targets if everybody else (session.target,)
         if not site.failed(destination, blamed, failure, now, self._config.delivery.retry):
+            if trouble.tls is not None:
+                self.tls[tls_outcome(trouble.tls)] += 1
             return False
         if everybody and not trouble.ours:
             destination.begin_elsewhere(session.target)

@@ -158,7 +158,9 @@ def tls_outcome(result: TlsResult | None) -> tuple[str, str]:
     """For a metric: what had to be proved (or `none`), and plain, encrypted, verified or what failed."""
     if result is None:
         return "none", "plain"
-    outcome = result.failure.value or ("verified" if result.verified else "encrypted" if result.version else "plain")
+    if result.failure:
+        return result.how or "none", result.failure.value
+    outcome = "verified" if result.verified else "encrypted" if result.version else "plain"
     return result.how or "none", outcome
 
 

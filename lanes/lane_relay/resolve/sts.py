@@ -37,7 +37,8 @@ _PATIENCE_S: Final = 60.0
 _MAX_POLICIES: Final = 20_000
 """Some 300 bytes each; beyond it the one unused for longest goes."""
 _MAX_FAILED: Final = 10_000
-_REFRESHED_AT_ONCE: Final = 4
+_REFRESHED_AT_ONCE: Final = 16
+"""Every 30 s: 46,000 a day, more than there can be."""
 
 
 class Fetcher(Protocol):
@@ -124,13 +125,14 @@ class StsPolicies:
         """Fetches anew what is in use and old; where the TXT record is gone the policy is left to end."""
         now = self._clock.now()
         due = [domain for domain in self._used if (known := self._known.get(domain)) and _is_old(known, now)]
-        if not self._may_leave():
-            return
-        for domain in due[:_REFRESHED_AT_ONCE]:
-            self._used.discard(domain)
-            announced = read_record((await self._lookups.txt(f"_mta-sts.{domain}")).records)
-            if announced and self._failed.get(domain, self._clock.monotonic()) is None:
-                await self._fetch_once(domain, announced, 0.0)
+        if self._may_leave():
+            await asyncio.gather(*[self._refresh_one(domain) for domain in due[:_REFRESHED_AT_ONCE]])
+
+    async def _refresh_one(self, domain: str) -> None:
+        self._used.discard(domain)
+        announced = read_record((await self._lookups.txt(f"_mta-sts.{domain}")).records)
+        if announced and self._failed.get(domain, self._clock.monotonic()) is None:
+            await self._fetch_once(domain, announced, 0.0)
 
     async def save(self) -> None:
         """Writes the policies beside the spool, if there is anything new; a volume that is full costs nothing else."""

@@ -162,9 +162,11 @@ async def test_the_next_host_gets_the_mail_when_the_first_is_not_what_the_policy
     route_hosts = ("127.0.0.1", "127.0.0.2")
     async with running(first, second), delivering(contexts=_trusting(tmp_path, root)) as delivery:
         attempt = await _one(delivery, _route(first.port, STS, STS, hosts=route_hosts))
+        counted = dict(delivery.dispatcher.judgement.tls)
     assert attempt.results[0].verdict.action is None
     assert len(second.messages) == 1
     assert not first.messages
+    assert counted == {("mta-sts", "certificate-host-mismatch"): 1, ("mta-sts", "verified"): 1}
 
 
 @pytest.mark.parametrize(
