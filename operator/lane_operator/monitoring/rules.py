@@ -66,6 +66,7 @@ def _rules(lane: Lane) -> Iterator[Manifest]:
         "critical",
         "Slot {{ $labels.slot }} could not write its spool and takes no mail until its pod is restarted.",
     )
+    yield from _replies(lane, queries)
     if lane.spec.audit.archive is not None:
         yield from _archive(lane, queries)
     if lane.spec.replicas:
@@ -77,6 +78,29 @@ def _rules(lane: Lane) -> Iterator[Manifest]:
             "warning",
             f"Lane {lane.namespace}/{lane.name} has {{{{ $value }}}} of {lane.spec.replicas} slots.",
         )
+
+
+def _replies(lane: Lane, queries: Queries) -> Iterator[Manifest]:
+    """What ISPs said that somebody should know."""
+    told = queries.metric("reply_alerts_total")
+    yield _alert(
+        lane,
+        "LaneStoppedByReplies",
+        f"max by (slot, policy, action) ({queries.metric('acts_in_force')}) > 0",
+        "0s",
+        "warning",
+        "Slot {{ $labels.slot }}: {{ $labels.action }} towards {{ $labels.policy }}, for what it was told there; "
+        "GET /v1/slot has the reply and the end.",
+    )
+    yield _alert(  # a counter's first value is no increase
+        lane,
+        "LaneReplyNeedsLook",
+        f"sum by (slot, policy, rule) (increase({told}[15m])) > 0 or sum by (slot, policy, rule) "
+        f"({told} unless {told} offset 15m) > 0",
+        "0s",
+        "warning",
+        "Slot {{ $labels.slot }} was told by {{ $labels.policy }} what rule {{ $labels.rule }} is for: see its log.",
+    )
 
 
 def _archive(lane: Lane, queries: Queries) -> Iterator[Manifest]:

@@ -2,10 +2,13 @@
 
 import json
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import promql_parser
 import pytest
+import yaml
 
 from lane_operator.inputs import Lane
 from lane_operator.monitoring import monitoring_children
@@ -84,6 +87,8 @@ def test_a_class_without_promise_has_no_latency_alert() -> None:
         "LaneEgressUnproved",
         "LaneConfigRefused",
         "LaneSpoolFailed",
+        "LaneStoppedByReplies",
+        "LaneReplyNeedsLook",
         "LaneSlotsMissing",
     ]
 
@@ -95,6 +100,34 @@ def test_a_lane_with_an_archive_hears_that_it_is_behind_before_anything_is_lost(
     assert "records_lost_total" in rules["LaneRecordsLost"]["expr"]
     for name in ("LaneArchiveBehind", "LaneRecordsLost"):
         promql_parser.parse(rules[name]["expr"])
+
+
+def test_the_first_reply_of_a_kind_that_needs_a_look_is_heard_and_an_old_one_is_not_for_ever(tmp_path: Path) -> None:
+    """A counter that appears with 1 has not increased, as Prometheus sees it."""
+    rules = children(made.lane())["PrometheusRule"]["spec"]["groups"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": rules}))
+    series = 'lane_relay_reply_alerts_total{namespace="mail",lane="otp",slot="otp-0",policy="outlook",rule="outlook/r"}'
+    heard = [("4m", 0), ("6m", 1), ("40m", 0)]
+    test = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": series, "values": "_x5 1x60"}],
+                "promql_expr_test": [
+                    {"expr": 'count(ALERTS{alertname="LaneReplyNeedsLook",alertstate="firing"}) or vector(0)',
+                     "eval_time": at, "exp_samples": [{"labels": "{}", "value": count}]}
+                    for at, count in heard
+                ],
+            }
+        ],
+    }  # fmt: skip
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
+    found = subprocess.run(
+        ["promtool", "test", "rules", str(tmp_path / "test.yaml")], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
 
 
 def test_monitors_carry_the_labels_by_which_they_are_selected() -> None:
