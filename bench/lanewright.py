@@ -43,13 +43,21 @@ class Relay:
     """One relay process with spool and records of its own."""
 
     def __init__(
-        self, folder: Path, ports: tuple[int, int], reflector: int, resolver: str, dkim_key: Path | None
+        self,
+        folder: Path,
+        ports: tuple[int, int],
+        reflector: int,
+        resolver: str,
+        dkim_key: Path | None,
+        *,
+        state: str = "Running",
+        await_proof: bool = True,
     ) -> None:
-        """Starts it and returns when it is ready and proved."""
+        """Starts it and returns when it is ready and proved, or at once."""
         self.name = "lane-relay, RSA-2048" if dkim_key else "lane-relay"
-        folder.mkdir(parents=True)
-        self.port, self._health = ports
-        self._config = self._render(folder, reflector, resolver, dkim_key)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port, self.health_port = ports
+        self._config = self._render(folder, reflector, resolver, dkim_key, state)
         (folder / "relay.yaml").write_text(yaml.safe_dump(self._config, sort_keys=False))
         self._log = folder / "log"
         with self._log.open("wb") as log:
@@ -57,6 +65,8 @@ class Relay:
                 [sys.executable, "-m", "lane_relay", "--config", str(folder / "relay.yaml")], stderr=log, stdout=log
             )
         self.pid = self._process.pid
+        if not await_proof:
+            return
         try:
             self._await_proof()
         except BaseException:
@@ -64,7 +74,9 @@ class Relay:
             self._process.wait()
             raise
 
-    def _render(self, folder: Path, reflector: int, resolver: str, dkim_key: Path | None) -> dict[str, object]:
+    def _render(
+        self, folder: Path, reflector: int, resolver: str, dkim_key: Path | None, state: str
+    ) -> dict[str, object]:
         """The configuration file."""
         domains = [{"name": "sender.test", "selector": "bench", "keyFile": str(dkim_key)}] if dkim_key else []
         return {
@@ -81,9 +93,9 @@ class Relay:
                     "keyFile": str(folder.parent / "reflector.key"),
                 },
             },
-            "delivery": {"resolvers": [resolver], "policies": [_POLICY]},
+            "delivery": {"state": state, "resolvers": [resolver], "policies": [_POLICY]},
             "domains": domains or [{"name": "sender.test", "mode": "Off"}],
-            "health": {"host": "127.0.0.1", "port": self._health},
+            "health": {"host": "127.0.0.1", "port": self.health_port},
             "sloLatency": "60s",
         }
 
@@ -100,9 +112,19 @@ class Relay:
 
     def metric(self, name: str) -> float:
         """One unlabelled metric of the process, or 0."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._health}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
         return next((float(line.split()[1]) for line in lines if line.startswith(f"lane_relay_{name} ")), 0.0)
+
+    def resumed(self) -> int:
+        """Entries that recovery has handed on, as the log says."""
+        lines = [json.loads(line) for line in self._log.read_text().splitlines() if '"resumed"' in line]
+        return max((int(line.get("entries", 0)) for line in lines), default=0)
+
+    def kill(self) -> None:
+        """kill -9; what is queued stays."""
+        self._process.kill()
+        self._process.wait()
 
     def describe(self) -> str:
         """The configuration as it ran."""

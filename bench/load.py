@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 __all__ = ["MESSAGE_BYTES", "Sink", "inject", "wait_for_port"]
 
 MESSAGE_BYTES = 4096
+"""Unless a case says otherwise."""
 SENDER, RECIPIENT = "bench@sender.test", "rcpt@sink.test"
 _COUNT = re.compile(rb"mesg=(\d+)")
 
@@ -83,11 +84,11 @@ def wait_for_port(address: str, port: int, timeout_s: float = 20.0) -> None:
     raise TimeoutError(f"nothing listens on {address}:{port} after {timeout_s:.0f} s")
 
 
-def inject(port: int, messages: int, sessions: int) -> None:
+def inject(port: int, messages: int, sessions: int, size: int = MESSAGE_BYTES) -> None:
     """Hands in so many messages over so many kept-open sessions; raises CalledProcessError if one is refused."""
-    size = ["-s", str(sessions), "-m", str(messages), "-l", str(MESSAGE_BYTES)]
+    load = ["-s", str(sessions), "-m", str(messages), "-l", str(size)]
     subprocess.run(
-        ["smtp-source", "-d", *size, "-f", SENDER, "-t", RECIPIENT, f"127.0.0.1:{port}"],
+        ["smtp-source", "-d", *load, "-f", SENDER, "-t", RECIPIENT, f"127.0.0.1:{port}"],
         check=True,
         capture_output=True,
         timeout=300,

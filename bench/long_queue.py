@@ -1,0 +1,91 @@
+"""A million queued messages: what they cost in memory, how long a start takes with them, and when the first one leaves.
+
+They are put by the relay's own spool, through the same log as mail that came in, and lie on disk when the relay starts.
+Memory is that of a relay whose delivery is held, less that of one with an empty queue.
+"""
+
+import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench.cpu import memory_bytes
+from bench.lanewright import Relay
+from bench.surroundings import Bench
+from e2e.figures import record
+from lane_api.relayconfig import Records, Spool
+from lane_relay.account.journal import Journal
+from lane_relay.clock import SYSTEM_CLOCK
+from lane_relay.records import Envelope, Message
+from lane_relay.spool.log import SegmentSpool
+
+__all__ = ["run"]
+
+_BODY = b"From: bench@sender.test\r\nTo: rcpt@sink.test\r\nSubject: one of many\r\n\r\n" + b"x" * 900 + b"\r\n"
+_DOMAINS = 5000
+_AT_A_TIME = 2000
+_COMMAND = "python -m bench --only queue"
+
+
+def run(folder: Path, count: int) -> None:
+    """Measures and records."""
+    bench = Bench(folder)
+    with bench.surroundings() as sink:
+        base = _memory_of(bench.relay(state="Held", room="empty", await_proof=False))
+        began = time.monotonic()
+        _fill_in_child(folder / "full", count)
+        print(f"{count:,} messages put in {time.monotonic() - began:.0f} s", flush=True)
+        full = _memory_of(bench.relay(state="Held", room="full", await_proof=False), queued=count)
+        before = sink.arrived
+        began = time.monotonic()
+        relay = bench.relay(state="Running", room="full", await_proof=False)
+        try:
+            first = sink.wait(before + 1, 120) - began
+        finally:
+            relay.kill()
+    each = (full - base) / count
+    total, empty = full / 2**20, base / 2**20
+    print(f"{count:,} queued: {total:.0f} MB (less than 400), {each:.0f} B each over {empty:.0f} MB (<= 300)")
+    print(f"from the start of the process to the first delivery: {first:.1f} s (<= 10)", flush=True)
+    record("bench.json", "rss_1m_mb", round(full / 2**20, 1), "MB", 400, "lower", _COMMAND)
+    record("bench.json", "bytes_per_queued", round(each), "B", 300, "lower", _COMMAND)
+    record("bench.json", "recovery_1m_s", round(first, 2), "s", 10, "lower", _COMMAND)
+
+
+def _memory_of(relay: Relay, queued: int = 0) -> int:
+    """Of a relay that has resumed all that it has; ends it."""
+    try:
+        deadline = time.monotonic() + 120
+        while relay.resumed() < queued:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{relay.resumed()} of {queued} resumed")
+            time.sleep(0.2)
+        time.sleep(2)  # what recovery needed for itself is given back
+        return memory_bytes(relay.pid)
+    finally:
+        relay.kill()
+
+
+def _fill_in_child(room: Path, count: int) -> None:
+    """In a process of its own, whose memory is not ours."""
+    room.mkdir(parents=True)
+    subprocess.run([sys.executable, "-m", "bench.long_queue", str(room), str(count)], check=True)
+
+
+async def _fill(room: Path, count: int) -> None:
+    journal = Journal.open(Records(path=str(room / "records"), max_size=2**32), SYSTEM_CLOCK)
+    config = Spool(path=str(room / "spool"), max_size=2**35)
+    spool = SegmentSpool.open(config, journal, SYSTEM_CLOCK, asyncio.get_running_loop())
+    left = asyncio.Semaphore(_AT_A_TIME)
+    for number in range(count):
+        await left.acquire()
+        envelope = Envelope("bench@sender.test", (f"rcpt@d{number % _DOMAINS}.sink.test",))
+        message = Message(spool.new_id(), envelope, _BODY, client="127.0.0.1", from_domain="sender.test")
+        spool.put(message, b'{"type":"Reception"}', lambda _location, _error: left.release())
+    await spool.flush()
+    await spool.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(_fill(Path(sys.argv[1]), int(sys.argv[2])))
