@@ -1,5 +1,5 @@
-"""`python -m bench`: the relay beside tuned Postfix under three loads, a long queue, a busy ISP beside a good one, an idle
-relay; then the operator's idle minutes on a cluster. Each figure is a ratio or a count of this one run.
+"""`python -m bench`: the relay beside tuned Postfix under three loads, a long queue, a busy ISP beside a good one, an
+idle relay; then the operator's idle minutes on a cluster. Each figure is a ratio or a count of this one run.
 """
 
 import argparse

@@ -12,7 +12,9 @@ from typing import Any
 
 from e2e.cluster import Cluster
 
-PUBLIC = frozenset({"tls.crt", "ca.crt", "relay.yaml", "unbound.conf", "selector", "record", "ed25519.record", "username"})
+PUBLIC = frozenset(
+    {"tls.crt", "ca.crt", "relay.yaml", "unbound.conf", "selector", "record", "ed25519.record", "username"}
+)
 """Certificates, rendered configuration, what stands in DNS: no secret is in them."""
 SHORTEST = 8  # what is shorter is found anywhere by accident
 _KINDS = (

@@ -94,7 +94,8 @@ def esmtp_client(data: bytes) -> None:
                 done += 1
             elif isinstance(event, Write):
                 bodies += any(b"body" in chunk for chunk in event.chunks)
-            if isinstance(event, Ready | TransactionDone) and client.can_send and begun < 5:
+            fits = client.can_send and client.unfit(envelope, (0, 1), body) is None
+            if isinstance(event, Ready | TransactionDone) and fits and begun < 5:
                 begun += 1
                 client.send(envelope, (0, 1), body)
     closed = [event for event in client.connection_lost() if isinstance(event, Closed)]
