@@ -29,7 +29,7 @@ from lane_relay.deliver.outcomes import (
 )
 from lane_relay.deliver.prepared import Prepared
 from lane_relay.deliver.ready_queue import Destination, Failure, Hold, Limit, ReadyQueue
-from lane_relay.deliver.rules import ReplyTable
+from lane_relay.deliver.rules import ReplyTable, without_addresses
 from lane_relay.deliver.samples import ReplySamples
 from lane_relay.deliver.session import Session
 from lane_relay.deliver.tls import tls_outcome
@@ -43,6 +43,8 @@ _CHUNK: Final = 500
 """Entries told of a failure in one turn of the loop."""
 _SAID_AGAIN_S: Final = 60.0
 """An alert of one rule is logged at most once in so long; it is always counted."""
+_LOOKED_AT_S: Final = 2.0
+"""A stopped site waits so much longer than the act: once a second acts are ended, or its wait is told anew."""
 _ABOUT_THE_SOURCE: Final = (Action.BACKOFF, Action.SUSPEND_SITE, Action.QUARANTINE_IP)
 _SLOW_DOMAIN_FOR_S: Final = 1800.0
 _log = logging.getLogger(__name__)
@@ -108,7 +110,7 @@ class Judgement:
         if act is None:
             site.suspended = None
             return
-        until = self._clock.monotonic() + act.until - self._clock.now()
+        until = self._clock.monotonic() + max(act.until - self._clock.now(), 0.0) + _LOOKED_AT_S
         site.suspended = Hold(Limit.SUSPENDED, until, f"{act.action} until {_time(act.until)} by {act.rule}")
 
     def expire(self) -> bool:
@@ -118,8 +120,11 @@ class Judgement:
             _log.info("%s of %s is over", act.action, _subject(act))
         if ended:
             self._keep(self.acts.dump())
-            for site in self._sites.values():
-                self.hold(site)
+        # also those that go on: their ends are told by a clock that may be set, and sites wait by one that is not
+        about = {act.site for act in (*ended, *self.acts.listed())}
+        known = self._sites.values() if "" in about else [self._sites[one] for one in about if one in self._sites]
+        for site in known:
+            self.hold(site)
         return bool(ended)
 
     def _act(self, site: ReadyQueue, verdict: Verdict, reply: Reply, domain: str) -> None:
@@ -133,6 +138,7 @@ class Judgement:
         if not self.acts.is_due(verdict, subject, self._clock.now(), delivery.protection):
             return
         self.done[site.policy, asked.action] += 1
+        reply = without_addresses(reply)
         if asked.alert:
             self._alert(site, verdict, reply, asked.action)
         everywhere = asked.scope is Scope.LANE

@@ -17,7 +17,7 @@ from lane_api.responses import check_rules, matching_text, sound_rules
 from lane_relay.deliver.default_rules import GREETING_RULES, MESSAGE_RULES
 from lane_relay.records import Reply, Verdict
 
-__all__ = ["DELIVERED", "ReplyTable", "RuleSet"]
+__all__ = ["DELIVERED", "ReplyTable", "RuleSet", "without_addresses"]
 
 _ADDRESS: Final = re.compile(r"<[^<>]*@[^<>]*>|[^\s<>@]+@[^\s<>@:;,()\[\]]+")
 """Peers repeat the address that they refuse; `throttle@example.com` must not slow down a whole site."""
@@ -31,6 +31,11 @@ _LASTS_S: Final[dict[Action, float | None]] = {
 DELIVERED: Final = Verdict(Category.OTHER, None)
 _LOCAL_RETRY: Final = Verdict(Category.OTHER, Action.RETRY)
 """Of a reply outside 4yz and 5yz where one was due: the peer is confused, and may not be later."""
+
+
+def without_addresses(reply: Reply) -> Reply:
+    """The reply without the addresses that it repeats, for logs and reports: they name people."""
+    return Reply(reply.code, tuple([_ADDRESS.sub("<>", line) for line in reply.lines]))
 
 
 class RuleSet:

@@ -66,6 +66,47 @@ async def test_what_was_stopped_is_stopped_after_a_restart_and_goes_on_by_itself
     assert len(peer.messages) == 1
 
 
+async def test_a_stopped_site_s_wait_ends_after_the_act_and_is_told_anew_until_then() -> None:
+    """Else the site would ask again and again in the second before the act is ended, or for as long as a clock is
+    set back."""
+    peer = refusing("rcpt", "550 5.7.1 mail for ann@isp.test: block list (S3150)")
+    rule = policy(action="SuspendSite", examples=["550 block list (S3150)"], **{"for": "1h"})
+    async with running(peer), delivering(policies=[rule]) as delivery:
+        route = route_to(peer.port, site="isp", policy="isp")
+        delivery.send(route)
+        await delivery.attempted(1)
+        delivery.send(route)
+        site, judgement = delivery.dispatcher.sites["isp"], delivery.dispatcher.judgement
+        (act,) = judgement.acts.listed()
+        assert "ann" not in act.reply
+        first = site.suspended
+        assert first is not None
+        assert first.until >= SYSTEM_CLOCK.monotonic() + act.until - SYSTEM_CLOCK.now() + 1.5
+        site.suspended = None
+        assert judgement.expire() is False
+        assert site.suspended is not None
+
+
+async def test_a_from_domain_that_is_slowed_down_sends_one_message_in_its_time_and_the_others_go_on() -> None:
+    peer = Peer()
+    refusals = iter([b"421 4.7.28 S3150 unusual rate of mail from your domain\r\n"])
+    peer.script["end"] = lambda _line: next(refusals, b"250 ok\r\n")
+    examples = ["421 4.7.28 S3150 unusual rate of mail from your domain"]
+    rules = policy(action="Backoff", scope="Domain", examples=examples) | {"backoff": {"messageRate": "1/h"}}
+    async with running(peer), delivering(policies=[rules]) as delivery:
+        route = route_to(peer.port, site="isp", policy="isp")
+        delivery.send(route, from_domain="fast.example")
+        await delivery.attempted(1)
+        for domain in ("fast.example", "fast.example", "calm.example", "calm.example"):
+            delivery.send(route, from_domain=domain)
+        await delivery.attempted(5)
+        sent = [one.message.from_domain for one in delivery.attempts[1:] if one.results[0].verdict.action is None]
+        assert sorted(sent) == ["calm.example", "calm.example", "fast.example"]
+        state = delivery.dispatcher.explain_site("isp")
+        assert state is not None
+        assert state.backed_off == ""
+
+
 async def test_an_act_about_a_site_without_mail_is_still_listed() -> None:
     peer = refusing()
     async with running(peer), delivering(policies=[policy(action="SuspendSite")]) as first:
