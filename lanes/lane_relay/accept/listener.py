@@ -7,9 +7,11 @@ and `options`, swapped as a whole by `apply`; memory held for mail that is comin
 
 import asyncio
 import secrets
+import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -141,11 +143,16 @@ class Listener:
             is_proxy=self._is_proxy,
         )
         self._doors.append(door)
-        task = asyncio.get_running_loop().create_task(
-            door.connections(lambda connection, peer: self.own(door.welcome(connection, peer)))
-        )
+        task = asyncio.get_running_loop().create_task(door.connections(partial(self._let_in, door)))
         task.add_done_callback(report)
         self._at_doors.append(task)
+
+    def _let_in(self, door: Door, connection: socket.socket, peer: Peer) -> None:
+        """As many may be shaking hands as may have sessions; a flood of them takes no more memory than that."""
+        if len(self._tasks) >= self._intake.limits.sessions:
+            connection.close()
+        else:
+            self.own(door.welcome(connection, peer))
 
     def _is_proxy(self, peer: Peer) -> bool:
         """By the policy of the moment."""
