@@ -34,6 +34,7 @@ from lane_relay.deliver.samples import ReplySamples
 from lane_relay.deliver.session import Session
 from lane_relay.deliver.tls import tls_outcome
 from lane_relay.deliver.trouble import Ending, Trouble
+from lane_relay.errors import SpoolError
 from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Reply, Verdict
 from lane_relay.smtp.client import Closed, RecipientReply
 
@@ -119,7 +120,7 @@ class Judgement:
         for act in ended:
             _log.info("%s of %s is over", act.action, _subject(act))
         if ended:
-            self._keep(self.acts.dump())
+            self._remember()
         # also those that go on: their ends are told by a clock that may be set, and sites wait by one that is not
         about = {act.site for act in (*ended, *self.acts.listed())}
         known = self._sites.values() if "" in about else [self._sites[one] for one in about if one in self._sites]
@@ -157,9 +158,16 @@ class Judgement:
         if not self.acts.place(act):
             return
         _log.warning("%s of %s until %s, by %s: %s", action, _subject(act), _time(act.until), act.rule, act.reply)
-        self._keep(self.acts.dump())
+        self._remember()
         for one in self._sites.values():
             self.hold(one)
+
+    def _remember(self) -> None:
+        """For the next process; a failed spool keeps nothing, and lets nothing out either."""
+        try:
+            self._keep(self.acts.dump())
+        except SpoolError as failed:
+            _log.error("acts are not kept over a restart: %s", failed)
 
     def _alert(self, site: ReadyQueue, verdict: Verdict, reply: Reply, done: Action) -> None:
         self.alerts[site.policy, verdict.rule] += 1

@@ -137,6 +137,7 @@ async def delivering(
     contexts: TlsContexts | None = None,
     signing: Signing | None = None,
     kept: str = "",
+    keep: Callable[[str], None] | None = None,
     **delivery: Any,
 ) -> AsyncIterator[Delivery]:
     """A running dispatcher."""
@@ -153,7 +154,7 @@ async def delivering(
         signing=signing,
         contexts=contexts,
         timeouts=timeouts or Timeouts(stages=PATIENT),
-        keep_acts=lambda text: setattr(made, "kept", text),
+        keep_acts=keep or (lambda text: setattr(made, "kept", text)),
     )
     made.kept = kept
     dispatcher.judgement.restore(kept)

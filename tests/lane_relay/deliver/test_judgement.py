@@ -7,6 +7,7 @@ import pytest
 from lane_api.isppolicy import Action, Scope
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.deliver.ready_queue import Limit
+from lane_relay.errors import SpoolError
 from tests.lane_relay.deliver.delivery import delivering, route_to, until
 from tests.lane_relay.deliver.scripted_peer import Peer, running
 
@@ -105,6 +106,18 @@ async def test_a_from_domain_that_is_slowed_down_sends_one_message_in_its_time_a
         state = delivery.dispatcher.explain_site("isp")
         assert state is not None
         assert state.backed_off == ""
+
+
+async def test_a_spool_that_failed_costs_the_act_its_memory_and_no_attempt(caplog: pytest.LogCaptureFixture) -> None:
+    def keep(_text: str) -> None:
+        raise SpoolError("the volume is gone")
+
+    peer = refusing()
+    async with running(peer), delivering(policies=[policy(action="SuspendSite")], keep=keep) as delivery:
+        delivery.send(route_to(peer.port, site="isp", policy="isp"))
+        await delivery.attempted(1)
+        assert len(delivery.dispatcher.judgement.acts.listed()) == 1
+    assert "the volume is gone" in caplog.text
 
 
 async def test_an_act_about_a_site_without_mail_is_still_listed() -> None:
