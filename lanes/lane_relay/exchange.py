@@ -77,6 +77,11 @@ class Exchange:
         self._nowhere: list[QueueEntry] = []
         """What must not leave from here while no sibling can be reached."""
 
+    @property
+    def carrier(self) -> HttpsCarrier:
+        """The way to the siblings."""
+        return self._carrier
+
     def apply(self, config: RelayConfig) -> None:
         """Another configuration: who the siblings are, what goes to them."""
         self._config = config

@@ -26,6 +26,7 @@ from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.api import actions, evidence, explain, suppressions
 from lane_relay.api.handover import handover_routes
 from lane_relay.api.server import AdminServer
+from lane_relay.api.siblings import sibling_routes
 from lane_relay.audit.auditor import Auditor, check_records, open_chain
 from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
@@ -140,7 +141,7 @@ class Pipeline:
                         ("keys", self._watch_keys()),
                         ("warm-up", self._watch_warm_up()),
                         ("auditor", self._auditor.run()),
-                        ("feedback", self._feedback.run()),
+                        ("feedback", self._feedback.run(self._exchange.carrier if self._exchange else None)),
                         ("unroutable", self._path.settle_unroutable()),
                         ("orders", self._path.carry_out_orders(entries)),
                         *([("certificate", admin.watch())] if admin else []),
@@ -337,6 +338,7 @@ class Pipeline:
         routes = [*actions.routes(self._orders), *evidence.routes(self._auditor), *explain.routes(explainer)]
         routes += suppressions.routes(self._feedback.suppressions)
         if self._exchange is not None:
+            routes += sibling_routes(self._exchange, self._feedback.suppressions)
             routes = [*routes, *handover_routes(self._exchange, config.intake.max_message_size)]
         return AdminServer(config.admin, self.slot, routes, authority)
 

@@ -15,7 +15,7 @@ from msgspec.json import Encoder
 from lane_relay.handover.consignment import Answer, Consignment, decode
 from lane_relay.handover.receiver import InDoubtError
 
-__all__ = ["PREFIX", "Partner", "handover_routes"]
+__all__ = ["PREFIX", "Partner", "handover_routes", "names_of"]
 
 PREFIX: Final = "/v1/handover/"
 _TRANSFER: Final = re.compile(r"[0-9a-f]{32}")
@@ -47,7 +47,7 @@ def handover_routes(partner: Partner, largest: int) -> list[web.RouteDef]:
 
     async def handle(request: web.Request) -> web.Response:
         transfer, giver = request.match_info["transfer"], request.query.get("giver", "")
-        if not partner.knows(giver, _names(request)):
+        if not partner.knows(giver, names_of(request)):
             return _refusal(403, "only a slot of this lane, with its own certificate, hands over here")
         if not _TRANSFER.fullmatch(transfer):
             return _refusal(404, "a transfer is named by 32 hexadecimal digits")
@@ -87,7 +87,7 @@ async def _read(request: web.Request, limit: int) -> bytes | None:
     return b"".join(parts)
 
 
-def _names(request: web.Request) -> tuple[str, ...]:
+def names_of(request: web.Request) -> tuple[str, ...]:
     """The names in the client's certificate, which TLS has checked against the lane's authority; none without one."""
     certificate = request.transport.get_extra_info("peercert") if request.transport is not None else None
     return tuple(value for kind, value in (certificate or {}).get("subjectAltName", ()) if kind == "DNS")

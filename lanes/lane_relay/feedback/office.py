@@ -25,6 +25,7 @@ from lane_relay.feedback.listener import FeedbackListener
 from lane_relay.feedback.outbox import Outbox
 from lane_relay.feedback.return_path import Keys, ReturnPaths
 from lane_relay.feedback.samples import Samples
+from lane_relay.feedback.siblings import SiblingLists, Way
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionStore
 from lane_relay.feedback.suppressions import Reason, Source, Suppressed
@@ -241,10 +242,13 @@ class FeedbackOffice:
             context = self._listener.certificate.context if self._listener is not None and feedback.tls else None
             await self._http.start(feedback.http, context)
 
-    async def run(self) -> None:
-        """Keeps the list's log short and tells webhooks, for ever."""
+    async def run(self, siblings: Way | None) -> None:
+        """Keeps the list's log short, follows the siblings' lists and tells webhooks, for ever."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._outbox.run())
+            if self.suppressions is not None and siblings is not None:
+                lists = SiblingLists(self.suppressions, siblings, self._folder / "siblings.json")
+                group.create_task(lists.run())
             if self.suppressions is not None:
                 group.create_task(self.suppressions.run())
 

@@ -52,6 +52,15 @@ class SuppressionList:
         """Why it takes no more words, or empty."""
         return self._store.failed
 
+    def rows_after(self, cursor: str) -> tuple[tuple[bytes, ...], str, bool]:
+        """The rows behind a cursor for another list with this key, where to go on, whether there are more already."""
+        page = self._store.page(cursor)
+        return page.rows, page.cursor, page.more
+
+    async def copy(self, rows: list[bytes]) -> int:
+        """Takes in rows of another list with this key; returns how many were news, when they are on the volume."""
+        return await self._store.add([row for row in rows if unpack(row) is not None])
+
     def page(self, cursor: str) -> tuple[list[Suppressed], str, bool]:
         """The words behind a cursor, where to go on, whether there are more already; see `SuppressionStore.page`."""
         page = self._store.page(cursor)

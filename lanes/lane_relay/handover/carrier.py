@@ -6,6 +6,7 @@ Before it: `giver`. After it: the sibling's `/v1/handover`.
 """
 
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from msgspec import DecodeError, ValidationError
 from msgspec.json import Decoder
 
 from lane_api.relayconfig import HandOver, TlsFiles
+from lane_relay.errors import RelayError
 from lane_relay.handover.consignment import Answer, Consignment, encode
 from lane_relay.handover.giver import NotSentError, UnansweredError
 
@@ -53,6 +55,21 @@ class HttpsCarrier:
         """See Carrier."""
         await self._request("DELETE", slot, transfer)
 
+    @property
+    def siblings(self) -> tuple[str, ...]:
+        """Names of the lane's other slots."""
+        return tuple(self._siblings)
+
+    async def fetch(self, slot: str, name: str, params: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
+        """What a sibling has under this name, and the header of its answer; raises RelayError where there is none."""
+        try:
+            status, body, header = await self._send("GET", slot, name, params=params)
+        except (NotSentError, UnansweredError) as error:
+            raise RelayError(str(error)) from error
+        if status != 200:
+            raise RelayError(f"{slot}: {status} {body[:200].decode('utf-8', 'replace')}")
+        return body, header
+
     async def close(self) -> None:
         """Ends the connections."""
         if self._session is not None:
@@ -62,10 +79,22 @@ class HttpsCarrier:
     async def _request(
         self, method: str, slot: str, transfer: str, *, body: bytes | None = None, refusal_is_final: bool = False
     ) -> Answer:
+        status, said, _ = await self._send(method, slot, transfer, body=body)
+        return _answer(status, said, refusal_is_final=refusal_is_final)
+
+    async def _send(
+        self,
+        method: str,
+        slot: str,
+        name: str,
+        *,
+        body: bytes | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> tuple[int, bytes, Mapping[str, str]]:
         sibling = self._siblings.get(slot)
         if sibling is None:
             raise NotSentError(f"slot {slot} is not among the siblings")
-        url = f"https://{sibling.host}:{sibling.port}/v1/handover/{transfer}"
+        url = f"https://{sibling.host}:{sibling.port}/v1/handover/{name}"
         try:
             async with self._client().request(
                 method,
@@ -73,10 +102,10 @@ class HttpsCarrier:
                 data=body,
                 ssl=self._tls(),
                 server_hostname=sibling.name or sibling.host,
-                params={"giver": self._slot},
+                params={**(params or {}), "giver": self._slot},
                 allow_redirects=False,
             ) as response:
-                return _answer(response.status, await response.read(), refusal_is_final=refusal_is_final)
+                return response.status, await response.read(), response.headers
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ssl.SSLError) as error:
             raise NotSentError(f"{sibling.host}:{sibling.port}: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

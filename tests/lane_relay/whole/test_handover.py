@@ -165,3 +165,23 @@ def test_nobody_hands_over_but_a_sibling_with_its_own_certificate(lane: Lane, ne
     assert status("foreign") == "no connection"
     assert status("otp-0") == 200
     assert taker.metric("handover_taken_total") == 0
+
+
+def test_a_bounce_at_one_slot_is_known_to_its_sibling(lane: Lane, new_relay: NewRelay, sink: Sink) -> None:
+    lane.write("suppression.key", b"s" * 32)
+
+    def slot(name: str) -> dict[str, Any]:
+        suppression = {"path": str(lane.folder / f"list-{name}"), "keyFile": str(lane.folder / "suppression.key")}
+        return {**lane.slot(name, sink, "Running"), "suppression": suppression}
+
+    first = new_relay(**slot("otp-0")).start()
+    second = new_relay(**slot("otp-1")).start()
+    sink.answer_with = lambda _stage, address: "550 5.1.1 no such user" if address == "ann@isp.test" else None
+    first.submit(1)
+    eventually(lambda: second.metric("suppressions") == 1, "the sibling knows the address")
+    with second.session() as client:
+        client.ehlo_or_helo_if_needed()
+        client.mail("otp@brand.test")
+        code, text = client.rcpt("ann@isp.test")
+    assert code == 550
+    assert b"suppressed (hard-bounce)" in text

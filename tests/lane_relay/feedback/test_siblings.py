@@ -1,0 +1,97 @@
+"""Slots of one lane copy from one another's suppression lists until they are the same."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from lane_api.classes import TrafficClass
+from lane_api.relayfeedback import Suppression
+from lane_relay.clock import SYSTEM_CLOCK
+from lane_relay.errors import RelayError
+from lane_relay.feedback.siblings import CURSOR_FIELD, MORE_FIELD, SiblingLists
+from lane_relay.feedback.suppression_list import SuppressionList
+from lane_relay.feedback.suppression_store import SuppressionStore
+from lane_relay.feedback.suppressions import Reason, Source
+
+
+def opened(path: Path) -> SuppressionList:
+    config = Suppression(path=str(path), key_file="unused")
+    return SuppressionList(config, TrafficClass.BULK, b"s" * 32, SuppressionStore.open(path, 1000), SYSTEM_CLOCK)
+
+
+async def complain(about: SuppressionList, *addresses: str) -> None:
+    words = [about.word(about.digest(address), Reason.COMPLAINT, Source.COMPLAINT_REPORT) for address in addresses]
+    await about.suppress([word for word in words if word is not None])
+
+
+class Ways:
+    """Reaches lists of this process as the admin port would, and counts the rows that went over."""
+
+    def __init__(self, **lists: SuppressionList) -> None:
+        self.lists = lists
+        self.rows = 0
+        self.away = False
+
+    @property
+    def siblings(self) -> tuple[str, ...]:
+        return tuple(self.lists)
+
+    async def fetch(self, slot: str, name: str, params: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
+        if self.away:
+            raise RelayError("away")
+        rows, cursor, more = self.lists[slot].rows_after(params["after"])
+        self.rows += len(rows)
+        return b"".join(rows), {CURSOR_FIELD: cursor, MORE_FIELD: "true" if more else "false"}
+
+
+async def test_what_one_slot_hears_all_know_and_nothing_goes_over_twice(tmp_path: Path) -> None:
+    first, second = opened(tmp_path / "a"), opened(tmp_path / "b")
+    ways = Ways(first=first)
+    lists = SiblingLists(second, ways, tmp_path / "kept" / "siblings.json")
+    await complain(first, *[f"a{number}@example.com" for number in range(30)])
+    await lists.follow("first")
+    assert second.rows == 30
+    assert second.is_suppressed("a7@example.com", TrafficClass.BULK) == "complaint"
+    await complain(first, "late@example.com")
+    ways.rows = 0
+    await SiblingLists(second, ways, tmp_path / "kept" / "siblings.json").follow("first")  # a restart knows its place
+    assert ways.rows == 1
+    assert second.is_suppressed("late@example.com", TrafficClass.BULK)
+
+
+async def test_what_was_taken_back_at_one_is_taken_back_at_the_other_whoever_asks_first(tmp_path: Path) -> None:
+    first, second = opened(tmp_path / "a"), opened(tmp_path / "b")
+    here = SiblingLists(first, Ways(second=second), tmp_path / "a.json")
+    there = SiblingLists(second, Ways(first=first), tmp_path / "b.json")
+    await complain(first, "ann@example.com")
+    await there.follow("first")
+    assert await second.lift(second.digest("ann@example.com")) == 1
+    await there.follow("first")
+    await here.follow("second")
+    for known in (first, second):
+        assert not known.is_suppressed("ann@example.com", TrafficClass.BULK)
+
+
+async def test_a_sibling_that_is_away_leaves_its_cursor_where_it_was(tmp_path: Path) -> None:
+    first, second = opened(tmp_path / "a"), opened(tmp_path / "b")
+    ways = Ways(first=first)
+    lists = SiblingLists(second, ways, tmp_path / "siblings.json")
+    await complain(first, "ann@example.com")
+    ways.away = True
+    with pytest.raises(RelayError):
+        await lists.follow("first")
+    ways.away = False
+    await lists.follow("first")
+    assert second.rows == 1
+
+
+async def test_nonsense_from_a_sibling_is_left_out(tmp_path: Path) -> None:
+    second = opened(tmp_path / "b")
+
+    class Nonsense(Ways):
+        async def fetch(self, slot: str, name: str, params: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
+            return b"\xff" * 101, {MORE_FIELD: "true"}
+
+    await SiblingLists(second, Nonsense(), tmp_path / "siblings.json").follow("first")
+    assert second.rows == 0
