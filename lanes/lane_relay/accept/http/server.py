@@ -40,6 +40,8 @@ _SWEEP_EVERY_S: Final = 5.0
 _REQUESTS: Final = 64
 """In work at a time; each may hold its body in memory."""
 _REQUESTS_A_CLIENT: Final = 32
+_BODY_S: Final = 120.0
+"""From a request's head to the end of its body; each has one of the places above meanwhile."""
 _CHUNK: Final = 2**16
 _MESSAGES, _DOCUMENT = "/v1/messages", "/v1/openapi.json"
 _ALLOWED: Final = {_MESSAGES: "POST", _DOCUMENT: "GET"}
@@ -55,9 +57,16 @@ class HttpServer:
     """HTTP intake of one slot."""
 
     def __init__(
-        self, config: RelayConfig, listener: "Listener", ledger: Ledger, keep: Callable[[], Callable[[], None]]
+        self,
+        config: RelayConfig,
+        listener: "Listener",
+        ledger: Ledger,
+        keep: Callable[[], Callable[[], None]],
+        *,
+        body_within_s: float = _BODY_S,
     ) -> None:
         """Opens nothing yet; `config.intake.http` is there, `keep` is the spool's."""
+        self._body_within_s = body_within_s
         self._listener = listener
         self._injector = Injector(listener, ledger, keep, config.slot.name)
         self._connections = Connections(
@@ -188,6 +197,8 @@ class HttpServer:
             return user
         if request.content_type != "application/json":
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
+        if "Content-Encoding" in request.headers:  # a few octets would become many
+            return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body as it is, without Content-Encoding")
         listener = self._listener
         held = 0
 
@@ -198,7 +209,13 @@ class HttpServer:
             return listener.held_bytes <= listener.memory_budget
 
         try:
-            body = await self._body(request, hold)
+            try:
+                async with asyncio.timeout(self._body_within_s):
+                    body = await self._body(request, hold)
+            except TimeoutError:
+                return problem(
+                    HTTPStatus.REQUEST_TIMEOUT, f"the body was not complete after {self._body_within_s:.0f} s"
+                )
             if isinstance(body, Answer):
                 return body
             protocol = request.protocol

@@ -65,7 +65,12 @@ async def http(start: Start, spool: Spool, tmp_path: Path) -> AsyncIterator[Star
     made: list[tuple[HttpServer, Ledger]] = []
 
     async def start_one(
-        *, clock: Clock = SYSTEM_CLOCK, http: dict[str, Any] | None = None, delivery: Any = None, **intake: Any
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        http: dict[str, Any] | None = None,
+        delivery: Any = None,
+        body_within_s: float = 120.0,
+        **intake: Any,
     ) -> Http:
         listen = {"host": "127.0.0.1", "port": 0, "plain": True, **(http or {})}
         intake = {"clients": ["127.0.0.0/8"], "senders": ["@notify.example.com"], "http": listen, **intake}
@@ -74,7 +79,7 @@ async def http(start: Start, spool: Spool, tmp_path: Path) -> AsyncIterator[Star
         ledger = Ledger(tmp_path / "keys", spool_bytes=2**30, now=clock.now)
         ledger.resolve(lambda _: False)
         kept = Kept()
-        server = HttpServer(config, listener, ledger, kept.keep)
+        server = HttpServer(config, listener, ledger, kept.keep, body_within_s=body_within_s)
         running = Http(server, spool, kept)
         await server.start()
         made.append((server, ledger))
@@ -211,6 +216,7 @@ async def test_a_wrong_password_is_refused_also_for_a_client_of_the_lane(http: S
         ({"body": message(idempotencyKey="a"), "key": "b"}, 400),
         ({"headers": {}}, 415),
         ({"headers": {"Content-Type": "text/plain"}}, 415),
+        ({"headers": {**HEADERS, "Content-Encoding": "gzip"}}, 415),
         ({"body": b'{"text": "' + b"x" * 5000 + b'"}'}, 413),
     ],
 )
@@ -392,6 +398,19 @@ async def test_a_balancer_says_who_the_client_is(http: StartHttp) -> None:
 
     assert b"200 OK" in await asyncio.to_thread(talk)
     assert [one.client for one in running.spool.messages] == ["192.0.2.7"]
+
+
+async def test_a_body_that_does_not_end_is_told_so_and_gives_its_place_back(http: StartHttp) -> None:
+    running = await http(body_within_s=0.2)
+    head = b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+
+    def talk() -> bytes:
+        with socket.create_connection(("127.0.0.1", running.server.ports[0]), timeout=30) as client:
+            client.sendall(head)
+            return client.recv(65536)
+
+    assert b" 408 " in await asyncio.to_thread(talk)
+    assert running.server.session_count == 0
 
 
 async def test_a_lane_that_redirects_redirects_this_mail_too(http: StartHttp) -> None:
