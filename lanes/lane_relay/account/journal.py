@@ -239,7 +239,7 @@ class Journal:
             modified = self._files.modified(path)
             index = self._directory / index_name(first)
             extra = self._files.size(index) if index.name in names else 0
-            sealed = self._chain is not None and first in self._chain.sealed
+            sealed = self._chain is not None and first <= self._chain.sealed_seq
             self._older.append(_Finished(path, first, self._files.size(path), extra, modified, modified, sealed))
             self._older_bytes += self._older[-1].size + extra
             self._last_seq = max(self._last_seq, first - 1)

@@ -285,8 +285,11 @@ class Chain:
     def _previous_of(self, number: int) -> str:
         if number == self._next_number:
             return self.last.digest if self.last is not None else ""
-        content = self.read(number)
-        return parse(content).head.previous if content is not None else ""
+        try:
+            content = self.read(number)
+            return parse(content).head.previous if content is not None else ""
+        except (OSError, ValueError):  # damaged: `verify` says so, and mail goes on
+            return ""
 
     def _forget_before(self, number: int) -> None:
         for old in range(self._oldest, number):

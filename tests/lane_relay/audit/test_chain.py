@@ -183,3 +183,20 @@ def test_a_segment_that_cannot_be_read_goes_with_a_statement_and_stops_nothing()
     assert chain.dropped["Budget"] > 0
     dropped = [head for head in _heads(disk) if head.kind is HeadKind.DROPPED]
     assert dropped[-1].last_seq == chain.dropped["Budget"] == _numbers(disk)[0] - 1
+
+
+def test_a_damaged_head_in_the_middle_stops_no_records() -> None:
+    disk, time = SimulatedDisk(), Time()
+    journal, chain = open_journal(RECORDS, time, files=disk)
+    fill(journal, 100)
+    seal_all(journal)
+    image = disk.image()
+    for number in range(3, chain.last_number):
+        image[str(RECORDS / head_name(number))] = b"{"
+    damaged = SimulatedDisk(image)
+    again, chain = open_journal(RECORDS, time, files=damaged)
+    assert again.reconcile(again.last_seq, []) == 0
+    fill(again, 400)
+    seal_all(again)
+    assert chain.dropped["Budget"] > 100
+    assert _numbers(damaged)[-1] == 500

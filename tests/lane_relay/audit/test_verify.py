@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from lane_relay.audit.chain import head_name
+from lane_relay.audit.evidence import DirectoryStore, journals
 from lane_relay.audit.head import Head, HeadKey, Signed, parse
 from lane_relay.audit.segment import index_name, segment_name
+from lane_relay.audit.verify import verify
 from tests.lane_relay.audit.making import (
     KEY,
     OTHER_KEY,
+    PUBLIC,
     Time,
     fill,
     judge,
@@ -323,3 +326,16 @@ def test_a_statement_cannot_be_taken_back(tmp_path: Path) -> None:
         path.write_bytes(content)
     assert judge(tmp_path).findings == []
     assert kinds(judge(tmp_path, until=kept)) == ["Truncated"]
+
+
+def test_a_change_of_keys_is_proven_with_both_and_with_neither_alone(tmp_path: Path) -> None:
+    sealed_folder(tmp_path, 10)
+    journal, _ = open_journal(tmp_path, Time(), key=OTHER_KEY)
+    assert journal.reconcile(10, []) == 0
+    fill(journal, 10)
+    seal_all(journal)
+    store = DirectoryStore(tmp_path)
+    (files,) = journals(store.names())
+    assert verify(store, files, [PUBLIC, OTHER_KEY.public_key()]).findings == []
+    for one in (PUBLIC, OTHER_KEY.public_key()):
+        assert {finding.kind for finding in verify(store, files, [one]).findings} == {"ForeignKey"}
