@@ -155,8 +155,8 @@ class Clients(ApiModel):
     proxies: Annotated[tuple[Network, ...], Field(max_length=16)] = ()
     """Networks of load balancers that speak the PROXY protocol, version 2 (`service.proxyProtocol`): the client is who
     they say, in policy, limits, Received and records. A connection of theirs without it is refused, and so is one with
-    it of anybody else. Of the SMTP ports only: the HTTP port reads no such header. Name no network that clients are
-    in. Default: none."""
+    it of anybody else. It holds for the SMTP ports and the HTTP port. Name no network that clients are in. Default:
+    none."""
 
 
 class Tarpit(ApiModel):
