@@ -295,12 +295,13 @@ class Slot:
     def replies(self) -> dict[str, Any]:
         """Replies that no rule of a policy was for, as samples, the most frequent first."""
         if self.stages is None:
-            return {"replies": [], "counts": {}, "dropped": 0}
+            return {"replies": [], "counts": {}, "dropped": 0, "skipped": 0}
         samples = self.stages.dispatcher.judgement.samples
         return {
             "replies": [_sample(sample) for sample in samples.listed()],
             "counts": {policy or OTHER_POLICY: count for policy, count in samples.counts.items()},
             "dropped": samples.dropped,
+            "skipped": samples.skipped,
         }
 
     async def report(self) -> dict[str, Any]:

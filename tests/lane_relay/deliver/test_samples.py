@@ -67,7 +67,16 @@ def test_samples_are_bounded_a_site_and_in_all_and_the_longest_unseen_goes() -> 
     assert len(samples.listed()) == 20
     assert "reason aaa" not in " ".join(sample.text for sample in samples.listed())
     for number, word in enumerate(words):
-        note(samples, f"450 reason {word}", site=f"site{number // 4}")
+        note(samples, f"450 reason {word}", site=f"site{number // 4}", now=float(number))
     assert len(samples.listed()) == 500
     assert samples.dropped == 10 + 20 + 2000 - 500
     assert samples.counts == {"": 2030}
+
+
+def test_a_storm_of_refusals_is_counted_whole_and_looked_at_in_part() -> None:
+    samples = ReplySamples()
+    for number in range(1000):
+        note(samples, "450 4.2.0 not now", now=5.0 + number / 1000)
+    note(samples, "450 4.2.0 not now", now=6.5)
+    (sample,) = samples.listed()
+    assert (samples.counts[""], sample.count, samples.skipped) == (1001, 201, 800)
