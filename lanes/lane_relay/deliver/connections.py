@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 LINGER_S: Final = 1.0
 """A connection that we ended without seeing the peer's end counts so much longer: its FIN needs time to arrive."""
+_UNANSWERED: Final = 2
+"""Connections to a site that has not answered for a message yet, where there are many: they may all be stalled."""
 _MOST_PLACES: Final = 8
 """In one line: one for each campaign, as if each campaign's mail were for another destination."""
 _ASKED: Final = 16
@@ -94,6 +96,11 @@ class Connections:
         self._wakeups = Wakeups(monotonic)
         self._line: Turns[ReadyQueue] = Turns()
         """Sites that wait for any connection to become free, a place for each campaign that is next there."""
+        self._newcomers: Turns[ReadyQueue] = Turns()
+        """Likewise those that have not answered yet; the two lines take turns."""
+        self._newcomers_next = False
+        self._unanswered = 0
+        """Connections to sites that have not answered yet."""
         self._makes_room = False
         """Idle connections are looked for in this turn of the loop."""
         self._regrouped_before = 0
@@ -111,7 +118,7 @@ class Connections:
             _stand(destination, campaign, destination.site.line)
         self.pump(destination.site)
         if newcomer is not None and destination.site.stands_for:
-            _stand(destination.site, newcomer, self._line)
+            _stand(destination.site, newcomer, self._line_of(destination.site))
 
     def pump_all(self, sites: Iterable[ReadyQueue]) -> None:
         """Looks at everything again: limits or the gate have changed."""
@@ -171,7 +178,18 @@ class Connections:
         """Where this destination may connect to now, or what stands in the way."""
         site = destination.site
         site.foreign = self._foreign(destination) if self._regrouped_before else 0
-        return site.decide_open(destination, now, self.count, self.limit)
+        found = site.decide_open(destination, now, self.count, self.limit)
+        if isinstance(found, Target) and not site.answers:
+            return self._hold_unanswered(site) or found
+        return found
+
+    def _hold_unanswered(self, site: ReadyQueue) -> Hold | None:
+        """Of sites that have not answered for a message: an eighth as they like, up to half a few for each."""
+        used, limit = self._unanswered, self.limit
+        if used < limit // 8 or (site.connections < _UNANSWERED and used < max(1, limit // 2)):
+            return None
+        detail = f"{used} of {limit} in use by sites that have not answered yet, half at most"
+        return Hold(Limit.TOTAL_CONNECTIONS, detail=detail)
 
     def wake(self, site: ReadyQueue, at: float) -> None:
         """Looks at the site again at that time, if not earlier anyway."""
@@ -183,6 +201,29 @@ class Connections:
         """Sites have changed: what is open now counts wherever it leads to."""
         self._regrouped_before = self._maker.made
 
+    # -- who answers: sites that take connections and say nothing leave half of them to those that do
+
+    @property
+    def is_pressed(self) -> bool:
+        """Some sites wait for any connection to become free."""
+        return bool(self._line or self._newcomers)
+
+    def answered(self, site: ReadyQueue) -> None:
+        """The site has answered for a message."""
+        if not site.answers:
+            site.answers = True
+            self._unanswered -= site.connections
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self.pump_all, (site,))  # it may have more than one or two connections now
+            if self._newcomers:
+                loop.call_soon(self._serve_line)
+
+    def silent(self, site: ReadyQueue) -> None:
+        """The site lets a connection wait for long."""
+        if site.answers:
+            site.answers = False
+            self._unanswered += site.connections
+
     # -- what became of them
 
     def rest(self, session: Session, now: float) -> None:
@@ -191,7 +232,9 @@ class Connections:
         Who waits only for more than its share is no reason: the connections of others would never be used twice.
         """
         mine = session.destination
-        if not mine.waiting and ((self._line and self.count >= self.limit) or self._is_missed_elsewhere(mine, now)):
+        if not mine.waiting and (
+            (self.is_pressed and self.count >= self.limit) or self._is_missed_elsewhere(mine, now)
+        ):
             session.quit()
         else:
             session.rest(now)
@@ -260,7 +303,7 @@ class Connections:
                 self._wakeups.add(hold.until, partial(self._want_again, destination))
             return True
         if hold.limit is Limit.TOTAL_CONNECTIONS:
-            _stand(site, site.line.key, self._line)
+            _stand(site, site.line.key, self._line_of(site))
             if not self._makes_room:
                 self._makes_room = True
                 asyncio.get_running_loop().call_soon(self._make_room)
@@ -278,11 +321,13 @@ class Connections:
         """One look in a turn of the loop, however many sites were refused: idle ones end, one for each that waits."""
         self._makes_room = False
         idle = [session for session in self.sessions if session.idle and not session.destination.waiting]
-        for session in idle[: len(self._line)]:
+        for session in idle[: len(self._line) + len(self._newcomers)]:
             session.quit()
 
     def _close_an_idle_one(self, site: ReadyQueue, wanted: Destination) -> None:
         """Makes room among the site's connections: one without work ends, or one of several that wait for the pace."""
+        if any(session.quitting and session.destination.site is site for session in self.sessions):
+            return  # there is room in a moment
         for session in self.sessions:
             own = session.destination
             if session.idle and not own.waiting and own.site is site:
@@ -291,8 +336,6 @@ class Connections:
         line = site.token_line
         if not line or wanted.sessions or line.count(wanted.campaign):
             return
-        if any(session.quitting and session.destination.site is site for session in self.sessions):
-            return  # there is room in a moment
         for campaign in line.in_turn():
             if line.count(campaign) > 1:
                 session = line.take_out(campaign, 0, 1, lambda _session: True)[1][0]
@@ -305,6 +348,7 @@ class Connections:
         self.sessions.add(session)
         self._none_left.clear()
         self.count += 1
+        self._unanswered += not destination.site.answers
         destination.site.opening(destination, now)
         if destination.looks_ahead:
             self._lookahead.fill(destination)
@@ -319,6 +363,7 @@ class Connections:
         if not self.sessions:
             self._none_left.set()
         destination = session.destination
+        self._unanswered -= not destination.site.answers
         destination.site.gone(destination)
         self._serve_line()
         if destination.waiting:
@@ -326,21 +371,28 @@ class Connections:
         else:
             self.pump(destination.site)
 
+    def _line_of(self, site: ReadyQueue) -> Turns[ReadyQueue]:
+        return self._line if site.answers else self._newcomers
+
     def _serve_line(self) -> None:
         """A connection came free: the sites that have waited longest for one are asked, a few at a time."""
-        before = len(self._line)
+        before = len(self._line) + len(self._newcomers)
         for _ in range(min(_ASKED, before)):
-            self.pump(_step_out(self._line))
-            if self.count >= self.limit:
+            self._newcomers_next = not self._newcomers_next
+            may = self._newcomers and self._unanswered < max(1, self.limit // 2)
+            if self.count >= self.limit or not (self._line or may):
                 return
-        if 0 < len(self._line) < before:  # some want it no more, and it may have been the last that comes free
+            self.pump(_step_out(self._newcomers if may and (self._newcomers_next or not self._line) else self._line))
+        if 0 < len(self._line) + len(self._newcomers) < before:
+            # some want it no more, and it may have been the last that comes free
             asyncio.get_running_loop().call_soon(self._serve_line)
 
     def _foreign(self, destination: Destination) -> int:
         if any(session.number <= self._regrouped_before for session in self.sessions):
             found = foreign_connections(destination, self.sessions)
             if found:
-                _stand(destination.site, destination.campaign, self._line)  # looked at again when any connection ends
+                line = self._line_of(destination.site)
+                _stand(destination.site, destination.campaign, line)  # looked at again when any connection ends
             return found
         self._regrouped_before = 0
         return 0

@@ -356,6 +356,8 @@ class Dispatcher:
             self._lookahead.give_back(session.destination, prepared)
             return
         session.sent += 1
+        if not site.answers:
+            self._connections.answered(site)
         later: tuple[int, ...] = ()
         if len(results) > 1 or session.portion.left or begun:
             portion = after(results, session.portion, self._most(site))
@@ -433,13 +435,21 @@ class Dispatcher:
         for session in list(self._connections.sessions):
             if session.idle and self._must_end(session, session.destination.site):
                 session.quit()  # also those beyond a limit that has come down
-            elif now >= session.deadline:
+            elif now >= session.deadline or self._gives_way(session, now):
                 session.expire()
         if is_open and not self._gate_was_open:
             self._connections.pump_all(self.sites.values())
         self._gate_was_open = is_open
         self._days.keep(now)
         self._go_round(now)
+
+    def _gives_way(self, session: Session, now: float) -> bool:
+        """It has waited for an answer for long, and others wait for its place; never with a whole message out there."""
+        waits_since = session.waits_since
+        if waits_since is None or now - waits_since < self._timeouts.pressed:
+            return False
+        self._connections.silent(session.destination.site)
+        return self._connections.is_pressed and not session.client.awaits_verdict
 
     def _go_round(self, now: float) -> None:
         """Entries that waited here past their lifetime are handed on as attempts that could not be made."""

@@ -155,9 +155,9 @@ class ReadyQueue:
     """All that is known of one site; small, since a lane may wait for hundreds of thousands."""
 
     __slots__ = (
-        "attempts", "body_bytes", "connections", "delivered", "destinations", "foreign", "lacks_room", "last_failure",
-        "limits", "line", "name", "pacing", "policy", "stands_for", "suspended",
-        "token_line", "wake_at",
+        "answers", "attempts", "body_bytes", "connections", "delivered", "destinations", "foreign", "lacks_room",
+        "last_failure", "limits", "line", "name", "pacing", "policy", "stands_for", "suspended", "token_line",
+        "wake_at",
     )  # fmt: skip
 
     def __init__(self, name: str, policy: str, limits: SiteLimits, day: DayCount | None = None) -> None:
@@ -184,6 +184,8 @@ class ReadyQueue:
         """Of bodies that are loading, ready or in a session."""
         self.lacks_room = False
         """It was refused room for another body and stands in line for it."""
+        self.answers = False
+        """It has answered for a message, and has let no connection wait for long since."""
         self.attempts = 0
         self.delivered = 0
         self.last_failure: Failure | None = None

@@ -113,6 +113,15 @@ class Session(asyncio.Protocol):
         """The address that it was told to bind; empty: none."""
         return self._settings.source
 
+    @property
+    def waits_since(self) -> float | None:
+        """Since when it has been opening, or waiting for the answers about one message; None: neither."""
+        if self.quitting or self._gone:
+            return None
+        if not self.ready:
+            return self.connect_began
+        return self.began if self.current is not None else None
+
     # -- what the dispatcher asks for
 
     def open(self) -> None:

@@ -30,6 +30,9 @@ class Timeouts(Struct, frozen=True):
     idle: float = 25.0
     """An idle connection is kept so long for the next entry, which would pay four round trips for a new one; peers wait
     5 minutes for a command (RFC 5321 section 4.5.3.2.7), and Comcast 30 s."""
+    pressed: float = 20.0
+    """For opening, or for the answers before a message's end, while others wait for a place: their mail must not wait
+    for hosts that say nothing. Most servers greet within 10 s, also those that delay it against spam."""
     quit: float = 5.0
     """For the answer to QUIT, and again for the peer to close."""
 
