@@ -6,7 +6,6 @@ Before it: `pipeline`, which gives it the stages. After it: `health` and `api`.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from cryptography import x509
-from msgspec import to_builtins
 
 from lane_api import __version__
 from lane_api.relayconfig import Intake, RelayConfig, SigningDomain
@@ -26,12 +24,10 @@ from lane_relay.audit.auditor import Auditor
 from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
 from lane_relay.config import ConfigSource
-from lane_relay.deliver.acts import Act
 from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.deliver.explain import SiteState
-from lane_relay.deliver.judgement import Judgement
-from lane_relay.deliver.samples import ReplySample, suggestion
 from lane_relay.deliver.signer import Signer
+from lane_relay.deliver.told import act_as_json, add_figures, samples_as_json
 from lane_relay.egress.prober import Gate
 from lane_relay.egress.proof import ProofState
 from lane_relay.errors import SpoolError
@@ -213,7 +209,8 @@ class Slot:
             connections[policy] = connections.get(policy, 0) + site.connections
             backing_off[policy] = backing_off.get(policy, 0) + site.is_backed_off
         figures.connections, figures.sites_backing_off = connections, backing_off
-        self._add_judgement(figures, stages.dispatcher.judgement)
+        add_figures(figures, stages.dispatcher.judgement, self.policies)
+        figures.tls_attempts = stages.dispatcher.judgement.tls
         counters = self.counters
         figures.recipients_accepted, figures.recipients_recovered = counters.accepted, counters.recovered
         figures.recipients_finished = {outcome.value: count for outcome, count in counters.finished.items()}
@@ -233,24 +230,6 @@ class Slot:
         figures.egress_open = stages.gate.status.may_send
         figures.egress_shut_s = stages.gate.shut_seconds()
         figures.held_domains = sum(not domain["published"] for domain in self._domains(stages) if domain["verified"])
-
-    def _add_judgement(self, figures: Figures, judgement: Judgement) -> None:
-        """What came of replies; a policy that has gone counts as `other`, its rules as themselves."""
-        acts, alerts, replies, stopped = Counter[Any](), Counter[Any](), Counter[Any](), Counter[Any]()
-        for (policy, action), count in judgement.done.items():
-            acts[self._label(policy), str(action)] += count
-        for (policy, rule), count in judgement.alerts.items():
-            alerts[self._label(policy), rule] += count
-        for policy, count in judgement.samples.counts.items():
-            replies[self._label(policy)] += count
-        for act in judgement.acts.listed():
-            stopped[self._label(act.site), str(act.action)] += 1
-        figures.reply_acts, figures.reply_alerts, figures.default_replies = acts, alerts, replies
-        figures.acts_in_force = stopped
-        figures.tls_attempts = judgement.tls
-
-    def _label(self, policy: str) -> str:
-        return policy if policy in self.policies else OTHER_POLICY
 
     # -- for /v1
 
@@ -294,15 +273,7 @@ class Slot:
 
     def replies(self) -> dict[str, Any]:
         """Replies that no rule of a policy was for, as samples, the most frequent first."""
-        if self.stages is None:
-            return {"replies": [], "counts": {}, "dropped": 0, "skipped": 0}
-        samples = self.stages.dispatcher.judgement.samples
-        return {
-            "replies": [_sample(sample) for sample in samples.listed()],
-            "counts": {policy or OTHER_POLICY: count for policy, count in samples.counts.items()},
-            "dropped": samples.dropped,
-            "skipped": samples.skipped,
-        }
+        return samples_as_json(self.stages.dispatcher.judgement.samples if self.stages is not None else None)
 
     async def report(self) -> dict[str, Any]:
         """The answer to GET /v1/slot; the operator's status is made of it.
@@ -346,7 +317,7 @@ class Slot:
             "seen": proof.seen,
             "at": _time(proof.at or None),
         }
-        said["delivery"]["acts"] = [_act(act) for act in stages.dispatcher.judgement.acts.listed()]
+        said["delivery"]["acts"] = [act_as_json(act) for act in stages.dispatcher.judgement.acts.listed()]
         said["queue"] = {
             "live": spool.live_messages,
             "inFlight": stages.dispatcher.figures().in_flight + under_way,
@@ -448,38 +419,7 @@ def _site(state: SiteState) -> dict[str, Any]:
         "lastFailure": state.last_failure,
         "attempts": state.attempts,
         "delivered": state.delivered,
-        "acts": [_act(act) for act in state.acts],
-    }
-
-
-def _act(act: Act) -> dict[str, Any]:
-    """One thing that a reply rule stops or slows down, as JSON."""
-    return {
-        "action": act.action,
-        "site": act.site or "*",
-        **({"domain": act.domain} if act.domain else {}),
-        "since": _time(act.since),
-        "until": _time(act.until),
-        "rule": act.rule,
-        "reply": act.reply,
-    }
-
-
-def _sample(sample: ReplySample) -> dict[str, Any]:
-    """One kind of reply without a rule of its policy, as JSON, with a rule to begin with."""
-    rule = suggestion(sample)
-    return {
-        "site": sample.site,
-        "policy": sample.policy,
-        "stage": sample.stage,
-        "reply": sample.text,
-        "count": sample.count,
-        "firstSeen": _time(sample.first_seen),
-        "lastSeen": _time(sample.last_seen),
-        "judgedBy": sample.verdict.rule,
-        "category": sample.verdict.category,
-        "action": sample.verdict.action,
-        "suggested": to_builtins(rule) if rule is not None else None,
+        "acts": [act_as_json(act) for act in state.acts],
     }
 
 
