@@ -116,6 +116,14 @@ class Relay:
             lines = answer.read().decode().splitlines()
         return next((float(line.split()[1]) for line in lines if line.startswith(f"lane_relay_{name} ")), 0.0)
 
+    def is_ready(self) -> bool:
+        """It can accept durably."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/readyz", timeout=5) as answer:
+                return int(answer.status) == 200
+        except OSError:
+            return False
+
     def resumed(self) -> int:
         """Entries that recovery has handed on, as the log says."""
         lines = [json.loads(line) for line in self._log.read_text().splitlines() if '"resumed"' in line]

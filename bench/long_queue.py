@@ -57,7 +57,7 @@ def _memory_of(relay: Relay, queued: int = 0) -> int:
     """Of a relay that has resumed all that it has; ends it."""
     try:
         deadline = time.monotonic() + 120
-        while relay.resumed() < queued:
+        while not relay.is_ready() or relay.resumed() < queued:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{relay.resumed()} of {queued} resumed")
             time.sleep(0.2)

@@ -121,6 +121,15 @@ def answer(server: Cluster, verb: str, manifest: Manifest) -> str:
     raise AssertionError("the API server accepted it")
 
 
+RETURN_PATH: Manifest = {"domain": "b.notify.example.com"}
+LINK: Manifest = {"url": "https://u.notify.example.com"}
+
+
+def rule_of(action: str, **more: Any) -> Manifest:
+    """A reply rule with this action."""
+    return {"id": "r", "pattern": "^421", "category": "other", "action": action, "examples": ["421 later"], **more}
+
+
 NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
     ("an_address_that_is_no_ip", pool, put("addresses.0.ip", "203.0.113"), "must be one IP address, such as"),
     ("an_address_with_a_prefix", pool, put("addresses.0.ip", "203.0.113.0/24"), "without a prefix length"),
@@ -269,6 +278,65 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
         lambda m: m["spec"]["responses"].append(copy.deepcopy(m["spec"]["responses"][0])),
         "an id of its own",
     ),
+    *(
+        (
+            f"{action}_about_a_recipient",
+            policy,
+            put("responses.0", rule_of(action, scope="Recipient")),
+            f"{action} is about",
+        )
+        for action in ("Backoff", "QuarantineIP", "SuspendDomain", "SuspendSite")
+    ),
+    (
+        "a_trigger_of_no_act",
+        policy,
+        put("responses.0", rule_of("Retry", trigger={"count": 2, "per": "1h"})),
+        "Bounce and Retry are no acts",
+    ),
+    ("a_ladder_that_falls", pool, put("warmup", {"steps": [100, 50]}), "write the steps in rising order"),
+    ("records_sealed_all_the_time", lane, put("audit", {"sealEvery": "1s"}), "must be at least 10s; default 15m"),
+    (
+        "an_archive_in_two_places",
+        lane,
+        put("audit", {"archive": {"pvc": {"claimName": "a"}, "s3": {"bucket": "mail-evidence", "secretName": "s3"}}}),
+        "name one place: s3 or pvc",
+    ),
+    ("bounces_for_nobody", lane, put("domains.0.returnPath", RETURN_PATH), "needs somebody who takes its bounces"),
+    (
+        "a_return_path_that_is_an_author",
+        lane,
+        put("domains.0.returnPath", {"domain": "notify.example.com", "mode": "Keep"}),
+        "returnPath.domain is a From domain of the lane",
+    ),
+    (
+        "bounces_to_no_address",
+        lane,
+        put("domains.0.returnPath", {**RETURN_PATH, "forward": "Webhook", "webhook": "app.example.com"}),
+        "must be an http:// or https:// address",
+    ),
+    ("unsubscribing_nowhere", lane, put("feedback", {"unsubscribe": LINK}), "needs a domain with a returnPath"),
+    (
+        "an_unsubscribe_link_in_the_clear",
+        lane,
+        put("feedback", {"unsubscribe": {"url": "http://u.example.com"}}),
+        "must be an https:// address without query",
+    ),
+    ("two_loops_in_one", lane, put("feedback", {"addresses": ["a@b.example, c@d.example"]}), "must be one mailbox"),
+    (
+        "a_postmaster_that_is_the_lane",
+        lane,
+        lambda m: m["spec"].update(
+            feedback={"postmaster": "me@b.notify.example.com"},
+            domains=[{"name": "notify.example.com", "returnPath": RETURN_PATH}],
+        ),
+        "name a person's mailbox elsewhere",
+    ),
+    (
+        "dane_by_a_resolver_that_nobody_believes",
+        lane,
+        lambda m: m["spec"].update(outboundTLS="DANE", resolver={"mode": "Cluster"}),
+        "or set resolver.trustAD: true",
+    ),
 ]
 
 
@@ -334,9 +402,9 @@ def test_a_good_change_is_accepted(server: Cluster, make: Callable[[str], Manife
 
 def test_an_unknown_field_is_refused(server: Cluster) -> None:
     manifest = lane()
-    manifest["spec"]["protection"] = "NeverPause"
+    manifest["spec"]["priority"] = 1
 
-    assert 'unknown field "spec.protection"' in answer(server, "create", manifest)
+    assert 'unknown field "spec.priority"' in answer(server, "create", manifest)
 
 
 def test_a_lane_that_no_operator_has_seen_is_not_current(server: Cluster) -> None:
