@@ -168,7 +168,10 @@ def merge(data: bytes) -> None:
         if letters.refusal(_NOW) is not None:
             return
         for place in range(min(3, len(request.recipients))):
-            made = letters.make(place, (int(_NOW * 1000) << 48) + place, _NOW)
+            mailbox = letters.judge(place)
+            if isinstance(mailbox, Refusal):
+                continue
+            made = letters.make(place, mailbox, (int(_NOW * 1000) << 48) + place, _NOW)
             if not isinstance(made, Refusal):
                 _judge_message(made.body)
     except BadPartError:

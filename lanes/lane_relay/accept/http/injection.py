@@ -32,6 +32,7 @@ from lane_relay.accept.policy import CLOSED
 from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.guard import report
 from lane_relay.records import Message, Reply
+from lane_relay.smtp.address import Mailbox
 
 if TYPE_CHECKING:
     from lane_relay.accept.listener import Listener
@@ -215,10 +216,10 @@ class Injector:
         return results(self._slot, [work.found[place] for place in range(len(work.request.recipients))])
 
     async def _compose(self, work: _Work, waiting: list[int]) -> list[tuple[int, Message | Refusal]]:
-        """The next portion; ids are the spool's, which only the loop's thread may ask for."""
-        ids = [(place, self._listener.new_id()) for place in waiting[:_PORTION_MESSAGES]]
-        now = self._listener.clock.now()
-        return await self._in_thread(_portion, work.letters, ids, now)
+        """The next portion; ids and suppressions are for the loop's thread alone to ask for."""
+        new_id = self._listener.new_id
+        asked = [(place, work.letters.judge(place), new_id()) for place in waiting[:_PORTION_MESSAGES]]
+        return await self._in_thread(_portion, work.letters, asked, self._listener.clock.now())
 
     async def _store(
         self, work: _Work, made: list[tuple[int, Message | Refusal]], rejections: dict[Refusal, list[str]]
@@ -333,14 +334,19 @@ def _read(body: bytes) -> tuple[Submission, bytes] | Answer:
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{where}{first['detail']}", errors=request)
 
 
-def _portion(letters: Letters, ids: list[tuple[int, int]], now: float) -> list[tuple[int, Message | Refusal]]:
+def _portion(
+    letters: Letters, asked: list[tuple[int, Mailbox | Refusal, int]], now: float
+) -> list[tuple[int, Message | Refusal]]:
     """In a thread: as many as fit a portion."""
     made: list[tuple[int, Message | Refusal]] = []
     size = 0
-    for place, message_id in ids:
-        if made:
+    for place, mailbox, message_id in asked:
+        if isinstance(mailbox, Refusal):
+            made.append((place, mailbox))
+            continue
+        if size:
             time.sleep(_YIELD_S)
-        one = _made(letters, place, message_id, now)
+        one = _made(letters, place, mailbox, message_id, now)
         made.append((place, one))
         size += len(one.body) if isinstance(one, Message) else 0
         if size >= _PORTION_BYTES:
@@ -348,9 +354,9 @@ def _portion(letters: Letters, ids: list[tuple[int, int]], now: float) -> list[t
     return made
 
 
-def _made(letters: Letters, place: int, message_id: int, now: float) -> Message | Refusal:
+def _made(letters: Letters, place: int, mailbox: Mailbox, message_id: int, now: float) -> Message | Refusal:
     try:
-        return letters.make(place, message_id, now)
+        return letters.make(place, mailbox, message_id, now)
     except Exception:  # noqa: BLE001 -- whatever it is
         # A mistake of ours over one message: ending the process, as elsewhere, would let whoever sends it again end it
         # again. Nothing but this request has seen the message yet.

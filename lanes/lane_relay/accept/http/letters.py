@@ -3,8 +3,8 @@
 Each recipient gets a message of their own also where nothing is personal: nobody sees another's address, a report or a
 refusal is about one person, and a request that is repeated after a crash has exactly one thing a recipient to make up.
 Invariants: whatever stands in a request, a message that comes out has been judged by the same code as one that came in
-by SMTP (`accept.message`, `Policy`, `smtp.data`); nothing here waits or knows a socket. Runs in a thread; ids and the
-time are given. Before it: `injection`. After it: `deposit`.
+by SMTP (`accept.message`, `Policy`, `smtp.data`); nothing here waits or knows a socket. Runs in a thread, but for
+`judge`; ids and the time are given. Before it: `injection`. After it: `deposit`.
 """
 
 import time
@@ -136,16 +136,18 @@ class Letters:
 
     # -- one recipient
 
-    def make(self, place: int, message_id: int, now: float) -> Message | Refusal:
-        """The message of the recipient at this place, under this spool id; `now` in Unix seconds."""
-        recipient = self._request.recipients[place]
-        mailbox = parse_mailbox(recipient.to)
+    def judge(self, place: int) -> Mailbox | Refusal:
+        """May mail go to the recipient at this place; asked on the loop's thread, where suppressions change."""
+        mailbox = parse_mailbox(self._request.recipients[place].to)
         if isinstance(mailbox, BadAddress):
             code = "5.1.2" if mailbox.about_domain else "5.1.3"
             return Refusal(Reply(550, (f"{code} {mailbox.reason}",)), Stage.RCPT)
         refused = self._policy.judge_recipient(mailbox)
-        if refused is not None:
-            return Refusal(refused, Stage.RCPT)
+        return Refusal(refused, Stage.RCPT) if refused is not None else mailbox
+
+    def make(self, place: int, mailbox: Mailbox, message_id: int, now: float) -> Message | Refusal:
+        """The message of the recipient at this place, under this spool id; `now` in Unix seconds."""
+        recipient = self._request.recipients[place]
         content = self._raw if self._raw is not None else self._content(recipient, mailbox)
         if isinstance(content, Reply):
             return Refusal(content, Stage.END_OF_DATA)

@@ -15,6 +15,7 @@ from lane_api.relayconfig import Delivery
 from lane_relay.accept.http.connection import IDLE_S
 from lane_relay.accept.http.ledger import Ledger
 from lane_relay.accept.http.server import HttpServer
+from lane_relay.accept.policy import Policy
 from lane_relay.clock import SYSTEM_CLOCK, Clock
 from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.records import Notify
@@ -411,6 +412,17 @@ async def test_a_body_that_does_not_end_is_told_so_and_gives_its_place_back(http
 
     assert b" 408 " in await asyncio.to_thread(talk)
     assert running.server.session_count == 0
+
+
+async def test_a_suppressed_recipient_is_refused_by_name_and_the_others_are_not(http: StartHttp) -> None:
+    running = await http()
+    running.server._listener.policy = Policy(
+        make_config(senders=["@notify.example.com"], clients=["127.0.0.0/8"]),
+        lambda recipient, _class: "complaint" if recipient == "bob@isp.example" else "",
+    )
+    answer = await running.post(message("ann@isp.example", "bob@isp.example"))
+    assert [one["code"] for one in answer.body["results"]] == ["250 2.0.0", "550 5.7.1"]
+    assert "suppressed (complaint)" in answer.body["results"][1]["text"]
 
 
 async def test_a_lane_that_redirects_redirects_this_mail_too(http: StartHttp) -> None:
