@@ -106,11 +106,6 @@ class Authorities:
         return verify(certificates, self._store, (name,), now)
 
 
-def _is_authority(_policy: verification.Policy, _certificate: x509.Certificate, limits: x509.BasicConstraints) -> None:
-    if not limits.ca:
-        raise ValueError("an intermediate certificate is no authority's")
-
-
 def _may_sign(_policy: verification.Policy, _certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:
     if usage is not None and not usage.key_cert_sign:
         raise ValueError("an authority's key is not for signing certificates")
@@ -119,9 +114,9 @@ def _may_sign(_policy: verification.Policy, _certificate: x509.Certificate, usag
 _EITHER: Final = verification.Criticality.AGNOSTIC
 _AUTHORITY: Final = (
     verification.ExtensionPolicy.permit_all()
-    .require_present(x509.BasicConstraints, _EITHER, _is_authority)
+    .require_present(x509.BasicConstraints, _EITHER, None)
     .may_be_present(x509.KeyUsage, _EITHER, _may_sign)
 )
-"""Signatures, dates, path lengths and name constraints are always checked; what the Web asks beyond is not asked, since
-an authority of a mail server's own (RFC 7671 section 5.2) has never heard of it."""
+"""Signatures, dates, cA, path lengths and name constraints are always checked; what the Web asks beyond is not asked,
+since an authority of a mail server's own (RFC 7671 section 5.2) has never heard of it."""
 _SERVER: Final = verification.ExtensionPolicy.permit_all().require_present(x509.SubjectAlternativeName, _EITHER, None)

@@ -69,10 +69,15 @@ class Issued:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def issue(
-        self, *names: str, authority: bool = False, days: tuple[int, int] = (-1, 1), key: "Issued | None" = None
+        self,
+        *names: str,
+        authority: bool = False,
+        days: tuple[int, int] = (-1, 1),
+        key: "Issued | None" = None,
+        may_sign: bool = True,
     ) -> "Issued":
         """A certificate below this one, valid between these days from now; `key`: whose key it keeps."""
-        return _issue(names, self, authority, days, key)
+        return _issue(names, self, authority, days, key, may_sign)
 
     def context(self, folder: Path, *above: "Issued") -> ssl.SSLContext:
         """A server's context that presents this certificate and those above it."""
@@ -103,7 +108,12 @@ def make_authority(name: str = "authority.test") -> Issued:
 
 
 def _issue(
-    names: tuple[str, ...], issuer: Issued | None, authority: bool, days: tuple[int, int], kept: Issued | None
+    names: tuple[str, ...],
+    issuer: Issued | None,
+    authority: bool,
+    days: tuple[int, int],
+    kept: Issued | None,
+    may_sign: bool = True,
 ) -> Issued:
     key = kept.key if kept is not None else ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0] if names else "nobody")])
@@ -118,6 +128,9 @@ def _issue(
         .not_valid_after(now + datetime.timedelta(days=days[1]))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
     )
+    if not may_sign:
+        usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)  # digital signatures alone
+        builder = builder.add_extension(usage, critical=True)
     if names and not authority:
         builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(n) for n in names]), critical=False)
     return Issued(builder.sign(issuer.key if issuer is not None else key, hashes.SHA256()), key)

@@ -78,6 +78,12 @@ def test_an_authority_put_into_the_chain_that_did_not_sign_proves_nothing() -> N
     assert _failure([root.tlsa(2, 0, 1)], server.issue(HOST), server, root) == TlsFailure.NOT_TRUSTED
 
 
+def test_an_authority_whose_key_may_not_sign_certificates_proves_nothing() -> None:
+    root = make_authority()
+    middle = root.issue("middle", authority=True, may_sign=False)
+    assert _failure([root.tlsa(2, 0, 1)], middle.issue(HOST), middle, root) == TlsFailure.NOT_TRUSTED
+
+
 def test_rubbish_is_a_failure_and_no_exception() -> None:
     record = make_authority().tlsa(3, 1, 1)
     assert match([record], [], (HOST,), 0.0) is not None

@@ -22,7 +22,8 @@ class PolicyServer:
     body: str = field(default_factory=policy)
     status: str = "200 OK"
     content_type: str = "text/plain; charset=utf-8"
-    headers: str = ""
+    moved_to: str = ""
+    """Where the policy is said to be; it is there, for who follows."""
     requests: list[str] = field(default_factory=list)
     """First line and Host of each."""
     sources: list[str] = field(default_factory=list)
@@ -38,10 +39,12 @@ class PolicyServer:
             self.requests.append(f"{head.splitlines()[0]} {host}")
             self.sources.append(writer.get_extra_info("peername")[0])
             await self.release.wait()
+            moves = bool(self.moved_to) and "/.well-known/" in head.splitlines()[0]
+            status = f"301 Moved\r\nLocation: {self.moved_to}" if moves else self.status
             content = self.body.encode()
             writer.write(
-                f"HTTP/1.1 {self.status}\r\nContent-Type: {self.content_type}\r\nContent-Length: {len(content)}\r\n"
-                f"{self.headers}Connection: close\r\n\r\n".encode()
+                f"HTTP/1.1 {status}\r\nContent-Type: {self.content_type}\r\nContent-Length: {len(content)}\r\n"
+                f"Connection: close\r\n\r\n".encode()
                 + content
             )
             await writer.drain()

@@ -108,7 +108,7 @@ async def test_a_domain_that_announces_nothing_is_not_asked(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("lie", "failure"),
     [
-        ({"status": "301 Moved", "headers": f"Location: https://{WEB}/elsewhere\r\n"}, TlsFailure.STS_FETCH),
+        ({"moved_to": f"https://{WEB}:PORT/elsewhere"}, TlsFailure.STS_FETCH),
         ({"status": "404 Not Found"}, TlsFailure.STS_FETCH),
         ({"content_type": "text/html"}, TlsFailure.STS_INVALID),
         ({"body": policy() + "x: " + "x" * (MAX_POLICY + 1024)}, TlsFailure.STS_INVALID),
@@ -122,7 +122,7 @@ async def test_what_is_no_policy_leaves_the_domain_as_if_it_had_none_for_five_mi
     async with world(tmp_path) as made:
         policies = made.policies()
         for name, value in lie.items():
-            setattr(made.web, name, value)
+            setattr(made.web, name, value.replace("PORT", str(made.web.port)))
         for _ in range(3):
             answer = await policies.of(DOMAIN)
             assert (answer.policy, answer.problem) == (None, failure)
