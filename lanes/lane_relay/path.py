@@ -140,8 +140,11 @@ class MessagePath:
 
     def on_due(self, entry: QueueEntry) -> None:
         """schedule -> resolve -> deliver."""
-        if self.exchange is not None and self.exchange.is_emptying and not self.exchange.sends_here(entry, ""):
-            return  # whatever its site is
+        if self.exchange is not None and self.exchange.is_emptying:
+            if not self.orders.is_idle and self.orders.takes(entry, None):
+                return  # a sibling knows nothing of the order
+            if not self.exchange.sends_here(entry, ""):
+                return  # whatever its site is
         destination = self.router.route(entry.domain, partial(self._on_routed, entry), entry.campaign)
         if destination is not None:
             self._on_routed(entry, destination)

@@ -180,8 +180,11 @@ class OrderKeeper:
         """Nothing that was ordered is still to be done."""
         return self._finisher.is_empty and not self._work.is_set()
 
-    def takes(self, entry: QueueEntry, destination: Route | Unroutable) -> bool:
-        """Whether an order stops an entry on its way to delivery; then it is held, or with the finisher."""
+    def takes(self, entry: QueueEntry, destination: Route | Unroutable | None) -> bool:
+        """Whether an order stops an entry on its way to delivery; then it is held, or with the finisher.
+
+        None: its site is not known, and orders by site or policy do not count.
+        """
         route = destination if isinstance(destination, Route) else _NOWHERE
         order = self._book.find(entry, route.site, route.policy)
         if order is None:

@@ -1,6 +1,7 @@
 """Two slots of one lane as real processes: what one hands over the other sends, once, whoever is killed."""
 
 import datetime as dt
+import json
 import random
 import ssl
 import urllib.error
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from lane_operator import credentials
-from tests.lane_relay.running import Relay, Sink, eventually, fixed_route, free_port
+from tests.lane_relay.running import Relay, Sink, eventually, fixed_route, free_port, letter
 from tests.lane_relay.whole.conftest import NewRelay
 
 pytestmark = pytest.mark.timeout(300)
@@ -185,3 +186,35 @@ def test_a_bounce_at_one_slot_is_known_to_its_sibling(lane: Lane, new_relay: New
         code, text = client.rcpt("ann@isp.test")
     assert code == 550
     assert b"suppressed (hard-bounce)" in text
+
+
+def test_mail_that_an_order_holds_is_not_handed_over_to_a_sibling_that_knows_nothing_of_it(
+    lane: Lane, new_relay: NewRelay, sink: Sink
+) -> None:
+    giver = new_relay(**lane.slot("otp-0", sink, "Held")).start()
+    request = partial(_ask, lane, "otp-0")
+    order = request("POST", "/v1/actions", b'{"action":"hold","queue":"isp.test","owner":"jane","reason":"wrong"}')
+    giver.submit(1, 2, 3)
+    with giver.session() as client:
+        client.send_message(letter(4, recipient="bob@other.test"))
+    new_relay(**lane.slot("otp-1", sink, "Running")).start()
+    giver.change(delivery={"state": "Transferring"})
+    sink.wait(1)
+    eventually(lambda: giver.metric("queue_messages") == 3, "the other one is handed over")
+    giver.kill()
+    giver.start()  # now all of it is met for the first time by a slot that is being emptied
+    eventually(lambda: request("GET", "/v1/actions", None)["actions"][0]["entries"] == 3, "three are held again")
+    assert arrived(sink) == Counter([4])
+    request("DELETE", f"/v1/actions/{order['actions'][0]['id']}?owner=jane&reason=right", None)
+    sink.wait(4)
+    assert arrived(sink) == Counter([1, 2, 3, 4])
+
+
+def _ask(lane: Lane, slot: str, method: str, path: str, body: bytes | None) -> Any:
+    """A request to the slot's admin API."""
+    context = ssl.create_default_context(cafile=str(lane.folder / "ca.crt"))
+    token = (lane.folder / "token").read_text()
+    url = f"https://localhost:{lane.ports[slot]}{path}"
+    request = urllib.request.Request(url, body, {"Authorization": f"Bearer {token}"}, method=method)
+    with urllib.request.urlopen(request, context=context, timeout=30) as answer:
+        return json.load(answer)
