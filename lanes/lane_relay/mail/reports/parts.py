@@ -23,7 +23,13 @@ _MAX_VALUE: Final = 2000
 _MAX_BLOCKS: Final = 100
 """Recipients of one report that are read; a transaction of ours has one."""
 _TAG = re.compile(r"<(?:br|/p|/div|/tr|/li|/h\d)[^<>]{0,200}>", re.IGNORECASE)
-_ANY_TAG = re.compile(r"<(?!\S+@)[^<>]{0,2000}>")
+_ANY_TAG = re.compile(r"<(?![^\s<>@]{1,64}@)[^<>]{0,500}>")
+_MIME_FIELD = re.compile(rb"^content-[a-z-]{1,40}:[^\n]*(?:\n[ \t][^\n]*)*", re.IGNORECASE | re.MULTILINE)
+_BOUNDARY = re.compile(rb"boundary\s{0,8}=", re.IGNORECASE)
+_LONGEST_MIME_FIELD: Final = 4096
+_MOST_BOUNDARIES: Final = 40
+_MOST_DIVIDERS: Final = 1000
+"""Lines that may begin a part, and empty lines, behind which nothing is looked at: the library takes time for each."""
 _SPACES = re.compile(r"\s+")
 _FIELD = re.compile(r"^([!-9;-~]{1,70})[ \t]*:(.*)$")
 
@@ -53,7 +59,12 @@ class Mail(Struct, frozen=True, gc=False):
 
 def take_apart(content: bytes) -> Mail | str:
     """The mail's parts, or in words why it cannot be taken apart."""
-    looked = content[:LOOKED_AT]
+    looked = _up_to(_up_to(content[:LOOKED_AT].replace(b"\r\n", b"\n"), b"\n--"), b"\n\n")
+    if len(_BOUNDARY.findall(looked)) > _MOST_BOUNDARIES:
+        return "it has more parts within parts than any report"
+    if any(len(field[0]) > _LONGEST_MIME_FIELD for field in _MIME_FIELD.finditer(looked)):
+        # the library takes the square of the time for twice the parameters
+        return f"a Content field of it is longer than {_LONGEST_MIME_FIELD} octets"
     try:
         message = message_from_bytes(looked, policy=policy.compat32)
         parts: list[Part] = []
@@ -65,6 +76,16 @@ def take_apart(content: bytes) -> Mail | str:
         )  # fmt: skip
     except (RecursionError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as broken:
         return f"it cannot be taken apart: {type(broken).__name__}"
+
+
+def _up_to(content: bytes, divider: bytes) -> bytes:
+    """The beginning of it that has no more than so many of these."""
+    if content.count(divider) <= _MOST_DIVIDERS:
+        return content
+    at = -1
+    for _ in range(_MOST_DIVIDERS):
+        at = content.find(divider, at + 1)
+    return content[:at]
 
 
 def _collect(message: "Message[str, str]", parts: list[Part], returned: list[bytes], depth: int) -> None:

@@ -47,7 +47,7 @@ FAILS: Final = _any_of(
     r"(?:n't|not) (?:be |been )?delivered",
     r"unable to (?:deliver|be delivered|relay)",
     r"undeliver(?:able|ed)",
-    r"deliver[yi]\w* (?:to the following \w+ )?(?:has )?fail",
+    r"deliver[yi]\w{0,10} (?:to the following \w+ )?(?:has )?fail",
     r"delivery (?:failure|error)",
     r"fail(?:ed|ure) (?:to deliver|delivery|notice|address|recipient)",
     r"returned mail",
