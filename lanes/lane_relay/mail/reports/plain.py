@@ -23,7 +23,8 @@ _BEFORE: Final = "|".join(  # noqa: FLY002 -- a list is read and added to
     (
         r"deliver\w{0,10} (?:\w{1,20} )?to", r"undeliverable\s+to", r"unknown user", r"user unknown",
         r"failed (?:address|recipient)", r"address", r"attempts", r"userid", r"recipient", r"rcpt to", r"empf[äa]nger",
-        r"destinataire", r"for", r"mailbox", r"addressed to", r"relay to", r"account", r"user", r"message to", r"收件人",
+        r"destinataire", r"for", r"mailbox", r"addressed to", r"relay to", r"account", r"user",
+        r"message to", r"收件人",
     )
 )  # fmt: skip
 """Words behind which a mailbox is the one that the report is about."""

@@ -1,0 +1,213 @@
+"""The feedback listener over sockets: its limits, and what it says when a report cannot be kept."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from lane_api.relayconfig import Endpoint, RelayConfig
+from lane_relay.clock import SYSTEM_CLOCK
+from lane_relay.feedback.addresses import Addressee, Addresses
+from lane_relay.feedback.listener import FeedbackListener, Limits
+from lane_relay.records import Reply
+
+KEY = b"k" * 32
+TO = "postmaster@b.brand.test"
+TAKEN = Reply(250, ("2.0.0 Thank you",))
+
+
+def config() -> RelayConfig:
+    return RelayConfig.model_validate(
+        {
+            "lane": {"name": "otp"},
+            "slot": {"name": "otp-0", "hostname": "out1.brand.test"},
+            "spool": {"path": "/unused"},
+            "records": {"path": "/unused"},
+            "intake": {"maxMessageSize": 1000},
+            "domains": [{"name": "brand.test", "mode": "Off", "returnPath": {"domain": "b.brand.test"}}],
+            "feedback": {"keyFile": "/unused"},
+        }
+    )
+
+
+@dataclass
+class Desk:
+    """Takes what comes, or answers as the test says."""
+
+    answer: Callable[[], Awaitable[Reply]] | None = None
+    taken: list[bytes] = field(default_factory=list)
+
+    async def take(self, _addressee: Addressee, content: bytes, _client: str, _helo: str) -> Reply:
+        if self.answer is not None:
+            return await self.answer()
+        self.taken.append(content)
+        return TAKEN
+
+
+Made = Callable[..., Awaitable[tuple[FeedbackListener, Desk]]]
+
+
+@pytest.fixture
+async def made() -> AsyncIterator[Made]:
+    listeners: list[FeedbackListener] = []
+
+    async def make(**limits: int) -> tuple[FeedbackListener, Desk]:
+        bounds, desk = Limits(), Desk()
+        for name, value in limits.items():
+            setattr(bounds, name, value)
+        find = Addresses(config(), KEY).find
+        listener = FeedbackListener(config(), find, desk.take, SYSTEM_CLOCK, bounds)
+        await listener.start(Endpoint(host="127.0.0.1", port=0))
+        listeners.append(listener)
+        return listener, desk
+
+    yield make
+    for listener in listeners:
+        await listener.stop(5.0)
+
+
+class Peer:
+    """Speaks to it line by line."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def connect(cls, listener: FeedbackListener) -> "Peer":
+        return cls(*await asyncio.open_connection("127.0.0.1", listener.port))
+
+    async def hear(self) -> str:
+        """The last line of a reply."""
+        while True:
+            line = (await self._reader.readline()).decode()
+            if line[3:4] != "-":
+                return line.rstrip()
+
+    async def say(self, *lines: str) -> str:
+        """Says lines one by one; the answer to the last."""
+        answer = ""
+        for line in lines:
+            self._writer.write(line.encode() + b"\r\n")
+            answer = await self.hear()
+        return answer
+
+    async def bring(self, content: str = "Subject: x\r\n\r\nx") -> str:
+        """One mail to the postmaster."""
+        answer = await self.say("MAIL FROM:<>", f"RCPT TO:<{TO}>")
+        return await self.say("DATA", f"{content}\r\n.") if answer.startswith("250") else answer
+
+    async def leave(self) -> None:
+        self._writer.close()
+        await self._writer.wait_closed()
+
+
+async def test_mail_is_taken_and_answered_once_it_is_kept(made: Made) -> None:
+    listener, desk = await made()
+    kept = asyncio.Event()
+
+    async def later() -> Reply:
+        await kept.wait()
+        return TAKEN
+
+    desk.answer = later
+    peer = await Peer.connect(listener)
+    await peer.hear()
+    await peer.say("EHLO mx.isp.test")
+    bringing = asyncio.ensure_future(peer.bring())
+    done, _ = await asyncio.wait([bringing], timeout=0.2)
+    assert not done
+    kept.set()
+    assert await bringing == "250 2.0.0 Thank you"
+    await peer.leave()
+
+
+async def test_a_report_that_cannot_be_kept_is_to_be_sent_again(made: Made) -> None:
+    listener, desk = await made()
+
+    async def full() -> Reply:
+        return Reply(451, ("4.3.0 The report cannot be kept now, send it again",))
+
+    async def broken() -> Reply:
+        raise ValueError("a mistake of ours")
+
+    peer = await Peer.connect(listener)
+    await peer.hear()
+    await peer.say("EHLO mx.isp.test")
+    for answer in (full, broken):
+        desk.answer = answer
+        assert (await peer.bring()).startswith("451 4.3.0")
+    desk.answer = None
+    assert (await peer.bring()).startswith("250")  # the session goes on
+    await peer.leave()
+
+
+async def test_there_is_no_auth_and_no_relaying(made: Made) -> None:
+    listener, desk = await made()
+    peer = await Peer.connect(listener)
+    await peer.hear()
+    assert not (await peer.say("EHLO mx.isp.test")).startswith("5")
+    assert (await peer.say("AUTH PLAIN AGEAYg==")).startswith("5")
+    await peer.say("MAIL FROM:<a@isp.test>")
+    for stranger in ("b@isp.test", "x@brand.test", f"b-{'a' * 60}@b.brand.test"):
+        assert (await peer.say(f"RCPT TO:<{stranger}>")) == "550 5.1.1 There is no such mailbox here"
+    assert (await peer.say("DATA")).startswith("5")
+    assert desk.taken == []
+    assert listener.refused == 3
+    await peer.leave()
+
+
+async def test_mail_larger_than_a_report_can_be_is_refused(made: Made) -> None:
+    listener, desk = await made()
+    peer = await Peer.connect(listener)
+    await peer.hear()
+    await peer.say("EHLO mx.isp.test")
+    assert (await peer.bring("x" * 900 + "\r\n" + ("y" * 900 + "\r\n") * 1200)).startswith("552 5.3.4")
+    assert desk.taken == []
+    await peer.leave()
+
+
+async def test_one_client_has_so_many_sessions_and_others_have_theirs(made: Made) -> None:
+    listener, _ = await made(sessions_per_client=2)
+    peers = [await Peer.connect(listener) for _ in range(3)]
+    heard = [await peer.hear() for peer in peers]
+    assert [line[:3] for line in heard] == ["220", "220", "421"]
+    for peer in peers:
+        await peer.leave()
+
+
+async def test_one_client_brings_so_much_a_minute(made: Made) -> None:
+    listener, desk = await made(mails_per_minute_per_client=2)
+    peer = await Peer.connect(listener)
+    await peer.hear()
+    await peer.say("EHLO mx.isp.test")
+    assert [(await peer.bring())[:3] for _ in range(3)] == ["250", "250", "450"]
+    assert len(desk.taken) == 2
+    await peer.leave()
+
+
+async def test_all_that_comes_in_at_once_stays_inside_the_memory_for_it(made: Made) -> None:
+    listener, _ = await made()
+    listener.held_bytes = listener.memory_budget
+    peer = await Peer.connect(listener)
+    await peer.hear()
+    await peer.say("EHLO mx.isp.test")
+    assert (await peer.say("MAIL FROM:<> SIZE=1000")).startswith("452 4.3.1")
+    listener.held_bytes = 0
+    assert (await peer.bring()).startswith("250")
+    await peer.leave()
+
+
+async def test_starttls_is_offered_and_works(made: Made) -> None:
+    listener, _ = await made()
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    peer = Peer(reader, writer)
+    await peer.hear()
+    await peer.say("EHLO mx.isp.test")
+    assert (await peer.say("STARTTLS")).startswith("220")
+    context = __import__("ssl").create_default_context()
+    context.check_hostname, context.verify_mode = False, 0
+    await writer.start_tls(context)
+    await peer.say("EHLO mx.isp.test")
+    assert (await peer.bring()).startswith("250")
+    await peer.leave()
