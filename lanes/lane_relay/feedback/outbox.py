@@ -90,17 +90,21 @@ class Outbox:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ATTEMPT_S)) as client:
             while True:
                 self._came.clear()
-                for path in self._paths():
-                    if not await self._tell(client, path):
-                        self.failures += 1
-                        break
+                if await self._tell_all(client):
                     wait = _FIRST_WAIT_S
-                if not self._count:
-                    await self._came.wait()
-                    continue
-                if self.failures:
+                    if not self._count:
+                        await self._came.wait()
+                else:
                     await asyncio.sleep(wait)
                     wait = min(wait * 2, _LONGEST_WAIT_S)
+
+    async def _tell_all(self, client: aiohttp.ClientSession) -> bool:
+        """Whether the endpoint took every one that was there."""
+        for path in await asyncio.to_thread(self._paths):
+            if not await self._tell(client, path):
+                self.failures += 1
+                return False
+        return True
 
     async def _tell(self, client: aiohttp.ClientSession, path: Path) -> bool:
         """Whether the endpoint has it; what cannot be read is told to nobody."""

@@ -1,0 +1,92 @@
+"""Bounces on their way to a webhook: kept over a kill, told in their order, bounded."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from lane_relay.feedback import outbox
+from lane_relay.feedback.outbox import Outbox, OutboxError
+
+
+class Hook:
+    """An endpoint that answers as the test says and tells when so many have come."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+        self.status = 204
+        self.wanted = 1
+        self.came = asyncio.Event()
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.seen.append(await request.json())
+        if len(self.seen) >= self.wanted:
+            self.came.set()
+        return web.Response(status=self.status)
+
+
+@pytest.fixture
+async def hook() -> AsyncIterator[tuple[Hook, str]]:
+    made = Hook()
+    application = web.Application()
+    application.router.add_post("/bounces", made.take)
+    server = TestServer(application)
+    await server.start_server()
+    yield made, str(server.make_url("/bounces"))
+    await server.close()
+
+
+async def told(box: Outbox, hook: Hook, wanted: int) -> None:
+    """Runs the courier until so many have come and nothing waits."""
+    hook.wanted = wanted
+    courier = asyncio.create_task(box.run())
+    async with asyncio.timeout(30):
+        await hook.came.wait()
+        while box.waiting:  # noqa: ASYNC110 -- the courier tells nobody that it is done
+            await asyncio.sleep(0.01)
+    courier.cancel()
+    await asyncio.gather(courier, return_exceptions=True)
+
+
+async def test_what_was_put_before_a_kill_is_told_in_its_order_after_it(tmp_path: Path, hook: tuple[Hook, str]) -> None:
+    endpoint, url = hook
+    before = Outbox(tmp_path)
+    for number in range(3):
+        await before.put(url, {"number": number})
+    after = Outbox(tmp_path)
+    await told(after, endpoint, 3)
+    assert [event["number"] for event in endpoint.seen] == [0, 1, 2]
+    assert list(tmp_path.glob("*.json")) == []
+    await after.put(url, {"number": 3})
+    endpoint.came.clear()
+    await told(after, endpoint, 4)
+    assert after.told == 4
+
+
+async def test_a_damaged_file_stops_nobody_else(tmp_path: Path, hook: tuple[Hook, str]) -> None:
+    endpoint, url = hook
+    box = Outbox(tmp_path)
+    await box.put(url, {"number": 0})
+    await box.put(url, {"number": 1})
+    (tmp_path / f"{1:016d}.json").write_bytes(b"{")
+    await told(Outbox(tmp_path), endpoint, 1)
+    assert [event["number"] for event in endpoint.seen] == [1]
+
+
+async def test_the_oldest_go_when_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "MOST", 2)
+    box = Outbox(tmp_path)
+    for number in range(4):
+        await box.put("http://unused.test", {"number": number})
+    assert (box.waiting, box.dropped) == (2, 2)
+    assert [path.stem for path in sorted(tmp_path.glob("*.json"))] == [f"{3:016d}", f"{4:016d}"]
+
+
+async def test_a_volume_that_takes_nothing_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutboxError, match="cannot be kept"):
+        await Outbox(tmp_path / "file").put("http://unused.test", {})
