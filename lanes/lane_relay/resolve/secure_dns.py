@@ -1,7 +1,8 @@
 """Questions whose answers tell whether they were validated: the AD bit of the resolver's header (RFC 6840 section 5.7).
 
-c-ares, by which all other questions are asked, does not show it; and these are few, a host or so a domain. The AD bit
-is worth what the way to the resolver is worth: whoever makes this vouches that it is the pod's own or as good.
+c-ares, by which all other questions are asked, does not show it; and these are few, a host or so a domain (measured
+with a local unbound: 0.22 ms of CPU a host without DNSSEC, 0.46 with TLSA, c-ares 0.05 a question). The AD bit is
+worth what the way to the resolver is worth: whoever makes this vouches that it is the pod's own or as good.
 Before it: `dane`. After it: the resolver. Every failure is an answer; UDP first, TCP where it is cut, each question
 from a port of its own.
 """
