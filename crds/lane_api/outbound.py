@@ -34,8 +34,8 @@ class Limits(ApiModel):
     by its set of MX hosts. Default 10."""
     total_connections_per_ip: Count = 200
     """Over all ISPs; none takes more than is still free, which is half of it for one alone, so that a stalled ISP never
-    uses up the others'. Those that have not answered for a message yet, or stall, have half of it together; while others
-    wait for a place, one that says nothing for 20 s loses it. Default 200."""
+    uses up the others'. Those that have not answered for a message yet, or stall, have half of it together; while
+    others wait for a place, one that says nothing for 20 s loses it. Default 200."""
 
 
 class DeliveryMode(ApiModel):
