@@ -104,7 +104,7 @@ class SuppressionSpec(ApiModel):
     scope: Literal["Lane", "Domain"] = "Lane"
     """Lane: for all mail of the lane. Domain: for mail of the From domain that it was about. Default Lane."""
     hard_bounces: Span = 180 * 24 * 3600.0
-    """How long a mailbox that does not exist is left alone; 0s: hard bounces suppress nobody. Default 4320h."""
+    """How long a mailbox that does not exist is left alone. Default 4320h."""
 
 
 class FeedbackSpec(ApiModel):
