@@ -125,7 +125,9 @@ class Relay:
             return False
 
     def resumed(self) -> int:
-        """Entries that recovery has handed on, as the log says."""
+        """Entries that recovery has handed on, as the log says; -1: it does not take mail yet."""
+        if '"taking mail"' not in self._log.read_text():
+            return -1
         lines = [json.loads(line) for line in self._log.read_text().splitlines() if '"resumed"' in line]
         return max((int(line.get("entries", 0)) for line in lines), default=0)
 

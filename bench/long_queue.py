@@ -25,6 +25,7 @@ __all__ = ["run"]
 _BODY = b"From: bench@sender.test\r\nTo: rcpt@sink.test\r\nSubject: one of many\r\n\r\n" + b"x" * 900 + b"\r\n"
 _DOMAINS = 5000
 _AT_A_TIME = 2000
+_STEADY = 2**18
 _COMMAND = "python -m bench --only queue"
 
 
@@ -61,10 +62,20 @@ def _memory_of(relay: Relay, queued: int = 0) -> int:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{relay.resumed()} of {queued} resumed")
             time.sleep(0.2)
-        time.sleep(2)  # what recovery needed for itself is given back
-        return memory_bytes(relay.pid)
+        return _settled(relay.pid, deadline)
     finally:
         relay.kill()
+
+
+def _settled(pid: int, deadline: float) -> int:
+    """Its memory once that has been the same for some seconds."""
+    seen = [0]
+    while time.monotonic() < deadline:
+        seen.append(memory_bytes(pid))
+        if max(seen[-3:]) - min(seen[-3:]) < _STEADY:
+            return seen[-1]
+        time.sleep(1)
+    raise TimeoutError(f"memory is not steady: {seen}")
 
 
 def _fill_in_child(room: Path, count: int) -> None:

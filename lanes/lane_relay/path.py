@@ -17,6 +17,7 @@ from typing import Final
 import structlog
 
 from lane_api.isppolicy import Action, Scope, Stage
+from lane_relay import memory
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.listener import Stored
 from lane_relay.account.settle import Outcome, OutcomeOf
@@ -116,6 +117,7 @@ class MessagePath:
             self.schedule.add_all(self.exchange.ours(chunk) if self.exchange is not None else chunk)
             _log.info("resumed", entries=self._backlog.entries)
             await asyncio.sleep(0)
+        memory.give_back()
         if self.exchange is not None:
             self.exchange.giver.recovered()
 

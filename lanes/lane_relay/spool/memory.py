@@ -135,8 +135,7 @@ class MemorySpool:
             waiting = tuple(index for index in held.recipients if index in named)
             rest = tuple(index for index in held.recipients if index not in named)
             if waiting:
-                said = {"due": entry.due, "attempts": entry.attempts, "notified": entry.notified}
-                entries.append(replace(held, recipients=waiting, **said))
+                entries.append(replace(held, recipients=waiting, due=entry.due, history=entry.history))
             if rest:
                 entries.append(replace(held, recipients=rest))
         self.volume.entries[entry.id] = entries

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from lane_relay.errors import SpoolError
 from lane_relay.records import QueueEntry, received_at
 from lane_relay.spool.base import JournalSink
-from lane_relay.spool.entries import Groups
+from lane_relay.spool.entries import Groups, shared_size
 from lane_relay.spool.files import Files
 from lane_relay.spool.format import (
     FORMAT_VERSION,
@@ -327,9 +327,11 @@ def _message(entry: FooterEntry, segment: SegmentState, found: Recovered) -> Non
     message_id = int.from_bytes(index.id, "big")
     received = received_at(message_id)
     campaign = intern(index.campaign) if index.campaign else ""
-    found.last_id = max(found.last_id, message_id)
+    if message_id > found.last_id:
+        found.last_id = message_id
     sender = intern(index.sender_domain) if index.sender_domain else ""
     expires = index.expires_at or 0.0  # not a float of its own for each of a million
+    size = shared_size(index.size)
     if found.asked and message_id in found.asked:
         found.stored.add(message_id)
     if len(index.groups) == 1:  # the common case, and a million of them are to be read in seconds
@@ -338,12 +340,12 @@ def _message(entry: FooterEntry, segment: SegmentState, found: Recovered) -> Non
         shared = _FIRST if recipients == _FIRST else recipients
         domain = intern(domain)
         found.live[message_id] = QueueEntry(
-            message_id, slot, domain, shared, index.size, received, 0, campaign, sender, expires
+            message_id, slot, domain, shared, size, received, 0, campaign, sender, expires
         )
         return
     slot = found.index.add(segment.number, entry.offset, entry.length, _count(index.groups))
     found.live[message_id] = [
-        QueueEntry(message_id, slot, intern(domain), recipients, index.size, received, 0, campaign, sender, expires)
+        QueueEntry(message_id, slot, intern(domain), recipients, size, received, 0, campaign, sender, expires)
         for domain, recipients in index.groups
     ]
 
@@ -399,5 +401,6 @@ def _parts(entry: QueueEntry, index: DeferredIndex) -> list[QueueEntry]:
     if not named:
         return [entry]
     rest = tuple(recipient for recipient in entry.recipients if recipient not in index.recipients)
-    waiting = replace(entry, recipients=named, due=index.due, attempts=index.attempts, notified=index.notified)
+    waiting = replace(entry, recipients=named, due=index.due)
+    waiting.attempts, waiting.notified = index.attempts, index.notified
     return [waiting, replace(entry, recipients=rest)] if rest else [waiting]

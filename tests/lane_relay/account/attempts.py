@@ -49,7 +49,9 @@ def message(recipients: int = 1, sender: str = "app@lane.example", accepted: flo
 
 def entry_of(of: Message, attempts: int = 0, location: int = 0) -> QueueEntry:
     indexes = tuple(range(len(of.envelope.recipients)))
-    return QueueEntry(of.id, location, "example.com", indexes, len(of.body), NOW, attempts)
+    entry = QueueEntry(of.id, location, "example.com", indexes, len(of.body), NOW)
+    entry.attempts = attempts
+    return entry
 
 
 def attempt(

@@ -146,7 +146,8 @@ async def test_the_last_deferral_holds_after_a_restart(store: Store) -> None:
 async def test_parts_of_an_entry_wait_each_for_its_own_time_over_a_restart(store: Store) -> None:
     spool = await store.open()
     (entry,) = await put(spool, message_for(spool, ("a@one.example", "b@one.example", "c@one.example")))
-    soon, late = replace(entry, recipients=(0, 2)), replace(entry, recipients=(1,), notified=True)
+    soon, late = replace(entry, recipients=(0, 2)), replace(entry, recipients=(1,))
+    late.notified = True
     defer(spool, soon, NOW + 60)
     defer(spool, late, NOW + 4000)
     assert spool.state.live_recipients == 3

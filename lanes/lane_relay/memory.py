@@ -1,0 +1,29 @@
+"""The process's memory: what Python's collector looks at, and what goes back to the system.
+
+Before it: `pipeline`, once all stages stand; `path`, once all that recovery found is handed on. After it: nothing.
+"""
+
+import ctypes
+import gc
+
+__all__ = ["give_back", "settle"]
+
+
+def settle() -> None:
+    """Takes all that is there for the process's life out of the collector's sight, and lets it look less often.
+
+    A message makes hardly any cycles; looking every 700 objects, Python's default, took some 7 % of its CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def give_back() -> None:
+    """What recovery needed for itself goes back to the system at once; a C library that cannot do that keeps it.
+
+    malloc_trim(3) of glibc; it takes some milliseconds.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
