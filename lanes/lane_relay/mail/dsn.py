@@ -30,7 +30,7 @@ _MAX_REPLY: Final = 1000
 """Characters of a peer's reply that are repeated, twice for each recipient; a peer may send 32 KiB."""
 
 
-_XTEXT = re.compile(r"\+([0-9A-F]{2})")
+_XTEXT = re.compile(rb"\+([0-9A-F]{2})")
 
 
 class News(StrEnum):
@@ -92,7 +92,11 @@ def status_report(request: ReportRequest) -> bytes | None:
     if not request.sender:
         return None
     header = _returned_header(request.content)
-    texts = [request.sender, *[one.recipient for one in request.recipients], *[one.orcpt for one in request.recipients]]
+    texts = [
+        request.sender,
+        *[one.recipient for one in request.recipients],
+        *[_from_xtext(one.orcpt) for one in request.recipients],
+    ]
     utf8 = not header.isascii() or not all(text.isascii() for text in texts)
     full = request.full and request.news is News.FAILED
     returned = request.content if full else header
@@ -221,12 +225,14 @@ def _original(orcpt: str) -> list[str]:
     """The recipient as the sender knew it (RFC 3464 section 2.3.1); of a form that nobody gave us nothing is made."""
     kind, _, address = orcpt.partition(";")
     decoded = _one_line(_from_xtext(address))
+    if not decoded.isascii():
+        kind = "utf-8"  # RFC 6533 section 3: rfc822 is ASCII, whatever the sender called it
     return _wrap(f"Original-Recipient: {_ascii(kind)}; {decoded}", "\t") if kind and decoded else []
 
 
 def _from_xtext(text: str) -> str:
-    """RFC 3461 section 4: `+` and two hexadecimal digits stand for a character."""
-    return _XTEXT.sub(lambda found: chr(int(found[1], 16)), text)
+    """RFC 3461 section 4: `+` and two hexadecimal digits stand for an octet; beyond ASCII they are UTF-8's."""
+    return _XTEXT.sub(lambda found: bytes([int(found[1], 16)]), text.encode()).decode(errors="replace")
 
 
 def _status(one: ReportedRecipient, news: News) -> str:

@@ -52,6 +52,8 @@ _PATH = re.compile(r'(FROM|TO): *<(?:@[^:<>"\s]*:)?((?:"(?:[^"\\]|\\.)*"|[^"<>\s
 _BY = re.compile(r"([+-]?[0-9]{1,9});([RN])")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+(?:[2-6][0-9A-F]|7[0-9A-E]))+")
+_HIDDEN_OCTETS = re.compile(rb"(?:[!-*,-<>-~]|\+[2-9A-F][0-9A-F])+")
+_HIDDEN = re.compile(rb"\+([0-9A-F]{2})")
 _UNITEXT = re.compile(r"[^\s=+\\]+")
 _TWICE: Final = Reply(501, ("5.5.4 Each parameter may stand once",))
 _NOTIFY: Final = {"SUCCESS": Notify.SUCCESS, "FAILURE": Notify.FAILURE, "DELAY": Notify.DELAY}
@@ -193,9 +195,22 @@ def _is_original_recipient(value: str) -> bool:
     if not semicolon or not _ATOM.fullmatch(kind) or len(value) > _MAX_ORCPT:
         return False
     # RFC 6533 section 3: addresses of type utf-8 may stand as they are.
-    return _is_xtext(address) or (
-        kind.lower() == "utf-8" and bool(_UNITEXT.fullmatch(address)) and address.isprintable()
+    return (
+        _is_xtext(address)
+        or _hides_utf8(address)
+        or (kind.lower() == "utf-8" and bool(_UNITEXT.fullmatch(address)) and address.isprintable())
     )
+
+
+def _hides_utf8(value: str) -> bool:
+    """xtext of the octets of an address in UTF-8, whatever its type: what Postfix 3.7 sends of such an address."""
+    octets = value.encode("utf-8", "surrogateescape")
+    if not _HIDDEN_OCTETS.fullmatch(octets):
+        return False
+    try:
+        return _HIDDEN.sub(lambda found: bytes([int(found[1], 16)]), octets).decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_xtext(value: str) -> bool:

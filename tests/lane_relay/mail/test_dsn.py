@@ -126,6 +126,15 @@ def test_addresses_beyond_ascii_make_it_a_global_report() -> None:
     assert "utf-8; jäne@isp.example".encode() in (status_report(request(failed)) or b"")
 
 
+def test_an_original_recipient_in_octets_of_utf8_is_told_as_such_an_address() -> None:
+    failed = ReportedRecipient("x@isp.example", Reply(550, ("5.1.1 no",)), orcpt="rfc822;j+C3+A4ne@isp.example")
+
+    report = status_report(request(failed)) or b""
+
+    assert "Original-Recipient: utf-8; jäne@isp.example".encode() in report
+    assert b"message/global-delivery-status" in report
+
+
 def test_a_report_about_a_report_keeps_its_parts_apart() -> None:
     inner = b'Content-Type: multipart/report;\r\n\tboundary="=_' + b"0f" * 12 + b'"\r\n\r\nx\r\n'
     message = parse(status_report(request(UNKNOWN, content=inner)))

@@ -83,6 +83,10 @@ def test_parameters_of_mail_are_read_or_the_wrong_one_is_named(text: str, parame
         ("NOTIFY=FAILURE ORCPT=rfc822;Bob+2B1@isp.example",
          RecipientOptions(Notify.FAILURE, "rfc822;Bob+2B1@isp.example")),
         ("ORCPT=utf-8;bücher@isp.example", RecipientOptions(Notify.DEFAULT, "utf-8;bücher@isp.example")),
+        ("ORCPT=rfc822;j+C3+BCrgen@isp.example",  # as Postfix 3.7 sends it
+         RecipientOptions(Notify.DEFAULT, "rfc822;j+C3+BCrgen@isp.example")),
+        ("ORCPT=rfc822;j+FCrgen@isp.example", "501 5.5.4 ORCPT is"),
+        ("ORCPT=rfc822;j+C2+85@isp.example", "501 5.5.4 ORCPT is"),
         ("NOTIFY=NEVER,SUCCESS", "501 5.5.4 NOTIFY is NEVER, or a list of SUCCESS, FAILURE and DELAY"),
         ("NOTIFY=", "501 5.5.4 NOTIFY is"), ("NOTIFY=ALWAYS", "501 5.5.4 NOTIFY is"),
         ("NOTIFY=NEVER NOTIFY=DELAY", "501 5.5.4 Each parameter may stand once"),
