@@ -79,16 +79,22 @@ class SuppressionStore:
 
     @classmethod
     def open(cls, directory: str | Path, max_rows: int) -> "SuppressionStore":
-        """Reads the list; blocks. Raises RelayError if the folder cannot be used."""
+        """Reads the list; blocks. Raises RelayError if it cannot be read; if nothing can be written it has `failed`."""
         store = cls(Path(directory), max_rows)
         try:
             store._directory.mkdir(parents=True, exist_ok=True)
             store._read_snapshot()
             for number in store._logs():
                 store._read_log(number)
-            store._begin_log(max(store._logs(), default=secrets.randbits(40)) + 1)
         except OSError as failed:
             raise RelayError(f"suppressions {directory} cannot be used: {failed}") from failed
+        try:
+            store._begin_log(max(store._logs(), default=secrets.randbits(40)) + 1)
+        except OSError as failed:  # a full volume: who is on the list is not mailed all the same
+            store.failed = f"the suppression list cannot be written: {failed}"
+            _log.error("suppressions failed", reason=store.failed)
+            store._number = max(store._logs(), default=0)  # siblings read on from there
+            store._size = store._older_bytes and store._log_path(store._number).stat().st_size
         return store
 
     def apply(self, max_rows: int) -> None:
@@ -98,14 +104,17 @@ class SuppressionStore:
     # -- words
 
     async def add(self, rows: Iterable[bytes]) -> int:
-        """Takes words in and returns how many were news, when they are on the volume; raises the errors above."""
+        """Takes words in and returns how many were news, when they are on the volume; raises the errors above.
+
+        Of a list that is full, what it has room for is on the volume as well.
+        """
         if self.failed:
             raise SuppressionsFailedError(self.failed)
-        news = []
+        news, left_out = [], 0
         for row in rows:
-            if self.table.rows >= self._max_rows:
-                raise SuppressionsFullError(f"the suppression list has {self._max_rows} entries: raise maxEntries")
-            if self.table.merge(row):
+            if self.table.rows >= self._max_rows and not self.table.knows(row):
+                left_out += 1  # what is known may still be taken back, or said again
+            elif self.table.merge(row):
                 news.append(row + zlib.crc32(row).to_bytes(4, "big"))
         if news or self._waiting or self._writer is not None:  # what is known may still be on its way to the disk
             done = asyncio.get_running_loop().create_future()
@@ -113,6 +122,8 @@ class SuppressionStore:
             if self._writer is None:
                 self._writer = asyncio.get_running_loop().create_task(self._write())
             await done
+        if left_out:
+            raise SuppressionsFullError(f"the suppression list has {self._max_rows} entries: raise maxEntries")
         return len(news)
 
     async def _write(self) -> None:
@@ -199,23 +210,19 @@ class SuppressionStore:
         """Writes the list in one piece and drops the logs before it; a failure leaves all as it was but for the log."""
         try:
             before = await asyncio.to_thread(self._next_log)
-        except OSError as failed:
-            self.failed = f"the suppression list cannot be written: {failed}"
-            raise SuppressionsFailedError(self.failed) from failed
-        for number in range(SHARDS):
-            self.table.forget_dead(number, now)
-            if number % 256 == 0:
-                await asyncio.sleep(0)
-        try:
+            for number in range(SHARDS):
+                self.table.forget_dead(number, now)
+                if number % 8 == 0:  # of five million words some milliseconds
+                    await asyncio.sleep(0)
             await asyncio.to_thread(self._write_snapshot, before)
         except OSError as failed:
             _log.error("suppressions: no snapshot, the log grows on", reason=str(failed))
 
     def _next_log(self) -> int:
         with self._disk:
-            before = self._number
-            os.close(self._file)
-            self._begin_log(before + 1)
+            before, file = self._number, self._file
+            self._begin_log(max(self._logs()) + 1)
+            os.close(file)
         return before
 
     def _write_snapshot(self, before: int) -> None:
@@ -254,10 +261,14 @@ class SuppressionStore:
         return self._directory / f"log-{number}"
 
     def _begin_log(self, number: int) -> None:
-        self._number = number
-        self._size = 0
-        self._file = os.open(self._log_path(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
-        _sync_directory(self._directory)
+        """If it cannot be begun, the one before stays in use."""
+        file = os.open(self._log_path(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
+        try:
+            _sync_directory(self._directory)
+        except OSError:
+            os.close(file)
+            raise
+        self._number, self._size, self._file = number, 0, file
 
     def _read_snapshot(self) -> None:
         try:

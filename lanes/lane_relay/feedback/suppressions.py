@@ -155,6 +155,14 @@ class SuppressionTable:
         shard[at : at + ROW_SIZE] = row
         return True
 
+    def knows(self, row: bytes) -> bool:
+        """There is a word with this row's key, whatever it says."""
+        shard, key = self._shards[row[0] << 4 | row[1] >> 4], row[:KEY_SIZE]
+        if shard is None:
+            return False
+        at = _find(shard, key)
+        return shard[at : at + KEY_SIZE] == key
+
     def about(self, digest: bytes) -> Iterator[Suppressed]:
         """Every word about one address."""
         shard = self._shards[digest[0] << 4 | digest[1] >> 4]

@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from lane_api.classes import TrafficClass
 from lane_relay.feedback.suppression_store import SuppressionsFailedError, SuppressionsFullError, SuppressionStore
-from lane_relay.feedback.suppressions import SHARDS, Reason, Source, Suppressed, pack
+from lane_relay.feedback.suppressions import SHARDS, Reason, Source, Suppressed, pack, unpack
 
 NOW = 1_800_000_000.0
 
@@ -174,3 +175,61 @@ async def test_a_cursor_that_is_none_begins_anew(tmp_path: Path, cursor: str) ->
     store = opened(tmp_path)
     await store.add([row(1)])
     assert store.page(cursor).rows == (row(1),)
+
+
+async def test_of_a_list_that_becomes_full_what_it_took_is_there_after_a_kill(tmp_path: Path) -> None:
+    store = opened(tmp_path, max_rows=2)
+    with pytest.raises(SuppressionsFullError):
+        await store.add([row(1), row(2), row(3)])
+    again = opened(tmp_path)
+    assert again.table.rows == 2
+    assert content(again) == content(store)
+
+
+async def test_words_of_a_full_list_can_be_taken_back(tmp_path: Path) -> None:
+    store = opened(tmp_path, max_rows=1)
+    await store.add([row(1)])
+    word = unpack(row(1))
+    assert word is not None
+    assert await store.add([pack(replace(word, created=word.created + 1, lifted=True))]) == 1
+    (known,) = opened(tmp_path).table.about(word.digest)
+    assert known.lifted
+
+
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the volume has no room for another file."""
+    real = os.open
+
+    def open_(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(28, "No space left on device")
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", open_)
+
+
+async def test_without_room_for_a_snapshot_the_log_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened(tmp_path)
+    await store.add([row(1)])
+    full(monkeypatch)
+    await store.snapshot(NOW)
+    monkeypatch.undo()
+    assert await store.add([row(2)]) == 1
+    await store.close()
+    assert opened(tmp_path).table.rows == 2
+
+
+async def test_on_a_full_volume_the_list_still_says_who_is_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = opened(tmp_path)
+    await before.add([row(1), row(2)])
+    await before.close()
+    full(monkeypatch)
+    store = opened(tmp_path)
+    assert store.table.rows == 2
+    with pytest.raises(SuppressionsFailedError, match="No space left"):
+        await store.add([row(3)])
+    first = store.page()
+    assert store.page(first.cursor).rows == ()
+    await store.close()
