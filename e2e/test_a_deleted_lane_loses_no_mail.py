@@ -37,8 +37,6 @@ async def parting(installation: Installation) -> AsyncIterator[Outbound]:
         made = Outbound(installation)
         yield made
         made.end_loads()
-        for isp in (addresses.GMAIL, addresses.YAHOO):
-            await made.policy(isp)
 
 
 def _lane(here: Installation, **spec: object) -> Manifest:
