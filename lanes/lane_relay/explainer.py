@@ -206,6 +206,7 @@ class Explainer:
         return {
             "by": by,
             "total": len(names),
+            "next": first + most if first + most < len(names) else None,
             "queues": [
                 {"name": name, "entries": int(count), "oldestSince": _time(oldest), "nextAt": _time(due)}
                 for name in names[first : first + most]

@@ -22,10 +22,8 @@ from lane_relay.accept.listener import Listener
 from lane_relay.account.journal import Journal
 from lane_relay.account.screen import Screen
 from lane_relay.account.settler import Settler, Surroundings
-from lane_relay.api import actions, evidence, explain, suppressions
-from lane_relay.api.handover import handover_routes
+from lane_relay.api import actions, evidence, explain, handover, siblings, suppressions
 from lane_relay.api.server import AdminServer
-from lane_relay.api.siblings import sibling_routes
 from lane_relay.audit.auditor import Auditor, check_records, open_chain
 from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
@@ -334,12 +332,14 @@ class Pipeline:
             lambda: self._source.current, self._clock, self._dispatcher, self._schedule.portions, self._router,
             self._auditor.trace,
         )  # fmt: skip
-        routes = [*actions.routes(self._orders), *evidence.routes(self._auditor), *explain.routes(explainer)]
-        routes += suppressions.routes(self._feedback.suppressions)
+        rooms = [
+            *actions.operations(self._orders), *evidence.operations(self._auditor), *explain.operations(explainer),
+            *suppressions.operations(self._feedback.suppressions),
+        ]  # fmt: skip
         if self._exchange is not None:
-            routes += sibling_routes(self._exchange, self._feedback.suppressions)
-            routes = [*routes, *handover_routes(self._exchange, config.intake.max_message_size)]
-        return AdminServer(config.admin, self.slot, routes, authority)
+            rooms += siblings.operations(self._exchange, self._feedback.suppressions)
+            rooms += handover.operations(self._exchange, config.intake.max_message_size)
+        return AdminServer(config.admin, self.slot, rooms, authority)
 
     def _apply(self) -> None:
         """Puts the configuration, with the orders kept in the spool laid over it, in force in every stage."""

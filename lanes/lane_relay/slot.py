@@ -262,6 +262,11 @@ class Slot:
         """Puts a pushed configuration in force; raises ConfigError."""
         return self._source.push(text).generation
 
+    def config_in_force(self) -> dict[str, Any]:
+        """Which configuration is in force, and why a newer one is not."""
+        config = self._source.current
+        return {"generation": config.generation, "serial": config.serial, "refused": self._source.refused}
+
     def sites(self) -> list[dict[str, Any]]:
         """Every site with its queue, its connections and what holds it."""
         if self.stages is None:

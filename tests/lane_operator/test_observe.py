@@ -66,6 +66,9 @@ class Slot:
             self.serial = int(serial)
         return self.generation
 
+    def config_in_force(self) -> dict[str, Any]:
+        return {"generation": 7, "serial": 1, "refused": ""}
+
     def replies(self) -> dict[str, Any]:
         return {"replies": [], "counts": {"other": 2}, "dropped": 0}
 

@@ -3,17 +3,20 @@
 Invariant: what is answered with an order is on disk. Before: the operator and `kubectl lane`. After: `orders`.
 """
 
-from typing import Any, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol
 
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from lane_relay.api.refusals import refusal
+from lane_relay.api.operation import AnswerModel, Body, Operation, Query
+from lane_relay.api.refusals import refusal, words_of
 from lane_relay.errors import RelayError, SpoolError
+from lane_relay.orders.order import OrderRequest, Verb
 
-__all__ = ["Actions", "routes"]
+__all__ = ["Actions", "operations"]
 
-_EXAMPLE = '{"action": "suspend", "queue": "example.com", "owner": "jane", "reason": "...", "expiresIn": "2h"}'
+_PATH: Final = "/v1/actions"
+_EXAMPLE: Final = '{"action": "suspend", "queue": "example.com", "owner": "jane", "reason": "...", "expiresIn": "2h"}'
 
 
 class Actions(Protocol):
@@ -29,41 +32,77 @@ class Actions(Protocol):
         """Every order that stands."""
 
 
-def routes(actions: Actions) -> list[web.RouteDef]:
+class Action(AnswerModel):
+    """One order, with the one selector that it has."""
+
+    id: str
+    action: Verb
+    queue: str | None = None
+    site: str | None = None
+    policy: str | None = None
+    campaign: str | None = None
+    sender: str | None = None
+    message: str | None = None
+    all: Literal[True] | None = None
+    owner: str
+    reason: str
+    created: str
+    expires: str | None
+    """null: it stands until it is revoked."""
+    state: Literal["standing", "working", "done"]
+    entries: int
+    """How many it holds, or has acted upon."""
+
+
+class ActionList(AnswerModel):
+    """Orders."""
+
+    actions: list[Action]
+
+
+class _Revoked(Query):
+    """Who takes an order back."""
+
+    fix = "say who revokes it and why: DELETE /v1/actions/ID?owner=...&reason=..."
+
+    owner: Annotated[str, Field(min_length=1, max_length=500)]
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+def operations(actions: Actions) -> list[Operation]:
     """The requests."""
 
-    async def show(_request: web.Request) -> web.Response:
+    async def show(_request: web.Request, _query: Query) -> web.Response:
         return web.json_response({"actions": actions.standing()})
 
-    async def place(request: web.Request) -> web.Response:
+    async def place(request: web.Request, _query: Query) -> web.Response:
         try:
             return web.json_response({"actions": await actions.place(await request.read())}, status=201)
         except ValidationError as wrong:
-            said = "; ".join(_said(error) for error in wrong.errors(include_url=False))
-            return refusal(422, f"{said}; an order looks like {_EXAMPLE}")
+            return refusal(422, f"{words_of(wrong)}; an order looks like {_EXAMPLE}")
         except SpoolError as failed:
             return refusal(503, f"the order could not be kept: {failed}")
         except RelayError as refused:
             return refusal(409, str(refused))
 
-    async def revoke(request: web.Request) -> web.Response:
-        owner, reason = request.query.get("owner", ""), request.query.get("reason", "")
-        if not owner or not reason:
-            return refusal(422, "say who revokes it and why: DELETE /v1/actions/ID?owner=...&reason=...")
+    async def revoke(request: web.Request, query: _Revoked) -> web.Response:
         try:
-            return web.json_response(await actions.revoke(request.match_info["order"], owner[:500], reason[:500]))
+            return web.json_response(await actions.revoke(request.match_info["order"], query.owner, query.reason))
         except SpoolError as failed:
             return refusal(503, f"that the order is over could not be kept: {failed}")
         except RelayError as refused:
             return refusal(404, str(refused))
 
+    kept = {503: "It could not be kept; nothing is said to be done."}
     return [
-        web.get("/v1/actions", show),
-        web.post("/v1/actions", place),
-        web.delete("/v1/actions/{order}", revoke),
-    ]
-
-
-def _said(error: Any) -> str:
-    field = ".".join(map(str, error["loc"]))
-    return f"{field}: {error['msg']}" if field else str(error["msg"]).removeprefix("Value error, ")
+        Operation("GET", _PATH, "listActions", "Every order that stands.", show, ActionList),
+        Operation(
+            "POST", _PATH, "giveAction", "Gives an order, or ends those with a selector.", place, ActionList,
+            body=Body(model=OrderRequest), status=201,
+            refusals=kept | {409: "None to end, or too many stand.", 413: "The body is too large."},
+        ),
+        Operation(
+            "DELETE", _PATH + "/{order}", "revokeAction", "Ends an order.", revoke, Action, _Revoked,
+            refusals=kept | {404: "No such order stands."},
+        ),
+    ]  # fmt: skip

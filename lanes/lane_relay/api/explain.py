@@ -3,16 +3,16 @@
 Before: `server` has checked the token. After: the slot's explainer.
 """
 
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, Self
 
 from aiohttp import web
+from pydantic import model_validator
 
+from lane_relay.api.explanations import DomainExplained, MessagesExplained, Queues, SiteExplained
+from lane_relay.api.operation import MOST, Operation, Page, Query, Text
 from lane_relay.api.refusals import refusal
 
-__all__ = ["Explains", "routes"]
-
-_MOST: Final = 1000
-_USUAL: Final = 100
+__all__ = ["Explains", "operations"]
 
 
 class Explains(Protocol):
@@ -31,38 +31,59 @@ class Explains(Protocol):
         """A page of all queues, the longest first."""
 
 
-def routes(explains: Explains) -> list[web.RouteDef]:
+class _Subject(Query):
+    """What is to be explained."""
+
+    fix = "give one of ?message= (spool id, Message-ID or correlation id), ?domain= or ?site="
+
+    message: Text = ""
+    """A spool id, Message-ID or correlation id."""
+    domain: Text = ""
+    site: Text = ""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if sum(bool(one) for one in (self.message, self.domain, self.site)) != 1:
+            raise ValueError("one thing is explained at a time")
+        return self
+
+
+class _QueuesWanted(Page):
+    """A page of queues."""
+
+    fix = f"give ?by=domain or campaign, &first= how many to skip, &limit= at most {MOST}"
+
+    by: Literal["domain", "campaign"] = "domain"
+
+
+def operations(explains: Explains) -> list[Operation]:
     """The requests."""
 
-    async def explain(request: web.Request) -> web.Response:
-        asked = [(key, request.query[key]) for key in ("message", "domain", "site") if request.query.get(key)]
-        if len(asked) != 1:
-            return refusal(
-                422,
-                "give one of ?message= (spool id, Message-ID or correlation id), ?domain= or ?site=",
-            )
-        (kind, name), said = asked[0], None
-        if kind == "message":
+    async def explain(_request: web.Request, query: _Subject) -> web.Response:
+        said: dict[str, Any] | None
+        if query.message:
             try:
-                found = await explains.message(name)
+                found = await explains.message(query.message)
             except OSError as failed:
                 return refusal(503, f"the records cannot be read: {failed}; a spool id of a queued message needs none")
-            said = {"messages": found} if found else None
+            said, nothing = {"messages": found} if found else None, _NOTHING["message"]
+        elif query.domain:
+            said, nothing = await explains.domain(query.domain), _NOTHING["domain"]
         else:
-            said = await explains.domain(name) if kind == "domain" else explains.site(name)
-        if said is None:
-            return refusal(404, _NOTHING[kind])
-        return web.json_response(said)
+            said, nothing = explains.site(query.site), _NOTHING["site"]
+        return refusal(404, nothing) if said is None else web.json_response(said)
 
-    async def queues(request: web.Request) -> web.Response:
-        by = request.query.get("by", "domain")
-        first, most = request.query.get("first", "0"), request.query.get("limit", str(_USUAL))
-        if by not in ("domain", "campaign") or not (first.isdecimal() and most.isdecimal()):
-            return refusal(422, f"give ?by=domain or campaign, &first= how many to skip, &limit= at most {_MOST}")
-        wanted: Literal["domain", "campaign"] = "domain" if by == "domain" else "campaign"
-        return web.json_response(await explains.queues(wanted, int(first), min(int(most), _MOST)))
+    async def queues(_request: web.Request, query: _QueuesWanted) -> web.Response:
+        return web.json_response(await explains.queues(query.by, query.first, query.limit))
 
-    return [web.get("/v1/explain", explain), web.get("/v1/queues", queues)]
+    answer = MessagesExplained | DomainExplained | SiteExplained
+    return [
+        Operation(
+            "GET", "/v1/explain", "explain", "Why mail has not gone yet.", explain, answer, _Subject,
+            refusals={404: "Nothing is known of it here.", 503: "The records cannot be read now."},
+        ),
+        Operation("GET", "/v1/queues", "listQueues", "How much waits for whom.", queues, Queues, _QueuesWanted),
+    ]  # fmt: skip
 
 
 _NOTHING: Final = {

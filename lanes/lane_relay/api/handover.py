@@ -5,17 +5,19 @@ admin token opens nothing here. Before it: a sibling's `handover.carrier`. After
 """
 
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import structlog
 from aiohttp import web
 from msgspec.json import Encoder
 
+from lane_relay.api.operation import AnswerModel, Body, Operation, Query, Text
+from lane_relay.api.refusals import refusal
 from lane_relay.handover.consignment import Answer, Consignment, decode
 from lane_relay.handover.receiver import InDoubtError
 
-__all__ = ["PREFIX", "Partner", "handover_routes", "names_of"]
+__all__ = ["PREFIX", "Giver", "Knows", "Partner", "names_of", "operations", "sibling_check"]
 
 PREFIX: Final = "/v1/handover/"
 _TRANSFER: Final = re.compile(r"[0-9a-f]{32}")
@@ -26,11 +28,15 @@ _encode: Final = Encoder().encode
 _log = structlog.get_logger("api")
 
 
-class Partner(Protocol):
-    """What siblings may do."""
+class Knows(Protocol):
+    """Who knows the siblings."""
 
     def knows(self, giver: str, names: tuple[str, ...]) -> bool:
         """The giver is a sibling, and its certificate is for one of these names."""
+
+
+class Partner(Knows, Protocol):
+    """What siblings may do."""
 
     async def take(self, transfer: str, consignment: Consignment) -> Answer:
         """See Receiver.take."""
@@ -42,38 +48,88 @@ class Partner(Protocol):
         """See Receiver.forget."""
 
 
-def handover_routes(partner: Partner, largest: int) -> list[web.RouteDef]:
+class Giver(Query):
+    """Who asks."""
+
+    fix = "give ?giver= the name of your own slot"
+
+    giver: Text
+    """Name of the slot that asks; its certificate must be for it."""
+
+
+class Taken(AnswerModel):
+    """What became of a transfer; it never changes once it was given."""
+
+    taken: list[int]
+    """Positions of the parcels that the receiver has on its disk and owns."""
+    ids: list[str]
+    """Its spool ids of these."""
+    reason: str
+    """Why the others were not taken."""
+
+
+def sibling_check(partner: Knows, wording: str) -> Callable[[web.Request], web.Response | None]:
+    """Refuses, in these words, whoever is no sibling or shows another one's certificate."""
+
+    def admit(request: web.Request) -> web.Response | None:
+        known = partner.knows(request.query.get("giver", ""), names_of(request))
+        return None if known else refusal(403, f"only a slot of this lane, with its own certificate, {wording}")
+
+    return admit
+
+
+def operations(partner: Partner, largest: int) -> list[Operation]:
     """The requests; `largest` is the size of the largest message in bytes."""
+    limit = largest + _OVERHEAD
 
-    async def handle(request: web.Request) -> web.Response:
-        transfer, giver = request.match_info["transfer"], request.query.get("giver", "")
-        if not partner.knows(giver, names_of(request)):
-            return _refusal(403, "only a slot of this lane, with its own certificate, hands over here")
-        if not _TRANSFER.fullmatch(transfer):
-            return _refusal(404, "a transfer is named by 32 hexadecimal digits")
-        try:
-            return await _act(partner, request, transfer, giver, largest + _OVERHEAD)
-        except (InDoubtError, OSError) as error:
-            _log.exception("hand-over", transfer=transfer, giver=giver)
-            return _refusal(503, f"ask again: {error}")
+    async def take(request: web.Request, query: Giver) -> web.Response:
+        transfer = request.match_info["transfer"]
+        body = await _read(request, limit)
+        consignment = decode(body) if body is not None else f"more than {limit} octets"
+        if isinstance(consignment, str) or consignment.giver != query.giver:
+            await partner.ask(transfer, query.giver)  # refused for ever: what the sibling hears now must stay true
+            return refusal(422, consignment if isinstance(consignment, str) else "the giver is another slot")
+        return _said(await partner.take(transfer, consignment))
 
-    return [web.route("*", PREFIX + "{transfer}", handle)]
+    async def ask(request: web.Request, query: Giver) -> web.Response:
+        return _said(await partner.ask(request.match_info["transfer"], query.giver))
 
-
-async def _act(partner: Partner, request: web.Request, transfer: str, giver: str, limit: int) -> web.Response:
-    if request.method == "GET":
-        return _said(await partner.ask(transfer, giver))
-    if request.method == "DELETE":
-        await partner.forget(transfer)
+    async def forget(request: web.Request, _query: Giver) -> web.Response:
+        await partner.forget(request.match_info["transfer"])
         return _said(Answer())
-    if request.method != "POST":
-        return _refusal(405, "use POST, GET or DELETE here")
-    body = await _read(request, limit)
-    consignment = decode(body) if body is not None else f"more than {limit} octets"
-    if isinstance(consignment, str) or consignment.giver != giver:
-        await partner.ask(transfer, giver)  # refused for ever: what the sibling hears now must stay true
-        return _refusal(422, consignment if isinstance(consignment, str) else "the giver is another slot")
-    return _said(await partner.take(transfer, consignment))
+
+    body = Body("application/octet-stream", description="A consignment in MessagePack; see handover.consignment.")
+    admit = sibling_check(partner, "hands over here")
+    rows: list[tuple[str, str, str, Callable[[web.Request, Giver], Awaitable[web.Response]], Body | None]] = [
+        ("POST", "handOver", "Hands mail over; again and again the same answer.", take, body),
+        ("GET", "askHandover", "What became of a transfer.", ask, None),
+        ("DELETE", "forgetHandover", "The giver knows, and asks no more.", forget, None),
+    ]
+    return [
+        Operation(
+            method, PREFIX + "{transfer}", name, summary, _named(handle), Taken, Giver, carried, admit=admit,
+            refusals={404: "A transfer is named by 32 hexadecimal digits.", 503: "Not known now: ask again."},
+        )
+        for method, name, summary, handle, carried in rows
+    ]  # fmt: skip
+
+
+def _named(
+    handle: Callable[[web.Request, Giver], Awaitable[web.Response]],
+) -> Callable[[web.Request, Giver], Awaitable[web.Response]]:
+    """Of a transfer that has a name; what the disk says no to is to be asked again."""
+
+    async def run(request: web.Request, query: Giver) -> web.Response:
+        transfer = request.match_info["transfer"]
+        if not _TRANSFER.fullmatch(transfer):
+            return refusal(404, "a transfer is named by 32 hexadecimal digits")
+        try:
+            return await handle(request, query)
+        except (InDoubtError, OSError) as error:
+            _log.exception("hand-over", transfer=transfer, giver=query.giver)
+            return refusal(503, f"ask again: {error}")
+
+    return run
 
 
 async def _read(request: web.Request, limit: int) -> bytes | None:
@@ -95,7 +151,3 @@ def names_of(request: web.Request) -> tuple[str, ...]:
 
 def _said(answer: Answer) -> web.Response:
     return web.Response(body=_encode(answer), content_type="application/json")
-
-
-def _refusal(status: int, error: str) -> web.Response:
-    return web.json_response({"error": error}, status=status)

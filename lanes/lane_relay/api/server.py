@@ -1,52 +1,37 @@
 """The admin API: TLS, a bearer token, and requests; used by the operator and `kubectl lane`.
 
-Every act is a method of `Slot`, which the pipeline gives; this module parses, checks the token, and words the errors.
-Invariant: nothing is answered without the token; every error is JSON `{"error": ...}` that names the fix.
+Each room of this package gives its requests as operations; this module checks the token, routes, and serves the
+document made of the same operations. Invariant: nothing is answered without the token, or to siblings their
+certificate; every error is JSON `{"error": ...}` that names the fix. Before: the operator, persons, siblings.
+After: the rooms, and through them the stages.
 """
 
 import asyncio
 import hmac
-import json
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
 
 from lane_api.relayconfig import Admin
 from lane_relay.accept.certificate import Certificate
+from lane_relay.api import slot_requests
 from lane_relay.api.handover import PREFIX
+from lane_relay.api.openapi import document
+from lane_relay.api.operation import Operation, Query, routes_of
 from lane_relay.api.refusals import refusal
-from lane_relay.errors import ConfigError, SpoolError
+from lane_relay.api.slot_requests import Slot
+from lane_relay.errors import ConfigError
 
-__all__ = ["AdminServer", "Slot"]
+__all__ = ["AdminServer", "application_of"]
 
 BODY_LIMIT: Final = 4 * 2**20  # as config.SIZE_LIMIT: the largest thing ever pushed
 CERTIFICATE_POLL_S: Final = 5.0  # leaves live for 30 days and are renewed at two thirds of it
 
 _log = structlog.get_logger("api")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Slot(Protocol):
-    """What can be asked of a slot and done to it."""
-
-    async def report(self) -> dict[str, Any]:
-        """The answer to GET /v1/slot."""
-
-    async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
-        """Opens or closes intake, kept over a restart; gives the state in force (the configuration may keep it
-        closed). Raises SpoolError if the order could not be kept."""
-
-    def push(self, text: str) -> int:
-        """Puts a configuration in force and gives its generation; raises ConfigError."""
-
-    def replies(self) -> dict[str, Any]:
-        """Samples of the replies that no rule of a policy was for, each with a rule to begin with."""
-
-    def sites(self) -> list[dict[str, Any]]:
-        """Every site with queue, connections and the limit that holds it now."""
 
 
 class _Token:
@@ -79,9 +64,8 @@ def _guard(token: _Token) -> Any:
 
     @web.middleware
     async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        if request.path.startswith(PREFIX):
-            return await handler(request)  # siblings show a certificate instead
-        if not token.admits(request.headers.get("Authorization", "")):
+        # siblings show a certificate instead, which the operation looks at
+        if not request.path.startswith(PREFIX) and not token.admits(request.headers.get("Authorization", "")):
             return refusal(
                 401, "send the slot's admin token: Authorization: Bearer TOKEN (Secret SLOT-admin, key token)"
             )
@@ -90,9 +74,16 @@ def _guard(token: _Token) -> Any:
         except web.HTTPNotFound:
             return refusal(404, f"no such request; there are {_requests(request.app)}")
         except web.HTTPMethodNotAllowed as failed:
-            return refusal(405, f"use {' or '.join(sorted(failed.allowed_methods))} here")
+            answer = refusal(405, f"use {' or '.join(sorted(failed.allowed_methods))} here")
+            answer.headers["Allow"] = failed.headers["Allow"]
+            return answer
         except web.HTTPRequestEntityTooLarge:
             return refusal(413, f"the body is larger than {BODY_LIMIT} octets")
+        except web.HTTPException as failed:
+            return refusal(failed.status, f"{failed.reason}: see GET /v1/openapi.json")
+        except Exception:  # noqa: BLE001  # the request's edge: the next one is served
+            _log.exception("request broke us", method=request.method, path=request.path)
+            return refusal(500, "this is our fault: the slot's log has what broke, and asking again may help")
 
     return guard
 
@@ -100,74 +91,38 @@ def _guard(token: _Token) -> Any:
 def _requests(application: web.Application) -> str:
     """Every request that there is, such as `GET /v1/slot`."""
     known = [(one.method, one.resource.canonical) for one in application.router.routes() if one.resource is not None]
-    return ", ".join(f"{method} {path}" for method, path in known if method != "HEAD")
+    return ", ".join(f"{method} {path}" for method, path in known)
 
 
-def _application(slot: Slot, token: _Token, routes: Iterable[web.RouteDef]) -> web.Application:
-    """The requests."""
+def application_of(operations: Iterable[Operation], token_file: Path) -> web.Application:
+    """The requests behind the token, and their document."""
 
-    async def show(_request: web.Request) -> web.Response:
-        return web.json_response(await slot.report())
+    async def describe(_request: web.Request, _query: Query) -> web.Response:
+        return web.json_response(described)
 
-    async def sites(_request: web.Request) -> web.Response:
-        return web.json_response({"sites": slot.sites()})
-
-    async def replies(_request: web.Request) -> web.Response:
-        return web.json_response(slot.replies())
-
-    async def intake(request: web.Request) -> web.Response:
-        state = _wanted_state(await request.read())
-        if state is None:
-            return refusal(422, 'send {"state": "Open"} or {"state": "Closed"}')
-        try:
-            return web.json_response({"state": await slot.set_intake(state)})
-        except SpoolError as failed:
-            return refusal(503, f"the order could not be kept: {failed}; replace the slot's volume")
-
-    async def config(request: web.Request) -> web.Response:
-        try:
-            return web.json_response({"generation": slot.push((await request.read()).decode())})
-        except UnicodeDecodeError:
-            return refusal(422, "the body is not UTF-8: send relay.yaml as it is")
-        except ConfigError as refused:
-            return refusal(422, str(refused))
-
-    application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_guard(token)])
-    application.router.add_get("/v1/slot", show)
-    application.router.add_get("/v1/sites", sites)
-    application.router.add_get("/v1/replies", replies)
-    application.router.add_put("/v1/intake", intake)
-    application.router.add_put("/v1/config", config)
-    application.router.add_routes(routes)
+    served = [
+        *operations,
+        Operation("GET", "/v1/openapi.json", "describe", "This document (OpenAPI 3.1).", describe, None),
+    ]
+    described = document(served)
+    application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_guard(_Token(token_file))])
+    application.router.add_routes(routes_of(served))
     return application
-
-
-def _wanted_state(body: bytes) -> Literal["Open", "Closed"] | None:
-    """The state of `{"state": ...}`, or None for anything else."""
-    try:
-        wanted = json.loads(body)
-    except ValueError:
-        return None
-    if not isinstance(wanted, dict) or set(wanted) != {"state"}:
-        return None
-    return wanted["state"] if wanted["state"] in ("Open", "Closed") else None
 
 
 class AdminServer:
     """The API on its port; new certificates serve the next connection."""
 
-    def __init__(
-        self, admin: Admin, slot: Slot, routes: Iterable[web.RouteDef] = (), authority: str | None = None
-    ) -> None:
+    def __init__(self, admin: Admin, slot: Slot, rooms: Iterable[Operation] = (), authority: str | None = None) -> None:
         """Loads certificate and key; raises ConfigError if they cannot be used.
 
-        `routes` are the requests of other rooms, each made by a module of this package; siblings, who hand over, show
+        `rooms` are the requests of other rooms, each made by a module of this package; siblings, who hand over, show
         certificates that `authority` (a file) has signed.
         """
         self._endpoint = admin.listen
         self._certificate = Certificate(admin.tls, field="admin.tls", client_authority=authority)
         self._runner = web.AppRunner(
-            _application(slot, _Token(Path(admin.token_file)), routes),
+            application_of([*slot_requests.operations(slot), *rooms], Path(admin.token_file)),
             access_log=None,
             handle_signals=False,
             shutdown_timeout=1.0,

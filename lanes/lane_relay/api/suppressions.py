@@ -6,17 +6,19 @@ never goes out; a file of any length is read line by line, and what was read bef
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, Literal, Self
 
 from aiohttp import web
+from pydantic import Field, model_validator
 
+from lane_relay.api.operation import AnswerModel, Body, Operation, Query, Text
 from lane_relay.api.refusals import refusal
 from lane_relay.errors import RelayError
 from lane_relay.feedback.exchange import COLUMNS, BadLine, Brought, header, read_line, shown, write_lines
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.smtp.address import BadAddress, parse_mailbox
 
-__all__ = ["routes"]
+__all__ = ["operations"]
 
 _PATH: Final = "/v1/suppressions"
 _AT_ONCE: Final = 1000
@@ -25,27 +27,120 @@ _MOST_TOLD: Final = 100
 _NO_LIST: Final = "this lane keeps no suppression list: give suppression.path and suppression.keyFile"
 
 
-def routes(suppressions: SuppressionList | None) -> list[web.RouteDef]:
+class _Wanted(Query):
+    """Of an address, behind a cursor, or all as CSV."""
+
+    fix = "give ?address=, ?after= the cursor you have, or ?format=csv"
+
+    address: Text = ""
+    domain: Text = ""
+    """From domain under which the address may be suppressed, where the list's scope is Domain."""
+    after: str = ""
+    """`next` of the page before: words that came later."""
+    format: Literal["json", "csv"] = "json"
+
+
+class _Whose(Query):
+    """Whose words are taken back."""
+
+    fix = "say whose: ?address=ann@example.com or ?digest=, as an export has it"
+
+    address: Text = ""
+    domain: Text = ""
+    """From domain under which the address may be suppressed as well."""
+    digest: Text = ""
+
+    @model_validator(mode="after")
+    def _says_whose(self) -> Self:
+        if bool(self.address) == bool(self.digest):
+            raise ValueError("one of address and digest is needed")
+        return self
+
+
+class Word(AnswerModel):
+    """One word of the list, as its CSV has it; what is not said is empty."""
+
+    digest: str
+    reason: str
+    about: str = Field(alias="class")
+    scope: str
+    source: str
+    created: str
+    expires: str
+    lifted: Literal["", "true"]
+
+
+class Words(AnswerModel):
+    """What is known of an address."""
+
+    entries: list[Word]
+
+
+class WordsAfter(Words):
+    """What came behind a cursor; `next` is a cursor always, for words that come later."""
+
+    next: str
+    more: bool
+    """There are some already."""
+
+
+class WrongLine(AnswerModel):
+    """A line that was not taken."""
+
+    line: int
+    why: str
+
+
+class Imported(AnswerModel):
+    """What became of a file."""
+
+    read: int
+    added: int
+    refused: int
+    wrong: list[WrongLine]
+    """The first 100."""
+
+
+class Lifted(AnswerModel):
+    """How many words count no more."""
+
+    lifted: int
+
+
+def operations(suppressions: SuppressionList | None) -> list[Operation]:
     """The requests about the list; None: there is none."""
 
-    async def show(request: web.Request) -> web.StreamResponse:
+    async def show(request: web.Request, query: _Wanted) -> web.StreamResponse:
         if suppressions is None:
             return refusal(404, _NO_LIST)
-        address = request.query.get("address", "")
-        if address:
-            return _about(suppressions, address, request.query.get("domain", ""))
-        if request.query.get("format") == "csv" or "text/csv" in request.headers.get("Accept", ""):
+        if query.address:
+            return _about(suppressions, query.address, query.domain)
+        if query.format == "csv" or "text/csv" in request.headers.get("Accept", ""):
             return await _export(suppressions, request)
-        words, cursor, more = suppressions.page(request.query.get("after", ""))
+        words, cursor, more = suppressions.page(query.after)
         return web.json_response({"entries": [shown(word) for word in words], "next": cursor, "more": more})
 
-    async def bring(request: web.Request) -> web.Response:
+    async def bring(request: web.Request, _query: Query) -> web.Response:
         return refusal(404, _NO_LIST) if suppressions is None else await _import(suppressions, request)
 
-    async def lift(request: web.Request) -> web.Response:
-        return refusal(404, _NO_LIST) if suppressions is None else await _lift(suppressions, request)
+    async def lift(_request: web.Request, query: _Whose) -> web.Response:
+        return refusal(404, _NO_LIST) if suppressions is None else await _lift(suppressions, query)
 
-    return [web.get(_PATH, show), web.post(_PATH, bring), web.delete(_PATH, lift)]
+    none, full = {404: "This lane keeps no list."}, {507: "The list is full, or its volume failed."}
+    return [
+        Operation(
+            "GET", _PATH, "listSuppressions", "What is known of an address, or the list.", show, WordsAfter | Words,
+            _Wanted, also="text/csv", refusals=none,
+        ),
+        Operation(
+            "POST", _PATH, "importSuppressions", "Takes words in.", bring, Imported,
+            body=Body("text/csv", description=f"A line of names, address or digest and any of {', '.join(COLUMNS)}."),
+            refusals=none | full,
+        ),
+        Operation(
+            "DELETE", _PATH, "liftSuppressions", "Takes words back.", lift, Lifted, _Whose, refusals=none | full,
+        ),
+    ]  # fmt: skip
 
 
 def _about(suppressions: SuppressionList, address: str, domain: str) -> web.Response:
@@ -116,17 +211,16 @@ async def _lines(request: web.Request) -> AsyncIterator[str]:
         yield rest.decode("utf-8", "replace").rstrip("\r")
 
 
-async def _lift(suppressions: SuppressionList, request: web.Request) -> web.Response:
-    address, digest = request.query.get("address", ""), request.query.get("digest", "")
-    if address:
-        mailbox = parse_mailbox(address)
+async def _lift(suppressions: SuppressionList, query: _Whose) -> web.Response:
+    if query.address:
+        mailbox = parse_mailbox(query.address)
         if isinstance(mailbox, BadAddress):
             return refusal(422, f"address: {mailbox.reason}")
-        digests = suppressions.digests(str(mailbox), request.query.get("domain", ""))
+        digests = suppressions.digests(str(mailbox), query.domain)
     else:
-        found = read_line(("digest",), digest)
+        found = read_line(("digest",), query.digest)
         if not isinstance(found, Brought):
-            return refusal(422, "say whose: ?address=ann@example.com or ?digest=, as an export has it")
+            return refusal(422, _Whose.fix)
         digests = [found.digest]
     try:
         lifted = sum([await suppressions.lift(one) for one in digests])

@@ -9,6 +9,7 @@ entries, the schedule, `finisher`.
 import asyncio
 import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
@@ -135,8 +136,8 @@ class OrderKeeper:
             order.selector.by: order.selector.value or True,
             "owner": order.owner,
             "reason": order.reason,
-            "created": order.created,
-            "expires": order.expires or None,
+            "created": _time(order.created),
+            "expires": _time(order.expires) if order.expires else None,
             "state": state if order.swept or holds else "working",
             "entries": self._places.held(order.key) if holds else order.entries,
         }
@@ -252,6 +253,10 @@ class OrderKeeper:
         if now - self._saved_at >= _SAVE_EVERY_S and counts != self._saved:
             self._saved_at, self._saved = now, counts
             self._book.save()
+
+
+def _time(unix: float) -> str:
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _waits_for(order: Order, entry: QueueEntry, now: float) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ async def rig() -> Rig:
 async def client(tmp_path: Path, rig: Rig) -> AsyncIterator[Client]:
     certificate(tmp_path, "otp-0.test")
     (tmp_path / "token").write_text("s3cret\n")
-    server = AdminServer(admin(tmp_path), RecordedSlot(), actions.routes(rig.keeper))
+    server = AdminServer(admin(tmp_path), RecordedSlot(), actions.operations(rig.keeper))
     await server.start()
     async with aiohttp.ClientSession() as session:
         yield Client(session, server.port, tmp_path)
@@ -46,7 +47,8 @@ async def test_an_order_is_given_listed_and_revoked(client: Client) -> None:
     status, given = await client.ask("POST", "/v1/actions", _body())
     (order,) = given["actions"]
     assert status == 201
-    assert order["expires"] - order["created"] == 7200
+    created, expires = (datetime.fromisoformat(order[name]) for name in ("created", "expires"))
+    assert expires - created == timedelta(hours=2)
     assert order | {"action": "suspend", "queue": "example.com", "owner": "jane", "state": "standing"} == order
     assert await client.ask("GET", "/v1/actions") == (200, given)
 

@@ -37,7 +37,7 @@ def kept() -> RecordedEvidence:
 async def client(kept: RecordedEvidence, tmp_path: Path) -> AsyncIterator[Client]:
     certificate(tmp_path, "otp-0.test")
     (tmp_path / "token").write_text("s3cret\n")
-    server = AdminServer(admin(tmp_path), RecordedSlot(), evidence.routes(kept))
+    server = AdminServer(admin(tmp_path), RecordedSlot(), evidence.operations(kept))
     await server.start()
     try:
         async with aiohttp.ClientSession() as session:

@@ -16,6 +16,26 @@ from cryptography.x509.oid import NameOID
 from lane_api.relayconfig import Admin
 from lane_relay.api.server import AdminServer
 from lane_relay.errors import ConfigError, SpoolError
+from tests.lane_relay.api.described import Described
+
+REPORT: dict[str, Any] = {
+    "slot": "otp-0",
+    "lane": "mail/otp",
+    "generation": 7,
+    "serial": 3,
+    "refused": "",
+    "intake": {"state": "Open", "ready": False, "sessions": 0},
+    "delivery": {"state": "Running"},
+    "domains": [],
+    "records": {},
+    "certificate": {"selfSigned": True, "notAfter": None},
+}
+"""Of a slot whose spool is being recovered."""
+SITE: dict[str, Any] = {
+    "site": "gmail", "policy": "gmail", "waiting": 0, "oldestSince": None, "connections": 1, "connectionLimit": 20,
+    "messagesPerSecond": None, "backedOff": "", "heldBy": "none", "detail": "", "lastFailure": "", "attempts": 4,
+    "delivered": 3, "acts": [],
+}  # fmt: skip
 
 
 class RecordedSlot:
@@ -27,7 +47,7 @@ class RecordedSlot:
         self.broken = False
 
     async def report(self) -> dict[str, Any]:
-        return {"slot": "otp-0"}
+        return REPORT
 
     async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
         if self.broken:
@@ -42,10 +62,13 @@ class RecordedSlot:
         return 7
 
     def replies(self) -> dict[str, Any]:
-        return {"replies": [], "counts": {"other": 2}, "dropped": 0}
+        return {"replies": [], "counts": {"other": 2}, "dropped": 0, "skipped": 0}
+
+    def config_in_force(self) -> dict[str, Any]:
+        return {"generation": 7, "serial": 3, "refused": ""}
 
     def sites(self) -> list[dict[str, Any]]:
-        return [{"site": "gmail"}]
+        return [SITE]
 
 
 def certificate(folder: Path, name: str, *, is_rsa: bool = False) -> None:
@@ -77,13 +100,23 @@ def admin(folder: Path) -> Admin:
 
 
 class Client:
-    """Sends requests with a token, to a server whose certificate it checks."""
+    """Sends requests with a token, to a server whose certificate it checks; holds each answer against its document."""
 
     def __init__(self, session: aiohttp.ClientSession, port: int, folder: Path) -> None:
         self._session, self._port = session, port
         self._context = ssl.create_default_context(cafile=str(folder / "tls.crt"))
+        self._described: Described | None = None
 
     async def ask(self, method: str, path: str, body: bytes = b"", token: str = "s3cret") -> tuple[int, Any]:
+        if self._described is None:
+            status, found = await self._ask("GET", "/v1/openapi.json", b"", token)
+            self._described = Described(found) if status == 200 else None
+        status, said = await self._ask(method, path, body, token)
+        if self._described is not None:
+            self._described.check(method, path, status, said)
+        return status, said
+
+    async def _ask(self, method: str, path: str, body: bytes, token: str) -> tuple[int, Any]:
         url = f"https://127.0.0.1:{self._port}{path}"
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         async with self._session.request(
@@ -111,8 +144,8 @@ async def client(slot: RecordedSlot, tmp_path: Path) -> AsyncIterator[Client]:
 
 
 async def test_the_token_opens_the_report(client: Client) -> None:
-    assert await client.ask("GET", "/v1/slot") == (200, {"slot": "otp-0"})
-    assert await client.ask("GET", "/v1/sites") == (200, {"sites": [{"site": "gmail"}]})
+    assert await client.ask("GET", "/v1/slot") == (200, REPORT)
+    assert await client.ask("GET", "/v1/sites") == (200, {"sites": [SITE]})
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "s3cre", "s3crét"])
@@ -156,6 +189,28 @@ async def test_a_pushed_configuration_answers_its_generation_or_why_not(client: 
     assert slot.pushed == ["generation: 7"]
     assert await client.ask("PUT", "/v1/config", b"bad") == (422, {"error": "lane.name: is required: set it"})
     assert (await client.ask("PUT", "/v1/config", b"\xff"))[0] == 422
+
+
+async def test_the_configuration_in_force_is_told(client: Client) -> None:
+    assert await client.ask("GET", "/v1/config") == (200, {"generation": 7, "serial": 3, "refused": ""})
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/v1/slot?verbose=1", "no parameter 'verbose': there are none here"),
+        ("/v1/slot?=", "no parameter '': there are none here"),
+    ],
+)
+async def test_an_unknown_parameter_is_refused_with_those_there_are(client: Client, path: str, said: str) -> None:
+    assert await client.ask("GET", path) == (422, {"error": said})
+
+
+async def test_what_breaks_us_is_answered_and_the_next_request_is_served(client: Client, slot: RecordedSlot) -> None:
+    slot.push = None  # type: ignore[assignment,method-assign]  # a bug of ours
+    status, said = await client.ask("PUT", "/v1/config", b"generation: 7")
+    assert (status, "our fault" in said["error"]) == (500, True)
+    assert (await client.ask("GET", "/v1/slot"))[0] == 200
 
 
 async def test_an_unknown_request_is_told_the_known_ones(client: Client) -> None:

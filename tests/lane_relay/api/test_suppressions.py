@@ -13,12 +13,16 @@ from aiohttp.test_utils import TestClient, TestServer
 from lane_api.classes import TrafficClass
 from lane_api.relayfeedback import Suppression
 from lane_relay.api import suppressions
+from lane_relay.api.openapi import document
+from lane_relay.api.operation import routes_of
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionStore
+from tests.lane_relay.api.described import Described
 
 KEY = b"s" * 32
 PATH = "/v1/suppressions"
+DESCRIBED = Described(document(suppressions.operations(None)))
 Client = TestClient[web.Request, web.Application]
 
 
@@ -29,7 +33,7 @@ def opened(path: Path, *, max_entries: int = 1000, traffic_class: TrafficClass =
 
 async def client_of(known: SuppressionList | None) -> Client:
     application = web.Application()
-    application.router.add_routes(suppressions.routes(known))
+    application.router.add_routes(routes_of(suppressions.operations(known)))
     client: Client = TestClient(TestServer(application))
     await client.start_server()
     return client
@@ -51,12 +55,16 @@ async def client(known: SuppressionList) -> AsyncIterator[Client]:
 
 async def read(client: Client, query: str) -> Any:
     async with client.get(PATH + query) as answer:
-        return answer.status, json.loads(await answer.text())
+        said = json.loads(await answer.text())
+        DESCRIBED.check("GET", PATH, answer.status, said)
+        return answer.status, said
 
 
 async def bring(client: Client, text: str) -> tuple[int, Any]:
     async with client.post(PATH, data=text.encode()) as answer:
-        return answer.status, json.loads(await answer.text())
+        said = json.loads(await answer.text())
+        DESCRIBED.check("POST", PATH, answer.status, said)
+        return answer.status, said
 
 
 async def test_addresses_are_brought_and_suppress_at_once(client: Client, known: SuppressionList) -> None:
@@ -149,7 +157,7 @@ async def test_a_full_list_says_how_much_of_the_file_is_kept(tmp_path: Path) -> 
     await known.close()
 
 
-@pytest.mark.parametrize("query", ["", "?address=nobody", "?digest=ff", "?digest=zz"])
+@pytest.mark.parametrize("query", ["", "?address=nobody", "?digest=ff", "?digest=zz", "?adress=ann@example.com"])
 async def test_lifting_asks_for_whom(client: Client, query: str) -> None:
     async with client.delete(PATH + query) as answer:
         assert answer.status == 422
@@ -158,7 +166,8 @@ async def test_lifting_asks_for_whom(client: Client, query: str) -> None:
 async def test_a_lane_without_a_list_says_so() -> None:
     client = await client_of(None)
     for method in ("GET", "POST", "DELETE"):
-        async with client.request(method, PATH) as answer:
+        query = "?address=ann@example.com" if method == "DELETE" else ""
+        async with client.request(method, PATH + query) as answer:
             assert answer.status == 404
             assert "suppression.path" in (await answer.json())["error"]
     await client.close()

@@ -18,6 +18,7 @@ import dkim
 import pytest
 
 from bench.nameserver import NameServer
+from tests.lane_relay.api.described import Described
 from tests.lane_relay.api.test_server import certificate
 from tests.lane_relay.running import Relay, Sink, egress, eventually, fixed_route, free_port, letter
 from tests.lane_relay.whole.conftest import NewRelay
@@ -178,7 +179,7 @@ def test_metrics_count_what_happened(relay: Relay, sink: Sink) -> None:
 
 
 class AdminClient:
-    """`/v1` of one relay."""
+    """`/v1` of one relay; each answer is held against the document that it serves."""
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
@@ -191,9 +192,19 @@ class AdminClient:
             "tokenFile": str(relay.folder / "token"),
         }
         relay.write({**relay.overrides, "admin": admin})
+        self._described: Described | None = None
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
         """Status and JSON."""
+        if self._described is None:
+            status, found = self._ask("GET", "/v1/openapi.json")
+            self._described = Described(found) if status == 200 else None
+        status, said = self._ask(method, path, body)
+        if self._described is not None and status:
+            self._described.check(method, path, status, said)
+        return status, said
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
         context = ssl.create_default_context(cafile=str(self._relay.folder / "tls.crt"))
         context.check_hostname = False
         request = urllib.request.Request(

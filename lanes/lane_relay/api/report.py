@@ -1,0 +1,258 @@
+"""What `/v1/slot`, `/v1/sites` and `/v1/replies` answer, as models. Before: `slot_requests`. After: the document.
+
+The operator makes a lane's status of the report: fields are only ever added, and may be absent while the spool is
+being recovered where they have a default here. Invariant: tests hold the reports of running relays against these.
+"""
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from lane_api.selector import SelectorFinding
+from lane_relay.api.operation import AnswerModel
+from lane_relay.deliver.pacing import Limit
+from lane_relay.egress.proof import ProofState
+
+__all__ = ["ConfigInForce", "IntakeState", "Replies", "Sites", "SlotReport"]
+
+State = Literal["Open", "Closed"]
+
+
+class Act(AnswerModel):
+    """One thing that a reply rule stops or slows down."""
+
+    action: str
+    site: str
+    """`*`: all of them."""
+    domain: str | None = None
+    """From domain that it is about; absent: all."""
+    since: str
+    until: str
+    rule: str
+    reply: str
+
+
+class IntakeReport(AnswerModel):
+    """Whether mail is taken."""
+
+    state: State
+    ready: bool
+    """It can accept durably, as `/readyz` says."""
+    sessions: int
+    """SMTP sessions open and HTTP requests in work."""
+    ordered: State | None = None
+    """What a restart would read as the order."""
+
+
+class Proof(AnswerModel):
+    """Of the address that mail leaves from."""
+
+    state: ProofState
+    message: str
+    address: str
+    seen: str
+    at: str | None
+
+
+class DeliveryReport(AnswerModel):
+    """Whether mail may leave."""
+
+    state: str
+    restored: str | None = None
+    """Why the mail of a volume that may be an older copy is held; empty: it is not."""
+    proof: Proof | None = None
+    acts: list[Act] | None = None
+
+
+class QueueReport(AnswerModel):
+    """What waits."""
+
+    live: int
+    """Messages."""
+    in_flight: int
+    """Attempts."""
+    oldest_since: str | None
+    bytes: int
+
+
+class SpoolReport(AnswerModel):
+    """Which volume this is, and how far its deliveries go."""
+
+    id: str
+    mark: int
+
+
+class SecondKey(AnswerModel):
+    """A domain's Ed25519 key, for which no mail waits."""
+
+    selector: str
+    published: bool
+    dns: SelectorFinding
+    message: str
+
+
+class DomainReport(AnswerModel):
+    """One signing domain."""
+
+    name: str
+    selector: str
+    published: bool
+    dns: SelectorFinding
+    message: str
+    ed25519: SecondKey | None = Field(alias="ed25519")
+
+
+class ArchiveReport(AnswerModel):
+    """How far records are archived; empty without an archive."""
+
+    target: str | None = None
+    archived_seq: int | None = None
+    archived_head: int | None = None
+    last_head: int | None = None
+    lag_seconds: float | None = None
+    failure: str | None = None
+
+
+class WebhookReport(AnswerModel):
+    """How far the webhook's receiver has records; empty without one."""
+
+    url: str | None = None
+    sent_seq: int | None = None
+    failure: str | None = None
+    never_sent: JsonValue = None
+
+
+class RecordsReport(AnswerModel):
+    """How far records are proven; empty while the journal is being opened."""
+
+    last_seq: int | None = None
+    sealed_seq: int | None = None
+    failure: str | None = None
+    dropped: dict[str, int] | None = None
+    """By reason."""
+    lost: int | None = None
+    public_key: str | None = None
+    head: str | None = None
+    archive: ArchiveReport | None = None
+    webhook: WebhookReport | None = None
+
+
+class CertificateReport(AnswerModel):
+    """Whose certificate clients see."""
+
+    self_signed: bool
+    not_after: str | None
+
+
+class WarmUp(AnswerModel):
+    """Where the address stands with one ISP; `amount` is null where it is warm."""
+
+    isp: str
+    step: int
+    amount: int | None
+    used: int
+    since: str | None
+    delivered: int
+    deferred: int
+    bounced: int
+    reason: str
+
+
+class HandoverReport(AnswerModel):
+    """What goes to siblings."""
+
+    waiting: int
+    """Entries."""
+    in_doubt: int
+    """Transfers."""
+
+
+class SlotReport(AnswerModel):
+    """One slot; what has a default is absent while the spool is being recovered, or where it is not in use."""
+
+    slot: str
+    lane: str
+    generation: int
+    """Of the configuration in force."""
+    serial: int
+    """Of its content."""
+    refused: str
+    """Why the newest configuration is not in force; empty: it is."""
+    intake: IntakeReport
+    delivery: DeliveryReport
+    domains: list[DomainReport]
+    records: RecordsReport
+    certificate: CertificateReport
+    spool_id: str | None = None
+    spool: SpoolReport | None = None
+    queue: QueueReport | None = None
+    warmup: list[WarmUp] | None = None
+    handover: HandoverReport | None = None
+
+
+class Site(AnswerModel):
+    """One bucket of limits: what waits, what is open, what holds it now."""
+
+    site: str
+    policy: str
+    waiting: int
+    oldest_since: str | None
+    connections: int
+    connection_limit: int
+    messages_per_second: float | None
+    backed_off: str
+    """The reply that caused the back-off, or empty."""
+    held_by: Limit
+    detail: str
+    last_failure: str
+    attempts: int
+    delivered: int
+    acts: list[Act]
+
+
+class Sites(AnswerModel):
+    """All that are known now."""
+
+    sites: list[Site]
+
+
+class ReplySampleReport(AnswerModel):
+    """One reply, numbers and addresses masked, with a rule to begin with."""
+
+    site: str
+    policy: str
+    stage: str
+    reply: str
+    count: int
+    first_seen: str
+    last_seen: str
+    judged_by: str
+    category: str
+    action: str
+    suggested: JsonValue
+
+
+class Replies(AnswerModel):
+    """Replies that no rule of a policy was for, the most frequent first."""
+
+    replies: list[ReplySampleReport]
+    counts: dict[str, int]
+    """By policy."""
+    dropped: int
+    skipped: int
+
+
+class IntakeState(AnswerModel):
+    """Whether mail is taken: as ordered, and as it is in force."""
+
+    state: State
+
+
+class ConfigInForce(AnswerModel):
+    """Which configuration is in force."""
+
+    generation: int
+    serial: int
+    """Of its content; 0 where nobody numbers contents."""
+    refused: str
+    """Why a newer one is not; empty: none was refused."""
