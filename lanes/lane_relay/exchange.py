@@ -109,6 +109,11 @@ class Exchange:
         return self.giver.waiting + len(self._nowhere)
 
     @property
+    def unreadable(self) -> int:
+        """Entries that cannot go to a sibling, for the disk does not give their message."""
+        return self.giver.unreadable
+
+    @property
     def in_doubt(self) -> int:
         """Transfers whose sibling has not answered yet."""
         return self.giver.in_doubt

@@ -50,6 +50,10 @@ class HandoverFigures(Protocol):
     """What hand-over counts, in entries; `in_doubt` in transfers."""
 
     @property
+    def unreadable(self) -> int:
+        """Entries whose message the disk does not give."""
+
+    @property
     def given(self) -> int:
         """Taken over by siblings."""
 
@@ -175,6 +179,7 @@ class Slot:
         if self.stages is not None:
             self._add_stages(figures, self.stages)
         if self.handover is not None:
+            figures.unreadable += self.handover.unreadable
             figures.handover_given, figures.handover_taken = self.handover.given, self.handover.taken
             figures.handover_waiting, figures.handover_in_doubt = self.handover.waiting, self.handover.in_doubt
         if self.feedback is not None:

@@ -110,14 +110,15 @@ class Book:
         path, aside = self._directory / name, self._directory / (name + _ASIDE)
         file = self._files.create(aside)
         try:
-            file.append([content])
-            file.sync()
+            try:
+                file.append([content])
+                file.sync()
+            finally:
+                file.close()
+            self._files.rename(aside, path)
         except OSError:
             self._files.unlink(aside)
             raise
-        finally:
-            file.close()
-        self._files.rename(aside, path)
         self._files.sync_directory(self._directory)
 
     def _remove(self, name: str) -> None:

@@ -96,6 +96,8 @@ class Giver:
         self._is_recovered = asyncio.Event()
         self.parcels = 0
         """Handed over in this process's life."""
+        self.unreadable = 0
+        """Entries whose message the disk did not give; the spool keeps them, a restart tries again."""
         self._work: asyncio.TaskGroup | None = None
 
     # -- what the pipeline asks and tells
@@ -159,10 +161,12 @@ class Giver:
             while waiting:
                 if not self.is_up(slot):
                     self._return_all(slot)
-                    return
+                    break
                 await self._transfer(slot, await self._bundle(waiting))
         finally:
             del self._tasks[slot]
+        if self._waiting[slot]:  # given back, and sent here again before we were gone
+            self._begin(slot)
 
     def _return_all(self, slot: str) -> None:
         """Whoever chose this sibling chooses again, knowing that it is down."""
@@ -179,7 +183,7 @@ class Giver:
                 message = await self._home.load(entry)
             except SpoolError as error:
                 _log.exception("a message cannot be read", id=message_id_text(entry.id), reason=str(error))
-                self._home.take_back(entry)
+                self.unreadable += 1
                 continue
             bundle.append((entry, message))
             size += entry.size
@@ -252,12 +256,12 @@ class Giver:
         """A transfer that a restart found: what is still in our spool of it is settled, or ours again."""
         answer = await self._answer(transfer, given.to)
         await self._is_recovered.wait()  # what it is about may not have been found yet
-        their_ids = {given.parcels[at][0]: one for at, one in zip(answer.taken, answer.ids, strict=True)}
+        their_ids = {given.parcels[at]: one for at, one in zip(answer.taken, answer.ids, strict=True)}
         for origin, _ in given.parcels:
             self._frozen.pop(origin, None)
         try:
             for entry in self._entries[transfer]:
-                their_id = their_ids.get(message_id_text(entry.id))
+                their_id = _id_of(entry, their_ids)
                 if their_id is None:
                     self._home.take_back(entry)
                 else:
@@ -279,6 +283,12 @@ class Giver:
             await told
         except (NotSentError, UnansweredError) as error:
             _log.info("a sibling will forget a transfer by itself", reason=str(error))
+
+
+def _id_of(entry: QueueEntry, their_ids: dict[tuple[str, tuple[int, ...]], str]) -> str | None:
+    """The receiver's id of the parcel that the entry is in: a message may be in several, one for each domain."""
+    origin, mine = message_id_text(entry.id), set(entry.recipients)
+    return next((one for (name, theirs), one in their_ids.items() if name == origin and mine <= set(theirs)), None)
 
 
 def _left_to_restart(transfer: str, error: SpoolError) -> None:

@@ -63,6 +63,8 @@ class Receiver:
         self._answers: dict[str, tuple[str, Answer]] = {}
         """By transfer: its giver, and what was said."""
         self._under_way: dict[str, asyncio.Future[Answer]] = {}
+        self._unnoted: dict[str, tuple[Received, Callable[[], None]]] = {}
+        """Answers that the disk has not taken, and what lets the spool tidy again: until then it tells a restart."""
         self._refused: OrderedDict[str, str] = OrderedDict()
         self.parcels = 0
         """Taken in this process's life."""
@@ -96,6 +98,8 @@ class Receiver:
         under_way = self._under_way.get(transfer)
         if under_way is not None:
             return await asyncio.shield(under_way)
+        if transfer in self._unnoted:
+            await self._note(transfer)
         return self._known(transfer, giver) or self._refuse(transfer, "it never came in")
 
     async def forget(self, transfer: str) -> None:
@@ -127,28 +131,30 @@ class Receiver:
         texts = tuple(map(message_id_text, ids))
         release = store.keep()
         try:
-            try:
-                await asyncio.to_thread(self._book.put_received, transfer, Received(giver, texts))
-            except OSError as error:
-                return self._refuse(transfer, f"the transfer cannot be noted: {error}")
-            failures = await self._store_all(consignment, ids)
-            taken = tuple(at for at, error in enumerate(failures) if error is None)
-            reason = next((str(error) for error in failures if error is not None), "")
-            answer = Answer(taken, tuple(texts[at] for at in taken), reason)
-            # Until this is written a crash is answered by what the spool has; that is the same.
-            await self._note(transfer, Received(giver, texts, taken))
-            self._answers[transfer] = giver, answer
-            self.parcels += len(taken)
-            return answer
-        finally:
+            await asyncio.to_thread(self._book.put_received, transfer, Received(giver, texts))
+        except OSError as error:
             release()
+            return self._refuse(transfer, f"the transfer cannot be noted: {error}")
+        failures = await self._store_all(consignment, ids)
+        taken = tuple(at for at, error in enumerate(failures) if error is None)
+        reason = next((str(error) for error in failures if error is not None), "")
+        answer = Answer(taken, tuple(texts[at] for at in taken), reason)
+        # Until this is written a crash is answered by what the spool has; that is the same.
+        self._answers[transfer] = giver, answer
+        self._unnoted[transfer] = Received(giver, texts, taken), release
+        self.parcels += len(taken)
+        await self._note(transfer)
+        return answer
 
-    async def _note(self, transfer: str, received: Received) -> None:
+    async def _note(self, transfer: str) -> None:
+        received, release = self._unnoted[transfer]
         try:
             await asyncio.to_thread(self._book.put_received, transfer, received)
         except OSError as error:
             _log.exception("the answer to a transfer cannot be noted", transfer=transfer)
             raise InDoubtError(f"the answer cannot be noted: {error}") from error
+        if self._unnoted.pop(transfer, None) is not None:
+            release()
 
     async def _store_all(self, consignment: Consignment, ids: list[int]) -> list[SpoolError | None]:
         loop = asyncio.get_running_loop()

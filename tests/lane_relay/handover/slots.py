@@ -1,6 +1,8 @@
 """Two slots on simulated disks, and a wire between them that can be cut."""
 
 import asyncio
+import errno
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +11,7 @@ from lane_relay.errors import SpoolError
 from lane_relay.handover.book import Book
 from lane_relay.handover.consignment import Answer, Consignment, Parcel, decode, encode, unpack
 from lane_relay.handover.giver import Giver, NotSentError, UnansweredError
-from lane_relay.handover.receiver import Receiver
+from lane_relay.handover.receiver import InDoubtError, Receiver
 from lane_relay.records import Message, QueueEntry
 from lane_relay.spool.entries import entries_of
 from tests.lane_relay.spool.disk import Image, SimulatedDisk
@@ -18,12 +20,26 @@ from tests.lane_relay.spool.making import NOW, open_spool, record_of
 BOOK = Path("/book")
 
 
+class Disk(SimulatedDisk):
+    """One that has no room for the answer about a transfer while the test says so."""
+
+    keeps_answers = True
+    refused = 0
+
+    def rename(self, source: Path, target: Path) -> None:
+        is_answer = target.name.startswith("received") and target.name in self.names(target.parent)
+        if is_answer and not self.keeps_answers:
+            self.refused += 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().rename(source, target)
+
+
 class Slot:
     """One slot: its spool, its book, and what it may send."""
 
     def __init__(self, name: str, image: Image | None = None) -> None:
         self.name = name
-        self.disk = SimulatedDisk(image)
+        self.disk = Disk(image)
         self.book = Book(BOOK, self.disk)
         self.spool = open_spool(self.disk, asked=self.book.asked, tidy_every=1e9)
         self.sendable: list[QueueEntry] = []
@@ -32,6 +48,10 @@ class Slot:
         self.fails_after: int | None = None
         """So many parcels are stored; the rest finds the spool full."""
         self.receiver = Receiver(self.book, self)
+        self.unreadable: set[int] = set()
+        """Ids of messages that the spool cannot give."""
+        self.loads: Counter[int] = Counter()
+        self.taken_back: Callable[[QueueEntry], None] = self.sendable.append
 
     def giver(self, wire: "Wire") -> Giver:
         """Its giving side; what a restart found is sorted out."""
@@ -88,13 +108,16 @@ class Slot:
     # -- giver.Home
 
     async def load(self, entry: QueueEntry) -> Message:
+        self.loads[entry.id] += 1
+        if entry.id in self.unreadable:
+            raise SpoolError("the message is damaged")
         return await self.spool.load(entry)
 
     def handed_over(self, entry: QueueEntry, message: Message, to: str, their_id: str) -> None:
         self.spool.settle(entry, entry.recipients, [record_of("HandOver", entry.id) for _ in entry.recipients])
 
     def take_back(self, entry: QueueEntry) -> None:
-        self.sendable.append(entry)
+        self.taken_back(entry)
 
     async def flush(self) -> None:
         await self.spool.flush()
@@ -128,7 +151,10 @@ class Wire:
             raise UnansweredError("reset")
         found = decode(data)
         assert not isinstance(found, str)
-        answer = await receiver.take(transfer, found)
+        try:
+            answer = await receiver.take(transfer, found)
+        except InDoubtError as error:  # a 503
+            raise UnansweredError(str(error)) from error
         self.happens("answered")
         if fault == "lost-answer":
             raise UnansweredError("reset")
@@ -136,7 +162,10 @@ class Wire:
 
     async def ask(self, slot: str, transfer: str) -> Answer:
         self.asked += 1
-        return await self._receiver().ask(transfer, "a")
+        try:
+            return await self._receiver().ask(transfer, "a")
+        except InDoubtError as error:
+            raise UnansweredError(str(error)) from error
 
     async def forget(self, slot: str, transfer: str) -> None:
         receiver = self._receiver()

@@ -142,6 +142,77 @@ async def test_a_sibling_that_is_unwilling_or_full_takes_what_it_can() -> None:
         assert len(b.sendable) == 2
 
 
+async def test_a_restarted_giver_tells_the_parts_of_a_message_apart() -> None:
+    async with two_slots() as (a, b):
+        wire = Wire(b)
+        wire.fault, b.fails_after = "lost-answer", 1
+        giver = a.giver(wire)
+        entries = await stored(a, message_for(a.spool, ("x@one.test", "y@two.test")))
+        wire.happens = lambda what: setattr(wire, "to", None if what == "answered" else wire.to)
+        async with at_work(giver):
+            for entry in entries:
+                giver.give(entry, "b")
+            await until(lambda: giver.in_doubt == 1)
+        again = Slot("a", a.disk.image())
+        restarted = again.giver(Wire(b))
+        async with at_work(restarted):
+            await until(lambda: restarted.in_doubt == 0)
+        assert [entry.domain for entry in b.sendable] == ["one.test"]
+        assert [entry.domain for entry in again.sendable] == ["two.test"], "lost: neither slot will send it"
+        await again.spool.close()
+
+
+async def test_a_receiver_that_cannot_note_its_answer_does_not_deny_what_it_stored() -> None:
+    async with two_slots() as (a, b):
+        giver = a.giver(Wire(b))
+        entries = await letters(a, 2)
+        b.disk.keeps_answers = False
+        async with at_work(giver):
+            for entry in entries:
+                giver.give(entry, "b")
+            await until(lambda: b.disk.refused > 0 and giver.in_doubt == 1)
+            assert (await b.bodies(), a.sendable) == (bodies(2), [])
+            b.disk.keeps_answers = True
+            await until(lambda: giver.in_doubt == 0)
+        assert (len(a.sendable), len(b.sendable), giver.parcels) == (0, 2, 2)
+
+
+async def test_a_message_that_cannot_be_read_is_tried_once_and_left_to_a_restart() -> None:
+    async with two_slots() as (a, b):
+        giver = a.giver(Wire(b))
+        bad, good = await letters(a, 2)
+        a.unreadable.add(bad.id)
+        a.taken_back = lambda entry: giver.give(entry, "b")
+        async with at_work(giver):
+            giver.give(bad, "b")
+            giver.give(good, "b")
+            await until(lambda: giver.parcels == 1)
+            giver.give((await letters(a, 1))[0], "b")
+            await until(lambda: giver.parcels == 2)
+        assert (a.loads[bad.id], giver.unreadable) == (1, 1)
+
+
+async def test_what_is_chosen_for_the_same_sibling_again_while_it_is_given_back_does_not_stay() -> None:
+    async with two_slots() as (a, b):
+        wire, now = Wire(None), [0.0]
+        giver = Giver(a.book, a, wire, "a", lambda: now[0])
+
+        def choose_again(entry: QueueEntry) -> None:
+            if len(a.sendable) < 256:  # the first transfer's
+                a.sendable.append(entry)
+                return
+            wire.to, now[0] = b, now[0] + 10.0  # it took so long that the sibling is up again
+            giver.give(entry, "b")
+
+        a.taken_back = choose_again
+        entries = await letters(a, 260)
+        async with at_work(giver):
+            for entry in entries:
+                giver.give(entry, "b")
+            await until(lambda: len(a.sendable) + giver.parcels == 260)
+        assert giver.parcels == 4
+
+
 async def test_what_is_no_consignment_is_said_so() -> None:
     for data in (b"", b"\x00", b"\x82\xa5giver\xa1a\xa7parcels\x91\xc0"):
         assert "not a consignment" in str(decode(data))
