@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from e2e.accounting import unaccounted
 from e2e.cluster import Cluster
 from e2e.eventually import eventually
 from e2e.internet import addresses
@@ -237,6 +238,7 @@ def installation(cluster: Cluster, internet: Internet, stock: Stock) -> Iterator
     with installed(cluster, internet, stock.take()) as found:
         yield found
         assert shown_secrets(cluster, OPERATOR_NAMESPACE, found.namespace) == [], "content of a Secret was shown"
+        assert unaccounted(cluster, found.namespace) == {}, "recipients of whom nobody knows what became of them"
 
 
 @contextmanager

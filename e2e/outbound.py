@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from e2e import figures
+from e2e.accounting import unaccounted
 from e2e.cluster import Cluster
 from e2e.eventually import eventually
 from e2e.installation import (
@@ -274,6 +275,8 @@ async def outbound(sending_namespace: Installation) -> AsyncIterator[Outbound]:
         yield made
         made.end_loads()
         await _as_by_default(internet)
+        left_over = unaccounted(sending_namespace.cluster, sending_namespace.namespace)
+        assert left_over == {}, "recipients of whom nobody knows what became of them"
 
 
 async def _as_by_default(internet: Internet) -> None:
