@@ -94,7 +94,7 @@ class Feedback(ConfigModel):
     addresses: tuple[Annotated[str, StringConstraints(to_lower=True)], ...] = ()
     """Taken beside postmaster@, abuse@ and fbl@ of the return paths: what is enrolled with ISPs' feedback loops."""
     postmaster: str = ""
-    """Who gets mail to postmaster@ and abuse@ that is no report; empty: it is kept as a sample."""
+    """Who gets mail to postmaster@ and abuse@ that is no report, at most 100 an hour; empty: it is kept as a sample."""
     unsubscribe: Unsubscribe | None = None
     complaints: ComplaintRates = ComplaintRates()
 

@@ -70,8 +70,8 @@ class Around(Struct, frozen=True):
 
     judge_reply: Callable[[str, Stage, Reply], Verdict]
     forward: Callable[[Heard], Awaitable[None]]
-    to_people: Callable[[Addressee, bytes], bool]
-    """Passes on what a person is to read; False: there is nobody."""
+    to_people: Callable[[Addressee, bytes], Awaitable[bool]]
+    """Passes on what a person is to read, and returns when that is on the volume; False: it is for nobody."""
     site_of: Callable[[int], Awaitable[str]]
     """Where the message of this id was delivered to, or empty."""
 
@@ -162,7 +162,7 @@ class FeedbackDesk:
         return lambda address: address_digest(self._suppression_key, address, from_domain)
 
     async def _set_aside(self, addressee: Addressee, content: bytes) -> None:
-        if addressee.desk is Desk.PEOPLE and self._around.to_people(addressee, content):
+        if addressee.desk is Desk.PEOPLE and await self._around.to_people(addressee, content):
             return
         name = f"{message_id_text(self._spool.new_id())}"
         await asyncio.get_running_loop().run_in_executor(self._threads, self._samples.keep, name, content)

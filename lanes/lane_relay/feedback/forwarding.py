@@ -9,12 +9,14 @@ none goes to an address of the return paths, so no report is ever about a report
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
+from lane_api.quantities import Rate
 from lane_api.relayconfig import RelayConfig
 from lane_api.relayfeedback import Forward, ReturnPath
+from lane_relay.accept.rates import Window
 from lane_relay.clock import Clock
 from lane_relay.errors import RelayError, SpoolError
 from lane_relay.feedback.addresses import Addressee
@@ -28,6 +30,8 @@ from lane_relay.smtp.address import BadAddress, Mailbox, parse_mailbox
 
 __all__ = ["Forwarder"]
 
+FOR_PEOPLE: Final = Rate(100, 3600.0)
+"""Mail that is passed on to the postmaster; what is beyond is kept as a sample."""
 Deposit = Callable[[Message, Callable[[SpoolError | None], None]], None]
 _log = structlog.get_logger("feedback")
 
@@ -40,6 +44,7 @@ class Forwarder:
         self._new_id = new_id
         self._outbox = outbox
         self._clock = clock
+        self._for_people = Window()
         self._paths: dict[str, ReturnPath] = {}
         self.not_found = 0
         """Bounces whose message the journal does not know any more, so nobody was told."""
@@ -71,11 +76,16 @@ class Forwarder:
         mailbox = parse_mailbox(sender) if sender else BadAddress("")
         return isinstance(mailbox, Mailbox) and mailbox.domain not in self._paths
 
-    def to_people(self, addressee: Addressee, content: bytes) -> bool:
-        """Passes a mail to the postmaster on, as an attachment; False: there is no such person."""
+    async def to_people(self, addressee: Addressee, content: bytes) -> bool:
+        """Passes a mail to the postmaster on, as an attachment; returns when that is on the volume. Raises RelayError.
+
+        False: there is no such person, or too much came for them lately: anybody may write to a postmaster.
+        """
         postmaster = self._config.feedback.postmaster if self._config.feedback is not None else ""
-        if not postmaster or not self._may_hear(postmaster):
+        now = self._clock.monotonic()
+        if not postmaster or not self._may_hear(postmaster) or self._for_people.wait(FOR_PEOPLE, now):
             return False
+        self._for_people.add(FOR_PEOPLE, now)
         number = self._new_id()
         head = (
             f"Date: {rfc5322_date(self._clock.now())}\r\n"
@@ -88,11 +98,7 @@ class Forwarder:
         body = head.encode() + content
         envelope = Envelope("", (postmaster,), eight_bit=True)
         message = Message(number, envelope, body, from_domain=addressee.domain)
-        try:
-            self._deposit(message, lambda _error: None)
-        except SpoolError as failed:
-            _log.warning("mail to the postmaster is kept as a sample", reason=str(failed))
-            return False
+        await self._store(message)
         return True
 
     async def _store(self, message: Message) -> None:
@@ -105,7 +111,7 @@ class Forwarder:
         self._deposit(message, answered)
         error = await stored
         if error is not None:
-            raise RelayError(f"the report to the sender is not stored: {error}")
+            raise RelayError(f"mail of ours is not stored: {error}")
 
     def _report(self, heard: Heard, origin: Origin) -> Message:
         number = self._new_id()

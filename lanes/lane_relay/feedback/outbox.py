@@ -2,11 +2,12 @@
 
 Before it: `forwarding`. After it: somebody's HTTP endpoint, which hears of each bounce at least once and knows a
 repeated one by its `id` and `recipientIndex`. Invariants: number and size are bounded, the oldest go first and are
-counted; an endpoint that is down costs nobody anything but the files.
+counted; an endpoint that is down costs nobody anything but the files, and no other endpoint its bounces.
 """
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ class Outbox:
         self._directory = directory
         self._count = 0
         self._number = 0
+        self._disk = threading.Lock()
         self._came = asyncio.Event()
         self.told = 0
         self.failures = 0
@@ -58,15 +60,25 @@ class Outbox:
         self._came.set()
 
     def _write(self, content: bytes) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        if not self._number:
-            self._number = max([int(path.stem) for path in self._directory.glob("*.json")], default=0)
-        while self._count >= MOST:
-            self._paths()[0].unlink(missing_ok=True)
-            self._count -= 1
+        """In a thread; reports come side by side, and each has a number of its own."""
+        with self._disk:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            if not self._number:
+                self._number = max([int(path.stem) for path in self._paths()], default=0)
+            if self._count >= MOST:
+                self._drop_oldest()
+            self._number += 1
+            self._keep(self._directory / f"{self._number:016d}.json", content)
+            self._count += 1
+
+    def _drop_oldest(self) -> None:
+        kept = self._paths()
+        for path in kept[: len(kept) - MOST + 1]:
+            path.unlink(missing_ok=True)
             self.dropped += 1
-        self._number += 1
-        path = self._directory / f"{self._number:016d}.json"
+        self._count = min(len(kept), MOST - 1)
+
+    def _keep(self, path: Path, content: bytes) -> None:
         fresh = path.with_suffix(".new")
         with fresh.open("wb") as file:
             file.write(content)
@@ -78,7 +90,18 @@ class Outbox:
             os.fsync(directory)
         finally:
             os.close(directory)
-        self._count += 1
+
+    def _forget(self, path: Path) -> None:
+        """In a thread; it may have been dropped meanwhile."""
+        with self._disk:
+            if path.exists():
+                path.unlink()
+                self._count -= 1
+
+    def _look(self) -> None:
+        """In a thread: how many a former life left."""
+        with self._disk:
+            self._count = len(self._paths())
 
     def _paths(self) -> list[Path]:
         return sorted(self._directory.glob("*.json"))
@@ -86,7 +109,7 @@ class Outbox:
     async def run(self) -> None:
         """Tells them in their order, for ever."""
         wait = _FIRST_WAIT_S
-        self._count = len(self._paths())
+        await asyncio.to_thread(self._look)
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ATTEMPT_S)) as client:
             while True:
                 self._came.clear()
@@ -99,29 +122,39 @@ class Outbox:
                     wait = min(wait * 2, _LONGEST_WAIT_S)
 
     async def _tell_all(self, client: aiohttp.ClientSession) -> bool:
-        """Whether the endpoint took every one that was there."""
+        """Whether every one that was there has been told; an endpoint that fails waits with all of its own, alone."""
+        failing: set[str] = set()
         for path in await asyncio.to_thread(self._paths):
-            if not await self._tell(client, path):
+            url, event = await asyncio.to_thread(_read, path)
+            if url in failing:
+                continue
+            if url and not await self._tell(client, url, event):
                 self.failures += 1
-                return False
-        return True
+                failing.add(url)
+                continue
+            await asyncio.to_thread(self._forget, path)
+            self.told += bool(url)
+        return not failing
 
-    async def _tell(self, client: aiohttp.ClientSession, path: Path) -> bool:
-        """Whether the endpoint has it; what cannot be read is told to nobody."""
+    async def _tell(self, client: aiohttp.ClientSession, url: str, event: Any) -> bool:
+        """Whether the endpoint has it."""
         try:
-            kept = msgspec.json.decode(await asyncio.to_thread(path.read_bytes))
-            async with client.post(kept["url"], json=kept["event"], allow_redirects=False) as answer:
-                if not 200 <= answer.status < 300:
-                    _log.warning("a webhook refused a bounce, it is told again", status=answer.status)
-                    return False
-        except FileNotFoundError:
-            return True
-        except (msgspec.DecodeError, KeyError, TypeError):
-            _log.error("a kept bounce is damaged", file=path.name)
+            async with client.post(url, json=event, allow_redirects=False) as answer:
+                if 200 <= answer.status < 300:
+                    return True
+                _log.warning("a webhook refused a bounce, it is told again", status=answer.status)
         except (aiohttp.ClientError, TimeoutError, OSError) as failed:
             _log.warning("a webhook does not answer, it is told again", reason=type(failed).__name__)
-            return False
-        await asyncio.to_thread(path.unlink, missing_ok=True)
-        self._count -= 1
-        self.told += 1
-        return True
+        return False
+
+
+def _read(path: Path) -> tuple[str, Any]:
+    """The address and the event; no address for what cannot be read: it is told to nobody."""
+    try:
+        kept = msgspec.json.decode(path.read_bytes())
+        return str(kept["url"]), kept["event"]
+    except FileNotFoundError:  # dropped for newer ones
+        return "", None
+    except (msgspec.DecodeError, KeyError, TypeError):
+        _log.error("a kept bounce is damaged", file=path.name)
+        return "", None

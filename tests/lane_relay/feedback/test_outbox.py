@@ -1,6 +1,8 @@
 """Bounces on their way to a webhook: kept over a kill, told in their order, bounded."""
 
 import asyncio
+import json
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -90,3 +92,32 @@ async def test_a_volume_that_takes_nothing_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutboxError, match="cannot be kept"):
         await Outbox(tmp_path / "file").put("http://unused.test", {})
+
+
+async def test_bounces_that_come_side_by_side_are_all_kept(tmp_path: Path) -> None:
+    box, every = Outbox(tmp_path), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns at every step
+    try:
+        await asyncio.gather(*[box.put("http://unused.test", {"number": number}) for number in range(60)])
+    finally:
+        sys.setswitchinterval(every)
+    assert box.waiting == 60
+    kept = {json.loads(path.read_bytes())["event"]["number"] for path in tmp_path.glob("*.json")}
+    assert kept == set(range(60))
+
+
+async def test_an_endpoint_that_fails_holds_up_no_other(tmp_path: Path, hook: tuple[Hook, str]) -> None:
+    endpoint, url = hook
+    box = Outbox(tmp_path)
+    for number in range(2):
+        await box.put("http://127.0.0.1:1/", {"number": number})
+        await box.put(url, {"number": number})
+    endpoint.wanted = 2
+    courier = asyncio.create_task(box.run())
+    async with asyncio.timeout(30):
+        await endpoint.came.wait()
+    courier.cancel()
+    await asyncio.gather(courier, return_exceptions=True)
+    assert [event["number"] for event in endpoint.seen] == [0, 1]
+    assert box.failures == 1
+    assert box.waiting >= 2
