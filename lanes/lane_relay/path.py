@@ -188,6 +188,11 @@ class MessagePath:
                 bounced=outcome is Outcome.BOUNCED,
             )
 
+    def on_withdrawn(self, entry: QueueEntry) -> None:
+        """account -> warm-up: nothing was sent."""
+        if self.warmer.is_active:
+            self.warmer.withdrawn(entry)
+
     async def settle_unroutable(self) -> None:
         """resolve -> account, for ever, one after another: the body may have to come from disk for the report."""
         while True:

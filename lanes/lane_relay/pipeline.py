@@ -216,6 +216,7 @@ class Pipeline:
             delivered=self._path.on_delivered,
             jitter=self._random.random,
             counted=self._path.on_counted,
+            withdrawn=self._path.on_withdrawn,
             policy_id=self._protection.policy_id,
         )
         self._settler = Settler(self._spool, config, clock, around, self.slot.counters)

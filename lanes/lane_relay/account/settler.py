@@ -59,7 +59,9 @@ class Surroundings(Struct, frozen=True):
     jitter: Callable[[], float]
     """A random number in [0, 1)."""
     counted: Callable[[str, QueueEntry, OutcomeOf], None] = lambda _policy, _entry, _one: None
-    """(ISP policy, entry, one recipient's outcome), also of those that wait."""
+    """(ISP policy, entry, one recipient's outcome) of an attempt, also of those that wait."""
+    withdrawn: Callable[[QueueEntry], None] = lambda _entry: None
+    """The entry ends without an attempt."""
     policy_id: Callable[[str], str] = lambda _domain: ""
     """The id of a domain's MTA-STS policy, or an empty string."""
 
@@ -92,6 +94,8 @@ class Settler:
 
     def on_attempt(self, attempt: Attempt) -> None:
         """Settles an attempt; after it the entry belongs to the schedule, or to nobody."""
+        if not attempt.site:
+            self._around.withdrawn(attempt.entry)
         now = self._clock.now()
         self._carry_out(attempt, settle(attempt, self._terms, now, self._around.jitter()), now)
 
@@ -107,6 +111,8 @@ class Settler:
             part = replace(entry, recipients=gone)
             entry.recipients = left
             self._around.parted(part)
+        else:
+            self._around.withdrawn(entry)
         now = self._clock.now()
         outcomes = tuple([result_of(ending, index) for ending in endings for index in ending.recipients])
         attempt = Attempt(part, message, site, 0.0, now, tuple([one.result for one in outcomes]))
@@ -175,7 +181,8 @@ class Settler:
         policy = attempt.site if attempt.site in self._policies else OTHER_POLICY
         for one in outcomes:
             self._counters.count(policy, one)
-            self._around.counted(policy, attempt.entry, one)
+            if attempt.site:  # else nobody was asked
+                self._around.counted(policy, attempt.entry, one)
 
     # --- reports ---
 

@@ -92,7 +92,12 @@ class Archiver:
         try:
             while self._config is not None and self.number < self._chain.last_number:
                 self._since = self._since or self._clock.now()
-                await asyncio.to_thread(self._ship_next, self._config)
+                config, store = self._config, self._store
+                shipped = await asyncio.to_thread(self._ship_next, config, store)
+                if config is self._config:  # else it went to the archive of before
+                    self._store, self.number, self.seq = shipped
+                    self._journal.archived(self.seq, self.number)
+                    await asyncio.to_thread(self._keep_cursor, config, self.number, self.seq)
         except (UnavailableError, ConflictError, OSError) as error:
             self.failures += 1
             if str(error) != self.failure:
@@ -129,22 +134,20 @@ class Archiver:
 
     # --- on a thread
 
-    def _ship_next(self, config: ArchiveConfig) -> None:
-        number = max(self.number + 1, self._chain.oldest_number)
+    def _ship_next(self, config: ArchiveConfig, store: ArchiveStore | None) -> tuple[ArchiveStore | None, int, int]:
+        """The store that it went to, and how far the archive is then, as (number, seq)."""
+        number, seq = max(self.number + 1, self._chain.oldest_number), self.seq
         content = self._chain.read(number)
         if content is not None:
             try:
                 head = parse(content).head
             except ValueError as error:
                 raise UnavailableError(f"head {number} on the volume is damaged: {error}") from error
-            store = self._store or open_archive(config)
-            self._store = store
+            store = store or open_archive(config)
             self._put(store, head, content)
             if head.kind is HeadKind.SEGMENT:
-                self.seq = head.last_seq
-        self.number = number
-        self._journal.archived(self.seq, self.number)
-        self._keep_cursor(config)
+                seq = head.last_seq
+        return store, number, seq
 
     def _put(self, store: ArchiveStore, head: Head, content: bytes) -> None:
         place = f"{head.lane}/{head.slot}/{head.journal}/{day_of(head.began or head.at)}/"
@@ -171,9 +174,9 @@ class Archiver:
         except (OSError, ValueError, KeyError, TypeError):
             return 0, 0
 
-    def _keep_cursor(self, config: ArchiveConfig) -> None:
+    def _keep_cursor(self, config: ArchiveConfig, number: int, seq: int) -> None:
         part = self._folder / (CURSOR_NAME + ".new")
-        kept = {"target": _target(config), "journal": self._chain.journal, "number": self.number, "seq": self.seq}
+        kept = {"target": _target(config), "journal": self._chain.journal, "number": number, "seq": seq}
         with suppress(OSError):  # a full volume: then it is put again after a restart
             part.write_text(json.dumps(kept))
             part.replace(self._folder / CURSOR_NAME)

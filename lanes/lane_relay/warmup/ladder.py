@@ -4,6 +4,7 @@ An address that is new to an ISP sends little at first and more only on evidence
 schedule that climbs by the calendar alone climbs into a block. Before it: counts of one step. After it: `warmer`.
 """
 
+from functools import cache
 from typing import Final
 
 from msgspec import Struct
@@ -48,6 +49,7 @@ class Judged(Struct, frozen=True):
     reason: str
 
 
+@cache
 def default_steps(*, is_other: bool = False) -> tuple[int, ...]:
     """Messages a step: doubled up to 5,000, by half up to 50,000, by a quarter beyond; all small ISPs share one."""
     steps, amount = [], _FIRST_OTHER if is_other else _FIRST

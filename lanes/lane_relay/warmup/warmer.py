@@ -55,8 +55,8 @@ class Warmer:
         """`read`: the fact as it was kept; `write(name, value)` keeps it."""
         self._clock = clock
         self._write = write
-        self._on_the_way: set[tuple[int, str]] = set()
-        """(spool id, domain) of what was admitted and has not been attempted."""
+        self._on_the_way: dict[tuple[int, str], str] = {}
+        """(spool id, domain) of what was admitted and has not been attempted, and the ISP that it is for."""
         self._isps: dict[str, IspWarmUp] = {}
         self._is_changed = False
         self._next_keep = 0.0
@@ -111,8 +111,8 @@ class Warmer:
         key = (entry.id, entry.domain)
         if self._config is None or key in self._on_the_way:
             return
-        self._on_the_way.add(key)
-        self._of(self._group(policy), self._clock.now()).admitted += 1
+        group = self._on_the_way[key] = self._group(policy)
+        self._of(group, self._clock.now()).admitted += 1
         self._is_changed = True
 
     # -- told afterwards
@@ -123,12 +123,20 @@ class Warmer:
         """What became of recipients of an entry in one attempt."""
         if self._config is None:
             return
-        self._on_the_way.discard((entry.id, entry.domain))
+        self._on_the_way.pop((entry.id, entry.domain), None)
         isp = self._of(self._group(policy), self._clock.now())
         isp.delivered += delivered
         isp.deferred += deferred
         isp.bounced += bounced
         self._is_changed = True
+
+    def withdrawn(self, entry: QueueEntry) -> None:
+        """The entry ended without an attempt: it has used nothing, else mail that is too old uses up every day."""
+        group = self._on_the_way.pop((entry.id, entry.domain), None)
+        if group is not None:
+            isp = self._of(group, self._clock.now())
+            isp.admitted = max(0, isp.admitted - 1)
+            self._is_changed = True
 
     def keep(self, *, at_once: bool = False) -> None:
         """Writes what has changed, unless it did so a moment ago."""
@@ -192,6 +200,9 @@ class Warmer:
         isp = self._isps.get(name)
         if isp is None:
             isp = self._isps[name] = IspWarmUp(0, now)
+            self._is_changed = True
+        if isp.began > now:  # the clock was set back: nothing waits for a time that was wrong
+            isp.began = now
             self._is_changed = True
         step_s = self._config.step_every if self._config is not None else 0.0
         if step_s and now - isp.began >= step_s:

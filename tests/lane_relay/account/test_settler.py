@@ -33,10 +33,13 @@ class Rig:
         self.reports: list[Message] = []
         self.latencies: list[tuple[float, int]] = []
         self.since_trigger: list[float] = []
+        self.counted: list[Outcome] = []
+        self.withdrawn: list[QueueEntry] = []
         self.full = False
         around = Surroundings(
-            self.waiting.append, self.finished.append, self.parts.append, self._deposit, self._delivered, lambda: 0.5
-        )
+            self.waiting.append, self.finished.append, self.parts.append, self._deposit, self._delivered, lambda: 0.5,
+            counted=lambda _policy, _entry, one: self.counted.append(one.outcome), withdrawn=self.withdrawn.append,
+        )  # fmt: skip
         self.settler = Settler(self.spool, config(), CLOCK, around, self.counters)
 
     def _delivered(self, seconds: float, recipients: int, since_trigger: float) -> None:
@@ -153,6 +156,8 @@ async def test_an_entry_whose_recipients_are_all_done_with_is_finished() -> None
     of = message(1)
     entry = await rig.stored(of)
     rig.settler.end(entry, of, (Ending((0,), Outcome.DROPPED, Reply(550, ("5.7.0 x",)), Category.OTHER),))
+
+    assert (rig.counted, rig.withdrawn) == ([], [entry])  # an ISP has said nothing
     await rig.spool.flush()
 
     assert (rig.parts, rig.finished, rig.reports) == ([], [entry], [])

@@ -1,6 +1,7 @@
 """The archive, in a real S3 server and in a folder: complete, in order, nothing put over, nothing lost by a failure."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -236,6 +237,25 @@ async def test_a_folder_that_cannot_be_written_is_said_and_tried_again(tmp_path:
     assert "cannot be used" in slot.archiver.failure
     (tmp_path / "archive").unlink()
     assert await slot.archiver.ship()
+
+
+async def test_another_archive_gets_all_though_it_is_named_while_something_goes_to_the_one_before(
+    tmp_path: Path,
+) -> None:
+    slot = Slot(tmp_path / "records", {"path": str(tmp_path / "archive")})
+    slot.sealed(20)
+    segment = min(slot.folder.glob("records-*.jsonl"))
+    aside = segment.rename(tmp_path / "aside")
+    os.mkfifo(segment)
+    going = asyncio.create_task(slot.archiver.ship())
+    descriptor = await asyncio.to_thread(os.open, segment, os.O_WRONLY)  # both ends are open: it is being read
+    slot.archiver.apply(Archive(path=str(tmp_path / "other")))
+    segment.unlink()
+    aside.rename(segment)
+    os.close(descriptor)
+    assert await going
+    report = judge(tmp_path / "other")
+    assert (report.findings, report.records) == ([], 20)
 
 
 async def test_a_loss_is_stated_in_the_archive_too(tmp_path: Path) -> None:

@@ -152,3 +152,24 @@ def test_a_cold_isp_gets_few_connections(rig: Rig) -> None:
 def test_a_kept_state_that_cannot_be_read_begins_anew(rig: Rig) -> None:
     rig.kept = "rubbish"
     assert rig.send(rig.warmer(), "gmail", 3) == 3
+
+
+def test_a_clock_that_was_set_back_stops_nothing(rig: Rig) -> None:
+    rig.now += 400 * DAY
+    warmer = rig.warmer(steps=[24])
+    assert rig.send(warmer, "gmail", 100) == 2
+    rig.now -= 400 * DAY
+    assert warmer.room_at("gmail") <= rig.now + DAY
+    rig.now += 12 * DAY / 24
+    assert rig.send(warmer, "gmail", 100) == 22
+
+
+def test_what_ends_without_an_attempt_uses_nothing_of_the_day(rig: Rig) -> None:
+    warmer = rig.warmer(steps=[24])
+    for _ in range(10):
+        entry = rig.entry()
+        assert warmer.has_room("gmail")
+        warmer.admit("gmail", entry)
+        warmer.withdrawn(entry)
+        warmer.withdrawn(entry)
+    assert rig.send(warmer, "gmail", 100) == 2
