@@ -77,9 +77,9 @@ class Explainer:
             ids.setdefault(name, {})
         wanted = {int(one, 16) for one in ids}
         found: dict[int, list[dict[str, Any]]] = {one: [] for one in wanted}
-        async for place, entry in self._everything():
+        async for place, entry in self.everything():
             if entry.id in wanted and len(found[entry.id]) < _MOST:
-                found[entry.id].append(self._entry(place, entry))
+                found[entry.id].append(self.waits(place, entry))
         return [
             {
                 "id": one,
@@ -91,7 +91,8 @@ class Explainer:
             if found[int(one, 16)] or record
         ]
 
-    def _entry(self, place: Place, entry: QueueEntry) -> dict[str, Any]:
+    def waits(self, place: Place, entry: QueueEntry) -> dict[str, Any]:
+        """Where an entry is, and what holds it there."""
         said: dict[str, Any] = {
             "domain": entry.domain,
             "recipients": len(entry.recipients),
@@ -130,11 +131,11 @@ class Explainer:
         route = self._router.known(name)
         states: Counter[str] = Counter()
         told: list[dict[str, Any]] = []
-        async for place, entry in self._everything():
+        async for place, entry in self.everything():
             if entry.domain == name:
                 states[place.state] += 1
                 if len(told) < _MOST:
-                    told.append({"id": message_id_text(entry.id), **self._entry(place, entry)})
+                    told.append({"id": message_id_text(entry.id), **self.waits(place, entry)})
         if route is None and not states and not self._router.is_looked_up(name):
             return None
         said: dict[str, Any] = {"domain": name, "queued": dict(states), "entries": told}
@@ -220,7 +221,7 @@ class Explainer:
             if self._clock.monotonic() < at + _FRESH_S:
                 return counts
             counts = {"domain": {}, "campaign": {}}
-            async for _, entry in self._everything():
+            async for _, entry in self.everything():
                 for of, name in (("domain", entry.domain), ("campaign", entry.campaign)):
                     row = counts[of].get(name)
                     if row is None:
@@ -232,7 +233,7 @@ class Explainer:
             self._counts = (self._clock.monotonic(), counts)
             return counts
 
-    async def _everything(self) -> AsyncIterator[tuple[Place, QueueEntry]]:
+    async def everything(self) -> AsyncIterator[tuple[Place, QueueEntry]]:
         """Every entry that is not settled; one that moves meanwhile may be met twice, or not."""
         looked = 0
         for place in self._places():

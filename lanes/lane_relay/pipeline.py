@@ -22,7 +22,7 @@ from lane_relay.accept.listener import Listener
 from lane_relay.account.journal import Journal
 from lane_relay.account.screen import Screen
 from lane_relay.account.settler import Settler, Surroundings
-from lane_relay.api import actions, evidence, explain, handover, siblings, suppressions
+from lane_relay.api import actions, evidence, explain, handover, messages, siblings, suppressions
 from lane_relay.api.server import AdminServer
 from lane_relay.audit.auditor import Auditor, check_records, open_chain
 from lane_relay.backlog import Backlog
@@ -46,6 +46,7 @@ from lane_relay.orders.keeper import OrderKeeper
 from lane_relay.orders.places import places_of
 from lane_relay.orders.screener import Screener
 from lane_relay.path import MessagePath
+from lane_relay.queued_messages import QueuedMessages
 from lane_relay.records import QueueEntry
 from lane_relay.resolve.cache import CachedLookups
 from lane_relay.resolve.dns import WireResolver, ask_txt_afresh, check_server
@@ -333,9 +334,12 @@ class Pipeline:
             lambda: self._source.current, self._clock, self._dispatcher, self._schedule.portions, self._router,
             self._auditor.trace,
         )  # fmt: skip
+        queued = QueuedMessages(
+            explainer.everything, explainer.waits, self._auditor.trace, self._spool.peek, self._auditor.recipients_key
+        )
         rooms = [
             *actions.operations(self._orders), *evidence.operations(self._auditor), *explain.operations(explainer),
-            *suppressions.operations(self._feedback.suppressions),
+            *messages.operations(queued), *suppressions.operations(self._feedback.suppressions),
         ]  # fmt: skip
         if self._exchange is not None:
             rooms += siblings.operations(self._exchange, self._feedback.suppressions)

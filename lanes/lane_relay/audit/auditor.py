@@ -171,6 +171,10 @@ class Auditor:
             lost=chain.unarchived,
         )
 
+    def recipients_key(self) -> bytes | None:
+        """The key under which recipients are digests, or None where they are plain."""
+        return self._recipients_key
+
     async def heads(self, after: int, most: int) -> list[str]:
         """Heads as they are kept, oldest first: each a line of JSON, to be kept outside of this pod; raises OSError."""
         first = max(after + 1, self._chain.oldest_number)

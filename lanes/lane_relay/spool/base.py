@@ -139,6 +139,12 @@ class Spool(Protocol):
     async def load(self, entry: QueueEntry) -> Message:
         """The message of an entry; DamagedMessageError if the volume does not give it back."""
 
+    async def peek(self, entry: QueueEntry) -> Message | None:
+        """The message of an entry that is another's and may be settled meanwhile; None: it is not there, or damaged.
+
+        For who looks on: unlike `load` it takes nothing for damage.
+        """
+
     def recover(self) -> Iterable[QueueEntry]:
         """Every live entry found at opening, once, in no particular order; called before anything else."""
 

@@ -351,6 +351,19 @@ class SegmentSpool:
                 raise self._damaged(entry, f"{path.name} at {offset}, {length} bytes: message is not readable")
         return message
 
+    async def peek(self, entry: QueueEntry) -> Message | None:
+        """See Spool."""
+        message = self._bodies.get(entry.id)
+        if message is None:
+            try:
+                segment, offset, length = self._index.place(entry.location)
+                message = await self._loop.run_in_executor(
+                    self._readers, self._read, segment.path, segment.number, offset, length
+                )
+            except (OSError, LookupError):  # its place is free, and its segment may have gone
+                return None
+        return message if message is not None and message.id == entry.id else None
+
     def _read(self, path: Path, number: int, offset: int, length: int) -> Message | None:
         """None: what is there is no message. OSError: want of descriptors or memory, which says nothing of the disk."""
         try:

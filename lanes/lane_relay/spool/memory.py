@@ -153,6 +153,10 @@ class MemorySpool:
         """See Spool."""
         return self.volume.messages[entry.id]
 
+    async def peek(self, entry: QueueEntry) -> Message | None:
+        """See Spool."""
+        return self.volume.messages.get(entry.id)
+
     def recover(self) -> Iterable[QueueEntry]:
         """See Spool."""
         return [replace(held, location=0) for entries in self.volume.entries.values() for held in entries]

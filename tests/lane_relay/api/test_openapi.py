@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from jsonschema import Draft202012Validator
 
-from lane_relay.api import actions, evidence, explain, handover, siblings, slot_requests, suppressions
+from lane_relay.api import actions, evidence, explain, handover, messages, siblings, slot_requests, suppressions
 from lane_relay.api.openapi import document
 from lane_relay.api.operation import Operation
 from lane_relay.api.server import application_of
@@ -22,6 +22,7 @@ def served() -> list[Operation]:
         *actions.operations(UNASKED),
         *evidence.operations(UNASKED),
         *explain.operations(UNASKED),
+        *messages.operations(UNASKED),
         *suppressions.operations(UNASKED),
         *siblings.operations(UNASKED, None),
         *handover.operations(UNASKED, 1),
