@@ -126,7 +126,7 @@ async def test_a_site_that_is_slowed_down_says_by_which_rule_and_reply() -> None
 
 async def test_a_message_that_waits_for_its_time_says_when_and_what_was_answered_last() -> None:
     async with asking() as (_relay, asked):
-        entry = QueueEntry(5 << 48, 0, "isp.test", (0,), 100, 2_000_000_000.0, 3, "spring")
+        entry = QueueEntry(5 << 48, 0, "isp.test", (0,), 100, 2_000_000_000.0, 3 << 1, "spring")
         asked.schedule.add(entry)
         name = message_id_text(entry.id)
         asked.records += [
