@@ -62,6 +62,11 @@ class Door:
         """Where it listens."""
         return int(self._socket.getsockname()[1])
 
+    @property
+    def shakes_hands(self) -> bool:
+        """TLS comes first, for which a client may take its time."""
+        return self._certificate is not None
+
     def close(self) -> None:
         """Takes no more; call it when `connections` has been cancelled."""
         self._socket.close()

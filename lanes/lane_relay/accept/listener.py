@@ -77,6 +77,8 @@ class Listener:
         self._strangers = StrangerBudget(self.tick)
         self._sessions: set[Session] = set()
         self._by_client: Counter[str] = Counter()
+        self._arriving: Counter[str] = Counter()
+        """By client: connections that have no session yet."""
         self._doors: list[Door] = []
         self._at_doors: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -143,16 +145,32 @@ class Listener:
             is_proxy=self._is_proxy,
         )
         self._doors.append(door)
-        task = asyncio.get_running_loop().create_task(door.connections(partial(self._let_in, door)))
+        task = asyncio.get_running_loop().create_task(door.connections(partial(self.let_in, door)))
         task.add_done_callback(report)
         self._at_doors.append(task)
 
-    def _let_in(self, door: Door, connection: socket.socket, peer: Peer) -> None:
-        """As many may be shaking hands as may have sessions; a flood of them takes no more memory than that."""
-        if len(self._tasks) >= self._intake.limits.sessions:
+    def let_in(self, door: Door, connection: socket.socket, peer: Peer) -> None:
+        """As many may be shaking hands as may have sessions, in all and of each client; so a flood of them is bounded,
+        and one client's does not shut out the others. A balancer brings many clients."""
+        limits, name = self._intake.limits, str(peer)
+        is_one_too_many = (
+            door.shakes_hands and self._arriving[name] >= limits.sessions_per_client and not self.policy.is_proxy(peer)
+        )
+        if is_one_too_many or self._arriving.total() >= limits.sessions:
             connection.close()
-        else:
-            self.own(door.welcome(connection, peer))
+            return
+        self._arriving[name] += 1
+        self.own(self._welcome(door, connection, peer))
+
+    async def _welcome(self, door: Door, connection: socket.socket, peer: Peer) -> None:
+        """Until it has a session, or nothing has become of it."""
+        name = str(peer)
+        try:
+            await door.welcome(connection, peer)
+        finally:
+            self._arriving[name] -= 1
+            if not self._arriving[name]:
+                del self._arriving[name]
 
     def _is_proxy(self, peer: Peer) -> bool:
         """By the policy of the moment."""

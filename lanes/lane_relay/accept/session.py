@@ -132,10 +132,10 @@ class Session(asyncio.Protocol):
         return self._server.errors
 
     def sweep(self, now: float) -> None:
-        """Ends the session if nothing came for too long and the client is to blame."""
+        """Ends the session if nothing came for too long and the client is to blame; a second time, at once."""
         if now - self.last_active < TIMEOUT_S or self._in_commit or self._transport is None:
             return
-        if self._replies_stuck:
+        if self._replies_stuck or self._transport.is_closing():  # its last words may not be taken for ever
             self._transport.abort()
         else:
             self._transport.write(format_reply(_TIMED_OUT.code, *_TIMED_OUT.lines))

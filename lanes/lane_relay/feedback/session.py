@@ -44,6 +44,7 @@ class FeedbackSession(asyncio.Protocol):
         self._found: list[Addressee] = []
         self._held = 0
         self._with_desk = False
+        self._replies_stuck = False
         self._early: bytes | None = None
         """Not None while TLS is being started."""
         self.client = ""
@@ -81,11 +82,24 @@ class FeedbackSession(asyncio.Protocol):
         self._held = 0
         self._listener.forget(self)
 
+    def pause_writing(self) -> None:
+        """The peer does not read its replies: it gets no more until it does."""
+        self._replies_stuck = True
+        self._choose_reading()
+
+    def resume_writing(self) -> None:
+        """The peer has read."""
+        self._replies_stuck = False
+        self._choose_reading()
+
     # -- what the listener does
 
     def sweep(self, now: float) -> None:
-        """Ends the session if nothing came for too long."""
+        """Ends the session if nothing came for too long; at once if it does not even take its last words."""
         if now - self.last_active < TIMEOUT_S or self._with_desk or self._transport is None:
+            return
+        if self._replies_stuck or self._transport.is_closing():
+            self._transport.abort()
             return
         self._transport.write(format_reply(_TIMED_OUT.code, *_TIMED_OUT.lines))
         self._transport.close()
@@ -175,10 +189,10 @@ class FeedbackSession(asyncio.Protocol):
         self._choose_reading()
 
     def _choose_reading(self) -> None:
-        """While the desk has a mail of this session the socket is not read."""
+        """The socket is not read while the desk has a mail of this session, nor while its replies are not read."""
         if self._transport is None or self._transport.is_closing():
             return
-        if self._with_desk:
+        if self._with_desk or self._replies_stuck:
             self._transport.pause_reading()
         elif not self._transport.is_reading() and self._early is None:
             self._transport.resume_reading()

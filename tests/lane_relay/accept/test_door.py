@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from tests.lane_relay.accept.clients import SENDER, Raw, eventually
+from tests.lane_relay.accept.clients import SENDER, Hands, Raw, eventually
 from tests.lane_relay.accept.conftest import Spool, Start, make_config
 
 
@@ -47,3 +47,33 @@ async def test_a_flood_of_unfinished_handshakes_is_bounded_and_passes(start: Sta
     again = Raw(*await asyncio.open_connection("127.0.0.1", listener.ports[1], ssl=trusting))
     assert (await again.ask(b""))[0].startswith("220 ")
     await again.close()
+
+
+async def test_a_client_that_finishes_no_handshake_leaves_the_others_their_places(
+    start: Start, trusting: ssl.SSLContext
+) -> None:
+    listener = await start(make_config(limits={"sessions": 5, "sessionsPerClient": 2}, clients=["127.0.0.0/8"]))
+    flood = [await Raw.connect(listener.ports[1]) for _ in range(6)]
+    for late in flood[2:]:
+        assert await late.rest() == ""
+    local = ("127.0.0.2", 0)
+    other = await asyncio.open_connection("127.0.0.1", listener.ports[1], ssl=trusting, local_addr=local)
+    assert (await Raw(*other).ask(b""))[0].startswith("220 ")
+    for client in (*flood, Raw(*other)):
+        await client.close()
+
+
+async def test_a_client_that_never_takes_its_last_words_is_cut_off(start: Start) -> None:
+    hands = Hands()
+    listener = await start(clock=hands.clock)
+    client = await Raw.connect(listener.ports[0])
+    await client.hello()
+    (session,) = listener._sessions
+    assert session._transport is not None
+    session._transport.set_write_buffer_limits(2**26)  # so that it does not count as stuck
+    session._transport.write(b"2" * 2**25)  # more than two sockets hold, and the client reads none of it
+    session._transport.close()
+    hands.time += 301
+    listener.sweep()
+    await eventually(lambda: not listener.session_count)
+    await client.close()

@@ -106,7 +106,7 @@ class HttpServer:
             is_proxy=self._is_proxy,
         )
         self._at_door = asyncio.get_running_loop().create_task(
-            door.connections(lambda connection, peer: listener.own(door.welcome(connection, peer)))
+            door.connections(lambda connection, peer: listener.let_in(door, connection, peer))
         )
         self._at_door.add_done_callback(report)
         self._sweep_again()

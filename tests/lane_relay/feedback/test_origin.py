@@ -1,0 +1,69 @@
+"""Who sent a message that a report is about, as the journal knows it."""
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+from lane_relay.feedback.origin import find_origin, find_site
+
+MS = 1_790_000_000_000
+
+
+def number(count: int) -> int:
+    return (MS << 48) + count
+
+
+def record(kind: str, count: int, **fields: object) -> bytes:
+    head = {"type": kind, "id": f"{number(count):024x}", "timestamp": MS // 1000}
+    return json.dumps(head | fields, separators=(",", ":")).encode() + b"\n"
+
+
+def journal(folder: Path, *files: bytes) -> Path:
+    for first, content in enumerate(files):
+        (folder / f"records-{first:016d}.jsonl").write_bytes(content)
+    return folder
+
+
+def test_the_sender_is_found_wherever_in_a_file_the_reception_stands(tmp_path: Path) -> None:
+    lines = [record("Reception", count, sender=f"{count}@a.test", recipient="b@c.test") for count in range(5000)]
+    folder = journal(tmp_path, b"".join(lines))
+    for count in (*range(0, 5000, 97), 4999):
+        origin = find_origin(folder, number(count))
+        assert origin is not None
+        assert origin.sender == f"{count}@a.test"
+    assert find_origin(folder, number(5000)) is None
+
+
+def test_the_site_is_that_of_the_delivery_whatever_else_is_on_record(tmp_path: Path) -> None:
+    first = record("Reception", 1, sender="a@a.test") + record("TransientFailure", 1, site="wrong")
+    folder = journal(tmp_path, first, record("Delivery", 2, site="other") + record("Delivery", 1, site="google"))
+    assert find_site(folder, number(1)) == "google"
+    assert find_site(folder, number(3)) == ""
+
+
+def test_a_line_that_is_being_written_is_no_record_yet(tmp_path: Path) -> None:
+    assert find_origin(journal(tmp_path, record("Reception", 1, sender="a@a.test")[:-9]), number(1)) is None
+
+
+def test_while_a_file_is_searched_other_threads_have_their_turns(tmp_path: Path) -> None:
+    line = record("Reception", 1, sender="a@a.test", padding="x" * 300)
+    folder = journal(tmp_path, line * (24 * 2**20 // len(line)))
+    turns, over = 0, threading.Event()
+
+    def other() -> None:
+        nonlocal turns
+        while not over.is_set():
+            time.sleep(0)
+            os.getpid()
+            turns += 1
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    before = turns
+    assert find_origin(folder, number(2)) is None
+    during = turns - before
+    over.set()
+    thread.join()
+    assert during > 20
