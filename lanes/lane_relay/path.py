@@ -147,7 +147,9 @@ class MessagePath:
                 return  # a sibling knows nothing of the order
             if not self.exchange.sends_here(entry, ""):
                 return  # whatever its site is
-        destination = self.router.route(entry.domain, partial(self._on_routed, entry), entry.campaign)
+        destination = self.router.fresh(entry.domain)
+        if destination is None:
+            destination = self.router.route(entry.domain, partial(self._on_routed, entry), entry.campaign)
         if destination is not None:
             self._on_routed(entry, destination)
 
@@ -165,14 +167,15 @@ class MessagePath:
     def _leaves_from_here(self, entry: QueueEntry, policy: str) -> bool:
         """Whether the entry goes to delivery; else it is on its way to a sibling, or waits."""
         warmer = self.warmer
-        has_room = not warmer.is_active or warmer.has_room(policy)
+        warms_up = warmer.is_active
+        has_room = not warms_up or warmer.has_room(policy)
         if self.exchange is not None and not self.exchange.sends_here(entry, policy, has_room=has_room):
             return False
         if not has_room:
             entry.due = warmer.room_at(policy)
             self.schedule.add(entry)
             return False
-        if warmer.is_active:
+        if warms_up:
             warmer.admit(policy, entry)
         return True
 

@@ -297,7 +297,7 @@ class Pipeline:
             new_id=self._spool.new_id,
             clock=self._clock,
             on_rejection=path.on_rejection,
-            is_suppressed=self._feedback.is_suppressed,
+            is_suppressed=self._feedback.is_suppressed if config.suppression is not None else None,
         )
         self._http = None
         if config.intake.http is not None and self._ledger is not None:

@@ -21,7 +21,7 @@ _SMALL: Final = 32
 class Turns(Generic[T]):
     """Items by key. `first`, `key` and `popleft` are for a line that is not empty."""
 
-    __slots__ = ("_key", "_length", "_queue", "_rotation")
+    __slots__ = ("_key", "_queue", "_rotation", "length")
 
     def __init__(self) -> None:
         self._key = ""
@@ -29,10 +29,11 @@ class Turns(Generic[T]):
         self._queue: list[T] | deque[T] | None = None
         self._rotation: OrderedDict[str, list[T] | deque[T]] | None = None
         """Of each of several keys, what it has; the first one's turn is next."""
-        self._length = 0
+        self.length = 0
+        """What `len` says, without a call; for others to read alone."""
 
     def __len__(self) -> int:
-        return self._length
+        return self.length
 
     def __iter__(self) -> Iterator[T]:
         """Every item, one key's after the other's."""
@@ -54,7 +55,7 @@ class Turns(Generic[T]):
         """Who has items, in the order of their turns."""
         if self._rotation is not None:
             return list(self._rotation)
-        return [self._key] if self._length else []
+        return [self._key] if self.length else []
 
     def count(self, key: str) -> int:
         """How many items this key has."""
@@ -62,7 +63,7 @@ class Turns(Generic[T]):
 
     def append(self, key: str, item: T) -> bool:
         """The item comes after all of its key; True if the key had none."""
-        self._length += 1
+        self.length += 1
         queue = self._queue
         if queue is not None and key == self._key:
             queue.append(item)
@@ -72,7 +73,7 @@ class Turns(Generic[T]):
         return self._append_other(key, item)
 
     def _append_other(self, key: str, item: T) -> bool:
-        if self._length == 1:
+        if self.length == 1:
             self._key, self._queue = key, [item]
             return True
         rotation = self._rotation if self._rotation is not None else self._begin_rotation()
@@ -93,7 +94,7 @@ class Turns(Generic[T]):
 
     def appendleft(self, key: str, item: T) -> None:
         """The item is the next one: what was taken and not used keeps its turn."""
-        self._length += 1
+        self.length += 1
         queue: list[T] | deque[T]
         if self._rotation is None and (self._queue is None or key == self._key):
             queue = self._queue if self._queue is not None else []
@@ -109,7 +110,7 @@ class Turns(Generic[T]):
 
     def popleft(self) -> T:
         """Takes the next item out; it is another key's turn then."""
-        self._length -= 1
+        self.length -= 1
         queue = self._queue
         if queue is not None:
             item = queue.popleft() if isinstance(queue, deque) else queue.pop(0)
@@ -136,7 +137,7 @@ class Turns(Generic[T]):
         if not queue:
             return start, []
         end, found = sift(queue, start, most, takes)
-        self._length -= len(found)
+        self.length -= len(found)
         if not queue:
             self._drop(key)
         return end, found
@@ -144,7 +145,7 @@ class Turns(Generic[T]):
     def clear(self) -> None:
         """Nobody is in line any more."""
         self._queue = self._rotation = None
-        self._length = 0
+        self.length = 0
 
     def _of(self, key: str) -> list[T] | deque[T]:
         if self._rotation is not None:

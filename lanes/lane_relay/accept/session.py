@@ -192,6 +192,9 @@ class Session(asyncio.Protocol):
         """Does what the event asks for, and what the answer to it brings about."""
         while isinstance(event, MessageReceived):
             event = self._deposit(event)
+        if event is None:
+            self._flush()
+            return
         if isinstance(event, AuthAttempt):
             self._authenticate(event)
         elif isinstance(event, StartTls):

@@ -29,9 +29,13 @@ __all__ = [
     "settle",
 ]
 
+_OF_FAILURE: Final = Notify.FAILURE | Notify.DEFAULT
+
 
 class Outcome(Enum):
     """What became of one recipient."""
+
+    __hash__ = object.__hash__  # there is one of each; Enum's own is looked up in Python, twice a message
 
     DELIVERED = "delivered"
     DEFERRED = "deferred"
@@ -149,8 +153,7 @@ def _settlement(
     relayed: tuple[int, ...] = ()
     if envelope.options and not attempt.passed_on:
         relayed = tuple([index for index in delivered if Notify.SUCCESS in envelope.options_of(index).notify])
-    wanted = Notify.FAILURE | Notify.DEFAULT
-    reported = tuple([index for index in failed if envelope.options_of(index).notify & wanted])
+    reported = tuple([index for index in failed if envelope.options_of(index).notify & _OF_FAILURE]) if failed else ()
     delayed = _delayed(attempt, waits, terms, now) if waits and terms is not None else ()
     return Settlement(outcomes, delivered, failed, waits, reported, relayed, delayed)
 

@@ -206,7 +206,7 @@ class Connections:
     @property
     def is_pressed(self) -> bool:
         """Some sites wait for any connection to become free."""
-        return bool(self._line or self._newcomers)
+        return bool(self._line.length or self._newcomers.length)
 
     def answered(self, site: ReadyQueue) -> None:
         """The site has answered for a message."""

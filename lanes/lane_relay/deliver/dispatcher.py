@@ -158,7 +158,7 @@ class Dispatcher:
             self.judgement.hold(site)
         destination = site.destination(route)
         is_new = destination.put(entry)
-        if destination.idle and not site.token_line:
+        if destination.idle and not site.token_line.length:
             self.feed(destination.idle[-1], self.monotonic())
         elif is_new or not destination.stands_for:
             self._connections.want(destination, entry.campaign if is_new else None)
@@ -245,7 +245,7 @@ class Dispatcher:
             if self._must_end(session, site):
                 session.quit()
                 return
-            if not destination.ready and not destination.entries:
+            if not destination.ready and not destination.entries.length:
                 self._connections.rest(session, now)
                 return
             hold = site.hold_message(now)
@@ -283,7 +283,7 @@ class Dispatcher:
         line = site.line
         return (
             session.sent >= _YIELD_AFTER
-            and len(line) > len(session.destination.stands_for)
+            and line.length > len(session.destination.stands_for)
             and site.connections >= site.connection_limit
         )
 
@@ -365,7 +365,7 @@ class Dispatcher:
                 return
             results, later = portion.answered, portion.recipients + portion.left
         ends = self.judgement.of_replies(session, prepared, results, later)
-        if site.token_line:
+        if site.token_line.length:
             self._connections.pump(site)
         if ends:
             session.quit()

@@ -66,14 +66,14 @@ class Lookahead:
             if isinstance(stop, Held):  # its selector has gone since
                 self._held.add(prepared.entry, destination.route, stop)
             self._leave(destination, prepared.entry)
-        while destination.entries and self._room.take(destination.site, destination.entries.first.size):
+        while destination.entries.length and self._room.take(destination.site, destination.entries.first.size):
             found = self._prepare(destination)
             if found is not None:
                 return found
             if destination.preparing:
                 self.fill(destination)
                 return None
-        if destination.entries:  # no room: when its turn comes, it takes its body before it opens a connection
+        if destination.entries.length:  # no room: when its turn comes, it takes its body before it opens a connection
             destination.looks_ahead = True
         return None
 

@@ -95,7 +95,7 @@ def site_limits(delivery: Delivery, policy: str) -> SiteLimits:
 class Pacing:
     """One site's; `connections` and `message_rate` are as of the last `refresh`."""
 
-    __slots__ = ("_connect_pace", "_day", "_in_force", "_limits", "_message_pace", "backoff")
+    __slots__ = ("_connect_pace", "_day", "_in_force", "_limits", "_message_pace", "backoff", "connections")
 
     def __init__(self, limits: SiteLimits, day: DayCount | None = None) -> None:
         """`day`: what was attempted in the last 24 hours, for a site with a daily limit."""
@@ -105,6 +105,8 @@ class Pacing:
         self._connect_pace = Pace(limits.connect_rate)
         self.backoff = SiteBackoff(limits.backoff, limits.connections, limits.message_rate)
         self._in_force = self.backoff.in_force(0.0)
+        self.connections = self._in_force.connections
+        """Connections allowed."""
 
     def change(self, limits: SiteLimits, day: DayCount | None, now: float) -> None:
         """Other limits, from the next decision on."""
@@ -127,12 +129,8 @@ class Pacing:
 
     def _apply_backoff(self, now: float) -> None:
         self._in_force = self.backoff.in_force(now)
+        self.connections = self._in_force.connections
         self._message_pace.change(self._limits.message_rate, self._in_force.per_second)
-
-    @property
-    def connections(self) -> int:
-        """Connections allowed."""
-        return self._in_force.connections
 
     @property
     def message_rate(self) -> float | None:

@@ -98,7 +98,7 @@ class Destination:
     @property
     def waiting(self) -> int:
         """Entries that no session has."""
-        return len(self.entries) + len(self.ready) + self.preparing
+        return self.entries.length + len(self.ready) + self.preparing
 
     @property
     def campaign(self) -> str:
@@ -280,7 +280,7 @@ class ReadyQueue:
 
     def lacking_elsewhere(self, destination: Destination, now: float) -> int:
         """How many connections the others in line would have had, were the limit not reached."""
-        if self.connections + self.foreign < self.connection_limit:
+        if not self.line.length or self.connections + self.foreign < self.connection_limit:
             return 0
         return sum(
             other.waiting - other.connecting - len(other.idle)

@@ -99,7 +99,8 @@ def read_header(
     names = _FIELD.findall(lower)
     present = frozenset(names)
     message_ids = _values(head, lower, b"message-id") if b"message-id" in present else []
-    correlation = _values(head, lower, correlation_field.lower().encode())
+    asked = _in_lower_case(correlation_field)
+    correlation = _values(head, lower, asked) if asked in present else []
     is_for_lane = b"\nx-lane-" in lower
     return Header(
         end=end,
@@ -116,6 +117,12 @@ def read_header(
         stray_line=_stray_line(head, len(names)),
         lane=_lane_fields(head, lower, present, campaign_field, is_for_lane=is_for_lane),
     )
+
+
+@lru_cache(maxsize=8)
+def _in_lower_case(field: str) -> bytes:
+    """A configured field's name, as it is looked for in each message."""
+    return field.lower().encode()
 
 
 def _repeated(names: list[bytes]) -> str:
@@ -138,7 +145,7 @@ def _lane_fields(
     head: bytes, lower: bytes, present: frozenset[bytes], campaign_field: str, *, is_for_lane: bool
 ) -> LaneFields:
     """What is said to the lane; one test where nothing is."""
-    campaign = campaign_field.lower().encode()
+    campaign = _in_lower_case(campaign_field)
     if not is_for_lane and campaign not in present:
         return NO_LANE_FIELDS
     names = sorted(name for name in present if name == campaign or name.startswith(PREFIX))

@@ -42,7 +42,11 @@ class TtlCache(Generic[K, V]):
 
     def get(self, key: K, now: float) -> V | None:
         """The value, unless it has expired."""
-        return self.get_expired(key, now, 0.0)
+        entry = self._entries.get(key)
+        if entry is None or now >= entry[1]:
+            return None
+        self._entries.move_to_end(key)
+        return entry[0]
 
     def get_expired(self, key: K, now: float, grace: float = inf) -> V | None:
         """The value, also up to `grace` seconds after it expired."""

@@ -114,6 +114,10 @@ class Router:
             callbacks.append(then)
         return serves
 
+    def fresh(self, domain: str) -> Destination | None:
+        """The route if it is known and has not expired; nothing is asked."""
+        return self._routes.get(domain, self._clock.monotonic())
+
     def known(self, domain: str) -> Destination | None:
         """The route of the last lookup, be it expired; None: none is in memory."""
         return self._routes.get_expired(domain, self._clock.monotonic())

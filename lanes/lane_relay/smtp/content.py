@@ -26,28 +26,24 @@ CHUNK_TAKEN: Final = Reply(250, ("2.0.0 Ok",))
 class ContentReader:
     """Of one session, for one message after another; its outcome is content, or the Reply that refuses it."""
 
-    __slots__ = ("_chunks", "_input", "_max_size", "_refusal")
+    __slots__ = ("_input", "_max_size", "_refusal", "chunks")
 
     def __init__(self, waiting: InputBuffer, max_size: int) -> None:
         self._input = waiting
         self._max_size = max_size
-        self._chunks: Chunks | None = None
+        self.chunks: Chunks | None = None
+        """Of the message that comes in chunks now."""
         self._refusal: Reply | None = None
         """Of content behind DATA that is not kept."""
 
     @property
-    def held_bytes(self) -> int:
-        """Of chunks."""
-        return 0 if self._chunks is None else len(self._chunks.content)
-
-    @property
     def is_chunked(self) -> bool:
         """Chunks came, and more are to come."""
-        return self._chunks is not None
+        return self.chunks is not None
 
     def end(self) -> None:
         """The transaction is over."""
-        self._chunks = None
+        self.chunks = None
 
     def begin_data(self) -> None:
         """What comes next is content behind DATA."""
@@ -56,29 +52,29 @@ class ContentReader:
 
     def begin_chunk(self, chunk: Chunk, refusal: Reply | None) -> None:
         """What comes next is a chunk; with a refusal, one that is read past."""
-        chunks = self._chunks = self._chunks or Chunks()
+        chunks = self.chunks = self.chunks or Chunks()
         if refusal is None and len(chunks.content) + chunk.size > self._max_size:
             refusal = too_big(self._max_size)
         chunks.begin(chunk, refusal)
 
     def discard(self, refusal: Reply) -> None:
         """What is coming in is kept no longer."""
-        if self._chunks is not None:
-            self._chunks.refuse(refusal)
+        if self.chunks is not None:
+            self.chunks.refuse(refusal)
         else:
             self._refusal = refusal
             self._input.drop_content()
 
     def read_at_once(self, data: bytes) -> bytes | Reply | None:
         """The outcome if these bytes, with nothing before them, are all of the content; the common case, uncopied."""
-        if self._chunks is not None or self._refusal is not None or data[:3] == END_OF_DATA:
+        if self.chunks is not None or self._refusal is not None or data[:3] == END_OF_DATA:
             return None
         return self._judged(unstuff(data[:-3])) if 0 <= data.find(END_OF_CONTENT) == len(data) - 5 else None
 
     def read(self) -> bytes | Reply | None:
         """The outcome, or None if the end has not come."""
-        if self._chunks is not None:
-            return self._read_chunk(self._chunks)
+        if self.chunks is not None:
+            return self._read_chunk(self.chunks)
         end = self._input.find_end()
         if end < 0:
             self._bound()

@@ -129,7 +129,8 @@ class Server:
     @property
     def held_bytes(self) -> int:
         """Bytes of the peer that are held in memory."""
-        return len(self._input.data) + self._content.held_bytes
+        chunks = self._content.chunks
+        return len(self._input.data) + (len(chunks.content) if chunks is not None else 0)
 
     @property
     def errors(self) -> int:
