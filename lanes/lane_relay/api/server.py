@@ -55,7 +55,7 @@ class _Token:
         return (
             scheme.lower() == "bearer"
             and self._value != b""
-            and hmac.compare_digest(given.strip().encode(), self._value)
+            and hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), self._value)
         )
 
 

@@ -36,7 +36,18 @@ TAKEN: Final = Reply(250, ("2.0.0 Thank you",))
 _NOT_KEPT: Final = Reply(451, ("4.3.0 The report cannot be kept now, send it again",))
 _READERS: Final = 1
 """Threads that read reports: pure Python, so more would take the same lock."""
+_SAME_WISH_S: Final = 60.0
+"""A link that is used again so soon is the same wish: whoever has one could fill the records with it."""
+_MOST_WISHES: Final = 10_000
+
 _log = structlog.get_logger("feedback")
+
+
+class _Wish(Struct, frozen=True):
+    token: Token
+    at: float
+    """Monotonic seconds."""
+    kept: asyncio.Future[None]
 
 
 class FeedbackCounters:
@@ -104,6 +115,8 @@ class FeedbackDesk:
         self._around = around
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="reports")
         self._key = self._suppression_key = b""
+        self._wishes: dict[Token, _Wish] = {}
+        """To unsubscribe, of the last minute."""
         self.counters = FeedbackCounters()
 
     def apply(self, key: bytes, suppression_key: bytes) -> None:
@@ -180,6 +193,21 @@ class FeedbackDesk:
     async def unsubscribe(self, token: Token, source: Source) -> None:
         """The recipient wants no more such mail; returns when that is on the volume, raises RelayError if it is not."""
         self.counters.reports["unsubscribe"] += 1
+        now = self._clock.monotonic()
+        while self._wishes and (wish := next(iter(self._wishes.values()))).at + _SAME_WISH_S <= now:
+            del self._wishes[wish.token]
+        known = self._wishes.get(token)
+        if known is None:
+            known = _Wish(token, now, asyncio.ensure_future(self._unsubscribe(token, source)))
+            if len(self._wishes) < _MOST_WISHES:
+                self._wishes[token] = known
+        try:
+            await asyncio.shield(known.kept)
+        except Exception:
+            self._wishes.pop(token, None)
+            raise
+
+    async def _unsubscribe(self, token: Token, source: Source) -> None:
         record = self._records.writer.returned(
             RecordType.FEEDBACK,
             self._clock.now(),

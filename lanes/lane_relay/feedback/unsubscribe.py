@@ -3,23 +3,33 @@
 `POST /u/TOKEN` unsubscribes, whoever posts and whatever the body is: mail programs send `List-Unsubscribe=One-Click`,
 and the page's button the same. `GET /u/TOKEN` shows the page and changes nothing, since programs that scan mail follow
 its links. Before it: an Ingress or load balancer. After it: the desk. Invariants: no cookie, no redirect, no address
-on any page; a link that is not ours, and one that is not whole, get one and the same answer.
+on any page; a link that is not ours, and one that is not whole, get one and the same answer; connections are bounded,
+and silent ones are closed.
 """
 
+import asyncio
+import re
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
 
+from lane_api.intake import IntakeLimits
 from lane_api.relayconfig import Endpoint
+from lane_relay.accept.http.connection import Connection, Connections
 from lane_relay.errors import RelayError
 from lane_relay.feedback.suppressions import Source
 from lane_relay.mail.token import Token, TokenKind, read_token
 
 __all__ = ["UnsubscribeServer"]
 
-_BODY_LIMIT: Final = 4096
+LIMITS: Final = IntakeLimits(sessions=1000, sessions_per_client=1000)
+"""Connections open at a time; all may come from one balancer. More are refused, so that no crowd of them can take the
+sockets that mail needs."""
+_SWEEP_EVERY_S: Final = 5.0
+_LINK = re.compile(r"/u/([A-Za-z2-7]{1,100})")
 _STYLE: Final = (
     "body{font:1.1em/1.5 sans-serif;max-width:32em;margin:4em auto;padding:0 1em}button{font:inherit;padding:.5em 1em}"
 )
@@ -47,48 +57,66 @@ def _page(status: int, title: str, body: str) -> web.Response:
 class UnsubscribeServer:
     """The listener."""
 
-    def __init__(self, unsubscribe: Callable[[Token, Source], Awaitable[None]]) -> None:
+    def __init__(self, unsubscribe: Callable[[Token, Source], Awaitable[None]], limits: IntakeLimits = LIMITS) -> None:
         self._unsubscribe = unsubscribe
         self._key = b""
-        application = web.Application(client_max_size=_BODY_LIMIT)
-        application.router.add_get("/u/{token}", self._ask, allow_head=True)
-        application.router.add_post("/u/{token}", self._act)
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        self._connections = Connections(self._respond, limits, time.monotonic, lambda _client: None)
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
         self.port = 0
 
     def apply(self, key: bytes) -> None:
         """The key in force."""
         self._key = key
 
-    def _token(self, request: web.Request) -> Token | None:
-        token = read_token(self._key, request.match_info["token"])
+    def _token(self, request: web.BaseRequest) -> Token | None:
+        matched = _LINK.fullmatch(request.path)
+        token = read_token(self._key, matched[1]) if matched is not None else None
         return token if token is not None and token.kind is TokenKind.PERSON and token.names_recipient else None
 
-    async def _ask(self, request: web.Request) -> web.Response:
-        if self._token(request) is None:
-            return _unknown()
-        return _page(200, "Unsubscribe?", _ASK)
-
-    async def _act(self, request: web.Request) -> web.Response:
+    async def _respond(self, request: web.BaseRequest) -> web.Response:
+        if request.method not in ("GET", "HEAD", "POST"):
+            answer = _page(405, "Not here", "<p>Open the link, and use its button.</p>")
+            answer.headers["Allow"] = "GET, HEAD, POST"
+            return answer
         token = self._token(request)
         if token is None:
             return _unknown()
+        if request.method != "POST":
+            return _page(200, "Unsubscribe?", _ASK)
+        return await self._act(token, request.protocol)
+
+    async def _act(self, token: Token, connection: object) -> web.Response:
+        assert isinstance(connection, Connection)  # noqa: S101 -- Connections makes no other
+        connection.in_work = True
         try:
             await self._unsubscribe(token, Source.LINK)
         except RelayError:
             return _page(503, "Not now", "<p>This could not be kept. Please try again in a minute.</p>")
+        finally:
+            connection.in_work = False
         return _page(200, "Unsubscribed", "<p>You will get no more mail of this kind.</p>")
 
     async def start(self, endpoint: Endpoint, context: ssl.SSLContext | None) -> None:
         """Listens; raises OSError if the port is taken."""
-        await self._runner.setup()
         host = None if endpoint.host == "::" else endpoint.host
-        await web.TCPSite(self._runner, host, endpoint.port, ssl_context=context).start()
-        self.port = self._runner.addresses[0][1]
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: self._connections.make(""), host, endpoint.port, ssl=context, reuse_address=True
+        )
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        self._sweep_again()
+
+    def _sweep_again(self) -> None:
+        self._connections.sweep()
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._sweep_again)
 
     async def stop(self) -> None:
         """Stops listening and ends open requests within a second."""
-        await self._runner.cleanup()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._server is not None:
+            self._server.close()
+        await self._connections.shutdown(1.0)
 
 
 def _unknown() -> web.Response:

@@ -167,7 +167,12 @@ class Server:
         return format_reply(220, f"{self._options.hostname} ESMTP")
 
     def tls_started(self) -> None:
-        """The handshake is done: all that came before it is forgotten (RFC 3207 section 4.2)."""
+        """The handshake is done: all that came before it is forgotten (RFC 3207 section 4.2).
+
+        Without effect if the session was stopped meanwhile.
+        """
+        if self._state is State.CLOSED:
+            return
         self._must_be(State.TLS)
         self._state = State.COMMAND
         self.tls = True
