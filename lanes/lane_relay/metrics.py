@@ -27,8 +27,12 @@ __all__ = ["CATALOGUE", "OTHER_POLICY", "Declared", "Figures", "Kind", "LatencyH
 OTHER_POLICY: Final = "other"
 """Label of destinations that no configured policy matches."""
 
-_BASE_EDGES_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0, 120.0, 600.0, 1800.0, 3600.0, 14400.0)
-"""From one round trip to the shortest lifetime; holds every class's p95 alert and objective (lane_api.classes)."""
+_BASE_EDGES_S: Final = (
+    *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0),
+    *(300.0, 450.0, 600.0, 900.0, 1350.0, 1800.0, 2700.0, 3600.0, 14400.0),
+)
+"""From one round trip to the shortest lifetime. Holds every class's p95 alert and objective (lane_api.classes), with
+edges within half as much again on both sides, so that a percentile near one is told well."""
 
 
 class Kind(StrEnum):

@@ -1,11 +1,18 @@
 """The exposition: read back by Prometheus' own parser, bounded labels, edges that hold the objective exactly."""
 
 import math
+import re
+import subprocess
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from lane_api.classes import CLASS_DEFAULTS
-from lane_relay.metrics import CATALOGUE, PREFIX, Figures, LatencyHistogram, expose
+from lane_relay.metrics import CATALOGUE, PREFIX, Figures, Kind, LatencyHistogram, expose
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+OF_ITS_OWN = {"info"}
+"""Declared beside the catalogue."""
 
 
 def figures(**values: object) -> Figures:
@@ -29,6 +36,40 @@ def test_every_declared_metric_is_in_the_exposition_with_its_meaning() -> None:
     for declared in CATALOGUE:
         assert found[PREFIX + declared.name].documentation == declared.meaning
         assert found[PREFIX + declared.name].type == declared.kind
+
+
+def test_every_metric_has_its_line_in_the_docs_and_no_other_has() -> None:
+    rows = [line.strip("|").split("|") for line in DOCS.read_text().splitlines() if line.startswith("| `lane_relay_")]
+    told = {(name.strip(" `"), kind.strip(), labels.strip(), said.strip()) for name, kind, labels, said in rows}
+    declared = {
+        (
+            PREFIX + one.name + ("_total" if one.kind is Kind.COUNTER else ""),
+            str(one.kind),
+            ", ".join(one.labels),
+            one.meaning,
+        )
+        for one in CATALOGUE
+    }
+    assert {row for row in told if row[0].removeprefix(PREFIX) not in OF_ITS_OWN} == declared
+    assert len(rows) == len(declared) + len(OF_ITS_OWN)
+
+
+def test_names_follow_the_rules_of_prometheus() -> None:
+    """Of promtool's own linter, and what it cannot see: base units, and no unit that is none."""
+    found = subprocess.run(["promtool", "check", "metrics"], input=expose(figures()), capture_output=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+    for declared in CATALOGUE:
+        assert not re.search(r"_(ms|milliseconds|minutes|hours|days|kb|mb|percent|total)$", declared.name)
+        assert set(declared.labels).isdisjoint({"domain", "site", "recipient", "sender", "campaign", "id", "host"})
+
+
+def test_a_percentile_near_an_objective_is_told_well() -> None:
+    edges = LatencyHistogram(None).edges
+    for defaults in CLASS_DEFAULTS.values():
+        for seconds in {defaults.slo_latency_s, defaults.p95_alert_s} - {None}:
+            assert seconds is not None
+            assert any(seconds < edge <= 1.5 * seconds for edge in edges)
+            assert any(seconds / 1.5 <= edge < seconds for edge in edges)
 
 
 def test_the_objective_is_an_edge_of_the_latency_histogram_exactly() -> None:

@@ -28,6 +28,7 @@ from lane_relay.errors import ConfigError
 __all__ = ["AdminServer", "application_of"]
 
 BODY_LIMIT: Final = 4 * 2**20  # as config.SIZE_LIMIT: the largest thing ever pushed
+LINE_LIMIT: Final = 128 * 2**10  # holds every parameter at its longest, percent-encoded
 CERTIFICATE_POLL_S: Final = 5.0  # leaves live for 30 days and are renewed at two thirds of it
 
 _log = structlog.get_logger("api")
@@ -126,6 +127,7 @@ class AdminServer:
             access_log=None,
             handle_signals=False,
             shutdown_timeout=1.0,
+            max_line_size=LINE_LIMIT,
         )
         self.port = 0
 

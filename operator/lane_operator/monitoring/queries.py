@@ -57,6 +57,18 @@ class Queries:
         queue = f"sum({self.metric('queue_messages')})"
         return f"{queue} / clamp_min(sum(rate({delivered}[{window}])), 0.01)"
 
+    def refused_by_us(self, window: str = "5m") -> str:
+        """The share of messages refused because the slots could not take them: reasons 4.3.x, the state of the mail
+        system (RFC 3463 section 3.4), and not what a client did wrong or too often."""
+        refused = self.metric("intake_refused_total", 'reason=~"4.. 4[.]3[.].*"')
+        accepted = self.metric("accepted_messages_total")
+        lost = f"(sum(rate({refused}[{window}])) or vector(0))"
+        return f"{lost} / ({lost} + sum(rate({accepted}[{window}])) > 0)"
+
+    def egress_shut(self, window: str = "5m") -> str:
+        """The share of the slots' time in which nothing could leave for want of a proof."""
+        return f"avg(rate({self.metric('egress_shut_seconds_total')}[{window}]))"
+
     def queue_growth(self, window: str = "2m") -> str:
         """Messages a second by which the queue grows."""
         return f"sum(deriv({self.metric('queue_messages')}[{window}]))"

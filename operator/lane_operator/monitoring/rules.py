@@ -15,6 +15,9 @@ ARCHIVE_LATE_S = 900
 FEW = 10
 """Fewer deliveries than this in five minutes make no percentile, and a shorter queue no trend."""
 
+REFUSED_SHARE = 0.01
+"""Share of messages that the slots could not take at which somebody is told."""
+
 
 def prometheus_rule(lane: Lane, extra_labels: Mapping[str, str]) -> Manifest:
     """The PrometheusRule; extra labels are those by which a Prometheus selects its rules."""
@@ -29,6 +32,7 @@ def prometheus_rule(lane: Lane, extra_labels: Mapping[str, str]) -> Manifest:
 
 def _rules(lane: Lane) -> Iterator[Manifest]:
     queries, values = Queries.of(lane), effective(lane.spec)
+    yield from _indicators(lane, queries, values)
     if values.p95_alert_s is not None:
         yield from _latency(lane, queries, values, values.p95_alert_s)
     half = values.lifetime_s / 2
@@ -41,6 +45,23 @@ def _rules(lane: Lane) -> Iterator[Manifest]:
         f"The oldest message of lane {lane.namespace}/{lane.name} is older than half of its lifetime "
         f"({format_duration(values.lifetime_s)}); then it bounces.",
     )
+    yield from _slots(lane, queries)
+    yield from _replies(lane, queries)
+    if lane.spec.audit.archive is not None:
+        yield from _archive(lane, queries)
+    if lane.spec.replicas:
+        yield _alert(
+            lane,
+            "LaneSlotsMissing",
+            f"(count({queries.metric('info')}) or vector(0)) < {lane.spec.replicas}",
+            "3m",
+            "warning",
+            f"Lane {lane.namespace}/{lane.name} has {{{{ $value }}}} of {lane.spec.replicas} slots.",
+        )
+
+
+def _slots(lane: Lane, queries: Queries) -> Iterator[Manifest]:
+    """What keeps a slot from sending, from taking mail, or on an old configuration."""
     yield _alert(
         lane,
         "LaneEgressUnproved",
@@ -48,6 +69,15 @@ def _rules(lane: Lane) -> Iterator[Manifest]:
         "2m",
         "critical",
         "Slot {{ $labels.slot }} sends nothing: its egress address is not proved. See the condition EgressVerified.",
+    )
+    yield _alert(
+        lane,
+        "LaneIntakeRefused",
+        f"{queries.refused_by_us()} > {REFUSED_SHARE}",
+        "5m",
+        "critical",
+        f"Lane {lane.namespace}/{lane.name} refuses mail that it should take: its slots are full, failed or closed. "
+        "lane_relay_intake_refused_total has the replies.",
     )
     yield _alert(
         lane,
@@ -66,18 +96,6 @@ def _rules(lane: Lane) -> Iterator[Manifest]:
         "critical",
         "Slot {{ $labels.slot }} could not write its spool and takes no mail until its pod is restarted.",
     )
-    yield from _replies(lane, queries)
-    if lane.spec.audit.archive is not None:
-        yield from _archive(lane, queries)
-    if lane.spec.replicas:
-        yield _alert(
-            lane,
-            "LaneSlotsMissing",
-            f"(count({queries.metric('info')}) or vector(0)) < {lane.spec.replicas}",
-            "3m",
-            "warning",
-            f"Lane {lane.namespace}/{lane.name} has {{{{ $value }}}} of {lane.spec.replicas} slots.",
-        )
 
 
 def _replies(lane: Lane, queries: Queries) -> Iterator[Manifest]:
@@ -124,6 +142,22 @@ def _archive(lane: Lane, queries: Queries) -> Iterator[Manifest]:
     )
 
 
+def _indicators(lane: Lane, queries: Queries, values: Effective) -> Iterator[Manifest]:
+    """What a service level is made of, recorded so that it can be summed up over months."""
+    shares = {
+        "lane:lane_relay_intake_refused:ratio_rate5m": queries.refused_by_us(),
+        "lane:lane_relay_egress_shut:ratio_rate5m": queries.egress_shut(),
+    }
+    if values.slo_latency_s is not None:
+        shares["lane:lane_relay_delivered_in_time:ratio_rate5m"] = queries.within(values.slo_latency_s)
+    for name, expression in shares.items():
+        yield {"record": name, "expr": expression, "labels": _labels(lane)}
+
+
+def _labels(lane: Lane) -> Manifest:
+    return {"namespace": lane.namespace, "lane": lane.name, "class": lane.spec.traffic_class.value}
+
+
 def _latency(lane: Lane, queries: Queries, values: Effective, p95_s: float) -> Iterator[Manifest]:
     name = f"{lane.namespace}/{lane.name}"
     promise = "" if values.slo_latency_s is None else f" (promised: {format_duration(values.slo_latency_s)})"
@@ -148,11 +182,10 @@ def _latency(lane: Lane, queries: Queries, values: Effective, p95_s: float) -> I
 
 
 def _alert(lane: Lane, name: str, expression: str, wait: str, severity: str, summary: str) -> Manifest:
-    labels = {"severity": severity, "namespace": lane.namespace, "lane": lane.name}
     return {
         "alert": name,
         "expr": expression,
         "for": wait,
-        "labels": {**labels, "class": lane.spec.traffic_class.value},
+        "labels": {"severity": severity} | _labels(lane),
         "annotations": {"summary": summary},
     }

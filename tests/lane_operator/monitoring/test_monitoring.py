@@ -32,6 +32,10 @@ def children(of: Lane) -> dict[str, dict[str, Any]]:
     return {manifest["kind"]: manifest for manifest in manifests}
 
 
+def alerts_of(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [rule for rule in found["PrometheusRule"]["spec"]["groups"][0]["rules"] if "alert" in rule]
+
+
 def model(of: Lane) -> dict[str, Any]:
     (text,) = children(of)["ConfigMap"]["data"].values()
     loaded: dict[str, Any] = json.loads(text)
@@ -72,7 +76,7 @@ def test_bounds_are_spelled_as_the_client_library_spells_them() -> None:
 
 
 def test_the_latency_alert_comes_before_the_breach() -> None:
-    rules = {rule["alert"]: rule for rule in children(made.lane())["PrometheusRule"]["spec"]["groups"][0]["rules"]}
+    rules = {rule["alert"]: rule for rule in alerts_of(children(made.lane()))}
 
     assert "> 20 and" in rules["LaneLatencyP95High"]["expr"]
     assert "> 20 and" in rules["LaneLatencyExpected"]["expr"]
@@ -82,9 +86,10 @@ def test_the_latency_alert_comes_before_the_breach() -> None:
 def test_a_class_without_promise_has_no_latency_alert() -> None:
     rules = children(made.lane(trafficClass="Bulk"))["PrometheusRule"]["spec"]["groups"][0]["rules"]
 
-    assert [rule["alert"] for rule in rules] == [
+    assert [rule["alert"] for rule in rules if "alert" in rule] == [
         "LaneOldestMessageOld",
         "LaneEgressUnproved",
+        "LaneIntakeRefused",
         "LaneConfigRefused",
         "LaneSpoolFailed",
         "LaneStoppedByReplies",
@@ -95,7 +100,7 @@ def test_a_class_without_promise_has_no_latency_alert() -> None:
 
 def test_a_lane_with_an_archive_hears_that_it_is_behind_before_anything_is_lost() -> None:
     of = made.lane(audit={"archive": {"pvc": {"claimName": "evidence"}}})
-    rules = {rule["alert"]: rule for rule in children(of)["PrometheusRule"]["spec"]["groups"][0]["rules"]}
+    rules = {rule["alert"]: rule for rule in alerts_of(children(of))}
     assert "archive_lag_seconds" in rules["LaneArchiveBehind"]["expr"]
     assert "records_lost_total" in rules["LaneRecordsLost"]["expr"]
     for name in ("LaneArchiveBehind", "LaneRecordsLost"):
@@ -123,6 +128,48 @@ def test_the_first_reply_of_a_kind_that_needs_a_look_is_heard_and_an_old_one_is_
             }
         ],
     }  # fmt: skip
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
+    found = subprocess.run(
+        ["promtool", "test", "rules", str(tmp_path / "test.yaml")], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_what_the_slots_could_not_take_is_told_and_what_clients_do_wrong_is_not(tmp_path: Path) -> None:
+    rules = children(made.lane())["PrometheusRule"]["spec"]["groups"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": rules}))
+    of = 'namespace="mail",lane="otp",slot="otp-0"'
+    series = {
+        f"lane_relay_accepted_messages_total{{{of}}}": "0+90x60",
+        f'lane_relay_intake_refused_total{{{of},reason="452 4.3.1"}}': "0+0x20 10+10x40",
+        f'lane_relay_intake_refused_total{{{of},reason="550 5.7.1"}}': "0+90x60",
+        f'lane_relay_intake_refused_total{{{of},reason="450 4.7.1"}}': "0+90x60",
+        f"lane_relay_egress_shut_seconds_total{{{of}}}": "0+15x60",
+    }
+    labels = 'class="Transactional",lane="otp",namespace="mail"'
+    firing = 'count(ALERTS{alertname="LaneIntakeRefused",alertstate="firing"}) or vector(0)'
+    refused, shut = (f"lane:lane_relay_{name}:ratio_rate5m" for name in ("intake_refused", "egress_shut"))
+    expected = [
+        ("15m", refused, f"{refused}{{{labels}}}", 0),
+        ("40m", refused, f"{refused}{{{labels}}}", 0.1),
+        ("40m", shut, f"{shut}{{{labels}}}", 0.25),
+        ("15m", firing, "{}", 0),
+        ("40m", firing, "{}", 1),
+    ]
+    test = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": name, "values": values} for name, values in series.items()],
+                "promql_expr_test": [
+                    {"expr": expression, "eval_time": at, "exp_samples": [{"labels": of_sample, "value": value}]}
+                    for at, expression, of_sample, value in expected
+                ],
+            }
+        ],
+    }
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
     found = subprocess.run(
         ["promtool", "test", "rules", str(tmp_path / "test.yaml")], capture_output=True, text=True, check=False
