@@ -5,7 +5,9 @@ Invariant: without `handover` in the configuration nothing here costs more than 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -74,7 +76,8 @@ class Exchange:
         self.receiver = Receiver(book, self)
         self.giver = Giver(book, self, self._carrier, config.slot.name, clock.monotonic)
         self._emptying = asyncio.Event()
-        self._nowhere: list[QueueEntry] = []
+        self._changed = asyncio.Event()
+        self._nowhere: deque[QueueEntry] = deque()
         """What must not leave from here while no sibling can be reached."""
 
     @property
@@ -91,7 +94,7 @@ class Exchange:
             self._emptying.set()
         else:
             self._emptying.clear()
-        self._choose_again()
+        self._changed.set()
 
     @property
     def given(self) -> int:
@@ -134,19 +137,23 @@ class Exchange:
             group.create_task(self._empty())
             group.create_task(self._forget_stale())
             while True:
-                await asyncio.sleep(DOWN_S)
-                self._choose_again()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), DOWN_S)
+                if self._changed.is_set() or self._has_sibling():
+                    self._changed.clear()
+                    await self._choose_again()
 
     async def _forget_stale(self) -> None:
         while True:
             await asyncio.sleep(_STALE_EVERY_S)
             await self.receiver.forget_stale(self._clock.now())
 
-    def _choose_again(self) -> None:
-        """A sibling may have come back, or the configuration may say something else."""
-        waiting, self._nowhere = self._nowhere, []
-        for entry in waiting:
-            self._around.resume(entry)
+    async def _choose_again(self) -> None:
+        """A sibling may have come back, or the configuration may say something else; a portion a turn of the loop."""
+        for number in range(1, len(self._nowhere) + 1):
+            self._around.resume(self._nowhere.popleft())
+            if number % _PORTION == 0:
+                await asyncio.sleep(0)
 
     async def _empty(self) -> None:
         """Hands over what waits for its time as well, while this slot is to be emptied."""

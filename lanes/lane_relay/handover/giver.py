@@ -26,6 +26,8 @@ from lane_relay.records import Message, QueueEntry, message_id_text
 __all__ = ["Carrier", "Giver", "Home", "NotSentError", "UnansweredError"]
 
 _PARCELS: Final = 256
+_PORTION: Final = 200
+"""Entries that are given back in one turn of the loop."""
 _BYTES: Final = 4 * 2**20
 """Of bodies in one transfer: a second of a slow network, and little memory on both sides."""
 _ASK_AGAIN_S: Final = 2.0
@@ -160,19 +162,18 @@ class Giver:
         try:
             while waiting:
                 if not self.is_up(slot):
-                    self._return_all(slot)
-                    break
+                    await self._return_all(waiting)
+                    continue
                 await self._transfer(slot, await self._bundle(waiting))
         finally:
             del self._tasks[slot]
-        if self._waiting[slot]:  # given back, and sent here again before we were gone
-            self._begin(slot)
 
-    def _return_all(self, slot: str) -> None:
-        """Whoever chose this sibling chooses again, knowing that it is down."""
-        back, self._waiting[slot] = self._waiting[slot], deque()
-        for entry in back:
-            self._home.take_back(entry)
+    async def _return_all(self, waiting: "deque[QueueEntry]") -> None:
+        """Whoever chose this sibling chooses again, knowing that it is down; a portion in each turn of the loop."""
+        for number in range(1, len(waiting) + 1):
+            self._home.take_back(waiting.popleft())
+            if number % _PORTION == 0:
+                await asyncio.sleep(0)
 
     async def _bundle(self, waiting: "deque[QueueEntry]") -> list[tuple[QueueEntry, Message]]:
         bundle: list[tuple[QueueEntry, Message]] = []

@@ -44,6 +44,9 @@ _REFRESH_S: Final = 60.0
 """A route that expired no longer ago than this still serves while it is looked up anew: longer than any lookup takes
 (a dead resolver then stops no busy domain), too short to matter to the owner of the records."""
 
+_PORTION: Final = 200
+"""Entries that are called back in one turn of the loop: a millisecond or two."""
+
 
 class Router:
     """Routes by domain. `lookups` is the cached resolver."""
@@ -182,9 +185,21 @@ class Router:
         self.resolved += 1
         self.unroutable += isinstance(destination, Unroutable)
         self._routes.put(domain, destination, self._clock.monotonic() + ttl)
-        for callback in self._callbacks.pop(domain, ()):
-            callback(destination)
+        waiting = self._callbacks.pop(domain, [])
         self._start()
+        await self._call_back(domain, destination, waiting)
+
+    async def _call_back(self, domain: str, destination: Destination, waiting: list[Callback]) -> None:
+        """All that waited for the domain, a portion in each turn of the loop: after a silence of DNS it may be most."""
+        generation = self._generation
+        for number, callback in enumerate(waiting, 1):
+            now: Destination | None = destination
+            if generation != self._generation:  # another configuration came between two portions
+                now = self.route(domain, callback)
+            if now is not None:
+                callback(now)
+            if number % _PORTION == 0:
+                await asyncio.sleep(0)
 
     async def _find_current(self, domain: str) -> tuple[Destination, float]:
         """By the configuration that is in force when the answer is there, not when it was asked for."""

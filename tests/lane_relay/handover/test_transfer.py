@@ -4,8 +4,10 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from lane_relay.handover.consignment import decode
 from lane_relay.handover.giver import Giver
@@ -211,6 +213,21 @@ async def test_what_is_chosen_for_the_same_sibling_again_while_it_is_given_back_
                 giver.give(entry, "b")
             await until(lambda: len(a.sendable) + giver.parcels == 260)
         assert giver.parcels == 4
+
+
+async def test_what_a_lost_sibling_leaves_is_given_back_in_portions() -> None:
+    a = Slot("a")
+    giver = a.giver(Wire(None))
+    (entry,) = await letters(a, 1)
+    async with at_work(giver):
+        for number in range(3000):
+            giver.give(replace(entry, due=float(number)), "b")
+        sizes = [0]
+        while sizes[-1] < 3000:
+            await asyncio.sleep(0)
+            sizes.append(len(a.sendable))
+    assert max(now - before for before, now in pairwise(sizes)) < 500
+    await a.spool.close()
 
 
 async def test_what_is_no_consignment_is_said_so() -> None:

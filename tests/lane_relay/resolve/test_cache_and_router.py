@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -257,6 +258,23 @@ async def test_every_waiting_entry_hears_of_the_one_resolution() -> None:
     await turns(lambda: len(heard) == 30)
     assert wire.asked.count("a.test") == 1
     await router.close()
+
+
+async def test_what_waited_for_one_domain_goes_on_in_portions_and_by_the_configuration_of_its_turn() -> None:
+    clock = Hands()
+    router = _router(Wire(), clock)
+    heard: list[Destination] = []
+    for _ in range(1000):
+        assert router.route("d.test", heard.append) is None
+    sizes = [0]
+    while len(heard) < 1000:
+        await asyncio.sleep(0)
+        sizes.append(len(heard))
+        if sizes[-1] and not sizes[-2]:
+            router.apply(config(policies=[{"name": "isp", "mx": ["*.isp.test"]}]))
+    assert max(now - before for before, now in pairwise(sizes)) < 500
+    routes = [one.policy for one in heard if isinstance(one, Route)]
+    assert (len(routes), routes[0], routes[-1]) == (1000, "", "isp")
 
 
 async def test_an_answer_that_trips_us_defers_its_domain_and_no_other() -> None:

@@ -1,0 +1,77 @@
+"""What must not leave from a slot and has nowhere else to go."""
+
+import asyncio
+from itertools import pairwise
+from pathlib import Path
+
+from lane_api.relayconfig import RelayConfig
+from lane_relay.account.counters import Counters
+from lane_relay.account.settler import Settler, Surroundings
+from lane_relay.clock import Clock
+from lane_relay.exchange import Exchange, Neighbourhood, open_transfers
+from lane_relay.records import QueueEntry
+from lane_relay.spool.memory import MemorySpool
+
+CLOCK = Clock(now=lambda: 1_800_000_000.0, monotonic=lambda: 1000.0)
+COUNT = 3000
+
+
+def config(folder: Path, state: str) -> RelayConfig:
+    return RelayConfig.model_validate(
+        {
+            "lane": {"name": "t"},
+            "slot": {"name": "t-0", "hostname": "out.test"},
+            "spool": {"path": str(folder)},
+            "records": {"path": str(folder / "r")},
+            "delivery": {"state": state},
+            "admin": {
+                "listen": {"host": "127.0.0.1", "port": 0},
+                "tls": {"certificate": "/crt", "key": "/key"},
+                "tokenFile": "/token",
+            },
+            "handover": {"caFile": "/ca", "siblings": []},
+        }
+    )
+
+
+class Rig:
+    def __init__(self, folder: Path) -> None:
+        spool, running = MemorySpool(CLOCK, asyncio.get_running_loop()), config(folder, "Transferring")
+        around = Surroundings(
+            lambda _entry: None,
+            lambda _entry: None,
+            lambda _entry: None,
+            lambda _report, _done: None,
+            lambda _seconds, _count, _since: None,
+            lambda: 0.5,
+        )
+        settler = Settler(spool, running, CLOCK, around, Counters())
+        book = open_transfers(running)
+        assert book is not None
+        self.resumed: list[QueueEntry] = []
+        neighbours = Neighbourhood(
+            queued=lambda _entry: None,
+            accepted=lambda _count: None,
+            resume=self.resumed.append,
+            scheduled=lambda _count: [],
+            unwilling=lambda: "",
+        )
+        self.exchange = Exchange(book, running, spool, settler, CLOCK, neighbours)
+
+
+async def test_mail_without_a_way_chooses_again_in_portions_and_at_once_after_a_change(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    for number in range(COUNT):
+        assert not rig.exchange.sends_here(QueueEntry(number + 1, 0, "d.test", (0,), 1, 0.0), "")
+    assert rig.exchange.waiting == COUNT
+    task = asyncio.create_task(rig.exchange.run())
+    rig.exchange.apply(config(tmp_path, "Running"))
+    sizes = [len(rig.resumed)]
+    while sizes[-1] < COUNT:
+        await asyncio.sleep(0)
+        sizes.append(len(rig.resumed))
+        assert rig.exchange.waiting == COUNT - sizes[-1]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert max(now - before for before, now in pairwise([0, *sizes])) <= 500
+    assert all(rig.exchange.sends_here(entry, "") for entry in rig.resumed)
