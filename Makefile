@@ -7,7 +7,7 @@ CLUSTERS ?= 3
 EXAMPLES ?= 2000
 PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 python3.11 python3))
 
-.PHONY: replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz lock http-contract
+.PHONY: replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract
 
 help: ## lists the targets
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ bench: peers ## the relay beside tuned Postfix, in one run; the operator's idle 
 
 replies: setup ## how the reply rules agree with the labelled corpus; prints each disagreement
 	$(RUN)/python -m tests.lane_relay.replies.agreement
+
+interop: peers ## both ways with Postfix, Exim, OpenSMTPD, Haraka and clients; signatures and reports by others' programs
+	$(RUN)/python -m tests.interop
 
 fuzz: setup ## ten million inputs into every door of the relay, coverage-guided; FUZZ_INPUTS=N for fewer
 	$(RUN)/python -m tests.fuzz --inputs $(or $(FUZZ_INPUTS),10000000)
