@@ -4,6 +4,7 @@ One line a peer while it runs, what failed below it, and what a peer cannot do w
 build/figures/interop.json; each zero beside how many there were, and what a seeded fault makes of it.
 """
 
+import os
 import shutil
 import sys
 import tempfile
@@ -101,6 +102,9 @@ def _reports(folder: Path) -> bool:
 
 def main() -> None:
     """Runs all three, and fails if one did."""
+    lacking = [name for name in ("node", "npm", "openssl", "unshare") if shutil.which(name) is None]
+    if lacking or os.geteuid() != 0:
+        sys.exit(f"run as root, with {' and '.join(lacking) or 'mount namespaces'} (Haraka wants Node.js 20 or newer)")
     figures.clear("interop")
     with _folder() as folder:
         done = [_part(folder / name, part) for name, part in _PARTS]
