@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from lane_relay.errors import SpoolError
+from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.handover.book import Book, Received
 from lane_relay.handover.consignment import Answer, Consignment, Parcel
 from lane_relay.records import message_id_text, received_at
@@ -25,6 +25,7 @@ __all__ = ["InDoubtError", "Receiver", "Store"]
 
 _REFUSED_KEPT: Final = 10_000
 """Transfers refused in this process's life of which we remember so; a giver asks at once, not after ten thousand."""
+_FAILED: Final = "the spool failed while the transfer was stored: its recovery, at the next start, tells what it has"
 
 _log = structlog.get_logger("handover")
 Stored = Callable[[SpoolError | None], None]
@@ -65,6 +66,8 @@ class Receiver:
         self._under_way: dict[str, asyncio.Future[Answer]] = {}
         self._unnoted: dict[str, tuple[Received, Callable[[], None]]] = {}
         """Answers that the disk has not taken, and what lets the spool tidy again: until then it tells a restart."""
+        self._open: set[str] = set()
+        """Transfers of which the disk did not say whether it has a parcel; only recovery can tell."""
         self._refused: OrderedDict[str, str] = OrderedDict()
         self.parcels = 0
         """Taken in this process's life."""
@@ -98,6 +101,8 @@ class Receiver:
         under_way = self._under_way.get(transfer)
         if under_way is not None:
             return await asyncio.shield(under_way)
+        if transfer in self._open:
+            raise InDoubtError(_FAILED)
         if transfer in self._unnoted:
             await self._note(transfer)
         return self._known(transfer, giver) or self._refuse(transfer, "it never came in")
@@ -135,7 +140,10 @@ class Receiver:
         except OSError as error:
             release()
             return self._refuse(transfer, f"the transfer cannot be noted: {error}")
-        failures = await self._store_all(consignment, ids)
+        failures, is_open = await self._store_all(consignment, ids)
+        if is_open:  # the book says that it was being stored, and the spool tells no more and tidies no more
+            self._open.add(transfer)
+            raise InDoubtError(_FAILED)
         taken = tuple(at for at, error in enumerate(failures) if error is None)
         reason = next((str(error) for error in failures if error is not None), "")
         answer = Answer(taken, tuple(texts[at] for at in taken), reason)
@@ -156,17 +164,22 @@ class Receiver:
         if self._unnoted.pop(transfer, None) is not None:
             release()
 
-    async def _store_all(self, consignment: Consignment, ids: list[int]) -> list[SpoolError | None]:
+    async def _store_all(self, consignment: Consignment, ids: list[int]) -> tuple[list[SpoolError | None], bool]:
+        """Why each parcel was not stored, and whether one of these may be on the disk all the same."""
         loop = asyncio.get_running_loop()
         waiting: list[asyncio.Future[SpoolError | None]] = []
+        begun = []
         for parcel, spool_id in zip(consignment.parcels, ids, strict=True):
             stored: asyncio.Future[SpoolError | None] = loop.create_future()
             waiting.append(stored)
             try:
                 self._store.store(parcel, spool_id, consignment.giver, stored.set_result)
+                begun.append(stored)
             except SpoolError as error:
                 stored.set_result(error)
-        return [await one for one in waiting]
+        failures = [await one for one in waiting]
+        unknown = any(one.result() is not None and not isinstance(one.result(), SpoolFullError) for one in begun)
+        return failures, unknown
 
     def _ended(self, transfer: str, work: asyncio.Future[Answer]) -> None:
         del self._under_way[transfer]

@@ -45,6 +45,8 @@ class Slot:
         self.sendable: list[QueueEntry] = []
         """What is ours to send, with nobody to ask."""
         self.unwilling_because = ""
+        self.sync_fails = False
+        """The parcels are written, and nobody knows whether they are on the disk."""
         self.fails_after: int | None = None
         """So many parcels are stored; the rest finds the spool full."""
         self.receiver = Receiver(self.book, self)
@@ -82,6 +84,7 @@ class Slot:
             if self.fails_after < 0:
                 raise SpoolError("the spool is full")
         message = unpack(parcel, spool_id)
+        self.disk.fail_sync = errno.EIO if self.sync_fails else 0
         self.spool.put(message, record_of("Reception", spool_id), partial(self._stored, message, parcel, stored))
 
     def _stored(
@@ -92,6 +95,7 @@ class Slot:
         location: int,
         error: SpoolError | None,
     ) -> None:
+        self.disk.fail_sync = 0  # a failed fsync is told once (Linux), and the book's own are others
         if error is None:
             self.sendable += entries_of(message, location, parcel.due)
         stored(error)

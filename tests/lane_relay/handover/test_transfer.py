@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
+from lane_relay.errors import SpoolError
 from lane_relay.handover.consignment import decode
 from lane_relay.handover.giver import Giver
 from lane_relay.records import FOREIGN, QueueEntry, received_at
@@ -177,6 +178,25 @@ async def test_a_receiver_that_cannot_note_its_answer_does_not_deny_what_it_stor
             b.disk.keeps_answers = True
             await until(lambda: giver.in_doubt == 0)
         assert (len(a.sendable), len(b.sendable), giver.parcels) == (0, 2, 2)
+
+
+async def test_a_receiver_whose_disk_fails_leaves_it_open_until_its_recovery_tells() -> None:
+    a, b = Slot("a"), Slot("b")
+    wire = Wire(b)
+    giver = a.giver(wire)
+    b.sync_fails = True
+    async with at_work(giver):
+        giver.give((await letters(a, 1))[0], "b")
+        await until(lambda: giver.in_doubt == 1)
+        image = b.disk.image()
+        with pytest.raises(SpoolError):
+            await b.spool.close()
+        wire.to = again = Slot("b", image)
+        again.sendable += again.spool.recover()
+        await until(lambda: giver.in_doubt == 0)
+    assert (len(a.sendable), len(again.sendable)) == (0, 1), "both own it, or neither"
+    for slot in (a, again):
+        await slot.spool.close()
 
 
 async def test_a_message_that_cannot_be_read_is_tried_once_and_left_to_a_restart() -> None:
