@@ -7,7 +7,7 @@ CLUSTERS ?= 3
 EXAMPLES ?= 2000
 PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 python3.11 python3))
 
-.PHONY: replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract
+.PHONY: replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract admin-contract
 
 help: ## lists the targets
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ unit: peers ## tests that need no cluster
 
 http-contract: peers ## schemathesis against a running relay, for long (EXAMPLES=2000 requests a phase)
 	EXAMPLES=$(EXAMPLES) $(RUN)/pytest tests/lane_relay/whole/test_http_contract.py -n 0
+
+admin-contract: peers ## the same for the admin API
+	EXAMPLES=$(EXAMPLES) $(RUN)/pytest tests/lane_relay/whole/test_admin_contract.py -n 0
 
 cluster: setup ## brings up a two-node Kubernetes (CLUSTER=kind|local decides which; default: kind where Docker answers)
 	$(RUN)/python -m e2e.cluster up
