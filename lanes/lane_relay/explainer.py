@@ -9,11 +9,10 @@ Before it: `pipeline`, which gives it the stages. After it: `api`.
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from lane_api.relayconfig import Delivery, RelayConfig, SitePolicy
-from lane_relay.clock import Clock
+from lane_relay.clock import Clock, rfc3339
 from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.deliver.explain import Place
 from lane_relay.deliver.ready_queue import Hold, Limit, ReadyQueue
@@ -83,7 +82,7 @@ class Explainer:
         return [
             {
                 "id": one,
-                "receivedAt": _time(received_at(int(one, 16))),
+                "receivedAt": rfc3339(received_at(int(one, 16))),
                 "queued": found[int(one, 16)],
                 "last": {key: record[key] for key in _LAST if key in record} or None,
             }
@@ -100,7 +99,7 @@ class Explainer:
             "attempts": entry.attempts,
             "state": place.state,
             "site": place.route.site or None,
-            "dueAt": _time(entry.due),
+            "dueAt": rfc3339(entry.due),
         }
         if place.hold is not None:
             said["heldBy"] = self._hold(place)
@@ -150,7 +149,7 @@ class Explainer:
             said["unroutable"] = {"reply": str(route.reply), "category": route.category}
         sts = self._router.sts_policy(name)
         if sts is not None:
-            said["mtaSTS"] = {"id": sts.id, "mode": sts.mode, "mx": list(sts.mx), "until": _time(sts.expires_at)}
+            said["mtaSTS"] = {"id": sts.id, "mode": sts.mode, "mx": list(sts.mx), "until": rfc3339(sts.expires_at)}
         said["lookingUp"] = self._router.is_looked_up(name)
         return said
 
@@ -209,7 +208,7 @@ class Explainer:
             "total": len(names),
             "next": first + most if first + most < len(names) else None,
             "queues": [
-                {"name": name, "entries": int(count), "oldestSince": _time(oldest), "nextAt": _time(due)}
+                {"name": name, "entries": int(count), "oldestSince": rfc3339(oldest), "nextAt": rfc3339(due)}
                 for name in names[first : first + most]
                 for count, oldest, due in (counts[name],)
             ],
@@ -251,7 +250,7 @@ class Explainer:
     def _unix(self, monotonic: float | None) -> str | None:
         if monotonic is None or monotonic == float("inf"):
             return None
-        return _time(monotonic - self._clock.monotonic() + self._clock.now())
+        return rfc3339(monotonic - self._clock.monotonic() + self._clock.now())
 
 
 def _values(delivery: Delivery, policy: SitePolicy | None) -> list[tuple[str, Any, str]]:
@@ -284,10 +283,6 @@ def _row(field: str, value: Any, source: str, policy: SitePolicy | None) -> dict
         "from": said[0].source if said else source,
         "over": [{"from": one.source, "value": one.value} for one in said[1:]],
     }
-
-
-def _time(unix: float) -> str:
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _tls(hop: Hop) -> dict[str, Any]:

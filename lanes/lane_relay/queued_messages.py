@@ -10,7 +10,6 @@ Before it: `pipeline`, which gives it the explainer's look and the spool. After 
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
 from heapq import heappush, heappushpop
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from msgspec import Struct, field
 
 from lane_relay.api.messages import HeaderField, Listed, MessageShown, MessagesPage, MessagesWanted, QueuedFor
 from lane_relay.audit.recipients import digest, hide
+from lane_relay.clock import rfc3339
 from lane_relay.deliver.explain import Place
 from lane_relay.records import Message, QueueEntry, message_id_text, received_at
 
@@ -108,7 +108,7 @@ class QueuedMessages:
                 **self._listed(known, message).model_dump(by_alias=True, exclude_unset=True),
                 "recipients": self._addresses(message, range(_RECIPIENTS)),
                 "header": self._header(message) if message is not None else [],
-                "expiresAt": _time(known.entry.expires_at) if known.entry.expires_at else None,
+                "expiresAt": rfc3339(known.entry.expires_at) if known.entry.expires_at else None,
                 "last": last,
             }
         )
@@ -157,7 +157,7 @@ class QueuedMessages:
         entry = known.entry
         return Listed(
             id=message_id_text(entry.id),
-            received_at=_time(received_at(entry.id)),
+            received_at=rfc3339(received_at(entry.id)),
             size=entry.size,
             sender=self._hidden(message, message.envelope.sender) if message is not None else None,
             message_id=message.message_id if message is not None else None,
@@ -193,7 +193,3 @@ class QueuedMessages:
                 text = value.strip().decode("utf-8", "replace")
                 fields.append(HeaderField(name=name.decode("ascii", "replace"), value=self._hidden(message, text)))
         return fields
-
-
-def _time(unix: float) -> str:
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,15 +8,10 @@ Before it: `pipeline`, which gives it the stages. After it: `health` and `api`.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
-from cryptography import x509
-
 from lane_api import __version__
-from lane_api.relayconfig import Intake, RelayConfig, SigningDomain
-from lane_api.selector import SelectorFinding
+from lane_api.relayconfig import RelayConfig
 from lane_relay.accept.http.server import HttpServer
 from lane_relay.accept.listener import Listener
 from lane_relay.account.counters import Counters
@@ -25,7 +20,6 @@ from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
 from lane_relay.config import ConfigSource
 from lane_relay.deliver.dispatcher import Dispatcher
-from lane_relay.deliver.explain import SiteState
 from lane_relay.deliver.signer import Signer
 from lane_relay.deliver.told import act_as_json, add_figures, samples_as_json
 from lane_relay.egress.prober import Gate
@@ -35,8 +29,14 @@ from lane_relay.feedback.office import FeedbackOffice
 from lane_relay.metrics import OTHER_POLICY, Figures, LatencyHistogram, expose
 from lane_relay.orders.keeper import OrderKeeper
 from lane_relay.orders.restored import RESTORED, Mark
-from lane_relay.records import received_at
-from lane_relay.resolve.selectors import SelectorState, SelectorWatch
+from lane_relay.resolve.selectors import SelectorWatch
+from lane_relay.slot_report import (
+    certificate_as_json,
+    domain_rows,
+    site_as_json,
+    time_as_json,
+    warm_up_as_json,
+)
 from lane_relay.spool.base import Spool
 from lane_relay.warmup.warmer import Warmer
 
@@ -279,7 +279,7 @@ class Slot:
         dispatcher = self.stages.dispatcher
         stopped = {act.site for act in dispatcher.judgement.acts.listed() if act.site}
         states = (dispatcher.explain_site(name) for name in sorted({*dispatcher.sites, *stopped}))
-        return [_site(state) for state in states if state is not None]
+        return [site_as_json(state) for state in states if state is not None]
 
     def replies(self) -> dict[str, Any]:
         """Replies that no rule of a policy was for, as samples, the most frequent first."""
@@ -303,7 +303,7 @@ class Slot:
             "delivery": {"state": config.delivery.state},
             "domains": [],
             "records": {},
-            "certificate": _certificate(config.intake),
+            "certificate": certificate_as_json(config.intake),
         }
         stages = self.stages
         if stages is None:
@@ -311,7 +311,7 @@ class Slot:
         proof, spool, rows = stages.gate.status, stages.spool.state, self._domains(stages)
         said["spoolId"] = stages.spool.spool_id
         if self.warmer is not None and self.warmer.is_active:
-            said["warmup"] = _warm_up(self.warmer)
+            said["warmup"] = warm_up_as_json(self.warmer)
         if self.handover is not None:
             said["handover"] = {"waiting": self.handover.waiting, "inDoubt": self.handover.in_doubt}
         said["intake"]["sessions"] = stages.sessions
@@ -325,13 +325,13 @@ class Slot:
             "message": proof.message,
             "address": proof.address,
             "seen": proof.seen,
-            "at": _time(proof.at or None),
+            "at": time_as_json(proof.at or None),
         }
         said["delivery"]["acts"] = [act_as_json(act) for act in stages.dispatcher.judgement.acts.listed()]
         said["queue"] = {
             "live": spool.live_messages,
             "inFlight": stages.dispatcher.figures().in_flight + under_way,
-            "oldestSince": _time(stages.backlog.oldest_since()),
+            "oldestSince": time_as_json(stages.backlog.oldest_since()),
             "bytes": spool.live_bytes,
         }
         said["records"] = self.auditor.report() if self.auditor is not None else {}
@@ -352,98 +352,4 @@ class Slot:
         return True
 
     def _domains(self, stages: Stages) -> list[dict[str, Any]]:
-        """Each signing domain, whether its selector is live, and why not."""
-        states = {state.domain: state for state in stages.selectors.states() if state.holds_mail}
-        second = {state.domain: state for state in stages.selectors.states() if not state.holds_mail}
-        rows = []
-        for domain in self._source.current.domains:
-            state = states.get(domain.name)
-            if domain.mode == "Off":
-                message = "signing is off"
-            elif not domain.verify_record:
-                message = "DNS is not asked: verifyRecord is off"
-            else:
-                message = state.detail if state else stages.signer.problems.get(domain.name, "not checked yet")
-            rows.append(
-                {
-                    "name": domain.name,
-                    "selector": domain.selector,
-                    "published": bool(state and state.live),
-                    "dns": state.finding if state else SelectorFinding.UNCHECKED,
-                    "message": message,
-                    "ed25519": _second_key(domain, second.get(domain.name)),
-                    "verified": _is_verified(domain),
-                }
-            )
-        return rows
-
-
-def _second_key(domain: SigningDomain, state: SelectorState | None) -> dict[str, Any] | None:
-    """The domain's Ed25519 key, for which no mail waits, and whether it signs."""
-    if domain.mode == "Off" or domain.ed25519 is None:
-        return None
-    return {
-        "selector": domain.ed25519.selector,
-        "published": bool(state and state.live),
-        "dns": state.finding if state else SelectorFinding.UNCHECKED,
-        "message": state.detail if state else "the key has not been read",
-    }
-
-
-def _is_verified(domain: SigningDomain) -> bool:
-    """Whether the domain's mail waits for its selector."""
-    return domain.mode == "Sign" and domain.verify_record
-
-
-def _warm_up(warmer: Warmer) -> list[dict[str, Any]]:
-    """Where the address stands with each ISP that it has sent to; `amount` is null where it is warm."""
-    return [
-        {
-            "isp": name,
-            "step": isp.step,
-            "amount": amount,
-            "used": isp.admitted,
-            "since": _time(isp.began),
-            "delivered": isp.delivered,
-            "deferred": isp.deferred,
-            "bounced": isp.bounced,
-            "reason": isp.reason,
-        }
-        for name, isp, amount in warmer.states()
-    ]
-
-
-def _site(state: SiteState) -> dict[str, Any]:
-    """One site as JSON: what waits, what is open, and which limit holds it now."""
-    return {
-        "site": state.site,
-        "policy": state.policy,
-        "waiting": state.waiting,
-        "oldestSince": _time(received_at(state.oldest_id)) if state.oldest_id else None,
-        "connections": state.connections,
-        "connectionLimit": state.connection_limit,
-        "messagesPerSecond": state.messages_per_second,
-        "backedOff": state.backed_off,
-        "heldBy": state.hold.limit,
-        "detail": state.hold.detail,
-        "lastFailure": state.last_failure,
-        "attempts": state.attempts,
-        "delivered": state.delivered,
-        "acts": [act_as_json(act) for act in state.acts],
-    }
-
-
-def _certificate(intake: Intake) -> dict[str, Any]:
-    """Whose certificate clients see, and until when."""
-    if intake.tls is None:
-        return {"selfSigned": True, "notAfter": None}
-    try:
-        certificate = x509.load_pem_x509_certificate(Path(intake.tls.certificate).read_bytes())
-    except (OSError, ValueError):
-        return {"selfSigned": False, "notAfter": None}
-    return {"selfSigned": False, "notAfter": _time(certificate.not_valid_after_utc.timestamp())}
-
-
-def _time(unix: float | None) -> str | None:
-    """A time as Kubernetes writes it (RFC 3339, UTC, seconds), or None."""
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if unix is not None else None
+        return domain_rows(self._source.current.domains, stages.selectors.states(), stages.signer.problems)

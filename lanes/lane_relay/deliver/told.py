@@ -5,11 +5,11 @@ Reads and changes nothing. Before it: `judgement`. After it: `slot`.
 
 from collections import Counter
 from collections.abc import Container
-from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import to_builtins
 
+from lane_relay.clock import rfc3339
 from lane_relay.deliver.acts import Act
 from lane_relay.deliver.judgement import Judgement
 from lane_relay.deliver.samples import ReplySample, ReplySamples, suggestion
@@ -24,8 +24,8 @@ def act_as_json(act: Act) -> dict[str, Any]:
         "action": act.action,
         "site": act.site or "*",
         **({"domain": act.domain} if act.domain else {}),
-        "since": _time(act.since),
-        "until": _time(act.until),
+        "since": rfc3339(act.since),
+        "until": rfc3339(act.until),
         "rule": act.rule,
         "reply": act.reply,
     }
@@ -69,15 +69,10 @@ def _sample(sample: ReplySample) -> dict[str, Any]:
         "stage": sample.stage,
         "reply": sample.text,
         "count": sample.count,
-        "firstSeen": _time(sample.first_seen),
-        "lastSeen": _time(sample.last_seen),
+        "firstSeen": rfc3339(sample.first_seen),
+        "lastSeen": rfc3339(sample.last_seen),
         "judgedBy": sample.verdict.rule,
         "category": sample.verdict.category,
         "action": sample.verdict.action,
         "suggested": to_builtins(rule) if rule is not None else None,
     }
-
-
-def _time(unix: float) -> str:
-    """RFC 3339, UTC, to the second."""
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -9,14 +9,13 @@ entries, the schedule, `finisher`.
 import asyncio
 import secrets
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
 
 from lane_api.relayconfig import RelayConfig
 from lane_relay.account.settler import Settler
-from lane_relay.clock import Clock
+from lane_relay.clock import Clock, rfc3339
 from lane_relay.errors import SpoolError
 from lane_relay.orders.book import OrderBook, OrderError, fits
 from lane_relay.orders.finisher import Finisher
@@ -136,8 +135,8 @@ class OrderKeeper:
             order.selector.by: order.selector.value or True,
             "owner": order.owner,
             "reason": order.reason,
-            "created": _time(order.created),
-            "expires": _time(order.expires) if order.expires else None,
+            "created": rfc3339(order.created),
+            "expires": rfc3339(order.expires) if order.expires else None,
             "state": state if order.swept or holds else "working",
             "entries": self._places.held(order.key) if holds else order.entries,
         }
@@ -253,10 +252,6 @@ class OrderKeeper:
         if now - self._saved_at >= _SAVE_EVERY_S and counts != self._saved:
             self._saved_at, self._saved = now, counts
             self._book.save()
-
-
-def _time(unix: float) -> str:
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _waits_for(order: Order, entry: QueueEntry, now: float) -> bool:

@@ -1,0 +1,122 @@
+"""Parts of what a slot reports, as JSON for `/v1`: its domains, its certificate, its warm-up, its sites.
+
+Pure but for the certificate, which is read. Before it: the stages' own values. After it: `slot` puts them together.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from lane_api.relayconfig import Intake, SigningDomain
+from lane_api.selector import SelectorFinding
+from lane_relay.clock import rfc3339
+from lane_relay.deliver.explain import SiteState
+from lane_relay.deliver.told import act_as_json
+from lane_relay.records import received_at
+from lane_relay.resolve.selectors import SelectorState
+from lane_relay.warmup.warmer import Warmer
+
+__all__ = ["certificate_as_json", "domain_rows", "site_as_json", "time_as_json", "warm_up_as_json"]
+
+
+def domain_rows(
+    domains: Iterable[SigningDomain], known: Iterable[SelectorState], problems: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Each signing domain, whether its selector is live, and why not; `problems` are the signer's, by domain."""
+    found = tuple(known)
+    states = {state.domain: state for state in found if state.holds_mail}
+    second = {state.domain: state for state in found if not state.holds_mail}
+    rows = []
+    for domain in domains:
+        state = states.get(domain.name)
+        if domain.mode == "Off":
+            message = "signing is off"
+        elif not domain.verify_record:
+            message = "DNS is not asked: verifyRecord is off"
+        else:
+            message = state.detail if state else problems.get(domain.name, "not checked yet")
+        rows.append(
+            {
+                "name": domain.name,
+                "selector": domain.selector,
+                "published": bool(state and state.live),
+                "dns": state.finding if state else SelectorFinding.UNCHECKED,
+                "message": message,
+                "ed25519": _second_key(domain, second.get(domain.name)),
+                "verified": _is_verified(domain),
+            }
+        )
+    return rows
+
+
+def _second_key(domain: SigningDomain, state: SelectorState | None) -> dict[str, Any] | None:
+    """The domain's Ed25519 key, for which no mail waits, and whether it signs."""
+    if domain.mode == "Off" or domain.ed25519 is None:
+        return None
+    return {
+        "selector": domain.ed25519.selector,
+        "published": bool(state and state.live),
+        "dns": state.finding if state else SelectorFinding.UNCHECKED,
+        "message": state.detail if state else "the key has not been read",
+    }
+
+
+def _is_verified(domain: SigningDomain) -> bool:
+    """Whether the domain's mail waits for its selector."""
+    return domain.mode == "Sign" and domain.verify_record
+
+
+def warm_up_as_json(warmer: Warmer) -> list[dict[str, Any]]:
+    """Where the address stands with each ISP that it has sent to; `amount` is null where it is warm."""
+    return [
+        {
+            "isp": name,
+            "step": isp.step,
+            "amount": amount,
+            "used": isp.admitted,
+            "since": time_as_json(isp.began),
+            "delivered": isp.delivered,
+            "deferred": isp.deferred,
+            "bounced": isp.bounced,
+            "reason": isp.reason,
+        }
+        for name, isp, amount in warmer.states()
+    ]
+
+
+def site_as_json(state: SiteState) -> dict[str, Any]:
+    """One site as JSON: what waits, what is open, and which limit holds it now."""
+    return {
+        "site": state.site,
+        "policy": state.policy,
+        "waiting": state.waiting,
+        "oldestSince": time_as_json(received_at(state.oldest_id)) if state.oldest_id else None,
+        "connections": state.connections,
+        "connectionLimit": state.connection_limit,
+        "messagesPerSecond": state.messages_per_second,
+        "backedOff": state.backed_off,
+        "heldBy": state.hold.limit,
+        "detail": state.hold.detail,
+        "lastFailure": state.last_failure,
+        "attempts": state.attempts,
+        "delivered": state.delivered,
+        "acts": [act_as_json(act) for act in state.acts],
+    }
+
+
+def certificate_as_json(intake: Intake) -> dict[str, Any]:
+    """Whose certificate clients see, and until when."""
+    if intake.tls is None:
+        return {"selfSigned": True, "notAfter": None}
+    try:
+        certificate = x509.load_pem_x509_certificate(Path(intake.tls.certificate).read_bytes())
+    except (OSError, ValueError):
+        return {"selfSigned": False, "notAfter": None}
+    return {"selfSigned": False, "notAfter": time_as_json(certificate.not_valid_after_utc.timestamp())}
+
+
+def time_as_json(unix: float | None) -> str | None:
+    """A time, or null where there is none."""
+    return rfc3339(unix) if unix is not None else None
