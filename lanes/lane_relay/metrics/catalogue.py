@@ -1,38 +1,16 @@
-"""Every metric of the relay, declared with its meaning, and the collector that reads plain figures at scrape time.
+"""Every metric of the relay, declared with its meaning; docs/metrics.md has the same lines, and a test compares.
 
-Stages count in plain integers; nothing on a message's path looks up a label. The `policy` label is bounded: the
-configured policies and `other`, never a domain.
-Invariant: a scrape reads `Figures`, made at that instant by `pipeline`, and changes nothing.
-Before it: the stages' counters. After it: `health`, which serves the text.
+Invariant: labels are bounded. `policy` is a configured policy or `other`, never a domain.
+Before it: `figures`, whose fields it names. After it: `exposition`.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from operator import attrgetter
 from typing import Final
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-    SummaryMetricFamily,
-)
+__all__ = ["CATALOGUE", "PREFIX", "Declared", "Kind"]
 
-__all__ = ["CATALOGUE", "OTHER_POLICY", "Declared", "Figures", "Kind", "LatencyHistogram", "RecordsFigures", "expose"]
-
-OTHER_POLICY: Final = "other"
-"""Label of destinations that no configured policy matches."""
-
-_BASE_EDGES_S: Final = (
-    *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0),
-    *(300.0, 450.0, 600.0, 900.0, 1350.0, 1800.0, 2700.0, 3600.0, 14400.0),
-)
-"""From one round trip to the shortest lifetime. Holds every class's p95 alert and objective (lane_api.classes), with
-edges within half as much again on both sides, so that a percentile near one is told well."""
+PREFIX: Final = "lane_relay_"
 
 
 class Kind(StrEnum):
@@ -53,123 +31,6 @@ class Declared:
     meaning: str
     source: str
     labels: tuple[str, ...] = ()
-
-
-class LatencyHistogram:
-    """Seconds from acceptance to the final 250, per recipient; `observe` is the only writer."""
-
-    __slots__ = ("counts", "edges", "sum_s")
-
-    def __init__(self, objective_s: float | None) -> None:
-        """The objective is an edge exactly, so that a rule on it is exact."""
-        self.edges = tuple(sorted({*_BASE_EDGES_S, *([objective_s] if objective_s else [])}))
-        self.counts = [0] * (len(self.edges) + 1)
-        self.sum_s = 0.0
-
-    def observe(self, seconds: float, recipients: int = 1) -> None:
-        """Counts one delivery of so many recipients."""
-        self.counts[bisect_left(self.edges, seconds)] += recipients
-        self.sum_s += seconds * recipients
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Cumulative counts by upper edge, as Prometheus writes them."""
-        total, rows = 0, []
-        for edge, count in zip((*map(repr, self.edges), "+Inf"), self.counts, strict=True):
-            total += count
-            rows.append((edge, float(total)))
-        return rows
-
-
-@dataclass(frozen=True, slots=True)
-class RecordsFigures:
-    """The accounting records, as of one instant."""
-
-    disk_bytes: int = 0
-    budget_bytes: int = 0
-    last_seq: int = 0
-    sealed_seq: int = 0
-    archived_seq: int = 0
-    archive_lag_s: float = 0.0
-    archive_failures: int = 0
-    webhook_lag: int = 0
-    """Records."""
-    webhook_failures: int = 0
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    """By reason."""
-    lost: int = 0
-
-
-@dataclass(slots=True)
-class Figures:
-    """Everything a scrape shows, as of one instant; durations in seconds, sizes in bytes."""
-
-    version: str
-    lane: str
-    slot: str
-    traffic_class: str
-    latency: LatencyHistogram
-    trigger_latency: LatencyHistogram = field(default_factory=lambda: LatencyHistogram(None))
-    accepted: int = 0
-    refused: Mapping[str, int] = field(default_factory=dict)
-    attempts: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """By (policy, result)."""
-    recipients_accepted: int = 0
-    recipients_recovered: int = 0
-    recipients_finished: Mapping[str, int] = field(default_factory=dict)
-    """By what became of them."""
-    recipients_queued: int = 0
-    recipients_unaccounted: int = 0
-    orders: Mapping[str, int] = field(default_factory=dict)
-    """By what they say is to be done."""
-    http_requests: Mapping[str, int] = field(default_factory=dict)
-    """By status."""
-    sessions: int = 0
-    connections: Mapping[str, int] = field(default_factory=dict)
-    sites_backing_off: Mapping[str, int] = field(default_factory=dict)
-    live: int = 0
-    in_flight: int = 0
-    oldest_age_s: float = 0.0
-    spool_bytes: int = 0
-    spool_budget_bytes: int = 0
-    spool_failed: bool = False
-    spool_damaged: int = 0
-    unreadable: int = 0
-    active_bytes: int = 0
-    commits: int = 0
-    commit_s: float = 0.0
-    egress_state: str = ""
-    egress_states: tuple[str, ...] = ()
-    egress_open: bool = True
-    egress_shut_s: float = 0.0
-    config_generation: int = 0
-    config_refused: bool = False
-    config_refusals: int = 0
-    held_domains: int = 0
-    feedback_reports: Mapping[str, int] = field(default_factory=dict)
-    feedback_bounces: Mapping[str, int] = field(default_factory=dict)
-    feedback_refused: int = 0
-    complaints: Mapping[str, int] = field(default_factory=dict)
-    complaint_thresholds: Mapping[str, float] = field(default_factory=dict)
-    suppressions: int = 0
-    suppressions_added: Mapping[str, int] = field(default_factory=dict)
-    suppressions_failed: bool = False
-    suppressions_damaged: int = 0
-    webhook_waiting: int = 0
-    webhook_dropped: int = 0
-    tls_attempts: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """By (what had to be proved, what it came to)."""
-    reply_acts: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """By (policy, action)."""
-    reply_alerts: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """By (policy, rule)."""
-    default_replies: Mapping[str, int] = field(default_factory=dict)
-    acts_in_force: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """By (policy, action)."""
-    records: RecordsFigures = field(default_factory=RecordsFigures)
-    handover_given: int = 0
-    handover_taken: int = 0
-    handover_waiting: int = 0
-    handover_in_doubt: int = 0
 
 
 CATALOGUE: Final = (
@@ -386,59 +247,3 @@ CATALOGUE: Final = (
     Declared("webhook_waiting", Kind.GAUGE, "Bounces that a webhook has not taken yet.", "webhook_waiting"),
     Declared("webhook_dropped", Kind.COUNTER, "Bounces given up for newer ones.", "webhook_dropped"),
 )
-PREFIX: Final = "lane_relay_"
-
-
-def _family(declared: Declared, figures: Figures) -> Metric:
-    """One metric's samples, read from the figures."""
-    name, value = PREFIX + declared.name, attrgetter(declared.source)(figures)
-    match declared.kind:
-        case Kind.HISTOGRAM:
-            histogram = HistogramMetricFamily(name, declared.meaning, labels=declared.labels)
-            histogram.add_metric([figures.traffic_class], value.buckets(), value.sum_s)
-            return histogram
-        case Kind.SUMMARY:
-            return SummaryMetricFamily(name, declared.meaning, count_value=figures.commits, sum_value=value)
-        case Kind.COUNTER:
-            family: CounterMetricFamily | GaugeMetricFamily = CounterMetricFamily(
-                name, declared.meaning, labels=declared.labels
-            )
-        case Kind.GAUGE:
-            family = GaugeMetricFamily(name, declared.meaning, labels=declared.labels)
-    for labels, number in _rows(declared, figures, value):
-        family.add_metric(labels, number)
-    return family
-
-
-def _rows(declared: Declared, figures: Figures, value: object) -> Iterator[tuple[list[str], float]]:
-    """(label values, number) of a counter or gauge."""
-    if declared.source == "egress_state":
-        yield from (([state], float(state == value)) for state in figures.egress_states)
-    elif isinstance(value, Mapping):
-        for key, number in sorted(value.items()):
-            yield list(key) if isinstance(key, tuple) else [key], float(number)
-    elif isinstance(value, int | float):
-        yield [], float(value)
-
-
-class _Once:
-    """A collector over figures that were read before."""
-
-    def __init__(self, figures: Figures) -> None:
-        self._figures = figures
-
-    def collect(self) -> Iterable[Metric]:
-        """All families, the relay's identity first."""
-        figures = self._figures
-        identity = GaugeMetricFamily(PREFIX + "info", "The relay.", labels=("version", "lane", "slot", "class"))
-        identity.add_metric([figures.version, figures.lane, figures.slot, figures.traffic_class], 1.0)
-        yield identity
-        for declared in CATALOGUE:
-            yield _family(declared, figures)
-
-
-def expose(figures: Figures) -> bytes:
-    """The exposition text of Prometheus for these figures."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Once(figures))
-    return generate_latest(registry)
