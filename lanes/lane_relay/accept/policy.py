@@ -97,8 +97,8 @@ class Policy:
         if header.begins_folded:
             return Reply(550, ("5.6.0 The message begins with a continuation line instead of a header field",))
         if header.stray_line:
-            text = f"5.6.0 The header has a line that is no field: {header.stray_line!a}; an empty line ends the header"
-            return Reply(550, (text,))
+            fix = "a field has no blank before its colon, and an empty line ends the header"
+            return Reply(550, (f"5.6.0 The header has a line that is no field: {header.stray_line!a}; {fix}",))
         if header.eight_bit and not smtp_utf8:
             text = "5.6.7 The header is not ASCII: encode it (RFC 2047) or send MAIL with SMTPUTF8"
             return Reply(550, (text,))
