@@ -14,8 +14,13 @@ from lane_relay.mail.author import Author
 from lane_relay.mail.headers import Trace, add_trace, read_header
 from lane_relay.records import Envelope, Message, Reply, message_id_text
 
-__all__ = ["Origin", "make_message"]
+__all__ = ["LONG_HEADER", "MAX_HEADER", "Origin", "has_long_header", "make_message"]
 
+MAX_HEADER: Final = 256 * 1024
+"""Octets; Exchange Online takes no more, and every look at a header takes the loop's time."""
+LONG_HEADER: Final = Reply(
+    552, (f"5.3.4 The header is larger than {MAX_HEADER} octets: take fields out, or make lists of addresses shorter",)
+)
 _CLOCK_SKEW_S: Final = 300.0
 """Of the sending system's clock against ours."""
 
@@ -34,6 +39,11 @@ class Origin(Struct, frozen=True, gc=False):
     """The keyword of the Received field (RFC 3848, RFC 6531 section 4.3)."""
 
 
+def has_long_header(content: bytes) -> bool:
+    """The header has more than MAX_HEADER octets; no more of it is looked at."""
+    return content[:2] != b"\r\n" and len(content) > MAX_HEADER and content.find(b"\r\n\r\n", 0, MAX_HEADER) < 0
+
+
 def make_message(
     policy: Policy,
     content: bytes,
@@ -50,6 +60,8 @@ def make_message(
     `now` in Unix seconds. `expires_in`, in seconds, is what its envelope says: of two times the sooner counts.
     `notice_in`: after so many seconds its sender is to hear that it is late.
     """
+    if len(content) > MAX_HEADER and has_long_header(content):
+        return LONG_HEADER
     header = read_header(content, policy.correlation_field, policy.campaign_field)
     refusal = policy.judge_content(header, smtp_utf8=envelope.smtp_utf8, user=origin.user)
     if refusal is not None:

@@ -151,21 +151,17 @@ def cover(content: bytes) -> Covered:
 
 
 def _split(content: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Header fields as (lower-case name, folded value), and the body."""
+    """Header fields as (lower-case name, unfolded value), and the body."""
     if content[:2] == b"\r\n":
         return [], content[2:]
     end = content.find(b"\r\n\r\n")
     head, body = (content, b"") if end < 0 else (content[:end], content[end + 4 :])
     fields: list[tuple[bytes, bytes]] = []
-    for line in head.split(b"\r\n"):
-        if line[:1] in (b" ", b"\t"):
-            if fields:
-                name, value = fields[-1]
-                fields[-1] = (name, value + b"\r\n" + line)
-        else:
-            name, colon, value = line.partition(b":")
-            if colon:
-                fields.append((name.rstrip(b" \t").lower(), value))
+    # All of it unfolded at once: value by value it takes the square of the time for twice the lines.
+    for line in head.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ").split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if colon and line[:1] not in (b" ", b"\t"):
+            fields.append((name.rstrip(b" \t").lower(), value))
     return fields, body
 
 

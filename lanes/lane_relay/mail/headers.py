@@ -150,7 +150,8 @@ def _lane_fields(
     if not is_for_lane and campaign not in present:
         return NO_LANE_FIELDS
     names = sorted(name for name in present if name == campaign or name.startswith(PREFIX))
-    fields = [(name, " ".join(_printable(value).split())) for name in names for value in _values(head, lower, name)]
+    # one by one: the first that there is not ends it, else a header of nothing else would be read for each of them
+    fields = ((name, " ".join(_printable(value).split())) for name in names for value in _values(head, lower, name))
     return read_lane_fields(fields, campaign_field)
 
 

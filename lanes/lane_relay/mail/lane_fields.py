@@ -6,6 +6,7 @@ Before it: `mail.headers`, which finds the fields. After it: `accept`, which kno
 """
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
@@ -46,7 +47,7 @@ class LaneFields(Struct, frozen=True, gc=False):
 NO_LANE_FIELDS: Final = LaneFields()
 
 
-def read_lane_fields(fields: list[tuple[bytes, str]], campaign_field: str) -> LaneFields:
+def read_lane_fields(fields: Iterable[tuple[bytes, str]], campaign_field: str) -> LaneFields:
     """The meaning of these fields (lower-case name, unfolded value): those of the lane, and the campaign's."""
     known = {_EXPIRES_IN, _TRIGGERED_AT, campaign_field.lower().encode()}
     expires_in, triggered_at, campaign = 0.0, 0.0, ""

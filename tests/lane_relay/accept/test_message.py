@@ -1,9 +1,11 @@
 """What content becomes when it is taken."""
 
+import time
+
 import pytest
 
 from lane_api.relayconfig import RelayConfig
-from lane_relay.accept.message import Origin, make_message
+from lane_relay.accept.message import MAX_HEADER, Origin, make_message
 from lane_relay.accept.policy import Policy
 from lane_relay.records import Envelope, Message, Notify, RecipientOptions, Reply
 from tests.lane_relay.accept.conftest import make_config
@@ -218,3 +220,26 @@ def test_a_redirected_crowd_is_counted_beyond_its_fiftieth() -> None:
 def test_nobody_else_says_that_mail_was_redirected() -> None:
     assert isinstance(made(b"X-Lane-Redirected-From: b@isp.example\r\n"), Reply)
     assert accepted(b"").redirected_from == ()
+
+
+def test_a_header_that_no_provider_takes_is_refused_with_the_fix() -> None:
+    refusal = made(b"Subject: x\r\n" + b" and so on\r\n" * (MAX_HEADER // 12))
+
+    assert isinstance(refusal, Reply)
+    assert str(refusal).startswith(f"552 5.3.4 The header is larger than {MAX_HEADER} octets: take fields out")
+
+
+def test_a_large_body_behind_a_small_header_is_no_large_header() -> None:
+    content = FROM + b"\r\n" + b"and so on\r\n" * (MAX_HEADER // 10)
+    message = make_message(Policy(make_config()), content, ENVELOPE, ORIGIN, new_id=lambda: 7, now=NOW)
+
+    assert isinstance(message, Message)
+
+
+def test_a_header_full_of_fields_for_the_lane_is_read_no_further_than_the_first_that_there_is_not() -> None:
+    begun = time.thread_time()
+    refusal = made(b"".join([b"x-lane-%d:\r\n" % number for number in range(15_000)]))
+
+    assert isinstance(refusal, Reply)
+    assert "There is no field X-Lane-0" in str(refusal)
+    assert time.thread_time() - begun < 0.5  # for each of them, all of it was read: 2 s

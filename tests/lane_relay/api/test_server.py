@@ -236,3 +236,20 @@ async def test_a_renewed_certificate_with_another_kind_of_key_is_shown(tmp_path:
 def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"admin\.tls: .*tls\.crt"):
         AdminServer(admin(tmp_path), RecordedSlot())
+
+
+@pytest.mark.parametrize("token", ["\udcff", "\xff", "é" * 40])
+async def test_a_token_that_is_no_text_is_refused_like_any_other(client: Client, token: str) -> None:
+    status, answer = await client.ask("GET", "/v1/slot", token=token)
+    assert status == 401
+    assert "admin token" in answer["error"]
+
+
+async def test_what_breaks_us_is_said_in_our_words_and_told_in_the_log(
+    client: Client, slot: RecordedSlot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slot.set_intake = None  # type: ignore[method-assign,assignment] # a mistake of ours
+    status, answer = await client.ask("PUT", "/v1/intake", b'{"state": "Open"}')
+    assert status == 500
+    assert "this is our fault: the slot's log has what broke" in answer["error"]
+    assert "s3cret" not in "".join(capsys.readouterr())

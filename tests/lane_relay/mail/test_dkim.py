@@ -1,6 +1,7 @@
 """The signer against dkimpy, which is its independent oracle."""
 
 import re
+import time
 from collections.abc import Callable
 
 import dkim
@@ -190,3 +191,14 @@ def test_our_own_check_agrees_with_the_oracle(name: str, make: Callable[[], byte
 )
 def test_our_own_check_says_what_is_wrong_with_a_record(change: tuple[str, str], problem: str) -> None:
     assert problem in signature_problem(sign(FIXTURES["plain"]), KEY.public_record().replace(*change))
+
+
+def test_a_field_of_very_many_lines_is_signed_and_verifies() -> None:
+    lines = b" and so on\r\n" * 20_000
+    assert verifies(sign(b"From: a@notify.example.com\r\nSubject: x\r\n" + lines + b"\r\nHello\r\n"))
+
+
+def test_the_time_to_sign_grows_with_the_lines_of_a_field_and_not_with_their_square() -> None:
+    begun = time.thread_time()
+    cover(b"From: a@notify.example.com\r\nSubject: x\r\n" + b" y\r\n" * 500_000 + b"\r\nHello\r\n")
+    assert time.thread_time() - begun < 10.0  # with the square of them: minutes

@@ -143,6 +143,14 @@ def test_a_command_line_with_a_lone_cr_or_lf_ends_the_session(line: bytes) -> No
 # -- STARTTLS and AUTH
 
 
+def test_a_handshake_that_ends_after_its_session_was_stopped_begins_nothing() -> None:
+    machine = server()
+    machine.receive(b"STARTTLS\r\n")
+    assert machine.stop(STORED) == Closed()
+    machine.tls_started()
+    assert machine.receive(b"EHLO c.example\r\n") is None
+
+
 def test_what_was_pipelined_behind_starttls_is_dropped() -> None:
     machine = server()
     event = machine.receive(b"STARTTLS\r\n" + GROUP)

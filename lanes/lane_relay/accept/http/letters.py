@@ -19,7 +19,7 @@ from lane_api.isppolicy import Stage
 from lane_relay.accept.http.compose import Content, Sealed, compose, mailbox_field, refuse_header, refuse_value, seal
 from lane_relay.accept.http.request import Recipient, ReportWishes, Submission
 from lane_relay.accept.http.templates import BadTemplateError, Meter, check_values, compiled, rendered
-from lane_relay.accept.message import Origin, make_message
+from lane_relay.accept.message import LONG_HEADER, MAX_HEADER, Origin, has_long_header, make_message
 from lane_relay.accept.policy import Policy
 from lane_relay.mail.author import Author
 from lane_relay.mail.headers import read_header
@@ -95,7 +95,7 @@ class Letters:
 
     def _refused_content(self) -> Refusal | None:
         if self._raw is not None:
-            unfit = unfit_content(self._raw)
+            unfit = LONG_HEADER if has_long_header(self._raw) else unfit_content(self._raw)
             if unfit is None and self.envelope_sender is None:
                 header = read_header(self._raw, self._policy.correlation_field, self._policy.campaign_field)
                 unfit = self._policy.judge_content(header, smtp_utf8=True, user=self._origin.user)
@@ -115,7 +115,7 @@ class Letters:
             return self._mailbox("/envelopeSender", self._request.envelope_sender)
         if self._sender is not None or self._raw is None:
             return self._sender
-        author = read_header(self._raw).author
+        author = read_header(self._raw[:MAX_HEADER]).author
         return self._mailbox("/raw", author.address) if isinstance(author, Author) else None
 
     def _compile(self) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lane_relay.mail.reports.parts import LOOKED_AT
+from lane_relay.mail.reports.parts import LOOKED_AT, take_apart
 from lane_relay.mail.reports.read import read_report
 from lane_relay.mail.reports.reading import Kind, Reading
 from tests.lane_relay.mail.reports.test_shapes import NAMES, shape
@@ -63,3 +63,10 @@ def test_what_lies_behind_the_looked_at_is_not_read() -> None:
     assert len(filler) < LOOKED_AT
     reading = read_report(HEAD + b"\n" + filler + b"\n" * 4000 + b"<ann@example.org>: 550 5.1.1 unknown\n" * 5)
     assert reading.failures == ()
+
+
+@pytest.mark.parametrize("charset", ["punycode", "PunyCode", "idna", "unicode_escape", "raw-unicode-escape"])
+def test_a_codec_that_is_no_charset_of_mail_is_not_used(charset: str) -> None:
+    mail = take_apart(f"Content-Type: text/plain; charset={charset}\n\n\\x41ab-cd\n".encode())
+    assert not isinstance(mail, str)
+    assert mail.parts[0].text == "\\x41ab-cd\n"
