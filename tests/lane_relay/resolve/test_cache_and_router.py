@@ -219,6 +219,20 @@ async def test_a_known_route_is_given_at_once() -> None:
     await router.close()
 
 
+async def test_a_fresh_route_is_one_that_is_known_and_asking_for_it_begins_no_lookup() -> None:
+    wire, clock = Wire(), Hands()
+    router = _router(wire, clock)
+    assert router.fresh("a.test") is None
+    assert (router.pending, wire.asked) == (0, [])
+
+    route = await _route(router, "a.test")
+
+    assert router.fresh("a.test") is route
+    clock.at += 86_400.0
+    assert router.fresh("a.test") is None
+    assert router.pending == 0
+
+
 async def test_an_expired_route_still_serves_while_it_is_looked_up_anew() -> None:
     wire, clock = Wire(), Hands()
     router = _router(wire, clock)
