@@ -87,6 +87,7 @@ class QueuedMessages:
             if number == wanted.limit or (listed and octets > _PAGE_OCTETS):
                 return MessagesPage(messages=listed, next=message_id_text(id_))
             listed.append(self._listed(known, await self._peek(known.entry)))
+            await asyncio.sleep(0)  # a message that is in memory is read without a turn of the loop
         return MessagesPage(messages=listed, next=None)
 
     async def one(self, message_id: str) -> MessageShown | None:
