@@ -343,7 +343,7 @@ class Pipeline:
         ]  # fmt: skip
         if self._exchange is not None:
             rooms += siblings.operations(self._exchange, self._feedback.suppressions)
-            rooms += handover.operations(self._exchange, config.intake.max_message_size)
+            rooms += handover.operations(self._exchange, lambda: self._source.current.intake.max_message_size)
         return AdminServer(config.admin, self.slot, rooms, authority)
 
     def _apply(self) -> None:

@@ -78,12 +78,11 @@ def sibling_check(partner: Knows, wording: str) -> Callable[[web.Request], web.R
     return admit
 
 
-def operations(partner: Partner, largest: int) -> list[Operation]:
-    """The requests; `largest` is the size of the largest message in bytes."""
-    limit = largest + _OVERHEAD
+def operations(partner: Partner, largest: Callable[[], int]) -> list[Operation]:
+    """The requests; `largest()` is the size of the largest message in bytes, as of now."""
 
     async def take(request: web.Request, query: Giver) -> web.Response:
-        transfer = request.match_info["transfer"]
+        transfer, limit = request.match_info["transfer"], largest() + _OVERHEAD
         body = await _read(request, limit)
         consignment = decode(body) if body is not None else f"more than {limit} octets"
         if isinstance(consignment, str) or consignment.giver != query.giver:

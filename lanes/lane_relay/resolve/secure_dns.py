@@ -101,7 +101,7 @@ class SecureResolver:
                 answer = await _over_udp(question, host, port, self._try_s)
                 if answer.flags & dns.flags.TC:
                     answer = await _over_tcp(question, host, port, self._try_s)
-            except (dns.exception.DNSException, OSError, EOFError):  # TimeoutError is an OSError
+            except (dns.exception.DNSException, OSError, EOFError, ValueError):  # TimeoutError is an OSError
                 continue
             last = answer
             if answer.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):

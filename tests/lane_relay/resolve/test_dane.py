@@ -180,3 +180,36 @@ async def test_a_record_that_breaks_its_own_grammar_is_there_and_cannot_be_used(
 @pytest.mark.parametrize("server", ["127.0.0.1", "127.0.0.1:53", "::1", "[::1]:53", "[::1]"])
 def test_resolvers_are_named_as_everywhere(server: str) -> None:
     assert SecureResolver([server])._servers in ([("127.0.0.1", 53)], [("::1", 53)])
+
+
+class Cut(asyncio.DatagramProtocol):
+    """Says of every answer that it is too long for UDP."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        answer = dns.message.make_response(dns.message.from_wire(data))
+        answer.flags |= dns.flags.TC
+        self.transport.sendto(answer.to_wire(), addr)
+
+
+async def test_the_answer_to_another_question_over_tcp_is_none() -> None:
+    asked = []
+
+    async def lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        length = int.from_bytes(await reader.readexactly(2), "big")
+        asked.append(dns.message.from_wire(await reader.readexactly(length)))
+        answer = dns.message.make_response(dns.message.make_query("another.test", "A"), recursion_available=True)
+        writer.write(len(answer.to_wire()).to_bytes(2, "big") + answer.to_wire())
+        writer.close()
+
+    server = await asyncio.start_server(lie, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(Cut, local_addr=("127.0.0.1", port))
+    try:
+        answer = await SecureResolver([f"127.0.0.1:{port}"], tries=2).ask("mx.test", "A")
+    finally:
+        udp.close()
+        server.close()
+    assert (answer.status, len(asked)) == (Status.TIMEOUT, 2)
