@@ -223,17 +223,14 @@ class FeedbackDesk:
     # -- keeping
 
     async def _keep(self, record: bytes, token: Token, reason: Reason | None, source: Source) -> None:
-        """Record and suppression on the volume; both at once."""
-        self._spool.record([record])
-        waiting: list[Awaitable[object]] = [self._spool.flush()]
+        """Suppression and record on the volume, in this order: what cannot be kept is brought again, and again, and is
+        to be on record once."""
         if reason is not None and self._suppressions is not None:
             word = self._suppressions.word(token.digest, reason, source, domain_scoped=token.domain_scoped)
             if word is not None:
-                waiting.append(self._count(reason, self._suppressions.suppress([word])))
-        results = await asyncio.gather(*waiting, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+                await self._count(reason, self._suppressions.suppress([word]))
+        self._spool.record([record])
+        await self._spool.flush()
 
     async def _count(self, reason: Reason, kept: Awaitable[int]) -> None:
         self.counters.suppressed[reason.value] += await kept
