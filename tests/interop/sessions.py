@@ -6,6 +6,7 @@ message one way; it fails with what differed.
 """
 
 import os
+import re
 import smtplib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,6 +24,7 @@ from tests.interop.shapes import SENDER, Shape, difference, mark, shapes
 from tests.lane_relay.deliver.certificates import Issued, make_authority
 from tests.lane_relay.running import Relay, Sink, eventually, fixed_route
 
+_WITH: Final = re.compile(rb"^\tby out1\.brand\.test with (\S+) id ", re.MULTILINE)
 _WITHIN_S: Final = 60.0
 _FAILURES: Final = ("Bounce", "Expiration", "TransientFailure")
 
@@ -162,12 +164,28 @@ def _at_sink(sink: Sink, start: int, cases: Sequence[Shape]) -> dict[str, bytes]
     return {name: body for name, body in content.items() if len(reached[name]) == sizes.get(name)}
 
 
+def _at_sink_by(sink: Sink, start: int, cases: Sequence[Shape], *, tls: bool) -> Callable[[], dict[str, bytes]]:
+    """As `_at_sink`, of those that came to the relay over TLS with AUTH, or without either (RFC 3848)."""
+
+    def look() -> dict[str, bytes]:
+        found = _at_sink(sink, start, cases).items()
+        return {name: body for name, body in found if (_protocol(body)[-2:] == "SA") is tls}
+
+    return look
+
+
+def _protocol(content: bytes) -> str:
+    """What the relay's own Received field says; it is the first."""
+    found = _WITH.search(content)
+    return found[1].decode() if found else ""
+
+
 def client_submits(on: Stage, client: Client, *, tls: bool) -> tuple[dict[str, str], int]:
     """Every shape by a client to a relay: (shape -> what went wrong, cases)."""
     cases = [shape for shape in shapes() if shape.name not in client.leaves_out]
     start = len(on.sink.arrived)
     wrong = _hand_in(cases, lambda shape: client.submit(on.relays, shape, shape.recipients("isp.test"), tls=tls))
-    _compared(cases, lambda: _at_sink(on.sink, start, cases), wrong)
+    _compared(cases, _at_sink_by(on.sink, start, cases, tls=tls), wrong)
     return wrong, len(cases)
 
 
@@ -185,7 +203,7 @@ def server_submits(on: Stage, server: Server, *, tls: bool) -> tuple[dict[str, s
             )
 
     wrong = _hand_in(cases, submit)
-    _compared(cases, lambda: _at_sink(on.sink, start, cases), wrong)
+    _compared(cases, _at_sink_by(on.sink, start, cases, tls=tls), wrong)
     return wrong, len(cases)
 
 
@@ -203,7 +221,11 @@ def server_receives(on: Stage, server: Server, *, tls: bool) -> tuple[dict[str, 
 
         wrong = _hand_in(cases, submit)
     _compared(cases, lambda: {mark(one): one for one in server.messages() if one not in before}, wrong)
-    failed = [one for one in on.guarded.records()[seen:] if one["type"] in _FAILURES]
+    records = on.guarded.records()[seen:]
+    other = [one for one in records if one["type"] == "Delivery" and bool(one.get("tls_verified")) is not tls]
+    if other:
+        wrong["tls"] = f"{len(other)} messages left {'without' if tls else 'with'} TLS"
+    failed = [one for one in records if one["type"] in _FAILURES]
     if failed:
         wrong.setdefault("records", f"{len(failed)} attempts failed, such as {failed[0]}"[:600])
     return wrong, len(cases)
