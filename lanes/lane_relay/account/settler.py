@@ -93,7 +93,10 @@ class Settler:
         return self._writer
 
     def on_attempt(self, attempt: Attempt) -> None:
-        """Settles an attempt; after it the entry belongs to the schedule, or to nobody."""
+        """Settles an attempt; after it the entry belongs to the schedule, or to nobody.
+
+        With results of a part of its recipients, all delivered, it stays with the caller, for the others.
+        """
         if not attempt.site:
             self._around.withdrawn(attempt.entry)
         now = self._clock.now()
@@ -150,6 +153,9 @@ class Settler:
             self._count(attempt, done)
         if settlement.waits:
             self._wait(attempt, settlement)
+        elif len(attempt.results) < len(entry.recipients):  # further transactions are under way for the others
+            settled = {result.index for result in attempt.results}
+            entry.recipients = tuple([index for index in entry.recipients if index not in settled])
         else:
             self._around.finished(entry)
 

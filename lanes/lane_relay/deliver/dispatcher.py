@@ -23,7 +23,7 @@ from lane_relay.deliver.judgement import Judgement, Told
 from lane_relay.deliver.lookahead import Lookahead
 from lane_relay.deliver.opening import SessionMaker
 from lane_relay.deliver.outcomes import not_looked_at
-from lane_relay.deliver.portions import Portion, after, first
+from lane_relay.deliver.portions import Portion, after, first, without_taken
 from lane_relay.deliver.prepared import Bodies, Held, Prepared, Preparer, Screening, Signing
 from lane_relay.deliver.ready_queue import Destination, Hold, ReadyQueue, SiteLimits, site_limits
 from lane_relay.deliver.regrouping import grouping
@@ -384,6 +384,9 @@ class Dispatcher:
             return False
         if site.pacing is not None:
             site.pacing.begin_message(now)
+        taken, portion = without_taken(portion)
+        if taken:
+            self.judgement.of_part(session, prepared, taken)
         session.go_on(prepared, portion, now)
         return True
 

@@ -225,6 +225,12 @@ class Judgement:
         results = reply_results(self.table, session.destination.site.policy, replies) + later_results(later)
         return self.report(session.destination, prepared, results, session)
 
+    def of_part(self, session: Session, prepared: Prepared, taken: tuple[RecipientReply, ...]) -> None:
+        """The peer has the message for these recipients while others' transactions follow: it is settled at once, for
+        what a crash repeats is to be the transaction in flight and not those before it."""
+        results = reply_results(self.table, session.destination.site.policy, taken)
+        self._on_attempt(self._attempt(session, prepared, results))
+
     def of_unfit(self, session: Session, prepared: Prepared, refusal: Reply) -> None:
         """This peer cannot take the message, as we can tell from what it offers."""
         self.report(session.destination, prepared, unfit_results(prepared.entry, refusal), session)
@@ -257,20 +263,32 @@ class Judgement:
                 self._note(site, result.stage, result.reply, result.verdict)
             for result in summary.acts:
                 self._act(site, result.verdict, result.reply, message.from_domain)
-        now = self._clock.now()
         if session is None:
+            now = self._clock.now()
             tls = destination.blame.tls if destination.blame is not None else None
             attempt = Attempt(entry, message, site.name, now, now, results, tls=tls)
         else:
-            began = session.started_at or now
-            passed_on = session.client.extensions.dsn
-            attempt = Attempt(
-                entry, message, site.name, began, now, results, session.peer, session.tls, session.number, passed_on
-            )
+            attempt = self._attempt(session, prepared, results)
         self.tls[tls_outcome(attempt.tls)] += 1
         self._lookahead.done(destination, prepared)
         self._on_attempt(attempt)
         return summary.end_session
+
+    def _attempt(self, session: Session, prepared: Prepared, results: tuple[RecipientResult, ...]) -> Attempt:
+        """What is known of an attempt that came to a peer."""
+        now = self._clock.now()
+        return Attempt(
+            prepared.entry,
+            prepared.message,
+            session.destination.site.name,
+            session.started_at or now,
+            now,
+            results,
+            session.peer,
+            session.tls,
+            session.number,
+            session.client.extensions.dsn,
+        )
 
     def _note(self, site: ReadyQueue, stage: Stage, reply: Reply, verdict: Verdict) -> None:
         if verdict.rule.startswith("default/"):

@@ -14,7 +14,7 @@ from lane_api.isppolicy import Stage
 from lane_relay.records import Reply
 from lane_relay.smtp.client import RecipientReply
 
-__all__ = ["Portion", "after", "first"]
+__all__ = ["Portion", "after", "first", "without_taken"]
 
 _TOO_MANY: Final = (452, 552)
 """RFC 5321 section 4.5.3.1.10: 552 is to be taken for 452, which earlier standards confused."""
@@ -30,6 +30,7 @@ class Portion(Struct, frozen=True, gc=False):
     left: tuple[int, ...] = ()
     """Of those after it."""
     answered: tuple[RecipientReply, ...] = ()
+    """In earlier transactions, and not settled yet."""
 
 
 def first(recipients: tuple[int, ...], most: int) -> Portion:
@@ -52,6 +53,15 @@ def after(replies: tuple[RecipientReply, ...], before: Portion, most: int) -> Po
     fewer = min(most, len(replies) - len(refused))
     answered = before.answered + tuple([answer for answer in replies if answer not in refused])
     return Portion(again[:fewer], again[fewer:], answered)
+
+
+def without_taken(portion: Portion) -> tuple[tuple[RecipientReply, ...], Portion]:
+    """Who has the message already, and the portion without them: they are settled before the next transaction."""
+    taken = tuple([answer for answer in portion.answered if answer.reply.code == 250])
+    if not taken:
+        return (), portion
+    others = tuple([answer for answer in portion.answered if answer.reply.code != 250])
+    return taken, Portion(portion.recipients, portion.left, others)
 
 
 def _the_same(recipients: tuple[int, ...], said: RecipientReply) -> tuple[RecipientReply, ...]:

@@ -262,3 +262,17 @@ async def test_a_new_configuration_is_in_force_at_once() -> None:
 
     assert entry.due == NOW + 8
     assert rig.counters.attempts == {("other", "deferred"): 1}
+
+
+async def test_a_part_that_is_delivered_is_settled_and_the_entry_stays_for_the_others() -> None:
+    rig = Rig()
+    of = message(3)
+    entry = await rig.stored(of)
+    rig.settler.on_attempt(attempt(OK, of=of, entry=entry))
+    await rig.spool.flush()
+    assert (entry.recipients, rig.finished, rig.waiting, rig.counted) == ((1, 2), [], [], [Outcome.DELIVERED])
+    assert [one.recipients for one in rig.spool.recover()] == [(1, 2)]
+    others = tuple([replace(OK, index=index) for index in entry.recipients])
+    rig.settler.on_attempt(replace(attempt(OK, OK, of=of, entry=entry), results=others))
+    await rig.spool.flush()
+    assert (rig.finished, list(rig.spool.recover())) == ([entry], [])

@@ -106,8 +106,11 @@ class Delivery:
         return entry
 
     def on_attempt(self, attempt: Attempt) -> None:
-        """Collects."""
+        """Collects; of an attempt for a part of its recipients the entry stays for the others, as with the settler."""
         self.attempts.append(attempt)
+        settled = {result.index for result in attempt.results}
+        if len(settled) < len(attempt.entry.recipients):
+            attempt.entry.recipients = tuple([one for one in attempt.entry.recipients if one not in settled])
         self._changed.set()
 
     async def attempted(self, count: int, within: float = 15.0) -> list[Attempt]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lane_api.isppolicy import Stage
-from lane_relay.deliver.portions import Portion, after, first
+from lane_relay.deliver.portions import Portion, after, first, without_taken
 from lane_relay.records import Attempt, Reply
 from lane_relay.smtp.client import RecipientReply
 from tests.lane_relay.deliver.delivery import Delivery, delivering, route_to
@@ -68,12 +68,19 @@ def test_everybody_is_answered_once_whatever_the_peer_takes(count: int, most: in
     assert transactions <= count
 
 
+def test_only_who_has_the_message_is_settled_early() -> None:
+    portion = Portion((2,), (3,), said((0,), TAKEN) + said((1,), FULL, Stage.RCPT))
+    taken, rest = without_taken(portion)
+    assert ([one.index for one in taken], [one.index for one in rest.answered]) == ([0], [1])
+    assert (rest.recipients, rest.left) == ((2,), (3,))
+    assert without_taken(rest) == ((), rest)
+
+
 ROUTE_POLICY = {"name": "isp", "domains": ["peer.test"], "recipients_per_message": 3}
 
 
 def _results(relay: Delivery) -> list[tuple[int, str]]:
-    (attempt,) = relay.attempts
-    return sorted((result.index, str(result.reply)[:3]) for result in attempt.results)
+    return sorted((result.index, str(result.reply)[:3]) for attempt in relay.attempts for result in attempt.results)
 
 
 def _recipients(peer: Peer) -> list[int]:
@@ -84,7 +91,7 @@ async def test_a_message_for_many_goes_out_in_several_transactions_of_one_connec
     peer = Peer()
     async with running(peer), delivering(policies=[ROUTE_POLICY]) as relay:
         relay.send(route_to(peer.port, site="isp", policy="isp"), *[f"u{number}@peer.test" for number in range(8)])
-        await relay.attempted(1)
+        await relay.attempted(3)
         assert (_recipients(peer), peer.connections) == ([3, 3, 2], 1)
         assert _results(relay) == [(number, "250") for number in range(8)]
         assert {address for message in peer.messages for address in message.recipients} == {
@@ -112,9 +119,25 @@ async def test_a_peer_that_takes_fewer_gets_the_rest_at_once_on_the_same_connect
     peer = Peer({"mail": script, "rcpt": script})
     async with running(peer), delivering() as relay:
         relay.send(route_to(peer.port), *[f"u{number}@peer.test" for number in range(8)])
-        await relay.attempted(1)
+        await relay.attempted(3)
         assert (_recipients(peer), peer.connections) == ([3, 3, 2], 1)
         assert _results(relay) == [(number, "250") for number in range(8)]
+
+
+async def test_who_has_the_message_is_settled_before_the_next_ones_transaction_begins() -> None:
+    settled: list[int] = []
+    relays: list[Delivery] = []
+
+    def answer(_line: str) -> bytes | str:
+        settled.append(sum(len(attempt.results) for attempt in relays[0].attempts))
+        return b"250 2.1.0 ok\r\n"
+
+    peer = Peer({"mail": answer})
+    async with running(peer), delivering(policies=[ROUTE_POLICY]) as relay:
+        relays.append(relay)
+        relay.send(route_to(peer.port, site="isp", policy="isp"), *[f"u{number}@peer.test" for number in range(8)])
+        await relay.attempted(3)
+        assert settled == [0, 3, 6]  # a crash repeats the transaction in flight, not those before it
 
 
 async def test_a_connection_that_breaks_midway_leaves_what_was_taken_delivered() -> None:
@@ -122,7 +145,7 @@ async def test_a_connection_that_breaks_midway_leaves_what_was_taken_delivered()
     peer = Peer({"end": lambda _line: next(ends)})
     async with running(peer), delivering(policies=[ROUTE_POLICY]) as relay:
         relay.send(route_to(peer.port, site="isp", policy="isp"), *[f"u{number}@peer.test" for number in range(8)])
-        await relay.attempted(1)
+        await relay.attempted(2)
         assert _results(relay) == [(number, "250" if number < 3 else "421") for number in range(8)]
 
 
@@ -145,6 +168,6 @@ async def test_a_transaction_is_a_message_for_the_limit_of_a_connection() -> Non
     peer = Peer()
     async with running(peer), delivering(policies=[policy]) as relay:
         relay.send(route_to(peer.port, site="isp", policy="isp"), *[f"u{number}@peer.test" for number in range(8)])
-        (attempt,) = await relay.attempted(1)
+        _, attempt = await relay.attempted(2)
         assert _deferred_now(attempt) == [6, 7]
         assert (_recipients(peer), peer.connections) == ([3, 3], 1)
