@@ -7,7 +7,7 @@ CLUSTERS ?= 3
 EXAMPLES ?= 2000
 PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 python3.11 python3))
 
-.PHONY: replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract admin-contract
+.PHONY: chaos-relay replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract admin-contract
 
 help: ## lists the targets
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ interop: peers ## both ways with Postfix, Exim, OpenSMTPD, Haraka and clients; s
 
 fuzz: setup ## ten million inputs into every door of the relay, coverage-guided; FUZZ_INPUTS=N for fewer
 	$(RUN)/python -m tests.fuzz --inputs $(or $(FUZZ_INPUTS),10000000)
+
+chaos-relay: setup ## kills relays a thousand times under mixed traffic (KILLS=N for fewer); needs root and gcc
+	$(RUN)/python -m tests.chaos --kills $(or $(KILLS),1000)
 
 test: lint unit e2e ## everything, from the gates to the cluster
 

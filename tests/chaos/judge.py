@@ -1,0 +1,203 @@
+"""What was promised against what the ISPs wrote down: pure, one recipient of one message at a time.
+
+Invariants: only what got 250 or 200 can be lost; a second copy is explained by the ISP's records and the time of a kill
+alone, by the rules of `e2e.load.ledger`; a report is one more recipient that was promised.
+Before: `traffic` (offers), the ISPs' records. After: the campaigns, which add the denominators.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final, Literal
+
+from e2e.internet.counting import open_at
+from e2e.internet.records import Connection, Message, Record, Refusal
+from e2e.load.ledger import FIRST_COPY_BEFORE_KILL_S, Kill, unexplained_duplicates
+
+LANE_DOMAIN: Final = "brand.test"
+ACTIVE_S: Final = 0.5
+"""A connection that said or heard something so shortly before an instant has a delivery in flight."""
+MAIL: Final = "mail"
+REPORT: Final = "report"
+Key = tuple[str, str]
+"""(`mail`, recipient): each address is written to once; (`report`, sender) for the report about a message."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One recipient of one message that a client handed in."""
+
+    recipient: str
+    sender: str
+    outcome: Literal["accepted", "refused", "in-doubt"]
+    scheduled: float
+    replied: float
+
+    @property
+    def expects(self) -> Key:
+        """Where its end must be seen: at its recipient, or as a report at its sender."""
+        return (REPORT, self.sender) if self.recipient.startswith("gone") else (MAIL, self.recipient)
+
+
+@dataclass
+class Findings:
+    """What became of it all."""
+
+    accepted: int = 0
+    refused: int = 0
+    in_doubt: int = 0
+    reports: int = 0
+    arrived: int = 0
+    queued: int = 0
+    lost: list[Key] = field(default_factory=list)
+    duplicates: int = 0
+    unexplained: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
+    """Of each that is unexplained: its copies, and the kills around them."""
+
+
+def keys_of(message: Message) -> list[Key]:
+    """Whom a message at an ISP satisfies."""
+    if not message.sender:
+        return [(REPORT, one) for one in message.recipients]
+    return [(MAIL, one) for one in message.recipients]
+
+
+def judge(
+    offers: Iterable[Offer], records: Sequence[Record], kills: Sequence[Kill], queued: frozenset[Key] = frozenset()
+) -> Findings:
+    """`queued`: what the spools still owned at the end."""
+    found = Findings()
+    messages = [one for one in records if isinstance(one, Message)]
+    arrived = {key for message in messages for key in keys_of(message)}
+    found.arrived = len(arrived)
+    for offer in offers:
+        match offer.outcome:
+            case "refused":
+                found.refused += 1
+            case "in-doubt":
+                found.in_doubt += 1
+            case "accepted":
+                found.accepted += 1
+                found.reports += offer.expects[0] == REPORT
+                if offer.expects in arrived:
+                    continue
+                if (MAIL, offer.recipient) in queued or offer.expects in queued:
+                    found.queued += 1
+                else:
+                    found.lost.append(offer.expects)
+    connections = [one for one in records if isinstance(one, Connection)]
+    repeated = [*_repeated(messages), *_refused_again(records, connections)]
+    found.duplicates = sum(len(copies) - 1 for copies in repeated)
+    found.unexplained = [*_unexplained(repeated, kills, connections), *_reports_too_many(records, messages, kills)]
+    unexplained = set(found.unexplained)
+    found.details = [_told(copies, kills) for copies in repeated if copies[0].message_id in unexplained]
+    return found
+
+
+def _unexplained(
+    repeated: Iterable[Sequence[Message]], kills: Sequence[Kill], connections: Sequence[Connection]
+) -> list[str]:
+    """As `e2e.load.ledger` has it, but each copy may be explained only by the kill that ended its connection.
+
+    Here kills follow one another so closely that several could claim a copy, and one would use up another's share.
+    """
+    left: list[str] = []
+    claimed: defaultdict[Kill, list[Sequence[Message]]] = defaultdict(list)
+    in_order = sorted(kills, key=lambda one: one.at)
+    for copies in repeated:
+        for first, second in pairwise(copies):
+            own = (one for one in in_order if one.source_ip == first.source_ip and one.at >= first.connection_opened)
+            kill = next(own, None)
+            if kill is None:
+                left.append(first.message_id)
+            else:
+                claimed[kill].append((first, second))
+    for kill, pairs in claimed.items():
+        left += unexplained_duplicates(pairs, [kill], connections)
+    return left
+
+
+def _told(copies: Sequence[Message], kills: Sequence[Kill]) -> str:
+    """All that is known of a recipient's copies, in seconds since the first was taken."""
+    began = copies[0].at
+    seen = ", ".join(
+        f"{one.at - began:+.2f} from {one.source_ip} at {one.isp}, connected {one.connection_opened - began:+.2f}"
+        for one in copies
+    )
+    near = ", ".join(f"{kill.at - began:+.2f} {kill.source_ip}" for kill in kills if -2 < kill.at - began < 10)
+    return f"{copies[0].message_id} to {copies[0].recipients}: {seen}; kills {near}"
+
+
+def _repeated(messages: Sequence[Message]) -> list[list[Message]]:
+    """Copies of one transaction, oldest first; recipients that travelled together both times count once."""
+    copies: defaultdict[tuple[str, str], list[Message]] = defaultdict(list)
+    for message in messages:
+        for recipient in message.recipients:
+            # a request repeated under its key gets new ids for what it makes anew: only a report's id tells it apart
+            copies["" if message.sender else message.message_id, recipient].append(message)
+    found: dict[tuple[tuple[str, int, float], ...], list[Message]] = {}
+    for several in copies.values():
+        if len(several) > 1:
+            several.sort(key=lambda one: one.at)
+            found[tuple((one.isp, one.connection, one.at) for one in several)] = several
+    return list(found.values())
+
+
+def _refused_again(records: Sequence[Record], connections: Sequence[Connection]) -> list[list[Message]]:
+    """Recipients that were refused for good more than once, as copies: a kill accounts for them in the same way."""
+    opened = {(one.isp, one.id): one.opened for one in connections}
+    seen: defaultdict[str, list[Message]] = defaultdict(list)
+    for one in records:
+        if isinstance(one, Refusal) and one.code >= 500 and (one.isp, one.connection) in opened:
+            since = opened[one.isp, one.connection]
+            seen[one.recipient].append(
+                Message(
+                    one.isp, one.at, one.at, True, one.source_ip, one.connection, since, one.sender, (one.recipient,),
+                    f"refusal of {one.recipient}", "", False, False, 0, "",
+                )
+            )  # fmt: skip
+    return [sorted(several, key=lambda one: one.at) for several in seen.values() if len(several) > 1]
+
+
+def _reports_too_many(records: Sequence[Record], messages: Sequence[Message], kills: Sequence[Kill]) -> list[str]:
+    """Senders that got more reports than ISPs refused their message, and than kills account for.
+
+    A kill just after a refusal may come between the report and the settlement. The refused recipient is suppressed by
+    then, so that the attempt is repeated as a report alone, which no ISP sees.
+    """
+    due: defaultdict[str, int] = defaultdict(int)
+    for one in records:
+        if isinstance(one, Refusal) and one.code >= 500:
+            just_after = any(
+                kill.source_ip == one.source_ip and 0 <= kill.at - one.at <= FIRST_COPY_BEFORE_KILL_S for kill in kills
+            )
+            due[_number(one.recipient)] += 1 + just_after
+    reports: defaultdict[str, set[str]] = defaultdict(set)
+    for message in messages:
+        if not message.sender:
+            for recipient in message.recipients:
+                reports[recipient].add(message.message_id)
+    return [f"reports to {who}" for who, ids in reports.items() if len(ids) > max(1, due[_number(who)])]
+
+
+def _number(address: str) -> str:
+    """The digits of a local part: sender and recipient of a message that bounces have the same."""
+    return "".join(one for one in address.partition("@")[0] if one.isdigit())
+
+
+def in_flight(records: Sequence[Record], source_ip: str, at: float) -> int:
+    """Connections of an address that were open and busy at an instant, by what the ISPs wrote down."""
+    busy: set[tuple[str, int]] = set()
+    for one in records:
+        if isinstance(one, Message | Refusal) and one.source_ip == source_ip and abs(one.at - at) <= ACTIVE_S:
+            busy.add((one.isp, one.connection))
+    spans = [
+        (one.opened, None if one.closed is None else one.closed + 1e-3)
+        for one in records
+        if isinstance(one, Connection)
+        and one.source_ip == source_ip
+        and ((one.isp, one.id) in busy or at - ACTIVE_S <= one.opened)
+    ]
+    return open_at(spans, at)

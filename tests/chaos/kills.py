@@ -1,0 +1,277 @@
+"""kill -9 at random instants: two slots under mixed traffic, each killed while it delivers.
+
+An instant is drawn when the slot that is to die has at least `IN_FLIGHT` connections open; whether it had so many
+deliveries in flight when it died is then counted from the ISPs' records, and only such kills count.
+The disk is memory with syncs of `SYNC_MS`: kill -9 keeps the page cache anyway, and how many copies a kill may explain
+must not depend on how busy the machine's disk is (power loss is the business of `tests/lane_relay/spool`).
+Before: `__main__`. After: `judge`, `census`.
+"""
+
+import random
+import smtplib
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from e2e.internet.policy import Capabilities, Fault, Policy, RecipientRule, Reply, Stage
+from e2e.internet.records import Connection, Message, Record
+from e2e.load.ledger import Kill
+from tests.chaos.census import owned
+from tests.chaos.ground import small_volume
+from tests.chaos.internet import ChaosInternet
+from tests.chaos.judge import LANE_DOMAIN, Findings, Key, in_flight, judge
+from tests.chaos.lane import ChaosLane
+from tests.chaos.layer import Layer
+from tests.chaos.mutants import NONE
+from tests.chaos.slots import Nursery, Slot
+from tests.chaos.traffic import DOMAINS, HELD, LOOP, Traffic
+from tests.lane_relay.running import eventually
+from tests.lane_relay.whole.test_feedback import DSN
+
+IN_FLIGHT: Final = 8
+SYNC_MS: Final = 5
+BASE_BYTES: Final = 60 * 10**6 + 64 * 2**20 + 40 * 10**6
+"""relay.md's base of 60 MB, activeBytes, and 200 connections and as many sessions of 100 KB."""
+_CENSUS_EVERY: Final = 25
+_DRAINED_WITHIN_S: Final = 180.0
+_MUTANT_DRAINED_WITHIN_S: Final = 20.0
+"""One that lost count of its queue never says that it is empty."""
+_HOLD: Final = b'{"action":"hold","queue":"held.test","owner":"chaos","reason":"a hold outlives kills"}'
+_GONE: Final = RecipientRule(match="gone*", reply=Reply(code=550, text="5.1.1 No such user here"))
+_DEFER: Final = RecipientRule(match="defer*", reply=Reply(code=450, text="4.2.0 Come back later"), times=1)
+
+
+@dataclass
+class KillsReport:
+    """What the campaign found, with its denominators."""
+
+    kills: list[Kill] = field(default_factory=list)
+    counted: int = 0
+    """Of them those with enough deliveries in flight."""
+    findings: Findings = field(default_factory=Findings)
+    two_owners: list[str] = field(default_factory=list)
+    owned: int = 0
+    """Recipients that the censuses looked at."""
+    handed_over: int = 0
+    reports_taken: int = 0
+    reports_lost: list[str] = field(default_factory=list)
+    orders_broken: list[str] = field(default_factory=list)
+    pushes: int = 0
+    repeated: int = 0
+    memory_samples: int = 0
+    memory_most: int = 0
+    memory_exceeded: int = 0
+    seconds: float = 0.0
+
+
+def policies() -> dict[str, Policy]:
+    """The ISPs: they defer, refuse, break off and ask for TLS, each a little."""
+    plain = Capabilities(starttls=False)
+    found = {
+        domain: Policy(domains=(domain,), recipients=(_GONE, _DEFER), capabilities=plain)
+        for domain in (*DOMAINS, HELD, LOOP)
+    }
+    busy = Fault(action="reply", reply=Reply(code=451, text="4.3.2 Busy"), every=23)
+    found[DOMAINS[0]] = found[DOMAINS[0]].model_copy(update={"faults": {Stage.END_OF_DATA: busy}})
+    found[DOMAINS[1]] = found[DOMAINS[1]].model_copy(update={"faults": {Stage.MAIL: Fault(action="drop", every=41)}})
+    found[DOMAINS[2]] = found[DOMAINS[2]].model_copy(update={"capabilities": Capabilities()})
+    found[LANE_DOMAIN] = Policy(domains=(LANE_DOMAIN,), capabilities=plain)
+    return found
+
+
+class Killing:
+    """One campaign."""
+
+    def __init__(self, folder: Path, mutant: str, kills: int, seed: int, say: Callable[[str], None]) -> None:
+        """Nothing runs yet."""
+        self._folder, self._mutant, self._wanted, self._say = folder, mutant, kills, say
+        self._chance = random.Random(seed)
+        self._seed = seed
+        self.report = KillsReport()
+
+    def run(self) -> KillsReport:
+        """Kills, drains, and judges."""
+        began = time.monotonic()
+        with ExitStack() as stack:
+            self._internet = stack.enter_context(ChaosInternet(self._folder, policies()))
+            layer = Layer(self._folder)
+            layer.steer(delay_ms=SYNC_MS)
+            nursery = stack.enter_context(Nursery(self._folder, self._mutant, layer.environment))
+            stack.enter_context(small_volume(self._folder / "volume", "2g"))
+            self._lane = ChaosLane(self._folder / "volume", nursery)
+            for slot in self._lane.slots:
+                stack.callback(slot.stop)
+                slot.start()
+            for slot in self._lane.slots:
+                slot.wait_ready()
+                self._lane.insist(slot, "POST", "/v1/actions", _HOLD, 201)
+            traffic = Traffic(self._lane.slots, smtp=10, http=2, pause_s=0.06, seed=self._seed)
+            over = threading.Event()
+            reporter = threading.Thread(target=self._bring_reports, args=(over,))
+            reporter.start()
+            try:
+                with traffic:
+                    self._kill_all()
+            finally:
+                over.set()
+                reporter.join(60)
+            self.report.repeated = traffic.repeated
+            queued = self._drain()
+            records = self._internet.records()
+            self._judge(traffic, records, queued)
+            self._tell()
+        self.report.seconds = time.monotonic() - began
+        return self.report
+
+    # killing
+
+    def _kill_all(self) -> None:
+        for number in range(1, self._wanted + 1):
+            slot = self._chance.choice(self._lane.slots)
+            self._await_deliveries(slot)
+            time.sleep(self._chance.uniform(0, 0.3))
+            self._measure(slot)
+            self._kill(slot)
+            if number % _CENSUS_EVERY == 0 or number == self._wanted:
+                (other,) = (one for one in self._lane.slots if one is not slot)
+                self._measure(other)
+                self._kill(other)
+                self._census()
+                other.start()
+            slot.start()
+            if number % 7 == 0:
+                self._push(self._chance.choice(self._lane.slots))
+            if number % 50 == 0 or number == self._wanted:
+                self._say(f"{number} of {self._wanted} kills")
+
+    def _tell(self) -> None:
+        for one in self.report.findings.details[:10]:
+            self._say(f"unexplained: {one}")
+
+    def _await_deliveries(self, slot: Slot) -> None:
+        eventually(
+            lambda: self._internet.connections_from(slot.source) >= IN_FLIGHT or slot.has_ended(),
+            f"{slot.folder.name} delivers; log: {slot.log()[-2000:]}",
+        )
+        assert not slot.has_ended(), slot.log()[-3000:]
+
+    def _kill(self, slot: Slot) -> None:
+        at = time.time()
+        slot.kill()
+        self.report.kills.append(Kill(at, slot.source))
+
+    def _measure(self, slot: Slot) -> None:
+        resident = slot.resident_bytes()
+        self.report.memory_samples += 1
+        self.report.memory_most = max(self.report.memory_most, resident)
+        self.report.memory_exceeded += resident > BASE_BYTES
+
+    def _push(self, slot: Slot) -> None:
+        """Another configuration: the same limits, another number; by the file, as Kubernetes brings it."""
+        slot.generation += 1
+        slot.write(slot.overrides)
+        self.report.pushes += 1
+
+    def _census(self) -> None:
+        held = [owned(slot.folder) for slot in self._lane.slots]
+        (first, first_leaving), (second, second_leaving) = held
+        self.report.owned += sum(len(one) for pair in held for one in pair)
+        self.report.two_owners += [
+            f"{key} in both spools" for key in (first & second) | (first_leaving & second_leaving)
+        ]
+
+    # reports that come back
+
+    def _bring_reports(self, over: threading.Event) -> None:
+        """A bounce for each message that the ISP `loop.test` took, to whichever slot answers."""
+        done: set[str] = set()
+        while not over.wait(1.0):
+            for one in self._internet.records(LOOP):
+                if isinstance(one, Message) and one.sender not in done and self._bring(one):
+                    done.add(one.sender)
+        self._reported = done
+
+    def _bring(self, message: Message) -> bool:
+        slot = self._chance.choice(self._lane.slots)
+        try:
+            with smtplib.SMTP("127.0.0.1", slot.feedback_port, timeout=20) as peer:
+                content = DSN.format(to=message.sender, recipient=message.recipients[0])
+                peer.sendmail("", [message.sender], content.replace("\n", "\r\n").encode())
+        except (OSError, smtplib.SMTPException):
+            return False
+        self.report.reports_taken += 1
+        return True
+
+    # the end
+
+    def _drain(self) -> frozenset[Key]:
+        """Lets everything out, and says what is left in the spools."""
+        early = [one for one in self._internet.records(HELD) if isinstance(one, Message)]
+        self.report.orders_broken += [f"{one.recipients} left under a hold" for one in early]
+        for slot in self._lane.slots:
+            slot.wait_ready(180)
+            orders = self._lane.insist(slot, "GET", "/v1/actions", None, 200)["actions"]
+            if [one["action"] for one in orders] != ["hold"]:
+                self.report.orders_broken.append(f"{slot.folder.name} knows of {orders}")
+            for order in orders:
+                path = f"/v1/actions/{order['id']}?owner=chaos&reason=over"
+                self._lane.insist(slot, "DELETE", path, None, 200, 404)
+        deadline = time.monotonic() + (_DRAINED_WITHIN_S if self._mutant == NONE else _MUTANT_DRAINED_WITHIN_S)
+        while time.monotonic() < deadline and any(self._waits(one) for one in self._lane.slots):
+            time.sleep(0.2)
+        for slot in self._lane.slots:
+            slot.terminate()
+        return frozenset(key for slot in self._lane.slots for part in owned(slot.folder) for key in part)
+
+    @staticmethod
+    def _waits(slot: Slot) -> bool:
+        """Whether it has mail; a relay that ends by itself is a failure, unless it is a mutant's."""
+        if slot.has_ended():
+            raise AssertionError(f"{slot.folder.name} ended: {slot.log()[-3000:]}")
+        return bool(slot.metric("queue_messages"))
+
+    def _judge(self, traffic: Traffic, records: list[Record], queued: frozenset[Key]) -> None:
+        report = self.report
+        report.findings = judge(traffic.offers, records, report.kills, queued)
+        report.two_owners += _sent_by_both(records, set(report.findings.unexplained))
+        report.counted = sum(
+            in_flight(_near(records, kill), kill.source_ip, kill.at) >= IN_FLIGHT for kill in report.kills
+        )
+        own = [record for slot in self._lane.slots for record in slot.records()]
+        report.handed_over = sum(one["type"] == "HandOver" for one in own)
+        known = {recipient for one in own if one["type"] == "OOB" for recipient in _recipients(one)}
+        complained = {one.recipients[0] for one in records if isinstance(one, Message) and one.sender in self._reported}
+        report.reports_lost = sorted(complained - known)
+
+
+def _sent_by_both(records: list[Record], unexplained: set[str]) -> list[str]:
+    """Messages that came from both slots, and no kill is why."""
+    sources: defaultdict[str, set[str]] = defaultdict(set)
+    for one in records:
+        if isinstance(one, Message) and one.message_id in unexplained:
+            sources[one.message_id].add(one.source_ip)
+    return [f"{message_id} came from both slots" for message_id, several in sources.items() if len(several) > 1]
+
+
+def _recipients(record: dict[str, Any]) -> list[str]:
+    found = record.get("recipient", [])
+    return [found] if isinstance(found, str) else list(found)
+
+
+def _near(records: list[Record], kill: Kill) -> list[Record]:
+    """What was open or said around a kill."""
+    return [
+        one
+        for one in records
+        if one.source_ip == kill.source_ip
+        and (
+            one.opened <= kill.at and (one.closed is None or one.closed >= kill.at - 1)
+            if isinstance(one, Connection)
+            else abs(one.at - kill.at) < 1
+        )
+    ]

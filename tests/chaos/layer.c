@@ -1,0 +1,66 @@
+/* Faults between a relay and its kernel: preloaded, steered through a file that both sides map.
+ *
+ * What CHAOS_LAYER names holds four 64-bit numbers: errno of every sync (0: none), milliseconds that a sync takes longer,
+ * seconds that the wall clock is off, and how many syncs met a fault, which the layer counts.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile int64_t nothing[4];
+static volatile int64_t *steering = nothing;
+static int (*real_fdatasync)(int);
+static int (*real_fsync)(int);
+static int (*real_clock_gettime)(clockid_t, struct timespec *);
+
+__attribute__((constructor)) static void begin(void) {
+  real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
+  real_fsync = dlsym(RTLD_NEXT, "fsync");
+  real_clock_gettime = dlsym(RTLD_NEXT, "clock_gettime");
+  const char *path = getenv("CHAOS_LAYER");
+  int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+  if (file < 0) return;
+  void *mapped = mmap(NULL, sizeof nothing, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (mapped != MAP_FAILED) steering = mapped;
+  close(file);
+}
+
+static int faulty(void) {
+  if (steering[0] || steering[1]) __atomic_fetch_add(&steering[3], 1, __ATOMIC_RELAXED);
+  if (steering[1]) usleep((useconds_t)steering[1] * 1000);
+  if (steering[0]) errno = (int)steering[0];
+  return steering[0] != 0;
+}
+
+int fdatasync(int file) { return faulty() ? -1 : real_fdatasync(file); }
+
+int fsync(int file) { return faulty() ? -1 : real_fsync(file); }
+
+int clock_gettime(clockid_t clock, struct timespec *at) {
+  int failed = real_clock_gettime(clock, at);
+  if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) at->tv_sec += steering[2];
+  return failed;
+}
+
+int gettimeofday(struct timeval *restrict at, void *restrict zone) {
+  struct timespec now;
+  (void)zone;
+  if (clock_gettime(CLOCK_REALTIME, &now)) return -1;
+  at->tv_sec = now.tv_sec;
+  at->tv_usec = now.tv_nsec / 1000;
+  return 0;
+}
+
+time_t time(time_t *at) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  if (at) *at = now.tv_sec;
+  return now.tv_sec;
+}

@@ -1,0 +1,40 @@
+"""Steers `layer.c`: a disk whose syncs fail or are slow, and a wall clock that is off, for the relays of one nursery.
+
+Before: `faults`. After: the shared file that the preloaded layer looks at on each call.
+"""
+
+import mmap
+import struct
+import subprocess
+from pathlib import Path
+from typing import Final
+
+_NUMBERS: Final = struct.Struct("4q")
+
+
+class Layer:
+    """Built and mapped; without a fault until told."""
+
+    def __init__(self, folder: Path) -> None:
+        """Needs gcc."""
+        self._library, self._path = folder / "layer.so", folder / "layer.steering"
+        source = Path(__file__).with_name("layer.c")
+        build = ["gcc", "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(self._library), str(source), "-ldl"]
+        subprocess.run(build, check=True)
+        self._path.write_bytes(bytes(_NUMBERS.size))
+        with self._path.open("r+b") as file:
+            self._mapped = mmap.mmap(file.fileno(), _NUMBERS.size)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to run on it."""
+        return {"LD_PRELOAD": str(self._library), "CHAOS_LAYER": str(self._path)}
+
+    def steer(self, *, error: int = 0, delay_ms: int = 0, clock_s: int = 0) -> None:
+        """From now on every sync fails with `error`, or takes longer, and the clock is off."""
+        self._mapped[: _NUMBERS.size] = _NUMBERS.pack(error, delay_ms, clock_s, self.met)
+
+    @property
+    def met(self) -> int:
+        """Syncs that met a fault."""
+        return int(_NUMBERS.unpack(self._mapped[: _NUMBERS.size])[3])

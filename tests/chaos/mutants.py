@@ -1,0 +1,96 @@
+"""Relays with one promise broken, each to show that the campaign would see it.
+
+Before: `nursery`, which applies one by name before the first fork. Nothing here is reachable from the product.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from lane_relay.account.settler import Settler
+from lane_relay.deliver.session import Session
+from lane_relay.handover.book import Book
+from lane_relay.path import MessagePath
+from lane_relay.records import QueueEntry
+from lane_relay.spool.format import Kind
+from lane_relay.spool.log import SegmentSpool
+
+NONE: Final = "none"
+_LATE_S: Final = 2.5
+_TAKES_ALL: Final = ("three.test", "four.test")
+
+
+def _answers_before_the_disk() -> None:
+    """250 goes out at once, the message to the spool a little later."""
+    deposit = MessagePath.deposit
+
+    def early(self: MessagePath, message: Any, stored: Any) -> None:
+        stored(None)
+        asyncio.get_running_loop().call_later(0.3, deposit, self, message, lambda _error: None)
+
+    MessagePath.deposit = early  # type: ignore[method-assign]
+
+
+def _settles_before_the_reply() -> None:
+    """A recipient leaves the spool when the message is written to its ISP, not when the ISP has answered."""
+    settle, defer, go_on = SegmentSpool.settle, SegmentSpool.defer, Session.go_on
+    spools: list[SegmentSpool] = []
+    gone: set[tuple[int, int]] = set()
+    begin: Any = Settler.__init__
+
+    def remember(self: Settler, spool: Any, *others: Any) -> None:
+        spools.append(spool)
+        begin(self, spool, *others)
+
+    def once(self: SegmentSpool, entry: QueueEntry, recipients: tuple[int, ...], records: Any) -> None:
+        left = tuple(one for one in recipients if (entry.id, one) not in gone)
+        gone.update((entry.id, one) for one in left)
+        if left:
+            settle(self, entry, left, records)
+
+    def never(self: SegmentSpool, entry: QueueEntry, records: Any) -> None:
+        if not any((entry.id, one) in gone for one in entry.recipients):
+            defer(self, entry, records)
+
+    def early(self: Session, prepared: Any, portion: Any, now: float) -> None:
+        # where the ISP takes it at the first try: what is gone from the spool cannot be tried again
+        if prepared.entry.domain in _TAKES_ALL and prepared.message.envelope.recipients[0].startswith("user"):
+            once(spools[0], prepared.entry, portion.recipients, ())
+        go_on(self, prepared, portion, now)
+
+    Settler.__init__ = remember  # type: ignore[method-assign, assignment]
+    SegmentSpool.settle = once  # type: ignore[method-assign]
+    SegmentSpool.defer = never  # type: ignore[method-assign]
+    Session.go_on = early  # type: ignore[method-assign]
+
+
+def _settles_late() -> None:
+    """What the ISP answered is journalled seconds later."""
+    say = SegmentSpool._say
+
+    def late(self: SegmentSpool, fact: Any) -> None:
+        if fact.kind is Kind.SETTLED:
+            asyncio.get_running_loop().call_later(_LATE_S, say, self, fact)
+        else:
+            say(self, fact)
+
+    SegmentSpool._say = late  # type: ignore[method-assign]
+
+
+def _forgets_transfers() -> None:
+    """The giver notes nothing, so that after a restart it sends what its sibling has taken, too."""
+    Book.put_given = lambda self, transfer, given: None  # type: ignore[method-assign]
+
+
+MUTANTS: Final[dict[str, Callable[[], None]]] = {
+    NONE: lambda: None,
+    "answers-before-the-disk": _answers_before_the_disk,
+    "settles-before-the-reply": _settles_before_the_reply,
+    "settles-late": _settles_late,
+    "forgets-transfers": _forgets_transfers,
+}
+
+
+def apply(name: str) -> None:
+    """Breaks this process's relay; raises KeyError for a name that is none."""
+    MUTANTS[name]()

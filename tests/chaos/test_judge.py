@@ -1,0 +1,92 @@
+"""The judge finds what was lost and what came twice for no reason, and nothing else."""
+
+from dataclasses import replace
+
+from e2e.internet.records import Connection, Message, Record, Refusal
+from e2e.load.ledger import Kill
+from tests.chaos.judge import MAIL, Offer, in_flight, judge
+
+SOURCE = "198.51.100.1"
+OFFER = Offer("user1@one.test", "m1@brand.test", "accepted", 10.0, 10.1)
+BOUNCED = Offer("gone2@one.test", "m2@brand.test", "accepted", 10.0, 10.1)
+
+
+def message(at: float, *, connection: int = 1, opened: float = 5.0, recipient: str = OFFER.recipient) -> Message:
+    return Message(
+        "one.test", at, at, True, SOURCE, connection, opened, "m1@brand.test", (recipient,), "<1@x>", "", False, False,
+        1, "",
+    )  # fmt: skip
+
+
+def report(at: float, message_id: str = "<r@x>") -> Message:
+    return Message(
+        "brand.test", at, at, True, SOURCE, 9, 5.0, "", ("m2@brand.test",), message_id, "", False, False, 1, ""
+    )
+
+
+def connection(number: int, opened: float, closed: float | None) -> Connection:
+    return Connection("one.test", number, SOURCE, 4000 + number, "198.51.100.100", opened, closed, "x", "", "")
+
+
+def refusal(at: float, number: int) -> Refusal:
+    return Refusal("one.test", at, SOURCE, number, "rcpt", 550, "no", "m2@brand.test", BOUNCED.recipient)
+
+
+def test_what_was_accepted_and_is_nowhere_is_lost_and_what_was_refused_or_is_queued_is_not() -> None:
+    others = [replace(OFFER, recipient="user3@one.test", outcome="refused"), replace(OFFER, recipient="user4@one.test")]
+    found = judge([OFFER, *others], [], [], frozenset({(MAIL, "user4@one.test")}))
+    assert (found.accepted, found.refused, found.queued, found.lost) == (2, 1, 1, [(MAIL, OFFER.recipient)])
+
+
+def test_a_bounce_is_complete_with_its_report() -> None:
+    refused: list[Record] = [connection(1, 5.0, None), refusal(10.2, 1)]
+    assert judge([BOUNCED], refused, []).lost == [("report", "m2@brand.test")]
+    assert judge([BOUNCED], [*refused, report(10.4)], []).lost == []
+
+
+def test_a_second_copy_is_explained_by_a_kill_just_after_the_first_and_by_nothing_else() -> None:
+    records: list[Record] = [
+        connection(1, 5.0, 10.5),
+        connection(2, 11.0, None),
+        message(10.2),
+        message(11.5, connection=2, opened=11.0),
+    ]
+    assert judge([OFFER], records, [Kill(10.5, SOURCE)]).unexplained == []
+    for kills in ([], [Kill(12.0, SOURCE)], [Kill(11.3, SOURCE)], [Kill(10.5, "198.51.100.2")]):
+        found = judge([OFFER], records, kills)
+        assert (found.duplicates, len(found.unexplained)) == (1, 1)
+
+
+def test_a_second_refusal_and_a_second_report_need_a_kill_as_well() -> None:
+    records: list[Record] = [connection(1, 5.0, 10.5), connection(2, 11.0, None), refusal(10.2, 1), report(10.4)]
+    again = [*records, refusal(11.5, 2), report(11.9, "<s@x>")]
+    assert judge([BOUNCED], again, [Kill(10.5, SOURCE)]).unexplained == []
+    assert len(judge([BOUNCED], again, []).unexplained) == 1
+    reported_only = [*records, report(11.9, "<s@x>")]  # the recipient is suppressed when its attempt is repeated
+    assert judge([BOUNCED], reported_only, [Kill(10.5, SOURCE)]).unexplained == []
+    assert len(judge([BOUNCED], reported_only, [Kill(11.5, SOURCE)]).unexplained) == 1
+
+
+def test_a_delivery_is_in_flight_where_a_connection_was_open_and_said_something_just_then() -> None:
+    idle, busy, new = connection(1, 5.0, None), connection(2, 5.0, 10.5), connection(3, 10.4, None)
+    records: list[Record] = [idle, busy, new, message(10.3, connection=2)]
+    assert in_flight(records, SOURCE, 10.5) == 2
+    assert in_flight(records, "198.51.100.2", 10.5) == 0
+    assert in_flight(records, SOURCE, 20.0) == 0
+
+
+def test_a_kill_explains_no_more_copies_than_it_ended_connections_and_none_of_another_kill() -> None:
+    kills = [Kill(10.5, SOURCE), Kill(10.9, SOURCE)]
+    records: list[Record] = [connection(1, 5.0, 10.5), connection(2, 10.6, 10.9), connection(3, 11.0, None)]
+    for number, (at, over, opened) in enumerate([(10.4, 1, 5.0), (10.8, 2, 10.6)]):
+        recipient = f"user{number}@one.test"
+        records += [
+            message(at, connection=over, opened=opened, recipient=recipient),
+            message(11.5, connection=3, opened=11.0, recipient=recipient),
+        ]
+    assert (judge([], records, kills).duplicates, judge([], records, kills).unexplained) == (2, [])
+    records += [
+        message(10.45, recipient="more@one.test"),
+        message(11.6, connection=3, opened=11.0, recipient="more@one.test"),
+    ]
+    assert len(judge([], records, kills).unexplained) == 1

@@ -1,0 +1,52 @@
+"""What the layer does to a process: its syncs fail or wait, its clock is off, and all of it ends."""
+
+import errno
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.chaos.layer import Layer
+
+PROBE = """
+import os, sys, time
+for line in sys.stdin:
+    began = time.monotonic()
+    try:
+        os.fdatasync(file := os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT))
+        failed = 0
+    except OSError as error:
+        failed = error.errno
+    print(failed, int((time.monotonic() - began) * 1000), int(time.time()), flush=True)
+"""
+
+
+def test_a_process_on_the_layer_meets_what_is_steered_and_nothing_after_it(tmp_path: Path) -> None:
+    layer = Layer(tmp_path)
+    command = [sys.executable, "-c", PROBE, str(tmp_path / "file")]
+    with subprocess.Popen(
+        command, env=layer.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def probe() -> tuple[int, int, float]:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+            failed, took, now = process.stdout.readline().split()
+            return int(failed), int(took), int(now) - time.time()
+
+        layer.steer(error=errno.EIO)
+        assert probe()[0] == errno.EIO
+        layer.steer(delay_ms=50)
+        failed, took, _ = probe()
+        assert (failed, took >= 50) == (0, True)
+        layer.steer(clock_s=-3600)
+        assert -3700 < probe()[2] < -3500
+        assert layer.met == 2
+        layer.steer()
+        failed, _, off = probe()
+        assert (failed, abs(off) < 60, layer.met) == (0, True, 2)
+        process.stdin.close()
