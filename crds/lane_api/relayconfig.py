@@ -350,6 +350,8 @@ class Sibling(ConfigModel):
     """Leaving: it gives and takes nothing."""
     isps: tuple[str, ...] = ()
     """Its `egress.isps`."""
+    warm: bool = True
+    """Its address has no daily amounts: what is beyond ours may leave there."""
 
 
 class HandOver(ConfigModel):

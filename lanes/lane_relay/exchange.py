@@ -272,9 +272,9 @@ class Exchange:
         """See Receiver.ask."""
         return await self.receiver.ask(transfer, giver)
 
-    def forget(self, transfer: str) -> Awaitable[None]:
+    def forget(self, transfer: str, giver: str) -> Awaitable[None]:
         """See Receiver.forget."""
-        return self.receiver.forget(transfer)
+        return self.receiver.forget(transfer, giver)
 
     def knows(self, giver: str, names: tuple[str, ...]) -> bool:
         """The giver is a sibling, and its certificate is for one of these names."""

@@ -66,6 +66,8 @@ class MessagePath:
     orders: OrderKeeper
     feedback: FeedbackOffice
     warmer: Warmer
+    lifetime: float
+    """Seconds from acceptance, as the configuration in force has it."""
     exchange: Exchange | None
     """Absent where the slot has no siblings."""
 
@@ -142,7 +144,7 @@ class MessagePath:
 
     def on_due(self, entry: QueueEntry) -> None:
         """schedule -> resolve -> deliver."""
-        if self.exchange is not None and self.exchange.is_emptying:
+        if self.exchange is not None and self.exchange.is_emptying and not self._is_over(entry):
             if not self.orders.is_idle and self.orders.takes(entry, None):
                 return  # a sibling knows nothing of the order
             if not self.exchange.sends_here(entry, ""):
@@ -168,16 +170,26 @@ class MessagePath:
         """Whether the entry goes to delivery; else it is on its way to a sibling, or waits."""
         warmer = self.warmer
         warms_up = warmer.is_active
+        if (warms_up or self.exchange is not None) and self._is_over(entry):
+            return True  # delivery ends it before an attempt; waiting here it would never be told
         has_room = not warms_up or warmer.has_room(policy)
         if self.exchange is not None and not self.exchange.sends_here(entry, policy, has_room=has_room):
             return False
         if not has_room:
-            entry.due = warmer.room_at(policy)
+            entry.due = min(warmer.room_at(policy), self._end_of(entry))
             self.schedule.add(entry)
             return False
         if warms_up:
             warmer.admit(policy, entry)
         return True
+
+    def _end_of(self, entry: QueueEntry) -> float:
+        """Unix time after which it is not attempted any more."""
+        end = received_at(entry.id) + self.lifetime
+        return min(end, entry.expires_at) if entry.expires_at else end
+
+    def _is_over(self, entry: QueueEntry) -> bool:
+        return self._clock.now() >= self._end_of(entry)
 
     def on_counted(self, policy: str, entry: QueueEntry, one: OutcomeOf) -> None:
         """account -> warm-up: what the ISP said."""

@@ -368,6 +368,7 @@ class Pipeline:
         if self._exchange is not None:
             self._exchange.apply(config)
         self._warmer.apply(config)
+        self._path.lifetime = config.delivery.lifetime
         self._dispatcher.apply(self._warmer.lay_over(config))
         for policy, wrong in self._dispatcher.table.problems.items():
             _log.error(

@@ -44,7 +44,7 @@ class Partner(Knows, Protocol):
     async def ask(self, transfer: str, giver: str) -> Answer:
         """See Receiver.ask."""
 
-    def forget(self, transfer: str) -> Awaitable[None]:
+    def forget(self, transfer: str, giver: str) -> Awaitable[None]:
         """See Receiver.forget."""
 
 
@@ -93,8 +93,8 @@ def operations(partner: Partner, largest: Callable[[], int]) -> list[Operation]:
     async def ask(request: web.Request, query: Giver) -> web.Response:
         return _said(await partner.ask(request.match_info["transfer"], query.giver))
 
-    async def forget(request: web.Request, _query: Giver) -> web.Response:
-        await partner.forget(request.match_info["transfer"])
+    async def forget(request: web.Request, query: Giver) -> web.Response:
+        await partner.forget(request.match_info["transfer"], query.giver)
         return _said(Answer())
 
     body = Body("application/octet-stream", description="A consignment in MessagePack; see handover.consignment.")

@@ -73,7 +73,8 @@ class Book:
                 self.received[transfer] = _received(content)
         except (DecodeError, ValidationError) as error:
             raise OSError(
-                f"{path} is damaged ({error}): mail of this transfer may be owned twice; look at it"
+                f"{path} is damaged ({error}). To start without it move it away: its mail may then leave twice, from "
+                "here and from the sibling"
             ) from None
 
     @property

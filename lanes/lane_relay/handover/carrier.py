@@ -106,7 +106,7 @@ class HttpsCarrier:
                 allow_redirects=False,
             ) as response:
                 return response.status, await response.read(), response.headers
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ssl.SSLError) as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NotSentError(f"{sibling.host}:{sibling.port}: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnansweredError(f"{sibling.host}:{sibling.port}: {error or type(error).__name__}") from error

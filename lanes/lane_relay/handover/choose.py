@@ -56,7 +56,7 @@ def choose(
     if segment and not mine:
         return _one_of(segment, message_id) or Place.HERE
     if not has_budget:
-        return _one_of(general, message_id) or Place.HERE
+        return _one_of([one for one in general if one.warm], message_id) or Place.HERE
     return _standby(config, handover.standby_share, up, message_id)
 
 

@@ -47,6 +47,14 @@ class Answer(Struct, frozen=True, gc=False):
     reason: str = ""
     """Why the others were not taken; they never will be by this transfer."""
 
+    def is_about(self, parcels: int) -> bool:
+        """It can be an answer about a transfer of so many parcels."""
+        return (
+            len(self.taken) == len(self.ids) == len(set(self.taken))
+            and all(0 <= at < parcels for at in self.taken)
+            and all(map(_is_id, self.ids))
+        )
+
 
 _ID_TIME_SHIFT: Final = 48
 _encoder: Final = Encoder()

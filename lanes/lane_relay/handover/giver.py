@@ -204,6 +204,7 @@ class Giver:
         parcels: tuple[Parcel, ...] = tuple(pack(entry, message) for entry, message in bundle)
         try:
             answer = await self._carrier.offer(slot, transfer, Consignment(self._slot, parcels))
+            _check(answer, len(parcels))
         except NotSentError as error:
             _log.warning("a sibling cannot be reached, its mail stays here", slot=slot, reason=str(error))
             await asyncio.to_thread(self._book.drop_given, transfer)
@@ -213,7 +214,7 @@ class Giver:
             _log.warning("a transfer is in doubt", transfer=transfer, slot=slot, reason=str(error))
             self._doubts[transfer] = given
             self._entries[transfer] = [entry for entry, _ in bundle]
-            answer = await self._answer(transfer, slot)
+            answer = await self._answer(transfer, slot, len(parcels))
             self._doubts.pop(transfer)
             self._entries.pop(transfer)
         await self._conclude(transfer, slot, bundle, answer)
@@ -245,17 +246,24 @@ class Giver:
 
     # -- what is in doubt
 
-    async def _answer(self, transfer: str, slot: str) -> Answer:
+    async def _answer(self, transfer: str, slot: str, parcels: int) -> Answer:
         """Asks until the sibling answers; it may be restarting, or be gone for hours."""
+        said = ""
         while True:
             try:
-                return await self._carrier.ask(slot, transfer)
-            except (NotSentError, UnansweredError):
+                answer = await self._carrier.ask(slot, transfer)
+                _check(answer, parcels)
+            except (NotSentError, UnansweredError) as error:
+                if str(error) != said:
+                    said = str(error)
+                    _log.warning("a transfer stays in doubt", transfer=transfer, slot=slot, reason=said)
                 await asyncio.sleep(_ASK_AGAIN_S)
+            else:
+                return answer
 
     async def _clear_up(self, transfer: str, given: Given) -> None:
         """A transfer that a restart found: what is still in our spool of it is settled, or ours again."""
-        answer = await self._answer(transfer, given.to)
+        answer = await self._answer(transfer, given.to, len(given.parcels))
         await self._is_recovered.wait()  # what it is about may not have been found yet
         their_ids = {given.parcels[at]: one for at, one in zip(answer.taken, answer.ids, strict=True)}
         for origin, _ in given.parcels:
@@ -290,6 +298,12 @@ def _id_of(entry: QueueEntry, their_ids: dict[tuple[str, tuple[int, ...]], str])
     """The receiver's id of the parcel that the entry is in: a message may be in several, one for each domain."""
     origin, mine = message_id_text(entry.id), set(entry.recipients)
     return next((one for (name, theirs), one in their_ids.items() if name == origin and mine <= set(theirs)), None)
+
+
+def _check(answer: Answer, parcels: int) -> None:
+    """Raises UnansweredError for what cannot be about a transfer of so many parcels."""
+    if not answer.is_about(parcels):
+        raise UnansweredError(f"the answer is about other parcels than the {parcels} of this transfer")
 
 
 def _left_to_restart(transfer: str, error: SpoolError) -> None:

@@ -107,15 +107,20 @@ class Receiver:
             await self._note(transfer)
         return self._known(transfer, giver) or self._refuse(transfer, "it never came in")
 
-    async def forget(self, transfer: str) -> None:
-        """The giver has the answer on its disk; raises OSError."""
-        if self._answers.pop(transfer, None) is not None:
-            await asyncio.to_thread(self._book.drop_received, transfer)
+    async def forget(self, transfer: str, giver: str) -> None:
+        """The giver has the answer on its disk; nobody else can say so. Raises OSError."""
+        found = self._answers.get(transfer)
+        if found is not None and found[0] == giver:
+            await self._drop(transfer)
 
     async def forget_stale(self, now: float) -> None:
         """Forgets transfers whose givers will not ask any more; raises OSError."""
         for transfer in await asyncio.to_thread(self._book.stale, now):
-            await self.forget(transfer)
+            await self._drop(transfer)
+
+    async def _drop(self, transfer: str) -> None:
+        if self._answers.pop(transfer, None) is not None:
+            await asyncio.to_thread(self._book.drop_received, transfer)
 
     def _known(self, transfer: str, giver: str | None = None) -> Answer | None:
         found = self._answers.get(transfer)

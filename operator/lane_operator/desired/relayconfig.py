@@ -126,6 +126,7 @@ def _sibling(lane: Lane, references: References, other: Claim) -> Sibling:
         port=names.ADMIN_PORT if block is None else block + names.PORT_NAMES.index("admin"),
         role="Active" if other.role is SlotRole.ACTIVE else "Leaving",
         isps=_address(references, other).isps if other.address is not None else (),
+        warm=_warm_up(references, other) is None,
     )
 
 

@@ -60,6 +60,8 @@ def test_a_cold_address_is_warmed_up_where_the_pool_says_how() -> None:
 
     found = configs(addresses=ADDRESSES, warmup={"steps": [10, 20], "stepEvery": "12h", "connectionsPerIP": 3})
     assert found["otp-0"].warmup is None  # its owner says that it is warm
+    assert [one.warm for one in found["otp-0"].handover.siblings] == [False]  # type: ignore[union-attr]
+    assert [one.warm for one in found["otp-1"].handover.siblings] == [True]  # type: ignore[union-attr]
     cold = found["otp-1"].warmup
     assert cold is not None
     assert (cold.steps, cold.step_every, cold.connections) == ((10, 20), 43_200, 3)

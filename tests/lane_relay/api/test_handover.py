@@ -24,7 +24,7 @@ class Willing:
     async def ask(self, transfer: str, giver: str) -> Answer:
         return Answer()
 
-    async def forget(self, transfer: str) -> None:
+    async def forget(self, transfer: str, giver: str) -> None:
         return None
 
 

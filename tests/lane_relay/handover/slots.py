@@ -136,6 +136,8 @@ class Wire:
         self.forgotten: list[str] = []
         self.fault = ""
         """Of the next offer: `lost-request`, `lost-answer`, or `late`: it arrives after the question."""
+        self.instead: Answer | None = None
+        """What the sibling says of everything."""
         self.late: list[tuple[str, bytes]] = []
         self.happens: Callable[[str], None] = lambda _what: None
 
@@ -162,20 +164,21 @@ class Wire:
         self.happens("answered")
         if fault == "lost-answer":
             raise UnansweredError("reset")
-        return answer
+        return self.instead or answer
 
     async def ask(self, slot: str, transfer: str) -> Answer:
         self.asked += 1
         try:
-            return await self._receiver().ask(transfer, "a")
+            answer = await self._receiver().ask(transfer, "a")
         except InDoubtError as error:
             raise UnansweredError(str(error)) from error
+        return self.instead or answer
 
     async def forget(self, slot: str, transfer: str) -> None:
         receiver = self._receiver()
         self.happens("forgetting")
         self.forgotten.append(transfer)
-        await receiver.forget(transfer)
+        await receiver.forget(transfer, "a")
 
 
 async def stored(slot: Slot, message: Message) -> list[QueueEntry]:

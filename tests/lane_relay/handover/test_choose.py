@@ -77,6 +77,9 @@ def test_mail_beyond_today_s_warm_up_goes_to_a_sibling_at_once() -> None:
     of = config(one={})
     assert whither(of, has_budget=False) == "one"
     assert whither(of, has_budget=False, down="one") is Place.HERE
+    both = config(one={"warm": False}, two={})
+    assert set(spread(both, has_budget=False)) == {"two"}
+    assert whither(config(one={"warm": False}), has_budget=False) is Place.HERE  # it waits there as well as here
 
 
 def test_a_standby_slot_gets_its_share_and_gives_none_away() -> None:

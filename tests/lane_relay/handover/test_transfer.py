@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from lane_relay.errors import SpoolError
-from lane_relay.handover.consignment import decode
+from lane_relay.handover.consignment import Answer, Consignment, decode, pack
 from lane_relay.handover.giver import Giver
 from lane_relay.records import FOREIGN, QueueEntry, received_at
 from tests.lane_relay.handover.slots import Slot, Wire, stored
@@ -248,6 +248,32 @@ async def test_what_a_lost_sibling_leaves_is_given_back_in_portions() -> None:
             sizes.append(len(a.sendable))
     assert max(now - before for before, now in pairwise(sizes)) < 500
     await a.spool.close()
+
+
+@pytest.mark.parametrize("taken", [(0, 0), (7,), (-1,), (0, 1)])
+async def test_an_answer_about_other_parcels_leaves_it_in_doubt(taken: tuple[int, ...]) -> None:
+    async with two_slots() as (a, b):
+        wire = Wire(b)
+        wire.instead = Answer(taken, ("0" * 24,) * min(len(taken), 1))
+        giver = a.giver(wire)
+        (entry,) = await letters(a, 1)
+        async with at_work(giver):
+            giver.give(entry, "b")
+            await until(lambda: wire.asked > 0)
+        assert (a.sendable, giver.parcels) == ([], 0)
+
+
+async def test_only_the_giver_says_that_it_knows() -> None:
+    async with two_slots() as (a, b):
+        giver = a.giver(Wire(b))
+        (entry,) = await letters(a, 1)
+        parcel = pack(entry, await a.load(entry))
+        await b.receiver.take("f" * 32, Consignment("a", (parcel,)))
+        await b.receiver.forget("f" * 32, "c")
+        assert (await b.receiver.ask("f" * 32, "a")).taken == (0,)
+        await b.receiver.forget("f" * 32, "a")
+        assert not b.disk_has_transfers()
+        assert giver.waiting == 0
 
 
 async def test_what_is_no_consignment_is_said_so() -> None:

@@ -41,3 +41,11 @@ def test_without_a_sibling_it_waits_for_its_time_and_a_restart_begins_no_new_day
     relay.terminate()
     relay.start()
     sink.wait(11)
+
+
+def test_what_waits_for_room_expires_at_the_end_of_its_lifetime(relay: Relay, sink: Sink) -> None:
+    routes = relay.overrides["delivery"]["routes"]
+    relay.write({"delivery": {"routes": routes, "lifetime": "3s"}, "warmup": {"steps": [24]}})
+    relay.start().submit(*range(4))
+    eventually(lambda: [one["type"] for one in relay.records()].count("Expiration") == 2, "two that expired")
+    assert len([one for one in sink.arrived if one.sender]) == 2
