@@ -45,9 +45,12 @@ class Prometheus:
         return values[0]
 
     def alerts(self) -> dict[str, tuple[str, str]]:
-        """Alert -> (health, state) of every rule that is loaded; health is `ok` where the last evaluation worked."""
+        """Rule -> (health, state) of all that are loaded; health is `ok` where the last evaluation worked.
+
+        A recording rule has no state.
+        """
         groups = self._get("/api/v1/rules")["groups"]
-        return {rule["name"]: (rule["health"], rule["state"]) for group in groups for rule in group["rules"]}
+        return {rule["name"]: (rule["health"], rule.get("state", "")) for group in groups for rule in group["rules"]}
 
     def _get(self, path: str) -> Manifest:
         connection = http.client.HTTPConnection(ADDRESS, PORT, timeout=20)
