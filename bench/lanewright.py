@@ -51,13 +51,14 @@ class Relay:
         dkim_key: Path | None,
         *,
         state: str = "Running",
+        retry: str = "60s",
         await_proof: bool = True,
     ) -> None:
-        """Starts it and returns when it is ready and proved, or at once."""
+        """Starts it and returns when it is ready and proved, or at once; `retry` is each wait of deferred mail."""
         self.name = "lane-relay, RSA-2048" if dkim_key else "lane-relay"
         folder.mkdir(parents=True, exist_ok=True)
         self.port, self.health_port = ports
-        self._config = self._render(folder, reflector, resolver, dkim_key, state)
+        self._config = self._render(folder, reflector, resolver, dkim_key, state, retry)
         (folder / "relay.yaml").write_text(yaml.safe_dump(self._config, sort_keys=False))
         self._log = folder / "log"
         with self._log.open("wb") as log:
@@ -75,7 +76,7 @@ class Relay:
             raise
 
     def _render(
-        self, folder: Path, reflector: int, resolver: str, dkim_key: Path | None, state: str
+        self, folder: Path, reflector: int, resolver: str, dkim_key: Path | None, state: str, retry: str
     ) -> dict[str, object]:
         """The configuration file."""
         domains = [{"name": "sender.test", "selector": "bench", "keyFile": str(dkim_key)}] if dkim_key else []
@@ -93,7 +94,12 @@ class Relay:
                     "keyFile": str(folder.parent / "reflector.key"),
                 },
             },
-            "delivery": {"state": state, "resolvers": [resolver], "policies": [_POLICY]},
+            "delivery": {
+                "state": state,
+                "retry": {"first": retry, "factor": 1, "max": retry},
+                "resolvers": [resolver],
+                "policies": [_POLICY],
+            },
             "domains": domains or [{"name": "sender.test", "mode": "Off"}],
             "health": {"host": "127.0.0.1", "port": self.health_port},
             "sloLatency": "60s",

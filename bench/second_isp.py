@@ -48,6 +48,8 @@ class Isp:
         try:
             writer.write(b"421 4.7.0 try again later\r\n" if self._busy else _GREETING)
             while not self._busy and (line := await reader.readline()):
+                if line[:4].upper() == b"DATA":
+                    writer.write(b"354 go on\r\n")
                 writer.write(await self._answer(line, reader))
         except (ConnectionError, asyncio.IncompleteReadError):
             return
@@ -83,7 +85,7 @@ def run(folder: Path) -> None:
     bench = Bench(folder)
     with bench.surroundings():
         fast, slow = Isp(FAST, busy=False), Isp(SLOW, busy=True)
-        relay = bench.relay()
+        relay = bench.relay(retry="2s")
         try:
             quiet = asyncio.run(_phase(relay, fast, 0))
             asyncio.run(_flood(relay))

@@ -117,7 +117,7 @@ class Bench:
         """The peer, fresh."""
         return Postfix(self._room(), free_ports(1)[0], (SINK, 25))
 
-    def relay(self, *, state: str = "Running", room: str = "", await_proof: bool = True) -> Relay:
+    def relay(self, *, state: str = "Running", retry: str = "60s", room: str = "", await_proof: bool = True) -> Relay:
         """Ours, fresh, or with what an earlier one left in a room."""
         ports = free_ports(2)
         folder = self._folder / room if room else self._room()
@@ -128,6 +128,7 @@ class Bench:
             self._resolver,
             None,
             state=state,
+            retry=retry,
             await_proof=await_proof,
         )
 
