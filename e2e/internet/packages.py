@@ -27,6 +27,7 @@ SWAKS = {
     "swaks": "swaks",
     "/usr/share/doc/libnet-ssleay-perl": "libnet-ssleay-perl",
 }  # for intake: a client that speaks every form of AUTH, TLS and the PROXY protocol
+COMPILER = {"gcc": "gcc", "/usr/include/stdio.h": "libc6-dev"}  # for the slow disk of the chaos campaign
 CURL = {"curl": "curl"}  # for the examples of docs/http.md
 _POLICY = Path("/usr/sbin/policy-rc.d")  # asked by invoke-rc.d; exit status 101 forbids the start
 _FORBID = "#!/bin/sh\nexit 101\n"
@@ -64,7 +65,7 @@ def install(programs: dict[str, str] | None = None) -> list[str]:
 
 def main() -> None:
     """Installs all peers that tests, demo and bench talk to, and says which were missing."""
-    everything = PEERS | PROMETHEUS | UNBOUND | STRACE | SWAKS | CURL
+    everything = PEERS | PROMETHEUS | UNBOUND | STRACE | SWAKS | COMPILER | CURL
     lacking = missing(everything)
     if not lacking:
         return
