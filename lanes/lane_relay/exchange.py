@@ -15,7 +15,7 @@ from typing import Final
 from msgspec import Struct
 
 from lane_api.isppolicy import Category
-from lane_api.relayconfig import RelayConfig
+from lane_api.relayconfig import RelayConfig, Sibling
 from lane_relay.account.settle import Ending, Outcome
 from lane_relay.account.settler import Settler
 from lane_relay.clock import Clock
@@ -72,24 +72,19 @@ class Exchange:
         self._settler = settler
         self._clock = clock
         self._around = around
-        self._carrier = HttpsCarrier(config.handover, config.admin.tls, config.slot.name)
+        self.carrier = HttpsCarrier(config.handover, config.admin.tls, config.slot.name)
         self.receiver = Receiver(book, self)
-        self.giver = Giver(book, self, self._carrier, config.slot.name, clock.monotonic)
+        self.giver = Giver(book, self, self.carrier, config.slot.name, clock.monotonic)
         self._emptying = asyncio.Event()
         self._changed = asyncio.Event()
         self._nowhere: deque[QueueEntry] = deque()
         """What must not leave from here while no sibling can be reached."""
 
-    @property
-    def carrier(self) -> HttpsCarrier:
-        """The way to the siblings."""
-        return self._carrier
-
     def apply(self, config: RelayConfig) -> None:
         """Another configuration: who the siblings are, what goes to them."""
         self._config = config
         if config.handover is not None and config.admin is not None:
-            self._carrier.apply(config.handover, config.admin.tls)
+            self.carrier.apply(config.handover, config.admin.tls)
         if config.delivery.state == "Transferring":
             self._emptying.set()
         else:
@@ -166,12 +161,14 @@ class Exchange:
 
     def _has_sibling(self) -> bool:
         """One at least can be offered something."""
-        siblings = self._config.handover.siblings if self._config.handover is not None else ()
-        return any(self.giver.is_up(one.slot) for one in siblings)
+        return any(self.giver.is_up(one.slot) for one in self._siblings())
+
+    def _siblings(self) -> tuple[Sibling, ...]:
+        return self._config.handover.siblings if self._config.handover is not None else ()
 
     async def close(self) -> None:
         """Ends the connections to siblings."""
-        await self._carrier.close()
+        await self.carrier.close()
 
     # -- what the pipeline asks
 
@@ -278,5 +275,4 @@ class Exchange:
 
     def knows(self, giver: str, names: tuple[str, ...]) -> bool:
         """The giver is a sibling, and its certificate is for one of these names."""
-        siblings = self._config.handover.siblings if self._config.handover is not None else ()
-        return any(one.slot == giver and (one.name or one.host) in names for one in siblings)
+        return any(one.slot == giver and (one.name or one.host) in names for one in self._siblings())

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "make_leaf",
     "make_password",
     "make_recipients_key",
-    "make_signing_key",
     "make_token",
     "readable",
     "signed_by",
@@ -148,35 +148,36 @@ def make_dkim_key() -> bytes:
 
 
 def make_ed25519_key() -> bytes:
-    """An Ed25519 private key for DKIM (RFC 8463), PKCS #8 in PEM."""
+    """An Ed25519 private key, for DKIM (RFC 8463) or for the heads of a lane's records, PKCS #8 in PEM."""
     return _key_bytes(ed25519.Ed25519PrivateKey.generate())
 
 
 def ed25519_record(private_key: bytes) -> str:
     """The TXT record for an Ed25519 key (RFC 8463 section 4.2), in one string; raises ValueError for anything else."""
-    try:
-        key = serialization.load_pem_private_key(private_key, password=None)
-    except TypeError as error:  # an encrypted key
-        raise ValueError("the key asks for a password") from error
-    if not isinstance(key, ed25519.Ed25519PrivateKey):
-        raise ValueError("not an Ed25519 key")  # noqa: TRY004  # content of a Secret, no type error
-    return f"v=DKIM1; k=ed25519; p={base64.b64encode(key.public_key().public_bytes_raw()).decode()}"
-
-
-def make_signing_key() -> bytes:
-    """An Ed25519 private key for the heads of a lane's records, PKCS #8 in PEM."""
-    return _key_bytes(ed25519.Ed25519PrivateKey.generate())
+    public = _ed25519(private_key).public_bytes_raw()
+    return f"v=DKIM1; k=ed25519; p={base64.b64encode(public).decode()}"
 
 
 def signing_public(private_key: bytes) -> bytes:
-    """Its public half in PEM, to be kept where no slot writes; raises ValueError for no Ed25519 key."""
-    try:
-        key = serialization.load_pem_private_key(private_key, password=None)
-    except TypeError as error:  # an encrypted key
-        raise ValueError("the key asks for a password") from error
+    """The public half of such a key in PEM, to be kept where no slot writes; raises ValueError for no Ed25519 key."""
+    public = _ed25519(private_key)
+    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _ed25519(private_key: bytes) -> ed25519.Ed25519PublicKey:
+    """The public half of an Ed25519 key in PEM; raises ValueError for anything else."""
+    key = _loaded(private_key)
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise ValueError("not an Ed25519 key")  # noqa: TRY004  # content of a Secret, no type error
-    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return key.public_key()
+
+
+def _loaded(private_key: bytes) -> PrivateKeyTypes:
+    """A private key in PEM without a password; raises ValueError."""
+    try:
+        return serialization.load_pem_private_key(private_key, password=None)
+    except TypeError as error:  # an encrypted key
+        raise ValueError("the key asks for a password") from error
 
 
 def make_recipients_key() -> bytes:
@@ -186,10 +187,7 @@ def make_recipients_key() -> bytes:
 
 def dkim_record(private_key: bytes) -> str:
     """The TXT record for a DKIM key (RFC 6376 section 3.6.1), in one string; raises ValueError for no RSA key."""
-    try:
-        key = serialization.load_pem_private_key(private_key, password=None)
-    except TypeError as error:  # an encrypted key
-        raise ValueError("the key asks for a password") from error
+    key = _loaded(private_key)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ValueError("not an RSA key")  # noqa: TRY004  # content of a Secret, no type error
     public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

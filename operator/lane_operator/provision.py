@@ -206,7 +206,7 @@ class _Desk:
         name = audit_secret(self.lane)
 
         def signing() -> dict[str, bytes]:
-            key = credentials.make_signing_key()
+            key = credentials.make_ed25519_key()
             return {SIGNING_KEY: key, SIGNING_PUBLIC: credentials.signing_public(key)}
 
         def recipients() -> dict[str, bytes]:

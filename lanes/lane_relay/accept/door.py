@@ -8,6 +8,7 @@ comes to nothing is closed, and concerns nobody else.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
@@ -22,7 +23,7 @@ from lane_relay.accept.proxy import HEAD_SIZE, parse_preface, parse_source
 from lane_relay.records import Reply
 from lane_relay.smtp.reply import format_reply
 
-__all__ = ["HANDSHAKE_TIMEOUT_S", "Door", "Peer"]
+__all__ = ["HANDSHAKE_TIMEOUT_S", "Door", "Peer", "upgrade"]
 
 HANDSHAKE_TIMEOUT_S: Final = 30.0
 PREFACE_TIMEOUT_S: Final = 5.0
@@ -157,3 +158,23 @@ def _bound(endpoint: Endpoint) -> socket.socket:
     )
     made.setblocking(False)
     return made
+
+
+async def upgrade(
+    transport: asyncio.Transport, protocol: asyncio.Protocol, context: ssl.SSLContext
+) -> asyncio.Transport | None:
+    """The handshake behind STARTTLS; None where it comes to nothing, and the connection is cut off then.
+
+    Cancelling it leaves the connection to be aborted.
+    """
+    try:
+        upgraded = await asyncio.get_running_loop().start_tls(
+            transport, protocol, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S
+        )
+    except (OSError, RuntimeError):  # RuntimeError: the client has closed before the upgrade began
+        transport.abort()
+        protocol.connection_lost(None)
+        return None
+    if upgraded is None:
+        transport.abort()
+    return upgraded

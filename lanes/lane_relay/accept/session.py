@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 import structlog
 
 from lane_api.isppolicy import Stage
-from lane_relay.accept.door import HANDSHAKE_TIMEOUT_S
+from lane_relay.accept.door import upgrade
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.message import Origin, make_message
 from lane_relay.accept.policy import CLOSED, client_address
@@ -330,19 +330,10 @@ class Session(asyncio.Protocol):
 
     async def _upgrade(self, transport: asyncio.Transport) -> None:
         """The handshake behind STARTTLS; cancelling it leaves the connection to be aborted."""
-        try:
-            upgraded = await asyncio.get_running_loop().start_tls(
-                transport,
-                self,
-                self._listener.certificate.context,
-                server_side=True,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
-            )
-        except (OSError, RuntimeError):  # RuntimeError: the client has closed before the upgrade began
-            transport.abort()
-            self.connection_lost(None)
+        upgraded = await upgrade(transport, self, self._listener.certificate.context)
+        if upgraded is None:
             return
-        if upgraded is None or self._transport is None:
+        if self._transport is None:
             transport.abort()
             return
         self._transport = upgraded

@@ -178,33 +178,32 @@ class RecordWriter:
 
     def reception(self, message: Message, now: float) -> bytes:
         """A message was accepted, or made by the relay itself (no client)."""
-        recipients = message.envelope.recipients
-        return self._encode(
-            LogRecord(
-                type=RecordType.RECEPTION,
-                schema=SCHEMA,
-                lane=self._lane,
-                slot=self._slot,
-                timestamp=round(now, 3),
-                id=message_id_text(message.id),
-                sender=message.envelope.sender,
-                recipient=_one_or_all(recipients),
-                size=len(message.body),
-                peer_address=PeerAddress("", message.client) if message.client else None,
-                created=received_at(message.id),
-                reception_protocol=message.protocol or ("ESMTP" if message.client else ""),
-                user=message.user,
-                message_id=message.message_id,
-                correlation_id=message.correlation_id,
-                campaign=message.campaign,
-                triggered=message.triggered_at or None,
-                meta={"redirected_from": "\n".join(message.redirected_from)} if message.redirected_from else {},
-            )
+        redirected = message.redirected_from
+        return self._reception(
+            message,
+            now,
+            message.protocol or ("ESMTP" if message.client else ""),
+            {"redirected_from": "\n".join(redirected)} if redirected else {},
+            peer=PeerAddress("", message.client) if message.client else None,
+            user=message.user,
+            triggered=message.triggered_at or None,
         )
 
     def taken_over(self, message: Message, now: float, giver: str, origin: str) -> bytes:
-        """A message came from another slot of the lane, which has it as `origin`."""
-        recipients = message.envelope.recipients
+        """A message came from another slot of the lane, which has it as `origin`; its client spoke to that one."""
+        return self._reception(message, now, "HandOver", {"from_slot": giver, "origin": origin})
+
+    def _reception(
+        self,
+        message: Message,
+        now: float,
+        protocol: str,
+        meta: dict[str, str],
+        *,
+        peer: PeerAddress | None = None,
+        user: str = "",
+        triggered: float | None = None,
+    ) -> bytes:
         return self._encode(
             LogRecord(
                 type=RecordType.RECEPTION,
@@ -214,14 +213,17 @@ class RecordWriter:
                 timestamp=round(now, 3),
                 id=message_id_text(message.id),
                 sender=message.envelope.sender,
-                recipient=_one_or_all(recipients),
+                recipient=_one_or_all(message.envelope.recipients),
                 size=len(message.body),
+                peer_address=peer,
                 created=received_at(message.id),
-                reception_protocol="HandOver",
+                reception_protocol=protocol,
+                user=user,
                 message_id=message.message_id,
                 correlation_id=message.correlation_id,
                 campaign=message.campaign,
-                meta={"from_slot": giver, "origin": origin},
+                triggered=triggered,
+                meta=meta,
             )
         )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 import structlog
 
 from lane_api.isppolicy import Stage
+from lane_relay.accept.door import upgrade
 from lane_relay.feedback.addresses import Addressee
 from lane_relay.records import Reply
 from lane_relay.smtp.address import Mailbox
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["FeedbackSession"]
 
 TIMEOUT_S: Final = 300.0
-HANDSHAKE_TIMEOUT_S: Final = 30.0
 STOPPING: Final = Reply(421, ("4.3.2 This host stops, try another",))
 _NOBODY: Final = Reply(550, ("5.1.1 There is no such mailbox here",))
 _MEMORY_FULL: Final = Reply(452, ("4.3.1 Too much mail is coming in at once, try again later",))
@@ -208,19 +208,10 @@ class FeedbackSession(asyncio.Protocol):
         self._listener.own(self._upgrade(self._transport))
 
     async def _upgrade(self, transport: asyncio.Transport) -> None:
-        try:
-            upgraded = await asyncio.get_running_loop().start_tls(
-                transport,
-                self,
-                self._listener.certificate.context,
-                server_side=True,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
-            )
-        except (OSError, RuntimeError):
-            transport.abort()
-            self.connection_lost(None)
+        upgraded = await upgrade(transport, self, self._listener.certificate.context)
+        if upgraded is None:
             return
-        if upgraded is None or self._transport is None:
+        if self._transport is None:
             transport.abort()
             return
         self._transport = upgraded
