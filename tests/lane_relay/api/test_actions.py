@@ -6,12 +6,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from lane_relay.api import actions
-from lane_relay.api.server import AdminServer
-from tests.lane_relay.api.test_server import Client, RecordedSlot, admin, certificate
+from tests.lane_relay.api.test_server import Client, RecordedSlot, served
 from tests.lane_relay.orders.keeping import Rig
 
 ORDER = {
@@ -30,13 +28,8 @@ async def rig() -> Rig:
 
 @pytest.fixture
 async def client(tmp_path: Path, rig: Rig) -> AsyncIterator[Client]:
-    certificate(tmp_path, "otp-0.test")
-    (tmp_path / "token").write_text("s3cret\n")
-    server = AdminServer(admin(tmp_path), RecordedSlot(), actions.operations(rig.keeper))
-    await server.start()
-    async with aiohttp.ClientSession() as session:
-        yield Client(session, server.port, tmp_path)
-    await server.stop()
+    async with served(tmp_path, RecordedSlot(), actions.operations(rig.keeper)) as made:
+        yield made
 
 
 def _body(**said: Any) -> bytes:

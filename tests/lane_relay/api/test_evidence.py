@@ -4,12 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from lane_relay.api import evidence
-from lane_relay.api.server import AdminServer
-from tests.lane_relay.api.test_server import Client, RecordedSlot, admin, certificate
+from tests.lane_relay.api.test_server import Client, RecordedSlot, served
 
 
 class RecordedEvidence:
@@ -35,15 +33,8 @@ def kept() -> RecordedEvidence:
 
 @pytest.fixture
 async def client(kept: RecordedEvidence, tmp_path: Path) -> AsyncIterator[Client]:
-    certificate(tmp_path, "otp-0.test")
-    (tmp_path / "token").write_text("s3cret\n")
-    server = AdminServer(admin(tmp_path), RecordedSlot(), evidence.operations(kept))
-    await server.start()
-    try:
-        async with aiohttp.ClientSession() as session:
-            yield Client(session, server.port, tmp_path)
-    finally:
-        await server.stop()
+    async with served(tmp_path, RecordedSlot(), evidence.operations(kept)) as made:
+        yield made
 
 
 async def test_a_messages_life_is_told_by_its_names_or_its_recipient(client: Client, kept: RecordedEvidence) -> None:

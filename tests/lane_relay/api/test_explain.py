@@ -4,12 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Literal
 
-import aiohttp
 import pytest
 
 from lane_relay.api import explain
-from lane_relay.api.server import AdminServer
-from tests.lane_relay.api.test_server import Client, RecordedSlot, admin, certificate
+from tests.lane_relay.api.test_server import Client, RecordedSlot, served
 
 MESSAGE: dict[str, Any] = {"id": "0" * 24, "receivedAt": "2026-11-28T10:00:00Z", "queued": [], "last": None}
 DOMAIN: dict[str, Any] = {"domain": "isp.test", "queued": {}, "entries": [], "lookingUp": True}
@@ -46,15 +44,8 @@ def known() -> RecordedExplainer:
 
 @pytest.fixture
 async def client(known: RecordedExplainer, tmp_path: Path) -> AsyncIterator[Client]:
-    certificate(tmp_path, "otp-0.test")
-    (tmp_path / "token").write_text("s3cret\n")
-    server = AdminServer(admin(tmp_path), RecordedSlot(), explain.operations(known))
-    await server.start()
-    try:
-        async with aiohttp.ClientSession() as session:
-            yield Client(session, server.port, tmp_path)
-    finally:
-        await server.stop()
+    async with served(tmp_path, RecordedSlot(), explain.operations(known)) as made:
+        yield made
 
 
 async def test_one_thing_is_explained_at_a_time(client: Client) -> None:

@@ -1,7 +1,8 @@
 """The admin API over real TLS: the token, the requests, and errors that name the fix."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from lane_api.relayconfig import Admin
+from lane_relay.api.operation import Operation
 from lane_relay.api.server import AdminServer
 from lane_relay.errors import ConfigError, SpoolError
 from tests.lane_relay.api.described import Described
@@ -130,17 +132,24 @@ async def slot() -> RecordedSlot:
     return RecordedSlot()
 
 
-@pytest.fixture
-async def client(slot: RecordedSlot, tmp_path: Path) -> AsyncIterator[Client]:
+@asynccontextmanager
+async def served(tmp_path: Path, slot: RecordedSlot, rooms: Iterable[Operation] = ()) -> AsyncIterator[Client]:
+    """A client of a server that answers these rooms' requests beside its own."""
     certificate(tmp_path, "otp-0.test")
     (tmp_path / "token").write_text("s3cret\n")
-    server = AdminServer(admin(tmp_path), slot)
+    server = AdminServer(admin(tmp_path), slot, rooms)
     await server.start()
     try:
         async with aiohttp.ClientSession() as session:
             yield Client(session, server.port, tmp_path)
     finally:
         await server.stop()
+
+
+@pytest.fixture
+async def client(slot: RecordedSlot, tmp_path: Path) -> AsyncIterator[Client]:
+    async with served(tmp_path, slot) as made:
+        yield made
 
 
 async def test_the_token_opens_the_report(client: Client) -> None:
