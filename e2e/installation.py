@@ -72,6 +72,15 @@ class Installation:
         found = self.get("sendinglane", lane, namespace).get("status", {}).get("conditions", ())
         return next((dict(one) for one in found if one["type"] == kind), {})
 
+    def told(self, lane: str, reason: str = "Degraded") -> list[str]:
+        """The notes of the lane's Events with that reason."""
+        said = self.cluster.kubectl("get", "events.events.k8s.io", "-n", self.namespace, "-o", "json")
+        return [
+            f"{one.get('eventTime')}: {one.get('note')}"
+            for one in json.loads(said)["items"]
+            if (one["regarding"]["name"], one["reason"]) == (lane, reason)
+        ]
+
     def wait_ready(self, *lanes: str, within: float = 120.0) -> None:
         """Returns when the lanes are Ready; publishes what they ask to have in DNS."""
         waiting = set(lanes)

@@ -191,7 +191,7 @@ def test_each_refusal_is_one_lanes_condition_and_goes_once_its_message_is_follow
 
     left = [case.lane for case in cases if here.condition(case.lane, "Stalled")]
     assert left == []
-    assert here.condition("sound", "Ready") == ready, "the sound lane was Ready throughout"
+    assert here.condition("sound", "Ready") == ready, here.told("sound")
     assert here.operator_restarts() == before
 
 
@@ -226,7 +226,7 @@ def test_a_dead_rule_is_its_policys_condition_and_the_rest_of_the_policy_works(i
     assert "no other policy" in eventually(lambda: _verdict(here, "True", "Accepted"), "the policy is valid")
     stalled = {one["type"] for one in here.get("isppolicy", "ruled")["status"]["conditions"]} & {"Stalled"}
     assert not stalled
-    assert here.condition("sound", "Ready") == ready, "the sound lane was Ready throughout"
+    assert here.condition("sound", "Ready") == ready, here.told("sound")
     assert here.operator_restarts() == before
 
 

@@ -11,6 +11,7 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
 import aiohttp
@@ -19,10 +20,15 @@ import structlog
 from lane_operator import metrics
 from lane_operator.inputs import Handed, Key, Manifest, SlotObservation
 
-__all__ = ["Observer", "Target", "pod_observation", "process_of", "slot_answer"]
+__all__ = ["UNANSWERED", "Observer", "Target", "pod_observation", "process_of", "slot_answer"]
 
 CONNECTIONS = 64
 VISIT_TIMEOUT = aiohttp.ClientTimeout(total=4, sock_connect=1.5)
+UNANSWERED = 3
+"""Visits on end without an answer until a slot counts as silent: one that came too late on a busy node is no news, and
+must not make a lane unready for a moment."""
+AGAIN_S = 2.0
+"""Until such a slot is visited again."""
 RELAY_CONTAINER = "relay"
 CONTEXTS = 512  # TLS contexts kept, one a lane's authority
 _FORESEEN = (aiohttp.ClientError, TimeoutError, OSError, ValueError, TypeError, KeyError, AttributeError)
@@ -67,6 +73,8 @@ class _Visited:
     pushed: tuple[str, int] = ("", 0)
     """Digest and serial of the configuration that this slot has taken, or refused, from us."""
     refused: str = ""
+    unanswered: int = 0
+    """Visits without an answer since the last one that had one."""
     unforeseen: str = ""
     """The last exception of a visit that is none of a slot's silence or of a wrong answer; each is logged once."""
 
@@ -148,13 +156,14 @@ class Observer:
             if before is None or _shown(before) != _shown(visited.seen):
                 self._woken(visited.target.lane)
             try:
-                async with asyncio.timeout(visited.target.interval_s):
+                doubtful = 0 < visited.unanswered < UNANSWERED
+                async with asyncio.timeout(min(visited.target.interval_s, AGAIN_S if doubtful else inf)):
                     await visited.wake.wait()
             except TimeoutError:
                 continue
 
     async def _visit(self, visited: _Visited) -> SlotObservation:
-        """One visit; a slot that does not answer keeps its last words, marked as old."""
+        """One visit; a slot that goes on giving no answer keeps its last words, marked as old."""
         target = visited.target
         try:
             answer = await self._ask(target, "GET", "slot")
@@ -165,6 +174,7 @@ class Observer:
                 await self._ask(target, "PUT", "intake", json={"state": target.intake})
                 answer = await self._ask(target, "GET", "slot")
             metrics.relay_requests.labels(result="ok").inc()
+            visited.unanswered = 0
             if answer.get("serial") == target.serial:
                 visited.refused = ""  # it has taken it after all, by its file
             return replace(
@@ -175,6 +185,9 @@ class Observer:
         except Exception as error:  # noqa: BLE001  # the task's edge: a visit that ends in one is none, the next comes
             metrics.relay_requests.labels(result=type(error).__name__).inc()
             _log_failure(visited, error)
+            visited.unanswered += 1
+            if visited.seen is not None and visited.unanswered < UNANSWERED:
+                return visited.seen
             return replace(visited.seen or SlotObservation(target.slot), reachable=False)
 
     async def _push(self, visited: _Visited) -> None:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from lane_api.relayconfig import Admin, Endpoint, TlsFiles
 from lane_operator import credentials
 from lane_operator.inputs import Handed, Key, SlotObservation
-from lane_operator.observe import Observer, Target, pod_observation, slot_answer
+from lane_operator.observe import UNANSWERED, Observer, Target, pod_observation, slot_answer
 from lane_relay.api.server import AdminServer
 from lane_relay.errors import ConfigError
 
@@ -34,10 +34,15 @@ class Slot:
     live: int | float = 0
     asked: "asyncio.Queue[None]" = field(default_factory=asyncio.Queue)
     refuses: str = ""
+    deaf: int = 0
+    """Visits to come that get no proper answer."""
     pushed: list[str] = field(default_factory=list)
 
     async def report(self) -> dict[str, Any]:
         self.asked.put_nowait(None)
+        if self.deaf:
+            self.deaf -= 1
+            raise OSError("out of sorts")
         said = {} if self.serial is None else {"serial": self.serial}
         return said | {
             "slot": "otp-0",
@@ -291,6 +296,34 @@ async def test_an_unchanged_slot_wakes_nobody(rig: Rig) -> None:
     await rig.woken.again()
 
     assert rig.woken.count == before + 1
+
+
+async def test_an_answer_that_came_too_late_once_is_no_news(rig: Rig) -> None:
+    rig.slot.generation = 7
+    rig.observer.aim(LANE, (rig.target,))
+    await rig.woken.again()
+    before = rig.woken.count
+
+    rig.slot.deaf = UNANSWERED - 1
+    await visited_again(rig.slot, times=UNANSWERED + 1)
+
+    assert rig.slot.deaf == 0
+    assert rig.seen().reachable
+    assert rig.woken.count == before
+
+
+async def test_a_slot_that_gives_no_answer_again_and_again_counts_as_silent_until_it_speaks(rig: Rig) -> None:
+    rig.slot.generation = 7
+    rig.observer.aim(LANE, (rig.target,))
+    await rig.woken.again()
+
+    rig.slot.deaf = 1000
+    await rig.woken.again()
+    assert not rig.seen().reachable
+
+    rig.slot.deaf = 0
+    await rig.woken.again()
+    assert rig.seen().reachable
 
 
 async def test_a_slot_that_does_not_answer_keeps_its_last_words_as_old(rig: Rig) -> None:
