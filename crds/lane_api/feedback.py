@@ -105,6 +105,9 @@ class SuppressionSpec(ApiModel):
     """Lane: for all mail of the lane. Domain: for mail of the From domain that it was about. Default Lane."""
     hard_bounces: Span = 180 * 24 * 3600.0
     """How long a mailbox that does not exist is left alone. Default 4320h."""
+    max_entries: Annotated[int, Field(ge=1000, le=50_000_000)] = 5_000_000
+    """Words that the list may have, 30 bytes of memory each in every slot. In a full list hard bounces go for newer
+    words, the first to run out first; without any, what comes is left out, counted, and alerted. Default 5000000."""
 
 
 class FeedbackSpec(ApiModel):

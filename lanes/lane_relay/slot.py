@@ -195,10 +195,11 @@ class Slot:
             policy = site if site in self.policies else OTHER_POLICY
             figures.complaints = {**figures.complaints, policy: figures.complaints.get(policy, 0) + count}
         figures.complaint_thresholds = feedback.thresholds
-        figures.suppressions_added = counters.suppressed
+        figures.suppressions_added, figures.suppressions_left_out = counters.suppressed, counters.left_out
         figures.webhook_waiting, figures.webhook_dropped = feedback.outbox.waiting, feedback.outbox.dropped
         if known is not None:
             figures.suppressions, figures.suppressions_damaged = known.rows, known.damaged
+            figures.suppressions_limit, figures.suppressions_displaced = known.limit, known.displaced
             figures.suppressions_failed = bool(known.failed)
 
     def _add_stages(self, figures: Figures, stages: Stages) -> None:

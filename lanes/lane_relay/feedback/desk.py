@@ -2,7 +2,9 @@
 
 Before it: `session` has a whole mail for one of our addresses. After it: the spool's records, `SuppressionList`,
 `forwarding`. Invariants: 250 comes after record and suppression are on the volume; whoever reported is told 4xx if they
-are not, and reports again; nothing here ever answers to the sender of a report.
+are not, and reports again; nothing here ever answers to the sender of a report. A list that is full of words that
+must stay takes no more, which no second try of a reporter would change: what it reports is on record, counted and
+forwarded all the same, while a person who unsubscribes hears that it could not be kept.
 """
 
 import asyncio
@@ -13,7 +15,7 @@ from functools import partial
 from typing import Final, Protocol
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from lane_api.isppolicy import Stage
 from lane_relay.account.records import EnhancedCode, PeerAddress, RecordType, RecordWriter, Response
@@ -23,7 +25,8 @@ from lane_relay.feedback.addresses import Addressee, Desk
 from lane_relay.feedback.judge import Finding, judge_report, proved
 from lane_relay.feedback.samples import Samples
 from lane_relay.feedback.suppression_list import SuppressionList
-from lane_relay.feedback.suppressions import Reason, Source
+from lane_relay.feedback.suppression_store import SuppressionsFullError
+from lane_relay.feedback.suppressions import Reason, Source, Suppressed
 from lane_relay.mail.reports.read import read_report
 from lane_relay.mail.reports.reading import Reading
 from lane_relay.mail.token import Token, address_digest, read_token
@@ -62,6 +65,8 @@ class FeedbackCounters:
         """By the site that the mail was delivered to; empty where the journal does not know it any more."""
         self.suppressed: Counter[str] = Counter()
         """Words that were news, by reason."""
+        self.left_out: Counter[str] = Counter()
+        """Words for which a full list had no room, by reason."""
         self.refused = 0
         """Recipients that nobody here is."""
 
@@ -163,7 +168,11 @@ class FeedbackDesk:
             meta={**finding.meta, "recipient_index": str(token.index)},
         )
         source = Source.COMPLAINT_REPORT if finding.record is RecordType.FEEDBACK else Source.BOUNCE_REPORT
-        await self._keep(record, token, finding.suppress, source)
+        try:
+            await self._suppress(token, finding.suppress, source)
+        except SuppressionsFullError:
+            finding = structs.replace(finding, suppress=None)
+        await self._keep(record)
         if finding.is_bounce:
             await self._around.forward(Heard(token, reading, finding, addressee.domain))
         return TAKEN
@@ -218,22 +227,29 @@ class FeedbackDesk:
                 "recipient_index": str(token.index),
             },
         )
-        await self._keep(record, token, Reason.UNSUBSCRIBE if token.names_recipient else None, source)
+        await self._suppress(token, Reason.UNSUBSCRIBE if token.names_recipient else None, source)
+        await self._keep(record)
 
-    # -- keeping
+    # -- keeping: first the suppression, then the record; what cannot be kept is brought again, and is on record once
 
-    async def _keep(self, record: bytes, token: Token, reason: Reason | None, source: Source) -> None:
-        """Suppression and record on the volume, in this order: what cannot be kept is brought again, and again, and is
-        to be on record once."""
-        if reason is not None and self._suppressions is not None:
-            word = self._suppressions.word(token.digest, reason, source, domain_scoped=token.domain_scoped)
-            if word is not None:
-                await self._count(reason, self._suppressions.suppress([word]))
+    async def _suppress(self, token: Token, reason: Reason | None, source: Source) -> None:
+        if reason is None or self._suppressions is None:
+            return
+        word = self._suppressions.word(token.digest, reason, source, domain_scoped=token.domain_scoped)
+        if word is not None:
+            await self.suppress(self._suppressions, reason, [word])
+
+    async def suppress(self, suppressions: SuppressionList, reason: Reason, words: list[Suppressed]) -> None:
+        """Keeps words of one reason and counts what became of them; raises RelayError."""
+        try:
+            self.counters.suppressed[reason.value] += await suppressions.suppress(words)
+        except SuppressionsFullError as full:
+            self.counters.left_out[reason.value] += full.left_out
+            raise
+
+    async def _keep(self, record: bytes) -> None:
         self._spool.record([record])
         await self._spool.flush()
-
-    async def _count(self, reason: Reason, kept: Awaitable[int]) -> None:
-        self.counters.suppressed[reason.value] += await kept
 
     def close(self) -> None:
         """Gives up the readers."""

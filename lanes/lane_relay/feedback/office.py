@@ -27,7 +27,7 @@ from lane_relay.feedback.return_path import Keys, ReturnPaths
 from lane_relay.feedback.samples import Samples
 from lane_relay.feedback.siblings import SiblingLists, Way
 from lane_relay.feedback.suppression_list import SuppressionList
-from lane_relay.feedback.suppression_store import SuppressionStore
+from lane_relay.feedback.suppression_store import SuppressionsFullError, SuppressionStore
 from lane_relay.feedback.suppressions import Reason, Source, Suppressed
 from lane_relay.feedback.unsubscribe import UnsubscribeServer
 from lane_relay.guard import report
@@ -193,8 +193,9 @@ class FeedbackOffice:
 
     async def _suppress(self, suppressions: SuppressionList, words: list[Suppressed]) -> None:
         try:
-            news = await suppressions.suppress(words)
-            self.desk.counters.suppressed[Reason.HARD_BOUNCE.value] += news
+            await self.desk.suppress(suppressions, Reason.HARD_BOUNCE, words)
+        except SuppressionsFullError:
+            pass  # counted; the next bounce says it again
         except RelayError as failed:
             _log.error("a hard bounce is not on the suppression list", reason=str(failed))
 

@@ -11,6 +11,7 @@ from lane_api.classes import TrafficClass
 from lane_api.relayfeedback import Suppression, SuppressionScope
 from lane_relay.clock import Clock
 from lane_relay.feedback.exchange import Brought
+from lane_relay.feedback.room import Room
 from lane_relay.feedback.suppression_store import SuppressionStore
 from lane_relay.feedback.suppressions import Reason, Source, Suppressed, pack, unpack
 from lane_relay.mail.token import address_digest
@@ -30,6 +31,7 @@ class SuppressionList:
         self._key = key
         self._clock = clock
         self._class = traffic_class
+        self._room = Room(store.table, clock)
         self.apply(config)
 
     def apply(self, config: Suppression) -> None:
@@ -41,6 +43,16 @@ class SuppressionList:
     def rows(self) -> int:
         """Words known."""
         return self._store.table.rows
+
+    @property
+    def limit(self) -> int:
+        """Words that it may have."""
+        return self._config.max_entries
+
+    @property
+    def displaced(self) -> int:
+        """Words that still counted and went from a full list for newer ones."""
+        return self._room.displaced
 
     @property
     def damaged(self) -> int:
@@ -59,7 +71,14 @@ class SuppressionList:
 
     async def copy(self, rows: list[bytes]) -> int:
         """Takes in rows of another list with this key; returns how many were news, when they are on the volume."""
-        return await self._store.add([row for row in rows if unpack(row) is not None])
+        return await self._add([row for row in rows if unpack(row) is not None])
+
+    async def _add(self, rows: list[bytes]) -> int:
+        """See `SuppressionStore.add`; of a full list others go first where they may, see `room`."""
+        table, most = self._store.table, self._config.max_entries
+        if table.rows + len(rows) > most:
+            await self._room.make(sum(not table.knows(row) for row in rows), most)
+        return await self._store.add(rows)
 
     def page(self, cursor: str) -> tuple[list[Suppressed], str, bool]:
         """The words behind a cursor, where to go on, whether there are more already; see `SuppressionStore.page`."""
@@ -117,7 +136,7 @@ class SuppressionList:
 
     async def suppress(self, words: list[Suppressed]) -> int:
         """Keeps words; returns how many were news, when they are on the volume. Raises what `SuppressionStore` does."""
-        return await self._store.add([pack(word) for word in words])
+        return await self._add([pack(word) for word in words])
 
     async def lift(self, digest: bytes, source: Source = Source.PERSON) -> int:
         """Takes back every word about an address; returns how many counted."""

@@ -42,7 +42,12 @@ class SuppressionsFailedError(RelayError):
 
 
 class SuppressionsFullError(RelayError):
-    """The list has as many rows as it may have."""
+    """The list has as many rows as it may have, and none that may go for another."""
+
+    def __init__(self, most: int, left_out: int) -> None:
+        super().__init__(f"the suppression list has {most} entries, and none may go for another: raise maxEntries")
+        self.left_out = left_out
+        """Words that were not taken."""
 
 
 class Page(Struct, frozen=True):
@@ -123,7 +128,7 @@ class SuppressionStore:
                 self._writer = asyncio.get_running_loop().create_task(self._write())
             await done
         if left_out:
-            raise SuppressionsFullError(f"the suppression list has {self._max_rows} entries: raise maxEntries")
+            raise SuppressionsFullError(self._max_rows, left_out)
         return len(news)
 
     async def _write(self) -> None:

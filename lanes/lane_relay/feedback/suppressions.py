@@ -192,8 +192,12 @@ class SuppressionTable:
         rows = [bytes(shard[at : at + ROW_SIZE]) for at in range(0, len(shard), ROW_SIZE)]
         kept = [row for row in rows if not _is_dead(row, now)]
         if len(kept) < len(rows):
-            self._shards[number] = bytearray(b"".join(kept)) if kept else None
-            self.rows -= len(rows) - len(kept)
+            self.replace_shard(number, b"".join(kept))
+
+    def replace_shard(self, number: int, rows: bytes) -> None:
+        """Puts these rows, a part of the shard's in their order, in its place."""
+        self.rows += (len(rows) - len(self._shards[number] or b"")) // ROW_SIZE
+        self._shards[number] = bytearray(rows) if rows else None
 
 
 def _is_dead(row: bytes, now: float) -> bool:

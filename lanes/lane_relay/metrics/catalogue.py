@@ -235,6 +235,20 @@ CATALOGUE: Final = (
     Declared(
         "suppressions_added", Kind.COUNTER, "Addresses suppressed by what came back.", "suppressions_added", ("reason",)
     ),
+    Declared("suppressions_limit", Kind.GAUGE, "Words that the suppression list may have.", "suppressions_limit"),
+    Declared(
+        "suppressions_displaced",
+        Kind.COUNTER,
+        "Hard bounces that still counted and went from a full suppression list for newer words.",
+        "suppressions_displaced",
+    ),
+    Declared(
+        "suppressions_left_out",
+        Kind.COUNTER,
+        "Words for which a full suppression list had no room; their reports are on record all the same.",
+        "suppressions_left_out",
+        ("reason",),
+    ),
     Declared(
         "suppressions_failed", Kind.GAUGE, "1 if the suppression list takes no more words.", "suppressions_failed"
     ),

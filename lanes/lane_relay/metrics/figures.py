@@ -119,6 +119,9 @@ class Figures:
     complaint_thresholds: Mapping[str, float] = field(default_factory=dict)
     suppressions: int = 0
     suppressions_added: Mapping[str, int] = field(default_factory=dict)
+    suppressions_limit: int = 0
+    suppressions_left_out: Mapping[str, int] = field(default_factory=dict)
+    suppressions_displaced: int = 0
     suppressions_failed: bool = False
     suppressions_damaged: int = 0
     webhook_waiting: int = 0

@@ -42,6 +42,7 @@ def suppression_of(lane: Lane, engine: EngineClaim) -> Suppression | None:
             "key_file": SUPPRESSION_KEY_FILE,
             "scope": asked.suppression.scope,
             "hard_bounces": asked.suppression.hard_bounces,
+            "max_entries": asked.suppression.max_entries,
         }
     )
 

@@ -15,6 +15,8 @@ ARCHIVE_LATE_S = 900
 FEW = 10
 """Fewer deliveries than this in five minutes make no percentile, and a shorter queue no trend."""
 
+ALMOST_FULL = 0.95
+"""Share of the words that a suppression list may have at which somebody is told."""
 REFUSED_SHARE = 0.01
 """Share of messages that the slots could not take at which somebody is told."""
 
@@ -47,6 +49,8 @@ def _rules(lane: Lane) -> Iterator[Manifest]:
     )
     yield from _slots(lane, queries)
     yield from _replies(lane, queries)
+    if lane.spec.feedback is not None:
+        yield from _feedback(lane, queries)
     if lane.spec.audit.archive is not None:
         yield from _archive(lane, queries)
     if lane.spec.replicas:
@@ -118,6 +122,20 @@ def _replies(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         "0s",
         "warning",
         "Slot {{ $labels.slot }} was told by {{ $labels.policy }} what rule {{ $labels.rule }} is for: see its log.",
+    )
+
+
+def _feedback(lane: Lane, queries: Queries) -> Iterator[Manifest]:
+    """What comes back and cannot be lived by."""
+    words, limit = queries.metric("suppressions"), queries.metric("suppressions_limit")
+    yield _alert(
+        lane,
+        "LaneSuppressionListFull",
+        f"max by (slot) ({words}) / max by (slot) ({limit}) > {ALMOST_FULL}",
+        "5m",
+        "warning",
+        "The suppression list of slot {{ $labels.slot }} is full or will be: hard bounces go from it for newer words, "
+        "and once there are none, complaints are left out. Raise feedback.suppression.maxEntries.",
     )
 
 

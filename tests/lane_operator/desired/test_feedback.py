@@ -15,7 +15,7 @@ FEEDBACK = {
     "postmaster": "ops@example.com",
     "unsubscribe": {"url": "https://u.notify.example.com"},
     "complaints": {"warn": 0.0005},
-    "suppression": {"scope": "Domain", "hardBounces": "720h"},
+    "suppression": {"scope": "Domain", "hardBounces": "720h", "maxEntries": 20000},
 }
 DOMAINS = [
     {
@@ -53,6 +53,7 @@ def test_feedback_is_there_where_it_is_asked_for(engine: str) -> None:
     assert (feedback.addresses, feedback.postmaster) == (("loops@b.notify.example.com",), "ops@example.com")
     assert feedback.complaints.model_dump() == {"warn": 0.0005, "act": 0.001, "stop": 0.003}
     assert (suppression.scope, suppression.hard_bounces) == (SuppressionScope.DOMAIN, 720 * 3600)
+    assert suppression.max_entries == 20_000
     path = config.domains[0].return_path
     assert path is not None
     assert (path.domain, path.mode, path.forward) == ("b.notify.example.com", "Rewrite", Forward.WEBHOOK)
