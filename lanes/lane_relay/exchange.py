@@ -28,7 +28,7 @@ from lane_relay.handover.giver import DOWN_S, Giver
 from lane_relay.handover.receiver import Receiver
 from lane_relay.records import FOREIGN, Message, QueueEntry, Reply
 from lane_relay.spool.base import Spool
-from lane_relay.spool.entries import entries_of
+from lane_relay.spool.entries import Waiting, entries_of
 
 __all__ = ["Exchange", "Neighbourhood", "open_transfers"]
 
@@ -204,9 +204,11 @@ class Exchange:
 
     def store(self, parcel: Parcel, spool_id: int, giver: str, stored: Callable[[SpoolError | None], None]) -> None:
         """See receiver.Store."""
-        message = unpack(parcel, spool_id)
+        message, waiting = unpack(parcel, spool_id), None
+        if parcel.attempts or parcel.notified or parcel.due > self._clock.now():
+            waiting = Waiting(parcel.due, parcel.attempts, parcel.notified)
         record = self._settler.writer.taken_over(message, self._clock.now(), giver, parcel.origin)
-        self._spool.put(message, record, partial(self._stored, message, parcel, stored))
+        self._spool.put(message, record, partial(self._stored, message, parcel, stored), waiting)
 
     def _stored(
         self,
@@ -220,8 +222,6 @@ class Exchange:
             self._around.accepted(len(message.envelope.recipients))
             for entry in entries_of(message, location, parcel.due):
                 entry.attempts, entry.notified = parcel.attempts, parcel.notified
-                if entry.attempts or entry.due > self._clock.now():
-                    self._spool.defer(entry, ())
                 self._around.queued(entry)
         stored(error)
 

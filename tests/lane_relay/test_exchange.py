@@ -9,7 +9,8 @@ from lane_relay.account.counters import Counters
 from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.clock import Clock
 from lane_relay.exchange import Exchange, Neighbourhood, open_transfers
-from lane_relay.records import QueueEntry
+from lane_relay.handover.consignment import Parcel
+from lane_relay.records import FOREIGN, Envelope, Message, QueueEntry, message_id_text
 from lane_relay.spool.memory import MemorySpool
 
 CLOCK = Clock(now=lambda: 1_800_000_000.0, monotonic=lambda: 1000.0)
@@ -36,7 +37,8 @@ def config(folder: Path, state: str) -> RelayConfig:
 
 class Rig:
     def __init__(self, folder: Path) -> None:
-        spool, running = MemorySpool(CLOCK, asyncio.get_running_loop()), config(folder, "Transferring")
+        spool = self.spool = MemorySpool(CLOCK, asyncio.get_running_loop())
+        running = config(folder, "Transferring")
         around = Surroundings(
             lambda _entry: None,
             lambda _entry: None,
@@ -57,6 +59,17 @@ class Rig:
             unwilling=lambda: "",
         )
         self.exchange = Exchange(book, running, spool, settler, CLOCK, neighbours)
+
+
+async def test_what_came_over_keeps_its_attempts_and_its_time_if_the_process_dies_before_anybody_hears_of_it(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path)
+    message = Message(0, Envelope("otp@brand.test", ("ann@isp.test",)), b"Subject: x\r\n\r\n")
+    parcel = Parcel(message_id_text(7 << 48), message, attempts=3, due=CLOCK.now() + 300, notified=True)
+    rig.exchange.store(parcel, 8 << 48 | FOREIGN, "t-1", lambda _error: None)
+    (found,) = MemorySpool(CLOCK, asyncio.get_running_loop(), rig.spool.volume).recover()
+    assert (found.due, found.attempts, found.notified) == (CLOCK.now() + 300, 3, True)
 
 
 async def test_mail_without_a_way_chooses_again_in_portions_and_at_once_after_a_change(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from lane_relay.errors import SpoolError
 from lane_relay.records import Message, QueueEntry
+from lane_relay.spool.entries import Waiting
 
 __all__ = ["DamagedMessageError", "Done", "JournalSink", "Spool", "SpoolState"]
 
@@ -115,8 +116,11 @@ class Spool(Protocol):
     def foreign_id(self, received_at: float) -> int:
         """A spool id for mail that another slot accepted at this Unix time, so that its age stays what it is."""
 
-    def put(self, message: Message, record: bytes, done: Done) -> None:
-        """Stores a message with its reception record (one JSON object, no line end); raises SpoolFullError at once."""
+    def put(self, message: Message, record: bytes, done: Done, waiting: Waiting | None = None) -> None:
+        """Stores a message with its reception record (one JSON object, no line end); raises SpoolFullError at once.
+
+        With `waiting`, recovery gives its entries in that state: there is no instant at which it is forgotten.
+        """
 
     def settle(self, entry: QueueEntry, recipients: tuple[int, ...], records: Iterable[bytes]) -> None:
         """Takes these recipients off the message, with the records that say why; the last one frees it.

@@ -22,7 +22,7 @@ from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.records import Message
 from lane_relay.spool.base import Done, JournalSink
-from lane_relay.spool.entries import Groups, sender_domain_of
+from lane_relay.spool.entries import Groups, Waiting, sender_domain_of
 from lane_relay.spool.files import AppendFile, Files
 from lane_relay.spool.format import (
     HEADER_SIZE,
@@ -57,6 +57,7 @@ class Put(Struct, frozen=True, gc=False):
     done: Done
     size: int
     """About as many bytes as it will take, for the budget."""
+    waiting: Waiting | None = None
 
 
 class Fact(Struct, frozen=True, gc=False):
@@ -264,7 +265,7 @@ class Committer:
                 message = one.message
                 kind = Kind.MESSAGE
                 data: tuple[bytes, ...] = encode_message_data(message)
-                index = _message_index(message, one.groups)
+                index = _message_index(message, one.groups, one.waiting)
                 records: tuple[bytes, ...] = (one.record,)
             elif isinstance(one, Fact):
                 kind, index, records, data = one.kind, one.index, one.accounting, ()
@@ -427,10 +428,12 @@ class Committer:
             self._loop.call_soon_threadsafe(self._tell, Committed(error=self._error, failed=True))
 
 
-def _message_index(message: Message, groups: Groups) -> bytes:
+def _message_index(message: Message, groups: Groups, waiting: Waiting | None) -> bytes:
     sender = sender_domain_of(message.envelope.sender)
     return pack_index(
-        MessageIndex(id_bytes(message.id), len(message.body), groups, message.campaign, sender, message.expires_at)
+        MessageIndex(
+            id_bytes(message.id), len(message.body), groups, message.campaign, sender, message.expires_at, waiting
+        )
     )
 
 

@@ -10,13 +10,28 @@ from functools import lru_cache
 from typing import Final
 
 import idna
+from msgspec import Struct
 
 from lane_relay.records import Message, QueueEntry
 
-__all__ = ["Groups", "domain_of", "entries_of", "group_by_domain", "sender_domain_of", "shared_size"]
+__all__ = ["Groups", "Waiting", "domain_of", "entries_of", "group_by_domain", "sender_domain_of", "shared_size"]
 
 Groups = tuple[tuple[str, tuple[int, ...]], ...]
 """(domain, indexes of the recipients in it), in order of first appearance."""
+
+
+class Waiting(Struct, frozen=True, array_like=True, gc=False):
+    """The state of a message that was attempted elsewhere before it was stored here; on disk in its own record."""
+
+    due: float
+    """Unix time of its next attempt, in seconds."""
+    attempts: int = 0
+    notified: bool = False
+
+    def laid_on(self, entry: QueueEntry) -> None:
+        """The entry has this state."""
+        entry.due, entry.attempts, entry.notified = self.due, self.attempts, self.notified
+
 
 _SENDERS: Final = 4096
 _SIZES: Final = 65_536

@@ -21,7 +21,7 @@ from msgspec import DecodeError, Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from lane_relay.records import Envelope, Message, RecipientOptions
-from lane_relay.spool.entries import Groups
+from lane_relay.spool.entries import Groups, Waiting
 
 __all__ = [
     "FORMAT_VERSION",
@@ -137,6 +137,8 @@ class MessageIndex(Struct, frozen=True, array_like=True, gc=False):
     campaign: str = ""
     sender_domain: str = ""
     expires_at: float = 0.0
+    waiting: Waiting | None = None
+    """Of mail that a sibling had tried before."""
 
 
 class SettledIndex(Struct, frozen=True, array_like=True, gc=False):

@@ -22,7 +22,7 @@ from lane_relay.records import FOREIGN, Message, QueueEntry
 from lane_relay.spool.base import DamagedMessageError, Done, JournalSink, SpoolState
 from lane_relay.spool.bodies import BodyCache
 from lane_relay.spool.committer import Barrier, Committed, Committer, Fact, LogPosition, Put
-from lane_relay.spool.entries import group_by_domain
+from lane_relay.spool.entries import Waiting, group_by_domain
 from lane_relay.spool.files import POSIX_FILES, AppendFile, Files
 from lane_relay.spool.format import (
     DeferredIndex,
@@ -245,7 +245,7 @@ class SegmentSpool:
 
     # --- what is said ---
 
-    def put(self, message: Message, record: bytes, done: Done) -> None:
+    def put(self, message: Message, record: bytes, done: Done, waiting: Waiting | None = None) -> None:
         """See Spool."""
         self._refuse_if_failed()
         size = len(message.body) + len(record) + 2 * sum(map(len, message.envelope.recipients)) + _RECORD_OVERHEAD
@@ -256,7 +256,7 @@ class SegmentSpool:
             raise SpoolFullError(f"the spool's budget of {self._budget} bytes is used up")
         self._queued_bytes += size
         groups = group_by_domain(message.envelope.recipients)
-        self._committer.submit(Put(message, record, groups, done, size), now=True)
+        self._committer.submit(Put(message, record, groups, done, size, waiting), now=True)
 
     def settle(self, entry: QueueEntry, recipients: tuple[int, ...], records: Iterable[bytes]) -> None:
         """See Spool."""
@@ -435,7 +435,8 @@ class SegmentSpool:
             self._queued_bytes -= put.size
             recipients = len(put.message.envelope.recipients)
             slot = self._index.add(result.segment, offset, length, recipients)
-            self._bodies.offer(put.message)
+            if put.waiting is None:  # else others have more use for the room
+                self._bodies.offer(put.message)
             self._answer(put, slot, None)
         for fact in result.facts:
             if fact.home and fact.home != result.segment:

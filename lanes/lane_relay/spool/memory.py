@@ -14,7 +14,7 @@ from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.records import FOREIGN, Message, QueueEntry
 from lane_relay.spool.base import Done, SpoolState
-from lane_relay.spool.entries import entries_of
+from lane_relay.spool.entries import Waiting, entries_of
 
 __all__ = ["MemorySpool", "MemoryVolume"]
 
@@ -99,7 +99,7 @@ class MemorySpool:
         self.volume.last_foreign += 1
         return (round(received_at * 1000) << 48) + FOREIGN + self.volume.last_foreign
 
-    def put(self, message: Message, record: bytes, done: Done) -> None:
+    def put(self, message: Message, record: bytes, done: Done, waiting: Waiting | None = None) -> None:
         """See Spool."""
         self._refuse_if_failed()
         if self._bytes + len(message.body) > self._budget:
@@ -108,6 +108,9 @@ class MemorySpool:
         self.volume.messages[message.id] = message
         self.volume.stored.add(message.id)
         self.volume.entries[message.id] = list(entries_of(message, 0, self._clock.now()))
+        if waiting is not None:
+            for held in self.volume.entries[message.id]:
+                waiting.laid_on(held)
         self.volume.records.append(record)
         self._loop.call_soon(done, 0, None)
 

@@ -339,15 +339,19 @@ def _message(entry: FooterEntry, segment: SegmentState, found: Recovered) -> Non
         slot = found.index.add(segment.number, entry.offset, entry.length, len(recipients))
         shared = _FIRST if recipients == _FIRST else recipients
         domain = intern(domain)
-        found.live[message_id] = QueueEntry(
-            message_id, slot, domain, shared, size, received, 0, campaign, sender, expires
-        )
+        alone = QueueEntry(message_id, slot, domain, shared, size, received, 0, campaign, sender, expires)
+        if index.waiting is not None:
+            index.waiting.laid_on(alone)
+        found.live[message_id] = alone
         return
     slot = found.index.add(segment.number, entry.offset, entry.length, _count(index.groups))
-    found.live[message_id] = [
+    found.live[message_id] = parts = [
         QueueEntry(message_id, slot, intern(domain), recipients, size, received, 0, campaign, sender, expires)
         for domain, recipients in index.groups
     ]
+    if index.waiting is not None:
+        for part in parts:
+            index.waiting.laid_on(part)
 
 
 def _count(groups: Groups) -> int:

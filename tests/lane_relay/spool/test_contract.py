@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.records import QueueEntry
 from lane_relay.spool.base import Spool
+from lane_relay.spool.entries import Waiting
 from lane_relay.spool.files import POSIX_FILES
 from lane_relay.spool.memory import MemorySpool, MemoryVolume
 from tests.lane_relay.spool.disk import SimulatedDisk
@@ -141,6 +142,23 @@ async def test_the_last_deferral_holds_after_a_restart(store: Store) -> None:
     (found,) = (await store.open()).recover()
 
     assert (found.due, found.attempts) == (NOW + 180, 2)
+
+
+@pytest.mark.parametrize("recipients", [("a@one.example",), ("a@one.example", "b@two.example")])
+async def test_what_was_attempted_elsewhere_is_never_stored_without_its_state(
+    store: Store, recipients: tuple[str, ...]
+) -> None:
+    spool = await store.open()
+    stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    message = message_for(spool, recipients)
+    record = record_of("Reception", message.id)
+    spool.put(message, record, answer_to(stored), Waiting(NOW + 900, 4, notified=True))
+    await stored
+
+    found = list((await store.open()).recover())
+
+    assert len(found) == len(recipients)
+    assert {(one.due, one.attempts, one.notified) for one in found} == {(NOW + 900, 4, True)}
 
 
 async def test_parts_of_an_entry_wait_each_for_its_own_time_over_a_restart(store: Store) -> None:
