@@ -33,7 +33,7 @@ from lane_relay.mail.token import Token, address_digest, read_token
 from lane_relay.records import Reply, Verdict, message_id_text
 from lane_relay.spool.base import Spool
 
-__all__ = ["Around", "FeedbackCounters", "FeedbackDesk", "Heard"]
+__all__ = ["TAKEN", "Around", "FeedbackCounters", "FeedbackDesk", "Heard"]
 
 TAKEN: Final = Reply(250, ("2.0.0 Thank you",))
 _NOT_KEPT: Final = Reply(451, ("4.3.0 The report cannot be kept now, send it again",))

@@ -16,6 +16,7 @@ from lane_relay.accept.certificate import Certificate
 from lane_relay.clock import Clock
 from lane_relay.errors import ConfigError
 from lane_relay.feedback.addresses import Addressee
+from lane_relay.feedback.partly_taken import PartlyTaken
 from lane_relay.feedback.session import STOPPING, FeedbackSession
 from lane_relay.guard import report
 from lane_relay.records import Reply
@@ -60,6 +61,7 @@ class FeedbackListener:
         self.held_bytes = 0
         self.refused = 0
         """Recipients that nobody here is."""
+        self.partly_taken = PartlyTaken(clock.monotonic)
         self.tick = clock.monotonic()
         self._clock = clock
         self._limits = limits or Limits()

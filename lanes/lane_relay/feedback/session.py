@@ -14,6 +14,7 @@ import structlog
 from lane_api.isppolicy import Stage
 from lane_relay.accept.door import upgrade
 from lane_relay.feedback.addresses import Addressee
+from lane_relay.feedback.desk import TAKEN
 from lane_relay.records import Reply
 from lane_relay.smtp.address import Mailbox
 from lane_relay.smtp.reply import format_reply
@@ -158,18 +159,24 @@ class FeedbackSession(asyncio.Protocol):
     async def _take(self, addressees: tuple[Addressee, ...], content: bytes) -> None:
         """One mail through the desk, for each of its addressees; the worst answer is the answer."""
         size = len(content)
+        taken: list[Addressee] = []
         self._listener.held_bytes += size
-        reply = _BROKEN
+        reply = TAKEN
         try:
-            for addressee in addressees:
+            for addressee in self._listener.partly_taken.left(content, addressees):
                 reply = await self._listener.take(addressee, content, self.client, self._server.helo)
                 if reply.code >= 400:
                     break
+                taken.append(addressee)
         except Exception:  # noqa: BLE001 -- what one stranger sends must not end the relay
             _log.exception("returned mail refused, it broke us", client=self.client)
             reply = _BROKEN
         finally:
             self._listener.held_bytes -= size
+        if reply.code >= 400:
+            self._listener.partly_taken.refused(content, taken)
+        else:
+            self._listener.partly_taken.done(content)
         self._with_desk = False
         self.last_active = self._listener.tick
         if self._transport is not None:

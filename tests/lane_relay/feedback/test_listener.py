@@ -146,6 +146,29 @@ async def test_a_report_that_cannot_be_kept_is_to_be_sent_again(made: Made) -> N
     await peer.leave()
 
 
+async def test_of_mail_for_two_that_one_could_not_get_the_second_try_is_for_that_one(made: Made) -> None:
+    listener, desk = await made()
+    heard: list[tuple[Addressee, int]] = []
+    answers = [TAKEN, Reply(451, ("4.3.0 later",)), TAKEN, TAKEN]
+
+    async def take(addressee: Addressee, *_: object) -> Reply:
+        reply = answers.pop(0)
+        heard.append((addressee, reply.code))
+        return reply
+
+    listener.take = take
+    peer = await Peer.connect(listener)
+    await peer.hear()
+    await peer.say("EHLO mx.isp.test")
+    envelope = ["MAIL FROM:<>", f"RCPT TO:<{TO}>", "RCPT TO:<fbl@b.brand.test>", f"RCPT TO:<{TO}>", "DATA"]
+    assert (await peer.say(*envelope, "x: y\r\n\r\nx\r\n.")).startswith("451")
+    assert (await peer.say(*envelope, "x: y\r\n\r\nx\r\n.")).startswith("250")
+    assert [code for _, code in heard] == [250, 451, 250]
+    assert heard[1][0] == heard[2][0] != heard[0][0]
+    assert desk.taken == []
+    await peer.leave()
+
+
 async def test_there_is_no_auth_and_no_relaying(made: Made) -> None:
     listener, desk = await made()
     peer = await Peer.connect(listener)
