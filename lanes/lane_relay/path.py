@@ -16,12 +16,13 @@ from typing import Final
 
 import structlog
 
-from lane_api.isppolicy import Action, Scope, Stage
+from lane_api.isppolicy import Stage
 from lane_relay import memory
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.listener import Stored
 from lane_relay.account.settle import Outcome, OutcomeOf
 from lane_relay.account.settler import Settler
+from lane_relay.account.unroutable import UnroutableMail
 from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
 from lane_relay.deliver.dispatcher import Dispatcher
@@ -33,7 +34,6 @@ from lane_relay.records import (
     Attempt,
     Message,
     QueueEntry,
-    RecipientResult,
     Reply,
     Route,
     Unroutable,
@@ -45,7 +45,6 @@ from lane_relay.schedule.runner import Runner
 from lane_relay.slot import Slot
 from lane_relay.spool.base import Spool
 from lane_relay.spool.entries import entries_of
-from lane_relay.turns import Turns
 from lane_relay.warmup.warmer import Warmer
 
 __all__ = ["MessagePath"]
@@ -60,6 +59,7 @@ class MessagePath:
 
     spool: Spool
     settler: Settler
+    unroutable: UnroutableMail
     schedule: Runner
     router: Router
     dispatcher: Dispatcher
@@ -76,8 +76,6 @@ class MessagePath:
         self._slot = slot
         self._backlog = backlog
         self._clock = clock
-        self._unroutable: Turns[tuple[QueueEntry, Unroutable]] = Turns()
-        self._unroutable_came = asyncio.Event()
 
     def on_attempt(self, attempt: Attempt) -> None:
         """deliver -> account, and to the suppression list what a peer said of a mailbox."""
@@ -163,8 +161,7 @@ class MessagePath:
             if self._leaves_from_here(entry, destination.policy):
                 self.dispatcher.add(entry, destination)
         else:
-            self._unroutable.append(entry.campaign, (entry, destination))
-            self._unroutable_came.set()
+            self.unroutable.add(entry, destination)
 
     def _leaves_from_here(self, entry: QueueEntry, policy: str) -> bool:
         """Whether the entry goes to delivery; else it is on its way to a sibling, or waits."""
@@ -208,21 +205,6 @@ class MessagePath:
         if self.warmer.is_active:
             self.warmer.withdrawn(entry)
 
-    async def settle_unroutable(self) -> None:
-        """resolve -> account, for ever, one after another: the body may have to come from disk for the report."""
-        while True:
-            await self._unroutable_came.wait()
-            self._unroutable_came.clear()
-            while self._unroutable:
-                entry, why = self._unroutable.popleft()
-                message = self.spool.cached(entry)
-                try:
-                    self.settler.on_attempt(
-                        _unroutable_attempt(entry, message or await self.spool.load(entry), why, self._clock.now())
-                    )
-                except SpoolError as failed:
-                    _log.error("message cannot be read", id=f"{entry.id:024x}", reason=str(failed))
-
     def on_delivered(self, seconds: float, recipients: int, since_trigger: float) -> None:
         """account -> figures: so long after acceptance, and after its trigger, these recipients got it."""
         self._slot.latency.observe(seconds, recipients)
@@ -251,11 +233,3 @@ class MessagePath:
         )
         with suppress(SpoolError):  # a spool that failed keeps no records; the client is to hear why all the same
             self.spool.record([record])
-
-
-def _unroutable_attempt(entry: QueueEntry, message: Message, why: Unroutable, now: float) -> Attempt:
-    """An attempt that never came to a peer: the local reply for every recipient of the entry."""
-    action = Action.BOUNCE if why.reply.is_permanent else Action.RETRY
-    verdict = Verdict(why.category, action, Scope.MESSAGE)
-    results = tuple([RecipientResult(index, Stage.CONNECT, why.reply, verdict) for index in entry.recipients])
-    return Attempt(entry, message, "", now, now, results)

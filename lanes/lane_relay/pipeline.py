@@ -22,6 +22,7 @@ from lane_relay.accept.listener import Listener
 from lane_relay.account.journal import Journal
 from lane_relay.account.screen import Screen
 from lane_relay.account.settler import Settler, Surroundings
+from lane_relay.account.unroutable import UnroutableMail
 from lane_relay.api import actions, evidence, explain, handover, messages, siblings, suppressions
 from lane_relay.api.server import AdminServer
 from lane_relay.audit.auditor import Auditor, check_records, open_chain
@@ -140,7 +141,7 @@ class Pipeline:
                         ("warm-up", self._watch_warm_up()),
                         ("auditor", self._auditor.run()),
                         ("feedback", self._feedback.run(self._exchange.carrier if self._exchange else None)),
-                        ("unroutable", self._path.settle_unroutable()),
+                        ("unroutable", self._unroutable.run()),
                         ("orders", self._path.carry_out_orders(entries)),
                         *([("certificate", admin.watch())] if admin else []),
                         *([("hand-over", self._exchange.run())] if self._exchange else []),
@@ -241,6 +242,7 @@ class Pipeline:
         self._dispatcher.judgement.restore(self._spool.flag("acts"))
         places = places_of(self._dispatcher, self._schedule)
         self._orders = OrderKeeper(self._spool, book, self._settler, clock, places, lambda: self._source.current)
+        self._unroutable = UnroutableMail(self._spool, self._settler, clock)
         self._exchange: Exchange | None = None
         if transfers is not None:
             self._exchange = Exchange(transfers, config, self._spool, self._settler, clock, self._around())
@@ -289,7 +291,7 @@ class Pipeline:
         path = self._path
         path.spool, path.settler, path.schedule, path.router = self._spool, self._settler, self._schedule, self._router
         path.dispatcher, path.orders, path.exchange = self._dispatcher, self._orders, self._exchange
-        path.feedback = self._feedback
+        path.feedback, path.unroutable = self._feedback, self._unroutable
         path.warmer = self._warmer
         self._listener = Listener(
             config,
@@ -312,6 +314,7 @@ class Pipeline:
             self._dispatcher,
             self._backlog,
             self._orders,
+            self._unroutable,
             self._http,
         )
 

@@ -15,6 +15,7 @@ from lane_api.relayconfig import RelayConfig
 from lane_relay.accept.http.server import HttpServer
 from lane_relay.accept.listener import Listener
 from lane_relay.account.counters import Counters
+from lane_relay.account.unroutable import UnroutableMail
 from lane_relay.audit.auditor import Auditor
 from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
@@ -82,6 +83,7 @@ class Stages:
     dispatcher: Dispatcher
     backlog: Backlog
     orders: OrderKeeper
+    unroutable: UnroutableMail
     http: HttpServer | None = None
     """Absent where the lane takes no mail by HTTP."""
 
@@ -209,7 +211,8 @@ class Slot:
         figures.accepted = stages.listener.counters.accepted
         figures.refused = stages.listener.counters.refused
         delivery = stages.dispatcher.figures()
-        figures.in_flight, figures.unreadable = delivery.in_flight, delivery.unreadable
+        figures.in_flight = delivery.in_flight
+        figures.unreadable = delivery.unreadable + stages.orders.unreadable + stages.unroutable.unreadable
         for site in stages.dispatcher.sites.values():
             policy = site.policy if site.policy in self.policies else OTHER_POLICY
             connections[policy] = connections.get(policy, 0) + site.connections

@@ -52,6 +52,8 @@ class Action(AnswerModel):
     state: Literal["standing", "working", "done"]
     entries: int
     """How many it holds, or has acted upon."""
+    unreadable: int = 0
+    """How many more it was to end since the slot started, whose bytes on the disk are damaged: they stay there."""
 
 
 class ActionList(AnswerModel):

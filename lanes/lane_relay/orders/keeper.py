@@ -57,7 +57,7 @@ class OrderKeeper:
         self._settler = settler
         self._clock = clock
         self._places = places
-        self._finisher = Finisher(spool, book, settler, places.go_on)
+        self._finisher = Finisher(spool, book, settler, clock, places.go_on)
         self._work = asyncio.Event()
         self._saved_at = 0.0
         self._saved: dict[str, int] = {}
@@ -109,6 +109,11 @@ class OrderKeeper:
             found[order.verb] += 1
         return {str(verb): count for verb, count in found.items()}
 
+    @property
+    def unreadable(self) -> int:
+        """Entries that an order was to end and whose message is damaged, in this process's life."""
+        return self._finisher.unreadable.total()
+
     def stands(self, order_id: str) -> Order | None:
         """The order of this id, if it stands."""
         return self._book.get(order_id)
@@ -139,6 +144,7 @@ class OrderKeeper:
             "expires": rfc3339(order.expires) if order.expires else None,
             "state": state if order.swept or holds else "working",
             "entries": self._places.held(order.key) if holds else order.entries,
+            "unreadable": self._finisher.unreadable[order.id],
         }
 
     async def _end_all(self, request: OrderRequest) -> list[Order]:
