@@ -4,6 +4,7 @@ To the original sender goes a report of ours (RFC 3464), not the mail that came:
 our signature does not cover and DMARC would refuse, and every server words it in its own way. To a webhook goes JSON.
 Before it: `desk`. After it: the spool, as any mail of ours; `outbox`. Invariants: what is sent has the null sender, and
 none goes to an address of the return paths, so no report is ever about a report; nobody is told what is not proved.
+Where records have digests of recipients, an address comes from the bounce alone, and no digest goes where one belongs.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from msgspec import structs
 
 from lane_api.quantities import Rate
 from lane_api.relayconfig import RelayConfig
@@ -32,6 +34,8 @@ __all__ = ["Forwarder"]
 
 FOR_PEOPLE: Final = Rate(100, 3600.0)
 """Mail that is passed on to the postmaster; what is beyond is kept as a sample."""
+NOBODY_KNOWN: Final = "unknown@invalid"
+"""In a report, where neither the bounce nor the journal says the address (RFC 2606 section 2: nobody has it)."""
 Deposit = Callable[[Message, Callable[[SpoolError | None], None]], None]
 _log = structlog.get_logger("feedback")
 
@@ -47,7 +51,7 @@ class Forwarder:
         self._for_people = Window()
         self._paths: dict[str, ReturnPath] = {}
         self.not_found = 0
-        """Bounces whose message the journal does not know any more, so nobody was told."""
+        """Bounces whose message the journal does not know any more, or not its sender, so nobody was told."""
 
     def apply(self, config: RelayConfig) -> None:
         """A new configuration is in force."""
@@ -63,10 +67,14 @@ class Forwarder:
         origin = await asyncio.to_thread(find_origin, Path(self._config.records.path), heard.token.id)
         if origin is None:
             self.not_found += 1
+        if origin is not None:
+            origin = structs.replace(origin, sender=origin.submitted_by(heard.token.index, heard.finding.recipient))
         if path.webhook is not None:
             await self._outbox.put(path.webhook, self._event(heard, origin or Origin()))
         elif origin is not None and self._may_hear(origin.sender):
             await self._store(self._report(heard, origin))
+        elif origin is not None:
+            self.not_found += not origin.sender
 
     async def site_of(self, message_id: int) -> str:
         """The site that this message was delivered to, as the journal knows it; empty: it does not any more."""
@@ -129,7 +137,7 @@ class Forwarder:
             message_id=origin.message_id,
             recipients=(
                 ReportedRecipient(
-                    finding.recipient or origin.recipient_at(heard.token.index) or "unknown@invalid",
+                    finding.recipient or origin.address_at(heard.token.index) or NOBODY_KNOWN,
                     finding.reply or Reply(550),
                     finding.remote,
                     self._clock.now(),
@@ -154,7 +162,8 @@ class Forwarder:
             "lane": f"{lane.namespace}/{lane.name}",
             "id": message_id_text(heard.token.id),
             "recipientIndex": heard.token.index,
-            "recipient": finding.recipient or origin.recipient_at(heard.token.index),
+            "recipient": finding.recipient or origin.address_at(heard.token.index),
+            "recipientDigest": origin.digest_at(heard.token.index),
             "sender": origin.sender,
             "messageId": origin.message_id or heard.reading.message_id,
             "correlationId": origin.correlation_id,

@@ -2,9 +2,11 @@
 
 Before it: `mail.reports` has read it, `addresses` knows whom it came for. After it: `desk` keeps the records and the
 suppressions. Invariants: nobody is suppressed without a token of ours, and by a bounce only if the report is about the
-very mailbox that the token is about: what a forwarder's target says is no word about the mailbox that we wrote to.
+very mailbox that the token is about: what a forwarder's target says is no word about the mailbox that we wrote to. An
+address is told to nobody unless it has the token's digest.
 """
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -30,6 +32,11 @@ _SUPPRESSED_FOR: Final = {
 }
 """By Feedback-Type (RFC 5965 section 7.3); virus and other say nothing of the recipient's wishes."""
 _ACTIONS: Final = {Kind.BOUNCE: "failed", Kind.DELAY: "delayed", Kind.SUCCESS: "delivered"}
+_FOR_WHOM: Final = re.compile(
+    r"^(?:to|cc|delivered-to|x-original-to|original-recipient):[^\n]*(?:\n[ \t][^\n]*)*", re.IGNORECASE | re.MULTILINE
+)
+_ADDRESS: Final = re.compile(r"[^\s<>()\[\];:,\"@]{1,64}@[^\s<>()\[\];:,\"@]{1,255}")
+_MOST_LOOKED_AT: Final = 50
 _GENERIC: Final = {"5": 550, "4": 450, "2": 250}
 
 
@@ -40,7 +47,7 @@ class Finding(Struct, frozen=True, gc=False):
     """For counters: the reading's kind, or `unproved` where no token of ours is in it."""
     record: RecordType | None = None
     recipient: str = ""
-    """The address, where the report names the one that the token is about."""
+    """The address that the token is about, where the report or the header that it returns names it."""
     reply: Reply | None = None
     category: Category | None = None
     rule: str = ""
@@ -116,10 +123,12 @@ def _delivery_report(
         and (is_same or not failure.recipient)
     )
     named = failure.original if failure.original and digest_of(failure.original) == token.digest else failure.recipient
+    if not is_same:
+        named = _returned_to(reading.returned, token, digest_of)
     return Finding(
         reading.kind.value,
         RecordType.OOB,
-        named if is_same else "",
+        named,
         reply,
         category,
         verdict.rule if verdict is not None else "",
@@ -137,6 +146,18 @@ def _failure_of(reading: Reading, token: Token, digest_of: Callable[[str], bytes
             if address and digest_of(address) == token.digest:
                 return failure, True
     return (reading.failures[0] if reading.failures else Failure()), False
+
+
+def _returned_to(header: bytes, token: Token, digest_of: Callable[[str], bytes]) -> str:
+    """The address that the token is about, where the returned header says whom the mail was for; else empty."""
+    if not token.names_recipient:
+        return ""
+    text = header.decode("utf-8", "replace")
+    fields = [matched[0] for matched in _FOR_WHOM.finditer(text)]
+    for address in list(dict.fromkeys(_ADDRESS.findall(" ".join(fields))))[:_MOST_LOOKED_AT]:
+        if digest_of(address) == token.digest:
+            return address
+    return ""
 
 
 def _reply(kind: Kind, failure: Failure) -> Reply:

@@ -16,6 +16,8 @@ from lane_relay.records import message_id_text, received_at
 __all__ = ["Origin", "find_origin", "find_site"]
 
 _NAME: Final = re.compile(r"^records-(\d+)\.jsonl$")
+_DIGEST: Final = re.compile(r"h:[0-9a-f]{32}(?![0-9a-f])")
+"""What stands for an address in records; see `audit.recipients`."""
 _Kind = TypeVar("_Kind")
 _PIECE: Final = 128 * 1024
 """Octets that are searched in one step: half a millisecond at worst (measured; all of a file took 80 ms)."""
@@ -31,8 +33,30 @@ class Origin(Struct, frozen=True):
     message_id: str = ""
     correlation_id: str = ""
 
+    def submitted_by(self, index: int, recipient: str) -> str:
+        """The sender as it was submitted, where records have digests and it is made of its recipient's address (VERP).
+
+        `recipient` is the address of this index, if it is known; empty: the sender cannot be told without it.
+        """
+        hidden = self.digest_at(index)
+        sender = self.sender
+        if hidden and recipient:
+            sender = sender.replace(hidden, recipient)
+            sender = sender.replace(hidden.partition("@")[0], recipient.replace("@", "="))
+        return "" if _DIGEST.search(sender) else sender
+
+    def address_at(self, index: int) -> str:
+        """The address of the recipient of this index, or empty; records may have digests."""
+        found = self.recipient_at(index)
+        return "" if _DIGEST.match(found) else found
+
+    def digest_at(self, index: int) -> str:
+        """What records have in the place of its address, or empty."""
+        found = self.recipient_at(index)
+        return found if _DIGEST.match(found) else ""
+
     def recipient_at(self, index: int) -> str:
-        """The recipient of this index, or empty."""
+        """The recipient of this index as the record has it, or empty."""
         if isinstance(self.recipient, str):
             return self.recipient if index == 0 else ""
         return self.recipient[index] if index < len(self.recipient) else ""

@@ -5,15 +5,21 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lane_api.relayconfig import RelayConfig
+from lane_relay.audit.recipients import digest, hide
 from lane_relay.clock import Clock
 from lane_relay.errors import RelayError, SpoolError
 from lane_relay.feedback.addresses import Addressee, Desk
-from lane_relay.feedback.forwarding import FOR_PEOPLE, Forwarder
+from lane_relay.feedback.desk import Heard
+from lane_relay.feedback.forwarding import FOR_PEOPLE, NOBODY_KNOWN, Forwarder
+from lane_relay.feedback.judge import Finding
 from lane_relay.feedback.outbox import Outbox
-from lane_relay.records import Message
+from lane_relay.mail.reports.reading import Kind, Reading
+from lane_relay.mail.token import Token, TokenKind
+from lane_relay.records import Message, Reply
 
 POSTMASTER = Addressee(Desk.PEOPLE, "b.brand.test")
 CONTENT = b"From: a@isp.test\r\nSubject: hello\r\n\r\nWho are you?\r\n"
@@ -33,6 +39,19 @@ class Volume:
             done(None)
 
 
+def config() -> RelayConfig:
+    return RelayConfig.model_validate(
+        {
+            "lane": {"name": "otp"},
+            "slot": {"name": "otp-0", "hostname": "out1.brand.test"},
+            "spool": {"path": "/unused"},
+            "records": {"path": "/unused"},
+            "domains": [{"name": "brand.test", "mode": "Off", "returnPath": {"domain": "b.brand.test"}}],
+            "feedback": {"keyFile": "/unused", "postmaster": "ops@people.test"},
+        }
+    )
+
+
 @pytest.fixture
 def volume() -> Volume:
     return Volume()
@@ -42,18 +61,7 @@ def volume() -> Volume:
 def forwarder(volume: Volume, tmp_path: Path) -> Forwarder:
     clock = Clock(now=lambda: 1_790_000_000.0, monotonic=lambda: volume.time)
     made = Forwarder(volume.deposit, itertools.count(1).__next__, Outbox(tmp_path), clock)
-    made.apply(
-        RelayConfig.model_validate(
-            {
-                "lane": {"name": "otp"},
-                "slot": {"name": "otp-0", "hostname": "out1.brand.test"},
-                "spool": {"path": "/unused"},
-                "records": {"path": "/unused"},
-                "domains": [{"name": "brand.test", "mode": "Off", "returnPath": {"domain": "b.brand.test"}}],
-                "feedback": {"keyFile": "/unused", "postmaster": "ops@people.test"},
-            }
-        )
-    )
+    made.apply(config())
     return made
 
 
@@ -84,3 +92,60 @@ async def test_a_flood_for_the_postmaster_does_not_become_one_of_ours(forwarder:
     assert passed.count(True) == len(volume.under_way) == FOR_PEOPLE.count
     volume.time += 2 * FOR_PEOPLE.per_s
     assert await forwarder.to_people(POSTMASTER, CONTENT)
+
+
+# -- records with digests of recipients
+
+DIGEST = digest(b"r" * 32, "ann@isp.test")
+
+
+async def told(
+    tmp_path: Path, volume: Volume, sender: str, recipient: str, forward: dict[str, str]
+) -> tuple[Forwarder, Path]:
+    """Forwards a bounce of ann's, whose Reception is as records with digests have it."""
+    number = 1_790_000_000_000 << 48
+    hidden = hide(b"r" * 32, ("ann@isp.test",))(sender)
+    record = {"type": "Reception", "id": f"{number:024x}", "timestamp": 1_790_000_000, "sender": hidden}
+    line = msgspec.json.encode(record | {"recipient": DIGEST, "message_id": "<1@brand.test>"})
+    (tmp_path / "records-0000000000000000.jsonl").write_bytes(line + b"\n")
+    clock = Clock(now=lambda: 1_790_000_000.0, monotonic=lambda: volume.time)
+    forwarder = Forwarder(volume.deposit, itertools.count(1).__next__, Outbox(tmp_path / "outbox"), clock)
+    tree = config().model_dump(by_alias=True, mode="json", exclude_none=True)
+    tree["records"]["path"] = str(tmp_path)
+    tree["domains"][0]["returnPath"] |= forward
+    forwarder.apply(RelayConfig.model_validate(tree))
+    volume.at_once = True
+    finding = Finding("bounce", recipient=recipient, reply=Reply(550, ("5.1.1 no",)), is_bounce=True)
+    reading = Reading(Kind.BOUNCE, "rfc3464")
+    await forwarder.forward(Heard(Token(TokenKind.BOUNCE, number, 0), reading, finding, "b.brand.test"))
+    return forwarder, tmp_path / "outbox"
+
+
+async def test_a_report_has_the_address_that_the_bounce_names_and_else_none_but_never_a_digest(
+    tmp_path: Path, volume: Volume
+) -> None:
+    for recipient, final in (("Ann@isp.test", "Ann@isp.test"), ("", NOBODY_KNOWN)):
+        await told(tmp_path, volume, "otp@brand.test", recipient, {"forward": "Sender"})
+        message, _ = volume.under_way.pop()
+        assert message.envelope.recipients == ("otp@brand.test",)
+        assert f"Final-Recipient: rfc822; {final}".encode() in message.body
+        assert b"h:" not in message.body
+
+
+async def test_a_sender_made_of_its_recipients_address_is_made_again_or_not_written_to(
+    tmp_path: Path, volume: Volume
+) -> None:
+    await told(tmp_path, volume, "otp-ann=isp.test@brand.test", "ann@isp.test", {"forward": "Sender"})
+    message, _ = volume.under_way.pop()
+    assert message.envelope.recipients == ("otp-ann=isp.test@brand.test",)
+    forwarder, _ = await told(tmp_path, volume, "otp-ann=isp.test@brand.test", "", {"forward": "Sender"})
+    assert volume.under_way == []
+    assert forwarder.not_found == 1
+
+
+async def test_a_webhook_gets_the_digest_in_a_field_of_its_own(tmp_path: Path, volume: Volume) -> None:
+    hook = {"forward": "Webhook", "webhook": "https://app.example.com/bounces"}
+    _, outbox = await told(tmp_path, volume, "otp@brand.test", "", hook)
+    (path,) = outbox.glob("*.json")
+    event = msgspec.json.decode(path.read_bytes())["event"]
+    assert (event["recipient"], event["recipientDigest"]) == ("", DIGEST)

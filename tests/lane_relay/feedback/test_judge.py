@@ -94,3 +94,13 @@ def test_the_first_token_that_is_ours_is_believed_and_that_of_the_address_before
     assert proved(reading, None, lambda text: read_token(KEY, text)) == person
     assert proved(reading, ANN, lambda text: read_token(KEY, text)) == ANN
     assert proved(Reading(Kind.COMPLAINT, "arf", tokens=("a" * 60,)), None, lambda text: read_token(KEY, text)) is None
+
+
+def test_the_header_that_comes_back_tells_the_address_where_the_report_does_not_and_no_other() -> None:
+    header = b'Received: by eve@example.org\nSubject: hello\nTo: "Eve, A." <eve@example.org>,\n Ann <Ann@example.org>\n'
+    reading = Reading(Kind.BOUNCE, "generic", (Failure("pseudonym@elsewhere.example"),), returned=header)
+    found = judged(reading)
+    assert (found.recipient, found.suppress) == ("Ann@example.org", None)
+    other = Token(TokenKind.BOUNCE, 7, 0, address_digest(KEY, "bob@example.org"))
+    assert judged(reading, other).recipient == ""
+    assert judged(reading, Token(TokenKind.BOUNCE, 7, SEVERAL)).recipient == ""
