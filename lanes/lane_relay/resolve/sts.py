@@ -1,18 +1,17 @@
 """The MTA-STS policies that are known: asked for at the first mail to a domain, kept for their max_age, also on disk.
 
-Before it: `protection`. After it: the cached lookups (TXT) and `sts_fetch` (HTTPS). Invariants: a policy that was had
-is in force until its max_age, whatever vanishes in the meantime (RFC 8461 section 10.2); nothing is fetched before the
-egress address is proved; one fetch at a time for a domain.
+Before it: `protection`. After it: the cached lookups (TXT), `sts_fetch` (HTTPS) and `sts_store`.
+Invariants: a policy that was had is in force until its max_age, whatever vanishes in the meantime (RFC 8461 section
+10.2), unless so many are had that it makes room; nothing is fetched before the egress address is proved; one fetch at a
+time for a domain.
 """
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-import msgspec
 from msgspec import Struct
 
 from lane_relay.clock import Clock
@@ -21,6 +20,7 @@ from lane_relay.resolve.answers import Lookups
 from lane_relay.resolve.cache import TtlCache
 from lane_relay.resolve.sts_fetch import FetchFailure
 from lane_relay.resolve.sts_policy import StsPolicy, read_policy, read_record
+from lane_relay.resolve.sts_store import PolicyStore
 
 __all__ = ["Fetcher", "StsAnswer", "StsPolicies"]
 
@@ -34,8 +34,6 @@ _TEND_EVERY_S: Final = 30.0
 """How often what changed is written, and what is due is refreshed."""
 _PATIENCE_S: Final = 60.0
 """So long the first mail to a domain waits here for the egress proof; then its schedule takes it back."""
-_MAX_POLICIES: Final = 20_000
-"""Some 300 bytes each; beyond it the one unused for longest goes."""
 _MAX_FAILED: Final = 10_000
 _REFRESHED_AT_ONCE: Final = 16
 """Every 30 s: 46,000 a day, more than there can be."""
@@ -72,14 +70,12 @@ class StsPolicies:
         self._fetcher = fetcher
         self._clock = clock
         self._may_leave = may_leave
-        self._file = file
-        self._known: dict[str, StsPolicy] = _load(file, clock.now()) if file is not None else {}
+        self._known = PolicyStore(file, clock.now())
         self._used: set[str] = set()
         """Domains asked for since their policy was fetched."""
         self._failed: TtlCache[str, tuple[str, TlsFailure]] = TtlCache(_MAX_FAILED)
         self._under_way: dict[str, asyncio.Task[StsAnswer]] = {}
         self._opened = asyncio.Event()
-        self._changed = False
         self.fetched = self.failed = 0
 
     def known(self, domain: str) -> StsPolicy | None:
@@ -103,7 +99,7 @@ class StsPolicies:
         policy = self.known(domain)
         if policy is not None:
             self._used.add(domain)
-            self._known[domain] = self._known.pop(domain)  # the last to be dropped
+            self._known.use(domain)
         if not announced:
             # that nothing is announced must not make every route as short-lived as that answer
             return _answer(policy, float("inf") if answer.is_definite else _AGAIN_S)
@@ -124,6 +120,7 @@ class StsPolicies:
     async def refresh(self) -> None:
         """Fetches anew what is in use and old; where the TXT record is gone the policy is left to end."""
         now = self._clock.now()
+        self._used = {domain for domain in self._used if self._known.get(domain) is not None}
         due = [domain for domain in self._used if (known := self._known.get(domain)) and _is_old(known, now)]
         if self._may_leave():
             await asyncio.gather(*[self._refresh_one(domain) for domain in due[:_REFRESHED_AT_ONCE]])
@@ -136,13 +133,11 @@ class StsPolicies:
 
     async def save(self) -> None:
         """Writes the policies beside the spool, if there is anything new; a volume that is full costs nothing else."""
-        if not self._changed or self._file is None:
+        content = self._known.to_save(self._clock.now())
+        if content is None:
             return
-        self._changed = False
-        now = self._clock.now()
-        self._known = {domain: policy for domain, policy in self._known.items() if policy.expires_at > now}
         try:
-            await asyncio.to_thread(_write, self._file, msgspec.json.encode(self._known))
+            await asyncio.to_thread(self._known.write, content)
         except OSError as error:
             _log.warning("MTA-STS policies are kept in memory alone: %s", error)
 
@@ -174,12 +169,8 @@ class StsPolicies:
         if isinstance(policy, str):
             return self._miss(domain, announced, FetchFailure(TlsFailure.STS_INVALID, policy))
         self.fetched += 1
-        self._known.pop(domain, None)
-        if len(self._known) >= _MAX_POLICIES:
-            del self._known[next(iter(self._known))]
-        self._known[domain] = policy
+        self._known.put(domain, policy)
         self._used.discard(domain)
-        self._changed = True
         return _answer(policy, ttl)
 
     def _miss(self, domain: str, announced: str, why: FetchFailure) -> StsAnswer:
@@ -209,25 +200,3 @@ def _answer(policy: StsPolicy | None, ttl: float, problem: TlsFailure = TlsFailu
 
 def _is_old(policy: StsPolicy, now: float) -> bool:
     return now - policy.fetched_at > min(_REFRESH_AFTER_S, policy.max_age / 2)
-
-
-def _load(file: Path, now: float) -> dict[str, StsPolicy]:
-    """What the file has, less what has ended; a damaged one costs a fetch a domain."""
-    try:
-        found = msgspec.json.decode(file.read_bytes(), type=dict[str, StsPolicy])
-    except FileNotFoundError:
-        return {}
-    except (OSError, msgspec.DecodeError) as error:
-        _log.warning("the kept MTA-STS policies cannot be read and are fetched again: %s", error)
-        return {}
-    return {domain: policy for domain, policy in found.items() if policy.expires_at > now}
-
-
-def _write(file: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    aside = file.with_suffix(".new")
-    with aside.open("wb") as target:
-        target.write(data)
-        target.flush()
-        os.fsync(target.fileno())
-    aside.replace(file)
