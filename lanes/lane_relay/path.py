@@ -189,9 +189,9 @@ class MessagePath:
         return self._clock.now() >= self._end_of(entry)
 
     def on_counted(self, policy: str, entry: QueueEntry, one: OutcomeOf) -> None:
-        """account -> warm-up: what the ISP said."""
+        """account -> warm-up: what the ISP said or did; what we did ourselves only ends the attempt."""
         if self.warmer.is_active:
-            outcome = one.outcome
+            outcome = None if one.result.ours else one.outcome
             self.warmer.attempted(
                 policy,
                 entry,

@@ -349,6 +349,8 @@ class RecipientResult(Struct, frozen=True, gc=False):
     stage: Stage
     reply: Reply
     verdict: Verdict
+    ours: bool = False
+    """Of our own making: a limit, an order, what we ask of TLS, our stop. It says nothing of how the peer likes us."""
 
 
 class Attempt(Struct, frozen=True, gc=False):

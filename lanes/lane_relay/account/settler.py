@@ -61,7 +61,7 @@ class Surroundings(Struct, frozen=True):
     counted: Callable[[str, QueueEntry, OutcomeOf], None] = lambda _policy, _entry, _one: None
     """(ISP policy, entry, one recipient's outcome) of an attempt, also of those that wait."""
     withdrawn: Callable[[QueueEntry], None] = lambda _entry: None
-    """The entry ends without an attempt."""
+    """Nothing of the entry was sent, and nobody asked: it ended without that, or waits by our own will."""
     policy_id: Callable[[str], str] = lambda _domain: ""
     """The id of a domain's MTA-STS policy, or an empty string."""
 
@@ -97,7 +97,7 @@ class Settler:
 
         With results of a part of its recipients, all delivered, it stays with the caller, for the others.
         """
-        if not attempt.site:
+        if attempt.peer is None and (not attempt.site or all([one.ours for one in attempt.results])):
             self._around.withdrawn(attempt.entry)
         now = self._clock.now()
         self._carry_out(attempt, settle(attempt, self._terms, now, self._around.jitter()), now)
@@ -243,7 +243,10 @@ class Settler:
     def _put_off(self, settlement: Settlement) -> Settlement:
         """The failed ones wait as well: for the first retry, or with those who wait longer."""
         outcomes = tuple(
-            [OutcomeOf(one.result, Outcome.DEFERRED) if one.outcome in FAILED else one for one in settlement.outcomes]
+            [
+                OutcomeOf(replace(one.result, ours=True), Outcome.DEFERRED) if one.outcome in FAILED else one
+                for one in settlement.outcomes
+            ]
         )
         wait = Wait(settlement.failed, self._clock.now() + self._terms.retry.first)
         return Settlement(outcomes, settlement.delivered, waits=(wait, *settlement.waits))

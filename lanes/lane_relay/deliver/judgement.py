@@ -186,7 +186,7 @@ class Judgement:
         act, seconds = held
         text = f"4.7.1 not sent: mail from {message.from_domain} waits until {_time(act.until)} by {act.rule}"
         verdict = Verdict(Category.OTHER, Action.RETRY, Scope.DOMAIN, seconds, rule=act.rule)
-        failure = Failure(Stage.CONNECT, Reply(451, (text,)), verdict)
+        failure = Failure(Stage.CONNECT, Reply(451, (text,)), verdict, ours=True)
         self.report(destination, prepared, same_results(prepared.entry, failure), None)
         return True
 
@@ -322,7 +322,7 @@ class Judgement:
         verdict = Verdict(Category.MESSAGE_EXPIRED, Action.RETRY, Scope.MESSAGE)
         now = self._clock.now()
         self.attempts += 1
-        results = same_results(entry, Failure(Stage.CONNECT, reply, verdict))
+        results = same_results(entry, Failure(Stage.CONNECT, reply, verdict, ours=True))
         self._on_attempt(Attempt(entry, message, site, now, now, results))
 
 

@@ -50,7 +50,7 @@ def failure_of(table: ReplyTable, policy: str, trouble: Trouble) -> Failure:
         verdict = table.judge(policy, trouble.stage, trouble.reply)
         if verdict.action is None:  # a 2yz that is no greeting
             verdict = table.local(policy, Category.PROTOCOL_ERRORS)
-    return Failure(trouble.stage, trouble.reply, verdict, trouble.tls)
+    return Failure(trouble.stage, trouble.reply, verdict, trouble.tls, trouble.ours or trouble.tls is not None)
 
 
 def reply_results(table: ReplyTable, policy: str, replies: tuple[RecipientReply, ...]) -> tuple[RecipientResult, ...]:
@@ -96,13 +96,13 @@ def broken_results(
         verdict = table.local(policy, Category.PROTOCOL_ERRORS if closed.problem else category)
         if ending is Ending.STOP:  # no rule of the peer's says how long our own stop lasts
             verdict = Verdict(Category.OTHER, Action.RETRY, Scope.MESSAGE, retry_after=0.0)
-    results = []
+    results, ours = [], ending is Ending.STOP and closed.reply is None
     for index in entry.recipients:
         own = refused.get(index)
         if own is not None:
             results.append(RecipientResult(index, own.stage, own.reply, table.judge(policy, own.stage, own.reply)))
         else:
-            results.append(RecipientResult(index, closed.stage, rest, verdict))
+            results.append(RecipientResult(index, closed.stage, rest, verdict, ours))
     return tuple(results)
 
 
@@ -118,7 +118,8 @@ def not_looked_at(table: ReplyTable, policy: str, stage: Stage, reply: Reply | N
 
 def same_results(entry: QueueEntry, failure: Failure) -> tuple[RecipientResult, ...]:
     """One outcome for all recipients."""
-    return tuple([RecipientResult(index, failure.stage, failure.reply, failure.verdict) for index in entry.recipients])
+    stage, reply, verdict, ours = failure.stage, failure.reply, failure.verdict, failure.ours
+    return tuple([RecipientResult(index, stage, reply, verdict, ours) for index in entry.recipients])
 
 
 def later_results(recipients: tuple[int, ...]) -> tuple[RecipientResult, ...]:
@@ -127,13 +128,13 @@ def later_results(recipients: tuple[int, ...]) -> tuple[RecipientResult, ...]:
         return ()
     reply = Reply(451, ("4.5.3 the recipients of one transaction are not all that the message is for; these are next",))
     verdict = Verdict(Category.RATE_LIMITED, Action.RETRY, Scope.RECIPIENT, retry_after=0.0)
-    return tuple([RecipientResult(index, Stage.RCPT, reply, verdict) for index in recipients])
+    return tuple([RecipientResult(index, Stage.RCPT, reply, verdict, ours=True) for index in recipients])
 
 
 def unfit_results(entry: QueueEntry, refusal: Reply) -> tuple[RecipientResult, ...]:
     """Our own refusal of a message that this peer cannot take."""
     verdict = Verdict(Category.CONTENT_RELATED, Action.BOUNCE, Scope.MESSAGE)
-    return same_results(entry, Failure(Stage.MAIL, refusal, verdict))
+    return same_results(entry, Failure(Stage.MAIL, refusal, verdict, ours=True))
 
 
 def summarise(results: tuple[RecipientResult, ...]) -> Summary:

@@ -50,6 +50,8 @@ class Failure(Struct, frozen=True, gc=False):
     verdict: Verdict
     tls: TlsResult | None = None
     """What TLS came to, if that is why."""
+    ours: bool = False
+    """See RecipientResult."""
 
 
 class Destination:

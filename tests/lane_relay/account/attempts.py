@@ -1,5 +1,7 @@
 """Attempts as the tests of this room need them."""
 
+from msgspec.structs import replace
+
 from lane_api.isppolicy import Action, Category, Stage
 from lane_api.relayconfig import RelayConfig
 from lane_relay.records import (
@@ -59,7 +61,7 @@ def attempt(
 ) -> Attempt:
     """The results in order of the recipients."""
     of = of or message(len(results))
-    numbered = tuple(RecipientResult(index, one.stage, one.reply, one.verdict) for index, one in enumerate(results))
+    numbered = tuple(replace(one, index=index) for index, one in enumerate(results))
     return Attempt(
         entry or entry_of(of, attempts),
         of,

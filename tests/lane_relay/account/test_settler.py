@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from lane_api.isppolicy import Category
 from lane_api.relayconfig import DelayNotice, RelayRetry
 from lane_relay.account.counters import Counters
-from lane_relay.account.settle import Ending, Outcome
+from lane_relay.account.settle import Ending, Outcome, OutcomeOf
 from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
@@ -34,13 +34,18 @@ class Rig:
         self.latencies: list[tuple[float, int]] = []
         self.since_trigger: list[float] = []
         self.counted: list[Outcome] = []
+        self.settled: list[OutcomeOf] = []
         self.withdrawn: list[QueueEntry] = []
         self.full = False
         around = Surroundings(
             self.waiting.append, self.finished.append, self.parts.append, self._deposit, self._delivered, lambda: 0.5,
-            counted=lambda _policy, _entry, one: self.counted.append(one.outcome), withdrawn=self.withdrawn.append,
+            counted=self._counted, withdrawn=self.withdrawn.append,
         )  # fmt: skip
         self.settler = Settler(self.spool, config(), CLOCK, around, self.counters)
+
+    def _counted(self, _policy: str, _entry: QueueEntry, one: OutcomeOf) -> None:
+        self.counted.append(one.outcome)
+        self.settled.append(one)
 
     def _delivered(self, seconds: float, recipients: int, since_trigger: float) -> None:
         self.latencies.append((round(seconds, 3), recipients))
@@ -69,6 +74,26 @@ class Rig:
 
     def types(self) -> list[str]:
         return [json.loads(record)["type"] for record in self.spool.volume.records]
+
+
+async def test_what_waits_by_our_own_will_has_used_nothing_and_what_a_peer_did_has() -> None:
+    rig = Rig()
+    of = message(2)
+    entry = await rig.stored(of)
+    ours = tuple(replace(one, ours=True) for one in (RETRY, replace(RETRY, index=1)))
+    for results, peer in ((ours, None), (ours, attempt(RETRY).peer), ((ours[0], replace(RETRY, index=1)), None)):
+        made = replace(attempt(*results, of=of, entry=entry), peer=peer)
+        rig.settler.on_attempt(made)
+
+    assert rig.withdrawn == [entry]
+
+
+async def test_a_failure_that_waits_for_room_for_its_report_is_not_the_peer_s_deferral() -> None:
+    rig = Rig()
+    rig.full = True
+    await rig.settle(BOUNCE)
+
+    assert [(one.outcome, one.result.ours) for one in rig.settled] == [(Outcome.DEFERRED, True)]
 
 
 @pytest.mark.parametrize(("triggered_at", "seconds"), [(NOW - 5.0, 5.25), (0.0, 0.0), (NOW + 60.0, 0.0)])

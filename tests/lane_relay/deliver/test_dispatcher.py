@@ -434,6 +434,7 @@ async def test_many_overdue_entries_are_handed_on_in_portions() -> None:
         await delivery.attempted(1200)
         assert {attempt.results[0].reply.enhanced for attempt in delivery.attempts} == {"4.4.7"}
         assert "gate" in delivery.attempts[0].results[0].reply.text
+        assert all(one.results[0].ours for one in delivery.attempts)
         assert delivery.dispatcher.figures().waiting == 0
 
 

@@ -174,6 +174,9 @@ async def test_a_from_domain_that_is_suspended_waits_and_the_others_are_delivere
         for domain in ("bad.example", "good.example", "bad.example"):
             delivery.send(route, from_domain=domain)
         await delivery.attempted(4)
+        said = [(one.message.from_domain, one.results[0].ours) for one in delivery.attempts]
+        assert sorted(said) == [("bad.example", False), ("bad.example", True), ("bad.example", True),
+                                ("good.example", False)]  # fmt: skip
         by_domain = [(one.message.from_domain, one.results[0].verdict) for one in delivery.attempts[1:]]
         held = [verdict for domain, verdict in by_domain if domain == "bad.example"]
         assert [verdict.action for domain, verdict in by_domain if domain == "good.example"] == [None]

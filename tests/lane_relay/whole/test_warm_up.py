@@ -43,6 +43,17 @@ def test_without_a_sibling_it_waits_for_its_time_and_a_restart_begins_no_new_day
     sink.wait(11)
 
 
+def test_what_cannot_be_tried_for_a_cause_of_ours_uses_nothing_of_the_day(relay: Relay, sink: Sink) -> None:
+    (route,) = relay.overrides["delivery"]["routes"]
+    without = {**route, "tls": "Required", "authDir": "/nowhere"}
+    delivery = {"retry": {"first": "200ms", "max": "200ms"}}
+    relay.write({"delivery": {**delivery, "routes": [without]}, "warmup": {"steps": [24]}})  # two in the first hour
+    relay.start().submit(1, 2)
+    eventually(lambda: [one["type"] for one in relay.records()].count("TransientFailure") > 3, "two tries of each")
+    relay.change(delivery={"routes": [route]})
+    sink.wait(2)
+
+
 def test_what_waits_for_room_expires_at_the_end_of_its_lifetime(relay: Relay, sink: Sink) -> None:
     routes = relay.overrides["delivery"]["routes"]
     relay.write({"delivery": {"routes": routes, "lifetime": "3s"}, "warmup": {"steps": [24]}})
