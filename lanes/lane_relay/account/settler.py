@@ -97,7 +97,7 @@ class Settler:
 
         With results of a part of its recipients, all delivered, it stays with the caller, for the others.
         """
-        if attempt.peer is None and (not attempt.site or all([one.ours for one in attempt.results])):
+        if attempt.peer is None and (not attempt.site or all(one.ours for one in attempt.results)):
             self._around.withdrawn(attempt.entry)
         now = self._clock.now()
         self._carry_out(attempt, settle(attempt, self._terms, now, self._around.jitter()), now)
