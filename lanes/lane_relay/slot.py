@@ -192,7 +192,7 @@ class Slot:
         """What came back, and who is suppressed."""
         counters, known = feedback.counters, feedback.suppressions
         figures.feedback_reports, figures.feedback_bounces = counters.reports, counters.bounces
-        figures.feedback_refused = counters.refused
+        figures.feedback_refused, figures.feedback_waiting = counters.refused, feedback.desk.waiting
         for site, count in counters.complaints.items():
             policy = site if site in self.policies else OTHER_POLICY
             figures.complaints = {**figures.complaints, policy: figures.complaints.get(policy, 0) + count}

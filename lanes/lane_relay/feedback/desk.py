@@ -10,7 +10,6 @@ forwarded all the same, while a person who unsubscribes hears that it could not 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, Protocol
 
@@ -23,11 +22,11 @@ from lane_relay.clock import Clock
 from lane_relay.errors import RelayError
 from lane_relay.feedback.addresses import Addressee, Desk
 from lane_relay.feedback.judge import Finding, judge_report, proved
+from lane_relay.feedback.readers import Readers
 from lane_relay.feedback.samples import Samples
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionsFullError
 from lane_relay.feedback.suppressions import Reason, Source, Suppressed
-from lane_relay.mail.reports.read import read_report
 from lane_relay.mail.reports.reading import Reading
 from lane_relay.mail.token import Token, address_digest, read_token
 from lane_relay.records import Reply, Verdict, message_id_text
@@ -37,8 +36,6 @@ __all__ = ["TAKEN", "Around", "FeedbackCounters", "FeedbackDesk", "Heard"]
 
 TAKEN: Final = Reply(250, ("2.0.0 Thank you",))
 _NOT_KEPT: Final = Reply(451, ("4.3.0 The report cannot be kept now, send it again",))
-_READERS: Final = 1
-"""Threads that read reports: pure Python, so more would take the same lock."""
 _SAME_WISH_S: Final = 60.0
 """A link that is used again so soon is the same wish: whoever has one could fill the records with it."""
 _MOST_WISHES: Final = 10_000
@@ -118,11 +115,16 @@ class FeedbackDesk:
         self._samples = samples
         self._clock = clock
         self._around = around
-        self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="reports")
+        self._readers = Readers()
         self._key = self._suppression_key = b""
         self._wishes: dict[Token, _Wish] = {}
         """To unsubscribe, of the last minute."""
         self.counters = FeedbackCounters()
+
+    @property
+    def waiting(self) -> int:
+        """Mail that is to be read."""
+        return self._readers.waiting
 
     def apply(self, key: bytes, suppression_key: bytes) -> None:
         """The keys in force."""
@@ -130,8 +132,7 @@ class FeedbackDesk:
 
     async def take(self, addressee: Addressee, content: bytes, peer: str, helo: str) -> Reply:
         """Deals with one mail for one of our addresses; the answer to whoever brought it."""
-        loop = asyncio.get_running_loop()
-        reading = await loop.run_in_executor(self._threads, read_report, content)
+        reading = await self._readers.read(peer, content)
         try:
             if addressee.desk is Desk.UNSUBSCRIBES:
                 return await self._unsubscribed_by_mail(addressee, reading)
@@ -187,7 +188,7 @@ class FeedbackDesk:
         if addressee.desk is Desk.PEOPLE and await self._around.to_people(addressee, content):
             return
         name = f"{message_id_text(self._spool.new_id())}"
-        await asyncio.get_running_loop().run_in_executor(self._threads, self._samples.keep, name, content)
+        await asyncio.to_thread(self._samples.keep, name, content)
 
     # -- people
 
@@ -253,7 +254,7 @@ class FeedbackDesk:
 
     def close(self) -> None:
         """Gives up the readers."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._readers.close()
 
 
 def _from_domain(reading: Reading) -> str:

@@ -154,7 +154,8 @@ def _returned_to(header: bytes, token: Token, digest_of: Callable[[str], bytes])
         return ""
     text = header.decode("utf-8", "replace")
     fields = [matched[0] for matched in _FOR_WHOM.finditer(text)]
-    for address in list(dict.fromkeys(_ADDRESS.findall(" ".join(fields))))[:_MOST_LOOKED_AT]:
+    found = [matched[0] for matched in _ADDRESS.finditer(" ".join(fields))]
+    for address in list(dict.fromkeys(found))[:_MOST_LOOKED_AT]:
         if digest_of(address) == token.digest:
             return address
     return ""

@@ -215,6 +215,7 @@ CATALOGUE: Final = (
         ("category",),
     ),
     Declared("feedback_refused", Kind.COUNTER, "Recipients of returned mail that nobody is here.", "feedback_refused"),
+    Declared("feedback_waiting", Kind.GAUGE, "Mail that came back and waits to be read.", "feedback_waiting"),
     Declared(
         "complaints",
         Kind.COUNTER,

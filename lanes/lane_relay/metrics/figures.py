@@ -115,6 +115,7 @@ class Figures:
     feedback_reports: Mapping[str, int] = field(default_factory=dict)
     feedback_bounces: Mapping[str, int] = field(default_factory=dict)
     feedback_refused: int = 0
+    feedback_waiting: int = 0
     complaints: Mapping[str, int] = field(default_factory=dict)
     complaint_thresholds: Mapping[str, float] = field(default_factory=dict)
     suppressions: int = 0
