@@ -69,7 +69,7 @@ interop: peers ## both ways with Postfix, Exim, OpenSMTPD, Haraka and clients; s
 fuzz: setup ## ten million inputs into every door of the relay, coverage-guided; FUZZ_INPUTS=N for fewer
 	$(RUN)/python -m tests.fuzz --inputs $(or $(FUZZ_INPUTS),10000000)
 
-chaos-relay: setup ## kills relays a thousand times under mixed traffic (KILLS=N for fewer); needs root and gcc
+chaos-relay: setup ## kills relays a thousand times (KILLS=N for fewer), breaks disk, clock, names, peers; needs root and gcc
 	$(RUN)/python -m tests.chaos --kills $(or $(KILLS),1000)
 
 test: lint unit e2e ## everything, from the gates to the cluster

@@ -1,7 +1,7 @@
-"""The chaos campaign: `python -m tests.chaos [--kills N] [--only kills|mutants]`, or `make chaos-relay`.
+"""The chaos campaign: `python -m tests.chaos [--kills N] [--only kills|mutants|faults]`, or `make chaos-relay`.
 
-Figures: build/figures/chaos_relay.json. With `--report FILE` one campaign of kills alone runs, for the short form, and
-what it found is written there as JSON; no figures are.
+Figures: build/figures/chaos_relay.json. With `--report FILE` one campaign alone runs, of kills or of the one fault that
+`--fault` names, and what it found is written there as JSON; no figures are. That is the short form.
 """
 
 import json
@@ -9,89 +9,113 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
 
-from e2e import figures
 from tests.chaos import ground, mutants
+from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.figures import record
 from tests.chaos.kills import Killing, KillsReport
+from tests.chaos.suffering import FaultReport, Suffering
 
-_COMMAND: Final = "make chaos-relay"
 _MUTANT_KILLS: Final = 25
-_SEEN: Final[dict[str, Callable[[KillsReport], Sequence[object]]]] = {
+_FELT: Final = 2.0
+"""The control ISP feels a fault for sure if its p99 is so many times the quiet one."""
+_SEEN_BY_KILLS: Final[dict[str, Callable[[KillsReport], object]]] = {
     "answers-before-the-disk": lambda one: one.findings.lost,
     "settles-before-the-reply": lambda one: one.findings.lost,
     "settles-late": lambda one: one.findings.unexplained,
     "forgets-transfers": lambda one: one.two_owners,
 }
 """What each broken relay must be found out by."""
-
-
-def _told(report: KillsReport) -> str:
-    found = report.findings
-    return (
-        f"{len(report.kills)} kills, {report.counted} with 8 deliveries in flight; of {found.accepted} accepted "
-        f"{len(found.lost)} lost, {found.queued} queued; {found.duplicates} repeated, "
-        f"{len(found.unexplained)} of them unexplained; {len(report.two_owners)} with two owners of {report.owned}; "
-        f"{report.handed_over} handed over, {len(report.reports_lost)} of {report.reports_taken} reports lost, "
-        f"{len(report.orders_broken)} orders broken; memory {report.memory_most / 1e6:.0f} MB at most, "
-        f"{report.memory_exceeded} of {report.memory_samples} over; {report.seconds:.0f} s"
-    )
+_SEEN_BY_FAULTS: Final[tuple[tuple[str, str, Callable[[FaultReport], object]], ...]] = (
+    ("answers-before-the-disk", "EIO of each sync", lambda one: one.lost),
+    ("gives-up-early", "late answers to whole messages", lambda one: one.unexplained),
+    ("holds-all-bodies", "large mail for ISPs that stall", lambda one: one.memory_exceeded),
+    ("asks-one-by-one", "resolver that is silent, fails or lies", lambda one: one.ratio > _FELT),
+)
+"""The same: mutant, the fault under which it is seen, and by what."""
 
 
 def _killed(mutant: str, kills: int, seed: int) -> KillsReport:
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         report = Killing(Path(folder), mutant, kills, seed, lambda text: click.echo(f"  {mutant}: {text}")).run()
-    click.echo(f"{mutant}: {_told(report)}")
+    click.echo(f"{mutant}: {report.told()}")
     return report
 
 
+def _suffered(fault: Fault, mutant: str = mutants.NONE, seconds: float = 20.0) -> FaultReport:
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        report = Suffering(Path(folder), fault, mutant, seconds=seconds).run()
+    click.echo(f"{mutant}: {report.told()}")
+    return report
+
+
+def _faults(names: str) -> list[FaultReport]:
+    """Each by itself; one that does not come to its end is missing from what is returned."""
+    found: list[FaultReport] = []
+    for fault in FAULTS:
+        if names in fault.name:
+            try:
+                found.append(_suffered(fault))
+            except AssertionError as broken:
+                click.echo(f"{fault.name}: BROKE OFF: {broken}")
+    return found
+
+
 def _seeded(seed: int) -> list[str]:
-    """What the judge did not see of relays that break a promise; each line says what that is."""
+    """The broken relays that were not found out; a campaign that breaks off has found nothing."""
+    campaigns: list[tuple[str, Callable[[], object]]] = [
+        (name, partial(_seen_by_kills, name, sees, seed)) for name, sees in _SEEN_BY_KILLS.items()
+    ]
+    campaigns += [
+        (f"{name} under {under}", partial(_seen_by_fault, name, under, sees)) for name, under, sees in _SEEN_BY_FAULTS
+    ]
     missed: list[str] = []
-    for name, sees in _SEEN.items():
-        if not sees(_killed(name, _MUTANT_KILLS, seed)):
+    for name, finds in campaigns:
+        try:
+            found = finds()
+        except AssertionError as broken:
+            click.echo(f"{name}: BROKE OFF: {broken}")
+            found = False
+        if not found:
             missed.append(name)
     return missed
 
 
-def _record(killed: KillsReport, missed: Sequence[str]) -> bool:
-    """Writes the figures; whether all of them are what they are to be."""
-    found = killed.findings
-    zeroes: tuple[tuple[str, int, str], ...] = (
-        ("lost", len(found.lost), f"recipients of {found.accepted} accepted"),
-        ("unexplained_duplicates", len(found.unexplained), f"copies of {found.duplicates} repeated"),
-        ("memory_bound_exceeded", killed.memory_exceeded, f"samples of {killed.memory_samples}"),
-        ("two_owners", len(killed.two_owners), f"recipients of {killed.owned} counted and {killed.handed_over} given"),
-        ("reports_lost", len(killed.reports_lost), f"reports of {killed.reports_taken}"),
-        ("orders_broken", len(killed.orders_broken), f"orders over {len(killed.kills)} kills"),
-        ("mutants_missed", len(missed), f"broken relays of {len(_SEEN)}"),
-    )
-    figures.record("chaos_relay", "kills", killed.counted, "kills, 8 deliveries in flight", 1000, "higher", _COMMAND)
-    for name, value, unit in zeroes:
-        figures.record("chaos_relay", name, value, unit, 0, "lower", _COMMAND)
-    return not any(value for _, value, _ in zeroes)
+def _seen_by_kills(name: str, sees: Callable[[KillsReport], object], seed: int) -> object:
+    return sees(_killed(name, _MUTANT_KILLS, seed))
+
+
+def _seen_by_fault(name: str, under: str, sees: Callable[[FaultReport], object]) -> object:
+    (fault,) = (one for one in FAULTS if one.name == under)
+    return sees(_suffered(fault, name, seconds=10.0))
 
 
 @click.command()
 @click.option("--kills", default=1000, show_default=True)
-@click.option("--only", type=click.Choice(["kills", "mutants"]), help="One part; no figures are written.")
+@click.option("--only", type=click.Choice(["kills", "mutants", "faults"]), help="One part; no figures are written.")
+@click.option("--fault", default="", help="With --only faults or --report: those whose names hold this.")
+@click.option("--seconds", default=20.0, show_default=True, help="Of either phase of a fault, with --report.")
 @click.option("--mutant", default=mutants.NONE, type=click.Choice(sorted(mutants.MUTANTS)), show_default=True)
 @click.option("--seed", default=1, show_default=True)
-@click.option("--report", type=click.Path(path_type=Path), help="Kills alone; what was found, as JSON.")
-def main(kills: int, only: str | None, mutant: str, seed: int, report: Path | None) -> None:
-    """Kills relays, sound and broken ones, and says what was lost."""
+@click.option("--report", type=click.Path(path_type=Path), help="One campaign alone; what was found, as JSON.")
+def main(kills: int, only: str | None, fault: str, seconds: float, mutant: str, seed: int, report: Path | None) -> None:
+    """Kills relays, breaks what they stand on, and says what was lost."""
     if report:
-        report.write_text(json.dumps(asdict(_killed(mutant, kills, seed))))
+        (one,) = [each for each in FAULTS if fault in each.name] if fault else [None]
+        found = _killed(mutant, kills, seed) if one is None else _suffered(one, mutant, seconds)
+        report.write_text(json.dumps(asdict(found)))
         return
-    if only is None:
-        figures.clear("chaos_relay")
-    missed = _seeded(seed) if only in (None, "mutants") else []
     killed = _killed(mutant, kills, seed) if only in (None, "kills") else KillsReport()
+    missed = _seeded(seed) if only in (None, "mutants") else []
+    suffered = _faults(fault) if only in (None, "faults") else []
     click.echo(f"broken relays that were not found out: {', '.join(missed) or 'none'}")
-    if only is None and not _record(killed, missed):
+    seeded = len(_SEEN_BY_KILLS) + len(_SEEN_BY_FAULTS)
+    if (only is None and not record(killed, suffered, missed, seeded)) or missed:
         sys.exit(1)
 
 

@@ -47,3 +47,9 @@ def small_volume(path: Path, size: str) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def cut(address: str, *, off: bool) -> None:
+    """Packets from and to an address vanish, connections stay half-open; or come through again."""
+    for where in ("-s", "-d"):
+        subprocess.run(["iptables", "-w", "-A" if off else "-D", "INPUT", where, address, "-j", "DROP"], check=True)

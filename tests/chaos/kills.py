@@ -35,8 +35,8 @@ from tests.lane_relay.whole.test_feedback import DSN
 
 IN_FLIGHT: Final = 8
 SYNC_MS: Final = 5
-BASE_BYTES: Final = 60 * 10**6 + 64 * 2**20 + 40 * 10**6
-"""relay.md's base of 60 MB, activeBytes, and 200 connections and as many sessions of 100 KB."""
+BASE_BYTES: Final = 60 * 2**20 + 64 * 2**20 + 40 * 10**6
+"""60 MiB of an empty relay (bench/NOTES.md), activeBytes, and 200 connections and as many sessions of 100 KB."""
 _CENSUS_EVERY: Final = 25
 _DRAINED_WITHIN_S: Final = 180.0
 _MUTANT_DRAINED_WITHIN_S: Final = 20.0
@@ -67,6 +67,18 @@ class KillsReport:
     memory_most: int = 0
     memory_exceeded: int = 0
     seconds: float = 0.0
+
+    def told(self) -> str:
+        """One line."""
+        found = self.findings
+        return (
+            f"{len(self.kills)} kills, {self.counted} with {IN_FLIGHT} deliveries in flight; of {found.accepted} "
+            f"accepted {len(found.lost)} lost, {found.queued} queued; {found.duplicates} repeated, "
+            f"{len(found.unexplained)} of them unexplained; {len(self.two_owners)} with two owners of {self.owned}; "
+            f"{self.handed_over} handed over, {len(self.reports_lost)} of {self.reports_taken} reports lost, "
+            f"{len(self.orders_broken)} orders broken; memory {self.memory_most / 1e6:.0f} MB at most, "
+            f"{self.memory_exceeded} of {self.memory_samples} over; {self.seconds:.0f} s"
+        )
 
 
 def policies() -> dict[str, Policy]:

@@ -7,11 +7,19 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
+from lane_api.isppolicy import Stage
 from lane_relay.account.settler import Settler
+from lane_relay.deliver.opening import SessionMaker
 from lane_relay.deliver.session import Session
+from lane_relay.deliver.session_settings import Timeouts
 from lane_relay.handover.book import Book
 from lane_relay.path import MessagePath
-from lane_relay.records import QueueEntry
+from lane_relay.records import Message, QueueEntry
+from lane_relay.resolve.dns import WireResolver
+from lane_relay.smtp.client import REPLY_TIMEOUTS
+from lane_relay.spool.bodies import BodyCache
 from lane_relay.spool.format import Kind
 from lane_relay.spool.log import SegmentSpool
 
@@ -82,12 +90,47 @@ def _forgets_transfers() -> None:
     Book.put_given = lambda self, transfer, given: None  # type: ignore[method-assign]
 
 
+def _holds_all_bodies() -> None:
+    """Every message that was accepted stays in memory, however many there are."""
+
+    def offer(self: BodyCache, message: Message) -> None:
+        self._held.setdefault(message.id, message)
+
+    BodyCache.offer = offer  # type: ignore[method-assign]
+    BodyCache.drop = lambda self, message_id: None  # type: ignore[method-assign]
+
+
+def _gives_up_early() -> None:
+    """Seconds, not the ten minutes of RFC 5321 section 4.5.3.2.6, for the answer to a whole message."""
+    hurried = {**REPLY_TIMEOUTS, Stage.END_OF_DATA: 2.0}
+    begin: Any = SessionMaker.__init__
+
+    def hurry(self: SessionMaker, config: Any, contexts: Any, timeouts: Timeouts, *others: Any) -> None:
+        begin(self, config, contexts, msgspec.structs.replace(timeouts, stages=hurried), *others)
+
+    SessionMaker.__init__ = hurry  # type: ignore[method-assign, assignment]
+
+
+def _asks_one_by_one() -> None:
+    """A question to the resolver waits for the answer to the one before."""
+    ask, one_by_one = WireResolver._ask, asyncio.Lock()
+
+    async def wait(self: WireResolver, name: str, kind: str, read: Any) -> Any:
+        async with one_by_one:
+            return await ask(self, name, kind, read)
+
+    WireResolver._ask = wait  # type: ignore[method-assign]
+
+
 MUTANTS: Final[dict[str, Callable[[], None]]] = {
     NONE: lambda: None,
     "answers-before-the-disk": _answers_before_the_disk,
     "settles-before-the-reply": _settles_before_the_reply,
     "settles-late": _settles_late,
     "forgets-transfers": _forgets_transfers,
+    "holds-all-bodies": _holds_all_bodies,
+    "gives-up-early": _gives_up_early,
+    "asks-one-by-one": _asks_one_by_one,
 }
 
 

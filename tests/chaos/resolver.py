@@ -1,5 +1,7 @@
 """A resolver that answers by script: MX and A of the ISPs, and what goes wrong for single domains.
 
+A domain's own domains have the same exchanger.
+
 Invariant: a domain without a fault is answered rightly and at once; all answers live one second, so that a fault that
 begins is felt. Runs in a thread of the campaign.
 """
@@ -14,8 +16,10 @@ import dns.message
 import dns.rcode
 import dns.rrset
 
-Fault = Literal["timeout", "servfail", "wrong-id", "wrong-question", "garbage", "truncated", "mx-to-nowhere"]
+Fault = Literal["timeout", "servfail", "wrong-id", "wrong-question", "garbage", "truncated", "wrong-address"]
 PORT: Final = 53
+NOBODY: Final = "198.51.100.254"
+"""Where nobody listens."""
 _TTL: Final = 1
 
 
@@ -82,13 +86,13 @@ class Resolver:
         return answer.to_wire()
 
     def _fill(self, answer: dns.message.Message, name: str, kind: int, domain: str, fault: Fault | None) -> None:
-        if domain and name == domain and kind == 15:
-            exchanger = "nowhere.invalid." if fault == "mx-to-nowhere" else f"mx.{domain}."
-            answer.answer.append(dns.rrset.from_text(f"{name}.", _TTL, "IN", "MX", f"10 {exchanger}"))
+        if domain and name != f"mx.{domain}" and kind == 15:
+            answer.answer.append(dns.rrset.from_text(f"{name}.", _TTL, "IN", "MX", f"10 mx.{domain}."))
         elif domain and name == f"mx.{domain}" and kind == 1:
-            answer.answer.append(dns.rrset.from_text(f"{name}.", _TTL, "IN", "A", self._hosts[domain]))
+            host = NOBODY if fault == "wrong-address" else self._hosts[domain]
+            answer.answer.append(dns.rrset.from_text(f"{name}.", _TTL, "IN", "A", host))
         else:
-            if name not in (domain, f"mx.{domain}"):
+            if not domain:
                 answer.set_rcode(dns.rcode.NXDOMAIN)
             soa = f". . 1 60 60 60 {_TTL}"
             answer.authority.append(dns.rrset.from_text(f"{domain or 'test'}.", _TTL, "IN", "SOA", soa))

@@ -15,8 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import psutil
-
 from tests.chaos.ground import CHECKOUT
 from tests.lane_relay.running import Relay, eventually
 
@@ -118,8 +116,13 @@ class Slot(Relay):
         self.kill()
 
     def resident_bytes(self) -> int:
-        """Its resident memory; 0 if it does not run."""
+        """What it holds in memory of its own (RssAnon), without files that are mapped; 0 if it does not run.
+
+        Of a relay that was forked the pages that it shares with its nursery count as its own.
+        """
         try:
-            return int(psutil.Process(self.pid).memory_info().rss)
-        except psutil.NoSuchProcess:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except FileNotFoundError:
             return 0
+        held = next((line for line in status.splitlines() if line.startswith("RssAnon:")), "RssAnon: 0 kB")
+        return int(held.split()[1]) * 1024

@@ -1,0 +1,220 @@
+"""The faults of disk, clock, resolver, peers and clients that a relay has to live with: each a context manager.
+
+`Setting` is what a fault may touch; `FAULTS` is the list. Before: `suffering`, which inflicts each by itself beside an
+ISP that has nothing to do with it. After: `layer`, `resolver`, `ground`, the ISPs' policies.
+"""
+
+import errno
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from e2e.internet.policy import Fault as IspFault
+from e2e.internet.policy import RecipientRule, Reply, Stage
+from e2e.load.ledger import Kill
+from tests.chaos.ground import NETWORK, cut
+from tests.chaos.internet import ChaosInternet
+from tests.chaos.layer import Layer
+from tests.chaos.resolver import Fault as DnsFault
+from tests.chaos.slots import Slot
+
+SOURCE: Final = f"{NETWORK}.1"
+IDLE: Final = 5000
+LATE_S: Final = 8.0
+"""An ISP takes so long to answer a whole message."""
+
+
+@dataclass
+class Setting:
+    """What a fault may touch."""
+
+    internet: ChaosInternet
+    layer: Layer
+    slot: Slot
+    faulty: tuple[str, ...]
+    kills: list[Kill] = field(default_factory=list)
+    """Instants at which the fault itself cut what was in flight."""
+    notes: list[str] = field(default_factory=list)
+
+    def cut_now(self) -> None:
+        """Notes that from here replies may be lost."""
+        self.kills.append(Kill(time.time(), SOURCE))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One campaign."""
+
+    name: str
+    inflict: Callable[[Setting], AbstractContextManager[None]]
+    """A context manager: the fault is on inside it."""
+    faulty: tuple[str, ...] = ("faulty.test",)
+    size: int = 4096
+    messages: int = 1500
+    sessions: int = 0
+    """Clients beyond those that send, for the bound of memory."""
+    volume: str = ""
+    """The spool has a volume of its own, of this size."""
+    stops_everything: bool = False
+    """The disk is what all mail stands on: control mail waits, too, and its p99 says nothing of isolation."""
+    of_names: bool = False
+    """Names are what fails: nothing is known of the faulty domains before, and each control message has a new one."""
+
+
+# disk
+
+
+@contextmanager
+def _full_volume(setting: Setting) -> Iterator[None]:
+    """The faulty ISP takes nothing until the volume is full, and after the control mail takes all."""
+    setting.internet.change("faulty.test", unavailable=Reply(code=421, text="4.3.2 Not now"))
+    try:
+        yield
+    finally:
+        setting.internet.change("faulty.test", unavailable=None)
+
+
+@contextmanager
+def _failing_sync(setting: Setting) -> Iterator[None]:
+    """Every sync fails; the relay stops, is restarted on a disk that works, and goes on."""
+    setting.layer.steer(error=errno.EIO)
+    setting.cut_now()
+    try:
+        yield
+        setting.notes.append(f"{setting.layer.met} syncs failed; /readyz {setting.slot.probe('/readyz')[0]}")
+    finally:
+        setting.slot.kill()
+        setting.layer.steer()
+        setting.slot.start(ready=True)
+
+
+@contextmanager
+def _slow_disk(setting: Setting) -> Iterator[None]:
+    setting.layer.steer(delay_ms=100)
+    try:
+        yield
+        setting.notes.append(f"{setting.layer.met} syncs took 100 ms longer")
+    finally:
+        setting.layer.steer()
+
+
+# clock
+
+
+def _clock_step(seconds: int) -> Callable[[Setting], AbstractContextManager[None]]:
+    @contextmanager
+    def inflict(setting: Setting) -> Iterator[None]:
+        """While mail waits for another try."""
+        setting.internet.change(
+            "faulty.test",
+            recipients=(RecipientRule(match="*", reply=Reply(code=450, text="4.2.0 Later"), times=2),),
+        )
+        time.sleep(1.0)
+        setting.layer.steer(clock_s=seconds)
+        yield  # the clock stays where it is
+
+    return inflict
+
+
+# resolver
+
+_LIES: Final[dict[str, DnsFault]] = {
+    "timeout.test": "timeout", "servfail.test": "servfail", "wrong-id.test": "wrong-id",
+    "wrong-question.test": "wrong-question", "garbage.test": "garbage", "truncated.test": "truncated",
+    "wrong-address.test": "wrong-address",
+}  # fmt: skip
+
+
+@contextmanager
+def _lying_resolver(setting: Setting) -> Iterator[None]:
+    setting.internet.resolver.faults.update(_LIES)
+    try:
+        yield
+    finally:
+        setting.notes.append(f"asked {setting.internet.resolver.asked}")
+        setting.internet.resolver.faults.clear()
+
+
+# peers
+
+
+@contextmanager
+def _stalls(setting: Setting) -> Iterator[None]:
+    """One ISP for each stage, which takes connections and falls silent there."""
+    for domain, stage in zip(setting.faulty, Stage, strict=True):
+        setting.internet.change(domain, faults={stage: IspFault(action="stall")})
+    try:
+        yield
+    finally:
+        for domain in setting.faulty:
+            setting.internet.change(domain, faults={})
+            _disconnect(setting, domain)
+
+
+@contextmanager
+def _late_answers(setting: Setting) -> Iterator[None]:
+    """Whole messages are answered late: whoever gives up too early sends them again."""
+    setting.internet.change("faulty.test", delays={Stage.END_OF_DATA: LATE_S})
+    try:
+        yield
+    finally:
+        setting.internet.change("faulty.test", delays={})
+
+
+def _disconnect(setting: Setting, domain: str) -> None:
+    """A message may have been taken, and its answer on the way."""
+    setting.cut_now()
+    setting.internet.ask(lambda control: control.disconnect(domain))
+
+
+@contextmanager
+def _half_open(setting: Setting) -> Iterator[None]:
+    """The cable to the ISP is cut while connections stand; nobody is told."""
+    time.sleep(0.5)
+    address = setting.internet.hosts["faulty.test"]
+    cut(address, off=True)
+    setting.cut_now()
+    try:
+        yield
+    finally:
+        cut(address, off=False)
+        _disconnect(setting, "faulty.test")
+
+
+# clients
+
+
+@contextmanager
+def _idle_clients(setting: Setting) -> Iterator[None]:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    clients: list[socket.socket] = []
+    try:
+        for number in range(IDLE):
+            client = socket.create_connection(("127.0.0.1", setting.slot.port), 20, (f"127.0.1.{number % 250}", 0))
+            clients.append(client)  # one by one: what was opened is closed, too, if the next one fails
+        yield
+        setting.notes.append(f"{len(clients)} clients that say nothing")
+    finally:
+        for one in clients:
+            one.close()
+
+
+_STALLING: Final = tuple(f"stalls-at-{one}.test" for one in Stage)
+FAULTS: Final = (
+    Fault("full volume", _full_volume, size=200_000, messages=600, volume="64m", stops_everything=True),
+    Fault("EIO of each sync", _failing_sync, messages=300, stops_everything=True),
+    Fault("slow disk", _slow_disk, stops_everything=True),
+    Fault("clock an hour ahead", _clock_step(3600)),
+    Fault("clock an hour back", _clock_step(-3600)),
+    Fault("resolver that is silent, fails or lies", _lying_resolver, faulty=tuple(_LIES), of_names=True),
+    Fault("stalls at each stage", _stalls, faulty=_STALLING, messages=2000),
+    Fault("large mail for ISPs that stall", _stalls, faulty=_STALLING, size=400_000, messages=800),
+    Fault("late answers to whole messages", _late_answers, messages=300),
+    Fault("half-open connections", _half_open),
+    Fault("5,000 idle clients", _idle_clients, sessions=IDLE, messages=300),
+)  # fmt: skip
