@@ -9,7 +9,7 @@ import sys
 import structlog
 from structlog.typing import Processor
 
-__all__ = ["set_up"]
+__all__ = ["last_word", "set_up"]
 
 _SHARED: tuple[Processor, ...] = (
     structlog.processors.add_log_level,
@@ -37,6 +37,11 @@ def set_up(level: str = "info") -> None:
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[lines], force=True)
+
+
+def last_word(trouble: str, reason: str) -> None:
+    """Why the process ends."""
+    structlog.get_logger("lane-relay").critical(trouble, reason=reason)
 
 
 def _logger(*_names: object) -> structlog.PrintLogger:

@@ -17,7 +17,6 @@ import structlog
 from lane_api.relayconfig import RelayConfig
 from lane_relay import health, memory
 from lane_relay.accept.http.ledger import Ledger
-from lane_relay.accept.http.server import HttpServer
 from lane_relay.accept.listener import Listener
 from lane_relay.account.journal import Journal
 from lane_relay.account.screen import Screen
@@ -303,6 +302,8 @@ class Pipeline:
         )
         self._http = None
         if config.intake.http is not None and self._ledger is not None:
+            from lane_relay.accept.http.server import HttpServer  # with its templates a tenth of the start
+
             self._http = HttpServer(config, self._listener, self._ledger, self._spool.keep)
         self.slot.auditor, self.slot.handover, self.slot.warmer = self._auditor, self._exchange, self._warmer
         self.slot.stages = Stages(

@@ -8,11 +8,10 @@ Before it: `pipeline`, which gives it the stages. After it: `health` and `api`.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from lane_api import __version__
 from lane_api.relayconfig import RelayConfig
-from lane_relay.accept.http.server import HttpServer
 from lane_relay.accept.listener import Listener
 from lane_relay.account.counters import Counters
 from lane_relay.account.unroutable import UnroutableMail
@@ -40,6 +39,9 @@ from lane_relay.slot_report import (
 )
 from lane_relay.spool.base import Spool
 from lane_relay.warmup.warmer import Warmer
+
+if TYPE_CHECKING:
+    from lane_relay.accept.http.server import HttpServer
 
 __all__ = ["Slot", "Stages"]
 
@@ -84,7 +86,7 @@ class Stages:
     backlog: Backlog
     orders: OrderKeeper
     unroutable: UnroutableMail
-    http: HttpServer | None = None
+    http: "HttpServer | None" = None
     """Absent where the lane takes no mail by HTTP."""
 
     @property

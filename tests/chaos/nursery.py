@@ -11,6 +11,7 @@ import sys
 from typing import IO
 
 from lane_relay import __main__ as relay
+from lane_relay.commands import relay as _stages  # noqa: F401 -- children find them imported
 from tests.chaos import mutants
 
 

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from lane_api.relayconfig import Records
 from lane_relay.account.journal import Journal
+from lane_relay.audit.arguments import add_commands
 from lane_relay.audit.chain import Chain
-from lane_relay.audit.commands import add_commands, run_audit, run_trace
+from lane_relay.audit.commands import run_audit, run_trace
 from lane_relay.audit.evidence import DirectoryStore, Store, journals
 from lane_relay.audit.head import HeadKey, Signed
 from lane_relay.audit.verify import Report, verify
