@@ -7,7 +7,7 @@ Figures: build/figures/chaos_relay.json. With `--report FILE` one campaign alone
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
