@@ -14,7 +14,8 @@ def test_an_empty_slot_goes_and_one_with_mail_stays(installation: Installation) 
     here, space = installation, installation.namespace
     here.apply(network(space), reflector_secret(here.internet, space))
     here.apply(
-        pool("pool", space, "203.0.113.130", "203.0.113.131", "203.0.113.132"), lane("shrinking", space, replicas=3)
+        pool("pool", space, "203.0.113.130", "203.0.113.131", "203.0.113.132"),
+        lane("shrinking", space, replicas=3, drain={"policy": "Wait"}),
     )
     here.wait_ready("shrinking")
     addresses = {one["name"]: one["ip"] for one in here.get("sendinglane", "shrinking")["status"]["slots"]}

@@ -1,4 +1,4 @@
-"""Scale-in and delete under both drain policies: every message that was taken in arrives, once."""
+"""Scale-in and delete under each drain policy: every message that was taken in arrives, once."""
 
 from contextlib import suppress
 
@@ -21,6 +21,11 @@ def _lane(here: Installation, policy: str, replicas: int, *, suspend: bool) -> M
 
 def _arrived(here: Installation) -> list[str]:
     return [one.message_id for one in here.received(SENDER)]
+
+
+def _address(here: Installation, slot: str) -> str:
+    slots = here.get("sendinglane", "stopping")["status"]["slots"]
+    return next(str(one["ip"]) for one in slots if one["name"] == slot)
 
 
 def _stopped_with_mail(here: Installation, slot: str) -> bool:
@@ -58,10 +63,22 @@ def test_mail_outlives_held_and_drained_slots_and_the_lane_itself(installation: 
     eventually(lambda: not here.is_there("statefulset", "stopping-1"), "the slot is gone", within=90)
 
     _await_arrivals(here, already, 3 * EACH)
+
+    # Transfer: a slot that is scaled away gives what it has to the one that stays, and goes
+    here.apply(_lane(here, "Transfer", 2, suspend=True))
+    here.wait_ready("stopping")
+    here.send("stopping-1-0", SENDER, RECIPIENT, EACH)
+    before = set(_arrived(here))
+    stays = _address(here, "stopping-0")
+    here.apply(_lane(here, "Transfer", 1, suspend=False))
+    eventually(lambda: not here.is_there("statefulset", "stopping-1"), "the slot is gone", within=90)
+
+    _await_arrivals(here, already, 4 * EACH)
+    assert {one.source_ip for one in here.received(SENDER) if one.message_id not in before} == {stays}
     arrived = [one for one in _arrived(here) if one not in already]
-    lost = 3 * EACH - len(set(arrived))
+    lost = 4 * EACH - len(set(arrived))
     figures.record("e2e", "drain_lost", lost, "messages", 0.0, "lower", "make e2e")
-    figures.record("e2e", "drain_messages", 3 * EACH, "messages", None, "higher", "make e2e")
+    figures.record("e2e", "drain_messages", 4 * EACH, "messages", None, "higher", "make e2e")
     assert lost == 0
     assert len(arrived) == len(set(arrived)), "none twice"
 

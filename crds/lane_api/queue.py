@@ -77,14 +77,17 @@ class Queue(ApiModel):
     delay_notice: DelayNotice = DelayNotice()
     reclaim_policy: Literal["Retain", "Delete"] = "Retain"
     """Of a slot given up and proven empty. Retain: the claim stays, with its records, and a new slot adopts it. Delete:
-    the claim is deleted, with its records. Default Retain."""
+    the claim is deleted once its records are in `audit.archive`; without an archive it stays. Default Retain."""
 
 
 class DrainPolicy(StrEnum):
     """What happens to mail in a slot that is to go."""
 
+    TRANSFER = "Transfer"
+    """Intake stops; the lane's other slots take the mail over at once. Where none stays, or none can be reached, the
+    slot sends on as with Wait."""
     WAIT = "Wait"
-    """Intake stops, delivery goes on until the slot is empty."""
+    """Intake stops, delivery goes on from the slot's own address until it is empty."""
     HOLD = "Hold"
     """Intake and delivery stop; the volume stays as it is, for a slot of its name to send."""
 
@@ -92,7 +95,7 @@ class DrainPolicy(StrEnum):
 class Drain(ApiModel):
     """What happens to mail in a slot that is to go: scale-in, delete."""
 
-    policy: DrainPolicy = DrainPolicy.WAIT
-    """Default Wait; it may be changed while a slot drains."""
+    policy: DrainPolicy = DrainPolicy.TRANSFER
+    """Default Transfer; it may be changed while a slot drains."""
     deadline: Duration = 3600.0
     """Afterwards the lane is Stalled and says what is left; nothing is dropped and sending goes on. Default 1h."""

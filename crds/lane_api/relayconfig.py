@@ -243,8 +243,8 @@ class Delivery(ConfigModel):
     """How mail goes out."""
 
     state: Literal["Running", "Suspended", "Held", "Transferring"] = "Running"
-    """Suspended by the lane's owner, Held or Transferring (to the sibling slots) by its drain policy; intake is another
-    matter."""
+    """Suspended by the lane's owner, Held by its drain policy, or Transferring: siblings get all mail while one can be
+    reached, and the slot sends on while none can. Intake is another matter."""
     mode: Literal["Live", "Redirect", "Discard"] = "Live"
     """Redirect: all mail goes to `redirect_to` instead of its recipients. Discard: it is accepted and never sent. Both
     hold for what is queued already."""

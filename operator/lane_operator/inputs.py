@@ -364,6 +364,9 @@ class SlotObservation:
     domains_ed25519: Mapping[str, bool] = field(default_factory=dict)
     """Of each domain with an Ed25519 key, whether DNS answers it."""
     certificate_self_signed: bool | None = None
+    unarchived: int | None = None
+    """Records that the slot's archive does not have yet; None: it has no archive, or does not say."""
+    archive_failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -306,7 +306,15 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
             if one.get("ed25519")
         },
         certificate_self_signed=certificate.get("selfSigned"),
+        unarchived=_unarchived(answer.get("records") or {}),
+        archive_failure=str(((answer.get("records") or {}).get("archive") or {}).get("failure") or ""),
     )
+
+
+def _unarchived(records: Mapping[str, Any]) -> int | None:
+    """Records that are not in the archive yet; None where there is no archive, or nothing is said of one."""
+    last, archived = records.get("lastSeq"), (records.get("archive") or {}).get("archivedSeq")
+    return None if last is None or archived is None else max(0, int(last) - int(archived))
 
 
 def process_of(pod: Manifest) -> str:
@@ -348,7 +356,8 @@ def _why_not_ready(status: Mapping[str, Any], conditions: Mapping[str, Mapping[s
 
 def _shown(seen: SlotObservation) -> tuple[Any, ...]:
     """What of an observation a lane shows or acts on: not the sessions that come and go while intake is open."""
-    moving = (seen.sessions, seen.in_flight, seen.queued) if seen.intake == "Closed" else (_rounded(seen.queued),)
+    closed = (seen.sessions, seen.in_flight, seen.queued, seen.unarchived, seen.archive_failure)
+    moving = closed if seen.intake == "Closed" else (_rounded(seen.queued),)
     return (
         seen.reachable,
         seen.config_generation,

@@ -17,14 +17,15 @@ CLOCK = Clock(now=lambda: 1_800_000_000.0, monotonic=lambda: 1000.0)
 COUNT = 3000
 
 
-def config(folder: Path, state: str) -> RelayConfig:
+def config(folder: Path, *isps: str) -> RelayConfig:
+    """A slot without siblings; `isps`: its address is for these alone."""
     return RelayConfig.model_validate(
         {
             "lane": {"name": "t"},
             "slot": {"name": "t-0", "hostname": "out.test"},
             "spool": {"path": str(folder)},
             "records": {"path": str(folder / "r")},
-            "delivery": {"state": state},
+            "egress": {"isps": isps},
             "admin": {
                 "listen": {"host": "127.0.0.1", "port": 0},
                 "tls": {"certificate": "/crt", "key": "/key"},
@@ -38,7 +39,7 @@ def config(folder: Path, state: str) -> RelayConfig:
 class Rig:
     def __init__(self, folder: Path) -> None:
         spool = self.spool = MemorySpool(CLOCK, asyncio.get_running_loop())
-        running = config(folder, "Transferring")
+        running = config(folder, "gmail")
         around = Surroundings(
             lambda _entry: None,
             lambda _entry: None,
@@ -78,7 +79,7 @@ async def test_mail_without_a_way_chooses_again_in_portions_and_at_once_after_a_
         assert not rig.exchange.sends_here(QueueEntry(number + 1, 0, "d.test", (0,), 1, 0.0), "")
     assert rig.exchange.waiting == COUNT
     task = asyncio.create_task(rig.exchange.run())
-    rig.exchange.apply(config(tmp_path, "Running"))
+    rig.exchange.apply(config(tmp_path))
     sizes = [len(rig.resumed)]
     while sizes[-1] < COUNT:
         await asyncio.sleep(0)

@@ -2,7 +2,7 @@
 
 Reasons, in this order: this slot is to be emptied; its address is for other ISPs; a sibling's address is for this one;
 today's warm-up is used up; a standby address is to stay warm. What came from a sibling stays, but for the first two, so
-that nothing goes to and fro.
+that nothing goes to and fro. A slot that is to be emptied sends on while no sibling can be reached.
 Before it: `resolve`, which knows the site. After it: `giver`, or `deliver`.
 """
 
@@ -47,7 +47,9 @@ def choose(
     general = [one for one in up if not one.isps and one.role == "Active"]
     segment = [one for one in up if policy in one.isps] if policy else []
     if config.delivery.state == "Transferring":
-        return _one_of(segment or general or up, message_id) or Place.NOWHERE
+        sibling = _one_of(segment or general or up, message_id)
+        if sibling:
+            return sibling
     mine = config.egress.isps
     if mine and policy not in mine:
         return _one_of(segment or general, message_id) or Place.NOWHERE

@@ -5,7 +5,7 @@ follows the spec, so that the slot can still be closed, suspended and drained. P
 """
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import yaml
 
@@ -23,7 +23,7 @@ __all__ = ["kept_config", "kept_hostname", "kept_resolver"]
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def kept_config(lane: Lane, references: References, claim: Claim, others: Iterable[Claim] = ()) -> RelayConfig | None:
+def kept_config(lane: Lane, references: References, claim: Claim, others: Sequence[Claim] = ()) -> RelayConfig | None:
     """What the slot's relay is to know; None where there is no configuration of it that could be read.
 
     `others` are the lane's other slots.

@@ -4,7 +4,7 @@ Invariant: no secret, only the paths under which the pod mounts them.
 """
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import ip_network
 from typing import Any
@@ -16,6 +16,7 @@ from lane_api.effective import effective
 from lane_api.ippool import PoolAddress
 from lane_api.lane_status import SlotRole
 from lane_api.listening import HttpListener
+from lane_api.queue import DrainPolicy
 from lane_api.relayconfig import (
     Admin,
     DelayNotice,
@@ -80,7 +81,7 @@ def numbered(text: str, serial: int) -> str:
 
 
 def relay_config(
-    lane: Lane, references: References, claim: Claim, engine: EngineClaim, others: Iterable[Claim] = ()
+    lane: Lane, references: References, claim: Claim, engine: EngineClaim, others: Sequence[Claim] = ()
 ) -> RelayConfig:
     """Everything the slot's relay needs to know; `others` are the lane's other slots.
 
@@ -95,7 +96,7 @@ def relay_config(
         spool=Spool(path=f"{names.SPOOL_DIR}/spool", max_size=values.spool_bytes),
         records=records_of(lane, values.records_bytes),
         egress=_egress(references, claim, engine),
-        delivery=_delivery(lane, references, claim, engine),
+        delivery=_delivery(lane, references, claim, engine, others),
         domains=_domains(lane, references, engine),
         feedback=feedback_of(lane, engine),
         suppression=suppression_of(lane, engine),
@@ -210,13 +211,25 @@ def _egress(references: References, claim: Claim, engine: EngineClaim) -> Egress
     return Egress.model_validate({"address": claim.address.ip, "source": engine.source, "proof": proof, "isps": isps})
 
 
-def _delivery(lane: Lane, references: References, claim: Claim, engine: EngineClaim) -> Delivery:
+def _state(lane: Lane, references: References, claim: Claim, others: Sequence[Claim]) -> str:
+    """What the slot does with its mail."""
+    if claim.role is SlotRole.HELD:
+        return "Held"
+    if lane.spec.suspend or shared_domains(lane, references):
+        return "Suspended"
+    stays = any(other.role is SlotRole.ACTIVE for other in others)
+    gives = claim.role is SlotRole.DRAINING and lane.spec.drain.policy is DrainPolicy.TRANSFER
+    return "Transferring" if gives and stays and lane.deleting_since is None else "Running"
+
+
+def _delivery(
+    lane: Lane, references: References, claim: Claim, engine: EngineClaim, others: Sequence[Claim]
+) -> Delivery:
     spec, values = lane.spec, effective(lane.spec)
     mode, redirect_to = references.delivery_mode(lane)
-    running = "Suspended" if spec.suspend or shared_domains(lane, references) else "Running"
     return Delivery.model_validate(
         {
-            "state": "Held" if claim.role is SlotRole.HELD else running,
+            "state": _state(lane, references, claim, others),
             "mode": mode,
             "redirect_to": redirect_to,
             "lifetime": values.lifetime_s,

@@ -3,7 +3,8 @@
 The way of a slot, each step decided from what is there, so that a restart of the operator changes nothing:
 
     intake closed (by the configuration of a Draining or Held claim, and by an order through /v1 that its spool keeps)
-    -> proof: the slot itself says, closed and under the lane's newest generation, what it still holds
+    -> proof: the slot itself says, closed and under the lane's newest generation, what it still holds, and that its
+       records are in the lane's archive, if there is one
     -> StatefulSet at 0 replicas, the proof in its annotation
     -> pod gone
     -> queue finalizer off the volume claim of exactly that uid, if the proof says empty; else the volume stays
@@ -181,7 +182,7 @@ def _steps(lane: Lane, slot: SlotFacts, *, terminating: bool, may_retain: bool) 
     if slot.pod or slot.drained is None:
         return []
     if slot.volume_uid and slot.volume_guarded and _is_empty(slot):
-        return [ReleaseVolume(slot.name, slot.volume_uid, delete=lane.spec.queue.reclaim_policy == "Delete")]
+        return [ReleaseVolume(slot.name, slot.volume_uid, delete=_may_delete(lane))]
     if slot.workload_uid and lane.deleting_since is None and not _keeps_mail(slot):
         return [DeleteWorkload(slot.name, slot.workload_uid)]
     return []
@@ -196,9 +197,19 @@ def _statement(lane: Lane, slot: SlotFacts) -> Drained | None:
         return None
     if seen.sessions or seen.in_flight or not seen.spool_id or seen.pvc_uid != slot.volume_uid:
         return None
-    if seen.queued and lane.spec.drain.policy is not DrainPolicy.HOLD:
+    if lane.spec.drain.policy is not DrainPolicy.HOLD and (seen.queued or not _is_archived(lane, seen)):
         return None
     return Drained(seen.spool_id, seen.pvc_uid, seen.config_generation, seen.queued)
+
+
+def _is_archived(lane: Lane, seen: SlotObservation) -> bool:
+    """Whether the evidence outlives the volume, where the lane has an archive."""
+    return lane.spec.audit.archive is None or seen.unarchived == 0
+
+
+def _may_delete(lane: Lane) -> bool:
+    """Whether the claim goes with its slot: never with the only copy of the slot's records."""
+    return lane.spec.queue.reclaim_policy == "Delete" and lane.spec.audit.archive is not None
 
 
 def _is_empty(slot: SlotFacts) -> bool:

@@ -60,7 +60,9 @@ def put_draining(book: Book, view: View) -> None:
         book.put(ConditionType.DRAINING, True, Reason.DELETE, _parting(view), since=view.lane.deleting_since)
     elif view.leaving:
         names = ", ".join(claim.slot_name for claim in view.leaving)
-        message = f"{names} takes no mail and goes when it is empty, by drain.policy {view.lane.spec.drain.policy}"
+        policy = view.lane.spec.drain.policy
+        way = ": the lane's other slots take its mail over" if policy is DrainPolicy.TRANSFER else ""
+        message = f"{names} takes no mail and goes when it is empty, by drain.policy {policy}{way}{_unproven(view)}"
         since = book.since(ConditionType.DRAINING, Reason.SCALE_IN)  # not since an earlier slot began to hold its mail
         book.put(ConditionType.DRAINING, True, Reason.SCALE_IN, message, since=since)
     elif view.going:
@@ -86,10 +88,22 @@ def _parting(view: View) -> str:
         )
     longest = format_duration(effective(view.lane.spec).lifetime_s)
     return (
-        f"the lane is being deleted: by drain.policy Wait it goes when its about {left} messages are sent or bounced, "
+        f"the lane is being deleted: it goes when its about {left} messages are sent or bounced, "
         f"at the latest {longest} (queue.lifetime) after they came, and as long again for their bounces. To let it go "
         "at once and keep its queue volumes for a lane of this name, set drain.policy to Hold"
+        f"{_unproven(view)}"
     )
+
+
+def _unproven(view: View) -> str:
+    """Which slots have sent everything and wait for the archive to have their records."""
+    waiting = [
+        f"{seen.name} has {seen.unarchived} records that audit.archive does not have yet"
+        + (f" ({seen.archive_failure})" if seen.archive_failure else "")
+        for seen in view.heard()
+        if seen.intake == "Closed" and not seen.queued and seen.unarchived
+    ]
+    return "".join(f"; {text}" for text in waiting)
 
 
 def _answers(seen: SlotObservation | None) -> bool:

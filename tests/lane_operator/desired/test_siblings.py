@@ -13,9 +13,11 @@ from lane_relay.config import parse
 from tests.lane_operator import made
 
 
-def configs(*claims: Claim, engine: str = "Multus", **pool: Any) -> dict[str, RelayConfig]:
+def configs(
+    *claims: Claim, engine: str = "Multus", lane: dict[str, Any] | None = None, **pool: Any
+) -> dict[str, RelayConfig]:
     """By slot."""
-    of = made.lane()
+    of = made.lane(**(lane or {}))
     claims = claims or (made.claim(0, engine), made.claim(1, engine))
     references = made.references(of, made.pool(engine, **pool))
     found = desired_state(of, references, made.assignment(*claims), made.SETTINGS)
@@ -45,6 +47,33 @@ def test_a_slot_that_leaves_is_given_nothing() -> None:
 
     assert [one.role for one in found["otp-0"].handover.siblings] == ["Leaving"]  # type: ignore[union-attr]
     assert [one.role for one in found["otp-1"].handover.siblings] == ["Active"]  # type: ignore[union-attr]
+
+
+LEAVING = (made.claim(0), made.claim(1, role=SlotRole.DRAINING))
+
+
+def test_a_slot_that_leaves_gives_its_mail_to_those_that_stay() -> None:
+    found = configs(*LEAVING)
+
+    assert {slot: one.delivery.state for slot, one in found.items()} == {"otp-0": "Running", "otp-1": "Transferring"}
+
+
+def test_a_slot_that_leaves_by_wait_sends_its_mail_itself() -> None:
+    found = configs(*LEAVING, lane={"drain": {"policy": "Wait"}})
+
+    assert found["otp-1"].delivery.state == "Running"
+
+
+def test_slots_that_all_leave_have_nobody_to_give_to() -> None:
+    found = configs(made.claim(0, role=SlotRole.DRAINING), made.claim(1, role=SlotRole.DRAINING))
+
+    assert {one.delivery.state for one in found.values()} == {"Running"}
+
+
+def test_a_suspended_lanes_slot_keeps_its_mail_until_the_lane_sends_again() -> None:
+    found = configs(*LEAVING, lane={"suspend": True})
+
+    assert found["otp-1"].delivery.state == "Suspended"
 
 
 def test_an_address_for_some_isps_is_known_to_all_slots() -> None:

@@ -329,6 +329,14 @@ def test_a_drain_past_its_deadline_says_what_is_left_and_the_way_out() -> None:
     assert verdict(said, "Ready") == ("False", "Draining")
 
 
+def test_a_drain_that_waits_for_its_archive_says_so() -> None:
+    waits = made.seen(0, intake="Closed", unarchived=7, archive_failure="403 Forbidden")
+    claims = made.assignment(made.claim(0, role=SlotRole.DRAINING))
+    said = status(settled(deleting_since="2026-11-23T07:59:00Z"), made.observation(waits), claims=claims)
+
+    assert "otp-0 has 7 records that audit.archive does not have yet (403 Forbidden)" in message(said, "Draining")
+
+
 def test_a_drain_within_its_deadline_is_not_stalled() -> None:
     of = settled(deleting_since="2026-11-23T07:59:00Z")
     claims = made.assignment(made.claim(0, role=SlotRole.DRAINING))

@@ -48,12 +48,12 @@ def test_a_slot_that_is_emptied_gives_all_to_those_that_are_up() -> None:
     assert set(found) == {"one", "two"}
     assert min(found.values()) > 1000
     assert set(spread(of, down="one")) == {"two"}
-    assert whither(config("Transferring", one={}), down="one") is Place.NOWHERE
+    assert whither(config("Transferring", one={}), down="one") is Place.HERE, "its own address is as good as before"
     assert whither(config("Transferring", spare={"role": "Standby"})) == "spare"
 
 
 def test_a_slot_that_leaves_itself_is_given_nothing() -> None:
-    assert whither(config("Transferring", one={"role": "Leaving"})) is Place.NOWHERE
+    assert whither(config("Transferring", one={"role": "Leaving"})) is Place.HERE
     assert whither(config("Transferring", one={"role": "Leaving"}, two={})) == "two"
 
 
