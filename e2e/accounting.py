@@ -24,6 +24,14 @@ def unaccounted(cluster: Cluster, namespace: str) -> dict[str, float]:
     return found
 
 
+def figure(cluster: Cluster, pod: dict[str, Any], name: str) -> float:
+    """One unlabelled metric of a relay as of now; raises LookupError where its exposition has none of that name."""
+    found = re.search(rf"^{re.escape(name)} (\S+)$", _metrics(cluster, pod), re.MULTILINE)
+    if found is None:
+        raise LookupError(f"{pod['metadata']['name']} has no {name}")
+    return float(found[1])
+
+
 def _is_ready(pod: dict[str, Any]) -> bool:
     states = pod["status"].get("containerStatuses", ())
     ready = any(one["name"] == "relay" and one["ready"] for one in states)

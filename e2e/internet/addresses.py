@@ -18,6 +18,7 @@ LIE: Final = "203.0.113.254"
 SHARED_POSTFIX: Final = "198.51.100.50"  # the peer that both streams go through: where it listens, and its source
 CLIENT: Final = "198.51.100.60"  # where load generators send from
 OUTSIDE: Final = "198.51.100.97"  # where a test listens itself, to see who comes
+ARCHIVE: Final = "198.51.100.70"  # an S3 server, where a test brings one
 DEAD: Final = "198.51.100.99"  # packets to it vanish without a word
 EGRESS_PREFIX: Final = "203.0.113."
 INTERNET_PREFIX: Final = "198.51.100."
