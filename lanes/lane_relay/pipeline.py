@@ -22,7 +22,7 @@ from lane_relay.account.journal import Journal
 from lane_relay.account.screen import Screen
 from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.account.unroutable import UnroutableMail
-from lane_relay.api import actions, evidence, explain, handover, messages, siblings, suppressions
+from lane_relay.api import actions, evidence, explain, handover, keys, messages, siblings, suppressions
 from lane_relay.api.server import AdminServer
 from lane_relay.audit.auditor import Auditor, check_records, open_chain
 from lane_relay.backlog import Backlog
@@ -304,7 +304,8 @@ class Pipeline:
         if config.intake.http is not None and self._ledger is not None:
             from lane_relay.accept.http.server import HttpServer  # with its templates a tenth of the start
 
-            self._http = HttpServer(config, self._listener, self._ledger, self._spool.keep)
+            way = self._exchange.carrier if self._exchange is not None else None
+            self._http = HttpServer(config, self._listener, self._ledger, self._spool.keep, way=way)
         self.slot.auditor, self.slot.handover, self.slot.warmer = self._auditor, self._exchange, self._warmer
         self.slot.stages = Stages(
             self._spool,
@@ -346,6 +347,7 @@ class Pipeline:
             *messages.operations(queued), *suppressions.operations(self._feedback.suppressions),
         ]  # fmt: skip
         if self._exchange is not None:
+            rooms += keys.operations(self._exchange, self._http)
             rooms += siblings.operations(self._exchange, self._feedback.suppressions)
             rooms += handover.operations(self._exchange, lambda: self._source.current.intake.max_message_size)
         return AdminServer(config.admin, self.slot, rooms, authority)

@@ -8,7 +8,7 @@ Before it: `giver`. After it: the sibling's `/v1/handover`.
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import aiohttp
 from msgspec import DecodeError, ValidationError
@@ -60,15 +60,26 @@ class HttpsCarrier:
         """Names of the lane's other slots."""
         return tuple(self._siblings)
 
-    async def fetch(self, slot: str, name: str, params: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
-        """What a sibling has under this name, and the header of its answer; raises RelayError where there is none."""
+    async def fetch(
+        self,
+        slot: str,
+        name: str,
+        params: Mapping[str, str],
+        *,
+        method: Literal["GET", "PUT"] = "GET",
+        body: bytes | None = None,
+    ) -> tuple[bytes, Mapping[str, str]]:
+        """What a sibling answers under this name, and its header; raises RelayError where it has nothing to say.
+
+        Both methods may be repeated: where a kept connection turns out to be over, aiohttp does so by itself.
+        """
         try:
-            status, body, header = await self._send("GET", slot, name, params=params)
+            status, said, header = await self._send(method, slot, name, params=params, body=body)
         except (NotSentError, UnansweredError) as error:
             raise RelayError(str(error)) from error
         if status != 200:
-            raise RelayError(f"{slot}: {status} {body[:200].decode('utf-8', 'replace')}")
-        return body, header
+            raise RelayError(f"{slot}: {status} {said[:200].decode('utf-8', 'replace')}")
+        return said, header
 
     async def close(self) -> None:
         """Ends the connections."""

@@ -75,6 +75,15 @@ CATALOGUE: Final = (
         ("class",),
     ),
     Declared("http_requests", Kind.COUNTER, "Submissions by HTTP answered, by status.", "http_requests", ("status",)),
+    Declared(
+        "http_keys",
+        Kind.COUNTER,
+        "New idempotency keys in a lane of several slots, by who has them: Here, OneWitness (here, but only one slot "
+        "could be asked: should this one go away as well, another may take the key again), Sibling, Nobody (answered "
+        "503).",
+        "http_keys",
+        ("settled",),
+    ),
     Declared("intake_sessions", Kind.GAUGE, "SMTP sessions open and HTTP requests in work now.", "sessions"),
     Declared("connections", Kind.GAUGE, "Outbound connections open now, by ISP policy.", "connections", ("policy",)),
     Declared(

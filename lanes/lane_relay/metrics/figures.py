@@ -90,6 +90,8 @@ class Figures:
     """By what they say is to be done."""
     http_requests: Mapping[str, int] = field(default_factory=dict)
     """By status."""
+    http_keys: Mapping[str, int] = field(default_factory=dict)
+    """By who has them."""
     sessions: int = 0
     connections: Mapping[str, int] = field(default_factory=dict)
     sites_backing_off: Mapping[str, int] = field(default_factory=dict)

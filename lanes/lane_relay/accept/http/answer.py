@@ -48,7 +48,7 @@ class Results(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     slot: str
-    """Who has them; it alone knows the idempotency key."""
+    """Who has them, also where another slot was asked."""
     accepted: int
     refused: int
     results: list[Result]

@@ -26,7 +26,8 @@ _REFUSALS: Final = {
     "415": "The body is not application/json.",
     "422": "A field is wrong, every recipient was refused for good, or the idempotency key stands for another request.",
     "429": "This client has too many requests under way.",
-    "503": "Not now: intake is closed, the queue is full or cannot be written. Retry-After says when.",
+    "503": "Not now: intake is closed, the queue is full or cannot be written, or the slot that has this idempotency "
+    "key is away. Retry-After says when.",
 }
 
 

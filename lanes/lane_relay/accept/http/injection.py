@@ -26,6 +26,7 @@ from lane_relay.accept.http.answer import Answer, Result, accepted, problem, ref
 from lane_relay.accept.http.ledger import Entry, Ledger, Outcome
 from lane_relay.accept.http.letters import BadPartError, Letters, Refusal
 from lane_relay.accept.http.request import Submission, canonical, read
+from lane_relay.accept.http.witnesses import Passed, Witnesses
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.message import Origin
 from lane_relay.accept.policy import CLOSED
@@ -58,6 +59,10 @@ _T = TypeVar("_T")
 _log = structlog.get_logger("http")
 
 
+_UNSETTLED: Final = Reply(451, ("4.3.2 No slot that knows who has this key answers now: send the request again soon",))
+_MOVED: Final = Reply(451, ("4.3.2 Two slots have just settled which of them has this key: send the request again",))
+
+
 class Caller(Struct, frozen=True, gc=False):
     """Who sends a request."""
 
@@ -67,6 +72,18 @@ class Caller(Struct, frozen=True, gc=False):
     """Who authenticated; empty: a client of the lane's networks."""
     protocol: str
     """HTTP or HTTPS."""
+
+
+class _Asked(Struct, frozen=True):
+    """A request as it came in."""
+
+    request: Submission
+    caller: Caller
+    digest: bytes
+    key: bytes = b""
+    """Digest of user and idempotency key; empty: none."""
+    passed: Passed | None = None
+    """As a sibling gets it, if the key is the sibling's; None: it has come from one."""
 
 
 class _Work(Struct):
@@ -87,8 +104,16 @@ class _Work(Struct):
 class Injector:
     """Takes requests for one slot."""
 
-    def __init__(self, listener: "Listener", ledger: Ledger, keep: Callable[[], Callable[[], None]], slot: str) -> None:
+    def __init__(
+        self,
+        listener: "Listener",
+        ledger: Ledger,
+        keep: Callable[[], Callable[[], None]],
+        slot: str,
+        witnesses: Witnesses,
+    ) -> None:
         """`keep` is the spool's."""
+        self._witnesses = witnesses
         self._listener = listener
         self._ledger = ledger
         self._keep = keep
@@ -109,8 +134,6 @@ class Injector:
 
     async def inject(self, body: bytes, caller: Caller, key: str | None) -> Answer:
         """The answer to one request; `key` is the Idempotency-Key field's value."""
-        if not self._listener.policy.is_open:
-            return refused(CLOSED)
         read_request = await self._in_thread(_read, body)
         if isinstance(read_request, Answer):
             return read_request
@@ -130,40 +153,44 @@ class Injector:
             )
         key = key or request.idempotency_key
         if key is None:
-            return await self._judge(request, caller, b"", digest)
+            return await self._judge(_Asked(request, caller, digest))
         sealed = hashlib.sha256(f"{caller.user}\0{key}".encode()).digest()[:16]
-        if sealed in self._under_way:
+        passed = Passed(sealed, caller.user, caller.client, caller.protocol, body)
+        return await self._once(_Asked(request, caller, digest, sealed, passed))
+
+    async def inject_passed(self, passed: Passed) -> Answer:
+        """The answer to a request of a sibling's client, because its key is ours."""
+        read_request = await self._in_thread(_read, passed.body)
+        if isinstance(read_request, Answer):
+            return read_request
+        request, digest = read_request
+        return await self._once(
+            _Asked(request, Caller(passed.client, passed.user, passed.protocol), digest, passed.key)
+        )
+
+    async def _once(self, asked: _Asked) -> Answer:
+        if asked.key in self._under_way:
             return problem(HTTPStatus.CONFLICT, "a request with this idempotency key is under way: ask again soon")
-        self._under_way.add(sealed)
+        self._under_way.add(asked.key)
         try:
-            return await self._judge(request, caller, sealed, digest)
+            return await self._judge(asked)
         finally:
-            self._under_way.discard(sealed)
+            self._under_way.discard(asked.key)
 
     async def _in_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     # -- the whole
 
-    async def _judge(self, request: Submission, caller: Caller, key: bytes, digest: bytes) -> Answer:
+    async def _judge(self, asked: _Asked) -> Answer:
         """What is known of the key; else whether the lane takes the request at all, then its recipients."""
-        listener = self._listener
-        entry = Entry(digest, listener.clock.now())
-        if key:
-            try:
-                known = await self._ledger.look(key)
-            except SpoolError:
-                return refused(_KEYS_FAILED)
-            if known is not None and known.body != digest:
-                return problem(
-                    HTTPStatus.UNPROCESSABLE_ENTITY,
-                    "this idempotency key was used for another request within 24 h: take a new key for a new request",
-                )
-            if known is not None and known.is_open:  # its disk failed between the spool's write and its answer
-                return refused(_KEYS_FAILED)
-            entry = known or entry
-            if len(entry.outcomes) == len(request.recipients):
-                return results(self._slot, _answered(request, entry), {"Idempotent-Replayed": "true"})
+        request, caller = asked.request, asked.caller
+        entry = Entry(asked.digest, self._listener.clock.now())
+        known = await self._known(asked) if asked.key else None
+        if isinstance(known, Answer):
+            return known
+        if not self._listener.policy.is_open:
+            return refused(CLOSED) if known is None else results(self._slot, _answered(request, known, CLOSED))
         prepared = await self._in_thread(self._prepare, request, caller)
         if isinstance(prepared, BadPartError):
             fault = {"pointer": prepared.pointer, "detail": prepared.detail}
@@ -172,8 +199,50 @@ class Injector:
         if refusal is not None:
             self._record(caller, letters, refusal, tuple(one.to for one in request.recipients))
             return refused(refusal.reply)
+        if asked.key and known is None and not self._witnesses.is_alone:
+            return await self._settled(asked, _Work(request, letters, caller, asked.key, entry, {}))
+        entry = known or entry
         found = {place: _result(request, place, one) for place, one in entry.outcomes.items()}
-        return await self._take(_Work(request, letters, caller, key, entry, found))
+        return await self._take(_Work(request, letters, caller, asked.key, entry, found))
+
+    async def _known(self, asked: _Asked) -> Entry | Answer | None:
+        """What was done of the request under this key, or its answer if that is all there is to say."""
+        try:
+            known = await self._ledger.look(asked.key)
+        except SpoolError:
+            return refused(_KEYS_FAILED)
+        if known is None:
+            return None
+        if known.body != asked.digest:
+            return problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "this idempotency key was used for another request within 24 h: take a new key for a new request",
+            )
+        if known.is_open:  # its disk failed between the spool's write and its answer
+            return refused(_KEYS_FAILED)
+        if len(known.outcomes) < len(asked.request.recipients):
+            return known
+        return results(self._slot, _answered(asked.request, known), {"Idempotent-Replayed": "true"})
+
+    async def _settled(self, asked: _Asked, work: _Work) -> Answer:
+        """The answer of the slot that owns the key; here, if that is this one or nobody's yet."""
+        owner = await self._witnesses.settle(work.key)
+        if not owner:
+            return refused(_UNSETTLED)
+        if owner != self._slot:
+            return refused(_MOVED) if asked.passed is None else await self._pass_on(owner, asked.passed)
+        answer = await self._take(work)
+        if not any(one.id for one in work.entry.outcomes.values()):
+            await self._witnesses.give_up(work.key)
+        return answer
+
+    async def _pass_on(self, owner: str, passed: Passed) -> Answer:
+        listener, size = self._listener, len(passed.body)
+        listener.held_bytes += size  # on its way it is there twice
+        try:
+            return await self._witnesses.pass_on(owner, passed)
+        finally:
+            listener.held_bytes -= size
 
     def _prepare(self, request: Submission, caller: Caller) -> tuple[Letters, Refusal | None] | BadPartError:
         """In a thread."""
@@ -401,5 +470,11 @@ def _result(request: Submission, place: int, outcome: Outcome) -> Result:
     return result_of(to, Reply(outcome.code, (outcome.text,)))
 
 
-def _answered(request: Submission, entry: Entry) -> list[Result]:
-    return [_result(request, place, entry.outcomes[place]) for place in range(len(request.recipients))]
+def _answered(request: Submission, entry: Entry, otherwise: Reply | None = None) -> list[Result]:
+    """What was decided of each; the others, if there are any, get `otherwise`."""
+    return [
+        _result(request, place, entry.outcomes[place])
+        if otherwise is None or place in entry.outcomes
+        else result_of(one.to, otherwise)
+        for place, one in enumerate(request.recipients)
+    ]

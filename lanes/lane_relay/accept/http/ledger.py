@@ -6,7 +6,8 @@ have; and again when they are on disk. After a crash between the two, the spool 
 So a repeated request stores what is missing and nothing else, whatever the instant of the crash.
 Invariants: `save` returns when the entry is on stable storage; keys and bodies are known by digests; the file has a
 bound, beyond which keys are refused and never forgotten early. The store is SQLite (write-ahead log, synchronous FULL),
-written by one thread, which makes one transaction of all that waits. Before it: `injection`. After it: the volume.
+written by one thread, which makes one transaction of all that waits. Beside them stand `claims`: who answers for a key
+in a lane of several slots. Before it: `injection`, `witnesses`. After it: the volume.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
@@ -23,6 +25,7 @@ from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from lane_api.relayconfig import RelayConfig
+from lane_relay.accept.http import claims
 from lane_relay.errors import SpoolError, SpoolFullError
 
 __all__ = ["KEPT_S", "Entry", "Ledger", "Outcome"]
@@ -153,6 +156,12 @@ class Ledger:
         """
         await self._ask(lambda database: _write(database, key, entry))
 
+    async def claim(self, key: bytes, *, asker: str, owner: str, here: str) -> str:
+        """Who owns the key in the lane, see `claims.settle`; it is on stable storage then. Raises SpoolError."""
+        settle = partial(claims.settle, key=key, asker=asker, owner=owner, here=here, now=self._now(), kept_s=KEPT_S)
+        found: str = await self._ask(settle)
+        return found
+
     async def _ask(self, run: Callable[[sqlite3.Connection], Any]) -> Any:
         if self._failed is not None or self._is_closed:
             raise SpoolError(str(self._failed or "idempotency keys are closed"))
@@ -236,6 +245,7 @@ class Ledger:
                     "DELETE FROM keys WHERE key IN (SELECT key FROM keys WHERE at <= ? AND open = 0 LIMIT ?)",
                     (now - KEPT_S, _EXPIRED_AT_ONCE),
                 ).rowcount
+                gone = max(gone, claims.expire(self._database, now=now, kept_s=KEPT_S, most=_EXPIRED_AT_ONCE))
         except sqlite3.Error as failed:
             _log.error("old idempotency keys stay for now", reason=str(failed))
             gone = 0
@@ -268,6 +278,8 @@ def _opened(path: Path, pages: int) -> sqlite3.Connection:
         )
         database.execute("CREATE INDEX IF NOT EXISTS by_age ON keys (at)")
         database.execute("CREATE INDEX IF NOT EXISTS still_open ON keys (key) WHERE open = 1")
+        for statement in claims.TABLE:
+            database.execute(statement)
     return database
 
 

@@ -10,12 +10,14 @@ import asyncio
 import binascii
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiohttp import web
+from msgspec import DecodeError, ValidationError
 
 from lane_api.isppolicy import Stage
 from lane_api.listening import HttpListener
@@ -26,6 +28,7 @@ from lane_relay.accept.http.connection import Connection, Connections
 from lane_relay.accept.http.document import document_bytes
 from lane_relay.accept.http.injection import Caller, Injector
 from lane_relay.accept.http.ledger import Ledger
+from lane_relay.accept.http.witnesses import PassedAnswer, Way, Witnesses, decode_passed
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.policy import AUTH_REQUIRED, client_address
 from lane_relay.guard import report
@@ -43,6 +46,8 @@ _REQUESTS_A_CLIENT: Final = 32
 _BODY_S: Final = 120.0
 """From a request's head to the end of its body; each has one of the places above meanwhile."""
 _CHUNK: Final = 2**16
+_AROUND_A_BODY: Final = 2**16
+"""What a sibling sends beside the body: who its client is."""
 _MESSAGES, _DOCUMENT = "/v1/messages", "/v1/openapi.json"
 _ALLOWED: Final = {_MESSAGES: "POST", _DOCUMENT: "GET"}
 _AUTH_FAILED: Final = Reply(535, ("5.7.8 User name or password is wrong",))
@@ -63,12 +68,15 @@ class HttpServer:
         ledger: Ledger,
         keep: Callable[[], Callable[[], None]],
         *,
+        way: Way | None = None,
         body_within_s: float = _BODY_S,
     ) -> None:
-        """Opens nothing yet; `config.intake.http` is there, `keep` is the spool's."""
+        """Opens nothing yet; `config.intake.http` is there, `keep` is the spool's, `way` goes to the siblings."""
         self._body_within_s = body_within_s
         self._listener = listener
-        self._injector = Injector(listener, ledger, keep, config.slot.name)
+        self.witnesses = Witnesses(ledger, config.slot.name, way, listener.clock.monotonic)
+        """Of the keys, in a lane of several slots."""
+        self._injector = Injector(listener, ledger, keep, config.slot.name, self.witnesses)
         self._connections = Connections(
             self._respond,
             config.intake.limits,
@@ -177,19 +185,40 @@ class HttpServer:
         if request.path == _DOCUMENT:
             return web.Response(body=document_bytes(), content_type="application/json")
         client = _client(request)
+        with self._place(client) as place:
+            return place if place is not None else await self._take(request, client)
+
+    @contextmanager
+    def _place(self, client: str) -> Iterator[Answer | None]:
+        """One of the places for requests in work, meanwhile; or gives why there is none."""
         if self._is_stopping or self._in_work.total() >= _REQUESTS:
-            return refused(_TOO_MANY)
+            yield refused(_TOO_MANY)
+            return
         if self._in_work[client] >= _REQUESTS_A_CLIENT:
-            return problem(HTTPStatus.TOO_MANY_REQUESTS, _TOO_MANY.text.removeprefix("4.7.0 "), code="421 4.7.0")
+            yield problem(HTTPStatus.TOO_MANY_REQUESTS, _TOO_MANY.text.removeprefix("4.7.0 "), code="421 4.7.0")
+            return
         self._in_work[client] += 1
         self._none_in_work.clear()
         try:
-            return await self._take(request, client)
+            yield None
         finally:
             self._in_work[client] -= 1
             self._in_work += Counter()  # drops clients with none
             if not self._in_work:
                 self._none_in_work.set()
+
+    async def pass_in(self, parts: AsyncIterator[bytes]) -> PassedAnswer | str:
+        """Answers a request that a sibling passes on because its key is ours, or says what is wrong with it."""
+        with self._memory() as hold:
+            body = await self._body(parts, hold, self._largest + _AROUND_A_BODY)
+            if isinstance(body, Answer):
+                return _passed_back(body)
+            try:
+                passed = decode_passed(body)
+            except (DecodeError, ValidationError) as wrong:
+                return f"no request that was passed on: {wrong}"
+            with self._place(passed.client) as place:
+                return _passed_back(place if place is not None else await self._injector.inject_passed(passed))
 
     async def _take(self, request: web.BaseRequest, client: str) -> Answer:
         user = await self._authenticate(request, client)
@@ -199,19 +228,12 @@ class HttpServer:
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
         if "Content-Encoding" in request.headers:  # a few octets would become many
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body as it is, without Content-Encoding")
-        listener = self._listener
-        held = 0
-
-        def hold(more: int) -> bool:
-            nonlocal held
-            held += more
-            listener.held_bytes += more
-            return listener.held_bytes <= listener.memory_budget
-
-        try:
+        if (request.content_length or 0) > self._largest:
+            return _too_large(self._largest)
+        with self._memory() as hold:
             try:
                 async with asyncio.timeout(self._body_within_s):
-                    body = await self._body(request, hold)
+                    body = await self._body(request.content.iter_chunked(_CHUNK), hold, self._largest)
             except TimeoutError:
                 return problem(
                     HTTPStatus.REQUEST_TIMEOUT, f"the body was not complete after {self._body_within_s:.0f} s"
@@ -226,21 +248,30 @@ class HttpServer:
                 return await self._injector.inject(body, caller, _key(request))
             finally:
                 protocol.in_work = False
+
+    @contextmanager
+    def _memory(self) -> Iterator[Callable[[int], bool]]:
+        """Counts what a request holds, meanwhile; what it yields takes so many bytes more, and says if they fit."""
+        listener, held = self._listener, 0
+
+        def hold(more: int) -> bool:
+            nonlocal held
+            held += more
+            listener.held_bytes += more
+            return listener.held_bytes <= listener.memory_budget
+
+        try:
+            yield hold
         finally:
             listener.held_bytes -= held
 
-    async def _body(self, request: web.BaseRequest, hold: Callable[[int], bool]) -> bytes | Answer:
+    async def _body(self, incoming: AsyncIterator[bytes], hold: Callable[[int], bool], largest: int) -> bytes | Answer:
         """The body; its bytes are counted as they come, for a length that is announced may be a lie."""
-        announced = request.content_length or 0
-        largest = self._largest
-        too_large = f"the body is larger than {largest} octets: send fewer recipients, or smaller attachments"
-        if announced > largest:
-            return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large, code="552 5.3.4")
         parts = bytearray()
-        async for part in request.content.iter_chunked(_CHUNK):
+        async for part in incoming:
             parts += part
             if len(parts) > largest:
-                return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large, code="552 5.3.4")
+                return _too_large(self._largest)
             if not hold(len(part)):
                 return refused(_MEMORY_FULL)
         return bytes(parts)
@@ -278,6 +309,18 @@ class HttpServer:
         """Without the name: people send passwords there. It counts as an error of the client's."""
         self._listener.allowances.err(client, 1, self._listener.clock.monotonic())
         self._listener.reject(Rejection(Stage.EHLO, reply, None, (), client, "", ""), may_submit=False)
+
+
+def _too_large(largest: int) -> Answer:
+    return problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"the body is larger than {largest} octets: send fewer recipients, or smaller attachments",
+        code="552 5.3.4",
+    )
+
+
+def _passed_back(answer: Answer) -> PassedAnswer:
+    return PassedAnswer(answer.status, answer.headers, answer.encoded().decode())
 
 
 def _settings(config: RelayConfig) -> HttpListener:
