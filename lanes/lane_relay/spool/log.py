@@ -108,6 +108,9 @@ class SegmentSpool:
         self._commit_s = 0.0
         self._failed: SpoolError | None = None
         self._lazy: asyncio.TimerHandle | None = None
+        self._waking = False
+        """At the end of this turn of the loop: a thread woken at its first message would take one and leave the rest
+        to the next commit, and the two threads would wait for each other's lock at every step."""
         self._closing = False
         self._readers = ThreadPoolExecutor(_READERS, "spool-reader")
         self._tidier = self._make_tidier(segment_size, tidy_every)
@@ -256,7 +259,10 @@ class SegmentSpool:
             raise SpoolFullError(f"the spool's budget of {self._budget} bytes is used up")
         self._queued_bytes += size
         groups = group_by_domain(message.envelope.recipients)
-        self._committer.submit(Put(message, record, groups, done, size, waiting), now=True)
+        self._committer.submit(Put(message, record, groups, done, size, waiting), now=False)
+        if not self._waking:
+            self._waking = True
+            self._loop.call_soon(self._wake)
 
     def settle(self, entry: QueueEntry, recipients: tuple[int, ...], records: Iterable[bytes]) -> None:
         """See Spool."""
@@ -303,6 +309,10 @@ class SegmentSpool:
     def was_stored(self, message_id: int) -> bool:
         """See Spool."""
         return message_id in self._stored
+
+    def _wake(self) -> None:
+        self._waking = False
+        self._committer.wake()
 
     def _say(self, fact: Fact) -> None:
         self._committer.submit(fact, now=False)
