@@ -1,7 +1,7 @@
 """Condition types and reasons, spelled once; metav1.Condition as a model.
 
-Ready and EgressVerified are normal-true. Reconciling, Stalled, Draining, Suspended are abnormal-true: present only
-while true (kstatus reads their presence).
+Ready and EgressVerified are normal-true. Reconciling, Stalled, Draining, Suspended, MailHeld, RecordsAtRisk are
+abnormal-true: present only while true (kstatus reads their presence).
 """
 
 from enum import StrEnum
@@ -25,6 +25,8 @@ class ConditionType(StrEnum):
     NO_REDUNDANCY = "NoRedundancy"
     CHILDREN_INCOMPLETE = "ChildrenIncomplete"
     SHARED_DOMAIN = "SharedDomain"
+    MAIL_HELD = "MailHeld"
+    RECORDS_AT_RISK = "RecordsAtRisk"
     CONFIG_IN_FORCE = "ConfigInForce"
     VALID = "Valid"
 
@@ -91,6 +93,12 @@ class Reason(StrEnum):
     SINGLE_NODE = "SingleNode"
     # ChildrenIncomplete
     KIND_ABSENT = "KindAbsent"
+    # MailHeld
+    VOLUME_RESTORED = "VolumeRestored"
+    # RecordsAtRisk
+    ARCHIVE_MISSING = "ArchiveMissing"
+    ARCHIVE_FAILING = "ArchiveFailing"
+    SEALING_FAILING = "SealingFailing"
     # ConfigInForce
     IN_FORCE = "InForce"
     PUSHING = "Pushing"

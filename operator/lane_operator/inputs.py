@@ -367,6 +367,10 @@ class SlotObservation:
     unarchived: int | None = None
     """Records that the slot's archive does not have yet; None: it has no archive, or does not say."""
     archive_failure: str = ""
+    sealing_failure: str = ""
+    """Why its records are not sealed."""
+    restored: str = ""
+    """Why the mail that its volume brought is held, since the volume may be an older copy; empty: it is not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -276,7 +276,7 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
     """The answer to `GET /v1/slot` as an observation; raises TypeError, ValueError or KeyError for what is none."""
     queue, delivery, intake = answer["queue"], answer["delivery"], answer["intake"]
     proof = delivery.get("proof") or {}
-    certificate = answer.get("certificate") or {}
+    certificate, records = answer.get("certificate") or {}, answer.get("records") or {}
     return SlotObservation(
         name=name,
         reachable=True,
@@ -306,8 +306,10 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
             if one.get("ed25519")
         },
         certificate_self_signed=certificate.get("selfSigned"),
-        unarchived=_unarchived(answer.get("records") or {}),
-        archive_failure=str(((answer.get("records") or {}).get("archive") or {}).get("failure") or ""),
+        unarchived=_unarchived(records),
+        archive_failure=str((records.get("archive") or {}).get("failure") or ""),
+        sealing_failure=str(records.get("failure") or ""),
+        restored=str(delivery.get("restored") or ""),
     )
 
 
@@ -356,7 +358,7 @@ def _why_not_ready(status: Mapping[str, Any], conditions: Mapping[str, Mapping[s
 
 def _shown(seen: SlotObservation) -> tuple[Any, ...]:
     """What of an observation a lane shows or acts on: not the sessions that come and go while intake is open."""
-    closed = (seen.sessions, seen.in_flight, seen.queued, seen.unarchived, seen.archive_failure)
+    closed = (seen.sessions, seen.in_flight, seen.queued, seen.unarchived)
     moving = closed if seen.intake == "Closed" else (_rounded(seen.queued),)
     return (
         seen.reachable,
@@ -374,6 +376,10 @@ def _shown(seen: SlotObservation) -> tuple[Any, ...]:
         tuple(sorted(seen.domains_dns.items())),
         tuple(sorted(seen.domains_ed25519.items())),
         seen.certificate_self_signed,
+        seen.unarchived is None,
+        seen.archive_failure,
+        seen.sealing_failure,
+        seen.restored,
         *moving,
     )
 

@@ -20,6 +20,7 @@ from lane_operator.status.figures import oldest, rounded
 from lane_operator.status.progress import WAIT, deadline, put_draining, put_progress
 from lane_operator.status.slots import SHARED, egress_reason, is_proved, slot_status
 from lane_operator.status.view import View
+from lane_operator.status.volumes import put_records_at_risk, put_restored
 
 __all__ = ["lane_status", "next_look"]
 
@@ -43,6 +44,8 @@ def lane_status(
     put_dns(book, view)
     put_certificate(book, view)
     _put_marks(book, view)
+    put_restored(book, view)
+    put_records_at_risk(book, view)
     slots = tuple(slot_status(lane, claim, observation) for claim in assignment.claims)
     return LaneStatus(
         observed_generation=lane.generation,
