@@ -10,7 +10,6 @@ import secrets
 import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ import structlog
 from lane_api.relayconfig import Endpoint, RelayConfig
 from lane_relay.accept.allowances import Allowances
 from lane_relay.accept.certificate import Certificate
+from lane_relay.accept.checks import PasswordChecks
 from lane_relay.accept.door import Door, Peer
 from lane_relay.accept.intake import IntakeCounters, Rejection
 from lane_relay.accept.policy import CLOSED, IsSuppressed, Policy
@@ -40,9 +40,6 @@ Deposit = Callable[[Message, Stored], None]
 """Puts a message on disk; raises SpoolFullError or SpoolError if it is refused at once."""
 
 _SWEEP_EVERY_S: Final = 5.0
-_HASH_THREADS: Final = 2
-"""A flood of AUTH must not take the cores from delivery."""
-_MAX_PENDING_CHECKS: Final = 64
 _TOO_MANY: Final = Reply(421, ("4.7.0 Too many sessions, try again later",))
 
 _log = structlog.get_logger(__name__)
@@ -87,8 +84,7 @@ class Listener:
         self._all_gone = asyncio.Event()
         self._users: Users | None = None
         self._users_key = secrets.token_bytes(32)
-        self._pending_checks = 0
-        self._threads = ThreadPoolExecutor(_HASH_THREADS, thread_name_prefix="auth")
+        self.checks = PasswordChecks(clock.monotonic)
         self.certificate = Certificate(config.intake.tls, hostname=config.slot.hostname, now=clock.now())
         self.allowances = Allowances(config.intake)
         self._set(config)
@@ -212,7 +208,7 @@ class Listener:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.checks.close()
 
     # -- what sessions ask
 
@@ -264,19 +260,9 @@ class Listener:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(report)
 
-    def verify(self, username: str, password: str) -> "asyncio.Future[bool] | None":
-        """Checks a password in a thread; None if too many checks wait already or there are no users."""
-        if self._users is None or self._pending_checks >= _MAX_PENDING_CHECKS:
-            return None
-        self._pending_checks += 1
-        future = asyncio.get_running_loop().run_in_executor(self._threads, self._users.verify, username, password)
-        future.add_done_callback(self._check_done)
-        return future
-
-    def _check_done(self, future: "asyncio.Future[bool]") -> None:
-        self._pending_checks -= 1
-        if not future.cancelled() and future.exception() is not None:
-            _log.error("users cannot be checked", folder=self._intake.users_dir, error=str(future.exception()))
+    def verify(self, client: str, username: str, password: str) -> "asyncio.Future[bool] | None":
+        """Checks a password in this client's turn; None if there are no users, OSError in it if that cannot be."""
+        return self.checks.check(self._users, client, username, password) if self._users is not None else None
 
     # -- the one timer
 

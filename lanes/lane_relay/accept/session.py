@@ -50,8 +50,8 @@ class Session(asyncio.Protocol):
     """The driver of one `smtp.server`, and the policy it asks."""
 
     __slots__ = (
-        "_early", "_held", "_in_commit", "_is_read", "_is_trusted", "_judged_by", "_listener", "_replies_stuck",
-        "_server", "_transport", "client", "last_active",
+        "_checking", "_early", "_held", "_in_commit", "_is_read", "_is_trusted", "_judged_by", "_listener",
+        "_replies_stuck", "_server", "_transport", "client", "last_active",
     )  # fmt: skip
 
     def __init__(self, listener: "Listener", *, tls: bool, client: str = "") -> None:
@@ -67,6 +67,8 @@ class Session(asyncio.Protocol):
         self._in_commit = 0
         self._replies_stuck = False
         self._is_read = True
+        self._checking: asyncio.Future[bool] | None = None
+        """The password that is being checked."""
         self._early: bytes | None = None
         """Not None while TLS is being started: what came decrypted before the upgrade's task went on."""
         self.client = client
@@ -110,6 +112,8 @@ class Session(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """The connection is gone."""
         self._transport = None
+        if self._checking is not None:
+            self._checking.cancel()
         self._server.stop(CLOSED)
         self._release()
         self._listener.forget(self)
@@ -344,20 +348,22 @@ class Session(asyncio.Protocol):
             self.data_received(early)
 
     def _authenticate(self, attempt: AuthAttempt) -> None:
-        future = self._listener.verify(attempt.username, attempt.password)
+        future = self._checking = self._listener.verify(self.client, attempt.username, attempt.password)
         if future is None:
             self._authenticated(attempt.username, _AUTH_BUSY)
         else:
             future.add_done_callback(partial(self._verified, attempt.username))
 
     def _verified(self, username: str, future: "asyncio.Future[bool]") -> None:
+        self._checking = None
         if future.cancelled() or future.exception() is not None:
             self._authenticated(username, _AUTH_BUSY)
+        elif future.result():
+            self._authenticated(username, None)
         else:
-            failure = None if future.result() else _AUTH_FAILED
-            if failure is not None:  # without the name: people type passwords there
-                self.refused(Stage.EHLO, failure, None, ())
-            self._authenticated(username, failure)
+            self.refused(Stage.EHLO, _AUTH_FAILED, None, ())  # without the name: people type passwords there
+            listener, answer = self._listener, partial(self._authenticated, username, _AUTH_FAILED)
+            listener.call_later(listener.checks.pause(self.client), answer)
 
     def _authenticated(self, username: str, failure: Reply | None) -> None:
         if self._transport is not None:

@@ -1,13 +1,15 @@
 """Who may authenticate: a folder with one file a user, holding the password or its hash.
 
-Invariant: comparing takes the same time wherever texts differ, and no password is kept: a successful check is
-remembered as an HMAC under a key of this process, so that a slow hash costs once. The file is read at every check,
-which is how a changed or deleted user takes effect at once.
-`verify` may take a second of CPU and reads the disk: it is called in a thread.
+Invariants: comparing takes the same time wherever texts differ; for a name that is nobody's the hash of somebody else
+is computed, so that the time tells nobody who is a user here; no password is kept: a successful check is remembered as
+an HMAC under a key of this process, so that a slow hash costs once. The file is read at every check, which is how a
+changed or deleted user takes effect at once.
+`verify` may take a second of CPU and reads the disk: it is called in a thread, and so is `recalls`.
 """
 
 import hashlib
 import hmac
+import os
 import re
 from base64 import b64decode
 from collections import OrderedDict
@@ -38,24 +40,61 @@ class Users:
         self._lock = Lock()
         self._verified: OrderedDict[bytes, None] = OrderedDict()
         """Guarded by `_lock`; oldest out."""
+        self._listed: tuple[int, tuple[str, ...]] | None = None
+        """When the folder was changed last (nanoseconds), and its users then."""
+
+    def recalls(self, username: str, password: str) -> bool:
+        """This password was found to be this user's before, and both are what they were; no hash is computed.
+
+        Raises OSError if the folder cannot be read.
+        """
+        secret = self._secret(username)
+        return secret is not None and self._is_verified(self._seal(username, password, secret))
 
     def verify(self, username: str, password: str) -> bool:
         """This password is this user's; raises OSError if the folder cannot be read."""
-        secret = self._secret(username)
-        # The stored secret is part of what is remembered: a new password makes the old one unknown at once.
-        text = "\0".join((username, password, secret or "")).encode("utf-8", "surrogatepass")
-        seal = hmac.digest(self._key, text, "sha256")
-        with self._lock:
-            if secret is not None and seal in self._verified:
-                self._verified.move_to_end(seal)
-                return True
-        if not matches(password, secret or "") or not secret:
+        secret, stand_in = self._secret(username), self._stand_in(username)
+        seal = self._seal(username, password, secret or "")
+        if secret is not None and self._is_verified(seal):
+            return True
+        if not matches(password, secret or stand_in) or not secret:
             return False
         with self._lock:
             self._verified[seal] = None
             if len(self._verified) > _REMEMBERED:
                 self._verified.popitem(last=False)
         return True
+
+    def _seal(self, username: str, password: str, secret: str) -> bytes:
+        """The stored secret is part of what is remembered: a new password makes the old one unknown at once."""
+        text = f"{username}\0{password}\0{secret}".encode("utf-8", "surrogatepass")
+        return hmac.digest(self._key, text, "sha256")
+
+    def _is_verified(self, seal: bytes) -> bool:
+        with self._lock:
+            if seal not in self._verified:
+                return False
+            self._verified.move_to_end(seal)
+            return True
+
+    def _stand_in(self, username: str) -> str:
+        """The secret that a name without one is compared with, always the same for a name; empty: nobody has any.
+
+        A user's own: of no other could it be said that it is of the same kind and cost. It is read for everybody.
+        """
+        seed = hmac.digest(self._key, b"stand-in\0" + username.encode("utf-8", "surrogatepass"), "sha256")
+        names = self._names()
+        return self._secret(names[int.from_bytes(seed[:8]) % len(names)]) or "" if names else ""
+
+    def _names(self) -> tuple[str, ...]:
+        """All users; listed anew when the folder was changed."""
+        changed = self.folder.stat().st_mtime_ns
+        listed = self._listed
+        if listed is None or listed[0] != changed:
+            with os.scandir(self.folder) as found:
+                names = [one.name for one in found if _USER.fullmatch(one.name) and one.is_file()]
+            listed = self._listed = (changed, tuple(sorted(names)))
+        return listed[1]
 
     def _secret(self, username: str) -> str | None:
         if not _USER.fullmatch(username):

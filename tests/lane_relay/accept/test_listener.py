@@ -3,6 +3,7 @@
 import asyncio
 import smtplib
 import ssl
+from base64 import b64encode
 from pathlib import Path
 
 import aiosmtplib
@@ -78,6 +79,34 @@ async def test_a_wrong_password_is_refused_and_leaves_a_record_that_names_nobody
     with pytest.raises(aiosmtplib.SMTPException, match=r"5\.7\.0 Authenticate first"):
         await client.sendmail(SENDER, [RECIPIENT], CONTENT)
     client.close()
+
+
+async def test_who_guesses_passwords_is_answered_later_while_others_log_in(
+    start: Start, trusting: ssl.SSLContext, tmp_path: Path
+) -> None:
+    (tmp_path / "app").write_text("secret")
+    listener = await start(make_config(users_dir=str(tmp_path)))
+    for number in range(30):
+        answer = listener.verify("127.0.0.1", "app", f"wrong {number}")
+        assert answer is not None
+        assert not await answer
+
+    async def connect(source: str) -> Raw:
+        made = Raw(*await asyncio.open_connection("127.0.0.1", listener.ports[1], ssl=trusting, local_addr=(source, 0)))
+        await made.ask(b"")
+        await made.hello()
+        return made
+
+    guesser, other = await connect("127.0.0.1"), await connect("127.0.0.2")
+    guesser.writer.write(b"AUTH PLAIN " + b64encode(b"\0app\0guess") + b"\r\n")
+    refusal = asyncio.create_task(guesser.rest())
+    await eventually(lambda: listener.counters.refused["535 5.7.8"] == 1)
+    (said,) = await other.ask(b"AUTH PLAIN " + b64encode(b"\0app\0secret") + b"\r\n")
+    assert said.startswith("235")
+    assert not refusal.done()
+    refusal.cancel()
+    for one in (guesser, other):
+        await one.close()
 
 
 async def test_a_users_rate_and_senders_hold_over_all_its_sessions(

@@ -2,6 +2,7 @@
 
 import hashlib
 from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,37 @@ def test_a_hash_is_computed_once_for_one_password(tmp_path: Path, monkeypatch: p
     assert not users.verify("app", "wrong")
     assert not users.verify("app", "wrong")
     assert computed == [b"secret", b"wrong", b"wrong"]
+
+
+@pytest.mark.parametrize("name", ["nobody", "../app", "no such user", ""])
+def test_a_name_that_is_nobodys_takes_the_hash_that_a_user_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Else the time that the answer takes would tell who is a user here."""
+    computed: list[tuple[str, object]] = []
+    kinds = {"scrypt": hashlib.scrypt, "pbkdf2_hmac": hashlib.pbkdf2_hmac}
+
+    def counting(kind: str) -> Callable[..., bytes]:
+        def compute(*given: object, **parameters: object) -> bytes:
+            computed.append((kind, parameters.get("n", given[-1])))
+            return kinds[kind](*given, **parameters)  # type: ignore[operator,no-any-return]  # as they were given
+
+        return compute
+
+    for kind in kinds:
+        monkeypatch.setattr(hashlib, kind, counting(kind))
+    for stored in (scrypt("secret"), pbkdf2("secret")):
+        (tmp_path / "app").write_text(stored)
+        (tmp_path / "sub").mkdir(exist_ok=True)
+        computed.clear()
+        users = Users(tmp_path, b"key")
+        assert not users.verify("app", "wrong")
+        assert not users.verify(name, "wrong")
+        assert not users.verify(name, "secret")  # the stand-in's own password is nobody's either
+        assert len(computed) == 3
+        assert len(set(computed)) == 1
+
+
+def test_without_users_nobody_is_one(tmp_path: Path) -> None:
+    assert not Users(tmp_path, b"key").verify("app", "")
+    assert not Users(tmp_path, b"key").verify("app", "secret")

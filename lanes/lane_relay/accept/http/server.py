@@ -185,17 +185,27 @@ class HttpServer:
         if request.path == _DOCUMENT:
             return web.Response(body=document_bytes(), content_type="application/json")
         client = _client(request)
+        # Whose password is being checked has no place yet: who guesses many would have them all.
+        user = self._refuse_one_more(client) or await self._authenticate(request, client)
+        if isinstance(user, Answer):
+            return user
         with self._place(client) as place:
-            return place if place is not None else await self._take(request, client)
+            return place if place is not None else await self._take(request, client, user)
+
+    def _refuse_one_more(self, client: str) -> Answer | None:
+        """Why no more requests are taken now, of anybody or of this client."""
+        if self._is_stopping or self._in_work.total() >= _REQUESTS:
+            return refused(_TOO_MANY)
+        if self._in_work[client] >= _REQUESTS_A_CLIENT:
+            return problem(HTTPStatus.TOO_MANY_REQUESTS, _TOO_MANY.text.removeprefix("4.7.0 "), code="421 4.7.0")
+        return None
 
     @contextmanager
     def _place(self, client: str) -> Iterator[Answer | None]:
         """One of the places for requests in work, meanwhile; or gives why there is none."""
-        if self._is_stopping or self._in_work.total() >= _REQUESTS:
-            yield refused(_TOO_MANY)
-            return
-        if self._in_work[client] >= _REQUESTS_A_CLIENT:
-            yield problem(HTTPStatus.TOO_MANY_REQUESTS, _TOO_MANY.text.removeprefix("4.7.0 "), code="421 4.7.0")
+        one_too_many = self._refuse_one_more(client)
+        if one_too_many is not None:
+            yield one_too_many
             return
         self._in_work[client] += 1
         self._none_in_work.clear()
@@ -220,10 +230,7 @@ class HttpServer:
             with self._place(passed.client) as place:
                 return _passed_back(place if place is not None else await self._injector.inject_passed(passed))
 
-    async def _take(self, request: web.BaseRequest, client: str) -> Answer:
-        user = await self._authenticate(request, client)
-        if isinstance(user, Answer):
-            return user
+    async def _take(self, request: web.BaseRequest, client: str, user: str) -> Answer:
         if request.content_type != "application/json":
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
         if "Content-Encoding" in request.headers:  # a few octets would become many
@@ -293,7 +300,7 @@ class HttpServer:
                 "send Authorization: Basic or Bearer, each with base64 of user:password",
                 code="535 5.7.8",
             )
-        future = self._listener.verify(*credentials)
+        future = self._listener.verify(client, *credentials)
         try:
             verified = await future if future is not None else None
         except OSError:
