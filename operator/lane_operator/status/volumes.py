@@ -18,8 +18,8 @@ def put_restored(book: Book, view: View) -> None:
     if held:
         message = (
             f"new mail is sent, but what was on the volume may have been sent already and is held; {'; '.join(held)}. "
-            "Look at GET /v1/messages of the slot, then POST /v1/actions with all: true and action release (perhaps sent "
-            "twice) or drop"
+            "Look at GET /v1/messages of the slot, then POST /v1/actions with all: true and action release (perhaps "
+            "sent twice) or drop"
         )
         book.put(ConditionType.MAIL_HELD, True, Reason.VOLUME_RESTORED, message)
 

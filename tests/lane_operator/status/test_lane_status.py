@@ -485,16 +485,7 @@ def test_a_status_is_quiet_when_nothing_has_changed_and_never_contradicts_itself
         before = kept.get(one.type)
         if before and before.status == one.status and one.type != "Reconciling":
             assert one.last_transition_time == before.last_transition_time
-    for kind in (
-        "Reconciling",
-        "Stalled",
-        "Draining",
-        "Suspended",
-        "NoRedundancy",
-        "ChildrenIncomplete",
-        "MailHeld",
-        "RecordsAtRisk",
-    ):
+    for kind in ("Reconciling", "Stalled", "Draining", "Suspended", "NoRedundancy", "ChildrenIncomplete"):
         one_found = found(second, kind)
         assert one_found is None or one_found.status == "True"
 
