@@ -86,15 +86,25 @@ class UnsubscribeSpec(ApiModel):
 
 
 class ComplaintsSpec(ApiModel):
-    """Complaints by delivered mail, as fractions. Shown as the metric lane_relay_complaint_threshold beside the counts,
-    for alerts; nothing acts on them."""
+    """Complaints by delivered mail, as fractions: of each slot and ISP, over a day of 500 deliveries or seven days with
+    as many, and only as far as the counts prove them (95 %). `protection` says what may be done; NeverPause: alerts."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            ("self.warn <= self.act && self.act <= self.stop", "warn, act and stop must rise: warn <= act <= stop"),
+        )
+    )
 
     warn: Rate = 0.0008
-    """Default 0.0008."""
+    """An alert. Default 0.0008."""
     act: Rate = 0.001
-    """Default 0.001: what Google asks senders to stay below."""
+    """The slot sends nothing to the ISP for four hours; Conservative: for a day. Default 0.001: what Google asks
+    senders to stay below."""
     stop: Rate = 0.003
-    """Default 0.003: where Google and Yahoo begin to refuse."""
+    """The slot sends nothing to the ISP for a day; Conservative: to no ISP. Default 0.003: where Google and Yahoo begin
+    to refuse."""
+    automation: Literal["Act", "Observe"] = "Act"
+    """Act: as said above. Observe: an alert, and nothing is paused. Default Act."""
 
 
 class SuppressionSpec(ApiModel):

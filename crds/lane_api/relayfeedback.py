@@ -75,11 +75,19 @@ class Unsubscribe(ConfigModel):
 
 
 class ComplaintRates(ConfigModel):
-    """Complaints by delivered mail, as fractions; shown beside the counters, for alerts."""
+    """Complaints by delivered mail, as fractions, and what is done at them."""
 
     warn: Annotated[float, Field(gt=0, lt=1)] = 0.0008
     act: Annotated[float, Field(gt=0, lt=1)] = 0.001
     stop: Annotated[float, Field(gt=0, lt=1)] = 0.003
+    automation: Literal["Act", "Observe"] = "Act"
+    """Observe: an alert instead of a pause."""
+
+    @model_validator(mode="after")
+    def _rise(self) -> Self:
+        if not self.warn <= self.act <= self.stop:
+            raise ValueError("warn, act and stop must rise: warn <= act <= stop")
+        return self
 
 
 class Feedback(ConfigModel):

@@ -28,6 +28,7 @@ from lane_relay.clock import Clock
 from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.errors import SpoolError
 from lane_relay.exchange import Exchange
+from lane_relay.feedback.complaints import Asked
 from lane_relay.feedback.office import FeedbackOffice
 from lane_relay.orders.keeper import OrderKeeper
 from lane_relay.records import (
@@ -189,7 +190,9 @@ class MessagePath:
         return self._clock.now() >= self._end_of(entry)
 
     def on_counted(self, policy: str, entry: QueueEntry, one: OutcomeOf) -> None:
-        """account -> warm-up: what the ISP said or did; what we did ourselves only ends the attempt."""
+        """account -> warm-up and complaint rates: what the ISP said or did; what we did only ends the attempt."""
+        if self.feedback.counts_complaints and one.outcome is Outcome.DELIVERED:
+            self.feedback.delivered(policy, entry.id)
         if self.warmer.is_active:
             outcome = None if one.result.ours else one.outcome
             self.warmer.attempted(
@@ -199,6 +202,13 @@ class MessagePath:
                 deferred=outcome is Outcome.DEFERRED,
                 bounced=outcome is Outcome.BOUNCED,
             )
+
+    def on_complaint(self, policy: str, asked: Asked | None) -> None:
+        """feedback -> warm-up, and to deliver what a complaint rate asks for."""
+        self.warmer.complained(policy)
+        if asked is not None:
+            rule, where = f"complaints/{asked.level}", "" if asked.everywhere else policy
+            self.dispatcher.judgement.of_complaints(policy, rule, asked.text, asked.action, asked.lasts, where)
 
     def on_withdrawn(self, entry: QueueEntry) -> None:
         """account -> warm-up: nothing was sent."""

@@ -221,7 +221,8 @@ class Pipeline:
             policy_id=self._protection.policy_id,
         )
         self._settler = Settler(self._spool, config, clock, around, self.slot.counters)
-        neighbours = Neighbours(self._spool, self._settler, self._path.deposit, self._path.judge_reply, clock)
+        path = self._path
+        neighbours = Neighbours(self._spool, self._settler, path.deposit, path.judge_reply, path.on_complaint, clock)
         self.slot.feedback = self._feedback = FeedbackOffice(config, neighbours)
         self._screen = Screen(config, self._feedback if config.suppression is not None else None)
         book = OrderBook(self._spool)
@@ -348,7 +349,7 @@ class Pipeline:
         ]  # fmt: skip
         if self._exchange is not None:
             rooms += keys.operations(self._exchange, self._http)
-            rooms += siblings.operations(self._exchange, self._feedback.suppressions)
+            rooms += siblings.operations(self._exchange, self._feedback.suppressions, self._feedback.count_complaint)
             rooms += handover.operations(self._exchange, lambda: self._source.current.intake.max_message_size)
         return AdminServer(config.admin, self.slot, rooms, authority)
 

@@ -198,7 +198,7 @@ class Slot:
         for site, count in counters.complaints.items():
             policy = site if site in self.policies else OTHER_POLICY
             figures.complaints = {**figures.complaints, policy: figures.complaints.get(policy, 0) + count}
-        figures.complaint_thresholds = feedback.thresholds
+        figures.complaint_thresholds, figures.complaint_levels = feedback.thresholds, feedback.complaint_levels
         figures.suppressions_added, figures.suppressions_left_out = counters.suppressed, counters.left_out
         figures.webhook_waiting, figures.webhook_dropped = feedback.outbox.waiting, feedback.outbox.dropped
         if known is not None:

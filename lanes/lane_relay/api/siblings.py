@@ -1,18 +1,22 @@
-"""`GET /v1/handover/suppressions`: a sibling slot reads on in this slot's suppression list.
+"""`GET /v1/handover/suppressions`, `/complaint`: a sibling reads on in this slot's suppression list, or says that
+somebody complained of mail that may have left from here.
 
 Invariant: as for hand-over, nothing is answered but to a sibling with its own certificate. Before it: a sibling's
 `feedback.siblings`. After it: `feedback.suppression_list`, whose rows go out as they are, digests and no addresses.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
+from pydantic import Field
 
 from lane_relay.api.handover import PREFIX, Giver, Knows, sibling_check
-from lane_relay.api.operation import Operation
+from lane_relay.api.operation import AnswerModel, Operation
 from lane_relay.api.refusals import refusal
-from lane_relay.feedback.siblings import CURSOR_FIELD, MORE_FIELD, PAGE_NAME
+from lane_relay.feedback.siblings import COMPLAINT_NAME, CURSOR_FIELD, MORE_FIELD, PAGE_NAME
 from lane_relay.feedback.suppression_list import SuppressionList
+from lane_relay.mail.token import SEVERAL
 
 __all__ = ["operations"]
 
@@ -26,8 +30,30 @@ class _ReadOn(Giver):
     """The cursor that came with the rows before."""
 
 
-def operations(partner: Knows, suppressions: SuppressionList | None) -> list[Operation]:
-    """The request; it must stand before those of hand-over, which take any name."""
+class _Complaint(Giver):
+    """Of which mail."""
+
+    message: str = Field(pattern="^[0-9a-f]{24}$")
+    """Spool id."""
+    index: int = Field(ge=0, le=SEVERAL)
+    """Of the recipient in the envelope; 65535: not known."""
+
+
+class CountedComplaint(AnswerModel):
+    """Where the mail went; the complaint is counted here then."""
+
+    site: str
+    """Empty: it did not leave from here."""
+
+
+def operations(
+    partner: Knows, suppressions: SuppressionList | None, count: Callable[[int, int], Awaitable[str]]
+) -> list[Operation]:
+    """The requests; they must stand before those of hand-over, which take any name. `count(id, index)` counts a
+    complaint and says where its mail went."""
+
+    async def complained(_request: web.Request, query: _Complaint) -> web.Response:
+        return web.json_response({"site": await count(int(query.message, 16), query.index)})
 
     async def read_on(_request: web.Request, query: _ReadOn) -> web.Response:
         if suppressions is None:
@@ -41,5 +67,9 @@ def operations(partner: Knows, suppressions: SuppressionList | None) -> list[Ope
             "GET", PREFIX + PAGE_NAME, "readSuppressions", "Rows of the list behind a cursor, as digests.", read_on,
             None, _ReadOn, also=_BINARY, refusals={404: "This slot keeps no list."},
             admit=sibling_check(partner, "reads on here"),
+        ),
+        Operation(
+            "GET", PREFIX + COMPLAINT_NAME, "countComplaint", "Counts a complaint once, where its mail left from.",
+            complained, CountedComplaint, _Complaint, admit=sibling_check(partner, "tells of complaints"),
         ),
     ]  # fmt: skip

@@ -154,10 +154,22 @@ class Judgement:
         now = self._clock.now()
         lasts = verdict.act_for if verdict.act_for is not None else _SLOW_DOMAIN_FOR_S
         every = 1.0 / site.foot_per_second if action is Action.BACKOFF else 0.0
-        act = Act(action, where, now, now + lasts, verdict.rule, str(reply), domain, every)
+        self._put(Act(action, where, now, now + lasts, verdict.rule, str(reply), domain, every))
+
+    def of_complaints(self, policy: str, rule: str, said: str, action: Action, lasts: float, where: str) -> None:
+        """What came back asks for this act for so many seconds; `where` is the ISP's name, or empty: every site."""
+        now = self._clock.now()
+        self.done[policy, action] += 1
+        self.alerts[policy, rule] += 1
+        if action is not Action.ALERT:
+            self._put(Act(action, where, now, now + lasts, rule, said))
+        elif self._is_to_be_said(rule):
+            _log.warning("alert by %s at %s: %s", rule, policy, said)
+
+    def _put(self, act: Act) -> None:
         if not self.acts.place(act):
             return
-        _log.warning("%s of %s until %s, by %s: %s", action, _subject(act), _time(act.until), act.rule, act.reply)
+        _log.warning("%s of %s until %s, by %s: %s", act.action, _subject(act), _time(act.until), act.rule, act.reply)
         self._remember()
         for one in self._sites.values():
             self.hold(one)
@@ -171,11 +183,16 @@ class Judgement:
 
     def _alert(self, site: ReadyQueue, verdict: Verdict, reply: Reply, done: Action) -> None:
         self.alerts[site.policy, verdict.rule] += 1
-        now = self._clock.monotonic()
-        if now - self._said.get(verdict.rule, -_SAID_AGAIN_S) >= _SAID_AGAIN_S:
-            self._said[verdict.rule] = now
+        if self._is_to_be_said(verdict.rule):
             _log.warning("alert by %s at %s, %s asked for, %s done: %s", verdict.rule, site.name, verdict.action, done,
                          reply)  # fmt: skip
+
+    def _is_to_be_said(self, rule: str) -> bool:
+        now = self._clock.monotonic()
+        if now - self._said.get(rule, -_SAID_AGAIN_S) < _SAID_AGAIN_S:
+            return False
+        self._said[rule] = now
+        return True
 
     def puts_off(self, destination: Destination, prepared: Prepared) -> bool:
         """Whether mail of this message's From domain waits here; then its entry has left, to come back in time."""

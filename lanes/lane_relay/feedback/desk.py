@@ -85,8 +85,8 @@ class Around(Struct, frozen=True):
     forward: Callable[[Heard], Awaitable[None]]
     to_people: Callable[[Addressee, bytes], Awaitable[bool]]
     """Passes on what a person is to read, and returns when that is on the volume; False: it is for nobody."""
-    site_of: Callable[[int], Awaitable[str]]
-    """Where the message of this id was delivered to, or empty."""
+    complained: Callable[[Token], Awaitable[str]]
+    """Counts a complaint; where its message was delivered to, or empty."""
 
 
 class Records(Protocol):
@@ -151,8 +151,7 @@ class FeedbackDesk:
             return TAKEN
         site = ""
         if finding.record is RecordType.FEEDBACK:
-            site = await self._around.site_of(token.id)
-            self.counters.complaints[site] += 1
+            site = await self._around.complained(token)
         if finding.is_bounce and finding.category is not None:
             self.counters.bounces[finding.category.value] += 1
         record = self._records.writer.returned(

@@ -17,20 +17,23 @@ from lane_api.classes import TrafficClass
 from lane_api.isppolicy import Action, Category, Stage
 from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import Clock
-from lane_relay.errors import ConfigError, RelayError
+from lane_relay.errors import ConfigError, RelayError, SpoolError
 from lane_relay.feedback.addresses import Addressee, Addresses
+from lane_relay.feedback.complaints import Asked, Complaints, weigh
 from lane_relay.feedback.desk import Around, FeedbackCounters, FeedbackDesk, Records
 from lane_relay.feedback.forwarding import Deposit, Forwarder
 from lane_relay.feedback.listener import FeedbackListener
 from lane_relay.feedback.outbox import Outbox
 from lane_relay.feedback.return_path import Keys, ReturnPaths
 from lane_relay.feedback.samples import Samples
-from lane_relay.feedback.siblings import SiblingLists, Way
+from lane_relay.feedback.siblings import SiblingLists, Way, ask_siblings
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionsFullError, SuppressionStore
 from lane_relay.feedback.suppressions import Reason, Source, Suppressed
 from lane_relay.feedback.unsubscribe import UnsubscribeServer
 from lane_relay.guard import report
+from lane_relay.mail.token import Token
+from lane_relay.metrics import OTHER_POLICY
 from lane_relay.records import Attempt, Message, Reply, Verdict
 from lane_relay.smtp.address import BadAddress, Mailbox, normalise_domain, parse_mailbox
 from lane_relay.spool.base import Spool
@@ -39,6 +42,9 @@ __all__ = ["FeedbackOffice", "Neighbours", "check_feedback"]
 
 _KEY_AT_LEAST: Final = 16
 _STOP_GRACE_S: Final = 5.0
+_KEEP_COUNTS_S: Final = 30.0
+COMPLAINTS: Final = "complaints"
+"""The name of the counts in the spool."""
 _log = structlog.get_logger("feedback")
 
 
@@ -49,6 +55,8 @@ class Neighbours(Struct, frozen=True):
     records: Records
     deposit: Deposit
     judge_reply: Callable[[str, Stage, Reply], Verdict]
+    complained: Callable[[str, Asked | None], None]
+    """A complaint about mail to this ISP was counted here, and what the rate now asks for."""
     clock: Clock
 
 
@@ -104,9 +112,10 @@ class FeedbackOffice:
         self._outbox = Outbox(self._folder / "outbox")
         spool, clock = neighbours.spool, neighbours.clock
         self._forwarder = Forwarder(neighbours.deposit, spool.new_id, self._outbox, clock)
-        around = Around(
-            neighbours.judge_reply, self._forwarder.forward, self._forwarder.to_people, self._forwarder.site_of
-        )
+        around = Around(neighbours.judge_reply, self._forwarder.forward, self._forwarder.to_people, self._complained)
+        self.counts_complaints = config.feedback is not None
+        self.complaints = Complaints(spool.flag(COMPLAINTS), clock.now())
+        self._siblings: Way | None = None
         self.desk = FeedbackDesk(
             spool, neighbours.records, self.suppressions, Samples(self._folder / "samples"), clock, around
         )
@@ -142,6 +151,7 @@ class FeedbackOffice:
 
     def _put_in_force(self, config: RelayConfig) -> None:
         self._config = config
+        self._policies = frozenset(policy.name for policy in config.delivery.policies)
         self._addresses = Addresses(config, self._keys.feedback)
         self._paths = ReturnPaths(config, self._keys) if config.feedback is not None else None
         self._forwarder.apply(config)
@@ -199,6 +209,58 @@ class FeedbackOffice:
         except RelayError as failed:
             _log.error("a hard bounce is not on the suppression list", reason=str(failed))
 
+    # -- complaints
+
+    def delivered(self, policy: str, message_id: int) -> None:
+        """A recipient at this ISP got this message; called for each, where complaints are counted."""
+        self.complaints.delivered(policy, message_id)
+
+    async def _complained(self, token: Token) -> str:
+        """Counts a complaint at the slot that the mail left from; the site that got it, empty: nobody knows."""
+        site = await self.count_complaint(token.id, token.index)
+        if not site and self._siblings is not None:
+            site = await ask_siblings(self._siblings, token)
+        if not site:
+            self.desk.counters.complaints[""] += 1
+        return site
+
+    async def count_complaint(self, message_id: int, index: int) -> str:
+        """Counts a complaint about mail that left from here; where it went, empty: it did not leave from here."""
+        site = await self._forwarder.site_of(message_id)
+        feedback = self._config.feedback
+        if not site or feedback is None:
+            return ""
+        self.desk.counters.complaints[site] += 1
+        policy = site if site in self._policies else OTHER_POLICY
+        if not self.complaints.knows(message_id, index):
+            now, rates = self._neighbours.clock.now(), feedback.complaints
+            rated = self.complaints.complained(policy, message_id, index, now, rates)
+            protection, observe = self._config.delivery.protection, rates.automation == "Observe"
+            asked = weigh(rated, protection, observe=observe) if rated is not None else None
+            self._neighbours.complained(policy, asked)
+            self._keep_count()
+        return site
+
+    @property
+    def complaint_levels(self) -> dict[str, int]:
+        """Of each ISP how high its rate is now: 0 below `warn`, 1, 2 from `act`, 3 from `stop`."""
+        feedback = self._config.feedback
+        return self.complaints.levels(self._neighbours.clock.now(), feedback.complaints) if feedback else {}
+
+    async def _keep_counts(self) -> None:
+        while True:
+            await asyncio.sleep(_KEEP_COUNTS_S)
+            self._keep_count()
+
+    def _keep_count(self) -> None:
+        """Of deliveries a crash may forget the last half minute's; a complaint is kept at once."""
+        if not self.complaints.is_changed or not self.counts_complaints:
+            return
+        try:
+            self._neighbours.spool.set_flag(COMPLAINTS, self.complaints.dump(self._neighbours.clock.now()))
+        except SpoolError as failed:  # nothing is sent any more either
+            _log.warning("the counts of complaints are not kept", reason=str(failed))
+
     def _own(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -225,7 +287,8 @@ class FeedbackOffice:
     @property
     def thresholds(self) -> dict[str, float]:
         """Complaint rates by level: warn, act, stop."""
-        return self._config.feedback.complaints.model_dump() if self._config.feedback is not None else {}
+        feedback = self._config.feedback
+        return feedback.complaints.model_dump(include={"warn", "act", "stop"}) if feedback is not None else {}
 
     @property
     def outbox(self) -> Outbox:
@@ -245,7 +308,9 @@ class FeedbackOffice:
 
     async def run(self, siblings: Way | None) -> None:
         """Keeps the list's log short, follows the siblings' lists and tells webhooks, for ever."""
+        self._siblings = siblings
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_counts())
             group.create_task(self._outbox.run())
             if self.suppressions is not None and siblings is not None:
                 lists = SiblingLists(self.suppressions, siblings, self._folder / "siblings.json")
@@ -269,6 +334,7 @@ class FeedbackOffice:
         if self.suppressions is not None:
             await self.suppressions.close()
         self.desk.close()
+        self._keep_count()
 
 
 def _keys(config: RelayConfig) -> Keys:

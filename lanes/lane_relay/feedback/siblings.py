@@ -17,10 +17,13 @@ import structlog
 from lane_relay.errors import RelayError
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.feedback.suppressions import ROW_SIZE
+from lane_relay.mail.token import Token
+from lane_relay.records import message_id_text
 
-__all__ = ["CURSOR_FIELD", "MORE_FIELD", "PAGE_NAME", "SiblingLists", "Way"]
+__all__ = ["COMPLAINT_NAME", "CURSOR_FIELD", "MORE_FIELD", "PAGE_NAME", "SiblingLists", "Way", "ask_siblings"]
 
 PAGE_NAME: Final = "suppressions"
+COMPLAINT_NAME: Final = "complaint"
 CURSOR_FIELD: Final = "Lane-Cursor"
 MORE_FIELD: Final = "Lane-More"
 _EVERY_S: Final = 2.0
@@ -36,6 +39,24 @@ class Way(Protocol):
 
     async def fetch(self, slot: str, name: str, params: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
         """What a sibling answers, with its header; raises RelayError if it does not."""
+
+
+async def ask_siblings(way: Way, token: Token) -> str:
+    """The site that the token's message was delivered to from a sibling, which counts the complaint; empty: none knows.
+
+    A sibling that is away knows nothing: its complaint is on record, and in nobody's rate.
+    """
+    params = {"message": message_id_text(token.id), "index": str(token.index)}
+    for slot in way.siblings:
+        try:
+            body, _ = await way.fetch(slot, COMPLAINT_NAME, params)
+            site = json.loads(body).get("site", "")
+        except (RelayError, ValueError, AttributeError) as failed:
+            _log.warning("a sibling was not told of a complaint", slot=slot, reason=str(failed))
+            continue
+        if isinstance(site, str) and site:
+            return site
+    return ""
 
 
 class SiblingLists:

@@ -235,9 +235,16 @@ CATALOGUE: Final = (
     Declared(
         "complaint_threshold",
         Kind.GAUGE,
-        "Complaints by delivered mail at which to warn, act and stop, as configured; for alerts, nothing acts on it.",
+        "Complaints by delivered mail at which to warn, act and stop, as configured.",
         "complaint_thresholds",
         ("level",),
+    ),
+    Declared(
+        "complaint_level",
+        Kind.GAUGE,
+        "How high the complaint rate is by ISP policy, as far as proved: 0 below warn, 1, 2 from act, 3 from stop.",
+        "complaint_levels",
+        ("policy",),
     ),
     Declared(
         "suppressions", Kind.GAUGE, "Words on the suppression list, those that count no more as well.", "suppressions"

@@ -120,6 +120,7 @@ class Figures:
     feedback_waiting: int = 0
     complaints: Mapping[str, int] = field(default_factory=dict)
     complaint_thresholds: Mapping[str, float] = field(default_factory=dict)
+    complaint_levels: Mapping[str, int] = field(default_factory=dict)
     suppressions: int = 0
     suppressions_added: Mapping[str, int] = field(default_factory=dict)
     suppressions_limit: int = 0

@@ -9,6 +9,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from lane_relay.proportion import at_least
+
 __all__ = ["Counted", "Judged", "allowance", "default_steps", "judge"]
 
 _FIRST: Final = 50
@@ -23,6 +25,7 @@ _USED: Final = 0.7
 _DEFERRED_HOLD: Final = 0.10
 _DEFERRED_DROP: Final = 0.20
 _BOUNCED_HOLD: Final = 0.02
+_COMPLAINED_HOLD: Final = 0.001
 _DROP: Final = 2
 _HOURS: Final = 12
 """A step's amount is spread over so many hours at least."""
@@ -34,6 +37,8 @@ class Counted(Struct, frozen=True):
     delivered: int = 0
     deferred: int = 0
     bounced: int = 0
+    complained: int = 0
+    """Heard of in this step, whenever their mail went out."""
 
     @property
     def attempts(self) -> int:
@@ -76,6 +81,9 @@ def judge(counted: Counted, amount: int) -> Judged:
         return Judged(0, f"{deferred:.0%} of the attempts were deferred")
     if bounced >= _BOUNCED_HOLD:
         return Judged(0, f"{bounced:.1%} of the recipients bounced")
+    complained = at_least(counted.complained, counted.delivered)
+    if counted.complained > 1 and complained >= _COMPLAINED_HOLD:  # of a small step one would be too many
+        return Judged(0, f"{counted.complained} complaints of {counted.delivered}: {complained:.2%} at least")
     if attempts < _USED * amount:
         return Judged(0, f"only {attempts} of {amount} were sent")
     return Judged(1, f"{attempts} of {amount} were sent, {deferred:.0%} deferred, {bounced:.1%} bounced")

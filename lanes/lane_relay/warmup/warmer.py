@@ -40,6 +40,7 @@ class IspWarmUp(Struct):
     delivered: int = 0
     deferred: int = 0
     bounced: int = 0
+    complained: int = 0
     reason: str = "new to this ISP"
     """Why it stands on this step."""
 
@@ -130,6 +131,12 @@ class Warmer:
         isp.bounced += bounced
         self._is_changed = True
 
+    def complained(self, policy: str) -> None:
+        """A recipient at this ISP complained of mail that went out from here."""
+        if self._config is not None:
+            self._of(self._group(policy), self._clock.now()).complained += 1
+            self._is_changed = True
+
     def withdrawn(self, entry: QueueEntry) -> None:
         """The entry ended without an attempt: it has used nothing, else mail that is too old uses up every day."""
         group = self._on_the_way.pop((entry.id, entry.domain), None)
@@ -211,12 +218,13 @@ class Warmer:
 
     def _judge(self, name: str, isp: IspWarmUp, began: float) -> None:
         amount = self._amount(name, isp.step)
-        counted = Counted(isp.delivered, isp.deferred, isp.bounced)
+        counted = Counted(isp.delivered, isp.deferred, isp.bounced, isp.complained)
         before = isp.step
         if amount is not None and counted.attempts:
             judged = judge(counted, amount)
             isp.step, isp.reason = max(0, isp.step + judged.change), judged.reason
         isp.began, isp.admitted, isp.delivered, isp.deferred, isp.bounced = began, 0, 0, 0, 0
+        isp.complained = 0
         self._is_changed = True
         if isp.step != before:
             _log.info("warm-up", isp=name, step=isp.step, amount=self._amount(name, isp.step), reason=isp.reason)

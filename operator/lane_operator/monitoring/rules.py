@@ -127,6 +127,13 @@ def _replies(lane: Lane, queries: Queries) -> Iterator[Manifest]:
 
 def _feedback(lane: Lane, queries: Queries) -> Iterator[Manifest]:
     """What comes back and cannot be lived by."""
+    level = f"max by (slot, policy) ({queries.metric('complaint_level')})"
+    about = "of slot {{ $labels.slot }} at {{ $labels.policy }} is proved to be beyond feedback.complaints"
+    for name, reached, severity, more in (
+        ("LaneComplaintsRising", "== 1", "warning", ".warn: find out which mail is not wanted before it is refused."),
+        ("LaneComplaintsHigh", ">= 2", "critical", ".act or .stop; GET /v1/slot says what is paused, until when."),
+    ):
+        yield _alert(lane, name, f"{level} {reached}", "0s", severity, f"The complaint rate {about}{more}")
     words, limit = queries.metric("suppressions"), queries.metric("suppressions_limit")
     yield _alert(
         lane,

@@ -14,7 +14,7 @@ FEEDBACK = {
     "addresses": ["loops@b.notify.example.com"],
     "postmaster": "ops@example.com",
     "unsubscribe": {"url": "https://u.notify.example.com"},
-    "complaints": {"warn": 0.0005},
+    "complaints": {"warn": 0.0005, "automation": "Observe"},
     "suppression": {"scope": "Domain", "hardBounces": "720h", "maxEntries": 20000},
 }
 DOMAINS = [
@@ -51,7 +51,8 @@ def test_feedback_is_there_where_it_is_asked_for(engine: str) -> None:
     assert feedback.unsubscribe is not None
     assert (feedback.smtp.port, feedback.http.port) == (ports["feedback"], ports["unsubscribe"])
     assert (feedback.addresses, feedback.postmaster) == (("loops@b.notify.example.com",), "ops@example.com")
-    assert feedback.complaints.model_dump() == {"warn": 0.0005, "act": 0.001, "stop": 0.003}
+    rates = {"warn": 0.0005, "act": 0.001, "stop": 0.003, "automation": "Observe"}
+    assert feedback.complaints.model_dump() == rates
     assert (suppression.scope, suppression.hard_bounces) == (SuppressionScope.DOMAIN, 720 * 3600)
     assert suppression.max_entries == 20_000
     path = config.domains[0].return_path

@@ -45,6 +45,12 @@ def test_a_suppression_list_is_told_of_before_it_is_full(tmp_path: Path) -> None
     )
 
 
+def test_a_complaint_rate_is_told_of_before_something_is_paused_for_it(tmp_path: Path) -> None:
+    series = {'lane_relay_complaint_level{policy="google"}': "0x9 1x9 2x9 3x9 0x9"}
+    fires(tmp_path, "LaneComplaintsRising", series, {"5m": 0, "15m": 1, "25m": 0, "45m": 0})
+    fires(tmp_path, "LaneComplaintsHigh", series, {"15m": 0, "25m": 1, "35m": 1, "45m": 0})
+
+
 def test_without_feedback_there_are_none() -> None:
     manifests, _ = monitoring_children(made.lane(), made.KINDS, {})
     assert "LaneSuppressionListFull" not in str(manifests)

@@ -258,3 +258,22 @@ async def test_only_what_no_rule_of_the_policy_was_for_is_kept_as_a_sample() -> 
         samples = delivery.dispatcher.judgement.samples
         assert [(one.text, one.count) for one in samples.listed()] == [("550 5.1.1 <ADDRESS> unknown user <N>", 1)]
         assert samples.counts == {"isp": 1}
+
+
+async def test_what_complaints_ask_for_stops_the_isp_over_a_restart_and_is_explained() -> None:
+    peer = Peer()
+    async with running(peer), delivering(policies=[policy(action="Retry")]) as first:
+        judgement = first.dispatcher.judgement
+        judgement.of_complaints("isp", "complaints/warn", "3 of 1000", Action.ALERT, 0.0, "isp")
+        assert judgement.acts.listed() == ()
+        judgement.of_complaints("isp", "complaints/act", "4 of 1000", Action.SUSPEND_SITE, 3600.0, "isp")
+        assert judgement.alerts == {("isp", "complaints/warn"): 1, ("isp", "complaints/act"): 1}
+        first.send(route_to(peer.port, site="isp", policy="isp"))
+        first.send(route_to(peer.port, site="other", policy="other"))
+        await first.attempted(1)
+        assert [attempt.site for attempt in first.attempts] == ["other"]
+    async with delivering(policies=[policy(action="Retry")], kept=first.kept) as second:
+        state = second.dispatcher.explain_site("isp")
+        assert state is not None
+        assert state.hold.limit is Limit.SUSPENDED
+        assert [(act.rule, act.reply) for act in state.acts] == [("complaints/act", "4 of 1000")]

@@ -9,10 +9,11 @@ from lane_api.classes import TrafficClass
 from lane_api.relayfeedback import Suppression
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.errors import RelayError
-from lane_relay.feedback.siblings import CURSOR_FIELD, MORE_FIELD, SiblingLists
+from lane_relay.feedback.siblings import CURSOR_FIELD, MORE_FIELD, SiblingLists, ask_siblings
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionStore
 from lane_relay.feedback.suppressions import Reason, Source
+from lane_relay.mail.token import Token, TokenKind
 
 
 def opened(path: Path) -> SuppressionList:
@@ -95,3 +96,23 @@ async def test_nonsense_from_a_sibling_is_left_out(tmp_path: Path) -> None:
 
     await SiblingLists(second, Nonsense(), tmp_path / "siblings.json").follow("first")
     assert second.rows == 0
+
+
+class Asked(Ways):
+    """Siblings that say where a message went, one of which is away and one talks nonsense."""
+
+    @property
+    def siblings(self) -> tuple[str, ...]:
+        return ("away", "nonsense", "none", "has-it", "not-asked")
+
+    async def fetch(self, slot: str, name: str, params: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
+        assert (name, params) == ("complaint", {"message": f"{7:024x}", "index": "2"})
+        assert slot != "not-asked"
+        if slot == "away":
+            raise RelayError("away")
+        return {"nonsense": b"[]", "none": b'{"site": ""}', "has-it": b'{"site": "google"}'}[slot], {}
+
+
+async def test_a_complaint_finds_the_slot_that_its_mail_left_from_whoever_is_away() -> None:
+    assert await ask_siblings(Asked(), Token(TokenKind.PERSON, 7, 2)) == "google"
+    assert await ask_siblings(Ways(), Token(TokenKind.PERSON, 7, 2)) == ""

@@ -28,6 +28,8 @@ def test_the_default_ladder_climbs_gently() -> None:
         (Counted(delivered=80, deferred=20), -2),
         (Counted(delivered=8, deferred=2), -2),  # too little to climb, enough to see that it is not liked
         (Counted(delivered=97, bounced=3), 0),
+        (Counted(delivered=100, complained=1), 1),  # anybody may complain once
+        (Counted(delivered=100, complained=2), 0),
         (Counted(), 0),
     ],
 )

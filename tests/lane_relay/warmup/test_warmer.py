@@ -173,3 +173,16 @@ def test_what_ends_without_an_attempt_uses_nothing_of_the_day(rig: Rig) -> None:
         warmer.withdrawn(entry)
         warmer.withdrawn(entry)
     assert rig.send(warmer, "gmail", 100) == 2
+
+
+def test_complaints_hold_an_address_on_its_step_over_a_restart(rig: Rig) -> None:
+    warmer = rig.warmer()
+    sent = rig.send(warmer, "gmail", 4)
+    for _ in range(2):
+        warmer.complained("gmail")
+    warmer.keep(at_once=True)
+    warmer = rig.warmer()
+    assert sent + rig.all_day(warmer, "gmail", 1000) == 50
+    ((_, isp, amount),) = warmer.states()
+    assert (isp.step, amount) == (0, 50)
+    assert "2 complaints of 50" in isp.reason

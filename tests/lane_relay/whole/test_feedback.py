@@ -14,6 +14,7 @@ import pytest
 
 from tests.lane_relay.running import Arrived, Relay, Sink, eventually, fixed_route, free_port, letter
 from tests.lane_relay.whole.conftest import NewRelay
+from tests.lane_relay.whole.test_end_to_end import AdminClient
 
 pytestmark = pytest.mark.timeout(300)
 RETURN_PATH = "b.brand.test"
@@ -119,7 +120,13 @@ def new_lane(new_relay: NewRelay, sink: Sink, tmp_path: Path) -> Callable[..., L
     (tmp_path / "verp").write_text("v" * 32)
     (tmp_path / "suppression").write_text("s" * 32)
 
-    def make(*, traffic_class: str = "Transactional", return_path: dict[str, Any] | None = None, **more: Any) -> Lane:
+    def make(
+        *,
+        traffic_class: str = "Transactional",
+        return_path: dict[str, Any] | None = None,
+        delivery: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> Lane:
         port, http_port = free_port(), free_port()
         feedback = {
             "keyFile": str(tmp_path / "verp"),
@@ -129,7 +136,7 @@ def new_lane(new_relay: NewRelay, sink: Sink, tmp_path: Path) -> Callable[..., L
         }
         relay = new_relay(
             lane={"trafficClass": traffic_class},
-            delivery={"routes": [fixed_route(sink)]},
+            delivery={"routes": [fixed_route(sink)], **(delivery or {})},
             domains=[
                 {"name": "brand.test", "mode": "Off", "returnPath": {"domain": RETURN_PATH, **(return_path or {})}}
             ],
@@ -327,3 +334,29 @@ def test_mail_to_the_postmaster_reaches_a_person(new_lane: Callable[..., Lane]) 
     (arrived,) = lane.sink.wait(1)
     assert arrived.recipients == ("ops@people.test",)
     assert b"Who are you?" in arrived.content
+
+
+def test_complaints_that_prove_a_rate_stop_a_conservative_lane_over_a_restart(new_lane: Callable[..., Lane]) -> None:
+    lane = new_lane(traffic_class="Cold", delivery={"protection": "Conservative"})
+    for number in range(6):
+        lane.submit(number, *(f"a{number}-{one}@isp.test" for one in range(100)))
+    arrived = lane.sink.wait(600)
+    eventually(lambda: len(lane.records("Delivery")) == 600, "the deliveries on record")
+    fbl = f"fbl@{RETURN_PATH}"
+    stopped = []
+    for sent in arrived[:5]:
+        content = ARF.format(to=fbl, header="Subject: x").replace("Loop/1.0", f"L\nOriginal-Mail-From: <{sent.sender}>")
+        for _ in range(2):  # who reports twice counts once
+            assert lane.bring(fbl, content, "fbl@isp.test")[0] == 250
+        stopped.append(lane.relay.metric("acts_in_force{action=SuspendSite,policy=other}"))
+    assert stopped == [0, 0, 0, 0, 1]
+    assert lane.relay.metric("complaint_level{policy=other}") == 3
+    admin = AdminClient(lane.relay)
+    lane.relay.stop()
+    lane.relay.start()
+    assert lane.relay.metric("complaint_level{policy=other}") == 3
+    lane.submit(7, "late@isp.test")
+    (held,) = eventually(lambda: admin.ask("GET", "/v1/sites")[1]["sites"], "the site of the letter")
+    assert (held["heldBy"], held["waiting"]) == ("suspended", 1)
+    assert "5 complaints of 600 delivered in a day" in held["acts"][0]["reply"]
+    assert len(lane.sink.arrived) == 600
