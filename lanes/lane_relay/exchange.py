@@ -6,27 +6,32 @@ Invariant: without `handover` in the configuration nothing here costs more than 
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import structlog
 from msgspec import Struct
 
 from lane_api.isppolicy import Category
 from lane_api.relayconfig import RelayConfig, Sibling
 from lane_relay.account.settle import Ending, Outcome
 from lane_relay.account.settler import Settler
-from lane_relay.clock import Clock
+from lane_relay.clock import Clock, rfc3339
+from lane_relay.deliver.explain import Place as Waits
+from lane_relay.deliver.pacing import Hold, Limit
 from lane_relay.errors import SpoolError
-from lane_relay.handover.book import Book
+from lane_relay.handover.book import Book, Given, TakenBack
+from lane_relay.handover.carriage import Carrier
 from lane_relay.handover.carrier import HttpsCarrier
 from lane_relay.handover.choose import Place, Whither, choose
 from lane_relay.handover.consignment import Answer, Consignment, Parcel, unpack
+from lane_relay.handover.doubts import SlotDoubt
 from lane_relay.handover.giver import DOWN_S, Giver
 from lane_relay.handover.receiver import Receiver
-from lane_relay.records import FOREIGN, Message, QueueEntry, Reply
+from lane_relay.records import FOREIGN, Message, QueueEntry, Reply, Route
 from lane_relay.spool.base import Spool
 from lane_relay.spool.entries import Waiting, entries_of
 
@@ -36,6 +41,9 @@ _STALE_EVERY_S: Final = 24 * 3600.0
 _PORTION: Final = 500
 """Entries between two looks at everything else."""
 _LOOK_AGAIN_S: Final = 1.0
+_NOWHERE: Final = Route("", "", ())
+
+_log = structlog.get_logger("handover")
 
 
 def open_transfers(config: RelayConfig) -> Book | None:
@@ -62,9 +70,16 @@ class Exchange:
     """Hand-over of one slot."""
 
     def __init__(
-        self, book: Book, config: RelayConfig, spool: Spool, settler: Settler, clock: Clock, around: Neighbourhood
+        self,
+        book: Book,
+        config: RelayConfig,
+        spool: Spool,
+        settler: Settler,
+        clock: Clock,
+        around: Neighbourhood,
+        way: Carrier | None = None,
     ) -> None:
-        """Blocks for what a crash left open; raises OSError."""
+        """Blocks for what a crash left open; raises OSError. `way`: how mail goes to siblings, if not by HTTPS."""
         if config.handover is None or config.admin is None:  # `config` refuses the first without the second
             raise ValueError("hand-over needs handover and admin")
         self._config = config
@@ -74,7 +89,7 @@ class Exchange:
         self._around = around
         self.carrier = HttpsCarrier(config.handover, config.admin.tls, config.slot.name)
         self.receiver = Receiver(book, self)
-        self.giver = Giver(book, self, self.carrier, config.slot.name, clock.monotonic)
+        self.giver = Giver(book, self, way or self.carrier, config.slot.name, clock)
         self._emptying = asyncio.Event()
         self._changed = asyncio.Event()
         self._nowhere: deque[QueueEntry] = deque()
@@ -114,7 +129,32 @@ class Exchange:
     @property
     def in_doubt(self) -> int:
         """Transfers whose sibling has not answered yet."""
-        return self.giver.in_doubt
+        return len(self.giver.doubts)
+
+    @property
+    def doubts(self) -> list[SlotDoubt]:
+        """The same by sibling, with the reason."""
+        return self.giver.doubts.by_slot()
+
+    async def take_back_from(self, slot: str, owner: str, reason: str) -> int:
+        """See Doubts.take_back."""
+        return await self.giver.doubts.take_back(slot, owner, reason)
+
+    def places(self) -> Iterator[Waits]:
+        """Where entries are that go to a sibling, or should, and what holds them there."""
+        for doubt in self.giver.doubts.all:
+            to = doubt.given.to
+            detail = (
+                f"slot {to} has not said since {rfc3339(doubt.given.at)} whether it has this mail "
+                f"({doubt.said or 'it is being asked'}): bring that slot back; if it is gone for good, give the order "
+                f"take-back with sibling {to}, and the mail may leave twice"
+            )
+            yield Waits("InDoubt", _NOWHERE, Hold(Limit.SIBLING, detail=detail), tuple(doubt.entries))
+        for slot, entries in self.giver.waiting_for():
+            yield Waits("HandingOver", _NOWHERE, Hold(Limit.SIBLING, detail=f"on its way to slot {slot}"), entries)
+        if self._nowhere:
+            detail = "it must not leave from here, and no sibling can be reached"
+            yield Waits("HandingOver", _NOWHERE, Hold(Limit.SIBLING, detail=detail), tuple(self._nowhere))
 
     @property
     def is_emptying(self) -> bool:
@@ -254,6 +294,16 @@ class Exchange:
     def take_back(self, entry: QueueEntry) -> None:
         """See giver.Home."""
         self._around.resume(entry)
+
+    def note_taken_back(self, transfer: str, given: Given, order: TakenBack) -> None:
+        """See giver.Home."""
+        said = (
+            f"take-back {transfer}: {len(given.parcels)} messages whose transfer to slot {given.to} is in doubt; what "
+            "that slot had taken leaves twice"
+        )
+        record = self._settler.writer.admin_action(said, order.owner, order.reason, self._clock.now())
+        self._spool.record([record])
+        _log.warning("a transfer is taken back", transfer=transfer, slot=given.to, owner=order.owner)
 
     async def flush(self) -> None:
         """See Spool.flush."""

@@ -8,7 +8,7 @@ Before it: `pipeline`, which gives it the stages. After it: `api`.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final, Literal
 
 from lane_api.relayconfig import Delivery, RelayConfig, SitePolicy
@@ -52,14 +52,17 @@ class Explainer:
         scheduled: Callable[[], Iterator[list[QueueEntry]]],
         router: Router,
         trace: Trace,
+        handing_over: Callable[[], Iterable[Place]] = tuple,
     ) -> None:
-        """`config()` is in force; `scheduled()`: what waits for its time; `trace(name, "")`: a message's records."""
+        """`config()` is in force; `scheduled()`: what waits for its time; `trace(name, "")`: a message's records;
+        `handing_over()`: what goes to siblings."""
         self._config = config
         self._clock = clock
         self._dispatcher = dispatcher
         self._scheduled = scheduled
         self._router = router
         self._trace = trace
+        self._handing_over = handing_over
         self._counts: tuple[float, dict[str, dict[str, list[float]]]] = (-_FRESH_S, {})
         self._counting = asyncio.Lock()
 
@@ -244,6 +247,7 @@ class Explainer:
 
     def _places(self) -> Iterator[Place]:
         yield from self._dispatcher.whereabouts.places()
+        yield from self._handing_over()
         for portion in self._scheduled():
             yield Place("Scheduled", Route("", "", ()), None, tuple(portion))
 

@@ -241,11 +241,14 @@ class Pipeline:
         )
         self._dispatcher.judgement.restore(self._spool.flag("acts"))
         places = places_of(self._dispatcher, self._schedule)
-        self._orders = OrderKeeper(self._spool, book, self._settler, clock, places, lambda: self._source.current)
         self._unroutable = UnroutableMail(self._spool, self._settler, clock)
         self._exchange: Exchange | None = None
         if transfers is not None:
             self._exchange = Exchange(transfers, config, self._spool, self._settler, clock, self._around())
+        take_back = self._exchange.take_back_from if self._exchange is not None else None
+        self._orders = OrderKeeper(
+            self._spool, book, self._settler, clock, places, lambda: self._source.current, take_back
+        )
         self._join(config)
         return iter(self._spool.recover())
 
@@ -338,7 +341,7 @@ class Pipeline:
         authority = config.handover.ca_file if config.handover is not None else None
         explainer = Explainer(
             lambda: self._source.current, self._clock, self._dispatcher, self._schedule.portions, self._router,
-            self._auditor.trace,
+            self._auditor.trace, self._exchange.places if self._exchange is not None else tuple,
         )  # fmt: skip
         queued = QueuedMessages(
             explainer.everything, explainer.waits, self._auditor.trace, self._spool.peek, self._auditor.recipients_key

@@ -8,7 +8,7 @@ Before it: `pipeline`, which gives it the stages. After it: `health` and `api`.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from lane_api import __version__
 from lane_api.relayconfig import RelayConfig
@@ -31,8 +31,10 @@ from lane_relay.orders.keeper import OrderKeeper
 from lane_relay.orders.restored import RESTORED, Mark
 from lane_relay.resolve.selectors import SelectorWatch
 from lane_relay.slot_report import (
+    HandoverFigures,
     certificate_as_json,
     domain_rows,
+    handover_as_json,
     site_as_json,
     time_as_json,
     warm_up_as_json,
@@ -47,30 +49,6 @@ __all__ = ["Slot", "Stages"]
 
 
 _FLUSH_WITHIN_S: Final = 2.0  # the operator waits longer for an answer, and a volume that is stuck is one
-
-
-class HandoverFigures(Protocol):
-    """What hand-over counts, in entries; `in_doubt` in transfers."""
-
-    @property
-    def unreadable(self) -> int:
-        """Entries whose message the disk does not give."""
-
-    @property
-    def given(self) -> int:
-        """Taken over by siblings."""
-
-    @property
-    def taken(self) -> int:
-        """Taken over from siblings."""
-
-    @property
-    def waiting(self) -> int:
-        """On the way to a sibling."""
-
-    @property
-    def in_doubt(self) -> int:
-        """Not answered yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +164,8 @@ class Slot:
             figures.unreadable += self.handover.unreadable
             figures.handover_given, figures.handover_taken = self.handover.given, self.handover.taken
             figures.handover_waiting, figures.handover_in_doubt = self.handover.waiting, self.handover.in_doubt
+            oldest_doubt = min((doubt.since for doubt in self.handover.doubts), default=0.0)
+            figures.handover_in_doubt_s = max(0.0, self._clock.now() - oldest_doubt) if oldest_doubt else 0.0
         if self.feedback is not None:
             self._add_feedback(figures, self.feedback)
         return figures
@@ -320,7 +300,7 @@ class Slot:
         if self.warmer is not None and self.warmer.is_active:
             said["warmup"] = warm_up_as_json(self.warmer)
         if self.handover is not None:
-            said["handover"] = {"waiting": self.handover.waiting, "inDoubt": self.handover.in_doubt}
+            said["handover"] = handover_as_json(self.handover)
         said["intake"]["sessions"] = stages.sessions
         self._mark = self._mark or Mark(stages.spool)
         said["spool"] = {"id": stages.spool.spool_id, "mark": self._mark.value(self._clock.monotonic())}

@@ -5,7 +5,7 @@ Pure but for the certificate, which is read. Before it: the stages' own values. 
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography import x509
 
@@ -14,11 +14,48 @@ from lane_api.selector import SelectorFinding
 from lane_relay.clock import rfc3339
 from lane_relay.deliver.explain import SiteState
 from lane_relay.deliver.told import act_as_json
+from lane_relay.handover.doubts import SlotDoubt
 from lane_relay.records import received_at
 from lane_relay.resolve.selectors import SelectorState
 from lane_relay.warmup.warmer import Warmer
 
-__all__ = ["certificate_as_json", "domain_rows", "site_as_json", "time_as_json", "warm_up_as_json"]
+__all__ = [
+    "HandoverFigures",
+    "certificate_as_json",
+    "domain_rows",
+    "handover_as_json",
+    "site_as_json",
+    "time_as_json",
+    "warm_up_as_json",
+]
+
+
+class HandoverFigures(Protocol):
+    """What hand-over counts, in entries; `in_doubt` in transfers."""
+
+    @property
+    def unreadable(self) -> int:
+        """Entries whose message the disk does not give."""
+
+    @property
+    def given(self) -> int:
+        """Taken over by siblings."""
+
+    @property
+    def taken(self) -> int:
+        """Taken over from siblings."""
+
+    @property
+    def waiting(self) -> int:
+        """On the way to a sibling."""
+
+    @property
+    def in_doubt(self) -> int:
+        """Not answered yet."""
+
+    @property
+    def doubts(self) -> list[SlotDoubt]:
+        """The same by sibling."""
 
 
 def domain_rows(
@@ -84,6 +121,21 @@ def warm_up_as_json(warmer: Warmer) -> list[dict[str, Any]]:
         }
         for name, isp, amount in warmer.states()
     ]
+
+
+def handover_as_json(handover: HandoverFigures) -> dict[str, Any]:
+    """What goes to siblings, and what is in doubt with which."""
+    doubts = [
+        {
+            "slot": doubt.slot,
+            "transfers": doubt.transfers,
+            "entries": doubt.entries,
+            "since": time_as_json(doubt.since or None),
+            "reason": doubt.said,
+        }
+        for doubt in handover.doubts
+    ]
+    return {"waiting": handover.waiting, "inDoubt": handover.in_doubt, "doubts": doubts}
 
 
 def site_as_json(state: SiteState) -> dict[str, Any]:

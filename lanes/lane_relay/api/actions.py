@@ -42,6 +42,7 @@ class Action(AnswerModel):
     policy: str | None = None
     campaign: str | None = None
     sender: str | None = None
+    sibling: str | None = None
     message: str | None = None
     all: Literal[True] | None = None
     owner: str
@@ -101,7 +102,7 @@ def operations(actions: Actions) -> list[Operation]:
         Operation(
             "POST", _PATH, "giveAction", "Gives an order, or ends those with a selector.", place, ActionList,
             body=Body(model=OrderRequest), status=201,
-            refusals=kept | {409: "None to end, or too many stand.", 413: "The body is too large."},
+            refusals=kept | {409: "None to end, too many, or the sibling answers.", 413: "The body is too large."},
         ),
         Operation(
             "DELETE", _PATH + "/{order}", "revokeAction", "Ends an order.", revoke, Action, _Revoked,

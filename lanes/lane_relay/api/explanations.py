@@ -12,8 +12,9 @@ from lane_relay.deliver.pacing import Limit
 
 __all__ = ["DomainExplained", "Held", "MessagesExplained", "Place", "Queues", "SiteExplained", "Waits"]
 
-Place = Literal["Scheduled", "Ready", "Sending", "Held"]
-"""Waits for its time, waits for a connection, a session has it, or a person or its signature holds it."""
+Place = Literal["Scheduled", "Ready", "Sending", "Held", "HandingOver", "InDoubt"]
+"""Waits for its time, waits for a connection, a session has it, a person or its signature holds it, it goes to another
+slot, or that slot has not said whether it has it."""
 
 
 class Source(AnswerModel):

@@ -158,6 +158,18 @@ class WarmUp(AnswerModel):
     reason: str
 
 
+class SiblingDoubt(AnswerModel):
+    """What is in doubt with one sibling; more than a few minutes of it want a person."""
+
+    slot: str
+    transfers: int
+    entries: int
+    since: str | None
+    """Of the oldest transfer."""
+    reason: str
+    """Why the sibling does not answer."""
+
+
 class HandoverReport(AnswerModel):
     """What goes to siblings."""
 
@@ -165,6 +177,8 @@ class HandoverReport(AnswerModel):
     """Entries."""
     in_doubt: int
     """Transfers."""
+    doubts: list[SiblingDoubt]
+    """The same by sibling."""
 
 
 class SlotReport(AnswerModel):

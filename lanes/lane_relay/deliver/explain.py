@@ -78,7 +78,7 @@ class Place(Struct, frozen=True):
     """Where some entries are, and what holds them there."""
 
     state: str
-    """Sending, Ready or Held."""
+    """Sending, Ready, Held, HandingOver or InDoubt."""
     route: Route
     hold: Hold | None
     """None: nothing does, a session has them."""

@@ -47,6 +47,8 @@ class Limit(StrEnum):
     CONNECT_RATE = "connect-rate"
     MESSAGE_RATE = "message-rate"
     DAY = "messages-per-day"
+    SIBLING = "sibling"
+    """It goes to another slot of the lane, which has to answer."""
     MEMORY = "memory"
     """Bodies on their way take all the memory there is for this site."""
 

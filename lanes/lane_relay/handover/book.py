@@ -14,12 +14,21 @@ from msgspec.json import Decoder, Encoder
 
 from lane_relay.spool.files import POSIX_FILES, Files
 
-__all__ = ["Book", "Given", "Received"]
+__all__ = ["Book", "Given", "Received", "TakenBack"]
 
 _NAME: Final = re.compile(r"(given|received)-([0-9a-f]{32})\.json")
 _ASIDE: Final = ".tmp"
 KEPT_S: Final = 30 * 24 * 3600.0
 """A giver that has not come back for its answer in so long has lost its volume; no lifetime is longer."""
+
+
+class TakenBack(Struct, frozen=True):
+    """A person's decision that a transfer which nobody answers for counts as not taken; it may be wrong."""
+
+    owner: str
+    reason: str
+    at: float
+    """Unix time."""
 
 
 class Given(Struct, frozen=True):
@@ -29,6 +38,10 @@ class Given(Struct, frozen=True):
     """Name of the receiving slot."""
     parcels: tuple[tuple[str, tuple[int, ...]], ...]
     """Spool id as text and indexes of the recipients, by position."""
+    at: float = 0.0
+    """Unix time at which it was noted."""
+    taken_back: TakenBack | None = None
+    """Its entries are ours again, whatever the receiver has."""
 
 
 class Received(Struct, frozen=True):

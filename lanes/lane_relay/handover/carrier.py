@@ -1,7 +1,7 @@
 """The way to the siblings: HTTPS to their admin port, with a certificate of the lane's own authority on both sides.
 
 Invariant: an error before the connection stands is NotSentError; whatever happens afterwards leaves it open whether
-the sibling has the transfer, and is UnansweredError. Nothing is retried here.
+the sibling has the transfer, and is UnansweredError (NotNowError where the sibling is there). Nothing is retried here.
 Before it: `giver`. After it: the sibling's `/v1/handover`.
 """
 
@@ -16,8 +16,8 @@ from msgspec.json import Decoder
 
 from lane_api.relayconfig import HandOver, TlsFiles
 from lane_relay.errors import RelayError
+from lane_relay.handover.carriage import NotNowError, NotSentError, UnansweredError
 from lane_relay.handover.consignment import Answer, Consignment, encode
-from lane_relay.handover.giver import NotSentError, UnansweredError
 
 __all__ = ["HttpsCarrier"]
 
@@ -148,8 +148,8 @@ def _answer(status: int, body: bytes, *, refusal_is_final: bool) -> Answer:
         try:
             return _decode(body)
         except (DecodeError, ValidationError) as error:
-            raise UnansweredError(f"the answer is none: {error}") from error
+            raise NotNowError(f"the answer is none: {error}") from error
     text = body[:200].decode("utf-8", "replace")
     if refusal_is_final and 400 <= status < 500:
         return Answer(reason=f"{status} {text}")
-    raise UnansweredError(f"{status} {text}")
+    raise NotNowError(f"{status} {text}")

@@ -3,59 +3,42 @@
 Theory of operation, for each transfer
     noted      in the book, before its first byte leaves: from here on nobody sends its entries
     offered    the sibling answers which parcels it has; these are settled, the others come back
-    in doubt   no answer came (connection lost, either side restarted): the sibling is asked until it answers
+    in doubt   no answer came (connection lost, either side restarted): the sibling is asked until it answers, and is
+               offered nothing else meanwhile; a person may take back what a sibling has that is gone for good
     settled    on our disk: the sibling may forget the transfer, then the book does
-Invariant: an entry that was noted is attempted here again only after the receiver said that it does not have it.
-Before it: `choose`, through the pipeline. After it: `carrier`, and `account` for what was handed over.
+Invariant: an entry that was noted is attempted here again only after the receiver said that it does not have it, or a
+person that the receiver is gone.
+Before it: `choose`, through the pipeline. After it: `carrier`, `doubts`, and `account` for what was handed over.
 """
 
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Iterator
 from typing import Final, Protocol
 
 import structlog
 from msgspec.structs import replace
 
+from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError
-from lane_relay.handover.book import Book, Given
+from lane_relay.handover.book import Book, Given, TakenBack
+from lane_relay.handover.carriage import Carrier, NotSentError, UnansweredError
 from lane_relay.handover.consignment import Answer, Consignment, Parcel, pack
+from lane_relay.handover.doubts import Doubt, Doubts, check_answer
 from lane_relay.records import Message, QueueEntry, message_id_text
 
-__all__ = ["Carrier", "Giver", "Home", "NotSentError", "UnansweredError"]
+__all__ = ["Giver", "Home"]
 
 _PARCELS: Final = 256
 _PORTION: Final = 200
 """Entries that are given back in one turn of the loop."""
 _BYTES: Final = 4 * 2**20
 """Of bodies in one transfer: a second of a slow network, and little memory on both sides."""
-_ASK_AGAIN_S: Final = 2.0
 DOWN_S: Final = 2.0
 """How long nothing is offered to a sibling that could not be reached, or would not take anything."""
 
 _log = structlog.get_logger("handover")
-
-
-class NotSentError(Exception):
-    """No byte of the request left: the sibling cannot be reached."""
-
-
-class UnansweredError(Exception):
-    """The request may have arrived, and nobody knows what became of it."""
-
-
-class Carrier(Protocol):
-    """The way to the siblings."""
-
-    async def offer(self, slot: str, transfer: str, consignment: Consignment) -> Answer:
-        """Raises NotSentError, UnansweredError."""
-
-    async def ask(self, slot: str, transfer: str) -> Answer:
-        """Raises NotSentError, UnansweredError."""
-
-    async def forget(self, slot: str, transfer: str) -> None:
-        """Raises NotSentError, UnansweredError."""
 
 
 class Home(Protocol):
@@ -70,6 +53,9 @@ class Home(Protocol):
     def take_back(self, entry: QueueEntry) -> None:
         """The entry is ours to send again."""
 
+    def note_taken_back(self, transfer: str, given: Given, order: TakenBack) -> None:
+        """A record of who takes back a transfer that may have been taken; raises SpoolError."""
+
     async def flush(self) -> None:
         """See Spool.flush."""
 
@@ -77,24 +63,22 @@ class Home(Protocol):
 class Giver:
     """Everything that is to go to siblings; all on the event loop."""
 
-    def __init__(self, book: Book, home: Home, carrier: Carrier, slot: str, monotonic: Callable[[], float]) -> None:
+    def __init__(self, book: Book, home: Home, carrier: Carrier, slot: str, clock: Clock) -> None:
         """`slot` is our own name."""
         self._book = book
         self._home = home
         self._carrier = carrier
         self._slot = slot
-        self._monotonic = monotonic
+        self._clock = clock
         self._waiting: dict[str, deque[QueueEntry]] = {}
         self._down_until: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._doubts = dict(book.given)
-        self._entries: dict[str, list[QueueEntry]] = {transfer: [] for transfer in self._doubts}
-        """Of transfers in doubt: what is nobody's to send until they are answered."""
+        self.doubts = Doubts(book, carrier, clock.now)
         self._frozen: dict[str, list[tuple[str, frozenset[int]]]] = {}
         """Spool id -> (transfer in doubt that a restart found, recipients)."""
-        for transfer, given in self._doubts.items():
-            for origin, recipients in given.parcels:
-                self._frozen.setdefault(origin, []).append((transfer, frozenset(recipients)))
+        for doubt in self.doubts.all:
+            for origin, recipients in doubt.given.parcels:
+                self._frozen.setdefault(origin, []).append((doubt.transfer, frozenset(recipients)))
         self._is_recovered = asyncio.Event()
         self.parcels = 0
         """Handed over in this process's life."""
@@ -107,16 +91,17 @@ class Giver:
     @property
     def waiting(self) -> int:
         """Entries that wait to be handed over, or for the answer about a transfer."""
-        return sum(map(len, self._waiting.values())) + sum(map(len, self._entries.values()))
-
-    @property
-    def in_doubt(self) -> int:
-        """Transfers without an answer."""
-        return len(self._doubts)
+        return sum(map(len, self._waiting.values())) + self.doubts.entries
 
     def is_up(self, slot: str) -> bool:
-        """The sibling may be offered something."""
-        return self._down_until.get(slot, 0.0) <= self._monotonic()
+        """The sibling may be offered something: it was reached last, and owes no answer."""
+        return self._down_until.get(slot, 0.0) <= self._clock.monotonic() and not self.doubts.is_about(slot)
+
+    def waiting_for(self) -> Iterator[tuple[str, tuple[QueueEntry, ...]]]:
+        """What is to be offered to each sibling."""
+        for slot, waiting in list(self._waiting.items()):
+            if waiting:
+                yield slot, tuple(waiting)
 
     def withhold(self, entry: QueueEntry) -> QueueEntry | None:
         """What of an entry that recovery found may be sent: not the part that a transfer in doubt is about."""
@@ -124,7 +109,7 @@ class Giver:
             frozen = tuple(index for index in entry.recipients if index in recipients)
             if not frozen:
                 continue
-            self._entries[transfer].append(replace(entry, recipients=frozen))
+            self.doubts.of(transfer).entries.append(replace(entry, recipients=frozen))
             rest = tuple(index for index in entry.recipients if index not in recipients)
             if not rest:
                 return None
@@ -133,6 +118,7 @@ class Giver:
 
     def recovered(self) -> None:
         """Recovery has handed on all that it found: answers about transfers may take effect."""
+        self._frozen.clear()
         self._is_recovered.set()
 
     def give(self, entry: QueueEntry, to: str) -> None:
@@ -145,8 +131,8 @@ class Giver:
         """Works for ever; ends by cancellation, at which what is not noted comes back."""
         async with asyncio.TaskGroup() as group:
             self._work = group
-            for transfer, given in list(self._doubts.items()):
-                group.create_task(self._clear_up(transfer, given))
+            for doubt in self.doubts.all:
+                group.create_task(self._clear_up(doubt))
             for slot in list(self._waiting):
                 self._begin(slot)
             await asyncio.Event().wait()
@@ -194,7 +180,8 @@ class Giver:
         if not bundle:
             return
         transfer = secrets.token_hex(16)
-        given = Given(slot, tuple((message_id_text(entry.id), entry.recipients) for entry, _ in bundle))
+        named = tuple((message_id_text(entry.id), entry.recipients) for entry, _ in bundle)
+        given = Given(slot, named, self._clock.now())
         try:
             await asyncio.to_thread(self._book.put_given, transfer, given)
         except OSError as error:
@@ -204,7 +191,7 @@ class Giver:
         parcels: tuple[Parcel, ...] = tuple(pack(entry, message) for entry, message in bundle)
         try:
             answer = await self._carrier.offer(slot, transfer, Consignment(self._slot, parcels))
-            _check(answer, len(parcels))
+            check_answer(answer, len(parcels))
         except NotSentError as error:
             _log.warning("a sibling cannot be reached, its mail stays here", slot=slot, reason=str(error))
             await asyncio.to_thread(self._book.drop_given, transfer)
@@ -212,15 +199,14 @@ class Giver:
             return
         except UnansweredError as error:
             _log.warning("a transfer is in doubt", transfer=transfer, slot=slot, reason=str(error))
-            self._doubts[transfer] = given
-            self._entries[transfer] = [entry for entry, _ in bundle]
-            answer = await self._answer(transfer, slot, len(parcels))
-            self._doubts.pop(transfer)
-            self._entries.pop(transfer)
+            doubt = self.doubts.open(transfer, given, [entry for entry, _ in bundle], str(error))
+            if self._work is not None:  # what else waits for this sibling does not wait for its answer
+                self._work.create_task(self._clear_up(doubt))
+            return
         await self._conclude(transfer, slot, bundle, answer)
 
     def _come_back(self, slot: str, bundle: list[tuple[QueueEntry, Message]]) -> None:
-        self._down_until[slot] = self._monotonic() + DOWN_S
+        self._down_until[slot] = self._clock.monotonic() + DOWN_S
         for entry, _ in bundle:
             self._home.take_back(entry)
 
@@ -232,7 +218,7 @@ class Giver:
             _log.warning(
                 "a sibling took only a part", slot=slot, taken=len(their_ids), of=len(bundle), why=answer.reason
             )
-            self._down_until[slot] = self._monotonic() + DOWN_S
+            self._down_until[slot] = self._clock.monotonic() + DOWN_S
         try:
             for at, (entry, message) in enumerate(bundle):
                 if at in their_ids:
@@ -246,40 +232,41 @@ class Giver:
 
     # -- what is in doubt
 
-    async def _answer(self, transfer: str, slot: str, parcels: int) -> Answer:
-        """Asks until the sibling answers; it may be restarting, or be gone for hours."""
-        said = ""
-        while True:
-            try:
-                answer = await self._carrier.ask(slot, transfer)
-                _check(answer, parcels)
-            except (NotSentError, UnansweredError) as error:
-                if str(error) != said:
-                    said = str(error)
-                    _log.warning("a transfer stays in doubt", transfer=transfer, slot=slot, reason=said)
-                await asyncio.sleep(_ASK_AGAIN_S)
-            else:
-                return answer
-
-    async def _clear_up(self, transfer: str, given: Given) -> None:
-        """A transfer that a restart found: what is still in our spool of it is settled, or ours again."""
-        answer = await self._answer(transfer, given.to, len(given.parcels))
+    async def _clear_up(self, doubt: Doubt) -> None:
+        """Once there is an end to it, what is still in our spool of the transfer is settled, or ours again."""
+        answer = await self.doubts.end_of(doubt)
         await self._is_recovered.wait()  # what it is about may not have been found yet
+        given = doubt.given
         their_ids = {given.parcels[at]: one for at, one in zip(answer.taken, answer.ids, strict=True)}
-        for origin, _ in given.parcels:
-            self._frozen.pop(origin, None)
         try:
-            for entry in self._entries[transfer]:
-                their_id = _id_of(entry, their_ids)
-                if their_id is None:
-                    self._home.take_back(entry)
-                else:
-                    self._home.handed_over(entry, await self._home.load(entry), given.to, their_id)
-                    self.parcels += 1
-            await self._finish(transfer, given.to)
+            if given.taken_back is not None:  # on record before anything can leave twice
+                self._home.note_taken_back(doubt.transfer, given, given.taken_back)
+                await self._home.flush()
+            await self._settle(doubt, their_ids)
+            await self._finish(doubt.transfer, given.to)
         except SpoolError as error:
-            _left_to_restart(transfer, error)
-        del self._doubts[transfer], self._entries[transfer]
+            _left_to_restart(doubt.transfer, error)
+        self.doubts.close(doubt)
+
+    async def _settle(self, doubt: Doubt, their_ids: dict[tuple[str, tuple[int, ...]], str]) -> None:
+        """Every entry of the transfer; raises SpoolError after it if one of them could not be."""
+        failed: SpoolError | None = None
+        done = 0
+        while doubt.entries:
+            entry, done = doubt.entries.pop(), done + 1
+            their_id = _id_of(entry, their_ids)
+            if their_id is None:
+                self._home.take_back(entry)
+            else:
+                try:
+                    self._home.handed_over(entry, await self._home.load(entry), doubt.given.to, their_id)
+                    self.parcels += 1
+                except SpoolError as error:  # of this message alone, or of the whole spool
+                    failed = error
+            if done % _PORTION == 0:
+                await asyncio.sleep(0)
+        if failed is not None:
+            raise failed
 
     async def _finish(self, transfer: str, slot: str) -> None:
         await self._home.flush()  # only then may the sibling forget what it said
@@ -298,12 +285,6 @@ def _id_of(entry: QueueEntry, their_ids: dict[tuple[str, tuple[int, ...]], str])
     """The receiver's id of the parcel that the entry is in: a message may be in several, one for each domain."""
     origin, mine = message_id_text(entry.id), set(entry.recipients)
     return next((one for (name, theirs), one in their_ids.items() if name == origin and mine <= set(theirs)), None)
-
-
-def _check(answer: Answer, parcels: int) -> None:
-    """Raises UnansweredError for what cannot be about a transfer of so many parcels."""
-    if not answer.is_about(parcels):
-        raise UnansweredError(f"the answer is about other parcels than the {parcels} of this transfer")
 
 
 def _left_to_restart(transfer: str, error: SpoolError) -> None:

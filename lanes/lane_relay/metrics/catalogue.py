@@ -178,6 +178,12 @@ CATALOGUE: Final = (
         "Transfers whose sibling has not said yet what it has of them; nobody else sends that mail.",
         "handover_in_doubt",
     ),
+    Declared(
+        "handover_in_doubt_age_seconds",
+        Kind.GAUGE,
+        "Age of the oldest of them; minutes mean that a sibling is gone.",
+        "handover_in_doubt_s",
+    ),
     Declared("held_domains", Kind.GAUGE, "Signing domains whose DKIM selector is not live in DNS.", "held_domains"),
     Declared("records_bytes", Kind.GAUGE, "Bytes of accounting records on the volume.", "records.disk_bytes"),
     Declared("records_budget_bytes", Kind.GAUGE, "Bytes beyond which the oldest go.", "records.budget_bytes"),

@@ -144,3 +144,4 @@ class Figures:
     handover_taken: int = 0
     handover_waiting: int = 0
     handover_in_doubt: int = 0
+    handover_in_doubt_s: float = 0.0

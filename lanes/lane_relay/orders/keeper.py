@@ -8,7 +8,7 @@ entries, the schedule, `finisher`.
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
@@ -26,7 +26,7 @@ from lane_relay.orders.screener import held_by
 from lane_relay.records import QueueEntry, Route, Unroutable, message_id_text
 from lane_relay.spool.base import Spool
 
-__all__ = ["OrderKeeper"]
+__all__ = ["OrderKeeper", "TakeBack"]
 
 _log = structlog.get_logger("orders")
 
@@ -35,6 +35,8 @@ _TICK_S: Final = 1.0
 _SAVE_EVERY_S: Final = 10.0
 """What orders have done so far is kept so often; a crash forgets as much of the count."""
 _OURSELVES: Final = "lane-relay"
+TakeBack = Callable[[str, str, str], Awaitable[int]]
+"""(sibling, owner, reason): takes back what is in doubt with it; how many entries. Raises RelayError, SpoolError."""
 _NOWHERE: Final = Route("", "", ())
 _ENDS: Final = {Verb.RESUME: Verb.SUSPEND, Verb.RELEASE: Verb.HOLD}
 
@@ -50,6 +52,7 @@ class OrderKeeper:
         clock: Clock,
         places: Places,
         config: Callable[[], RelayConfig],
+        take_back: TakeBack | None = None,
     ) -> None:
         """`config()` is the one in force. A volume that may be an older copy is held from now on."""
         self._spool = spool
@@ -62,6 +65,7 @@ class OrderKeeper:
         self._saved_at = 0.0
         self._saved: dict[str, int] = {}
         self._config = config
+        self._take_back = take_back
         restored = hold_of_restored(spool, config(), clock.now())
         if restored is not None and book.get(RESTORED) is None:
             self.stand(restored)
@@ -79,6 +83,8 @@ class OrderKeeper:
     async def _place(self, request: OrderRequest) -> list[Order]:
         if request.action in _ENDS:
             return await self._end_all(request)
+        if request.action is Verb.TAKE_BACK:
+            return [await self._taken_back(request)]
         now = self._clock.now()
         order = Order(
             id=secrets.token_hex(4),
@@ -95,6 +101,24 @@ class OrderKeeper:
         if order.verb is not Verb.REQUEUE:
             self._places.look_again()
         return [order]
+
+    async def _taken_back(self, request: OrderRequest) -> Order:
+        """Done, and recorded, by hand-over: nothing of it stands."""
+        if self._take_back is None:
+            raise OrderError("this slot has no siblings: nothing is in doubt")
+        slot = request.selector.value
+        taken = await self._take_back(slot, request.owner, request.reason)
+        return Order(
+            id=secrets.token_hex(4),
+            verb=request.action,
+            selector=request.selector,
+            owner=request.owner,
+            reason=request.reason,
+            created=self._clock.now(),
+            expires=0.0,
+            swept=True,
+            entries=taken,
+        )
 
     def stand(self, order: Order) -> None:
         """Takes an order in; it is on disk after the next flush of the spool. Raises as `place` does."""
@@ -133,7 +157,7 @@ class OrderKeeper:
 
     def _shown(self, order: Order) -> dict[str, Any]:
         holds = order.verb in (Verb.HOLD, Verb.SUSPEND)
-        state = "standing" if order.verb is not Verb.REQUEUE else "done"
+        state = "standing" if order.verb not in (Verb.REQUEUE, Verb.TAKE_BACK) else "done"
         return {
             "id": order.id,
             "action": order.verb,

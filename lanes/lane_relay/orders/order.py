@@ -37,6 +37,8 @@ class Verb(StrEnum):
     """Ends the suspensions of the same selector."""
     RELEASE = "release"
     """Ends the holds of the same selector."""
+    TAKE_BACK = "take-back"
+    """What is in doubt with a sibling that is gone for good is ours to send again, perhaps twice."""
 
 
 FINAL: Final = (Verb.BOUNCE, Verb.DROP)
@@ -55,6 +57,8 @@ class By(StrEnum):
     CAMPAIGN = "campaign"
     SENDER = "sender"
     """The envelope sender: an address, or a domain."""
+    SIBLING = "sibling"
+    """Another slot of the lane, by its name: for `take-back` alone."""
     MESSAGE = "message"
     """Its id, 24 hexadecimal digits."""
     ALL = "all"
@@ -112,6 +116,7 @@ class OrderRequest(BaseModel):
     policy: _Value | None = None
     campaign: _Value | None = None
     sender: _Value | None = None
+    sibling: _Value | None = None
     message: _Value | None = None
     all: bool = False
 
@@ -122,6 +127,8 @@ class OrderRequest(BaseModel):
             raise ValueError(f"choose mail by exactly one of {', '.join(By)}")
         if self.action is Verb.REQUEUE and given[0] in (By.SITE, By.POLICY):
             raise ValueError("requeue chooses by queue, campaign, sender, message or all: what waits has no site yet")
+        if (self.action is Verb.TAKE_BACK) != (given[0] is By.SIBLING):
+            raise ValueError("take-back chooses by sibling, the name of a slot that is gone, and nothing else does")
         chosen = self.selector
         if self.action is Verb.REQUEUE and "@" in chosen.value[1:]:
             raise ValueError("requeue chooses senders by their domain: write sender: example.com")

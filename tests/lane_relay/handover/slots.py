@@ -3,19 +3,24 @@
 import asyncio
 import errno
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from lane_api.relayconfig import RelayConfig
+from lane_relay.account.counters import Counters
+from lane_relay.account.settler import Settler, Surroundings
+from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError
+from lane_relay.exchange import Exchange, Neighbourhood
 from lane_relay.handover.book import Book
-from lane_relay.handover.consignment import Answer, Consignment, Parcel, decode, encode, unpack
-from lane_relay.handover.giver import Giver, NotSentError, UnansweredError
+from lane_relay.handover.carriage import NotNowError, NotSentError, UnansweredError
+from lane_relay.handover.consignment import Answer, Consignment, Parcel, decode, encode
+from lane_relay.handover.giver import Giver
 from lane_relay.handover.receiver import InDoubtError, Receiver
 from lane_relay.records import Message, QueueEntry
 from lane_relay.spool.entries import entries_of
 from tests.lane_relay.spool.disk import Image, SimulatedDisk
-from tests.lane_relay.spool.making import NOW, open_spool, record_of
+from tests.lane_relay.spool.making import CLOCK, NOW, open_spool, record_of
 
 BOOK = Path("/book")
 
@@ -23,10 +28,14 @@ BOOK = Path("/book")
 class Disk(SimulatedDisk):
     """One that has no room for the answer about a transfer while the test says so."""
 
+    fail_rename = 0
+    """An errno."""
     keeps_answers = True
     refused = 0
 
     def rename(self, source: Path, target: Path) -> None:
+        if self.fail_rename:
+            raise OSError(self.fail_rename, "rename")
         is_answer = target.name.startswith("received") and target.name in self.names(target.parent)
         if is_answer and not self.keeps_answers:
             self.refused += 1
@@ -34,8 +43,34 @@ class Disk(SimulatedDisk):
         super().rename(source, target)
 
 
+class Faulty(Exchange):
+    """A slot's own exchange, with the faults of its disk that the test asks for."""
+
+    slot: "Slot"
+
+    def store(self, parcel: Parcel, spool_id: int, giver: str, stored: Callable[[SpoolError | None], None]) -> None:
+        slot = self.slot
+        if slot.fails_after is not None:
+            slot.fails_after -= 1
+            if slot.fails_after < 0:
+                raise SpoolError("the spool is full")
+        slot.disk.fail_sync = errno.EIO if slot.sync_fails else 0
+
+        def answered(error: SpoolError | None) -> None:
+            slot.disk.fail_sync = 0  # a failed fsync is told once (Linux), and the book's own are others
+            stored(error)
+
+        super().store(parcel, spool_id, giver, answered)
+
+    async def load(self, entry: QueueEntry) -> Message:
+        self.slot.loads[entry.id] += 1
+        if entry.id in self.slot.unreadable:
+            raise SpoolError("the message is damaged")
+        return await super().load(entry)
+
+
 class Slot:
-    """One slot: its spool, its book, and what it may send."""
+    """One slot: its spool, its book, its exchange, and what it may send."""
 
     def __init__(self, name: str, image: Image | None = None) -> None:
         self.name = name
@@ -49,21 +84,44 @@ class Slot:
         """The parcels are written, and nobody knows whether they are on the disk."""
         self.fails_after: int | None = None
         """So many parcels are stored; the rest finds the spool full."""
-        self.receiver = Receiver(self.book, self)
         self.unreadable: set[int] = set()
         """Ids of messages that the spool cannot give."""
         self.loads: Counter[int] = Counter()
         self.taken_back: Callable[[QueueEntry], None] = self.sendable.append
+        self.exchange = self._exchange(Wire(None), CLOCK)
 
-    def giver(self, wire: "Wire") -> Giver:
+    def _exchange(self, wire: "Wire", clock: Clock) -> Faulty:
+        nothing = Surroundings(
+            lambda _entry: None, lambda _entry: None, lambda _entry: None, lambda _report, _done: None,
+            lambda _seconds, _count, _since: None, lambda: 0.5,
+        )  # fmt: skip
+        config = config_of(self.name)
+        around = Neighbourhood(
+            queued=self.sendable.append,
+            accepted=lambda _count: None,
+            resume=self._resume,
+            scheduled=lambda _count: [],
+            unwilling=lambda: self.unwilling_because,
+        )
+        settler = Settler(self.spool, config, clock, nothing, Counters())
+        made = Faulty(self.book, config, self.spool, settler, clock, around, wire)
+        made.slot = self
+        return made
+
+    def _resume(self, entry: QueueEntry) -> None:
+        self.taken_back(entry)
+
+    @property
+    def receiver(self) -> Receiver:
+        """Its taking side."""
+        return self.exchange.receiver
+
+    def giver(self, wire: "Wire", clock: Clock = CLOCK) -> Giver:
         """Its giving side; what a restart found is sorted out."""
-        giver = Giver(self.book, self, wire, self.name, lambda: 0.0)
-        for entry in self.spool.recover():
-            mine = giver.withhold(entry)
-            if mine is not None:
-                self.sendable.append(mine)
-        giver.recovered()
-        return giver
+        self.exchange = self._exchange(wire, clock)
+        self.sendable += self.exchange.ours(list(self.spool.recover()))
+        self.exchange.giver.recovered()
+        return self.exchange.giver
 
     def disk_has_transfers(self) -> bool:
         """Some transfer is not over."""
@@ -73,58 +131,23 @@ class Slot:
         """The bodies of what it may send."""
         return sorted([(await self.spool.load(entry)).body for entry in self.sendable])
 
-    # -- receiver.Store
 
-    def new_id(self, received_at: float) -> int:
-        return self.spool.foreign_id(received_at)
-
-    def store(self, parcel: Parcel, spool_id: int, giver: str, stored: Callable[[SpoolError | None], None]) -> None:
-        if self.fails_after is not None:
-            self.fails_after -= 1
-            if self.fails_after < 0:
-                raise SpoolError("the spool is full")
-        message = unpack(parcel, spool_id)
-        self.disk.fail_sync = errno.EIO if self.sync_fails else 0
-        self.spool.put(message, record_of("Reception", spool_id), partial(self._stored, message, parcel, stored))
-
-    def _stored(
-        self,
-        message: Message,
-        parcel: Parcel,
-        stored: Callable[[SpoolError | None], None],
-        location: int,
-        error: SpoolError | None,
-    ) -> None:
-        self.disk.fail_sync = 0  # a failed fsync is told once (Linux), and the book's own are others
-        if error is None:
-            self.sendable += entries_of(message, location, parcel.due)
-        stored(error)
-
-    def keep(self) -> Callable[[], None]:
-        return self.spool.keep()
-
-    def was_stored(self, spool_id: int) -> bool:
-        return self.spool.was_stored(spool_id)
-
-    def unwilling(self) -> str:
-        return self.unwilling_because
-
-    # -- giver.Home
-
-    async def load(self, entry: QueueEntry) -> Message:
-        self.loads[entry.id] += 1
-        if entry.id in self.unreadable:
-            raise SpoolError("the message is damaged")
-        return await self.spool.load(entry)
-
-    def handed_over(self, entry: QueueEntry, message: Message, to: str, their_id: str) -> None:
-        self.spool.settle(entry, entry.recipients, [record_of("HandOver", entry.id) for _ in entry.recipients])
-
-    def take_back(self, entry: QueueEntry) -> None:
-        self.taken_back(entry)
-
-    async def flush(self) -> None:
-        await self.spool.flush()
+def config_of(name: str) -> RelayConfig:
+    """A slot's configuration; nothing of it is opened."""
+    return RelayConfig.model_validate(
+        {
+            "lane": {"name": "t"},
+            "slot": {"name": name, "hostname": f"{name}.test"},
+            "spool": {"path": "/spool"},
+            "records": {"path": "/records"},
+            "admin": {
+                "listen": {"host": "127.0.0.1", "port": 0},
+                "tls": {"certificate": "/crt", "key": "/key"},
+                "tokenFile": "/token",
+            },
+            "handover": {"caFile": "/ca", "siblings": []},
+        }
+    )
 
 
 class Wire:
@@ -140,6 +163,8 @@ class Wire:
         """What the sibling says of everything."""
         self.late: list[tuple[str, bytes]] = []
         self.happens: Callable[[str], None] = lambda _what: None
+        self.asking: Callable[[str, str], Awaitable[Answer]] | None = None
+        """Who answers questions, if not the sibling."""
 
     def _receiver(self) -> Receiver:
         if self.to is None:
@@ -160,7 +185,7 @@ class Wire:
         try:
             answer = await receiver.take(transfer, found)
         except InDoubtError as error:  # a 503
-            raise UnansweredError(str(error)) from error
+            raise NotNowError(str(error)) from error
         self.happens("answered")
         if fault == "lost-answer":
             raise UnansweredError("reset")
@@ -168,10 +193,12 @@ class Wire:
 
     async def ask(self, slot: str, transfer: str) -> Answer:
         self.asked += 1
+        if self.asking is not None:
+            return await self.asking(slot, transfer)
         try:
             answer = await self._receiver().ask(transfer, "a")
         except InDoubtError as error:
-            raise UnansweredError(str(error)) from error
+            raise NotNowError(str(error)) from error
         return self.instead or answer
 
     async def forget(self, slot: str, transfer: str) -> None:

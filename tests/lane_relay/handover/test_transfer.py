@@ -9,13 +9,14 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
+from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError
 from lane_relay.handover.consignment import Answer, Consignment, decode, pack
 from lane_relay.handover.giver import Giver
 from lane_relay.records import FOREIGN, QueueEntry, received_at
 from tests.lane_relay.handover.slots import Slot, Wire, stored
 from tests.lane_relay.spool.disk import Image
-from tests.lane_relay.spool.making import journal_lines, message_for, until
+from tests.lane_relay.spool.making import NOW, journal_lines, message_for, until
 
 
 @asynccontextmanager
@@ -123,7 +124,7 @@ async def test_a_sibling_that_is_down_gets_nothing_and_nothing_is_in_doubt() -> 
             giver.give(entry, "b")
         await until(lambda: len(a.sendable) == 5)
     assert not giver.is_up("b")
-    assert (giver.in_doubt, a.disk_has_transfers()) == (0, False)
+    assert (len(giver.doubts), a.disk_has_transfers()) == (0, False)
     await a.spool.close()
 
 
@@ -138,7 +139,7 @@ async def test_a_sibling_that_is_unwilling_or_full_takes_what_it_can() -> None:
             await until(lambda: len(a.sendable) == 2)
             assert (len(b.sendable), giver.parcels) == (2, 2)
         b.unwilling_because = "intake is closed"
-        again = Giver(a.book, a, Wire(b), "a", lambda: 0.0)
+        again = a.giver(Wire(b))
         async with at_work(again):
             again.give(entries[4], "b")
             await until(lambda: len(a.sendable) == 3)
@@ -155,11 +156,11 @@ async def test_a_restarted_giver_tells_the_parts_of_a_message_apart() -> None:
         async with at_work(giver):
             for entry in entries:
                 giver.give(entry, "b")
-            await until(lambda: giver.in_doubt == 1)
+            await until(lambda: len(giver.doubts) == 1)
         again = Slot("a", a.disk.image())
         restarted = again.giver(Wire(b))
         async with at_work(restarted):
-            await until(lambda: restarted.in_doubt == 0)
+            await until(lambda: len(restarted.doubts) == 0)
         assert [entry.domain for entry in b.sendable] == ["one.test"]
         assert [entry.domain for entry in again.sendable] == ["two.test"], "lost: neither slot will send it"
         await again.spool.close()
@@ -173,10 +174,10 @@ async def test_a_receiver_that_cannot_note_its_answer_does_not_deny_what_it_stor
         async with at_work(giver):
             for entry in entries:
                 giver.give(entry, "b")
-            await until(lambda: b.disk.refused > 0 and giver.in_doubt == 1)
+            await until(lambda: b.disk.refused > 0 and len(giver.doubts) == 1)
             assert (await b.bodies(), a.sendable) == (bodies(2), [])
             b.disk.keeps_answers = True
-            await until(lambda: giver.in_doubt == 0)
+            await until(lambda: len(giver.doubts) == 0)
         assert (len(a.sendable), len(b.sendable), giver.parcels) == (0, 2, 2)
 
 
@@ -187,13 +188,13 @@ async def test_a_receiver_whose_disk_fails_leaves_it_open_until_its_recovery_tel
     b.sync_fails = True
     async with at_work(giver):
         giver.give((await letters(a, 1))[0], "b")
-        await until(lambda: giver.in_doubt == 1)
+        await until(lambda: len(giver.doubts) == 1)
         image = b.disk.image()
         with pytest.raises(SpoolError):
             await b.spool.close()
         wire.to = again = Slot("b", image)
         again.sendable += again.spool.recover()
-        await until(lambda: giver.in_doubt == 0)
+        await until(lambda: len(giver.doubts) == 0)
     assert (len(a.sendable), len(again.sendable)) == (0, 1), "both own it, or neither"
     for slot in (a, again):
         await slot.spool.close()
@@ -217,7 +218,7 @@ async def test_a_message_that_cannot_be_read_is_tried_once_and_left_to_a_restart
 async def test_what_is_chosen_for_the_same_sibling_again_while_it_is_given_back_does_not_stay() -> None:
     async with two_slots() as (a, b):
         wire, now = Wire(None), [0.0]
-        giver = Giver(a.book, a, wire, "a", lambda: now[0])
+        giver = a.giver(wire, Clock(now=lambda: NOW, monotonic=lambda: now[0]))
 
         def choose_again(entry: QueueEntry) -> None:
             if len(a.sendable) < 256:  # the first transfer's
@@ -267,7 +268,7 @@ async def test_only_the_giver_says_that_it_knows() -> None:
     async with two_slots() as (a, b):
         giver = a.giver(Wire(b))
         (entry,) = await letters(a, 1)
-        parcel = pack(entry, await a.load(entry))
+        parcel = pack(entry, await a.spool.load(entry))
         await b.receiver.take("f" * 32, Consignment("a", (parcel,)))
         await b.receiver.forget("f" * 32, "c")
         assert (await b.receiver.ask("f" * 32, "a")).taken == (0,)
@@ -327,9 +328,9 @@ async def judge(image_a: Image, image_b: Image) -> str:
         giver = a.giver(Wire(b))
         at_once = await a.bodies() + await b.bodies()
         assert len(at_once) == len(set(at_once)), "owned twice at the restart"
-        assert len(at_once) == 3 or giver.in_doubt, "owned by nobody, and nobody in doubt"
+        assert len(at_once) == 3 or len(giver.doubts), "owned by nobody, and nobody in doubt"
         async with at_work(giver):
-            await until(lambda: giver.in_doubt == 0 and not a.disk_has_transfers())
+            await until(lambda: len(giver.doubts) == 0 and not a.disk_has_transfers())
         mine, theirs = await a.bodies(), await b.bodies()
         assert sorted(mine + theirs) == bodies(3), "lost or owned twice"
     finally:

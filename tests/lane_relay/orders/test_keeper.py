@@ -120,6 +120,12 @@ async def test_before_an_attempt_orders_about_an_address_are_asked_again() -> No
         assert rig.counters.finished[Outcome.BOUNCED] == 1
 
 
+async def test_a_slot_without_siblings_has_nothing_to_take_back() -> None:
+    async with Rig() as rig:
+        with pytest.raises(OrderError, match="no siblings"):
+            await rig.order(action="take-back", sibling="t-1")
+
+
 async def test_requeued_mail_is_due_now() -> None:
     async with Rig() as rig:
         entry, other = await rig.later("spring"), await rig.later("summer")
@@ -187,6 +193,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "too long": ({"action": "hold", "all": True, "expiresIn": "1000h"}, "expiresIn"),
     "unknown action": ({"action": "explode", "all": True}, "suspend"),
     "unknown field": ({"action": "hold", "all": True, "force": 1}, "force"),
+    "take-back without a sibling": ({"action": "take-back", "all": True}, "take-back chooses by sibling"),
+    "hold by sibling": ({"action": "hold", "sibling": "t-1"}, "take-back chooses by sibling"),
     "requeue of a site": ({"action": "requeue", "site": "x"}, "requeue chooses by"),
     "requeue of an address": ({"action": "requeue", "sender": "a@x.test"}, "by their domain"),
 }

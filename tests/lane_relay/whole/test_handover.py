@@ -192,7 +192,7 @@ def test_mail_that_an_order_holds_is_not_handed_over_to_a_sibling_that_knows_not
     lane: Lane, new_relay: NewRelay, sink: Sink
 ) -> None:
     giver = new_relay(**lane.slot("otp-0", sink, "Held")).start()
-    request = partial(_ask, lane, "otp-0")
+    request = partial(ask, lane, "otp-0")
     order = request("POST", "/v1/actions", b'{"action":"hold","queue":"isp.test","owner":"jane","reason":"wrong"}')
     giver.submit(1, 2, 3)
     with giver.session() as client:
@@ -210,7 +210,7 @@ def test_mail_that_an_order_holds_is_not_handed_over_to_a_sibling_that_knows_not
     assert arrived(sink) == Counter([1, 2, 3, 4])
 
 
-def _ask(lane: Lane, slot: str, method: str, path: str, body: bytes | None) -> Any:
+def ask(lane: Lane, slot: str, method: str, path: str, body: bytes | None) -> Any:
     """A request to the slot's admin API."""
     context = ssl.create_default_context(cafile=str(lane.folder / "ca.crt"))
     token = (lane.folder / "token").read_text()

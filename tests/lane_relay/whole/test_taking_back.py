@@ -1,0 +1,73 @@
+"""A slot that is gone for good, on the wire: what is in doubt with it is said, and a person takes it back."""
+
+import json
+import urllib.error
+from pathlib import Path
+
+import pytest
+
+from tests.lane_relay.running import Relay, Sink, eventually
+from tests.lane_relay.whole.conftest import NewRelay
+from tests.lane_relay.whole.test_handover import Lane, arrived, ask
+
+pytestmark = pytest.mark.timeout(120)
+
+ORDER = b'{"action": "take-back", "sibling": "otp-1", "owner": "jane", "reason": "the volume is lost"}'
+
+
+def killed_in_a_transfer(giver: Relay, *numbers: int) -> list[str]:
+    """As a giver is found whose sibling took its mail and never answered: their ids."""
+    giver.start().submit(*numbers)
+    giver.kill()
+    ids = [record["id"] for record in giver.records() if record["type"] == "Reception"]
+    note = {"to": "otp-1", "parcels": [[one, [0]] for one in ids], "at": 1_700_000_000.0}
+    folder = Path(giver.config()["spool"]["path"]) / "handover"
+    (folder / f"given-{'0' * 32}.json").write_text(json.dumps(note))
+    return ids
+
+
+def test_what_is_in_doubt_with_a_lost_sibling_is_explained_and_comes_back_by_order(
+    tmp_path: Path, new_relay: NewRelay, sink: Sink
+) -> None:
+    lane = Lane(tmp_path)
+    giver = new_relay(**lane.slot("otp-0", sink, "Held"))
+    first, _ = killed_in_a_transfer(giver, 1, 2)
+    giver.write({**giver.overrides, **lane.slot("otp-0", sink, "Running")})
+    giver.start().submit(3)
+    sink.wait(1)
+    assert arrived(sink) == {3: 1}
+    assert giver.metric("handover_in_doubt") == 1
+    assert giver.metric("handover_in_doubt_age_seconds") > 1e6
+    eventually(lambda: "cannot" in json.dumps(_doubts(lane)) or "Connect" in json.dumps(_doubts(lane)), "a reason")
+    (doubt,) = _doubts(lane)
+    assert (doubt["slot"], doubt["transfers"], doubt["entries"]) == ("otp-1", 1, 2)
+    (message,) = ask(lane, "otp-0", "GET", f"/v1/explain?message={first}", None)["messages"]
+    (place,) = message["queued"]
+    assert (place["state"], place["heldBy"]["limit"]) == ("InDoubt", "sibling")
+    assert "take-back" in place["heldBy"]["detail"]
+    listed = ask(lane, "otp-0", "GET", "/v1/messages?state=InDoubt", None)["messages"]
+    assert len(listed) == 2
+
+    (action,) = ask(lane, "otp-0", "POST", "/v1/actions", ORDER)["actions"]
+
+    assert (action["action"], action["sibling"], action["state"], action["entries"]) == (
+        "take-back",
+        "otp-1",
+        "done",
+        2,
+    )
+    sink.wait(3)
+    assert arrived(sink) == {1: 1, 2: 1, 3: 1}
+    eventually(lambda: giver.metric("handover_in_doubt") == 0, "nothing in doubt")
+    (record,) = [record for record in giver.records() if record["type"] == "AdminAction"]
+    assert (record["user"], record["meta"]["reason"]) == ("jane", "the volume is lost")
+    assert ask(lane, "otp-0", "GET", "/v1/actions", None)["actions"] == []
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(lane, "otp-0", "POST", "/v1/actions", ORDER)
+    assert refused.value.code == 409
+    refused.value.close()
+
+
+def _doubts(lane: Lane) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = ask(lane, "otp-0", "GET", "/v1/slot", None)["handover"]["doubts"]
+    return found
