@@ -1,7 +1,9 @@
 """The one loop that sleeps until something is due.
 
-Invariant: an entry is dispatched no earlier than its due time, and once; a long queue of due entries is handed on in
-bounded portions, with the loop free between them. Before: `account` and recovery `add`. After: `dispatch` routes them.
+Invariants: an entry is dispatched no earlier than its due time, and once; a long queue of due entries is handed on in
+bounded portions, with the loop free between them. A wall clock that is set back makes nothing wait longer: what waits
+is brought forward by as much. Set forward, it is believed: a machine that slept is the usual reason.
+Before: `account` and recovery `add`. After: `dispatch` routes them.
 """
 
 import asyncio
@@ -39,6 +41,8 @@ class Runner:
         self._timer: asyncio.Handle | None = None
         self._wakes_at = inf
         self._running = False
+        self._ahead = self._ahead_now()
+        """Seconds that the wall clock was ahead of the other one when it was last looked at, at most."""
 
     def start(self) -> None:
         """From now on due entries are dispatched."""
@@ -52,12 +56,14 @@ class Runner:
 
     def add(self, entry: QueueEntry) -> None:
         """Takes an entry in and wakes in time for it."""
+        self._follow_clock()
         self._queue.add(entry)
         if entry.due < self._wakes_at and self._running:
             self._set_timer()
 
     def add_all(self, entries: Iterable[QueueEntry]) -> None:
         """Takes many entries in, such as those that recovery found."""
+        self._follow_clock()
         for entry in entries:
             self._queue.add(entry)
         if self._running:
@@ -93,8 +99,23 @@ class Runner:
         else:
             self._timer = self._loop.call_later(min(wait, _LONGEST), self._turn)
 
+    def _ahead_now(self) -> float:
+        return self._clock.now() - self._clock.monotonic()
+
+    def _follow_clock(self) -> None:
+        """Before anything is put off by the new time: what was put off by the old one is brought forward."""
+        ahead = self._ahead_now()
+        if ahead >= self._ahead:
+            self._ahead = ahead
+        elif self._ahead - ahead >= 1:
+            seconds = int(self._ahead - ahead)
+            self._ahead -= seconds
+            self._queue.bring_forward(seconds)
+            self._wakes_at -= seconds
+
     def _turn(self) -> None:
         self._timer = None
+        self._follow_clock()
         entries = self._queue.pop_due(self._clock.now(), _PORTION)
         if entries:
             self._dispatch(entries)

@@ -43,7 +43,9 @@ class Rig:
     def __init__(self) -> None:
         self.loop = FakeLoop()
         self.given: list[tuple[float, list[int]]] = []
-        clock = Clock(now=lambda: self.loop.now, monotonic=lambda: self.loop.now)
+        self.set_by = 0.0
+        """Seconds that the wall clock was set by, as an administrator or NTP does it."""
+        clock = Clock(now=lambda: self.loop.now + self.set_by, monotonic=lambda: self.loop.now)
         self.queue = ScheduledQueue()
         self.runner = Runner(self.queue, clock, self.loop, self._dispatch)
 
@@ -120,4 +122,45 @@ def test_a_sleep_is_never_longer_than_a_minute_so_that_a_set_clock_is_noticed() 
     rig.runner.add(_entry(1, 9000.0))
 
     assert [at for at, _ in rig.loop.timers] == [1060.0]
+    rig.loop.close()
+
+
+def test_a_wall_clock_set_back_makes_nothing_wait_longer_than_it_was_to() -> None:
+    rig = Rig()
+    rig.runner.start()
+    rig.runner.add(_entry(1, 1010.0))
+    rig.runner.add(_entry(2, 1300.5))
+    rig.loop.advance(1005.0)
+    rig.set_by = -3600.0
+    rig.runner.add(_entry(3, 1005.0 - 3600 + 20))  # what is put off from now on is so by the new time
+    rig.loop.advance(1400.0)
+    assert [ids for _, ids in rig.given] == [[1], [3], [2]]
+    for (at, _), due in zip(rig.given, (1010.0, 1025.0, 1300.5), strict=True):
+        assert due <= at < due + 1
+    rig.loop.close()
+
+
+def test_a_wall_clock_set_back_little_by_little_is_followed_as_well() -> None:
+    rig = Rig()
+    rig.runner.start()
+    rig.runner.add(_entry(1, 1100.0))
+    for second in range(1, 91):
+        rig.loop.advance(1000.0 + second)
+        rig.set_by -= 0.5
+        rig.runner.add(_entry(1000 + second, 5000.0))
+    rig.loop.advance(1102.0)
+    assert [ids for _, ids in rig.given] == [[1]]
+    rig.loop.close()
+
+
+def test_what_is_due_by_a_wall_clock_set_forward_goes_at_once() -> None:
+    rig = Rig()
+    rig.runner.start()
+    rig.runner.add(_entry(1, 1030.0))
+    rig.set_by = 3600.0
+    rig.loop.advance(1061.0)
+    rig.set_by = 3590.0
+    rig.runner.add(_entry(2, 1061.0 + 3590 + 5))
+    rig.loop.advance(1067.0)
+    assert [ids for _, ids in rig.given] == [[1], [2]]
     rig.loop.close()

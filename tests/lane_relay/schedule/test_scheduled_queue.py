@@ -102,3 +102,15 @@ def test_any_mix_of_adding_and_popping_gives_each_entry_once_and_in_time(steps: 
         assert all(entry.due <= now for entry in popped)
         assert all(steps[left][0] > now for left in waiting)
         assert len(queue) == len(waiting)
+
+
+def test_what_is_brought_forward_keeps_its_order_and_can_be_added_to() -> None:
+    queue = ScheduledQueue()
+    for number, due in enumerate([1000.5, 1000.25, 1500.0, 1200.0]):
+        queue.add(_entry(number, due))
+    queue.bring_forward(900)
+    queue.add(_entry(9, 100.4))
+    assert queue.next_due() == 100.25
+    assert _numbers(queue.pop_due(300.0, 10)) == [1, 9, 0, 3]
+    assert _numbers(queue.pop_due(599.9, 10)) == []
+    assert _numbers(queue.pop_due(600.0, 10)) == [2]
