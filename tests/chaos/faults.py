@@ -7,6 +7,7 @@ ISP that has nothing to do with it. After: `layer`, `resolver`, `ground`, the IS
 import errno
 import resource
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -21,9 +22,12 @@ from tests.chaos.internet import ChaosInternet
 from tests.chaos.layer import Layer
 from tests.chaos.resolver import Fault as DnsFault
 from tests.chaos.slots import Slot
+from tests.lane_relay.running import eventually
 
 SOURCE: Final = f"{NETWORK}.1"
 IDLE: Final = 5000
+_WAITING: Final = 20
+"""Messages that wait for another try when the clock is set."""
 LATE_S: Final = 8.0
 """An ISP takes so long to answer a whole message."""
 
@@ -39,6 +43,13 @@ class Setting:
     kills: list[Kill] = field(default_factory=list)
     """Instants at which the fault itself cut what was in flight."""
     notes: list[str] = field(default_factory=list)
+    met: int = 0
+    """How often the relay met the fault; a campaign in which it did not has shown nothing."""
+
+    def meet(self, count: int, of_what: str) -> None:
+        """Notes so many meetings."""
+        self.met += count
+        self.notes.append(f"{count} {of_what}")
 
     def cut_now(self) -> None:
         """Notes that from here replies may be lost."""
@@ -72,8 +83,12 @@ class Fault:
 def _full_volume(setting: Setting) -> Iterator[None]:
     """The faulty ISP takes nothing until the volume is full, and after the control mail takes all."""
     setting.internet.change("faulty.test", unavailable=Reply(code=421, text="4.3.2 Not now"))
+    _disconnect(setting, "faulty.test")
     try:
         yield
+        found = setting.slot.metrics()
+        refused = sum(value for name, value in found.items() if name.startswith("intake_refused_total{reason=452"))
+        setting.meet(int(refused), "refused with 452")
     finally:
         setting.internet.change("faulty.test", unavailable=None)
 
@@ -85,7 +100,7 @@ def _failing_sync(setting: Setting) -> Iterator[None]:
     setting.cut_now()
     try:
         yield
-        setting.notes.append(f"{setting.layer.met} syncs failed; /readyz {setting.slot.probe('/readyz')[0]}")
+        setting.meet(setting.layer.met, f"syncs failed; /readyz {setting.slot.probe('/readyz')[0]}")
     finally:
         setting.slot.kill()
         setting.layer.steer()
@@ -97,7 +112,7 @@ def _slow_disk(setting: Setting) -> Iterator[None]:
     setting.layer.steer(delay_ms=100)
     try:
         yield
-        setting.notes.append(f"{setting.layer.met} syncs took 100 ms longer")
+        setting.meet(setting.layer.met, "syncs took 100 ms longer")
     finally:
         setting.layer.steer()
 
@@ -113,9 +128,18 @@ def _clock_step(seconds: int) -> Callable[[Setting], AbstractContextManager[None
             "faulty.test",
             recipients=(RecipientRule(match="*", reply=Reply(code=450, text="4.2.0 Later"), times=2),),
         )
-        time.sleep(1.0)
-        setting.layer.steer(clock_s=seconds)
-        yield  # the clock stays where it is
+
+        def step() -> None:
+            waits = eventually(lambda: setting.slot.metric("queue_messages") // _WAITING, "mail that waits")
+            setting.layer.steer(clock_s=seconds)
+            setting.meet(int(waits) * _WAITING, "messages or more waited when the clock was set")
+
+        thread = threading.Thread(target=step)
+        thread.start()
+        try:
+            yield  # the clock stays where it is
+        finally:
+            thread.join()
 
     return inflict
 
@@ -135,7 +159,8 @@ def _lying_resolver(setting: Setting) -> Iterator[None]:
     try:
         yield
     finally:
-        setting.notes.append(f"asked {setting.internet.resolver.asked}")
+        asked = setting.internet.resolver.asked
+        setting.meet(min(asked.get(one, 0) for one in _LIES.values()), f"questions at least of each kind: {asked}")
         setting.internet.resolver.faults.clear()
 
 
@@ -149,6 +174,7 @@ def _stalls(setting: Setting) -> Iterator[None]:
         setting.internet.change(domain, faults={stage: IspFault(action="stall")})
     try:
         yield
+        _meet_connections(setting)
     finally:
         for domain in setting.faulty:
             setting.internet.change(domain, faults={})
@@ -161,8 +187,16 @@ def _late_answers(setting: Setting) -> Iterator[None]:
     setting.internet.change("faulty.test", delays={Stage.END_OF_DATA: LATE_S})
     try:
         yield
+        _meet_connections(setting)
     finally:
         setting.internet.change("faulty.test", delays={})
+
+
+def _meet_connections(setting: Setting) -> None:
+    """Counts the connections that the fault has in its hands at its end."""
+    now = setting.internet.ask(lambda control: control.counts())
+    held = sum(now.get(one, {}).get(SOURCE, {}).get("connections_now", 0) for one in setting.faulty)
+    setting.meet(held, "connections in its hands")
 
 
 def _disconnect(setting: Setting, domain: str) -> None:
@@ -180,6 +214,7 @@ def _half_open(setting: Setting) -> Iterator[None]:
     setting.cut_now()
     try:
         yield
+        _meet_connections(setting)
     finally:
         cut(address, off=False)
         _disconnect(setting, "faulty.test")
@@ -198,7 +233,8 @@ def _idle_clients(setting: Setting) -> Iterator[None]:
             client = socket.create_connection(("127.0.0.1", setting.slot.port), 20, (f"127.0.1.{number % 250}", 0))
             clients.append(client)  # one by one: what was opened is closed, too, if the next one fails
         yield
-        setting.notes.append(f"{len(clients)} clients that say nothing")
+        held = setting.slot.metrics()
+        setting.meet(int(held.get("intake_sessions", 0)) // IDLE * IDLE, "clients that say nothing")
     finally:
         for one in clients:
             one.close()

@@ -119,6 +119,7 @@ class Suffering:
                 faulty = self._load(stack, slot, "faulty", self._fault.faulty, 1.0 if self._fault.size > 9999 else 2.0)
                 control = self._load(stack, slot, "control", (CONTROL,), 1.0)
                 self._wait(slot, control)
+            assert setting.met, f"{self._fault.name}: the relay did not meet it; {setting.notes}"
             self._wait(slot, faulty, within_s=300)
             self._drain(slot)
             self._judge(setting)
