@@ -14,6 +14,7 @@ __all__ = [
     "ComplaintRates",
     "Feedback",
     "Forward",
+    "NeighbourSlot",
     "ReturnPath",
     "Suppression",
     "SuppressionScope",
@@ -117,6 +118,18 @@ class SuppressionScope(StrEnum):
     """Mail of the From domain that the complaint was about."""
 
 
+class NeighbourSlot(ConfigModel):
+    """A slot of another lane, as this one reaches it to read on in its suppression list."""
+
+    slot: str
+    host: str
+    """Where it is reached."""
+    name: str = ""
+    """The subject alternative name of its certificate; empty: `host`."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """Of its admin API."""
+
+
 class Suppression(ConfigModel):
     """Who is not mailed again."""
 
@@ -129,3 +142,13 @@ class Suppression(ConfigModel):
     """How long a mailbox that does not exist is left alone; 0: hard bounces suppress nobody."""
     max_entries: Annotated[int, Field(ge=1, le=50_000_000)] = 5_000_000
     """30 bytes of memory each, measured with five million."""
+    namespace_key_file: str | None = None
+    """Keys the digests that all lanes of the namespace share; what was heard under it counts in every scope."""
+    neighbours: tuple[NeighbourSlot, ...] = ()
+    """Slots of other lanes that share the scope Namespace; `handover.caFile` has their authorities as well."""
+
+    @model_validator(mode="after")
+    def _has_the_key_of_its_scope(self) -> Self:
+        if self.scope is SuppressionScope.NAMESPACE and self.namespace_key_file is None:
+            raise ValueError("scope: Namespace needs namespaceKeyFile, the key that all lanes of the namespace have")
+        return self

@@ -16,7 +16,7 @@ import structlog
 from msgspec import Struct
 
 from lane_api.isppolicy import Category
-from lane_api.relayconfig import RelayConfig, Sibling
+from lane_api.relayconfig import HandOver, RelayConfig, Sibling
 from lane_relay.account.settle import Ending, Outcome
 from lane_relay.account.settler import Settler
 from lane_relay.clock import Clock, rfc3339
@@ -88,6 +88,8 @@ class Exchange:
         self._clock = clock
         self._around = around
         self.carrier = HttpsCarrier(config.handover, config.admin.tls, config.slot.name)
+        self.neighbours = HttpsCarrier(_neighbours(config), config.admin.tls, config.slot.name)
+        """The way to slots of other lanes, whose suppression lists this one shares."""
         self.receiver = Receiver(book, self)
         self.giver = Giver(book, self, way or self.carrier, config.slot.name, clock)
         self._emptying = asyncio.Event()
@@ -100,11 +102,17 @@ class Exchange:
         self._config = config
         if config.handover is not None and config.admin is not None:
             self.carrier.apply(config.handover, config.admin.tls)
+            self.neighbours.apply(_neighbours(config), config.admin.tls)
         if config.delivery.state == "Transferring":
             self._emptying.set()
         else:
             self._emptying.clear()
         self._changed.set()
+
+    @property
+    def ways(self) -> tuple[HttpsCarrier, HttpsCarrier]:
+        """To the siblings, and to slots of other lanes that share the suppression list."""
+        return self.carrier, self.neighbours
 
     @property
     def given(self) -> int:
@@ -209,6 +217,7 @@ class Exchange:
     async def close(self) -> None:
         """Ends the connections to siblings."""
         await self.carrier.close()
+        await self.neighbours.close()
 
     # -- what the pipeline asks
 
@@ -326,3 +335,18 @@ class Exchange:
     def knows(self, giver: str, names: tuple[str, ...]) -> bool:
         """The giver is a sibling, and its certificate is for one of these names."""
         return any(one.slot == giver and (one.name or one.host) in names for one in self._siblings())
+
+    def shares_list(self, giver: str, names: tuple[str, ...]) -> bool:
+        """As `knows`, for slots of other lanes that share the suppression list."""
+        return any(one.slot == giver and (one.name or one.host) in names for one in _neighbours(self._config).siblings)
+
+
+def _neighbours(config: RelayConfig) -> HandOver:
+    """The slots of other lanes in the form in which siblings are reached."""
+    if config.handover is None or config.suppression is None:
+        return HandOver(ca_file=config.handover.ca_file if config.handover is not None else "")
+    found = config.suppression.neighbours
+    return HandOver(
+        ca_file=config.handover.ca_file,
+        siblings=tuple(Sibling(slot=one.slot, host=one.host, name=one.name, port=one.port) for one in found),
+    )

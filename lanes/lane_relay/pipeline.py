@@ -139,7 +139,7 @@ class Pipeline:
                         ("keys", self._watch_keys()),
                         ("warm-up", self._watch_warm_up()),
                         ("auditor", self._auditor.run()),
-                        ("feedback", self._feedback.run(self._exchange.carrier if self._exchange else None)),
+                        ("feedback", self._feedback.run(*self._exchange.ways if self._exchange else (None, None))),
                         ("unroutable", self._unroutable.run()),
                         ("orders", self._path.carry_out_orders(entries)),
                         *([("certificate", admin.watch())] if admin else []),

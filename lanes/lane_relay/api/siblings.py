@@ -6,12 +6,12 @@ Invariant: as for hand-over, nothing is answered but to a sibling with its own c
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 from pydantic import Field
 
-from lane_relay.api.handover import PREFIX, Giver, Knows, sibling_check
+from lane_relay.api.handover import PREFIX, Giver, Knows, names_of, sibling_check
 from lane_relay.api.operation import AnswerModel, Operation
 from lane_relay.api.refusals import refusal
 from lane_relay.feedback.siblings import COMPLAINT_NAME, CURSOR_FIELD, MORE_FIELD, PAGE_NAME
@@ -46,8 +46,15 @@ class CountedComplaint(AnswerModel):
     """Empty: it did not leave from here."""
 
 
+class Neighbourly(Knows, Protocol):
+    """Who knows the siblings, and slots of other lanes that share the list."""
+
+    def shares_list(self, giver: str, names: tuple[str, ...]) -> bool:
+        """As `knows`, for slots of other lanes."""
+
+
 def operations(
-    partner: Knows, suppressions: SuppressionList | None, count: Callable[[int, int], Awaitable[str]]
+    partner: Neighbourly, suppressions: SuppressionList | None, count: Callable[[int, int], Awaitable[str]]
 ) -> list[Operation]:
     """The requests; they must stand before those of hand-over, which take any name. `count(id, index)` counts a
     complaint and says where its mail went."""
@@ -55,10 +62,19 @@ def operations(
     async def complained(_request: web.Request, query: _Complaint) -> web.Response:
         return web.json_response({"site": await count(int(query.message, 16), query.index)})
 
-    async def read_on(_request: web.Request, query: _ReadOn) -> web.Response:
+    def admit(request: web.Request) -> web.Response | None:
+        giver, names = request.query.get("giver", ""), names_of(request)
+        if partner.knows(giver, names) or partner.shares_list(giver, names):
+            return None
+        return refusal(
+            403, "only a slot of this lane, or of one that shares its list, reads on here, with its certificate"
+        )
+
+    async def read_on(request: web.Request, query: _ReadOn) -> web.Response:
         if suppressions is None:
             return refusal(404, "this slot keeps no suppression list: give suppression.path and suppression.keyFile")
-        rows, cursor, more = suppressions.rows_after(query.after)
+        of_lane = partner.knows(query.giver, names_of(request))
+        rows, cursor, more = suppressions.rows_after(query.after, shared=not of_lane)
         header = {CURSOR_FIELD: cursor, MORE_FIELD: "true" if more else "false"}
         return web.Response(body=b"".join(rows), content_type=_BINARY, headers=header)
 
@@ -66,7 +82,7 @@ def operations(
         Operation(
             "GET", PREFIX + PAGE_NAME, "readSuppressions", "Rows of the list behind a cursor, as digests.", read_on,
             None, _ReadOn, also=_BINARY, refusals={404: "This slot keeps no list."},
-            admit=sibling_check(partner, "reads on here"),
+            admit=admit,
         ),
         Operation(
             "GET", PREFIX + COMPLAINT_NAME, "countComplaint", "Counts a complaint once, where its mail left from.",

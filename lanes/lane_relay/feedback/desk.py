@@ -116,7 +116,7 @@ class FeedbackDesk:
         self._clock = clock
         self._around = around
         self._readers = Readers()
-        self._key = self._suppression_key = b""
+        self._key = self._suppression_key = self._earlier = b""
         self._wishes: dict[Token, _Wish] = {}
         """To unsubscribe, of the last minute."""
         self.counters = FeedbackCounters()
@@ -126,9 +126,9 @@ class FeedbackDesk:
         """Mail that is to be read."""
         return self._readers.waiting
 
-    def apply(self, key: bytes, suppression_key: bytes) -> None:
-        """The keys in force."""
-        self._key, self._suppression_key = key, suppression_key
+    def apply(self, key: bytes, suppression_key: bytes, earlier: bytes = b"") -> None:
+        """The keys in force; tokens from before the scope was another have their digests under `earlier`."""
+        self._key, self._suppression_key, self._earlier = key, suppression_key, earlier
 
     async def take(self, addressee: Addressee, content: bytes, peer: str, helo: str) -> Reply:
         """Deals with one mail for one of our addresses; the answer to whoever brought it."""
@@ -181,7 +181,15 @@ class FeedbackDesk:
         """How an address of a report is compared with the token's."""
         scoped = token is not None and token.domain_scoped
         from_domain = _from_domain(reading) if scoped else ""
-        return lambda address: address_digest(self._suppression_key, address, from_domain)
+
+        def digest(address: str) -> bytes:
+            found = address_digest(self._suppression_key, address, from_domain)
+            if token is not None and found != token.digest and self._earlier:
+                before = address_digest(self._earlier, address, from_domain)
+                return before if before == token.digest else found
+            return found
+
+        return digest
 
     async def _set_aside(self, addressee: Addressee, content: bytes) -> None:
         if addressee.desk is Desk.PEOPLE and await self._around.to_people(addressee, content):

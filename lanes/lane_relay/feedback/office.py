@@ -16,6 +16,7 @@ from msgspec import Struct
 from lane_api.classes import TrafficClass
 from lane_api.isppolicy import Action, Category, Stage
 from lane_api.relayconfig import RelayConfig
+from lane_api.relayfeedback import SuppressionScope
 from lane_relay.clock import Clock
 from lane_relay.errors import ConfigError, RelayError, SpoolError
 from lane_relay.feedback.addresses import Addressee, Addresses
@@ -43,6 +44,7 @@ __all__ = ["FeedbackOffice", "Neighbours", "check_feedback"]
 _KEY_AT_LEAST: Final = 16
 _STOP_GRACE_S: Final = 5.0
 _KEEP_COUNTS_S: Final = 30.0
+_KEYS_AGAIN_S: Final = 5.0
 COMPLAINTS: Final = "complaints"
 """The name of the counts in the spool."""
 _log = structlog.get_logger("feedback")
@@ -116,6 +118,8 @@ class FeedbackOffice:
         self.counts_complaints = config.feedback is not None
         self.complaints = Complaints(spool.flag(COMPLAINTS), clock.now())
         self._siblings: Way | None = None
+        self._wanted: RelayConfig | None = None
+        """A configuration whose keys could not be read."""
         self.desk = FeedbackDesk(
             spool, neighbours.records, self.suppressions, Samples(self._folder / "samples"), clock, around
         )
@@ -133,17 +137,24 @@ class FeedbackOffice:
         if config.suppression is None:
             return None
         store = SuppressionStore.open(config.suppression.path, config.suppression.max_entries)
-        key, traffic_class = self._keys.suppression, config.lane.traffic_class
-        return SuppressionList(config.suppression, traffic_class, key, store, self._neighbours.clock)
+        keys, traffic_class = self._keys, config.lane.traffic_class
+        return SuppressionList(
+            config.suppression, traffic_class, keys.suppression, store, self._neighbours.clock, keys.earlier
+        )
 
     # -- configuration
 
     def apply(self, config: RelayConfig) -> None:
-        """A new configuration is in force; raises ConfigError for files that cannot be used, and keeps the last."""
+        """A new configuration is in force; raises ConfigError for files that cannot be used, and keeps the last.
+
+        Files may come some seconds after the configuration that names them: they are looked for again.
+        """
+        self._wanted = config
         self._keys = _keys(config)
+        self._wanted = None
         self._put_in_force(config)
         if self.suppressions is not None and config.suppression is not None:
-            self.suppressions.apply(config.suppression)
+            self.suppressions.apply(config.suppression, self._keys.suppression, self._keys.earlier)
         if self._http is not None:
             self._http.apply(self._keys.feedback)
         if self._listener is not None:
@@ -155,7 +166,7 @@ class FeedbackOffice:
         self._addresses = Addresses(config, self._keys.feedback)
         self._paths = ReturnPaths(config, self._keys) if config.feedback is not None else None
         self._forwarder.apply(config)
-        self.desk.apply(self._keys.feedback, self._keys.suppression)
+        self.desk.apply(self._keys.feedback, self._keys.suppression, self._keys.earlier)
 
     # -- the path of a message
 
@@ -252,6 +263,17 @@ class FeedbackOffice:
             await asyncio.sleep(_KEEP_COUNTS_S)
             self._keep_count()
 
+    async def _look_for_keys(self) -> None:
+        """Until the files are there that the last configuration names."""
+        while True:
+            await asyncio.sleep(_KEYS_AGAIN_S)
+            if self._wanted is not None:
+                try:
+                    self.apply(self._wanted)
+                    _log.info("the keys of feedback are read")
+                except ConfigError as failed:
+                    _log.debug("keys of feedback", reason=str(failed))
+
     def _keep_count(self) -> None:
         """Of deliveries a crash may forget the last half minute's; a complaint is kept at once."""
         if not self.complaints.is_changed or not self.counts_complaints:
@@ -306,15 +328,19 @@ class FeedbackOffice:
             context = self._listener.certificate.context if self._listener is not None and feedback.tls else None
             await self._http.start(feedback.http, context)
 
-    async def run(self, siblings: Way | None) -> None:
-        """Keeps the list's log short, follows the siblings' lists and tells webhooks, for ever."""
+    async def run(self, siblings: Way | None, neighbours: Way | None) -> None:
+        """Keeps the list's log short, follows the lists of siblings and of the namespace, tells webhooks, for ever."""
         self._siblings = siblings
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_counts())
+            group.create_task(self._look_for_keys())
             group.create_task(self._outbox.run())
             if self.suppressions is not None and siblings is not None:
                 lists = SiblingLists(self.suppressions, siblings, self._folder / "siblings.json")
                 group.create_task(lists.run())
+            if self.suppressions is not None and neighbours is not None:
+                others = SiblingLists(self.suppressions, neighbours, self._folder / "neighbours.json", shared=True)
+                group.create_task(others.run())
             if self.suppressions is not None:
                 group.create_task(self.suppressions.run())
 
@@ -339,6 +365,10 @@ class FeedbackOffice:
 
 def _keys(config: RelayConfig) -> Keys:
     feedback = read_key(config.feedback.key_file, "feedback.keyFile") if config.feedback is not None else b""
-    if config.suppression is None:
+    asked = config.suppression
+    if asked is None:
         return Keys(feedback, feedback)
-    return Keys(feedback, read_key(config.suppression.key_file, "suppression.keyFile"))
+    own, shared = read_key(asked.key_file, "suppression.keyFile"), b""
+    if asked.namespace_key_file is not None:
+        shared = read_key(asked.namespace_key_file, "suppression.namespaceKeyFile")
+    return Keys(feedback, shared, own) if asked.scope is SuppressionScope.NAMESPACE else Keys(feedback, own, shared)

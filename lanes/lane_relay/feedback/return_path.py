@@ -33,7 +33,9 @@ class Keys(Struct, frozen=True):
 
     feedback: bytes
     suppression: bytes
-    """The feedback key where there is no list: tokens then carry a digest that nobody asks for."""
+    """Of the scope in force; the feedback key where there is no list: tokens carry a digest that nobody asks for."""
+    earlier: bytes = b""
+    """Of the other scope, Namespace or not, under which tokens and words from before the change have their digests."""
 
 
 class ReturnPaths:

@@ -1,5 +1,8 @@
 """Keeps the suppression list of a lane the same in all its slots: each follows what its siblings' lists got.
 
+Lanes of one namespace that share the scope Namespace follow one another's slots in the same way, less often, and take
+only what was heard in that scope. A lane that leaves is asked no more; what was copied from it stays until it runs out.
+
 A report comes to whichever slot the Service picks, and the next mail for the address may be another's. Lists merge, so
 there is no order to agree on and nothing to repair: who was away asks from where it was, or from the beginning.
 Before it: `handover.carrier`, the way to the siblings. After it: `SuppressionList`. Invariant: a cursor moves on only
@@ -27,6 +30,7 @@ COMPLAINT_NAME: Final = "complaint"
 CURSOR_FIELD: Final = "Lane-Cursor"
 MORE_FIELD: Final = "Lane-More"
 _EVERY_S: Final = 2.0
+_SHARED_EVERY_S: Final = 10.0
 _log = structlog.get_logger("feedback")
 
 
@@ -62,8 +66,9 @@ async def ask_siblings(way: Way, token: Token) -> str:
 class SiblingLists:
     """Follows the other slots' lists."""
 
-    def __init__(self, suppressions: SuppressionList, way: Way, kept: Path) -> None:
-        """`kept` is the file of the cursors."""
+    def __init__(self, suppressions: SuppressionList, way: Way, kept: Path, *, shared: bool = False) -> None:
+        """`kept` is the file of the cursors; `shared`: the lists are other lanes'."""
+        self._shared = shared
         self._suppressions = suppressions
         self._way = way
         self._kept = kept
@@ -79,7 +84,7 @@ class SiblingLists:
                     await self.follow(slot)
                 except RelayError as failed:  # it may be starting, or gone; its words wait for us
                     _log.debug("a sibling's suppressions", slot=slot, reason=str(failed))
-            await asyncio.sleep(_EVERY_S)
+            await asyncio.sleep(_SHARED_EVERY_S if self._shared else _EVERY_S)
 
     async def follow(self, slot: str) -> None:
         """Takes all that a sibling has behind our cursor; raises RelayError."""
@@ -88,7 +93,7 @@ class SiblingLists:
             before = self._cursors.get(slot, "")
             body, header = await self._way.fetch(slot, PAGE_NAME, {"after": before})
             rows = [body[at : at + ROW_SIZE] for at in range(0, len(body) - ROW_SIZE + 1, ROW_SIZE)]
-            self.copied += await self._suppressions.copy(rows)
+            self.copied += await self._suppressions.copy(rows, shared=self._shared)
             cursor, more = header.get(CURSOR_FIELD, before), header.get(MORE_FIELD) == "true"
             if cursor != before:
                 self._cursors[slot] = cursor

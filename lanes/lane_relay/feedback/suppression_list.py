@@ -25,18 +25,24 @@ class SuppressionList:
     """Who is not mailed again, in one slot."""
 
     def __init__(
-        self, config: Suppression, traffic_class: TrafficClass, key: bytes, store: SuppressionStore, clock: Clock
+        self,
+        config: Suppression,
+        traffic_class: TrafficClass,
+        key: bytes,
+        store: SuppressionStore,
+        clock: Clock,
+        earlier: bytes = b"",
     ) -> None:
+        """`key` is that of the scope in force, `earlier` that of the other one, or empty."""
         self._store = store
-        self._key = key
         self._clock = clock
         self._class = traffic_class
         self._room = Room(store.table, clock)
-        self.apply(config)
+        self.apply(config, key, earlier)
 
-    def apply(self, config: Suppression) -> None:
-        """Another scope and other bounds; what is known stays."""
-        self._config = config
+    def apply(self, config: Suppression, key: bytes, earlier: bytes = b"") -> None:
+        """Another scope with its key, and other bounds; what is known stays, and counts under either key."""
+        self._config, self._key, self._earlier = config, key, earlier
         self._store.apply(config.max_entries)
 
     @property
@@ -64,14 +70,18 @@ class SuppressionList:
         """Why it takes no more words, or empty."""
         return self._store.failed
 
-    def rows_after(self, cursor: str) -> tuple[tuple[bytes, ...], str, bool]:
-        """The rows behind a cursor for another list with this key, where to go on, whether there are more already."""
-        page = self._store.page(cursor)
-        return page.rows, page.cursor, page.more
+    def rows_after(self, cursor: str, *, shared: bool = False) -> tuple[tuple[bytes, ...], str, bool]:
+        """The rows behind a cursor for another list with this key, where to go on, whether there are more already.
 
-    async def copy(self, rows: list[bytes]) -> int:
+        `shared`: for another lane of the namespace, which gets what was heard in the scope Namespace and no more.
+        """
+        page = self._store.page(cursor)
+        rows = tuple(row for row in page.rows if _is_shared(row)) if shared else page.rows
+        return rows, page.cursor, page.more
+
+    async def copy(self, rows: list[bytes], *, shared: bool = False) -> int:
         """Takes in rows of another list with this key; returns how many were news, when they are on the volume."""
-        return await self._add([row for row in rows if unpack(row) is not None])
+        return await self._add([row for row in rows if unpack(row) is not None and (not shared or _is_shared(row))])
 
     async def _add(self, rows: list[bytes]) -> int:
         """See `SuppressionStore.add`; of a full list others go first where they may, see `room`."""
@@ -92,6 +102,8 @@ class SuppressionList:
         if not self._store.table.rows:
             return ""
         found = self._worst(address_digest(self._key, recipient), traffic_class)
+        if found is None and self._earlier:
+            found = self._worst(address_digest(self._earlier, recipient), traffic_class)
         if found is None and from_domain and self._config.scope is SuppressionScope.DOMAIN:
             found = self._worst(address_digest(self._key, recipient, from_domain), traffic_class)
         return "" if found is None else found.reason.value
@@ -104,9 +116,9 @@ class SuppressionList:
         return next(words, None)
 
     def digests(self, address: str, from_domain: str = "") -> list[bytes]:
-        """What stands for an address in the list: by itself, and under a From domain."""
-        alone = address_digest(self._key, address)
-        return [alone, address_digest(self._key, address, from_domain)] if from_domain else [alone]
+        """What stands for an address in the list: by itself, and under a From domain; under each key."""
+        keys, domains = filter(None, (self._key, self._earlier)), dict.fromkeys(("", from_domain))
+        return [address_digest(key, address, domain) for key in keys for domain in domains]
 
     def words_about(self, address: str, from_domain: str = "") -> list[Suppressed]:
         """Every word about an address, those that count no more as well."""
@@ -178,3 +190,8 @@ class SuppressionList:
     async def close(self) -> None:
         """When all that was told is on the volume."""
         await self._store.close()
+
+
+def _is_shared(row: bytes) -> bool:
+    word = unpack(row)
+    return word is not None and word.scope is SuppressionScope.NAMESPACE

@@ -76,7 +76,7 @@ class Desks:
         self.forwarded.append(heard)
 
     def resize(self, entries: int) -> None:
-        self.list.apply(self.wanted.model_copy(update={"max_entries": entries}))
+        self.list.apply(self.wanted.model_copy(update={"max_entries": entries}), KEY)
 
     async def close(self) -> None:
         self.desk.close()
@@ -111,4 +111,17 @@ async def test_a_report_that_a_full_list_has_no_room_for_is_taken_on_record_and_
     assert [heard.finding.suppress for heard in of.forwarded] == [None]
     assert of.desk.counters.left_out == {"hard-bounce": 1}
     assert of.list.is_suppressed("ann@isp.test", TrafficClass.BULK) == ""
+    await of.close()
+
+
+async def test_a_bounce_of_mail_from_before_the_scope_was_another_suppresses_its_recipient(tmp_path: Path) -> None:
+    of, shared = Desks(tmp_path, 10), b"n" * 32
+    of.desk.apply(KEY, shared, KEY)
+    of.list.apply(of.wanted, shared, KEY)
+    for number, key in enumerate((KEY, shared)):
+        token = Token(TokenKind.BOUNCE, 8, number, address_digest(key, "ann@isp.test", ""))
+        await of.desk.take(Addressee(Desk.BOUNCES, "b.brand.test", token), DSN, "192.0.2.1", "mx.isp.test")
+        assert of.list.is_suppressed("ann@isp.test", TrafficClass.BULK) == "hard-bounce"
+        assert await of.list.lift(token.digest) == 1
+        assert of.list.is_suppressed("ann@isp.test", TrafficClass.BULK) == ""
     await of.close()
