@@ -60,6 +60,10 @@ class Neighbourhood(Struct, frozen=True):
     """So many recipients came in."""
     resume: Callable[[QueueEntry], None]
     """The entry is ours to send, as if it had just become due."""
+    wait: Callable[[QueueEntry], None]
+    """The entry is ours, and waits until its `due`."""
+    look_again: Callable[[], None]
+    """Everything that waits in delivery comes back, as if it had just become due."""
     scheduled: Callable[[int], list[QueueEntry]]
     """Takes so many entries at most out of the schedule, due or not."""
     unwilling: Callable[[], str]
@@ -194,22 +198,28 @@ class Exchange:
     async def _choose_again(self) -> None:
         """A sibling may have come back, or the configuration may say something else; a portion a turn of the loop."""
         for number in range(1, len(self._nowhere) + 1):
-            self._around.resume(self._nowhere.popleft())
+            self.take_back(self._nowhere.popleft())
             if number % _PORTION == 0:
                 await asyncio.sleep(0)
 
     async def _empty(self) -> None:
-        """Hands over what waits for its time as well, while this slot is to be emptied."""
+        """Hands over what waits for its time as well, while this slot is to be emptied, and what waits in delivery
+        because no sibling could be reached."""
+        could = False
         while True:
             await self._emptying.wait()
-            entries = self._around.scheduled(_PORTION) if self._has_sibling() else []
+            can = self._has_sibling()
+            if can and not could:
+                self._around.look_again()
+            could = can
+            entries = self._around.scheduled(_PORTION) if can else []
             for entry in entries:
                 self._around.resume(entry)
             await asyncio.sleep(0 if entries else _LOOK_AGAIN_S)
 
     def _has_sibling(self) -> bool:
         """One at least can be offered something."""
-        return any(self.giver.is_up(one.slot) for one in self._siblings())
+        return any(one.role != "Leaving" and self.giver.is_up(one.slot) for one in self._siblings())
 
     def _siblings(self) -> tuple[Sibling, ...]:
         return self._config.handover.siblings if self._config.handover is not None else ()
@@ -301,8 +311,11 @@ class Exchange:
         self._settler.end(entry, message, (ending,))
 
     def take_back(self, entry: QueueEntry) -> None:
-        """See giver.Home."""
-        self._around.resume(entry)
+        """See giver.Home; what is not due yet goes on only to another sibling, and else keeps its time."""
+        if entry.due > self._clock.now() and not (self.is_emptying and self._has_sibling()):
+            self._around.wait(entry)
+        else:
+            self._around.resume(entry)
 
     def note_taken_back(self, transfer: str, given: Given, order: TakenBack) -> None:
         """See giver.Home."""

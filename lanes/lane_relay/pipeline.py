@@ -330,6 +330,8 @@ class Pipeline:
             queued=self._path.on_taken_over,
             accepted=self._path.on_accepted,
             resume=self._path.on_due,
+            wait=self._schedule.add,
+            look_again=self._dispatcher.look_again,
             scheduled=self._schedule.take,
             unwilling=self.slot.unready,
         )

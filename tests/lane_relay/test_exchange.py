@@ -1,8 +1,10 @@
 """What must not leave from a slot and has nowhere else to go."""
 
 import asyncio
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from lane_api.relayconfig import RelayConfig
 from lane_relay.account.counters import Counters
@@ -12,12 +14,14 @@ from lane_relay.exchange import Exchange, Neighbourhood, open_transfers
 from lane_relay.handover.consignment import Parcel
 from lane_relay.records import FOREIGN, Envelope, Message, QueueEntry, message_id_text
 from lane_relay.spool.memory import MemorySpool
+from tests.lane_relay.spool.making import until
 
 CLOCK = Clock(now=lambda: 1_800_000_000.0, monotonic=lambda: 1000.0)
 COUNT = 3000
+Siblings = Sequence[dict[str, Any]]
 
 
-def config(folder: Path, *isps: str) -> RelayConfig:
+def config(folder: Path, *isps: str, state: str = "Running", siblings: Siblings = ()) -> RelayConfig:
     """A slot without siblings; `isps`: its address is for these alone."""
     return RelayConfig.model_validate(
         {
@@ -26,17 +30,27 @@ def config(folder: Path, *isps: str) -> RelayConfig:
             "spool": {"path": str(folder)},
             "records": {"path": str(folder / "r")},
             "egress": {"isps": isps},
+            "delivery": {"state": state},
             "admin": {
                 "listen": {"host": "127.0.0.1", "port": 0},
                 "tls": {"certificate": "/crt", "key": "/key"},
                 "tokenFile": "/token",
             },
-            "handover": {"caFile": "/ca", "siblings": []},
+            "handover": {"caFile": "/ca", "siblings": siblings},
         }
     )
 
 
 class Rig:
+    asked_for = looked_again = 0
+
+    def _scheduled(self, count: int) -> list[QueueEntry]:
+        self.asked_for += count
+        return []
+
+    def _look_again(self) -> None:
+        self.looked_again += 1
+
     def __init__(self, folder: Path) -> None:
         spool = self.spool = MemorySpool(CLOCK, asyncio.get_running_loop())
         running = config(folder, "gmail")
@@ -52,11 +66,14 @@ class Rig:
         book = open_transfers(running)
         assert book is not None
         self.resumed: list[QueueEntry] = []
+        self.waiting: list[QueueEntry] = []
         neighbours = Neighbourhood(
             queued=lambda _entry: None,
             accepted=lambda _count: None,
             resume=self.resumed.append,
-            scheduled=lambda _count: [],
+            wait=self.waiting.append,
+            look_again=self._look_again,
+            scheduled=self._scheduled,
             unwilling=lambda: "",
         )
         self.exchange = Exchange(book, running, spool, settler, CLOCK, neighbours)
@@ -89,3 +106,39 @@ async def test_mail_without_a_way_chooses_again_in_portions_and_at_once_after_a_
     await asyncio.gather(task, return_exceptions=True)
     assert max(now - before for before, now in pairwise([0, *sizes])) <= 500
     assert all(rig.exchange.sends_here(entry, "") for entry in rig.resumed)
+
+
+async def test_what_is_not_due_and_has_no_way_to_a_sibling_keeps_its_time(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.exchange.apply(
+        config(
+            tmp_path, state="Transferring", siblings=[{"slot": "t-1", "host": "t-1.test", "port": 1, "role": "Leaving"}]
+        )
+    )
+    greylisted = QueueEntry(1, 0, "d.test", (0,), 1, CLOCK.now() + 300)
+    due = QueueEntry(2, 0, "d.test", (0,), 1, CLOCK.now())
+    rig.exchange.take_back(greylisted)
+    rig.exchange.take_back(due)
+    assert (rig.waiting, rig.resumed) == ([greylisted], [due])
+
+
+async def test_a_slot_that_is_emptied_takes_nothing_out_of_the_schedule_for_siblings_that_leave_themselves(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path)
+    rig.exchange.apply(
+        config(
+            tmp_path, state="Transferring", siblings=[{"slot": "t-1", "host": "t-1.test", "port": 1, "role": "Leaving"}]
+        )
+    )
+    task = asyncio.create_task(rig.exchange.run())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert rig.asked_for == 0
+    rig.exchange.apply(
+        config(tmp_path, state="Transferring", siblings=[{"slot": "t-2", "host": "t-2.test", "port": 1}])
+    )
+    await until(lambda: rig.asked_for > 0)
+    assert rig.looked_again == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

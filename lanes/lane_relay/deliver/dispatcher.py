@@ -47,6 +47,9 @@ _PART_OVERDUE: Final = 4
 _CHUNK: Final = 500
 """Entries handled in one turn of the loop where there may be very many."""
 
+_SENDS: Final = ("Running", "Transferring")
+"""States of delivery in which what comes here is sent; of Transferring that is what no sibling can take."""
+
 
 class Dispatcher:
     """Delivery of one slot. All methods are for the event loop's thread."""
@@ -209,7 +212,7 @@ class Dispatcher:
     @property
     def gate_is_open(self) -> bool:
         """Connections may be opened and used."""
-        return self._running and self._config.delivery.state == "Running" and self._gate()
+        return self._running and self._config.delivery.state in _SENDS and self._gate()
 
     def figures(self) -> DeliveryFigures:
         """Counts as of now, for metrics."""

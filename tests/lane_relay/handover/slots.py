@@ -79,6 +79,8 @@ class Slot:
         self.spool = open_spool(self.disk, asked=self.book.asked, tidy_every=1e9)
         self.sendable: list[QueueEntry] = []
         """What is ours to send, with nobody to ask."""
+        self.waiting: list[QueueEntry] = []
+        """What is ours, and not due."""
         self.unwilling_because = ""
         self.sync_fails = False
         """The parcels are written, and nobody knows whether they are on the disk."""
@@ -100,6 +102,8 @@ class Slot:
             queued=self.sendable.append,
             accepted=lambda _count: None,
             resume=self._resume,
+            wait=self.waiting.append,
+            look_again=lambda: None,
             scheduled=lambda _count: [],
             unwilling=lambda: self.unwilling_because,
         )

@@ -106,7 +106,9 @@ def goes_on(giver: Relay, survivor: Relay, before: float) -> bool:
 def test_kills_of_either_side_at_random_instants_lose_nothing_and_double_nothing(
     lane: Lane, new_relay: NewRelay, sink: Sink
 ) -> None:
-    giver = new_relay(**lane.slot("otp-0", sink, "Held")).start()
+    alone = lane.slot("otp-0", sink, "Held")
+    alone["delivery"]["routes"] = [{**fixed_route(sink), "port": free_port()}]  # it sends nothing itself
+    giver = new_relay(**alone).start()
     giver.submit(*range(400))
     giver.change(delivery={"state": "Transferring"})
     taker = new_relay(**lane.slot("otp-1", sink, "Held")).start()
@@ -126,15 +128,22 @@ def test_kills_of_either_side_at_random_instants_lose_nothing_and_double_nothing
     assert arrived(sink) == Counter(range(400))
 
 
-def test_mail_stays_where_it_is_while_no_sibling_can_be_reached(lane: Lane, new_relay: NewRelay, sink: Sink) -> None:
+def test_a_slot_that_is_emptied_sends_on_while_no_sibling_can_be_reached_and_gives_the_rest_to_one_that_comes_back(
+    lane: Lane, new_relay: NewRelay, sink: Sink
+) -> None:
     giver = new_relay(**lane.slot("otp-0", sink, "Transferring")).start()
     giver.submit(1, 2, 3)
-    eventually(lambda: "cannot be reached" in giver.log(), "a try")
-    assert giver.metric("queue_messages") == 3
-    giver.change(delivery={"state": "Running"})
     sink.wait(3)
-    assert arrived(sink) == Counter([1, 2, 3])
     assert {message.helo for message in sink.arrived} == {"otp-0.brand.test"}
+    dead = {**fixed_route(sink), "port": free_port()}
+    giver.change(delivery={"routes": [dead]})
+    giver.submit(4, 5)
+    eventually(lambda: "TransientFailure" in json.dumps(giver.records()), "a try")
+    new_relay(**lane.slot("otp-1", sink, "Running")).start()
+    sink.wait(5)
+    assert arrived(sink) == Counter([1, 2, 3, 4, 5])
+    assert {message.helo for message in sink.arrived[3:]} == {"otp-1.brand.test"}
+    eventually(lambda: is_empty(giver), "an empty queue")
 
 
 def test_nobody_hands_over_but_a_sibling_with_its_own_certificate(lane: Lane, new_relay: NewRelay, sink: Sink) -> None:
