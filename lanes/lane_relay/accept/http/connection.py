@@ -1,24 +1,30 @@
 """One client's connection: aiohttp's protocol, admitted and watched as an SMTP session is.
 
-Invariant: of a connection beyond the limits nothing is read but that a request has come, to be refused; one that is
-silent for too long, with no request in work, is closed by the sweep. Before it: `accept.door`. After it: `server`.
+Invariants: of a connection beyond the limits nothing is read but that a request has come, to be refused; one that is
+silent for too long, with no request in work, or takes too long for its first head, is closed by the sweep; what is no
+HTTP, or breaks off, is answered and not logged, since anybody can send it.
+Before it: `accept.door`. After it: `server`.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from lane_api.intake import IntakeLimits
+from lane_relay.accept.http.answer import problem
 from lane_relay.records import Reply
 
-__all__ = ["IDLE_S", "Connection", "Connections"]
+__all__ = ["IDLE_S", "SERVER", "Connection", "Connections"]
 
 IDLE_S: Final = 60.0
 """As long as a client may leave between requests, and within the bytes of one."""
+SERVER: Final = {"Server": "lane-relay"}
+"""Instead of the library's name and version."""
 _REFUSED_FOR_S: Final = 2.0
 _MOST_REFUSED: Final = 100
 """So many refused clients are waited for; in a flood nobody is."""
@@ -28,7 +34,7 @@ _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnectio
 class Connection(RequestHandler):
     """Knows when its client was last heard of, and whether a request of it is in work."""
 
-    __slots__ = ("_connections", "_refused", "client", "in_work", "last_active")
+    __slots__ = ("_connections", "_refused", "began", "client", "in_work", "last_active")
 
     def __init__(self, connections: "Connections", client: str, **settings: Any) -> None:
         super().__init__(connections, **settings)
@@ -36,7 +42,12 @@ class Connection(RequestHandler):
         self.client = client
         self.in_work = False
         self._refused: asyncio.Transport | None = None
-        self.last_active = connections.now()
+        self.began = self.last_active = connections.now()
+
+    @property
+    def has_asked(self) -> bool:
+        """The head of a first request is complete."""
+        return self._request_count > 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected (with TLS: the handshake is done)."""
@@ -73,6 +84,26 @@ class Connection(RequestHandler):
         if self in self._connections.open:
             self._connections.forget(self)
             super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what is no HTTP; of a client that is gone nothing is said, for it fails by itself."""
+        if status >= 500 and not isinstance(exc, ConnectionError):
+            return super().handle_error(request, status, exc, message)
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("half an answer is sent already")
+        said = problem(
+            HTTPStatus.BAD_REQUEST, f"this is no HTTP/1.1 request: {' '.join((message or '').split())[:200]}"
+        )
+        answer = web.Response(status=said.status, body=said.encoded(), headers=said.headers | SERVER)
+        answer.content_type = said.media_type
+        answer.force_close()
+        return answer
 
     def end(self) -> None:
         """Closes it; a request whose body is awaited breaks off."""
@@ -134,5 +165,6 @@ class Connections(web.Server):
         """Closes what has been silent for too long."""
         least = self.now() - IDLE_S
         for connection in tuple(self.open):
-            if not connection.in_work and connection.last_active < least:
+            since = connection.last_active if connection.has_asked else connection.began
+            if not connection.in_work and since < least:
                 connection.end()

@@ -24,7 +24,7 @@ from lane_api.listening import HttpListener
 from lane_api.relayconfig import RelayConfig
 from lane_relay.accept.door import Door, Peer
 from lane_relay.accept.http.answer import Answer, problem, refused
-from lane_relay.accept.http.connection import Connection, Connections
+from lane_relay.accept.http.connection import SERVER, Connection, Connections
 from lane_relay.accept.http.document import document_bytes
 from lane_relay.accept.http.injection import Caller, Injector
 from lane_relay.accept.http.ledger import Ledger
@@ -161,17 +161,22 @@ class HttpServer:
             answer = await self._answer(request)
         except (ConnectionError, asyncio.CancelledError):
             raise
+        except web.RequestPayloadError as broken:
+            answer = problem(
+                HTTPStatus.BAD_REQUEST, f"the body breaks off or is no HTTP: {' '.join(str(broken).split())}"
+            )
         except Exception:  # noqa: BLE001 -- one request's mistake of ours ends no other's
             _log.exception("request broke us")
             answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, "this is our mistake; the reason is in the slot's log")
-        if isinstance(answer, web.Response):
-            self.answered[str(answer.status)] += 1
-            return answer
         self.answered[str(answer.status)] += 1
-        response = web.Response(status=answer.status, body=answer.encoded(), headers=answer.headers)
+        if isinstance(answer, web.Response):
+            return answer
+        response = web.Response(status=answer.status, body=answer.encoded(), headers=answer.headers | SERVER)
         response.content_type = answer.media_type
         if answer.status in (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_TIMEOUT) or self._is_stopping:
             response.force_close()  # the rest of the body is not worth reading
+        elif request.content.exception() is not None:
+            response.force_close()
         return response
 
     async def _answer(self, request: web.BaseRequest) -> Answer | web.Response:
@@ -183,7 +188,7 @@ class HttpServer:
             answer.headers["Allow"] = allowed
             return answer
         if request.path == _DOCUMENT:
-            return web.Response(body=document_bytes(), content_type="application/json")
+            return web.Response(body=document_bytes(), content_type="application/json", headers=SERVER)
         client = _client(request)
         # Whose password is being checked has no place yet: who guesses many would have them all.
         user = self._refuse_one_more(client) or await self._authenticate(request, client)
@@ -237,6 +242,12 @@ class HttpServer:
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body as it is, without Content-Encoding")
         if (request.content_length or 0) > self._largest:
             return _too_large(self._largest)
+        key = _key(request)
+        if isinstance(key, Answer):
+            return key
+        if request.headers.get("Expect", "").lower() == "100-continue":  # it waits to hear that the body is wanted
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # of the answer, which has not begun
         with self._memory() as hold:
             try:
                 async with asyncio.timeout(self._body_within_s):
@@ -252,7 +263,7 @@ class HttpServer:
             protocol.in_work = True
             try:
                 caller = Caller(client, user, "HTTP" if self._settings.plain else "HTTPS")
-                return await self._injector.inject(body, caller, _key(request))
+                return await self._injector.inject(body, caller, key)
             finally:
                 protocol.in_work = False
 
@@ -352,7 +363,9 @@ def _credentials(header: str) -> tuple[str, str] | None:
     return (user, password) if colon and user else None
 
 
-def _key(request: web.BaseRequest) -> str | None:
+def _key(request: web.BaseRequest) -> str | Answer | None:
     """The Idempotency-Key field, with or without the quotes of a structured field."""
-    given = request.headers.get("Idempotency-Key")
-    return None if given is None else given.strip().removeprefix('"').removesuffix('"')
+    given = {one.strip().removeprefix('"').removesuffix('"') for one in request.headers.getall("Idempotency-Key", ())}
+    if len(given) > 1:
+        return problem(HTTPStatus.BAD_REQUEST, "there are two keys for one request: give Idempotency-Key once")
+    return next(iter(given), None)
