@@ -59,6 +59,9 @@ class FeedbackListener:
         self.find = find
         self.take = take
         self.held_bytes = 0
+        """Of mail that is coming in or with the desk."""
+        self.peak_bytes = 0
+        """The most it ever was."""
         self.refused = 0
         """Recipients that nobody here is."""
         self.partly_taken = PartlyTaken(clock.monotonic)

@@ -90,6 +90,7 @@ class ContentReader:
         if not chunks.is_last:
             return CHUNK_TAKEN
         content = bytes(chunks.content)
+        chunks.content = bytearray()  # held once, not twice, until the answer
         return self._judged(content if content[-2:] == b"\r\n" or not content else content + b"\r\n")
 
     def _bound(self) -> None:

@@ -149,8 +149,8 @@ class Server:
 
     @property
     def is_receiving(self) -> bool:
-        """Content is coming in."""
-        return self._state is State.CONTENT
+        """Content is coming in, or more chunks of it are to come."""
+        return self._state is State.CONTENT or (self._content.is_chunked and self._state is State.COMMAND)
 
     def take_output(self) -> bytes:
         """The replies since the last call, for one write."""
@@ -210,15 +210,15 @@ class Server:
 
     def discard(self, refusal: Reply) -> None:
         """Content that is coming in is kept no longer, and refused with this at its end; else without effect."""
-        if self._state is State.CONTENT:
+        if self.is_receiving:
             self._content.discard(refusal)
 
-    def stop(self, reply: Reply) -> Event | None:
-        """Closes with this reply: now if no transaction is open, else behind the answer to its message."""
+    def stop(self, reply: Reply, *, at_once: bool = False) -> Event | None:
+        """Closes with this reply: now if no transaction is open or `at_once`, else behind the answer to its message."""
         if self._state is State.CLOSED or self._state is State.TLS:
             self._state = State.CLOSED
             return _CLOSED
-        if self._mail.sender is None and self._state is not State.AUTH:
+        if at_once or (self._mail.sender is None and self._state is not State.AUTH):
             return self._close(reply)
         self._stopping = reply
         return None

@@ -62,7 +62,7 @@ async def test_a_client_that_guesses_takes_turns_with_the_others_and_has_a_share
     await eventually(lambda: checks.waiting > 29)
     hashes.let_go()
     assert await mine
-    assert hashes.asked.index("secret") <= 4
+    assert hashes.asked.index("secret") <= 5
     await asyncio.wait(guesses)
     refused = [one for one in guesses if one.exception() is not None]
     assert 160 <= len(refused) <= 170  # 31 places of 512: a sixteenth of what the others leave, and those in threads
@@ -93,13 +93,14 @@ async def test_who_failed_too_often_comes_after_the_others_one_at_a_time_and_is_
     await _failed(checks, users, GUESSER, 3)
     assert (checks.pause(GUESSER), checks.pause(OTHER)) == (4.0, 0.0)
 
-    guesses = [checks.check(users, GUESSER, "app", f"guess {number}") for number in range(4)]
-    await eventually(lambda: checks.waiting == 4 and len(hashes.asked) == 9)
+    guesses = [checks.check(users, GUESSER, "app", f"guess {number}") for number in range(10)]
+    await eventually(lambda: checks.waiting == 10 and len(hashes.asked) == 9)
     others = [checks.check(users, OTHER, "app", f"other {number}") for number in range(3)]
-    await eventually(lambda: checks.waiting == 7)
+    await eventually(lambda: checks.waiting == 13)
     hashes.let_go()
     await asyncio.wait([*guesses, *others])
-    assert [one.split()[0] for one in hashes.asked[8:12]].count("other") == 3  # one guess had begun
+    # one guess had begun, and one may begin with the last of the others: the threads say in which order
+    assert [one.split()[0] for one in hashes.asked[8:13]].count("other") == 3
 
     hands.time += 3600
     assert checks.pause(GUESSER) == 0.0

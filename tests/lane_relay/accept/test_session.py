@@ -14,6 +14,8 @@ class Transport(asyncio.Transport):
         super().__init__({"peername": ("127.0.0.1", 40000)})
         self.written: list[bytes] = []
         self.is_read = True
+        self.is_aborted = False
+        self._is_closing = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
@@ -26,9 +28,13 @@ class Transport(asyncio.Transport):
 
     def close(self) -> None:
         self.is_read = False
+        self._is_closing = True
+
+    def abort(self) -> None:
+        self.is_aborted = True
 
     def is_closing(self) -> bool:
-        return False
+        return self._is_closing
 
 
 async def test_a_client_that_does_not_read_its_replies_is_not_read(start: Start) -> None:
