@@ -20,6 +20,7 @@ from lane_api.isppolicy import Stage
 from lane_relay import memory
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.listener import Stored
+from lane_relay.accept.message import redirect
 from lane_relay.account.settle import Outcome, OutcomeOf
 from lane_relay.account.settler import Settler
 from lane_relay.account.unroutable import UnroutableMail
@@ -69,6 +70,8 @@ class MessagePath:
     warmer: Warmer
     lifetime: float
     """Seconds from acceptance, as the configuration in force has it."""
+    redirect_to: str
+    """Where all mail goes, or empty; as the configuration in force has it."""
     exchange: Exchange | None
     """Absent where the slot has no siblings."""
 
@@ -96,6 +99,10 @@ class MessagePath:
             self.settler.writer.reception(message, self._clock.now()),
             partial(self._on_stored, message, stored, began),
         )
+
+    def deposit_own(self, message: Message, stored: Stored) -> None:
+        """account, feedback -> spool: reports and forwarded bounces, redirected as all mail is; raises as `deposit`."""
+        self.deposit(redirect(message, self.redirect_to) if self.redirect_to else message, stored)
 
     def _on_stored(
         self, message: Message, stored: Stored, began: float, location: int, error: SpoolError | None

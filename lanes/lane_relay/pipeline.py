@@ -213,7 +213,7 @@ class Pipeline:
             reschedule=self._schedule.add,
             finished=self._path.on_finished,
             parted=self._path.on_parted,
-            deposit=self._path.deposit,
+            deposit=self._path.deposit_own,
             delivered=self._path.on_delivered,
             jitter=self._random.random,
             counted=self._path.on_counted,
@@ -222,7 +222,9 @@ class Pipeline:
         )
         self._settler = Settler(self._spool, config, clock, around, self.slot.counters)
         path = self._path
-        neighbours = Neighbours(self._spool, self._settler, path.deposit, path.judge_reply, path.on_complaint, clock)
+        neighbours = Neighbours(
+            self._spool, self._settler, path.deposit_own, path.judge_reply, path.on_complaint, clock
+        )
         self.slot.feedback = self._feedback = FeedbackOffice(config, neighbours)
         self._screen = Screen(config, self._feedback if config.suppression is not None else None)
         book = OrderBook(self._spool)
@@ -380,7 +382,7 @@ class Pipeline:
         if self._exchange is not None:
             self._exchange.apply(config)
         self._warmer.apply(config)
-        self._path.lifetime = config.delivery.lifetime
+        self._path.lifetime, self._path.redirect_to = config.delivery.lifetime, config.delivery.redirect_to
         self._dispatcher.apply(self._warmer.lay_over(config))
         for policy, wrong in self._dispatcher.table.problems.items():
             _log.error(

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from lane_relay.accept.policy import Policy
 from lane_relay.mail.author import Author
-from lane_relay.mail.headers import Trace, add_trace, read_header
+from lane_relay.mail.headers import Trace, add_trace, read_header, redirected_field
 from lane_relay.records import Envelope, Message, Reply, message_id_text
 
-__all__ = ["LONG_HEADER", "MAX_HEADER", "Origin", "has_long_header", "make_message"]
+__all__ = ["LONG_HEADER", "MAX_HEADER", "Origin", "has_long_header", "make_message", "redirect"]
 
 MAX_HEADER: Final = 256 * 1024
 """Octets; Exchange Online takes no more, and every look at a header takes the loop's time."""
@@ -92,4 +92,17 @@ def make_message(
         triggered_at=asked.triggered_at,
         notice_at=now + notice_in if notice_in is not None else 0.0,
         redirected_from=redirected,
+    )
+
+
+def redirect(message: Message, to: str) -> Message:
+    """A message of the relay's own, which no intake has seen, for this address alone where the lane redirects."""
+    recipients = message.envelope.recipients
+    if all(one.lower() == to.lower() for one in recipients):
+        return message
+    return replace(
+        message,
+        envelope=replace(message.envelope, recipients=(to,), options=()),
+        body=redirected_field(recipients).encode() + message.body,
+        redirected_from=recipients,
     )

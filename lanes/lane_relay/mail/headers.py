@@ -15,7 +15,7 @@ from msgspec import Struct
 from lane_relay.mail.author import Author, NoAuthor, parse_author
 from lane_relay.mail.lane_fields import NO_LANE_FIELDS, PREFIX, LaneFields, read_lane_fields
 
-__all__ = ["Header", "Trace", "add_trace", "read_header", "rfc5322_date"]
+__all__ = ["Header", "Trace", "add_trace", "read_header", "redirected_field", "rfc5322_date"]
 
 _FIELD = re.compile(rb"\n([!-9;-~]+):")
 """A field's name (RFC 5322 section 2.2). Of its obsolete form, with blanks before the colon, no field is made: OpenDKIM
@@ -194,7 +194,7 @@ def add_trace(content: bytes, header: Header, trace: Trace) -> tuple[bytes, str]
     message_id = header.message_id
     added = [_received(trace)]
     if trace.redirected_from:
-        added.append(_redirected(trace.redirected_from))
+        added.append(redirected_field(trace.redirected_from))
     if not header.has_date:
         added.append(f"Date: {rfc5322_date(trace.now)}\r\n")
     if not header.has_message_id:
@@ -219,8 +219,8 @@ def _received(trace: Trace) -> str:
     )
 
 
-def _redirected(recipients: tuple[str, ...]) -> str:
-    """One address a line, other scripts escaped; a bounded number of them."""
+def redirected_field(recipients: tuple[str, ...]) -> str:
+    """The field that says whom a redirected message was for, with its line end; a bounded number of addresses."""
     lines = [address.encode("ascii", "backslashreplace").decode() for address in recipients[:_MAX_REDIRECTED]]
     if len(recipients) > _MAX_REDIRECTED:
         lines.append(f"and {len(recipients) - _MAX_REDIRECTED} more")

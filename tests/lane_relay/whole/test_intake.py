@@ -25,6 +25,23 @@ def test_redirected_mail_goes_to_one_address_and_its_records_say_whom_it_was_for
     assert [record["meta"] for record in receptions] == [{"redirected_from": "ann@isp.test"}] * 2
 
 
+def test_reports_about_redirected_mail_go_where_all_mail_goes_and_to_nobody_else(
+    new_relay: NewRelay, sink: Sink
+) -> None:
+    refusals = iter(["550 5.1.1 no"])
+    sink.answer_with = lambda stage, _address: next(refusals, None) if stage == "RCPT" else None
+    routes = [fixed_route(sink)]
+    relay = new_relay(delivery={"routes": routes, "mode": "Redirect", "redirectTo": "all@test.example"}).start()
+    relay.submit(1)
+
+    (report,) = sink.wait(1)
+    assert (report.sender, report.recipients) == ("", ("all@test.example",))
+    assert b"X-Lane-Redirected-From: otp@brand.test\r\n" in report.content
+    eventually(lambda: relay.metric("queue_messages") == 0, "an empty queue")
+    of_report = [record for record in relay.records() if record["type"] == "Reception"][1]
+    assert of_report["meta"] == {"redirected_from": "otp@brand.test"}
+
+
 def test_discarded_mail_is_taken_and_recorded_and_never_sent(new_relay: NewRelay, sink: Sink) -> None:
     relay = new_relay(delivery={"routes": [fixed_route(sink)], "mode": "Discard"}).start()
     relay.submit(1)
