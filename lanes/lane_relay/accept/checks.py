@@ -97,6 +97,10 @@ class PasswordChecks:
         """Checks that need a hash and are not answered."""
         return self._in_all
 
+    def count(self, client: str) -> int:
+        """Those of this client."""
+        return self._places[_network(client)]
+
     def pause(self, client: str) -> float:
         """Seconds that this client waits to hear that a password was wrong."""
         over = self._failed(_network(client)) - _FREE_FAILURES
