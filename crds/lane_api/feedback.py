@@ -111,8 +111,10 @@ class SuppressionSpec(ApiModel):
     """Who is not mailed again: complaints, unsubscribes, mailboxes that do not exist. Asked at intake (550 5.7.1) and
     before each attempt; `GET /v1/suppressions` lists, imports and exports it."""
 
-    scope: Literal["Lane", "Domain"] = "Lane"
-    """Lane: for all mail of the lane. Domain: for mail of the From domain that it was about. Default Lane."""
+    scope: Literal["Lane", "Namespace", "Domain"] = "Lane"
+    """Lane: for all mail of the lane. Namespace: also for mail of the namespace's other lanes with this scope, each by
+    its class: a complaint about Bulk never suppresses Transactional. Domain: for mail of the From domain that it was
+    about. What was heard before a change goes on counting in the lane. Default Lane."""
     hard_bounces: Span = 180 * 24 * 3600.0
     """How long a mailbox that does not exist is left alone. Default 4320h."""
     max_entries: Annotated[int, Field(ge=1000, le=50_000_000)] = 5_000_000

@@ -38,6 +38,7 @@ __all__ = [
     "References",
     "Refusal",
     "SecretFacts",
+    "Sharer",
     "SlotObservation",
 ]
 
@@ -145,6 +146,15 @@ class LaneSenders:
 
 
 @dataclass(frozen=True, slots=True)
+class Sharer:
+    """Another lane of the namespace that shares the suppression list."""
+
+    name: str
+    slots: tuple[tuple[str, int | None], ...] = ()
+    """Each slot's name, and the first port of its block where it has one."""
+
+
+@dataclass(frozen=True, slots=True)
 class ForcedDelivery:
     """The mode that the installation forces on every lane."""
 
@@ -201,6 +211,8 @@ class References:
     neighbours: tuple[LaneSenders, ...] = ()
     """Other lanes of the namespace, for what a foreign sender is told; none where there are too many to tell."""
     forced_delivery: ForcedDelivery | None = None
+    sharers: tuple[Sharer, ...] = ()
+    """Lanes that share the suppression list; none unless the lane's scope is Namespace."""
 
     def delivery_mode(self, lane: Lane) -> tuple[str, str]:
         """The mode in force and its address: what is forced wins over what the lane says, but over Discard."""

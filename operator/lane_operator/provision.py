@@ -22,7 +22,7 @@ from lane_api.names import API_VERSION, LANE_LABEL, MANAGED_BY, SLOT_LABEL
 from lane_operator import credentials
 from lane_operator.cache import Cache
 from lane_operator.credentials import Pem
-from lane_operator.desired import audit_secret, feedback_secret, proof_secret
+from lane_operator.desired import NAMESPACE_KEY, audit_secret, feedback_secret, proof_secret
 from lane_operator.errors import ConflictError, ForbiddenError, UnavailableError
 from lane_operator.inputs import Claim, DkimKey, Lane, Manifest, Pool, SecretFacts
 from lane_operator.kube import SECRET, SENDING_LANE, Kube
@@ -34,6 +34,8 @@ DKIM_KEY, DKIM_SELECTOR, DKIM_RECORD = "private.key", "selector", "record"
 ED25519_KEY, ED25519_RECORD = "ed25519.key", "ed25519.record"
 PROOF_KEY = "key"
 FEEDBACK_KEYS = ("feedback.key", "suppression.key")
+NAMESPACE_SECRET = "lanewright-suppressions"  # noqa: S105 -- a name
+"""Of each namespace with lanes that share their suppression lists; no lane's."""
 SIGNING_KEY, SIGNING_PUBLIC, RECIPIENTS_KEY = "signing.key", "signing.pub", "recipients.key"
 _SELECTOR = re.compile(rb"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
 _SECOND = "-ed25519"
@@ -85,8 +87,12 @@ async def provision(
     needed: Iterable[str],
     served: frozenset[str],
     now: dt.datetime,
+    sharers: tuple[str, ...] = (),
 ) -> Provisioned:
-    """Makes what is missing and reads what the lane names; raises KubeError (nothing is made on a guess)."""
+    """Makes what is missing and reads what the lane names; raises KubeError (nothing is made on a guess).
+
+    `sharers` are the lanes of the namespace that share the suppression list.
+    """
     if lane.namespace not in served:
         return Provisioned(
             secrets=dict.fromkeys(needed),
@@ -96,22 +102,22 @@ async def provision(
         )
     desk = _Desk(kube, cache, lane, now)
     try:
-        return await _provision(desk, pool, tuple(claims), tuple(needed))
+        return await _provision(desk, pool, tuple(claims), tuple(needed), sharers)
     except ForbiddenError as error:
         return Provisioned(secrets=dict.fromkeys(needed), waiting=True, forbidden=str(error))
 
 
 async def _provision(
-    desk: "_Desk", pool: Pool | None, claims: tuple[Claim, ...], needed: tuple[str, ...]
+    desk: "_Desk", pool: Pool | None, claims: tuple[Claim, ...], needed: tuple[str, ...], sharers: tuple[str, ...]
 ) -> Provisioned:
     lane = desk.lane
-    authority = await desk.authority()
+    authority = await desk.authority(sharers)
     admin = {claim.slot_name: await desk.admin(authority, claim.slot_name) for claim in claims}
     if lane.spec.submission.auth.secret_name is None:
         await desk.users()
     await desk.audit()
     if lane.spec.feedback is not None:
-        await desk.feedback()
+        await desk.feedback(sharers)
     dkim = {domain.name: key for domain in lane.spec.domains if (key := await desk.dkim(domain.name)) is not None}
     # the key makes a reflector's answer believed: nobody gets it by naming a pool that gives him nothing
     if pool is not None and pool.spec.verification.secret_name and proof_secret(lane, pool) in needed:
@@ -135,6 +141,8 @@ class _Authority:
     pair: Pem = field(repr=False)
     trusted: bytes
     """Its certificate, and that of the one before."""
+    at_slots: bytes
+    """What slots trust: also the authorities of lanes that share the suppression list, whose slots read on in it."""
 
 
 class _Desk:
@@ -155,8 +163,8 @@ class _Desk:
         version = f"{secret['metadata']['uid']}/{secret['metadata']['resourceVersion']}"
         return SecretFacts(name, frozenset(secret.get("data") or ()), hashlib.sha256(version.encode()).hexdigest()[:16])
 
-    async def authority(self) -> _Authority:
-        """The lane's CA; a damaged one is made again."""
+    async def authority(self, sharers: tuple[str, ...] = ()) -> _Authority:
+        """The lane's CA; a damaged one is made again. Of sharers that have none yet nothing is trusted yet."""
         name = f"{self.lane.name}-ca"
 
         def make() -> dict[str, bytes]:
@@ -167,8 +175,9 @@ class _Desk:
         if credentials.authority_is_due(_pair(secret), self._now):
             before = credentials.readable(_entry(secret, CERTIFICATE)) or _entry(secret, PREVIOUS)
             secret = await self._replace(secret, make() | ({PREVIOUS: before} if before else {}))
-        trusted = b"".join(credentials.readable(_entry(secret, entry)) for entry in (CERTIFICATE, PREVIOUS))
-        return _Authority(_pair(secret), trusted)
+        others = [await self._read(f"{name}-ca") for name in sharers]
+        own, *shared = (_trusted(one) for one in (secret, *filter(None, others)))
+        return _Authority(_pair(secret), own, b"".join((own, *shared)))
 
     async def admin(self, authority: _Authority, slot: str) -> Manifest:
         """A slot's token and leaf; the leaf is renewed in good time, the token only where there is none."""
@@ -176,7 +185,7 @@ class _Desk:
 
         def make_leaf() -> dict[str, bytes]:
             leaf = credentials.make_leaf(authority.pair, names, self._now)
-            return {CERTIFICATE: leaf.certificate, KEY: leaf.key, AUTHORITY: authority.trusted}
+            return {CERTIFICATE: leaf.certificate, KEY: leaf.key, AUTHORITY: authority.at_slots}
 
         def make_token() -> dict[str, bytes]:
             return {TOKEN: credentials.make_token().encode()}
@@ -186,7 +195,7 @@ class _Desk:
         if (
             credentials.leaf_is_due(leaf, names, self._now)
             or not credentials.signed_by(leaf.certificate, authority.pair.certificate)
-            or _entry(secret, AUTHORITY) != authority.trusted
+            or _entry(secret, AUTHORITY) != authority.at_slots
         ):
             due |= make_leaf()
         if not credentials.is_token(_entry(secret, TOKEN)):
@@ -219,15 +228,41 @@ class _Desk:
         if missing:
             await self._replace(secret, missing)
 
-    async def feedback(self) -> None:
-        """The keys of return paths and suppressions; made once: mail in the world and digests on volumes need them."""
+    async def feedback(self, sharers: tuple[str, ...] = ()) -> None:
+        """The keys of return paths and suppressions; made once: mail in the world and digests on volumes need them.
+
+        A lane whose list is the namespace's has a copy of the namespace's key, and keeps it whatever becomes of that.
+        """
         name = feedback_secret(self.lane)
         secret = await self._once(
             name, lambda: {entry: credentials.make_recipients_key() for entry in FEEDBACK_KEYS}, owned=False
         )
         missing = [entry for entry in FEEDBACK_KEYS if not _entry(secret, entry)]
         if missing:
-            await self._replace(secret, {entry: credentials.make_recipients_key() for entry in missing})
+            secret = await self._replace(secret, {entry: credentials.make_recipients_key() for entry in missing})
+        asked = self.lane.spec.feedback
+        if asked is not None and asked.suppression.scope == "Namespace" and not _entry(secret, NAMESPACE_KEY):
+            await self._replace(secret, {NAMESPACE_KEY: await self._namespace_key(sharers)})
+
+    async def _namespace_key(self, sharers: tuple[str, ...]) -> bytes:
+        """The key that all lanes of the namespace share: a copy that another has, else the namespace's, else new."""
+        copies = [_entry(await self._read(f"{name}-feedback") or {}, NAMESPACE_KEY) for name in sharers]
+        found = next(filter(None, copies), b"")
+        if found:
+            return found
+        name = NAMESPACE_SECRET
+        secret = await self._kube.get(SECRET, self.lane.namespace, name)
+        if secret is None:
+            made = self._manifest(name, {NAMESPACE_KEY: credentials.make_recipients_key()}, owned=False, labels={})
+            del made["metadata"]["labels"][LANE_LABEL]  # it is no lane's, and goes with none
+            try:
+                secret = await self._kube.create(made)
+            except ConflictError:  # made for another lane since we looked
+                secret = await self._kube.get(SECRET, self.lane.namespace, name)
+        key = _entry(secret or {}, NAMESPACE_KEY)
+        if not key:
+            raise UnavailableError(f"Secret {name} holds no {NAMESPACE_KEY}: delete it, to have it made again")
+        return key
 
     async def dkim(self, domain: str) -> DkimKey | None:
         """The domain's signing key; None where it does not sign, or a given key cannot be used."""
@@ -347,6 +382,11 @@ class _Desk:
 def _entry(secret: Manifest, name: str) -> bytes:
     """One entry of a Secret; empty where it is missing."""
     return base64.b64decode((secret.get("data") or {}).get(name, ""))
+
+
+def _trusted(secret: Manifest) -> bytes:
+    """Certificates of an authority, and of the one before."""
+    return b"".join(credentials.readable(_entry(secret, entry)) for entry in (CERTIFICATE, PREVIOUS))
 
 
 def _pair(secret: Manifest) -> Pem:

@@ -388,3 +388,37 @@ async def test_the_keys_of_feedback_are_made_once_where_it_is_asked_for_and_outl
     assert made["data"]["feedback.key"] != made["data"]["suppression.key"]
     await provisioned(kube, feedback={})
     assert api.objects[f"{SECRETS}/otp-feedback"]["data"] == made["data"]
+
+
+async def test_lanes_that_share_their_lists_have_one_key_and_their_slots_trust_the_others_authority(
+    rig: tuple[SmallApi, Kube],
+) -> None:
+    api, kube = rig
+    shared = {"suppression": {"scope": "Namespace"}}
+    news = replace(lane(feedback=shared), name="news", uid="news-uid")
+    claim = replace(CLAIM, slot_name="news-0")
+
+    async def of_news() -> None:
+        await provision(kube, Cache(), news, POOL, (claim,), (), frozenset({"mail"}), NOW, ("otp",))
+
+    async def of_otp(**spec: Any) -> None:
+        await provision(kube, Cache(), lane(**spec), POOL, (CLAIM,), (), frozenset({"mail"}), NOW, ("news",))
+
+    def data(name: str) -> dict[str, bytes]:
+        return {entry: base64.b64decode(text) for entry, text in api.objects[f"{SECRETS}/{name}"]["data"].items()}
+
+    await of_news()  # whose neighbour is not there yet
+    made = api.objects[f"{SECRETS}/lanewright-suppressions"]
+    assert "ownerReferences" not in made["metadata"]
+    assert "lanewright.dev/lane" not in made["metadata"]["labels"]  # it goes with no lane
+    del api.objects[f"{SECRETS}/lanewright-suppressions"]
+    await of_otp(feedback=shared)  # what another lane has is the key, whatever became of the namespace's
+    await of_news()
+    assert data("otp-feedback")["namespace.key"] == data("news-feedback")["namespace.key"]
+    assert data("otp-feedback")["suppression.key"] != data("news-feedback")["suppression.key"]
+    both = data("otp-ca")["tls.crt"], data("news-ca")["tls.crt"]
+    assert data("otp-0-admin")["ca.crt"] == b"".join(both)
+    assert data("news-0-admin")["ca.crt"] == b"".join(reversed(both))
+    await provisioned(kube, feedback={})  # it leaves: it trusts nobody else, and keeps the key of what it heard
+    assert data("otp-0-admin")["ca.crt"] == both[0]
+    assert data("otp-feedback")["namespace.key"]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from lane_api.names import LANE_LABEL
 from lane_operator.cache import Cache, Change
 from lane_operator.reconcile import QueueKey, woken_by
 
@@ -105,3 +106,21 @@ def test_a_cordoned_node_wakes_the_lanes_with_slots_on_it(cache: Cache) -> None:
 
     assert "SendingLane shop/shop" in found
     assert "SendingLane mail/bulk" not in found
+
+
+def test_lanes_that_share_their_lists_are_woken_by_one_anothers_coming_and_going(cache: Cache) -> None:
+    shared = {"poolRef": {"name": "p"}, "feedback": {"suppression": {"scope": "Namespace"}}}
+    for name, namespace in (("news", "mail"), ("deals", "mail"), ("far", "shop")):
+        cache.put("SendingLane", body("SendingLane", name, namespace, spec=shared))
+    both = {"SendingLane mail/news", "SendingLane mail/deals"}
+    others = body("SendingLane", "news", spec={"poolRef": {"name": "p"}})
+    assert both <= woken(cache, "SendingLane", others, body("SendingLane", "news", generation=2, spec=shared))
+    assert woken(cache, "SendingLane", lane("otp"), lane("otp", generation=2)).isdisjoint(both)
+    of_news, of_otp = ({"labels": {LANE_LABEL: name}} for name in ("news", "otp"))
+    slot = body("StatefulSet", "news-0", metadata=of_news)
+    assert woken(cache, "StatefulSet", None, slot) == both
+    assert woken(cache, "StatefulSet", slot, slot) == {"SendingLane mail/news"}
+    authority = body("Secret", "news-ca", metadata=of_news)
+    assert woken(cache, "Secret", authority, authority) == both
+    assert woken(cache, "Secret", None, body("Secret", "news-0-admin", metadata=of_news)) == {"SendingLane mail/news"}
+    assert woken(cache, "StatefulSet", None, body("StatefulSet", "otp-0", metadata=of_otp)) == {"SendingLane mail/otp"}

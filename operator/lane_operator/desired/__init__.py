@@ -2,10 +2,11 @@
 
 from lane_operator.desired.config_secret import config_name
 from lane_operator.desired.kept import kept_hostname
-from lane_operator.desired.secrets import audit_secret, feedback_secret, proof_secret, secret_needs
+from lane_operator.desired.secrets import NAMESPACE_KEY, audit_secret, feedback_secret, proof_secret, secret_needs
 from lane_operator.desired.state import desired_state
 
 __all__ = [
+    "NAMESPACE_KEY",
     "audit_secret",
     "config_name",
     "desired_state",

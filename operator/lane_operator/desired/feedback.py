@@ -4,9 +4,10 @@ from lane_api import names
 from lane_api.domains import LaneDomain
 from lane_api.names import LANE_LABEL
 from lane_api.relayconfig import Endpoint
-from lane_api.relayfeedback import ComplaintRates, Feedback, ReturnPath, Suppression, Unsubscribe
+from lane_api.relayfeedback import ComplaintRates, Feedback, NeighbourSlot, ReturnPath, Suppression, Unsubscribe
+from lane_operator.desired.secrets import NAMESPACE_KEY, feedback_secret
 from lane_operator.egress import EngineClaim
-from lane_operator.inputs import Lane, Manifest
+from lane_operator.inputs import Lane, Manifest, References
 
 __all__ = ["feedback_of", "feedback_service", "return_path_of", "suppression_of", "unused_ports"]
 
@@ -31,20 +32,37 @@ def feedback_of(lane: Lane, engine: EngineClaim) -> Feedback | None:
     )
 
 
-def suppression_of(lane: Lane, engine: EngineClaim) -> Suppression | None:
-    """The list, which lies on the slot's volume beside the queue."""
+def suppression_of(lane: Lane, references: References, engine: EngineClaim) -> Suppression | None:
+    """The list, which lies on the slot's volume beside the queue.
+
+    A lane that ever shared its list knows the namespace's key for good: what was heard under it goes on counting.
+    """
     asked = lane.spec.feedback
     if asked is None or "feedback" not in engine.ports:
         return None
+    facts = references.secrets.get(feedback_secret(lane))
+    has_key = facts is not None and NAMESPACE_KEY in facts.keys
+    scope = asked.suppression.scope
     return Suppression.model_validate(
         {
+            "namespace_key_file": f"{names.FEEDBACK_DIR}/{NAMESPACE_KEY}" if has_key else None,
+            "neighbours": [
+                _neighbour(lane, sharer.name, *slot) for sharer in references.sharers for slot in sharer.slots
+            ],
             "path": f"{names.SPOOL_DIR}/suppressions",
             "key_file": SUPPRESSION_KEY_FILE,
-            "scope": asked.suppression.scope,
+            "scope": "Lane" if scope == "Namespace" and not has_key else scope,
             "hard_bounces": asked.suppression.hard_bounces,
             "max_entries": asked.suppression.max_entries,
         }
     )
+
+
+def _neighbour(lane: Lane, other: str, slot: str, block: int | None) -> NeighbourSlot:
+    """A slot of another lane, by its pod's name under that lane's headless Service."""
+    service = f"{other}-slots.{lane.namespace}.svc"
+    port = names.ADMIN_PORT if block is None else block + names.PORT_NAMES.index("admin")
+    return NeighbourSlot(slot=slot, host=f"{slot}-0.{service}", name=f"{slot}.{service}", port=port)
 
 
 def return_path_of(lane: Lane, domain: LaneDomain, engine: EngineClaim) -> ReturnPath | None:

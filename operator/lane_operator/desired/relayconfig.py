@@ -99,7 +99,7 @@ def relay_config(
         delivery=_delivery(lane, references, claim, engine, others),
         domains=_domains(lane, references, engine),
         feedback=feedback_of(lane, engine),
-        suppression=suppression_of(lane, engine),
+        suppression=suppression_of(lane, references, engine),
         health=_listen(engine, "metrics"),
         admin=Admin(
             listen=_listen(engine, "admin"),

@@ -7,7 +7,19 @@ from lane_api.conditions import Reason
 from lane_api.ippool import Engine
 from lane_operator.inputs import Lane, Pool, References, Refusal
 
-__all__ = ["audit_secret", "feedback_secret", "missing_secrets", "proof_secret", "secret_needs", "users_secret"]
+__all__ = [
+    "NAMESPACE_KEY",
+    "audit_secret",
+    "feedback_secret",
+    "missing_secrets",
+    "proof_secret",
+    "secret_needs",
+    "users_secret",
+]
+
+
+NAMESPACE_KEY = "namespace.key"
+"""The key of suppressions that lanes of one namespace share, in each lane's own Secret."""
 
 
 @dataclass(frozen=True, slots=True)

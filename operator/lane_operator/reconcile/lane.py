@@ -49,6 +49,7 @@ from lane_operator.references import (
     pool_if_readable,
     workloads_of,
 )
+from lane_operator.sharers import sharers_of
 from lane_operator.status import lane_status, next_look
 
 __all__ = ["reconcile_lane"]
@@ -129,6 +130,7 @@ async def _references(world: World, lane: Lane) -> tuple[References, Assignment,
         multus_network=await multus_network(world.kube, pool, world.kinds),
         others=others_of(world.cache, lane),
         neighbours=neighbours_of(world.cache, lane),
+        sharers=sharers_of(world.cache, lane),
         forced_delivery=world.lanes.forced_delivery,
         configs=configs_of(world.cache, lane),
     )
@@ -142,6 +144,7 @@ async def _references(world: World, lane: Lane) -> tuple[References, Assignment,
         secret_needs(lane, pool if assignment.claims else None),
         world.served,
         world.wall(),
+        tuple(one.name for one in references.sharers),
     )
     references = replace(
         references,

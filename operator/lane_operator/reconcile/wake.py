@@ -11,9 +11,20 @@ from lane_api.ippool import Engine
 from lane_api.names import LANE_LABEL, POOL_ANNOTATION
 from lane_operator.cache import Cache, Change
 from lane_operator.inputs import Key, Manifest
-from lane_operator.kube import IP_POOL, ISP_POLICY, NODE, PERSISTENT_VOLUME, POD, SENDING_LANE, VOLUME_CLAIM
+from lane_operator.kube import (
+    IP_POOL,
+    ISP_POLICY,
+    NODE,
+    PERSISTENT_VOLUME,
+    POD,
+    SECRET,
+    SENDING_LANE,
+    STATEFUL_SET,
+    VOLUME_CLAIM,
+)
 from lane_operator.reconcile.world import QueueKey
 from lane_operator.references import NAMESPACE_LABEL, lanes_of_pool, node_of, pool_named
+from lane_operator.sharers import shares_list
 
 __all__ = ["everything", "woken_by"]
 
@@ -26,7 +37,10 @@ def woken_by(cache: Cache, change: Change, operator_namespace: str) -> frozenset
     match change.kind:
         case SENDING_LANE.kind:
             pools = {QueueKey(IP_POOL.kind, *pool_named(body)) for body in bodies} if _is_turned(change) else set()
-            return frozenset({own} | pools | (set(_cold_lanes(cache)) if _is_turned(change) else set()))
+            if not _is_turned(change):
+                return frozenset({own} | pools)
+            sharers = _sharers(cache, own.namespace) if any(map(shares_list, bodies)) else set()
+            return frozenset({own} | pools | set(_cold_lanes(cache)) | sharers)
         case IP_POOL.kind:
             return frozenset({own} | set(_lanes_of_pools(cache, {own.key})))
         case ISP_POLICY.kind:
@@ -42,7 +56,8 @@ def woken_by(cache: Cache, change: Change, operator_namespace: str) -> frozenset
                 return frozenset()
             return frozenset({*_lanes_on_nodes(cache), *_lanes_with_pods_on(cache, own.name)})
         case _:
-            return frozenset(key for body in bodies for key in _of_child(change.kind, body))
+            woken = {key for body in bodies for key in _of_child(change.kind, body)}
+            return frozenset(woken | (_sharers(cache, own.namespace) if _turns_sharers(cache, change) else set()))
 
 
 def everything(cache: Cache) -> Iterable[QueueKey]:
@@ -75,6 +90,27 @@ def _cold_lanes(cache: Cache) -> Iterable[QueueKey]:
         for body in cache.all(SENDING_LANE.kind)
         if body["spec"].get("trafficClass") == TrafficClass.COLD
     )
+
+
+def _sharers(cache: Cache, namespace: str) -> set[QueueKey]:
+    """The lanes of a namespace that share their suppression lists: each names the others' slots and authorities."""
+    bodies = cache.all(SENDING_LANE.kind, namespace)
+    return {_key(SENDING_LANE.kind, body) for body in bodies if shares_list(body)}
+
+
+def _turns_sharers(cache: Cache, change: Change) -> bool:
+    """A slot came or went, or an authority is another, of a lane that shares its list."""
+    body = change.after or change.before
+    if body is None or change.kind not in (STATEFUL_SET.kind, SECRET.kind):
+        return False
+    metadata = body["metadata"]
+    lane = cache.get(
+        SENDING_LANE.kind, metadata.get("namespace") or "", (metadata.get("labels") or {}).get(LANE_LABEL, "")
+    )
+    if lane is None or not shares_list(lane):
+        return False
+    is_authority = change.kind == SECRET.kind and metadata["name"] == f"{lane['metadata']['name']}-ca"
+    return is_authority or (change.kind == STATEFUL_SET.kind and (change.before is None or change.after is None))
 
 
 def _lanes_on_nodes(cache: Cache) -> Iterable[QueueKey]:

@@ -2,8 +2,10 @@
 
 import pytest
 
+from lane_api.names import ADMIN_PORT
 from lane_api.relayfeedback import Forward, SuppressionScope
 from lane_operator.desired import secret_needs
+from lane_operator.inputs import SecretFacts, Sharer
 from lane_relay.config import parse
 from lane_relay.feedback.office import check_feedback
 from tests.lane_operator import made
@@ -80,3 +82,29 @@ def test_without_links_there_is_no_port_for_them() -> None:
     feedback = parse(relay_yaml(found)).feedback
     assert feedback is not None
     assert feedback.http is None
+
+
+def test_a_list_of_the_namespace_names_the_other_lanes_slots_once_the_key_is_there() -> None:
+    lane = made.lane(feedback={"suppression": {"scope": "Namespace"}}, domains=DOMAINS)
+    secret = "otp-feedback"
+    plain = parse(relay_yaml(desired(lane))).suppression
+    assert plain is not None
+    assert (plain.scope, plain.namespace_key_file) == (SuppressionScope.LANE, None)
+    keys = frozenset({"feedback.key", "suppression.key", "namespace.key"})
+    facts = {secret: SecretFacts(secret, keys, "x")}
+    sharers = (Sharer("news", (("news-0", None), ("news-1", 20000))),)
+    found = parse(relay_yaml(desired(lane, secrets=facts, sharers=sharers))).suppression
+    assert found is not None
+    assert found.scope is SuppressionScope.NAMESPACE
+    assert found.namespace_key_file == found.key_file.replace("suppression.key", "namespace.key")
+    first, second = found.neighbours
+    assert (first.slot, first.host, first.name) == (
+        "news-0",
+        f"news-0-0.news-slots.{lane.namespace}.svc",
+        f"news-0.news-slots.{lane.namespace}.svc",
+    )
+    assert (first.port, second.port > 20000) == (ADMIN_PORT, True)
+    left = made.lane(feedback={"suppression": {"scope": "Lane"}}, domains=DOMAINS)
+    kept = parse(relay_yaml(desired(left, secrets=facts))).suppression
+    assert kept is not None
+    assert (kept.scope, kept.namespace_key_file) == (SuppressionScope.LANE, found.namespace_key_file)
