@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from lane_relay.records import message_id_text, received_at
+from lane_relay.records import FOREIGN, message_id_text, received_at
 
 __all__ = ["Origin", "find_origin", "find_site"]
 
@@ -73,7 +73,9 @@ def find_origin(directory: Path, message_id: int) -> Origin | None:
 
 
 def find_site(directory: Path, message_id: int) -> str:
-    """The site of this message's delivery, or empty."""
+    """The site of this message's delivery, or empty; of mail that was never accepted here soon."""
+    if not message_id & FOREIGN and not _find(directory, message_id, "Reception"):
+        return ""
     delivery = _decoded(_find(directory, message_id, "Delivery"), _Delivery)
     return delivery.site if delivery is not None else ""
 
@@ -89,7 +91,7 @@ def _find(directory: Path, message_id: int, kind: str) -> bytes:
     """The first record of this type about the message, or nothing."""
     wanted = f'"id":"{message_id_text(message_id)}"'.encode()
     marker = f'"type":"{kind}"'.encode()
-    accepted = received_at(message_id)
+    accepted, is_foreign = received_at(message_id), bool(message_id & FOREIGN)  # a sibling's was received here later
     files = sorted((int(name[1]), path) for path in directory.iterdir() if (name := _NAME.match(path.name)))
     for _, path in files:
         try:
@@ -98,7 +100,7 @@ def _find(directory: Path, message_id: int, kind: str) -> bytes:
             found = _look(path, wanted, marker)
             if found:
                 return found
-            if kind == "Reception" and _first_time(path) > accepted + _SLACK_S:
+            if kind == "Reception" and not is_foreign and _first_time(path) > accepted + _SLACK_S:
                 return b""  # the others begin later still
         except (OSError, ValueError):  # removed meanwhile, or empty
             continue

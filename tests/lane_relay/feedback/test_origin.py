@@ -4,7 +4,11 @@ import json
 import tracemalloc
 from pathlib import Path
 
+import pytest
+
+from lane_relay.feedback import origin as origin_module
 from lane_relay.feedback.origin import find_origin, find_site
+from lane_relay.records import FOREIGN
 
 MS = 1_790_000_000_000
 
@@ -55,3 +59,34 @@ def test_a_file_is_searched_in_small_pieces_between_which_other_threads_have_the
     finally:
         tracemalloc.stop()
     assert peak < 2**20  # one step holds the lock for as long as its piece is
+
+
+def test_mail_that_a_sibling_handed_over_long_after_it_was_accepted_is_found(tmp_path: Path) -> None:
+    later = {"timestamp": MS // 1000 + 3600}
+    taken = number(1) | FOREIGN
+    reception = record("Reception", 2, sender="x@a.test", **later)
+    theirs = reception.replace(f"{number(2):024x}".encode(), f"{taken:024x}".encode())
+    delivery = theirs.replace(b'"Reception"', b'"Delivery"').replace(b"}", b',"site":"google"}')
+    folder = journal(tmp_path, record("Reception", 3, sender="a@a.test"), reception, theirs + delivery)
+    origin = find_origin(folder, taken)
+    assert origin is not None
+    assert origin.sender == "x@a.test"
+    assert find_site(folder, taken) == "google"
+
+
+def test_mail_that_another_slot_accepted_is_not_looked_for_in_all_later_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = {"timestamp": MS // 1000 + 3600}
+    files = [record("Reception", 3, sender="a@a.test"), *[record("Delivery", 4, site="x", **later)] * 20]
+    folder = journal(tmp_path, *files)
+    looked: list[Path] = []
+    real = origin_module._look
+
+    def look(path: Path, wanted: bytes, marker: bytes) -> bytes:
+        looked.append(path)
+        return real(path, wanted, marker)
+
+    monkeypatch.setattr(origin_module, "_look", look)
+    assert find_site(folder, number(9)) == ""
+    assert len(looked) <= 2
