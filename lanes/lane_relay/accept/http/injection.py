@@ -13,16 +13,16 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from msgspec import Struct
 
 from lane_api.isppolicy import Stage
 from lane_relay.accept.http.answer import Answer, Result, accepted, problem, refused, result_of, results
+from lane_relay.accept.http.composers import Composers
 from lane_relay.accept.http.ledger import Entry, Ledger, Outcome
 from lane_relay.accept.http.letters import BadPartError, Letters, Refusal
 from lane_relay.accept.http.request import Submission, canonical, read
@@ -42,6 +42,8 @@ __all__ = ["Caller", "Injector"]
 
 _PORTION_MESSAGES: Final = 100
 _PORTION_BYTES: Final = 4 * 2**20
+_PORTION_CPU_S: Final = 0.05
+"""So long others wait for their turn."""
 _YIELD_S: Final = 0.0002
 """Between two messages the loop's thread is let in: without, each of its waits for a socket ends up to 5 ms late
 (CPython's switch interval), and SMTP clients had a fifth of their transactions while a campaign was composed."""
@@ -55,7 +57,6 @@ _KEYS_FULL: Final = Reply(452, ("4.3.1 Too many idempotency keys in 24 h: send w
 _KEYS_FAILED: Final = Reply(451, ("4.3.0 Idempotency keys cannot be kept, try another slot",))
 
 _KEY: Final = re.compile(r"[!-~]{1,200}")
-_T = TypeVar("_T")
 _log = structlog.get_logger("http")
 
 
@@ -119,7 +120,7 @@ class Injector:
         self._keep = keep
         self._slot = slot
         self._under_way: set[bytes] = set()
-        self._threads = ThreadPoolExecutor(_COMPOSERS, thread_name_prefix="compose")
+        self._composers = Composers(_COMPOSERS)
         self._finishing: set[asyncio.Task[None]] = set()
         self.max_recipients = 0
         """Of a request; set with the configuration."""
@@ -130,11 +131,11 @@ class Injector:
             await asyncio.wait(self._finishing, timeout=_CLOSING_S)
         for task in self._finishing:
             task.cancel()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._composers.close()
 
     async def inject(self, body: bytes, caller: Caller, key: str | None) -> Answer:
         """The answer to one request; `key` is the Idempotency-Key field's value."""
-        read_request = await self._in_thread(_read, body)
+        read_request = await self._composers.run(_whose(caller), _read, body)
         if isinstance(read_request, Answer):
             return read_request
         request, digest = read_request
@@ -160,13 +161,12 @@ class Injector:
 
     async def inject_passed(self, passed: Passed) -> Answer:
         """The answer to a request of a sibling's client, because its key is ours."""
-        read_request = await self._in_thread(_read, passed.body)
+        caller = Caller(passed.client, passed.user, passed.protocol)
+        read_request = await self._composers.run(_whose(caller), _read, passed.body)
         if isinstance(read_request, Answer):
             return read_request
         request, digest = read_request
-        return await self._once(
-            _Asked(request, Caller(passed.client, passed.user, passed.protocol), digest, passed.key)
-        )
+        return await self._once(_Asked(request, caller, digest, passed.key))
 
     async def _once(self, asked: _Asked) -> Answer:
         if asked.key in self._under_way:
@@ -176,9 +176,6 @@ class Injector:
             return await self._judge(asked)
         finally:
             self._under_way.discard(asked.key)
-
-    async def _in_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     # -- the whole
 
@@ -191,7 +188,7 @@ class Injector:
             return known
         if not self._listener.policy.is_open:
             return refused(CLOSED) if known is None else results(self._slot, _answered(request, known, CLOSED))
-        prepared = await self._in_thread(self._prepare, request, caller)
+        prepared = await self._composers.run(_whose(caller), self._prepare, request, caller)
         if isinstance(prepared, BadPartError):
             fault = {"pointer": prepared.pointer, "detail": prepared.detail}
             return problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{prepared.pointer}: {prepared.detail}", errors=[fault])
@@ -288,7 +285,7 @@ class Injector:
         """The next portion; ids and suppressions are for the loop's thread alone to ask for."""
         new_id = self._listener.new_id
         asked = [(place, work.letters.judge(place), new_id()) for place in waiting[:_PORTION_MESSAGES]]
-        return await self._in_thread(_portion, work.letters, asked, self._listener.clock.now())
+        return await self._composers.run(_whose(work.caller), _portion, work.letters, asked, self._listener.clock.now())
 
     async def _store(
         self, work: _Work, made: list[tuple[int, Message | Refusal]], rejections: dict[Refusal, list[str]]
@@ -389,6 +386,11 @@ class Injector:
         )
 
 
+def _whose(caller: Caller) -> str:
+    """Who takes turns: users, and without one clients."""
+    return caller.user or caller.client
+
+
 def _read(body: bytes) -> tuple[Submission, bytes] | Answer:
     """In a thread: the request and its digest."""
     try:
@@ -408,7 +410,7 @@ def _portion(
 ) -> list[tuple[int, Message | Refusal]]:
     """In a thread: as many as fit a portion."""
     made: list[tuple[int, Message | Refusal]] = []
-    size = 0
+    size, began = 0, time.thread_time()
     for place, mailbox, message_id in asked:
         if isinstance(mailbox, Refusal):
             made.append((place, mailbox))
@@ -418,7 +420,7 @@ def _portion(
         one = _made(letters, place, mailbox, message_id, now)
         made.append((place, one))
         size += len(one.body) if isinstance(one, Message) else 0
-        if size >= _PORTION_BYTES:
+        if size >= _PORTION_BYTES or time.thread_time() - began >= _PORTION_CPU_S:
             break
     return made
 

@@ -28,12 +28,15 @@ def post(
     headers: dict[str, str] | None = None,
     path: str = "/v1/messages",
     method: str = "POST",
+    source: str = "",
 ) -> Answered:
-    """One request over plain HTTP to loopback; `body` is JSON unless it is bytes. Raises OSError."""
+    """One request over plain HTTP to loopback, from `source`; `body` is JSON unless it is bytes. Raises OSError."""
     sent = {"Content-Type": "application/json", **BASIC} if headers is None else headers
     if key is not None:
         sent = {**sent, "Idempotency-Key": key}
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", port, timeout=60, source_address=(source, 0) if source else None
+    )
     try:
         connection.request(method, path, body if isinstance(body, bytes) else json.dumps(body), sent)
         answer = connection.getresponse()

@@ -17,6 +17,7 @@ from lane_relay.clock import SYSTEM_CLOCK, Clock
 from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.records import Notify
 from tests.lane_relay.accept.conftest import make_config
+from tests.lane_relay.accept.http.client import Answered
 from tests.lane_relay.accept.http.conftest import HEADERS, StartHttp, message
 from tests.lane_relay.spool.making import until
 
@@ -381,3 +382,20 @@ async def test_the_document_describes_the_models(http: StartHttp) -> None:
     assert schemas["Submission"]["additionalProperties"] is False
     assert "idempotencyKey" in schemas["Submission"]["properties"]
     assert json.dumps(answer.body)
+
+
+async def test_a_client_with_costly_templates_makes_nobody_wait_until_all_of_them_are_done(http: StartHttp) -> None:
+    running = await http()
+    loops = "{% for a in x %}{% for b in x %}{{ b }}{% endfor %}{% endfor %}"
+    costly = message(*(f"u{at}@isp.example" for at in range(20)), text=loops, substitutions={"x": [1] * 70})
+    answered: list[Answered] = []
+
+    async def send() -> None:
+        answered.append(await running.post(costly, source="127.0.0.2"))
+
+    many = [asyncio.create_task(send()) for _ in range(4)]  # of the threads that clients run in, one is left
+    await until(lambda: bool(running.spool.messages))
+    assert (await running.post(message(text="Your code"))).status == 200
+    assert len(answered) < 2
+    await asyncio.gather(*many)
+    assert [one.body["accepted"] for one in answered] == [20] * 4
