@@ -179,7 +179,8 @@ class DelayNotice(ConfigModel):
     """The report that a message is late; once for each recipient."""
 
     after: Duration = 4 * 3600.0
-    """From acceptance; it comes with the first failed attempt after it. 0: never."""
+    """From acceptance; it comes with the first failed attempt after it, or within minutes where mail is not attempted.
+    0: never."""
     unasked: bool = False
     """Also to senders that did not ask for it with NOTIFY=DELAY (RFC 3461)."""
 

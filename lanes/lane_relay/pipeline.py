@@ -240,6 +240,7 @@ class Pipeline:
             keep_acts=partial(self._spool.set_flag, "acts"),
             days=DayCounts(clock, self._spool.flag, self._spool.set_flag),
             return_paths=self._feedback if config.feedback is not None else None,
+            on_late=self._settler.on_late,
         )
         self._dispatcher.judgement.restore(self._spool.flag("acts"))
         places = places_of(self._dispatcher, self._schedule)

@@ -199,7 +199,7 @@ class QueueEntry(Struct, gc=False):
 
     @property
     def notified(self) -> bool:
-        """Its sender was told that it is late."""
+        """Its sender was told that it is late, or does not want to be."""
         return bool(self.history & 1)
 
     @notified.setter

@@ -5,6 +5,7 @@ type; nobody is tried earlier than was asked for. Before: `deliver` or `resolve`
 that there will be none. After: `settler` does it.
 """
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
@@ -13,7 +14,7 @@ from msgspec import Struct
 from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_api.relayconfig import RelayRetry
 from lane_relay.account.backoff import asked_delay, is_expired, last_try, scheduled_delay
-from lane_relay.records import Attempt, Message, Notify, RecipientResult, Reply, Verdict, received_at
+from lane_relay.records import Attempt, Message, Notify, QueueEntry, RecipientResult, Reply, Verdict, received_at
 
 __all__ = [
     "FAILED",
@@ -25,6 +26,8 @@ __all__ = [
     "Wait",
     "end_of_life",
     "ended",
+    "late",
+    "late_attempt",
     "result_of",
     "settle",
 ]
@@ -159,14 +162,26 @@ def _settlement(
 
 
 def _delayed(attempt: Attempt, waits: tuple[Wait, ...], terms: Terms, now: float) -> tuple[int, ...]:
-    asked_at = attempt.message.notice_at
-    if attempt.entry.notified or not (asked_at or terms.delay_after):
+    return late(attempt.entry, attempt.message, [index for wait in waits for index in wait.recipients], terms, now)
+
+
+def late(entry: QueueEntry, message: Message, recipients: Iterable[int], terms: Terms, now: float) -> tuple[int, ...]:
+    """Those of the recipients, who wait, whose sender is to hear now that they are late."""
+    asked_at, envelope = message.notice_at, message.envelope
+    if entry.notified or not envelope.sender or not (asked_at or terms.delay_after):
         return ()
-    if now < (asked_at or received_at(attempt.entry.id) + terms.delay_after):
+    if now < (asked_at or received_at(entry.id) + terms.delay_after):
         return ()
     wanted = Notify.DELAY | Notify.DEFAULT if terms.delay_unasked or asked_at else Notify.DELAY
-    envelope = attempt.message.envelope
-    return tuple([index for wait in waits for index in wait.recipients if envelope.options_of(index).notify & wanted])
+    return tuple([index for index in recipients if envelope.options_of(index).notify & wanted])
+
+
+def late_attempt(entry: QueueEntry, message: Message, why: str) -> Attempt:
+    """Stands for the attempt that an entry waits for, in the report about it."""
+    verdict = Verdict(Category.OTHER, Action.RETRY, Scope.MESSAGE)
+    reply = Reply(451, (f"4.4.7 not tried yet, it goes on waiting: {why}",))
+    results = tuple([RecipientResult(index, Stage.CONNECT, reply, verdict, ours=True) for index in entry.recipients])
+    return Attempt(entry, message, "", 0.0, 0.0, results)
 
 
 def _waits(dues: dict[int, float], now: float) -> tuple[Wait, ...]:

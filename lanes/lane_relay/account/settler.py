@@ -26,6 +26,8 @@ from lane_relay.account.settle import (
     Wait,
     end_of_life,
     ended,
+    late,
+    late_attempt,
     result_of,
     settle,
 )
@@ -101,6 +103,23 @@ class Settler:
             self._around.withdrawn(attempt.entry)
         now = self._clock.now()
         self._carry_out(attempt, settle(attempt, self._terms, now, self._around.jitter()), now)
+
+    def on_late(self, entry: QueueEntry, message: Message, why: str) -> None:
+        """Tells the sender of an entry that waits without an attempt that it is late, if he wants that; it stays the
+        caller's, and is not asked about again."""
+        now = self._clock.now()
+        about = late(entry, message, entry.recipients, self._terms, now)
+        if about:
+            attempt = late_attempt(entry, message, why)
+            outcomes = tuple([OutcomeOf(one, Outcome.DEFERRED) for one in attempt.results])
+            if not self._tell(attempt, self._compose(attempt, Settlement(outcomes), about, News.DELAYED, now)):
+                return  # in the next round
+        entry.notified = True
+        if about:
+            try:
+                self._spool.defer(entry, ())
+            except SpoolError as error:
+                self._left_to_restart(entry, error)
 
     def end(self, entry: QueueEntry, message: Message, endings: tuple[Ending, ...], site: str = "") -> None:
         """Settles recipients without an attempt; the others stay with the caller, in `entry.recipients`.

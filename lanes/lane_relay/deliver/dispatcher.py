@@ -33,7 +33,7 @@ from lane_relay.deliver.session import Session
 from lane_relay.deliver.session_settings import ReturnPaths, Timeouts
 from lane_relay.deliver.tls import TlsContexts, make_contexts
 from lane_relay.deliver.trouble import Ending, Trouble
-from lane_relay.records import Attempt, QueueEntry, Route
+from lane_relay.records import Attempt, Message, QueueEntry, Route
 from lane_relay.smtp.client import Closed, RecipientReply
 
 __all__ = ["Dispatcher"]
@@ -70,11 +70,12 @@ class Dispatcher:
         keep_acts: Callable[[str], None] = lambda _text: None,
         days: DayCounts | None = None,
         return_paths: ReturnPaths | None = None,
+        on_late: Callable[[QueueEntry, Message, str], None] | None = None,
     ) -> None:
         """`may_send()`: the egress proof holds; `reroute(entry)`: its route may be another by now, ask for it anew;
-        `keep_acts(text)`: for `judgement.restore` of the next process."""
+        `keep_acts(text)`: for `judgement.restore` of the next process; `on_late(entry, message, why)`: it waits."""
         self._config = config
-        self._gate = may_send
+        self._gate, self._on_late = may_send, on_late
         self._clock = clock
         self.monotonic = clock.monotonic
         self.unix_now = clock.now
@@ -458,7 +459,8 @@ class Dispatcher:
         return self._connections.is_pressed and not session.client.awaits_verdict
 
     def _go_round(self, now: float) -> None:
-        """Entries that waited here past their lifetime are handed on as attempts that could not be made."""
+        """Entries that waited here past their lifetime are handed on as attempts that could not be made; of those that
+        have become late their senders hear."""
         if not self._running:  # nobody can settle them any more: the next process finds them
             return
         if self._rounds.begin(now):
@@ -466,8 +468,17 @@ class Dispatcher:
         wall = self._clock.now()
         newest = int((wall - self._config.delivery.lifetime) * 1000) << 48  # ids begin with their time
         room = self._config.active_bytes // _PART_OVERDUE - self._preparer.reading_bytes
-        for late in self._rounds.portion(now, newest, room, wall):
-            self._preparer.read(late.entry, partial(self.judgement.overdue, late.site, late.hold))
+        after = self._config.delivery.delay_notice.after if self._on_late is not None else 0.0
+        late = int((wall - after) * 1000) << 48 if after else 0
+        for found in self._rounds.portion(now, newest, room, wall, late):
+            then = self.judgement.overdue if found.is_over else self._tell_late
+            self._preparer.read(found.entry, partial(then, found.site, found.hold))
+
+    def _tell_late(self, _site: str, hold: Hold, entry: QueueEntry, message: Message | None) -> None:
+        if message is not None and self._on_late is not None:
+            self._on_late(entry, message, f"{hold.limit}: {hold.detail}" if hold.detail else str(hold.limit))
+            self._rerouting.add((entry,))
+            self._rerouting.go_on()
 
     # -- another grouping into sites
 

@@ -1,4 +1,5 @@
-"""The round over all that waits, a portion at a time: forgets sites at rest, finds entries past their lifetime.
+"""The round over all that waits, a portion at a time: forgets sites at rest, finds entries past their lifetime, and
+those that have become late.
 
 Before it: the dispatcher's sweep, once a second. After it: the dispatcher, which hands overdue entries on.
 Invariant: one portion looks at a bounded number of sites and entries, however many there are; their order is kept.
@@ -35,6 +36,8 @@ class Overdue(Struct, frozen=True, gc=False):
     site: str
     hold: Hold
     entry: QueueEntry
+    is_over: bool = True
+    """False: it goes on waiting once its sender was told that it is late."""
 
 
 class Rounds:
@@ -57,7 +60,7 @@ class Rounds:
         self._walk: Iterator[int] | None = None
         self._next_at = 0.0
         self._now = 0.0
-        self._newest = 0
+        self._newest = self._late = 0
         self._wall = 0.0
         self._room = 0
         self._left = 0
@@ -71,11 +74,13 @@ class Rounds:
         self._walk = self._all()
         return True
 
-    def portion(self, now: float, newest: int, room: int, wall: float = 0.0) -> list[Overdue]:
+    def portion(self, now: float, newest: int, room: int, wall: float = 0.0, late: int = 0) -> list[Overdue]:
         """The next portion of the round; what it takes out has about `room` bytes of bodies.
 
-        Its ids are below `newest`, or its own time is over at `wall`, in Unix time.
+        Its ids are below `newest`, or its own time is over at `wall`, in Unix time; or they are below `late`, and
+        nobody has looked whether their senders want to hear of it.
         """
+        self._late = late
         self._wall = wall
         self._now, self._newest, self._room, self._left, self._found = now, newest, room, _MOST, []
         looked = 0
@@ -96,7 +101,7 @@ class Rounds:
         for site in list(self._sites.values()):
             yield 1
             for destination in list(site.destinations.values()):
-                if any(self._is_over(prepared.entry) for prepared in destination.ready):
+                if any(self._is_wanted(prepared.entry) for prepared in destination.ready):
                     self._unprepare(destination)
                 yield from self._through_site(site, destination.entries)
             crowded = len(self._sites) > self._crowd
@@ -113,7 +118,7 @@ class Rounds:
                 end, found = entries.take_out(campaign, start, _STRIDE, self._takes)
                 if found:
                     hold = self._hold_of(site)
-                    self._found += [Overdue(site.name, hold, entry) for entry in found]
+                    self._found += [Overdue(site.name, hold, entry, self._is_over(entry)) for entry in found]
                 yield end - start + len(found)
                 start = end
 
@@ -121,15 +126,20 @@ class Rounds:
         start = 0
         while start < len(queue := self._held.waiting_for(key)):
             end, found = sift(queue, start, _STRIDE, lambda item: self._takes(item.entry))
-            self._found += [Overdue(item.route.site, item.hold, item.entry) for item in found]
+            self._found += [
+                Overdue(item.route.site, item.hold, item.entry, self._is_over(item.entry)) for item in found
+            ]
             yield end - start + len(found)
             start = end
 
     def _is_over(self, entry: QueueEntry) -> bool:
         return entry.id < self._newest or bool(entry.expires_at and entry.expires_at < self._wall)
 
+    def _is_wanted(self, entry: QueueEntry) -> bool:
+        return self._is_over(entry) or (entry.id < self._late and not entry.notified and bool(entry.sender_domain))
+
     def _takes(self, entry: QueueEntry) -> bool | None:
-        if not self._is_over(entry):
+        if not self._is_wanted(entry):
             return False
         if not self._has_room:
             return None

@@ -301,3 +301,38 @@ async def test_a_part_that_is_delivered_is_settled_and_the_entry_stays_for_the_o
     rig.settler.on_attempt(replace(attempt(OK, OK, of=of, entry=entry), results=others))
     await rig.spool.flush()
     assert (rig.finished, list(rig.spool.recover())) == ([entry], [])
+
+
+@pytest.mark.parametrize("notify", [Notify.DELAY, Notify.FAILURE])
+async def test_a_sender_hears_once_that_mail_is_late_which_nobody_has_attempted(notify: Notify) -> None:
+    rig = Rig()
+    of = message(1, accepted=NOW - 5 * 3600)
+    of = replace(of, envelope=replace(of.envelope, options=(RecipientOptions(notify),)))
+    entry = await rig.stored(of)
+    entry.due, entry.attempts = NOW + 77, 2
+    rig.settler.on_late(entry, of, "suspended: QuarantineIP by gmx/r")
+    rig.settler.on_late(entry, of, "suspended: QuarantineIP by gmx/r")
+    await rig.spool.flush()
+
+    asked = notify is Notify.DELAY
+    assert entry.notified
+    assert len(rig.reports) == asked
+    if asked:
+        assert b"Action: delayed" in rig.reports[0].body
+        assert b"QuarantineIP by gmx/r" in rig.reports[0].body
+        kept = next(one for one in rig.spool.recover() if one.id == of.id)
+        assert (kept.notified, kept.due, kept.attempts) == (True, NOW + 77, 2)
+    assert (rig.waiting, rig.finished) == ([], [])
+
+
+async def test_a_report_of_delay_that_has_no_room_is_tried_again() -> None:
+    rig = Rig()
+    of = message(1, accepted=NOW - 5 * 3600)
+    of = replace(of, envelope=replace(of.envelope, options=(RecipientOptions(Notify.DELAY),)))
+    entry = await rig.stored(of)
+    rig.full = True
+    rig.settler.on_late(entry, of, "gate")
+    assert not entry.notified
+    rig.full = False
+    rig.settler.on_late(entry, of, "gate")
+    assert (entry.notified, len(rig.reports)) == (True, 1)

@@ -75,6 +75,7 @@ class Delivery:
     dispatcher: Dispatcher = field(init=False)
     attempts: list[Attempt] = field(default_factory=list)
     rerouted: list[QueueEntry] = field(default_factory=list)
+    late: list[tuple[QueueEntry, str]] = field(default_factory=list)
     gate: bool = True
     kept: str = ""
     """What the next process would find of acts."""
@@ -121,6 +122,11 @@ class Delivery:
                 await self._changed.wait()
         return self.attempts
 
+    def on_late(self, entry: QueueEntry, _message: Message, why: str) -> None:
+        """Collects."""
+        entry.notified = True
+        self.late.append((entry, why))
+
     def replies(self) -> list[list[str]]:
         """Of each attempt, the replies of its recipients."""
         return [[str(result.reply) for result in attempt.results] for attempt in self.attempts]
@@ -153,6 +159,7 @@ async def delivering(
         on_attempt=lambda attempt: made.on_attempt(attempt),  # noqa: PLW0108 -- a test may put its own in place
         may_send=lambda: made.gate,
         reroute=made.rerouted.append,
+        on_late=made.on_late,
         clock=SYSTEM_CLOCK,
         signing=signing,
         contexts=contexts,

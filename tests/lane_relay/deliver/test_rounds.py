@@ -116,3 +116,19 @@ def test_what_an_order_holds_outlives_its_lifetime_and_what_one_suspends_does_no
     assert (late.entry.id, late.hold) == (-2, Hold(Limit.ORDER, detail="suspended"))
     assert held.keys == ("order o1", "order o2")
     assert (held.domains, held.perishable) == ((), ())
+
+
+def test_what_has_become_late_is_taken_out_once_and_is_told_from_what_is_over() -> None:
+    site = ReadyQueue("site", "", site_limits(Delivery(), ""))
+    destination = site.destination(ROUTE)
+    over, late, told, of_nobody, fresh = (entry(number) for number in (1, 11, 12, 13, 21))
+    for one in (over, late, told, fresh):
+        one.sender_domain = "lane.test"
+    told.notified = True
+    for one in (over, late, told, of_nobody, fresh):
+        destination.put(one)
+    rounds = Rounds({"site": site}, HeldEntries(), lambda _site: Hold(Limit.GATE), lambda _destination: None)
+    rounds.begin(NOW)
+    found = rounds.portion(NOW, 10, ROOM, late=20)
+    assert [(one.entry, one.is_over) for one in found] == [(over, True), (late, False)]
+    assert list(destination.entries) == [told, of_nobody, fresh]
