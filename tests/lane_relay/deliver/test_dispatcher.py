@@ -439,7 +439,7 @@ async def test_many_overdue_entries_are_handed_on_in_portions() -> None:
 
 
 async def test_of_what_is_not_attempted_and_late_senders_hear_once_and_it_goes_on_waiting() -> None:
-    async with delivering(lifetime="2d", state="Suspended") as delivery:
+    async with delivering(lifetime="48h", state="Suspended") as delivery:
         late, fresh = delivery.send(route_to(1), age=5 * 3600.0), delivery.send(route_to(1))
         late.sender_domain = fresh.sender_domain = "sender.test"
         delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)
