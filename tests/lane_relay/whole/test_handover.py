@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import random
+import smtplib
 import ssl
 import urllib.error
 import urllib.request
@@ -195,6 +196,34 @@ def test_a_bounce_at_one_slot_is_known_to_its_sibling(lane: Lane, new_relay: New
         code, text = client.rcpt("ann@isp.test")
     assert code == 550
     assert b"suppressed (hard-bounce)" in text
+
+
+def test_a_complaint_is_counted_at_the_slot_that_its_mail_left_from(
+    lane: Lane, new_relay: NewRelay, sink: Sink
+) -> None:
+    lane.write("feedback.key", b"f" * 32)
+    ports = {name: free_port() for name in lane.ports}
+
+    def slot(name: str) -> dict[str, Any]:
+        smtp = {"host": "127.0.0.1", "port": ports[name]}
+        path = [{"name": "brand.test", "mode": "Off", "returnPath": {"domain": "b.brand.test"}}]
+        feedback = {"keyFile": str(lane.folder / "feedback.key"), "smtp": smtp}
+        return {**lane.slot(name, sink, "Running"), "domains": path, "feedback": feedback}
+
+    first, second = (new_relay(**slot(name)).start() for name in lane.ports)
+    first.submit(1)
+    (sent,) = sink.wait(1)
+    eventually(lambda: [one for one in first.records() if one["type"] == "Delivery"], "the delivery on record")
+    report = f"Feedback-Type: abuse\r\nUser-Agent: L/1\r\nOriginal-Mail-From: <{sent.sender}>\r\n"
+    fields = "From: fbl@isp.test\r\nMIME-Version: 1.0\r\nContent-Type: message/feedback-report\r\n"
+    with smtplib.SMTP("127.0.0.1", ports["otp-1"], timeout=30) as peer:
+        peer.sendmail("fbl@isp.test", ["fbl@b.brand.test"], f"{fields}\r\n{report}")
+    (record,) = eventually(
+        lambda: [one for one in second.records() if one["type"] == "Feedback"], "the complaint on record where it came"
+    )
+    assert record["site"] == f"route:{sink.address}"
+    assert first.metric("complaints_total{policy=other}") == 1
+    assert second.metric("complaints_total{policy=other}") == 0
 
 
 def test_mail_that_an_order_holds_is_not_handed_over_to_a_sibling_that_knows_nothing_of_it(
