@@ -8,7 +8,7 @@ Invariant: fields are only ever added; one that has no value is left out. Before
 import re
 from collections.abc import Callable
 from enum import StrEnum
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from msgspec import Struct
@@ -35,6 +35,8 @@ __all__ = ["SCHEMA", "LogRecord", "PeerAddress", "RecordType", "RecordWriter", "
 SCHEMA: Final = 1
 _ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"']+@[^\s<>()\[\]:;,\"']+")
 _MASKED: Final = "(address)"
+_CACHED_CODES: Final = 256
+"""Some forty are in use (RFC 3463 and its registry)."""
 _NO_TLS: Final = TlsResult()
 
 
@@ -389,7 +391,10 @@ def _response(reply: Reply, command: str) -> Response:
     enhanced = reply.enhanced
     if not enhanced:
         return Response(reply.code, None, reply.text, command)
-    code_class, subject, detail = map(int, enhanced.split("."))
-    return Response(
-        reply.code, EnhancedCode(code_class, subject, detail), reply.text[len(enhanced) :].lstrip(), command
-    )
+    return Response(reply.code, _enhanced_code(enhanced), reply.text[len(enhanced) :].lstrip(), command)
+
+
+@lru_cache(maxsize=_CACHED_CODES)
+def _enhanced_code(text: str) -> EnhancedCode:
+    code_class, subject, detail = map(int, text.split("."))
+    return EnhancedCode(code_class, subject, detail)

@@ -28,24 +28,28 @@ _SURE_AFTER: Final = 8
 class WindowLog:
     """How many events happened in the last `window` seconds; exact for few, rounded to the safe side for many."""
 
-    __slots__ = ("_slices", "total", "window")
+    __slots__ = ("_slice", "_slices", "total", "window")
 
     def __init__(self, window: float) -> None:
         self.window = window
+        self._slice = window / _SLICES
         self.total = 0
         self._slices: deque[list[float]] = deque()
         """Of each slice: its first event, its latest, how many."""
 
     def add(self, now: float) -> None:
         """One event."""
-        while self._slices and self._slices[0][1] <= now - self.window:
-            self.total -= int(self._slices.popleft()[2])
+        slices, gone = self._slices, now - self.window
+        while slices and slices[0][1] <= gone:
+            self.total -= int(slices.popleft()[2])
         self.total += 1
-        if self._slices and now - self._slices[-1][0] < self.window / _SLICES:
-            self._slices[-1][1] = max(now, self._slices[-1][1])
-            self._slices[-1][2] += 1
-        else:
-            self._slices.append([now, now, 1])
+        latest = slices[-1] if slices else None
+        if latest is None or now - latest[0] >= self._slice:
+            slices.append([now, now, 1])
+            return
+        latest[2] += 1
+        if now > latest[1]:
+            latest[1] = now
 
     def is_empty_at(self, now: float) -> bool:
         """No event lies in the window."""

@@ -7,6 +7,7 @@ whatever waits longer goes back to being an entry.
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -189,11 +190,14 @@ class Preparer:
         if self._signing is None:
             return Prepared(entry, message, (message.body,), len(message.body))
 
-        def signed(found: bytes | Held) -> None:
-            then(entry, _outcome(entry, message, found))
-
-        found = self._signing.signature(message, signed)
+        found = self._signing.signature(message, partial(_signed, entry, message, then))
         return None if found is None else _outcome(entry, message, found)
+
+
+def _signed(
+    entry: QueueEntry, message: Message, then: Callable[[QueueEntry, Outcome | None], None], found: bytes | Held
+) -> None:
+    then(entry, _outcome(entry, message, found))
 
 
 def _outcome(entry: QueueEntry, message: Message, found: bytes | Held) -> Outcome:

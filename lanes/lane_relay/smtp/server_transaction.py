@@ -4,6 +4,9 @@ It knows no states and writes nothing: each answer is None for yes, a Reply wher
 where mail is refused, which the server tells its policy.
 """
 
+from functools import lru_cache
+from typing import Final
+
 from msgspec import Struct
 
 from lane_api.isppolicy import Stage
@@ -21,6 +24,11 @@ from lane_relay.smtp.data import too_big
 from lane_relay.smtp.server_events import MessageReceived, Options, SessionPolicy
 
 __all__ = ["InboundTransaction", "Refusal"]
+
+
+_CACHED_SENDERS: Final = 1024
+"""A lane has few of them; of one that is different in every message the last ones are kept for nothing."""
+_parse_sender: Final = lru_cache(maxsize=_CACHED_SENDERS)(parse_mailbox)
 
 
 class Refusal(Struct, frozen=True, gc=False):
@@ -76,7 +84,7 @@ class InboundTransaction:
         parameters = read_mail_parameters(path.parameters)
         if isinstance(parameters, Reply):
             return parameters
-        sender = parse_mailbox(path.address) if path.address else None
+        sender = _parse_sender(path.address) if path.address else None
         refusal = self._judge_sender(sender, parameters)
         if refusal is not None:
             return Refusal(Stage.MAIL, refusal, path.address, ())
