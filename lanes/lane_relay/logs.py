@@ -1,6 +1,7 @@
 """The log: JSON lines on standard error, one an event of the process, never one a message.
 
-What happened to a message is in the accounting records. Secrets and message content never come here.
+What happened to a message is in the accounting records. Secrets and message content never come here, nor what a peer
+of an HTTP port does wrong: it has its answer, and anybody could fill the volume of the log with it.
 """
 
 import logging
@@ -36,12 +37,19 @@ def set_up(level: str = "info") -> None:
             ],
         )
     )
+    lines.addFilter(_is_ours)
     logging.basicConfig(level=logging.WARNING, handlers=[lines], force=True)
 
 
 def last_word(trouble: str, reason: str) -> None:
     """Why the process ends."""
     structlog.get_logger("lane-relay").critical(trouble, reason=reason)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether an event is not just a peer's mistake in HTTP; told by its module, for most commands need no aiohttp."""
+    failed = record.exc_info[1] if record.exc_info else None
+    return type(failed).__module__ != "aiohttp.http_exceptions"
 
 
 def _logger(*_names: object) -> structlog.PrintLogger:
