@@ -23,6 +23,7 @@ from lane_relay.clock import Clock, rfc3339
 from lane_relay.deliver.explain import Place as Waits
 from lane_relay.deliver.pacing import Hold, Limit
 from lane_relay.errors import SpoolError
+from lane_relay.handover.ability import ABILITY_NAME, Abilities
 from lane_relay.handover.book import Book, Given, TakenBack
 from lane_relay.handover.carriage import Carrier
 from lane_relay.handover.carrier import HttpsCarrier
@@ -41,6 +42,7 @@ _STALE_EVERY_S: Final = 24 * 3600.0
 _PORTION: Final = 500
 """Entries between two looks at everything else."""
 _LOOK_AGAIN_S: Final = 1.0
+_LOOK_AT_SIBLINGS_S: Final = 5.0
 _NOWHERE: Final = Route("", "", ())
 
 _log = structlog.get_logger("handover")
@@ -96,6 +98,7 @@ class Exchange:
         """The way to slots of other lanes, whose suppression lists this one shares."""
         self.receiver = Receiver(book, self)
         self.giver = Giver(book, self, way or self.carrier, config.slot.name, clock)
+        self._abilities = Abilities(self._ability_of)
         self._emptying = asyncio.Event()
         self._changed = asyncio.Event()
         self._nowhere: deque[QueueEntry] = deque()
@@ -183,12 +186,24 @@ class Exchange:
             group.create_task(self.giver.run())
             group.create_task(self._empty())
             group.create_task(self._forget_stale())
+            group.create_task(self._watch_abilities())
             while True:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), DOWN_S)
                 if self._changed.is_set() or self._has_sibling():
                     self._changed.clear()
                     await self._choose_again()
+
+    async def _watch_abilities(self) -> None:
+        """Knows what siblings can send, where some mail goes only to one that can."""
+        while True:
+            if self._config.warmup is not None or any(one.role == "Standby" for one in self._siblings()):
+                await self._abilities.look([one.slot for one in self._siblings() if self.giver.is_up(one.slot)])
+            await asyncio.sleep(_LOOK_AT_SIBLINGS_S)
+
+    async def _ability_of(self, slot: str) -> bytes:
+        body, _ = await self.carrier.fetch(slot, ABILITY_NAME, {})
+        return body
 
     async def _forget_stale(self) -> None:
         while True:
@@ -231,12 +246,12 @@ class Exchange:
 
     # -- what the pipeline asks
 
-    def sends_here(self, entry: QueueEntry, policy: str, *, has_room: bool = True) -> bool:
+    def sends_here(self, entry: QueueEntry, policy: str, site: str = "", *, has_room: bool = True) -> bool:
         """Whether the entry leaves from this slot; else it is on its way to a sibling, or waits for one.
 
         `has_room`: today's warm-up allows another message to this ISP.
         """
-        place = self._whither(entry, policy, has_room)
+        place = self._whither(entry, policy, site, has_room)
         if place is Place.HERE:
             return True
         if isinstance(place, str):
@@ -245,7 +260,7 @@ class Exchange:
             self._nowhere.append(entry)
         return False
 
-    def _whither(self, entry: QueueEntry, policy: str, has_room: bool) -> Whither:
+    def _whither(self, entry: QueueEntry, policy: str, site: str, has_room: bool) -> Whither:
         return choose(
             self._config,
             entry.id,
@@ -253,6 +268,7 @@ class Exchange:
             is_up=self.giver.is_up,
             came_from_sibling=bool(entry.id & FOREIGN),
             has_budget=has_room,
+            can_send=lambda slot: self._abilities.can_send(slot, site),
         )
 
     # -- what the receiver needs

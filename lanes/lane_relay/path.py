@@ -166,19 +166,19 @@ class MessagePath:
         if not self.orders.is_idle and self.orders.takes(entry, destination):
             return
         if isinstance(destination, Route):
-            if self._leaves_from_here(entry, destination.policy):
+            if self._leaves_from_here(entry, destination):
                 self.dispatcher.add(entry, destination)
         else:
             self.unroutable.add(entry, destination)
 
-    def _leaves_from_here(self, entry: QueueEntry, policy: str) -> bool:
+    def _leaves_from_here(self, entry: QueueEntry, route: Route) -> bool:
         """Whether the entry goes to delivery; else it is on its way to a sibling, or waits."""
-        warmer = self.warmer
+        warmer, policy = self.warmer, route.policy
         warms_up = warmer.is_active
         if (warms_up or self.exchange is not None) and self._is_over(entry):
             return True  # delivery ends it before an attempt; waiting here it would never be told
         has_room = not warms_up or warmer.has_room(policy)
-        if self.exchange is not None and not self.exchange.sends_here(entry, policy, has_room=has_room):
+        if self.exchange is not None and not self.exchange.sends_here(entry, policy, route.site, has_room=has_room):
             return False
         if not has_room:
             entry.due = min(warmer.room_at(policy), self._end_of(entry))

@@ -32,6 +32,7 @@ from lane_relay.deliver.day_count import DayCounts
 from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.deliver.rules import ReplyTable
 from lane_relay.deliver.signer import Signer
+from lane_relay.deliver.told import stopped_sites
 from lane_relay.egress.prober import Gate, claim_from
 from lane_relay.egress.proof import ProofStatus
 from lane_relay.errors import ConfigError
@@ -39,6 +40,7 @@ from lane_relay.exchange import Exchange, Neighbourhood, open_transfers
 from lane_relay.explainer import Explainer
 from lane_relay.feedback.office import FeedbackOffice, Neighbours, check_feedback
 from lane_relay.guard import LoopGuard
+from lane_relay.handover.ability import Ability
 from lane_relay.mail.dkim import Publication
 from lane_relay.mail.dkim_check import signature_problem
 from lane_relay.orders.book import OrderBook
@@ -327,6 +329,11 @@ class Pipeline:
             self._http,
         )
 
+    def _ability(self) -> Ability:
+        """What siblings may give us to send at once."""
+        dispatcher = self._dispatcher
+        return Ability(dispatcher.gate_is_open, stopped_sites(dispatcher.judgement, dispatcher.sites.values()))
+
     def _around(self) -> Neighbourhood:
         """What hand-over calls of us."""
         return Neighbourhood(
@@ -357,7 +364,9 @@ class Pipeline:
         ]  # fmt: skip
         if self._exchange is not None:
             rooms += keys.operations(self._exchange, self._http)
-            rooms += siblings.operations(self._exchange, self._feedback.suppressions, self._feedback.count_complaint)
+            rooms += siblings.operations(
+                self._exchange, self._feedback.suppressions, self._feedback.count_complaint, self._ability
+            )
             rooms += handover.operations(self._exchange, lambda: self._source.current.intake.max_message_size)
         return AdminServer(config.admin, self.slot, rooms, authority)
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from aiohttp import web
+from msgspec import to_builtins
 from pydantic import Field
 
 from lane_relay.api.handover import PREFIX, Giver, Knows, names_of, sibling_check
@@ -16,6 +17,7 @@ from lane_relay.api.operation import AnswerModel, Operation
 from lane_relay.api.refusals import refusal
 from lane_relay.feedback.siblings import COMPLAINT_NAME, CURSOR_FIELD, MORE_FIELD, PAGE_NAME
 from lane_relay.feedback.suppression_list import SuppressionList
+from lane_relay.handover.ability import ABILITY_NAME, Ability
 from lane_relay.mail.token import SEVERAL
 
 __all__ = ["operations"]
@@ -46,6 +48,14 @@ class CountedComplaint(AnswerModel):
     """Empty: it did not leave from here."""
 
 
+class SiblingAbility(AnswerModel):
+    """What this slot can send now."""
+
+    sends: bool
+    stopped: list[str]
+    """Sites to which a reply rule has stopped it or slows it down; an empty one: all."""
+
+
 class Neighbourly(Knows, Protocol):
     """Who knows the siblings, and slots of other lanes that share the list."""
 
@@ -54,10 +64,16 @@ class Neighbourly(Knows, Protocol):
 
 
 def operations(
-    partner: Neighbourly, suppressions: SuppressionList | None, count: Callable[[int, int], Awaitable[str]]
+    partner: Neighbourly,
+    suppressions: SuppressionList | None,
+    count: Callable[[int, int], Awaitable[str]],
+    ability: Callable[[], Ability],
 ) -> list[Operation]:
     """The requests; they must stand before those of hand-over, which take any name. `count(id, index)` counts a
-    complaint and says where its mail went."""
+    complaint and says where its mail went; `ability()`: what can be sent from here now."""
+
+    async def tell_ability(_request: web.Request, _query: Giver) -> web.Response:
+        return web.json_response(to_builtins(ability()))
 
     async def complained(_request: web.Request, query: _Complaint) -> web.Response:
         return web.json_response({"site": await count(int(query.message, 16), query.index)})
@@ -79,6 +95,10 @@ def operations(
         return web.Response(body=b"".join(rows), content_type=_BINARY, headers=header)
 
     return [
+        Operation(
+            "GET", PREFIX + ABILITY_NAME, "askAbility", "What can be sent from here now.", tell_ability, SiblingAbility,
+            Giver, admit=sibling_check(partner, "asks here"),
+        ),
         Operation(
             "GET", PREFIX + PAGE_NAME, "readSuppressions", "Rows of the list behind a cursor, as digests.", read_on,
             None, _ReadOn, also=_BINARY, refusals={404: "This slot keeps no list."},

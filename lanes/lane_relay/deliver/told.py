@@ -4,18 +4,21 @@ Reads and changes nothing. Before it: `judgement`. After it: `slot`.
 """
 
 from collections import Counter
-from collections.abc import Container
-from typing import Any
+from collections.abc import Container, Iterable
+from typing import Any, Final
 
 from msgspec import to_builtins
 
 from lane_relay.clock import rfc3339
 from lane_relay.deliver.acts import Act
 from lane_relay.deliver.judgement import Judgement
+from lane_relay.deliver.ready_queue import ReadyQueue
 from lane_relay.deliver.samples import ReplySample, ReplySamples, suggestion
 from lane_relay.metrics import OTHER_POLICY, Figures
 
-__all__ = ["act_as_json", "add_figures", "samples_as_json"]
+__all__ = ["act_as_json", "add_figures", "samples_as_json", "stopped_sites"]
+
+_MOST_STOPPED: Final = 1000
 
 
 def act_as_json(act: Act) -> dict[str, Any]:
@@ -76,3 +79,9 @@ def _sample(sample: ReplySample) -> dict[str, Any]:
         "action": sample.verdict.action,
         "suggested": to_builtins(rule) if rule is not None else None,
     }
+
+
+def stopped_sites(judgement: Judgement, sites: Iterable[ReadyQueue]) -> tuple[str, ...]:
+    """Sites whose mail does not leave from here now, or slowly, by what they replied; an empty one: all of them."""
+    acts = [act.site for act in judgement.acts.listed() if not act.domain]
+    return (*acts, *[site.name for site in sites if site.is_backed_off])[:_MOST_STOPPED]

@@ -38,8 +38,12 @@ def choose(
     is_up: Callable[[str], bool],
     came_from_sibling: bool,
     has_budget: bool = True,
+    can_send: Callable[[str], bool] = lambda _slot: True,
 ) -> Whither:
-    """Where to; `policy` is that of the site, or empty. `has_budget`: today's warm-up allows another message."""
+    """Where to; `policy` is that of the site, or empty. `has_budget`: today's warm-up allows another message.
+
+    `can_send`: mail for this site leaves from the sibling now; what might as well wait here goes to no other.
+    """
     handover = config.handover
     if handover is None:
         return Place.HERE
@@ -58,8 +62,8 @@ def choose(
     if segment and not mine:
         return _one_of(segment, message_id) or Place.HERE
     if not has_budget:
-        return _one_of([one for one in general if one.warm], message_id) or Place.HERE
-    return _standby(config, handover.standby_share, up, message_id)
+        return _one_of([one for one in general if one.warm and can_send(one.slot)], message_id) or Place.HERE
+    return _standby(config, handover.standby_share, [one for one in up if can_send(one.slot)], message_id)
 
 
 def _standby(config: RelayConfig, share: float, up: Sequence[Sibling], message_id: int) -> Whither:

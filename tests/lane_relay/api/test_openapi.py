@@ -24,7 +24,7 @@ def served() -> list[Operation]:
         *explain.operations(UNASKED),
         *messages.operations(UNASKED),
         *suppressions.operations(UNASKED),
-        *siblings.operations(UNASKED, None, UNASKED),
+        *siblings.operations(UNASKED, None, UNASKED, UNASKED),
         *handover.operations(UNASKED, lambda: 1),
     ]
 

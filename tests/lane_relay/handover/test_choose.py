@@ -82,6 +82,15 @@ def test_mail_beyond_today_s_warm_up_goes_to_a_sibling_at_once() -> None:
     assert whither(config(one={"warm": False}), has_budget=False) is Place.HERE  # it waits there as well as here
 
 
+def test_mail_beyond_the_warm_up_goes_to_a_sibling_that_can_send_it_or_waits() -> None:
+    of = config(one={}, two={})
+    assert set(spread(of, has_budget=False, can_send=lambda slot: slot != "one")) == {"two"}
+    assert set(spread(of, has_budget=False, can_send=lambda _slot: False)) == {Place.HERE}
+    spare = config(spare={"role": "Standby"})
+    assert set(spread(spare, can_send=lambda _slot: False)) == {Place.HERE}
+    assert whither(config("Transferring", one={}), can_send=lambda _slot: False) == "one"
+
+
 def test_a_standby_slot_gets_its_share_and_gives_none_away() -> None:
     of = config(spare={"role": "Standby"})
     assert 30 < spread(of)["spare"] < 180  # 3 % of 3000

@@ -28,6 +28,17 @@ def test_what_is_beyond_the_day_s_amount_leaves_from_a_warm_sibling_at_once(
     eventually(lambda: cold.metric("queue_messages") + warm.metric("queue_messages") == 0, "two empty queues")
 
 
+def test_a_warm_sibling_that_may_not_send_is_given_nothing(tmp_path: Path, new_relay: NewRelay, sink: Sink) -> None:
+    lane = Lane(tmp_path)
+    warm = new_relay(**lane.slot("otp-1", sink, "Held")).start()
+    cold = new_relay(**lane.slot("otp-0", sink, "Running"), warmup={"steps": [24]}).start()
+    cold.submit(1, 2)  # its own amount of the first hour
+    sink.wait(2)
+    cold.submit(*range(3, 11))
+    eventually(lambda: cold.metric("queue_messages") == 8, "eight that wait")
+    assert warm.metric("handover_taken_total") == 0
+
+
 def test_without_a_sibling_it_waits_for_its_time_and_a_restart_begins_no_new_day(relay: Relay, sink: Sink) -> None:
     relay.write({**relay.overrides, "warmup": {"steps": [24]}})
     relay.start().submit(*range(10))
