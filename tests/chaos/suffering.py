@@ -172,7 +172,8 @@ class Suffering:
             queued = slot.metric("queue_messages")
         # sessions of clients and connections to peers alike
         peers = self._fault.sessions + CONNECTIONS + 2 * CLIENTS
-        bound = BASE_BYTES + QUEUED_BYTES * int(queued) + SESSION_BYTES * peers
+        received = 2 * CLIENTS * (self._fault.size + 4096)  # each client's message, as it came and made ready
+        bound = BASE_BYTES + QUEUED_BYTES * int(queued) + SESSION_BYTES * peers + received
         report.memory_samples += 1
         if resident > report.memory_most:
             report.memory_most, report.memory_bound = resident, bound

@@ -149,6 +149,7 @@ class Lookahead:
 
     def _leave(self, destination: Destination, entry: QueueEntry) -> None:
         self._room.give_back(destination.site, entry.size)
+        self._preparer.release(entry)
         if not self._left:  # later, not amid whatever the caller is at
             asyncio.get_running_loop().call_soon(self._hand_on)
         self._left[destination.site] = None

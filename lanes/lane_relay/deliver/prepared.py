@@ -30,6 +30,12 @@ class Bodies(Protocol):
     async def load(self, entry: QueueEntry) -> Message:
         """The message from disk; raises SpoolError."""
 
+    def lend(self, size: int) -> None:
+        """A body that was loaded is kept until `give_back`."""
+
+    def give_back(self, size: int) -> None:
+        """It is kept no more."""
+
 
 class Held(Struct, frozen=True, gc=False):
     """The message must not leave yet: its domain's DKIM selector is not live, no key signs for it, or by order."""
@@ -99,6 +105,8 @@ class Preparer:
         self._signing = signing
         self._screening = screening
         self._loading: set[asyncio.Task[None]] = set()
+        self._lent: dict[int, int] = {}
+        """By the identity of an entry whose body was loaded: its size, until `release`."""
         self.reading_bytes = 0
         """Of the bodies that `read` waits for."""
         self.unreadable: list[QueueEntry] = []
@@ -136,6 +144,13 @@ class Preparer:
         task.add_done_callback(self._loading.discard)
         task.add_done_callback(report)
         return None
+
+    def release(self, entry: QueueEntry) -> None:
+        """What was prepared of this entry is in nobody's hands any more."""
+        if self._lent:
+            size = self._lent.pop(id(entry), 0)
+            if size:
+                self._bodies.give_back(size)
 
     def read(self, entry: QueueEntry, then: Callable[[QueueEntry, Message | None], None]) -> None:
         """Hands the entry's message to `then`, at once or later; None if the spool cannot read it."""
@@ -176,6 +191,9 @@ class Preparer:
         if message is None:
             then(entry, None)
             return
+        if self._bodies.cached(entry) is None and id(entry) not in self._lent:
+            self._lent[id(entry)] = len(message.body)
+            self._bodies.lend(len(message.body))
         outcome = self._sign(entry, message, then)
         if outcome is not None:
             then(entry, outcome)

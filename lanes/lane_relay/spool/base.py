@@ -140,6 +140,12 @@ class Spool(Protocol):
     def cached(self, entry: QueueEntry) -> Message | None:
         """The message of an entry if it is still in memory: no await on the path of fresh mail."""
 
+    def lend(self, size: int) -> None:
+        """A body that `load` gave is kept while it is sent: what is held in memory for later makes room for it."""
+
+    def give_back(self, size: int) -> None:
+        """A body that was lent is kept no more."""
+
     async def load(self, entry: QueueEntry) -> Message:
         """The message of an entry; DamagedMessageError if the volume does not give it back."""
 

@@ -1,6 +1,7 @@
 """Fresh messages in memory, so that what was just accepted is delivered without reading it back.
 
-Invariant: what it holds never exceeds its bound. When it is full, newer messages stay on disk: the older ones are the
+Invariant: what it holds, and what was read back from the disk to be sent, never exceed its bound
+together, unless what was read back does so alone. When it is full, newer messages stay on disk: the older ones are the
 next to leave. A message goes when it is settled or deferred (its next try is a long time off).
 Before: `log` offers every message that became durable. After: `Spool.cached` and `load`.
 """
@@ -23,11 +24,13 @@ class BodyCache:
         self.bytes = 0
         self._bound = bound
         self._held: dict[int, Message] = {}
+        self.lent = 0
+        """Bytes of what was read back, as its readers say."""
 
     def offer(self, message: Message) -> None:
         """Keeps the message if there is room."""
         size = len(message.body) + _OVERHEAD
-        if self.bytes + size <= self._bound and message.id not in self._held:
+        if self.bytes + self.lent + size <= self._bound and message.id not in self._held:
             self._held[message.id] = message
             self.bytes += size
 
@@ -40,6 +43,17 @@ class BodyCache:
         message = self._held.pop(message_id, None)
         if message is not None:
             self.bytes -= len(message.body) + _OVERHEAD
+
+    def lend(self, size: int) -> None:
+        """Counts a body that was read back; the newest fresh messages make room for it."""
+        self.lent += size
+        while self._held and self.bytes + self.lent > self._bound:
+            _, newest = self._held.popitem()
+            self.bytes -= len(newest.body) + _OVERHEAD
+
+    def give_back(self, size: int) -> None:
+        """The reader has it no more."""
+        self.lent -= size
 
     def resize(self, bound: int) -> None:
         """A new bound; what is held above it leaves as it is settled."""

@@ -207,7 +207,7 @@ class SegmentSpool:
             self._index.live_bytes,
             self._disk_bytes,
             self._budget,
-            self._bodies.bytes,
+            self._bodies.bytes + self._bodies.lent,
             len(self._damage),
             tuple(self._damage[:8]),
             self._full,
@@ -339,6 +339,14 @@ class SegmentSpool:
     def cached(self, entry: QueueEntry) -> Message | None:
         """See Spool."""
         return self._bodies.get(entry.id)
+
+    def lend(self, size: int) -> None:
+        """See Spool."""
+        self._bodies.lend(size)
+
+    def give_back(self, size: int) -> None:
+        """See Spool."""
+        self._bodies.give_back(size)
 
     async def load(self, entry: QueueEntry) -> Message:
         """See Spool."""

@@ -152,6 +152,12 @@ class MemorySpool:
         """See Spool."""
         return self.volume.messages.get(entry.id)
 
+    def lend(self, size: int) -> None:
+        """Nothing is read back: all is in memory."""
+
+    def give_back(self, size: int) -> None:
+        """As `lend`."""
+
     async def load(self, entry: QueueEntry) -> Message:
         """See Spool."""
         return self.volume.messages[entry.id]

@@ -50,6 +50,18 @@ class Messages:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """Set unless the disk is to take its time."""
     damaged: set[int] = field(default_factory=set)
+    lent: int = 0
+    """Bytes of what was loaded and is still being sent."""
+    lent_most: int = 0
+
+    def lend(self, size: int) -> None:
+        """Counts."""
+        self.lent += size
+        self.lent_most = max(self.lent_most, self.lent)
+
+    def give_back(self, size: int) -> None:
+        """Counts."""
+        self.lent -= size
 
     def cached(self, entry: QueueEntry) -> Message | None:
         """At once, unless cold."""
