@@ -22,7 +22,7 @@ from lane_relay.account.settler import Settler
 from lane_relay.clock import Clock, rfc3339
 from lane_relay.deliver.explain import Place as Waits
 from lane_relay.deliver.pacing import Hold, Limit
-from lane_relay.errors import SpoolError
+from lane_relay.errors import ConfigError, SpoolError
 from lane_relay.handover.ability import ABILITY_NAME, Abilities
 from lane_relay.handover.book import Book, Given, TakenBack
 from lane_relay.handover.carriage import Carrier
@@ -49,8 +49,19 @@ _log = structlog.get_logger("handover")
 
 
 def open_transfers(config: RelayConfig) -> Book | None:
-    """The transfers that are not over, read before the spool opens; None where the slot has no siblings."""
-    return Book(Path(config.spool.path) / "handover") if config.handover is not None else None
+    """The transfers that are not over, read before the spool opens; None where the slot has no siblings.
+
+    Raises ConfigError if there are some nevertheless: their mail would leave from here and from the sibling.
+    """
+    folder = Path(config.spool.path) / "handover"
+    if config.handover is not None:
+        return Book(folder)
+    if in_doubt := sorted(path.name for path in folder.glob("given-*.json")):
+        raise ConfigError(
+            f"handover: absent, and siblings may have mail of this volume ({len(in_doubt)} transfers in {folder}): "
+            "put handover back until GET /v1/slot has no handover.doubts; take-back ends those of a slot that is gone"
+        )
+    return None
 
 
 class Neighbourhood(Struct, frozen=True):

@@ -6,11 +6,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lane_api.relayconfig import RelayConfig
 from lane_relay.account.counters import Counters
 from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.clock import Clock
+from lane_relay.errors import ConfigError
 from lane_relay.exchange import Exchange, Neighbourhood, open_transfers
+from lane_relay.handover.book import Given
 from lane_relay.handover.consignment import Parcel
 from lane_relay.records import FOREIGN, Envelope, Message, QueueEntry, message_id_text
 from lane_relay.spool.memory import MemorySpool
@@ -142,3 +146,15 @@ async def test_a_slot_that_is_emptied_takes_nothing_out_of_the_schedule_for_sibl
     assert rig.looked_again == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def test_a_slot_whose_configuration_forgot_its_siblings_does_not_send_what_one_may_have(tmp_path: Path) -> None:
+    alone = config(tmp_path).model_copy(update={"handover": None})
+    assert open_transfers(alone) is None
+    book = open_transfers(config(tmp_path))
+    assert book is not None
+    book.put_given("0" * 32, Given("t-1", (("0" * 24, (0,)),)))
+    with pytest.raises(ConfigError, match="take-back"):
+        open_transfers(alone)
+    book.drop_given("0" * 32)
+    assert open_transfers(alone) is None
