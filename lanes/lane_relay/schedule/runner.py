@@ -75,7 +75,7 @@ class Runner:
 
     def take(self, count: int) -> list[QueueEntry]:
         """Gives up to so many entries away, whether they are due or not."""
-        return self._queue.pop_due(inf, count)
+        return self._queue.take(count)
 
     def portions(self) -> Iterator[list[QueueEntry]]:
         """Every waiting entry, some at a time; see ScheduledQueue."""

@@ -4,7 +4,8 @@ A calendar: a heap of whole seconds, and per second the entries due within it, s
 slot (8 bytes) beyond itself. What is due stands in a line in which campaigns take turns: after an outage or a restart
 one campaign's half a million are no wall before another's few.
 Invariant: an entry is in exactly one second's list, that of its `due`, or in the line; `due` does not change while it
-is here but by `bring_forward`. Before: `account` and recovery add. After: `runner` pops what is due.
+is here but by `bring_forward`; only what was due is put in the line. Before: `account` and recovery add. After:
+`runner` pops what is due.
 """
 
 from collections.abc import Callable, Iterator
@@ -73,9 +74,12 @@ class ScheduledQueue:
         self._count += 1
 
     def next_due(self) -> float:
-        """Unix time at which the next entry is due; infinity if none waits."""
+        """Unix time at which the next entry is due; infinity if none waits.
+
+        0 while there is a line: it was due by the clock of that time, whatever the clock says since.
+        """
         if self._line:
-            return self._line.first.due
+            return 0.0
         return self._seconds[self._heap[0]].next().due if self._heap else inf
 
     def bring_forward(self, seconds: int) -> None:
@@ -93,19 +97,32 @@ class ScheduledQueue:
         self._count -= len(popped)
         return popped
 
+    def take(self, limit: int) -> list[QueueEntry]:
+        """At most `limit` entries, whether they are due or not, the next to be due first; nothing else is lined up."""
+        taken = [self._line.popleft() for _ in range(min(limit, len(self._line)))]
+        while self._heap and len(taken) < limit:
+            taken.append(self._pop_next(self._seconds[self._heap[0]]))
+        self._count -= len(taken)
+        return taken
+
     def _line_up(self, now: float, most: int) -> None:
         """Puts entries that are due in line, at most so many, the longest overdue first."""
         for _ in range(most):
             if not self._heap:
                 return
             second = self._seconds[self._heap[0]]
-            entry = second.next()
-            if entry.due > now:
+            if second.next().due > now:
                 return
-            second.entries.pop()
+            entry = self._pop_next(second)
             self._line.append(entry.campaign, entry)
-            if not second.entries:
-                del self._seconds[heappop(self._heap)]
+
+    def _pop_next(self, second: _Second) -> QueueEntry:
+        """Takes the next entry out of the second that is the next one."""
+        entry = second.next()
+        second.entries.pop()
+        if not second.entries:
+            del self._seconds[heappop(self._heap)]
+        return entry
 
     def sweep(self, unwanted: Callable[[QueueEntry], bool], looks: int = _LOOKS) -> Iterator[list[QueueEntry]]:
         """Takes out every entry that an operator's action is about, wherever it waits, in portions.

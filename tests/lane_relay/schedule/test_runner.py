@@ -164,3 +164,31 @@ def test_what_is_due_by_a_wall_clock_set_forward_goes_at_once() -> None:
     rig.loop.advance(1067.0)
     assert [ids for _, ids in rig.given] == [[1], [2]]
     rig.loop.close()
+
+
+def test_giving_mail_away_makes_no_other_go_before_its_time() -> None:
+    rig = Rig()
+    rig.runner.start()
+    rig.runner.add_all(_entry(number, 1900.0) for number in range(1000))
+
+    assert len(rig.runner.take(50)) == 50
+
+    rig.loop.advance(1899.0)
+    assert rig.given == []
+    rig.loop.advance(1901.0)
+    assert sum(len(ids) for _, ids in rig.given) == 950
+    rig.loop.close()
+
+
+def test_a_wall_clock_set_back_while_a_backlog_goes_out_does_not_slow_it_down() -> None:
+    rig = Rig()
+    rig.runner.add_all(_entry(number, 900.0) for number in range(2000))
+    rig.runner.start()
+    rig.loop.timers[0][1]._run()
+    rig.loop.timers = rig.loop.timers[1:]
+    rig.set_by = -900.0
+
+    rig.loop.advance(1000.0)
+
+    assert sum(len(ids) for _, ids in rig.given) == 2000
+    rig.loop.close()

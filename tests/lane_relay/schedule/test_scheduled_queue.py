@@ -114,3 +114,39 @@ def test_what_is_brought_forward_keeps_its_order_and_can_be_added_to() -> None:
     assert _numbers(queue.pop_due(300.0, 10)) == [1, 9, 0, 3]
     assert _numbers(queue.pop_due(599.9, 10)) == []
     assert _numbers(queue.pop_due(600.0, 10)) == [2]
+
+
+def test_what_is_given_away_before_its_time_takes_nothing_else_with_it() -> None:
+    queue = ScheduledQueue()
+    for number in range(50):
+        queue.add(_entry(number, 900.0 + number % 3, campaign="ab"[number % 2]))
+
+    taken = queue.take(5)
+
+    assert [entry.due for entry in taken] == [900.0] * 5
+    assert queue.pop_due(100.0, 200) == []
+    assert queue.next_due() == 900.0
+    assert len(queue) == len(list(queue)) == 45
+    assert len(queue.pop_due(902.0, 200)) == 45
+
+
+def test_what_is_given_away_is_the_line_first_and_all_of_it_in_the_end() -> None:
+    queue = ScheduledQueue()
+    for number in range(60):
+        queue.add(_entry(number, 1.0 if number < 50 else 900.0))
+    queue.pop_due(5.0, 2)
+
+    taken = [entry for _ in range(7) for entry in queue.take(10)]
+
+    assert [entry.due for entry in taken] == [1.0] * 48 + [900.0] * 10
+    assert (len(queue), queue.next_due(), queue.take(10)) == (0, inf, [])
+
+
+def test_what_stands_in_line_is_due_whatever_the_clock_says_since() -> None:
+    queue = ScheduledQueue()
+    for number in range(10):
+        queue.add(_entry(number, 5000.0))
+    queue.pop_due(5000.0, 1)
+
+    assert queue.next_due() <= 0.0
+    assert len(queue.pop_due(1000.0, 20)) == 9
