@@ -8,6 +8,7 @@ Before: `__main__`. After: `judge`, `census`.
 """
 
 import random
+import shutil
 import smtplib
 import threading
 import time
@@ -113,16 +114,16 @@ class Killing:
             self._internet = stack.enter_context(ChaosInternet(self._folder, policies()))
             layer = Layer(self._folder)
             layer.steer(delay_ms=SYNC_MS)
-            nursery = stack.enter_context(Nursery(self._folder, self._mutant, layer.environment))
-            stack.enter_context(small_volume(self._folder / "volume", "2g"))
-            self._lane = ChaosLane(self._folder / "volume", nursery)
+            self._nursery = stack.enter_context(Nursery(self._folder, self._mutant, layer.environment))
+            stack.enter_context(small_volume(self._folder / "volume", "8g"))
+            self._lane = ChaosLane(self._folder / "volume", self._nursery)
             for slot in self._lane.slots:
                 stack.callback(slot.stop)
                 slot.start()
             for slot in self._lane.slots:
                 slot.wait_ready()
                 self._lane.insist(slot, "POST", "/v1/actions", _HOLD, 201)
-            traffic = Traffic(self._lane.slots, smtp=10, http=2, pause_s=0.06, seed=self._seed)
+            traffic = Traffic(self._lane.slots, smtp=10, http=2, pause_s=0.09, seed=self._seed)
             over = threading.Event()
             reporter = threading.Thread(target=self._bring_reports, args=(over,))
             reporter.start()
@@ -159,7 +160,7 @@ class Killing:
             if number % 7 == 0:
                 self._push(self._chance.choice(self._lane.slots))
             if number % 50 == 0 or number == self._wanted:
-                self._say(f"{number} of {self._wanted} kills")
+                self._say(f"{number} of {self._wanted} kills; {self._room()}")
 
     def _tell(self) -> None:
         for one in self.report.findings.details[:10]:
@@ -170,7 +171,11 @@ class Killing:
             lambda: self._internet.connections_from(slot.source) >= IN_FLIGHT or slot.has_ended(),
             f"{slot.folder.name} delivers; log: {slot.log()[-2000:]}",
         )
-        assert not slot.has_ended(), slot.log()[-3000:]
+        assert not slot.has_ended(), f"{self._nursery.endings()}; {self._room()}; {slot.log()[-2000:]}"
+
+    def _room(self) -> str:
+        free = shutil.disk_usage(self._folder / "volume").free
+        return f"{free / 1e6:.0f} MB free"
 
     def _kill(self, slot: Slot) -> None:
         at = time.time()

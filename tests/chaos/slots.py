@@ -24,7 +24,8 @@ class Nursery:
 
     def __init__(self, folder: Path, mutant: str, env: Mapping[str, str] | None = None) -> None:
         """`env` is laid over ours."""
-        with (folder / "nursery.log").open("ab") as log:
+        self._log = folder / "nursery.log"
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.nursery", mutant],
                 stdin=subprocess.PIPE,
@@ -41,6 +42,10 @@ class Nursery:
         self._process.stdin.write(json.dumps({"config": str(config), "log": str(log)}).encode() + b"\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
+
+    def endings(self) -> str:
+        """How the last ones ended, below zero: by which signal."""
+        return self._log.read_text()[-300:]
 
     def __enter__(self) -> Self:
         return self
