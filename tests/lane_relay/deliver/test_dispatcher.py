@@ -305,17 +305,6 @@ async def test_what_was_made_ready_expires_too_when_no_session_comes_for_it() ->
         assert delivery.dispatcher.sites["peer"].body_bytes == len(BODY)
 
 
-async def test_bodies_read_back_count_in_the_spool_s_memory_until_they_are_sent() -> None:
-    peer = Peer()
-    async with running(peer), delivering(connections=1, lifetime="1h") as delivery:
-        delivery.messages.cold = True
-        for _ in range(4):
-            delivery.send(route_to(peer.port))
-        await delivery.attempted(4)
-        assert delivery.messages.lent_most >= len(BODY)
-        await until(lambda: delivery.messages.lent == 0)
-
-
 async def test_what_is_on_its_way_to_be_ready_when_the_gate_shuts_waits_as_an_entry() -> None:
     peer = Peer()
     async with running(peer), delivering(lifetime="1h") as delivery:
