@@ -5,6 +5,7 @@ goes no further than this module; what is kept, given out and copied are keyed d
 """
 
 import asyncio
+from collections.abc import Iterator
 from typing import Final
 
 from lane_api.classes import TrafficClass
@@ -98,15 +99,18 @@ class SuppressionList:
     # -- asking
 
     def is_suppressed(self, recipient: str, traffic_class: TrafficClass, from_domain: str = "") -> str:
-        """Why mail of this class must not go to this recipient, or empty; some microseconds."""
+        """Why mail of this class must not go to this recipient, or empty; some microseconds.
+
+        Whatever the scope in force: words of all scopes come, by tokens from before a change, and count for whom they
+        were said.
+        """
         if not self._store.table.rows:
             return ""
-        found = self._worst(address_digest(self._key, recipient), traffic_class)
-        if found is None and self._earlier:
-            found = self._worst(address_digest(self._earlier, recipient), traffic_class)
-        if found is None and from_domain and self._config.scope is SuppressionScope.DOMAIN:
-            found = self._worst(address_digest(self._key, recipient, from_domain), traffic_class)
-        return "" if found is None else found.reason.value
+        for digest in self._forms(recipient, from_domain):
+            found = self._worst(digest, traffic_class)
+            if found is not None:
+                return found.reason.value
+        return ""
 
     def _worst(self, digest: bytes, traffic_class: TrafficClass) -> Suppressed | None:
         now = self._clock.now()
@@ -117,8 +121,14 @@ class SuppressionList:
 
     def digests(self, address: str, from_domain: str = "") -> list[bytes]:
         """What stands for an address in the list: by itself, and under a From domain; under each key."""
-        keys, domains = filter(None, (self._key, self._earlier)), dict.fromkeys(("", from_domain))
-        return [address_digest(key, address, domain) for key in keys for domain in domains]
+        return list(self._forms(address, from_domain))
+
+    def _forms(self, address: str, from_domain: str) -> Iterator[bytes]:
+        """Its digests, one at a time: most of those who are on the list are so by the first."""
+        for key in (self._key, self._earlier) if self._earlier else (self._key,):
+            yield address_digest(key, address)
+            if from_domain:
+                yield address_digest(key, address, from_domain)
 
     def words_about(self, address: str, from_domain: str = "") -> list[Suppressed]:
         """Every word about an address, those that count no more as well."""
