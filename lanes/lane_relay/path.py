@@ -177,7 +177,7 @@ class MessagePath:
         warms_up = warmer.is_active
         if (warms_up or self.exchange is not None) and self._is_over(entry):
             return True  # delivery ends it before an attempt; waiting here it would never be told
-        has_room = not warms_up or warmer.has_room(policy)
+        has_room = not warms_up or warmer.has_room(policy, entry)
         if self.exchange is not None and not self.exchange.sends_here(entry, policy, route.site, has_room=has_room):
             return False
         if not has_room:

@@ -85,9 +85,11 @@ class Warmer:
 
     # -- asked before an entry goes to delivery
 
-    def has_room(self, policy: str) -> bool:
-        """One more message may go to this ISP now."""
+    def has_room(self, policy: str, entry: QueueEntry | None = None) -> bool:
+        """One more message may go to this ISP now; one that is on its way there has its room already."""
         if self._config is None:
+            return True
+        if entry is not None and self._on_the_way.get((entry.id, entry.domain)) == self._group(policy):
             return True
         isp = self._of(self._group(policy), self._clock.now())
         amount = self._amount(self._group(policy), isp.step)

@@ -438,19 +438,6 @@ async def test_many_overdue_entries_are_handed_on_in_portions() -> None:
         assert delivery.dispatcher.figures().waiting == 0
 
 
-async def test_of_what_is_not_attempted_and_late_senders_hear_once_and_it_goes_on_waiting() -> None:
-    async with delivering(lifetime="48h", state="Suspended") as delivery:
-        late, fresh = delivery.send(route_to(1), age=5 * 3600.0), delivery.send(route_to(1))
-        late.sender_domain = fresh.sender_domain = "sender.test"
-        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)
-        await until(lambda: delivery.rerouted == [late])
-        delivery.dispatcher.add(late, route_to(1))
-        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 120.0)
-        assert delivery.dispatcher.figures().waiting == 2
-        assert delivery.late == [(late, "gate: Suspended")]
-        assert delivery.attempts == []
-
-
 async def test_bodies_in_flight_stay_within_the_active_bytes_and_all_of_them_arrive() -> None:
     peer = Peer({"end": STALL})
     size = 60_000

@@ -7,6 +7,7 @@ from lane_relay.deliver.prepared import Held
 from lane_relay.deliver.ready_queue import Failure, Hold, Limit, ReadyQueue, site_limits
 from lane_relay.deliver.rounds import Rounds
 from lane_relay.records import Hop, QueueEntry, Reply, Route, Verdict
+from tests.lane_relay.deliver.delivery import delivering, route_to, until
 
 NOW = 1000.0
 ROUTE = Route("site", "", (Hop("mx.test", ("127.0.0.1",)),))
@@ -132,3 +133,16 @@ def test_what_has_become_late_is_taken_out_once_and_is_told_from_what_is_over() 
     found = rounds.portion(NOW, 10, ROOM, late=20)
     assert [(one.entry, one.is_over) for one in found] == [(over, True), (late, False)]
     assert list(destination.entries) == [told, of_nobody, fresh]
+
+
+async def test_of_what_is_not_attempted_and_late_senders_hear_once_and_it_goes_on_waiting() -> None:
+    async with delivering(lifetime="48h", state="Suspended") as delivery:
+        late, fresh = delivery.send(route_to(1), age=5 * 3600.0), delivery.send(route_to(1))
+        late.sender_domain = fresh.sender_domain = "sender.test"
+        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)
+        await until(lambda: delivery.rerouted == [late])
+        delivery.dispatcher.add(late, route_to(1))
+        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 120.0)
+        assert delivery.dispatcher.figures().waiting == 2
+        assert delivery.late == [(late, "gate: Suspended")]
+        assert delivery.attempts == []

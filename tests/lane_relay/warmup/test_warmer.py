@@ -164,6 +164,18 @@ def test_a_clock_that_was_set_back_stops_nothing(rig: Rig) -> None:
     assert rig.send(warmer, "gmail", 100) == 22
 
 
+def test_what_is_on_its_way_keeps_its_room_when_its_route_is_asked_for_again(rig: Rig) -> None:
+    warmer = rig.warmer(steps=[24])
+    first, second = rig.entry(), rig.entry()
+    for entry in (first, second):
+        warmer.admit("gmail", entry)
+    assert not warmer.has_room("gmail", rig.entry())
+    assert warmer.has_room("gmail", first)
+    assert warmer.has_room("yahoo", first)  # of its own
+    warmer.attempted("gmail", first, deferred=1)
+    assert not warmer.has_room("gmail", first)
+
+
 def test_what_ends_without_an_attempt_uses_nothing_of_the_day(rig: Rig) -> None:
     warmer = rig.warmer(steps=[24])
     for _ in range(10):
