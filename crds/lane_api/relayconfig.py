@@ -243,9 +243,10 @@ class RelayRoute(ConfigModel):
 class Delivery(ConfigModel):
     """How mail goes out."""
 
-    state: Literal["Running", "Suspended", "Held", "Transferring"] = "Running"
+    state: Literal["Running", "Suspended", "Held", "Transferring", "TransferringSuspended"] = "Running"
     """Suspended by the lane's owner, Held by its drain policy, or Transferring: siblings get all mail while one can be
-    reached, and the slot sends on while none can. Intake is another matter."""
+    reached, and the slot sends on while none can; in a suspended lane (TransferringSuspended) it does not send then.
+    Intake is another matter."""
     mode: Literal["Live", "Redirect", "Discard"] = "Live"
     """Redirect: all mail goes to `redirect_to` instead of its recipients. Discard: it is accepted and never sent. Both
     hold for what is queued already."""
@@ -277,6 +278,11 @@ class Delivery(ConfigModel):
         if self.redirect_to and not PLAIN_ADDRESS.fullmatch(self.redirect_to):
             raise ValueError("redirectTo must be one address, such as staging@example.com")
         return self
+
+    @property
+    def transfers(self) -> bool:
+        """All mail goes to sibling slots, while one can be reached."""
+        return self.state in {"Transferring", "TransferringSuspended"}
 
 
 def _unquoted_off(value: Any) -> Any:

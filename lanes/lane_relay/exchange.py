@@ -121,7 +121,7 @@ class Exchange:
         if config.handover is not None and config.admin is not None:
             self.carrier.apply(config.handover, config.admin.tls)
             self.neighbours.apply(_neighbours(config), config.admin.tls)
-        if config.delivery.state == "Transferring":
+        if config.delivery.transfers:
             self._emptying.set()
         else:
             self._emptying.clear()
@@ -321,7 +321,7 @@ class Exchange:
 
     def unwilling(self) -> str:
         """See receiver.Store."""
-        if self._config.delivery.state == "Transferring":
+        if self._config.delivery.transfers:
             return "this slot is being emptied itself"
         return self._around.unwilling()
 

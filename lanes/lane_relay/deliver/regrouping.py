@@ -17,7 +17,7 @@ def grouping(config: RelayConfig) -> object:
     delivery = config.delivery
     policies = [(policy.name, policy.mx, policy.domains) for policy in delivery.policies]
     segments = [(one.slot, one.isps) for one in config.handover.siblings] if config.handover is not None else []
-    elsewhere = delivery.state == "Transferring", config.egress.isps, segments
+    elsewhere = delivery.transfers, config.egress.isps, segments
     return policies, delivery.routes, config.egress.source, elsewhere
 
 

@@ -50,7 +50,7 @@ def choose(
     up = [one for one in handover.siblings if one.role != "Leaving" and is_up(one.slot)]
     general = [one for one in up if not one.isps and one.role == "Active"]
     segment = [one for one in up if policy in one.isps] if policy else []
-    if config.delivery.state == "Transferring":
+    if config.delivery.transfers:
         sibling = _one_of(segment or general or up, message_id)
         if sibling:
             return sibling

@@ -215,11 +215,12 @@ def _state(lane: Lane, references: References, claim: Claim, others: Sequence[Cl
     """What the slot does with its mail."""
     if claim.role is SlotRole.HELD:
         return "Held"
-    if lane.spec.suspend or shared_domains(lane, references):
-        return "Suspended"
+    state = "Suspended" if lane.spec.suspend or shared_domains(lane, references) else "Running"
     stays = any(other.role is SlotRole.ACTIVE for other in others)
     gives = claim.role is SlotRole.DRAINING and lane.spec.drain.policy is DrainPolicy.TRANSFER
-    return "Transferring" if gives and stays and lane.deleting_since is None else "Running"
+    if not gives or not stays or lane.deleting_since is not None:
+        return state
+    return "Transferring" if state == "Running" else "TransferringSuspended"
 
 
 def _delivery(

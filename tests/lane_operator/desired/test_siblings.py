@@ -70,10 +70,11 @@ def test_slots_that_all_leave_have_nobody_to_give_to() -> None:
     assert {one.delivery.state for one in found.values()} == {"Running"}
 
 
-def test_a_suspended_lanes_slot_keeps_its_mail_until_the_lane_sends_again() -> None:
+def test_a_suspended_lanes_slot_gives_its_mail_away_and_sends_none() -> None:
     found = configs(*LEAVING, lane={"suspend": True})
 
-    assert found["otp-1"].delivery.state == "Suspended"
+    states = {slot: one.delivery.state for slot, one in found.items()}
+    assert states == {"otp-0": "Suspended", "otp-1": "TransferringSuspended"}
 
 
 def test_an_address_for_some_isps_is_known_to_all_slots() -> None:

@@ -147,6 +147,16 @@ def test_a_slot_that_is_emptied_sends_on_while_no_sibling_can_be_reached_and_giv
     eventually(lambda: is_empty(giver), "an empty queue")
 
 
+def test_a_suspended_slot_that_is_emptied_sends_nothing_itself(lane: Lane, new_relay: NewRelay, sink: Sink) -> None:
+    giver = new_relay(**lane.slot("otp-0", sink, "TransferringSuspended")).start()
+    giver.submit(1, 2, 3)
+    eventually(lambda: "cannot be reached" in giver.log(), "a try")
+    taker = new_relay(**lane.slot("otp-1", sink, "Running")).start()
+    sink.wait(3)
+    assert {message.helo for message in sink.arrived} == {"otp-1.brand.test"}
+    eventually(lambda: is_empty(giver) and is_empty(taker), "two empty queues")
+
+
 def test_nobody_hands_over_but_a_sibling_with_its_own_certificate(lane: Lane, new_relay: NewRelay, sink: Sink) -> None:
     taker = new_relay(**lane.slot("otp-1", sink, "Running")).start()
     url = f"https://localhost:{lane.ports['otp-1']}/v1/handover/{'0' * 32}?giver=otp-0"
