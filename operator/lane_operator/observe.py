@@ -187,7 +187,7 @@ class Observer:
             _log_failure(visited, error)
             visited.unanswered += 1
             if visited.seen is not None and visited.unanswered < UNANSWERED:
-                return visited.seen
+                return replace(visited.seen, is_fresh=False)
             return replace(visited.seen or SlotObservation(target.slot), reachable=False)
 
     async def _push(self, visited: _Visited) -> None:

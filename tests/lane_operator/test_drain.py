@@ -92,6 +92,7 @@ def test_a_slot_that_says_it_is_empty_is_stopped_with_its_proof() -> None:
     "said",
     [
         {"reachable": False},
+        {"is_fresh": False},
         {"intake": "Open"},
         {"intake_ordered": "Open"},
         {"config_generation": 6},

@@ -309,7 +309,24 @@ async def test_an_answer_that_came_too_late_once_is_no_news(rig: Rig) -> None:
 
     assert rig.slot.deaf == 0
     assert rig.seen().reachable
+    assert rig.seen().is_fresh
     assert rig.woken.count == before
+
+
+async def test_words_of_before_a_missed_visit_are_not_fresh(rig: Rig) -> None:
+    rig.slot.generation = 7
+    rig.observer.aim(LANE, (rig.target,))
+    await rig.woken.again()
+
+    rig.slot.deaf = 1000
+    while not rig.slot.asked.empty():
+        rig.slot.asked.get_nowait()
+    async with asyncio.timeout(10):
+        await rig.slot.asked.get()
+        while rig.seen().is_fresh:
+            await asyncio.sleep(0)
+
+    assert rig.seen().reachable
 
 
 async def test_a_slot_that_gives_no_answer_again_and_again_counts_as_silent_until_it_speaks(rig: Rig) -> None:

@@ -191,7 +191,7 @@ def _steps(lane: Lane, slot: SlotFacts, *, terminating: bool, may_retain: bool) 
 def _statement(lane: Lane, slot: SlotFacts) -> Drained | None:
     """The slot's own word that it may be stopped under the lane's policy; None while it may not."""
     seen = slot.observation
-    if seen is None or not seen.reachable or seen.config_generation < lane.generation:
+    if seen is None or not seen.reachable or not seen.is_fresh or seen.config_generation < lane.generation:
         return None
     if (seen.intake, seen.intake_ordered) != ("Closed", "Closed"):  # only an order in the spool outlives a restart
         return None
