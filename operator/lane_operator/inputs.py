@@ -348,7 +348,7 @@ class SlotObservation:
     reachable: bool = False
     """False: it did not answer, and every field below is what it said last, or nothing."""
     is_fresh: bool = True
-    """False: the last visit had no answer, or one too late; too little to call it silent, too much to act on for good."""
+    """False: the last visit had no answer in time; too little to call it silent, too much to act on for good."""
     config_generation: int = 0
     config_serial: int | None = None
     """None: a relay of an older image, which does not say."""
