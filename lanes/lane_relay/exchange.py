@@ -143,6 +143,11 @@ class Exchange:
         return self.receiver.parcels
 
     @property
+    def taking(self) -> int:
+        """Transfers that are coming in."""
+        return self.receiver.under_way
+
+    @property
     def waiting(self) -> int:
         """Entries on their way to a sibling."""
         return self.giver.waiting + len(self._nowhere)

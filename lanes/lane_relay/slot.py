@@ -317,7 +317,7 @@ class Slot:
         said["delivery"]["acts"] = [act_as_json(act) for act in stages.dispatcher.judgement.acts.listed()]
         said["queue"] = {
             "live": spool.live_messages,
-            "inFlight": stages.dispatcher.figures().in_flight + under_way,
+            "inFlight": stages.dispatcher.figures().in_flight + under_way + self._coming_in(),
             "oldestSince": time_as_json(stages.backlog.oldest_since()),
             "bytes": spool.live_bytes,
         }
@@ -326,6 +326,11 @@ class Slot:
             {key: row[key] for key in ("name", "selector", "published", "dns", "message", "ed25519")} for row in rows
         ]
         return said
+
+    def _coming_in(self) -> int:
+        """What neither clients nor the volume know of yet: siblings' transfers, and what came back."""
+        taking = self.handover.taking if self.handover is not None else 0
+        return taking + (self.feedback.under_way if self.feedback is not None else 0)
 
     async def _flushed(self) -> bool:
         """Whether all that was put is on the volume, or known not to be."""

@@ -46,6 +46,10 @@ class HandoverFigures(Protocol):
         """Taken over from siblings."""
 
     @property
+    def taking(self) -> int:
+        """Transfers that are coming in."""
+
+    @property
     def waiting(self) -> int:
         """On the way to a sibling."""
 

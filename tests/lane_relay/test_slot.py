@@ -64,6 +64,18 @@ async def test_a_closed_slot_is_not_empty_while_something_is_on_its_way_to_the_v
     assert [(await slot.report())["queue"]["inFlight"] for _ in range(2)] == [1, 0]
 
 
+async def test_what_siblings_hand_over_and_what_comes_back_is_in_flight_until_it_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "relay.yaml"
+    file.write_text(text(extra="intake: {state: Closed}"))
+    slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None)
+    stages: Any = Stages(MemorySpool(SYSTEM_CLOCK, asyncio.get_running_loop()))
+    slot.stages = stages
+    handover: Any = SimpleNamespace(taking=2, waiting=0, in_doubt=0, doubts=[], owed=0)
+    feedback: Any = SimpleNamespace(under_way=3)
+    slot.handover, slot.feedback = handover, feedback
+    assert (await slot.report())["queue"]["inFlight"] == 5
+
+
 async def test_the_report_names_what_is_in_force_by_generation_and_serial(tmp_path: Path) -> None:
     file = tmp_path / "relay.yaml"
     file.write_text(text(3, serial=7))

@@ -120,6 +120,8 @@ class FeedbackDesk:
         self._wishes: dict[Token, _Wish] = {}
         """To unsubscribe, of the last minute."""
         self.counters = FeedbackCounters()
+        self.wishes_under_way = 0
+        """To unsubscribe, and not kept yet."""
 
     @property
     def waiting(self) -> int:
@@ -218,11 +220,14 @@ class FeedbackDesk:
             known = _Wish(token, now, asyncio.ensure_future(self._unsubscribe(token, source)))
             if len(self._wishes) < _MOST_WISHES:
                 self._wishes[token] = known
+        self.wishes_under_way += 1
         try:
             await asyncio.shield(known.kept)
         except Exception:
             self._wishes.pop(token, None)
             raise
+        finally:
+            self.wishes_under_way -= 1
 
     async def _unsubscribe(self, token: Token, source: Source) -> None:
         record = self._records.writer.returned(

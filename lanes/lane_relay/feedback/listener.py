@@ -1,5 +1,7 @@
 """The SMTP port for returned mail: who may come, how often, and with how much.
 
+While intake is closed nothing is taken: a slot that said that it is empty must stay so. Whoever reports tries again.
+
 Before it: the MX of the return paths. After it: `session`, then the desk. Invariants: sessions, memory and mail a
 minute are bounded, in all and for each client; it sends no mail of its own, whatever comes in.
 """
@@ -82,6 +84,7 @@ class FeedbackListener:
 
     def apply(self, config: RelayConfig) -> None:
         """Another configuration, for new sessions; raises ConfigError if the new certificate cannot be used."""
+        self.takes = config.intake.state == "Open"
         largest = config.intake.max_message_size + _SLACK
         self.memory_budget = max(64 * 2**20, 2 * largest)
         self.options = Options(hostname=config.slot.hostname, max_size=largest, max_recipients=20, auth=False)
@@ -105,6 +108,11 @@ class FeedbackListener:
     def session_count(self) -> int:
         """Sessions open now."""
         return len(self._sessions)
+
+    @property
+    def under_way(self) -> int:
+        """Mails with the desk now."""
+        return len(self._tasks)
 
     async def stop(self, grace_s: float) -> None:
         """Takes no new sessions, lets mail under way be kept for so long, then cuts."""

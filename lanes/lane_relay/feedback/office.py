@@ -295,6 +295,12 @@ class FeedbackOffice:
     # -- life
 
     @property
+    def under_way(self) -> int:
+        """How much is heard and not kept yet: mail with the desk, wishes, words for the list."""
+        mail = self._listener.under_way if self._listener is not None else 0
+        return mail + self.desk.wishes_under_way + len(self._tasks)
+
+    @property
     def ports(self) -> tuple[int, int]:
         """Where it listens: SMTP, HTTP; 0: not at all."""
         return (self._listener.port if self._listener else 0, self._http.port if self._http else 0)

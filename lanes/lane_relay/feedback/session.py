@@ -27,6 +27,7 @@ __all__ = ["FeedbackSession"]
 
 STOPPING: Final = Reply(421, ("4.3.2 This host stops, try another",))
 _NOBODY: Final = Reply(550, ("5.1.1 There is no such mailbox here",))
+_CLOSED: Final = Reply(451, ("4.3.2 Nothing is taken here now, try again or try another host",))
 _BROKEN: Final = Reply(451, ("4.3.0 This mail cannot be taken now",))
 
 _log = structlog.get_logger("feedback")
@@ -55,6 +56,8 @@ class FeedbackSession(Connection):
     def sender(self, _sender: Mailbox | None, size: int) -> Reply | None:
         """Anybody may report; most do it from the null sender."""
         self._found = []
+        if not self._listener.takes:
+            return _CLOSED
         if self._listener.held_bytes + size > self._listener.memory_budget:
             return MEMORY_FULL
         return self._listener.pace(self.client)
@@ -88,9 +91,10 @@ class FeedbackSession(Connection):
         size = len(content)
         taken: list[Addressee] = []
         self._listener.held_bytes += size
-        reply = TAKEN
+        takes = self._listener.takes  # or no more, since its MAIL
+        reply = TAKEN if takes else _CLOSED
         try:
-            for addressee in self._listener.partly_taken.left(content, addressees):
+            for addressee in self._listener.partly_taken.left(content, addressees) if takes else ():
                 reply = await self._listener.take(addressee, content, self.client, self._server.helo)
                 if reply.code >= 400:
                     break

@@ -74,6 +74,11 @@ class Receiver:
         for transfer, found in book.received.items():
             self._answers[transfer] = found.giver, self._resolve(transfer, found)
 
+    @property
+    def under_way(self) -> int:
+        """Transfers of which something may still be stored."""
+        return len(self._under_way)
+
     def _resolve(self, transfer: str, found: Received) -> Answer:
         taken = found.taken
         if taken is None:
@@ -171,6 +176,9 @@ class Receiver:
 
     async def _store_all(self, consignment: Consignment, ids: list[int]) -> tuple[list[SpoolError | None], bool]:
         """Why each parcel was not stored, and whether one of these may be on the disk all the same."""
+        unwilling = self._store.unwilling()
+        if unwilling:  # since it was noted; a slot that said that it is empty must stay so
+            return [SpoolError(unwilling)] * len(ids), False
         loop = asyncio.get_running_loop()
         waiting: list[asyncio.Future[SpoolError | None]] = []
         begun = []

@@ -15,6 +15,7 @@ from lane_relay.records import Reply
 
 KEY = b"k" * 32
 TO = "postmaster@b.brand.test"
+CLOSED = {"state": "Closed"}
 TAKEN = Reply(250, ("2.0.0 Thank you",))
 
 
@@ -167,6 +168,40 @@ async def test_of_mail_for_two_that_one_could_not_get_the_second_try_is_for_that
     assert heard[1][0] == heard[2][0] != heard[0][0]
     assert desk.taken == []
     await peer.leave()
+
+
+async def test_while_intake_is_closed_reports_are_to_be_sent_again_and_what_is_with_the_desk_is_counted(
+    made: Made,
+) -> None:
+    listener, desk = await made()
+    open_, closed = config(), config().model_copy(update={"intake": config().intake.model_copy(update=CLOSED)})
+    begun, kept = asyncio.Event(), asyncio.Event()
+
+    async def later() -> Reply:
+        begun.set()
+        await kept.wait()
+        return TAKEN
+
+    desk.answer = later
+    first, second = await Peer.connect(listener), await Peer.connect(listener)
+    for peer in (first, second):
+        await peer.hear()
+        await peer.say("EHLO mx.isp.test")
+    await second.say("MAIL FROM:<>", f"RCPT TO:<{TO}>", "DATA")
+    bringing = asyncio.ensure_future(first.bring())
+    await begun.wait()
+    listener.apply(closed)
+    assert listener.under_way == 1
+    kept.set()
+    assert await bringing == "250 2.0.0 Thank you"  # it was here before
+    assert (await second.say("Subject: x\r\n\r\nx\r\n.")).startswith("451 4.3.2")
+    assert (await first.bring()).startswith("451 4.3.2")
+    assert (listener.under_way, desk.taken) == (0, [])
+    desk.answer = None
+    listener.apply(open_)
+    assert (await second.bring()).startswith("250")
+    for peer in (first, second):
+        await peer.leave()
 
 
 async def test_there_is_no_auth_and_no_relaying(made: Made) -> None:

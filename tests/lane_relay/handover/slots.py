@@ -32,8 +32,11 @@ class Disk(SimulatedDisk):
     """An errno."""
     keeps_answers = True
     refused = 0
+    writing: Callable[[str], None] = staticmethod(lambda _name: None)
+    """Called with the name of each file that is about to be there."""
 
     def rename(self, source: Path, target: Path) -> None:
+        self.writing(target.name)
         if self.fail_rename:
             raise OSError(self.fail_rename, "rename")
         is_answer = target.name.startswith("received") and target.name in self.names(target.parent)

@@ -146,6 +146,25 @@ async def test_a_sibling_that_is_unwilling_or_full_takes_what_it_can() -> None:
         assert len(b.sendable) == 2
 
 
+async def test_a_slot_whose_intake_closes_while_a_transfer_is_noted_stores_none_of_it() -> None:
+    async with two_slots() as (a, b):
+        giver = a.giver(Wire(b))
+        entries = await letters(a, 2)
+        seen: list[int] = []
+
+        def close(_name: str) -> None:
+            b.unwilling_because = "intake is closed by order"
+            seen.append(b.exchange.taking)
+
+        b.disk.writing = close
+        async with at_work(giver):
+            for entry in entries:
+                giver.give(entry, "b")
+            await until(lambda: len(a.sendable) == 2 and not b.disk_has_transfers())
+        assert seen[0] == 1, "it may still store something: it is not empty"
+        assert (b.sendable, b.spool.state.live_messages, b.exchange.taking) == ([], 0, 0)
+
+
 async def test_a_restarted_giver_tells_the_parts_of_a_message_apart() -> None:
     async with two_slots() as (a, b):
         wire = Wire(b)
