@@ -18,7 +18,8 @@ from lane_api.isppolicy import Action, Category, ResponseRule, Scope, Stage
 from lane_api.relayconfig import RelayConfig, SitePolicy
 from lane_api.responses import check_rules, matching_text
 from lane_relay.accept.http.letters import BadPartError, Letters, Refusal
-from lane_relay.accept.http.request import Submission, read
+from lane_relay.accept.http.reading import read
+from lane_relay.accept.http.request import Submission
 from lane_relay.accept.message import Origin
 from lane_relay.accept.policy import Policy as IntakePolicy
 from lane_relay.deliver.rules import ReplyTable

@@ -12,7 +12,8 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -25,7 +26,8 @@ from lane_relay.accept.http.answer import Answer, Result, accepted, problem, ref
 from lane_relay.accept.http.composers import Composers
 from lane_relay.accept.http.ledger import Entry, Ledger, Outcome
 from lane_relay.accept.http.letters import BadPartError, Letters, Refusal
-from lane_relay.accept.http.request import Submission, canonical, read
+from lane_relay.accept.http.reading import Read, read_request
+from lane_relay.accept.http.request import MAX_RECIPIENTS, Submission
 from lane_relay.accept.http.witnesses import Passed, Witnesses
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.message import Origin
@@ -135,38 +137,46 @@ class Injector:
 
     async def inject(self, body: bytes, caller: Caller, key: str | None) -> Answer:
         """The answer to one request; `key` is the Idempotency-Key field's value."""
-        read_request = await self._composers.run(_whose(caller), _read, body)
-        if isinstance(read_request, Answer):
-            return read_request
-        request, digest = read_request
+        found = await self._composers.run(_whose(caller), read_request, body, self.max_recipients)
+        if isinstance(found, Answer):
+            return found
+        with self._held(found.held):
+            return await self._inject(body, found, caller, key)
+
+    async def _inject(self, body: bytes, found: Read, caller: Caller, key: str | None) -> Answer:
+        request = found.request
         if key is not None and not _KEY.fullmatch(key):
             return problem(
                 HTTPStatus.BAD_REQUEST, "Idempotency-Key must be 1 to 200 printable ASCII characters, no blank"
             )
         if key is not None and request.idempotency_key not in (None, key):
             return problem(HTTPStatus.BAD_REQUEST, "the field Idempotency-Key and idempotencyKey differ: send one")
-        if len(request.recipients) > self.max_recipients:
-            return problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                f"{len(request.recipients)} recipients are more than the {self.max_recipients} of one request: send "
-                "several requests",
-                code="452 4.5.3",
-            )
         key = key or request.idempotency_key
         if key is None:
-            return await self._judge(_Asked(request, caller, digest))
+            return await self._judge(_Asked(request, caller, found.digest))
         sealed = hashlib.sha256(f"{caller.user}\0{key}".encode()).digest()[:16]
         passed = Passed(sealed, caller.user, caller.client, caller.protocol, body)
-        return await self._once(_Asked(request, caller, digest, sealed, passed))
+        return await self._once(_Asked(request, caller, found.digest, sealed, passed))
 
     async def inject_passed(self, passed: Passed) -> Answer:
         """The answer to a request of a sibling's client, because its key is ours."""
         caller = Caller(passed.client, passed.user, passed.protocol)
-        read_request = await self._composers.run(_whose(caller), _read, passed.body)
-        if isinstance(read_request, Answer):
-            return read_request
-        request, digest = read_request
-        return await self._once(_Asked(request, caller, digest, passed.key))
+        found = await self._composers.run(_whose(caller), read_request, passed.body, MAX_RECIPIENTS)
+        if isinstance(found, Answer):
+            return found
+        with self._held(found.held):
+            return await self._once(_Asked(found.request, caller, found.digest, passed.key))
+
+    @contextmanager
+    def _held(self, size: int) -> Iterator[None]:
+        """So many bytes count as held meanwhile."""
+        listener = self._listener
+        listener.held_bytes += size
+        listener.peak_bytes = max(listener.peak_bytes, listener.held_bytes)
+        try:
+            yield
+        finally:
+            listener.held_bytes -= size
 
     async def _once(self, asked: _Asked) -> Answer:
         if asked.key in self._under_way:
@@ -234,12 +244,8 @@ class Injector:
         return answer
 
     async def _pass_on(self, owner: str, passed: Passed) -> Answer:
-        listener, size = self._listener, len(passed.body)
-        listener.held_bytes += size  # on its way it is there twice
-        try:
+        with self._held(len(passed.body)):  # on its way it is there twice
             return await self._witnesses.pass_on(owner, passed)
-        finally:
-            listener.held_bytes -= size
 
     def _prepare(self, request: Submission, caller: Caller) -> tuple[Letters, Refusal | None] | BadPartError:
         """In a thread."""
@@ -389,20 +395,6 @@ class Injector:
 def _whose(caller: Caller) -> str:
     """Who takes turns: users, and without one clients."""
     return caller.user or caller.client
-
-
-def _read(body: bytes) -> tuple[Submission, bytes] | Answer:
-    """In a thread: the request and its digest."""
-    try:
-        digest = hashlib.sha256(canonical(body)).digest()[:16]
-    except ValueError as wrong:
-        return problem(HTTPStatus.BAD_REQUEST, str(wrong))
-    request = read(body)
-    if isinstance(request, Submission):
-        return request, digest
-    first = request[0]
-    where = f"{first['pointer']}: " if first["pointer"] else ""
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{where}{first['detail']}", errors=request)
 
 
 def _portion(

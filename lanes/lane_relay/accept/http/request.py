@@ -1,7 +1,8 @@
 """The body of `POST /v1/messages` as frozen models: what is parsed here is what `/v1/openapi.json` describes.
 
 Invariant: a request that these models take has bounded lists and names, exactly one kind of content, and text that is
-text; whether a lane takes it is judged elsewhere. Before it: bytes from a client. After it: `injection`.
+text; whether a lane takes it is judged elsewhere. Of a list only the first bad item is an error, so that a list of bad
+ones costs no more. Before it: `reading`. After it: `injection`.
 """
 
 import binascii
@@ -9,18 +10,16 @@ import re
 from base64 import b64decode
 from typing import Annotated, Any, Final, Literal, Self
 
-from msgspec import DecodeError
-from msgspec.json import Decoder, Encoder
 from pydantic import (
     AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     GetJsonSchemaHandler,
     JsonValue,
     StringConstraints,
-    ValidationError,
     WithJsonSchema,
     model_validator,
 )
@@ -38,8 +37,6 @@ __all__ = [
     "Recipient",
     "ReportWishes",
     "Submission",
-    "canonical",
-    "read",
 ]
 
 MAX_RECIPIENTS: Final = 10_000
@@ -191,7 +188,7 @@ class Submission(_Part):
     """The header From; it must be one of the lane's senders. Absent only with `raw`, which has its own."""
     envelope_sender: _AddressText | None = None
     """Where reports of non-delivery go. Default: the address of `from`."""
-    recipients: Annotated[tuple[Recipient, ...], Field(min_length=1, max_length=MAX_RECIPIENTS)]
+    recipients: Annotated[tuple[Recipient, ...], FailFast(), Field(min_length=1, max_length=MAX_RECIPIENTS)]
     """Each gets a message of their own, and sees no other recipient."""
     reply_to: Person | None = None
     subject: Annotated[str, StringConstraints(max_length=2000)] | None = None
@@ -200,7 +197,7 @@ class Submission(_Part):
     html: str | None = None
     headers: Annotated[dict[str, _HeaderText], Field(max_length=50)] = {}
     """Further header fields, such as List-Unsubscribe."""
-    attachments: Annotated[tuple[Attachment, ...], Field(max_length=50)] = ()
+    attachments: Annotated[tuple[Attachment, ...], FailFast(), Field(max_length=50)] = ()
     raw: _Base64 | None = None
     """A whole message (RFC 5322), instead of subject, text, html, headers and attachments."""
     template: Literal["Jinja", "None"] | None = None
@@ -248,40 +245,3 @@ class Submission(_Part):
         if self.html is None and any(one.cid is not None for one in self.attachments):
             raise ValueError("an attachment with cid is shown inside html, and there is none: take cid out")
         return self
-
-
-_decoder: Final = Decoder()
-_encoder: Final = Encoder(order="deterministic")
-
-
-def canonical(body: bytes) -> bytes:
-    """The same bytes for the same JSON, whatever the order of its names; raises ValueError if it is none."""
-    try:
-        return _encoder.encode(_decoder.decode(body))
-    except (DecodeError, UnicodeDecodeError, RecursionError) as failed:
-        raise ValueError(f"the body is not JSON: {failed}") from None
-
-
-def read(body: bytes) -> Submission | list[dict[str, str]]:
-    """The request, or what is wrong with it: JSON pointers (RFC 6901), each with a text."""
-    try:
-        return Submission.model_validate_json(body)
-    except ValidationError as failed:
-        return [
-            {"pointer": _pointer(error["loc"]), "detail": _fix(error)}
-            for error in failed.errors(include_url=False, include_context=False, include_input=False)[:20]
-        ]
-
-
-def _pointer(location: tuple[int | str, ...]) -> str:
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
-
-
-def _fix(error: Any) -> str:
-    match error["type"]:
-        case "extra_forbidden":
-            return "unknown field: take it out or correct it; GET /v1/openapi.json lists what there is"
-        case "missing":
-            return "is required"
-        case _:
-            return str(error["msg"]).removeprefix("Value error, ")[:400]

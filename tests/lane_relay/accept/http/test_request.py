@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from lane_relay.accept.http.request import Submission, canonical, read
+from lane_relay.accept.http.reading import read
+from lane_relay.accept.http.request import Submission
 
 GOOD: dict[str, Any] = {"from": "a@brand.test", "recipients": ["b@isp.test"], "text": "x"}
 
@@ -73,11 +74,3 @@ def test_what_is_wrong_is_named_with_its_place(more: dict[str, Any], pointer: st
     assert isinstance(found, list)
     assert pointer in [one["pointer"] for one in found]
     assert words in " ".join(one["detail"] for one in found)
-
-
-def test_the_same_json_has_one_canonical_form_and_what_is_none_has_not() -> None:
-    assert canonical(b'{"b": 1, "a": [1.0, "\\u00e9"]}') == canonical('{ "a":[1.0,"é"],"b":1}'.encode())
-    assert canonical(b'{"a": 1}') != canonical(b'{"a": 2}')
-    for bad in (b"", b"{", b"NaN", b'{"a": Infinity}', b"\xff", b"[" * 100_000, b'"\\ud800"'):
-        with pytest.raises(ValueError, match="JSON"):
-            canonical(bad)
