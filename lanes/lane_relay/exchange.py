@@ -295,10 +295,10 @@ class Exchange:
 
     def store(self, parcel: Parcel, spool_id: int, giver: str, stored: Callable[[SpoolError | None], None]) -> None:
         """See receiver.Store."""
-        message, waiting = unpack(parcel, spool_id), None
-        if parcel.attempts or parcel.notified or parcel.due > self._clock.now():
-            waiting = Waiting(parcel.due, parcel.attempts, parcel.notified)
-        record = self._settler.writer.taken_over(message, self._clock.now(), giver, parcel.origin)
+        message, waiting, now = unpack(parcel, spool_id), None, self._clock.now()
+        if parcel.attempts or parcel.notified or parcel.due > now:
+            waiting = Waiting(parcel.due, parcel.attempts, parcel.notified, now)
+        record = self._settler.writer.taken_over(message, now, giver, parcel.origin)
         self._spool.put(message, record, partial(self._stored, message, parcel, stored), waiting)
 
     def _stored(

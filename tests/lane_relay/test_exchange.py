@@ -17,6 +17,8 @@ from lane_relay.exchange import Exchange, Neighbourhood, open_transfers
 from lane_relay.handover.book import Given
 from lane_relay.handover.consignment import Parcel
 from lane_relay.records import FOREIGN, Envelope, Message, QueueEntry, message_id_text
+from lane_relay.spool.base import Done
+from lane_relay.spool.entries import Waiting
 from lane_relay.spool.memory import MemorySpool
 from tests.lane_relay.spool.making import until
 
@@ -45,6 +47,18 @@ def config(folder: Path, *isps: str, state: str = "Running", siblings: Siblings 
     )
 
 
+class Spool(MemorySpool):
+    """Remembers with what state each message was stored."""
+
+    def __init__(self) -> None:
+        super().__init__(CLOCK, asyncio.get_running_loop())
+        self.laid: list[Waiting | None] = []
+
+    def put(self, message: Message, record: bytes, done: Done, waiting: Waiting | None = None) -> None:
+        self.laid.append(waiting)
+        super().put(message, record, done, waiting)
+
+
 class Rig:
     asked_for = looked_again = 0
 
@@ -56,7 +70,7 @@ class Rig:
         self.looked_again += 1
 
     def __init__(self, folder: Path) -> None:
-        spool = self.spool = MemorySpool(CLOCK, asyncio.get_running_loop())
+        spool = self.spool = Spool()
         running = config(folder, "gmail")
         around = Surroundings(
             lambda _entry: None,
@@ -92,6 +106,7 @@ async def test_what_came_over_keeps_its_attempts_and_its_time_if_the_process_die
     rig.exchange.store(parcel, 8 << 48 | FOREIGN, "t-1", lambda _error: None)
     (found,) = MemorySpool(CLOCK, asyncio.get_running_loop(), rig.spool.volume).recover()
     assert (found.due, found.attempts, found.notified) == (CLOCK.now() + 300, 3, True)
+    assert [one.said_at for one in rig.spool.laid if one is not None] == [CLOCK.now()], "a clock ahead is found out"
 
 
 async def test_mail_without_a_way_chooses_again_in_portions_and_at_once_after_a_change(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 A rule's `trigger` is counted here, and the lane's protection has its say: what may not be paused is slowed down.
 Before it: `judgement`, with verdicts. After it: the ready queue, which holds a site; `judgement`, which puts mail of a
-From domain off. Invariants: every act ends by itself; `dump` has all that are in force, so that a restart keeps them;
-acts and counts are bounded in number.
+From domain off. Invariants: every act ends by itself, whatever becomes of the wall clock; `dump` has all that are in
+force, so that a restart keeps them; acts and counts are bounded in number.
 """
 
 from collections import OrderedDict, deque
@@ -43,6 +43,8 @@ class Act(Struct, frozen=True, omit_defaults=True):
     """The From domain whose mail waits; empty: all mail."""
     every: float = 0.0
     """Of a From domain that is slowed down: seconds between two of its messages."""
+    lasts: float = 0.0
+    """Seconds that it was put in force for; 0: not known."""
 
 
 class Weighed(Struct, frozen=True, gc=False):
@@ -119,6 +121,13 @@ class Acts:
             del self._acts[min(self._acts, key=lambda one: self._acts[one].until)]
         self._changed()
         return True
+
+    def follow(self, now: float) -> bool:
+        """The wall clock may have been set back since: none lasts longer from now than it was to; True if one would."""
+        long = {key: act for key, act in self._acts.items() if act.lasts and act.until > now + act.lasts + _LONGER_S}
+        for key, act in long.items():
+            self._acts[key] = msgspec.structs.replace(act, since=min(act.since, now), until=now + act.lasts)
+        return bool(long)
 
     def expire(self, now: float) -> list[Act]:
         """Ends what is over, and gives it."""

@@ -101,7 +101,10 @@ class Judgement:
 
     def restore(self, kept: str) -> None:
         """What an earlier process stopped stays stopped until its time is over."""
-        self.acts.load(kept, self._clock.now())
+        now = self._clock.now()
+        self.acts.load(kept, now)
+        if self.acts.follow(now):
+            self._remember()
         for act in self.acts.listed():
             _log.warning("%s of %s until %s, by %s", act.action, _subject(act), _time(act.until), act.rule)
 
@@ -116,10 +119,11 @@ class Judgement:
 
     def expire(self) -> bool:
         """Ends the acts that are over; True if there were some."""
-        ended = self.acts.expire(self._clock.now())
+        now = self._clock.now()
+        is_shorter, ended = self.acts.follow(now), self.acts.expire(now)
         for act in ended:
             _log.info("%s of %s is over", act.action, _subject(act))
-        if ended:
+        if ended or is_shorter:
             self._remember()
         # also those that go on: their ends are told by a clock that may be set, and sites wait by one that is not
         about = {act.site for act in (*ended, *self.acts.listed())}
@@ -154,7 +158,7 @@ class Judgement:
         now = self._clock.now()
         lasts = verdict.act_for if verdict.act_for is not None else _SLOW_DOMAIN_FOR_S
         every = 1.0 / site.foot_per_second if action is Action.BACKOFF else 0.0
-        self._put(Act(action, where, now, now + lasts, verdict.rule, str(reply), domain, every))
+        self._put(Act(action, where, now, now + lasts, verdict.rule, str(reply), domain, every, lasts))
 
     def of_complaints(self, policy: str, rule: str, said: str, action: Action, lasts: float, where: str) -> None:
         """What came back asks for this act for so many seconds; `where` is the ISP's name, or empty: every site."""
@@ -162,7 +166,7 @@ class Judgement:
         self.done[policy, action] += 1
         self.alerts[policy, rule] += 1
         if action is not Action.ALERT:
-            self._put(Act(action, where, now, now + lasts, rule, said))
+            self._put(Act(action, where, now, now + lasts, rule, said, lasts=lasts))
         elif self._is_to_be_said(rule):
             _log.warning("alert by %s at %s: %s", rule, policy, said)
 

@@ -14,7 +14,16 @@ from msgspec import Struct
 
 from lane_relay.records import Message, QueueEntry
 
-__all__ = ["Groups", "Waiting", "domain_of", "entries_of", "group_by_domain", "sender_domain_of", "shared_size"]
+__all__ = [
+    "Groups",
+    "Waiting",
+    "domain_of",
+    "due_after",
+    "entries_of",
+    "group_by_domain",
+    "sender_domain_of",
+    "shared_size",
+]
 
 Groups = tuple[tuple[str, tuple[int, ...]], ...]
 """(domain, indexes of the recipients in it), in order of first appearance."""
@@ -27,10 +36,12 @@ class Waiting(Struct, frozen=True, array_like=True, gc=False):
     """Unix time of its next attempt, in seconds."""
     attempts: int = 0
     notified: bool = False
+    said_at: float = 0.0
+    """Unix time at which `due` was decided; 0: not known."""
 
-    def laid_on(self, entry: QueueEntry) -> None:
-        """The entry has this state."""
-        entry.due, entry.attempts, entry.notified = self.due, self.attempts, self.notified
+    def laid_on(self, entry: QueueEntry, now: float) -> None:
+        """The entry has this state for who finds it now."""
+        entry.due, entry.attempts, entry.notified = due_after(self.due, self.said_at, now), self.attempts, self.notified
 
 
 _SENDERS: Final = 4096
@@ -51,6 +62,14 @@ def shared_size(size: int) -> int:
     if len(_sizes) < _SIZES:
         _sizes[size] = size
     return size
+
+
+def due_after(due: float, said_at: float, now: float) -> float:
+    """When something is due that was put off until `due` by what the clock said then, for who finds it now.
+
+    A clock that was ahead, and was set right since, makes nothing wait longer than it was to.
+    """
+    return due - (said_at - now) if said_at > now else due
 
 
 def domain_of(recipient: str) -> str:

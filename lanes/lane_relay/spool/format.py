@@ -161,6 +161,8 @@ class DeferredIndex(Struct, frozen=True, array_like=True, gc=False):
     due: float
     attempts: int
     notified: bool = False
+    said_at: float = 0.0
+    """Unix time at which `due` was decided; 0: not known."""
 
 
 class FlagsIndex(Struct, frozen=True, array_like=True, gc=False):

@@ -172,7 +172,7 @@ class SegmentSpool:
             lock = claim_directory(files, directory)
             try:
                 spool_id = identity(files, directory, os.urandom(16).hex()).spool_id
-                found = recover(files, directory, bytes.fromhex(spool_id), journal, asked)
+                found = recover(files, directory, bytes.fromhex(spool_id), journal, asked, clock.now())
                 return cls(
                     config,
                     journal,
@@ -280,7 +280,9 @@ class SegmentSpool:
         self._refuse_if_failed()
         home = self._index.home(entry.location)
         index = pack_index(
-            DeferredIndex(id_bytes(entry.id), home, entry.recipients, entry.due, entry.attempts, entry.notified)
+            DeferredIndex(
+                id_bytes(entry.id), home, entry.recipients, entry.due, entry.attempts, entry.notified, self._clock.now()
+            )
         )
         self._bodies.drop(entry.id)
         self._say(Fact(Kind.DEFERRED, index, tuple(records), home))

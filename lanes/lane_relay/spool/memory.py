@@ -110,7 +110,7 @@ class MemorySpool:
         self.volume.entries[message.id] = list(entries_of(message, 0, self._clock.now()))
         if waiting is not None:
             for held in self.volume.entries[message.id]:
-                waiting.laid_on(held)
+                waiting.laid_on(held, self._clock.now())
         self.volume.records.append(record)
         self._loop.call_soon(done, 0, None)
 

@@ -10,6 +10,7 @@ Before: `segments` has claimed the directory. After: `log` serves what was found
 
 from collections.abc import Iterator
 from errno import EDQUOT, ENOSPC
+from math import inf
 from pathlib import Path
 from sys import intern
 from typing import Final
@@ -20,7 +21,7 @@ from msgspec.structs import replace
 from lane_relay.errors import SpoolError
 from lane_relay.records import QueueEntry, received_at
 from lane_relay.spool.base import JournalSink
-from lane_relay.spool.entries import Groups, shared_size
+from lane_relay.spool.entries import Groups, due_after, shared_size
 from lane_relay.spool.files import Files
 from lane_relay.spool.format import (
     FORMAT_VERSION,
@@ -87,6 +88,8 @@ class Recovered(Struct):
     """Ids of which somebody wants to know whether they were stored."""
     stored: set[int] = set()
     """Those of them that the log speaks of, live or settled."""
+    now: float = inf
+    """Unix time of the recovery."""
 
     def entries(self) -> Iterator[QueueEntry]:
         """Every live entry."""
@@ -98,13 +101,19 @@ class Recovered(Struct):
 
 
 def recover(
-    files: Files, directory: Path, spool_id: bytes, journal: JournalSink, asked: frozenset[int] = frozenset()
+    files: Files,
+    directory: Path,
+    spool_id: bytes,
+    journal: JournalSink,
+    asked: frozenset[int] = frozenset(),
+    now: float = inf,
 ) -> Recovered:
     """Reads the whole spool and makes the journal complete; `asked` are ids to be looked for.
 
+    What was put off by a clock that was ahead of `now` (Unix time) is due sooner by as much.
     Raises SpoolError for what this program must not touch, OSError from the volume.
     """
-    found = Recovered(LiveIndex(), asked=asked)
+    found = Recovered(LiveIndex(), asked=asked, now=now)
     numbers = segment_files(files, directory)
     _remove_leftovers(files, directory, numbers)
     last = max(numbers, default=0)
@@ -325,7 +334,7 @@ def _apply(entry: FooterEntry, segment: SegmentState, found: Recovered) -> None:
 def _message(entry: FooterEntry, segment: SegmentState, found: Recovered) -> None:
     index = unpack_message(entry.index)
     message_id = int.from_bytes(index.id, "big")
-    received = received_at(message_id)
+    due = min(received_at(message_id), found.now)
     campaign = intern(index.campaign) if index.campaign else ""
     if message_id > found.last_id:
         found.last_id = message_id
@@ -339,19 +348,19 @@ def _message(entry: FooterEntry, segment: SegmentState, found: Recovered) -> Non
         slot = found.index.add(segment.number, entry.offset, entry.length, len(recipients))
         shared = _FIRST if recipients == _FIRST else recipients
         domain = intern(domain)
-        alone = QueueEntry(message_id, slot, domain, shared, size, received, 0, campaign, sender, expires)
+        alone = QueueEntry(message_id, slot, domain, shared, size, due, 0, campaign, sender, expires)
         if index.waiting is not None:
-            index.waiting.laid_on(alone)
+            index.waiting.laid_on(alone, found.now)
         found.live[message_id] = alone
         return
     slot = found.index.add(segment.number, entry.offset, entry.length, _count(index.groups))
     found.live[message_id] = parts = [
-        QueueEntry(message_id, slot, intern(domain), recipients, size, received, 0, campaign, sender, expires)
+        QueueEntry(message_id, slot, intern(domain), recipients, size, due, 0, campaign, sender, expires)
         for domain, recipients in index.groups
     ]
     if index.waiting is not None:
         for part in parts:
-            index.waiting.laid_on(part)
+            index.waiting.laid_on(part, found.now)
 
 
 def _count(groups: Groups) -> int:
@@ -392,19 +401,20 @@ def _deferred(entry: FooterEntry, segment: SegmentState, found: Recovered) -> No
     held = found.live.get(message_id)
     if held is None:
         return
+    due = due_after(index.due, index.said_at, found.now)
     if not isinstance(held, list) and held.recipients == index.recipients:
-        held.due, held.attempts, held.notified = index.due, index.attempts, index.notified
+        held.due, held.attempts, held.notified = due, index.attempts, index.notified
         return
-    entries = [part for one in (held if isinstance(held, list) else [held]) for part in _parts(one, index)]
+    entries = [part for one in (held if isinstance(held, list) else [held]) for part in _parts(one, index, due)]
     found.live[message_id] = entries if len(entries) > 1 else entries[0]
 
 
-def _parts(entry: QueueEntry, index: DeferredIndex) -> list[QueueEntry]:
+def _parts(entry: QueueEntry, index: DeferredIndex, due: float) -> list[QueueEntry]:
     """The entry after the deferral: in two, if it names some of its recipients only."""
     named = tuple(recipient for recipient in entry.recipients if recipient in index.recipients)
     if not named:
         return [entry]
     rest = tuple(recipient for recipient in entry.recipients if recipient not in index.recipients)
-    waiting = replace(entry, recipients=named, due=index.due)
+    waiting = replace(entry, recipients=named, due=due)
     waiting.attempts, waiting.notified = index.attempts, index.notified
     return [waiting, replace(entry, recipients=rest)] if rest else [waiting]

@@ -122,6 +122,22 @@ def test_a_restart_finds_what_was_stopped_and_not_what_is_over() -> None:
     assert Acts().dump() == ""
 
 
+def test_a_wall_clock_set_back_makes_no_act_last_longer_than_it_was_to() -> None:
+    acts = Acts()
+    acts.place(act(since=90_000.0, until=93_600.0, lasts=3600.0))
+    acts.place(act(site="other", since=1000.0, until=4600.0, lasts=3600.0))
+    acts.place(act(site="old", until=93_600.0))  # of a relay that did not say for how long
+    assert not acts.follow(90_000.0)
+    assert not acts.follow(89_999.5), "half a second is no other time"
+    assert acts.follow(2000.0)
+    assert not acts.follow(2000.0)
+    assert {one.site: (one.since, one.until) for one in acts.listed()} == {
+        "isp": (2000.0, 5600.0),
+        "other": (1000.0, 4600.0),
+        "old": (0.0, 93_600.0),
+    }
+
+
 @pytest.mark.parametrize("text", ["", "nonsense", "[1]", '{"a": 1}'])
 def test_what_is_no_list_of_acts_stops_nothing(text: str) -> None:
     acts = Acts()

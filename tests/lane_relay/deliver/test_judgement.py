@@ -2,6 +2,7 @@
 
 import re
 
+import msgspec
 import pytest
 
 from lane_api.isppolicy import Action, Scope
@@ -277,3 +278,25 @@ async def test_what_complaints_ask_for_stops_the_isp_over_a_restart_and_is_expla
         assert state is not None
         assert state.hold.limit is Limit.SUSPENDED
         assert [(act.rule, act.reply) for act in state.acts] == [("complaints/act", "4 of 1000")]
+
+
+@pytest.mark.parametrize("over_a_restart", [True, False])
+async def test_what_was_stopped_by_a_clock_that_was_a_day_ahead_is_stopped_no_longer_than_it_was_to(
+    over_a_restart: bool,
+) -> None:
+    peer = refusing()
+    async with running(peer), delivering(policies=[policy(action="SuspendSite", **{"for": "1h"})]) as first:
+        first.send(route_to(peer.port, site="isp", policy="isp"))
+        await first.attempted(1)
+        (act,) = first.dispatcher.judgement.acts.listed()
+    ahead = msgspec.structs.replace(act, since=act.since + 86_400, until=act.until + 86_400)
+    kept = msgspec.json.encode([ahead]).decode() if over_a_restart else ""
+    async with delivering(policies=[policy(action="SuspendSite")], kept=kept) as second:
+        judgement = second.dispatcher.judgement
+        if not over_a_restart:
+            judgement.acts.place(ahead)
+            judgement.expire()
+        (found,) = judgement.acts.listed()
+        assert act.until <= found.until <= act.until + 60
+        (remembered,) = msgspec.json.decode(second.kept)
+        assert remembered["until"] == found.until

@@ -89,12 +89,13 @@ def open_spool(
     journal_budget: int = 2**30,
     tidy_every: float = 0.01,
     asked: frozenset[int] = frozenset(),
+    clock: Clock = CLOCK,
 ) -> SegmentSpool:
-    journal = Journal.open(RecordsConfig(path=str(records), max_size=journal_budget), CLOCK, files)
+    journal = Journal.open(RecordsConfig(path=str(records), max_size=journal_budget), clock, files)
     return SegmentSpool.open(
         SpoolConfig(path=str(spool), max_size=budget),
         journal,
-        CLOCK,
+        clock,
         asyncio.get_running_loop(),
         files=files,
         segment_size=segment_size,

@@ -1,0 +1,67 @@
+"""What the spool makes of a wall clock that was wrong: it costs mail nothing but the time that the clock was off."""
+
+import asyncio
+
+from lane_relay.clock import Clock
+from lane_relay.spool.entries import Waiting
+from tests.lane_relay.spool.disk import SimulatedDisk
+from tests.lane_relay.spool.making import NOW, answer_to, defer, message_for, open_spool, put, record_of
+
+DAY = 86_400.0
+
+
+def _clock(now: float) -> Clock:
+    return Clock(now=lambda: now, monotonic=lambda: 0.0)
+
+
+async def _dues_after(disk: SimulatedDisk, now: float) -> list[tuple[str, float]]:
+    """(domain, seconds until it is due) of what a restart at this time finds."""
+    spool = open_spool(disk, clock=_clock(now))
+    found = sorted((one.domain, one.due - now) for one in spool.recover())
+    await spool.close()
+    return found
+
+
+async def _stored_a_day_ahead(disk: SimulatedDisk) -> None:
+    """Fresh mail, mail put off by 300 s, a part of a message put off by 500 s, and a sibling's mail for in 900 s."""
+    now = NOW + DAY
+    spool = open_spool(disk, clock=_clock(now))
+    await put(spool, message_for(spool, ("a@fresh.example",)))
+    (entry,) = await put(spool, message_for(spool, ("a@later.example",)))
+    defer(spool, entry, now + 300)
+    _, parted = await put(spool, message_for(spool, ("a@other.example", "a@parted.example")))
+    defer(spool, parted, now + 500)
+    message = message_for(spool, ("a@sibling.example",))
+    stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    waiting = Waiting(now + 900, 4, said_at=now)
+    spool.put(message, record_of("Reception", message.id), answer_to(stored), waiting)
+    await stored
+    await spool.close()
+
+
+async def test_what_was_put_off_by_a_clock_that_was_ahead_waits_no_longer_than_it_was_to() -> None:
+    disk = SimulatedDisk()
+    await _stored_a_day_ahead(disk)
+
+    expected = [
+        ("fresh.example", 0.0),
+        ("later.example", 300.0),
+        ("other.example", 0.0),
+        ("parted.example", 500.0),
+        ("sibling.example", 900.0),
+    ]
+    assert await _dues_after(disk, NOW + 10) == expected
+    assert await _dues_after(disk, NOW + 20) == expected
+
+
+async def test_what_was_put_off_keeps_its_time_if_the_clock_went_on_as_it_should() -> None:
+    disk = SimulatedDisk()
+    await _stored_a_day_ahead(disk)
+
+    assert await _dues_after(disk, NOW + DAY + 100) == [
+        ("fresh.example", -100.0),
+        ("later.example", 200.0),
+        ("other.example", -100.0),
+        ("parted.example", 400.0),
+        ("sibling.example", 800.0),
+    ]
