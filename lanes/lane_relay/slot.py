@@ -34,6 +34,7 @@ from lane_relay.slot_report import (
     HandoverFigures,
     certificate_as_json,
     domain_rows,
+    feedback_as_json,
     handover_as_json,
     site_as_json,
     time_as_json,
@@ -301,6 +302,8 @@ class Slot:
             said["warmup"] = warm_up_as_json(self.warmer)
         if self.handover is not None:
             said["handover"] = handover_as_json(self.handover)
+        if self.feedback is not None:
+            said["feedback"] = feedback_as_json(self.feedback.outbox)
         said["intake"]["sessions"] = stages.sessions
         self._mark = self._mark or Mark(stages.spool)
         said["spool"] = {"id": stages.spool.spool_id, "mark": self._mark.value(self._clock.monotonic())}

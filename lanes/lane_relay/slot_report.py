@@ -14,6 +14,7 @@ from lane_api.selector import SelectorFinding
 from lane_relay.clock import rfc3339
 from lane_relay.deliver.explain import SiteState
 from lane_relay.deliver.told import act_as_json
+from lane_relay.feedback.outbox import Outbox
 from lane_relay.handover.doubts import SlotDoubt
 from lane_relay.records import received_at
 from lane_relay.resolve.selectors import SelectorState
@@ -23,6 +24,7 @@ __all__ = [
     "HandoverFigures",
     "certificate_as_json",
     "domain_rows",
+    "feedback_as_json",
     "handover_as_json",
     "site_as_json",
     "time_as_json",
@@ -125,6 +127,11 @@ def warm_up_as_json(warmer: Warmer) -> list[dict[str, Any]]:
         }
         for name, isp, amount in warmer.states()
     ]
+
+
+def feedback_as_json(outbox: Outbox) -> dict[str, Any]:
+    """Bounces that a webhook does not have yet, and why."""
+    return {"unsent": outbox.waiting, "failure": outbox.failure}
 
 
 def handover_as_json(handover: HandoverFigures) -> dict[str, Any]:

@@ -381,6 +381,10 @@ class SlotObservation:
     unarchived: int | None = None
     """Records that the slot's archive does not have yet; None: it has no archive, or does not say."""
     archive_failure: str = ""
+    untold: int = 0
+    """Records and bounces that their webhooks do not have yet."""
+    webhook_failure: str = ""
+    """Why, or empty."""
     sealing_failure: str = ""
     """Why its records are not sealed."""
     restored: str = ""

@@ -277,6 +277,7 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
     queue, delivery, intake = answer["queue"], answer["delivery"], answer["intake"]
     proof = delivery.get("proof") or {}
     certificate, records = answer.get("certificate") or {}, answer.get("records") or {}
+    told = [one for one in (records.get("webhook"), answer.get("feedback")) if one]
     return SlotObservation(
         name=name,
         reachable=True,
@@ -308,6 +309,8 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
         certificate_self_signed=certificate.get("selfSigned"),
         unarchived=_unarchived(records),
         archive_failure=str((records.get("archive") or {}).get("failure") or ""),
+        untold=sum(int(one.get("unsent") or 0) for one in told),
+        webhook_failure=", ".join(str(one["failure"]) for one in told if one.get("unsent") and one.get("failure")),
         sealing_failure=str(records.get("failure") or ""),
         restored=str(delivery.get("restored") or ""),
     )
@@ -358,7 +361,7 @@ def _why_not_ready(status: Mapping[str, Any], conditions: Mapping[str, Mapping[s
 
 def _shown(seen: SlotObservation) -> tuple[Any, ...]:
     """What of an observation a lane shows or acts on: not the sessions that come and go while intake is open."""
-    closed = (seen.sessions, seen.in_flight, seen.queued, seen.unarchived)
+    closed = (seen.sessions, seen.in_flight, seen.queued, seen.unarchived, seen.untold, seen.webhook_failure)
     moving = closed if seen.intake == "Closed" else (_rounded(seen.queued),)
     return (
         seen.reachable,

@@ -99,6 +99,7 @@ def test_a_slot_that_says_it_is_empty_is_stopped_with_its_proof() -> None:
         {"sessions": 1},
         {"in_flight": 1},
         {"queued": 1},
+        {"untold": 1},
         {"spool_id": ""},
         {"pvc_uid": "another"},
     ],
@@ -119,6 +120,12 @@ def test_hold_stops_a_slot_with_mail_and_keeps_its_volume() -> None:
     stopped = replace(holding, drained=proof, pod=False)
 
     assert steps(lane(policy="Hold"), stopped) == (LetGo(),)
+
+
+def test_hold_lets_a_slot_go_that_its_webhook_does_not_hear() -> None:
+    deaf = replace(RUNNING, role=SlotRole.HELD, observation=replace(EMPTY, untold=3))
+
+    assert steps(lane(policy="Hold"), deaf) == (ScaleToZero("otp-0", PROOF),)
 
 
 def test_hold_waits_for_attempts_in_flight() -> None:

@@ -413,22 +413,6 @@ async def test_a_slot_that_is_no_target_any_more_is_forgotten(rig: Rig) -> None:
     assert rig.observer.seen(LANE, "otp-0") is None
 
 
-@pytest.mark.parametrize(
-    ("records", "unarchived"),
-    [
-        ({}, None),
-        ({"lastSeq": 9, "archive": {}}, None),
-        ({"lastSeq": 9, "archive": {"archivedSeq": 4, "failure": "503"}}, 5),
-        ({"lastSeq": 9, "archive": {"archivedSeq": 9, "failure": ""}}, 0),
-    ],
-)
-async def test_what_the_archive_does_not_have_yet_is_seen(records: dict[str, Any], unarchived: int | None) -> None:
-    seen = slot_answer("otp-0", {**await Slot().report(), "records": records})
-
-    assert seen.unarchived == unarchived
-    assert seen.archive_failure == (records.get("archive") or {}).get("failure", "")
-
-
 async def test_held_mail_of_an_older_copy_and_records_that_are_not_sealed_are_seen() -> None:
     report = await Slot().report()
     plain = slot_answer("otp-0", report)

@@ -10,6 +10,7 @@ import pytest
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.config import ConfigSource
 from lane_relay.errors import SpoolError
+from lane_relay.feedback.outbox import Outbox
 from lane_relay.slot import Slot
 from lane_relay.spool.memory import MemorySpool
 from tests.lane_relay.test_config import text
@@ -71,9 +72,22 @@ async def test_what_siblings_hand_over_and_what_comes_back_is_in_flight_until_it
     stages: Any = Stages(MemorySpool(SYSTEM_CLOCK, asyncio.get_running_loop()))
     slot.stages = stages
     handover: Any = SimpleNamespace(taking=2, waiting=0, in_doubt=0, doubts=[], owed=0)
-    feedback: Any = SimpleNamespace(under_way=3)
+    feedback: Any = SimpleNamespace(under_way=3, outbox=Outbox(tmp_path / "outbox"))
     slot.handover, slot.feedback = handover, feedback
     assert (await slot.report())["queue"]["inFlight"] == 5
+
+
+async def test_the_report_says_how_many_bounces_their_webhook_does_not_have(tmp_path: Path) -> None:
+    file = tmp_path / "relay.yaml"
+    file.write_text(text())
+    slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None)
+    stages: Any = Stages(MemorySpool(SYSTEM_CLOCK, asyncio.get_running_loop()))
+    slot.stages = stages
+    outbox = Outbox(tmp_path / "outbox")
+    office: Any = SimpleNamespace(under_way=0, outbox=outbox)
+    slot.feedback = office
+    await outbox.put("http://127.0.0.1:1/", {"id": "1"})
+    assert (await slot.report())["feedback"] == {"unsent": 1, "failure": ""}
 
 
 async def test_the_report_names_what_is_in_force_by_generation_and_serial(tmp_path: Path) -> None:

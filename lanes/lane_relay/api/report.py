@@ -118,6 +118,8 @@ class WebhookReport(AnswerModel):
 
     url: str | None = None
     sent_seq: int | None = None
+    unsent: int | None = None
+    """Records that it does not have yet; what left the volume before is none."""
     failure: str | None = None
     never_sent: JsonValue = None
 
@@ -181,6 +183,15 @@ class HandoverReport(AnswerModel):
     """The same by sibling."""
 
 
+class FeedbackReport(AnswerModel):
+    """What of feedback is still to be told."""
+
+    unsent: int
+    """Bounces that their webhook does not have yet."""
+    failure: str
+    """Why, or empty."""
+
+
 class SlotReport(AnswerModel):
     """One slot; what has a default is absent while the spool is being recovered, or where it is not in use."""
 
@@ -202,6 +213,7 @@ class SlotReport(AnswerModel):
     queue: QueueReport | None = None
     warmup: list[WarmUp] | None = None
     handover: HandoverReport | None = None
+    feedback: FeedbackReport | None = None
 
 
 class Site(AnswerModel):

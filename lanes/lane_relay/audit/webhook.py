@@ -139,6 +139,8 @@ class WebhookSender:
         self._changed = asyncio.Event()
         self.seq = 0
         """Every record up to this one was taken by the receiver, or dropped and so told."""
+        self._gone = 0
+        """Records behind it up to this one were dropped; the next batch tells so, and nothing waits for them."""
         self.failure = ""
         self.failures = 0
         self.gaps = 0
@@ -149,7 +151,7 @@ class WebhookSender:
         if config == self._config:
             return
         self._config, self.failure, self._most = config, "", BATCH_RECORDS
-        self.seq = self._cursor() if config is not None else 0
+        self.seq, self._gone = self._cursor() if config is not None else 0, 0
         self._changed.set()
 
     async def run(self) -> None:
@@ -166,12 +168,13 @@ class WebhookSender:
 
     async def send(self, http: aiohttp.ClientSession) -> float | None:
         """Sends all there is; None when it is through, else the seconds that the receiver asked for, or 0."""
-        while self._config is not None and self._last_seq() > self.seq:
-            config = self._config
+        while self._config is not None and self.lag():
+            config, last = self._config, self._last_seq()
             try:
                 batch = await asyncio.to_thread(self._reader.batch, self.seq + 1, self._most)
-                if batch is None:
-                    break
+                if batch is None:  # the journal counts a record when it is in its file
+                    self._gone = last
+                    continue
                 asked = await self._post(http, config, batch)
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 self._say(f"{config.url}: {error or type(error).__name__}")
@@ -185,13 +188,14 @@ class WebhookSender:
 
     def lag(self) -> int:
         """Records that wait to be sent; 0 without a receiver."""
-        return max(0, self._last_seq() - self.seq) if self._config is not None else 0
+        return max(0, self._last_seq() - max(self.seq, self._gone)) if self._config is not None else 0
 
     def report(self) -> dict[str, Any]:
         """For `/v1/slot`; empty without a receiver."""
         if self._config is None:
             return {}
-        return {"url": self._config.url, "sentSeq": self.seq, "failure": self.failure, "neverSent": self.gaps}
+        told = {"url": self._config.url, "sentSeq": self.seq, "unsent": self.lag()}
+        return {**told, "failure": self.failure, "neverSent": self.gaps}
 
     # --- one request
 

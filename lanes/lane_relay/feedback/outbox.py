@@ -10,6 +10,7 @@ import os
 import threading
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -34,8 +35,9 @@ class Outbox:
     """The folder and its courier."""
 
     def __init__(self, directory: Path) -> None:
+        """Looks what a former life left, which blocks: nobody is told that nothing waits before that is known."""
         self._directory = directory
-        self._count = 0
+        self._count = len(self._paths())
         self._number = 0
         self._disk = threading.Lock()
         self._came = asyncio.Event()
@@ -44,6 +46,8 @@ class Outbox:
         """Attempts that the endpoint did not answer with 2xx."""
         self.dropped = 0
         """Given up for newer ones."""
+        self.failure = ""
+        """Why some of them wait, or empty."""
 
     @property
     def waiting(self) -> int:
@@ -98,18 +102,12 @@ class Outbox:
                 path.unlink()
                 self._count -= 1
 
-    def _look(self) -> None:
-        """In a thread: how many a former life left."""
-        with self._disk:
-            self._count = len(self._paths())
-
     def _paths(self) -> list[Path]:
         return sorted(self._directory.glob("*.json"))
 
     async def run(self) -> None:
         """Tells them in their order, for ever."""
         wait = _FIRST_WAIT_S
-        await asyncio.to_thread(self._look)
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ATTEMPT_S)) as client:
             while True:
                 self._came.clear()
@@ -123,29 +121,31 @@ class Outbox:
 
     async def _tell_all(self, client: aiohttp.ClientSession) -> bool:
         """Whether every one that was there has been told; an endpoint that fails waits with all of its own, alone."""
-        failing: set[str] = set()
+        failing: dict[str, str] = {}
         for path in await asyncio.to_thread(self._paths):
             url, event = await asyncio.to_thread(_read, path)
             if url in failing:
                 continue
-            if url and not await self._tell(client, url, event):
+            if url and (why := await self._tell(client, url, event)):
                 self.failures += 1
-                failing.add(url)
+                self.failure = failing[url] = f"{urlsplit(url).hostname} {why}"
                 continue
             await asyncio.to_thread(self._forget, path)
             self.told += bool(url)
+        self.failure = next(iter(failing.values()), "")
         return not failing
 
-    async def _tell(self, client: aiohttp.ClientSession, url: str, event: Any) -> bool:
-        """Whether the endpoint has it."""
+    async def _tell(self, client: aiohttp.ClientSession, url: str, event: Any) -> str:
+        """Why the endpoint does not have it, or empty."""
         try:
             async with client.post(url, json=event, allow_redirects=False) as answer:
                 if 200 <= answer.status < 300:
-                    return True
+                    return ""
                 _log.warning("a webhook refused a bounce, it is told again", status=answer.status)
+                return f"answers {answer.status}"
         except (aiohttp.ClientError, TimeoutError, OSError) as failed:
             _log.warning("a webhook does not answer, it is told again", reason=type(failed).__name__)
-        return False
+            return f"does not answer: {type(failed).__name__}"
 
 
 def _read(path: Path) -> tuple[str, Any]:

@@ -4,7 +4,7 @@ The way of a slot, each step decided from what is there, so that a restart of th
 
     intake closed (by the configuration of a Draining or Held claim, and by an order through /v1 that its spool keeps)
     -> proof: the slot itself says, closed and under the lane's newest generation, what it still holds, and that its
-       records are in the lane's archive, if there is one
+       records are in the lane's archive, if there is one, and that webhooks have what is for them
     -> StatefulSet at 0 replicas, the proof in its annotation
     -> pod gone
     -> queue finalizer off the volume claim of exactly that uid, if the proof says empty; else the volume stays
@@ -197,7 +197,7 @@ def _statement(lane: Lane, slot: SlotFacts) -> Drained | None:
         return None
     if seen.sessions or seen.in_flight or not seen.spool_id or seen.pvc_uid != slot.volume_uid:
         return None
-    if lane.spec.drain.policy is not DrainPolicy.HOLD and (seen.queued or not _is_archived(lane, seen)):
+    if lane.spec.drain.policy is not DrainPolicy.HOLD and (seen.queued or seen.untold or not _is_archived(lane, seen)):
         return None
     return Drained(seen.spool_id, seen.pvc_uid, seen.config_generation, seen.queued)
 

@@ -1,6 +1,7 @@
 """Reconciling, Stalled and Draining: whether the lane is on its way, stuck, or going; pure."""
 
 import datetime as dt
+from collections.abc import Iterable
 
 from lane_api.conditions import ConditionType, Reason
 from lane_api.effective import effective
@@ -96,14 +97,22 @@ def _parting(view: View) -> str:
 
 
 def _unproven(view: View) -> str:
-    """Which slots have sent everything and wait for the archive to have their records."""
-    waiting = [
-        f"{seen.name} has {seen.unarchived} records that audit.archive does not have yet"
-        + (f" ({seen.archive_failure})" if seen.archive_failure else "")
-        for seen in view.heard()
-        if seen.intake == "Closed" and not seen.queued and seen.unarchived
-    ]
-    return "".join(f"; {text}" for text in waiting)
+    """Which slots have sent everything, and what else they wait for."""
+    empty = [seen for seen in view.heard() if seen.intake == "Closed" and not seen.queued]
+    return "".join(f"; {text}" for seen in empty for text in _waits_for(seen))
+
+
+def _waits_for(seen: SlotObservation) -> Iterable[str]:
+    """What an empty slot has that nobody else has yet."""
+    if seen.unarchived:
+        why = f" ({seen.archive_failure})" if seen.archive_failure else ""
+        yield f"{seen.name} has {seen.unarchived} records that audit.archive does not have yet{why}"
+    if seen.untold:
+        why = f" ({seen.webhook_failure})" if seen.webhook_failure else ""
+        yield (
+            f"{seen.name} has {seen.untold} records or bounces that their webhooks do not have yet{why}; to let it go "
+            "without, set drain.policy to Hold"
+        )
 
 
 def _answers(seen: SlotObservation | None) -> bool:

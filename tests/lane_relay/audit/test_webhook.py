@@ -228,3 +228,19 @@ async def test_a_secret_without_a_key_is_said(slot: Slot, http: aiohttp.ClientSe
     (slot.secret / "key").unlink()
     assert await slot.sender.send(http) == 0.0
     assert "the webhook's Secret needs one" in slot.sender.failure
+
+
+async def test_a_slot_says_what_the_receiver_does_not_have_yet_and_waits_for_nothing_that_is_gone(
+    slot: Slot, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    fill(slot.journal, 5)
+    assert slot.sender.report()["unsent"] == 5
+    slot.journal.finish()
+    for path in slot.folder.glob("records-*"):
+        path.unlink()  # as retention does while the receiver is away
+    assert await slot.sender.send(http) is None
+    assert slot.sender.report()["unsent"] == 0
+    fill(slot.journal, 2)
+    assert slot.sender.report()["unsent"] == 2
+    assert await slot.sender.send(http) is None
+    assert [(batch["first_seq"], batch["gap"]) for batch in receiver.batches] == [(6, [1, 5])]

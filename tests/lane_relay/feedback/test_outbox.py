@@ -129,3 +129,32 @@ async def test_an_endpoint_that_fails_holds_up_no_other(tmp_path: Path, hook: tu
     assert [event["number"] for event in endpoint.seen] == [0, 1]
     assert box.failures == 1
     assert box.waiting >= 2
+
+
+async def test_what_a_former_life_left_is_known_before_it_is_told(tmp_path: Path) -> None:
+    before = Outbox(tmp_path / "outbox")
+    await before.put("http://127.0.0.1:1/", {"id": "1"})
+    assert Outbox(tmp_path / "outbox").waiting == 1
+    assert Outbox(tmp_path / "none").waiting == 0
+
+
+async def test_why_bounces_wait_is_said_until_they_are_told(tmp_path: Path) -> None:
+    kept = Outbox(tmp_path / "outbox")
+    await kept.put("http://127.0.0.1:1/", {"id": "1"})
+    courier = asyncio.create_task(kept.run())
+    async with asyncio.timeout(30):
+        while not kept.failure:  # noqa: ASYNC110 -- as above
+            await asyncio.sleep(0.01)
+    courier.cancel()
+    await asyncio.gather(courier, return_exceptions=True)
+    assert kept.failure == "127.0.0.1 does not answer: ClientConnectorError"
+    assert kept.waiting == 1
+
+
+async def test_a_reason_why_bounces_wait_goes_with_them(tmp_path: Path, hook: tuple[Hook, str]) -> None:
+    endpoint, url = hook
+    kept = Outbox(tmp_path / "outbox")
+    await kept.put(url, {"id": "1"})
+    kept.failure = "127.0.0.1 answers 503"
+    await told(kept, endpoint, 1)
+    assert kept.failure == ""

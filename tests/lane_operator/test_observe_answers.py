@@ -1,0 +1,42 @@
+"""What a slot's answer says of what only its volume has yet."""
+
+from typing import Any
+
+import pytest
+
+from lane_operator.observe import slot_answer
+from tests.lane_operator.test_observe import Slot
+
+
+@pytest.mark.parametrize(
+    ("records", "unarchived"),
+    [
+        ({}, None),
+        ({"lastSeq": 9, "archive": {}}, None),
+        ({"lastSeq": 9, "archive": {"archivedSeq": 4, "failure": "503"}}, 5),
+        ({"lastSeq": 9, "archive": {"archivedSeq": 9, "failure": ""}}, 0),
+    ],
+)
+async def test_what_the_archive_does_not_have_yet_is_seen(records: dict[str, Any], unarchived: int | None) -> None:
+    seen = slot_answer("otp-0", {**await Slot().report(), "records": records})
+
+    assert seen.unarchived == unarchived
+    assert seen.archive_failure == (records.get("archive") or {}).get("failure", "")
+
+
+@pytest.mark.parametrize(
+    ("records", "feedback", "untold", "failure"),
+    [
+        ({}, None, 0, ""),
+        ({"webhook": {}}, {"unsent": 0, "failure": ""}, 0, ""),
+        ({"webhook": {"unsent": 4, "failure": "503"}}, {"unsent": 2, "failure": "away"}, 6, "503, away"),
+        ({"webhook": {"unsent": 0, "failure": "an old one"}}, {"unsent": 2, "failure": ""}, 2, ""),
+    ],
+)
+async def test_what_webhooks_do_not_have_yet_is_seen(
+    records: dict[str, Any], feedback: dict[str, Any] | None, untold: int, failure: str
+) -> None:
+    said = {**await Slot().report(), "records": records}
+    seen = slot_answer("otp-0", said if feedback is None else {**said, "feedback": feedback})
+
+    assert (seen.untold, seen.webhook_failure) == (untold, failure)
