@@ -55,16 +55,20 @@ class Allowances:
     def connect(self, client: str, now: float) -> Reply | None:
         """A connection comes: it counts, or is one too many."""
         limits, of = self._limits, self._of(client)
-        if limits.error_rate_per_client:
-            wait = of.errors.wait(limits.error_rate_per_client, now)
-            if wait:
-                return _over(421, f"Client {client} made too many errors ({limits.error_rate_per_client})", wait)
+        wait = self.error_wait(client, now)
+        if wait:
+            return _over(421, f"Client {client} made too many errors ({limits.error_rate_per_client})", wait)
         if limits.connect_rate_per_client:
             wait = of.connections.wait(limits.connect_rate_per_client, now)
             if wait:
                 return _over(421, f"Client {client} may connect {limits.connect_rate_per_client}", wait)
             of.connections.add(limits.connect_rate_per_client, now)
         return None
+
+    def error_wait(self, client: str, now: float) -> float:
+        """Seconds until this client's errors are no more than it may make."""
+        rate = self._limits.error_rate_per_client
+        return self._of(client).errors.wait(rate, now) if rate else 0.0
 
     def err(self, client: str, errors: int, now: float) -> None:
         """So many errors were made."""

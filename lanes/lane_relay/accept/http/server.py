@@ -175,7 +175,7 @@ class HttpServer:
         response.content_type = answer.media_type
         if answer.status in (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_TIMEOUT) or self._is_stopping:
             response.force_close()  # the rest of the body is not worth reading
-        elif request.content.exception() is not None:
+        elif request.content.exception() is not None or self._has_erred_too_often(_client(request)):
             response.force_close()
         return response
 
@@ -320,8 +320,14 @@ class HttpServer:
             return refused(_AUTH_BUSY)
         if not verified:
             self._reject(_AUTH_FAILED, client)
+            await asyncio.sleep(self._listener.checks.pause(client))
             return refused(_AUTH_FAILED)
         return credentials[0]
+
+    def _has_erred_too_often(self, client: str) -> bool:
+        """It may not connect now: nor go on over a connection that it has."""
+        listener = self._listener
+        return bool(listener.allowances.error_wait(client, listener.clock.monotonic()))
 
     def _reject(self, reply: Reply, client: str) -> None:
         """Without the name: people send passwords there. It counts as an error of the client's."""

@@ -4,14 +4,16 @@ import asyncio
 import json
 import logging
 import socket
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from lane_relay.accept.http.connection import IDLE_S
 from lane_relay.clock import SYSTEM_CLOCK
-from tests.lane_relay.accept.http.conftest import Http, StartHttp, message
+from tests.lane_relay.accept.http.conftest import HEADERS, Http, StartHttp, message
 from tests.lane_relay.spool.making import until
 
 BODY = json.dumps(message()).encode()
@@ -148,3 +150,32 @@ async def test_nobody_is_told_which_software_of_which_version_answers(http: Star
     running = await http()
     assert (await running.post()).headers["Server"] == "lane-relay"
     assert b"aiohttp" not in await said(running, b"HELO client.example\r\n")
+
+
+async def test_who_guesses_passwords_is_answered_later_and_nobody_else_is(http: StartHttp, tmp_path: Path) -> None:
+    (tmp_path / "app").write_text("secret")
+    running = await http(users_dir=str(tmp_path))
+    wrong = {**HEADERS, "Authorization": "Basic " + b64encode(b"app:wrong").decode()}
+    for _ in range(5):
+        assert (await running.post(headers=wrong)).status == 401
+    answered: list[str] = []
+
+    async def post(who: str, headers: dict[str, str]) -> int:
+        answer = await running.post(headers=headers)
+        answered.append(who)
+        return answer.status
+
+    guess = asyncio.create_task(post("guesser", wrong))
+    await until(lambda: len(running.spool.rejections) == 6)
+    assert running.server.session_count == 0, "it has a place while it waits"
+    assert await post("other", HEADERS) == 200
+    assert await guess == 401
+    assert answered == ["other", "guesser"]
+
+
+async def test_the_connection_of_a_client_with_too_many_errors_is_closed(http: StartHttp, tmp_path: Path) -> None:
+    (tmp_path / "app").write_text("secret")
+    running = await http(users_dir=str(tmp_path), limits={"error_rate_per_client": "2/h"})
+    head = HEAD + b"Authorization: Basic " + b64encode(b"app:wrong") + b"\r\nContent-Length: 2\r\n\r\n{}"
+    answer = await said(running, head * 4)
+    assert answer.count(b" 401 ") == 2
