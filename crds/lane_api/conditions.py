@@ -95,6 +95,8 @@ class Reason(StrEnum):
     KIND_ABSENT = "KindAbsent"
     # MailHeld
     VOLUME_RESTORED = "VolumeRestored"
+    IN_DOUBT = "InDoubt"
+    NO_WAY_OUT = "NoWayOut"
     # RecordsAtRisk
     ARCHIVE_MISSING = "ArchiveMissing"
     ARCHIVE_FAILING = "ArchiveFailing"

@@ -5,7 +5,6 @@ Invariant: without `handover` in the configuration nothing here costs more than 
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -32,7 +31,8 @@ from lane_relay.handover.consignment import Answer, Consignment, Parcel, unpack
 from lane_relay.handover.doubts import SlotDoubt
 from lane_relay.handover.giver import DOWN_S, Giver
 from lane_relay.handover.receiver import Receiver
-from lane_relay.records import FOREIGN, Message, QueueEntry, Reply, Route
+from lane_relay.handover.stranded import Stranded
+from lane_relay.records import FOREIGN, Message, QueueEntry, Reply, Route, received_at
 from lane_relay.spool.base import Spool
 from lane_relay.spool.entries import Waiting, entries_of
 
@@ -79,6 +79,8 @@ class Neighbourhood(Struct, frozen=True):
     """Everything that waits in delivery comes back, as if it had just become due."""
     scheduled: Callable[[int], list[QueueEntry]]
     """Takes so many entries at most out of the schedule, due or not."""
+    is_over: Callable[[QueueEntry], bool]
+    """The entry's lifetime has passed."""
     unwilling: Callable[[], str]
     """Why nothing can be taken in, or an empty string."""
 
@@ -112,8 +114,7 @@ class Exchange:
         self._abilities = Abilities(self._ability_of)
         self._emptying = asyncio.Event()
         self._changed = asyncio.Event()
-        self._nowhere: deque[QueueEntry] = deque()
-        """What must not leave from here while no sibling can be reached."""
+        self._stranded = Stranded(self)
 
     def apply(self, config: RelayConfig) -> None:
         """Another configuration: who the siblings are, what goes to them."""
@@ -150,7 +151,12 @@ class Exchange:
     @property
     def waiting(self) -> int:
         """Entries on their way to a sibling."""
-        return self.giver.waiting + len(self._nowhere)
+        return self.giver.waiting + len(self._stranded)
+
+    @property
+    def stranded(self) -> int:
+        """Those of them that must not leave from here while no sibling can take them."""
+        return len(self._stranded)
 
     @property
     def unreadable(self) -> int:
@@ -183,9 +189,9 @@ class Exchange:
             yield Waits("InDoubt", _NOWHERE, Hold(Limit.SIBLING, detail=detail), tuple(doubt.entries))
         for slot, entries in self.giver.waiting_for():
             yield Waits("HandingOver", _NOWHERE, Hold(Limit.SIBLING, detail=f"on its way to slot {slot}"), entries)
-        if self._nowhere:
+        if self._stranded:
             detail = "it must not leave from here, and no sibling can be reached"
-            yield Waits("HandingOver", _NOWHERE, Hold(Limit.SIBLING, detail=detail), tuple(self._nowhere))
+            yield Waits("HandingOver", _NOWHERE, Hold(Limit.SIBLING, detail=detail), self._stranded.entries)
 
     @property
     def is_emptying(self) -> bool:
@@ -203,12 +209,13 @@ class Exchange:
             group.create_task(self._empty())
             group.create_task(self._forget_stale())
             group.create_task(self._watch_abilities())
+            group.create_task(self._stranded.watch())
             while True:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), DOWN_S)
                 if self._changed.is_set() or self._has_sibling():
                     self._changed.clear()
-                    await self._choose_again()
+                    await self._stranded.choose_again()
 
     async def _watch_abilities(self) -> None:
         """Knows what siblings can send, where some mail goes only to one that can."""
@@ -225,13 +232,6 @@ class Exchange:
         while True:
             await asyncio.sleep(_STALE_EVERY_S)
             await self.receiver.forget_stale(self._clock.now())
-
-    async def _choose_again(self) -> None:
-        """A sibling may have come back, or the configuration may say something else; a portion a turn of the loop."""
-        for number in range(1, len(self._nowhere) + 1):
-            self.take_back(self._nowhere.popleft())
-            if number % _PORTION == 0:
-                await asyncio.sleep(0)
 
     async def _empty(self) -> None:
         """Hands over what waits for its time as well, while this slot is to be emptied, and what waits in delivery
@@ -273,7 +273,7 @@ class Exchange:
         if isinstance(place, str):
             self.giver.give(entry, place)
         else:
-            self._nowhere.append(entry)
+            self._stranded.add(entry)
         return False
 
     def _whither(self, entry: QueueEntry, policy: str, site: str, has_room: bool) -> Whither:
@@ -348,6 +348,20 @@ class Exchange:
             self._around.wait(entry)
         else:
             self._around.resume(entry)
+
+    def is_over(self, entry: QueueEntry) -> bool:
+        """See stranded.Home."""
+        return self._around.is_over(entry)
+
+    def is_late(self, entry: QueueEntry) -> bool:
+        """See stranded.Home."""
+        after = self._config.delivery.delay_notice.after
+        has_time = bool(after) and not entry.notified and bool(entry.sender_domain)
+        return has_time and self._clock.now() >= received_at(entry.id) + after
+
+    def tell_late(self, entry: QueueEntry, message: Message, why: str) -> None:
+        """See Settler.on_late."""
+        self._settler.on_late(entry, message, why)
 
     def note_taken_back(self, transfer: str, given: Given, order: TakenBack) -> None:
         """See giver.Home."""

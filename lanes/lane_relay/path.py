@@ -150,7 +150,7 @@ class MessagePath:
 
     def on_due(self, entry: QueueEntry) -> None:
         """schedule -> resolve -> deliver."""
-        if self.exchange is not None and self.exchange.is_emptying and not self._is_over(entry):
+        if self.exchange is not None and self.exchange.is_emptying and not self.is_over(entry):
             if not self.orders.is_idle and self.orders.takes(entry, None):
                 return  # a sibling knows nothing of the order
             if not self.exchange.sends_here(entry, ""):
@@ -175,7 +175,7 @@ class MessagePath:
         """Whether the entry goes to delivery; else it is on its way to a sibling, or waits."""
         warmer, policy = self.warmer, route.policy
         warms_up = warmer.is_active
-        if (warms_up or self.exchange is not None) and self._is_over(entry):
+        if (warms_up or self.exchange is not None) and self.is_over(entry):
             return True  # delivery ends it before an attempt; waiting here it would never be told
         has_room = not warms_up or warmer.has_room(policy, entry)
         if self.exchange is not None and not self.exchange.sends_here(entry, policy, route.site, has_room=has_room):
@@ -193,7 +193,8 @@ class MessagePath:
         end = received_at(entry.id) + self.lifetime
         return min(end, entry.expires_at) if entry.expires_at else end
 
-    def _is_over(self, entry: QueueEntry) -> bool:
+    def is_over(self, entry: QueueEntry) -> bool:
+        """Its lifetime has passed: it is not attempted any more."""
         return self._clock.now() >= self._end_of(entry)
 
     def on_counted(self, policy: str, entry: QueueEntry, one: OutcomeOf) -> None:

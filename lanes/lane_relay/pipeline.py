@@ -343,6 +343,7 @@ class Pipeline:
             wait=self._schedule.add,
             look_again=self._dispatcher.look_again,
             scheduled=self._schedule.take,
+            is_over=self._path.is_over,
             unwilling=self.slot.unready,
         )
 

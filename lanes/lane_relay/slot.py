@@ -165,6 +165,7 @@ class Slot:
             figures.unreadable += self.handover.unreadable
             figures.handover_given, figures.handover_taken = self.handover.given, self.handover.taken
             figures.handover_waiting, figures.handover_in_doubt = self.handover.waiting, self.handover.in_doubt
+            figures.handover_stranded = self.handover.stranded
             oldest_doubt = min((doubt.since for doubt in self.handover.doubts), default=0.0)
             figures.handover_in_doubt_s = max(0.0, self._clock.now() - oldest_doubt) if oldest_doubt else 0.0
         if self.feedback is not None:
@@ -301,7 +302,7 @@ class Slot:
         if self.warmer is not None and self.warmer.is_active:
             said["warmup"] = warm_up_as_json(self.warmer)
         if self.handover is not None:
-            said["handover"] = handover_as_json(self.handover)
+            said["handover"] = handover_as_json(self.handover, self._clock.now())
         if self.feedback is not None:
             said["feedback"] = feedback_as_json(self.feedback.outbox)
         said["intake"]["sessions"] = stages.sessions

@@ -5,7 +5,7 @@ Pure but for the certificate, which is read. Before it: the stages' own values. 
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from cryptography import x509
 
@@ -32,6 +32,9 @@ __all__ = [
 ]
 
 
+_OVERDUE_S: Final = 300.0
+
+
 class HandoverFigures(Protocol):
     """What hand-over counts, in entries; `in_doubt` in transfers."""
 
@@ -54,6 +57,10 @@ class HandoverFigures(Protocol):
     @property
     def waiting(self) -> int:
         """On the way to a sibling."""
+
+    @property
+    def stranded(self) -> int:
+        """Those of them that must not leave from here while no sibling can take them."""
 
     @property
     def in_doubt(self) -> int:
@@ -134,8 +141,8 @@ def feedback_as_json(outbox: Outbox) -> dict[str, Any]:
     return {"unsent": outbox.waiting, "failure": outbox.failure}
 
 
-def handover_as_json(handover: HandoverFigures) -> dict[str, Any]:
-    """What goes to siblings, and what is in doubt with which."""
+def handover_as_json(handover: HandoverFigures, now: float) -> dict[str, Any]:
+    """What goes to siblings, and what is in doubt with which; `now` in Unix time."""
     doubts = [
         {
             "slot": doubt.slot,
@@ -143,10 +150,12 @@ def handover_as_json(handover: HandoverFigures) -> dict[str, Any]:
             "entries": doubt.entries,
             "since": time_as_json(doubt.since or None),
             "reason": doubt.said,
+            "overdue": now - doubt.since >= _OVERDUE_S,
         }
         for doubt in handover.doubts
     ]
-    return {"waiting": handover.waiting, "inDoubt": handover.in_doubt, "doubts": doubts}
+    waiting = {"waiting": handover.waiting, "stranded": handover.stranded}
+    return {**waiting, "inDoubt": handover.in_doubt, "doubts": doubts}
 
 
 def site_as_json(state: SiteState) -> dict[str, Any]:

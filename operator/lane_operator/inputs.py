@@ -387,6 +387,10 @@ class SlotObservation:
     """Why, or empty."""
     sealing_failure: str = ""
     """Why its records are not sealed."""
+    doubts: tuple[str, ...] = ()
+    """Mail of which it has not been known for minutes whether another slot has it, in words, one for each slot."""
+    stranded: bool = False
+    """Some mail must not leave from its address, and no other slot can take it."""
     restored: str = ""
     """Why the mail that its volume brought is held, since the volume may be an older copy; empty: it is not."""
 

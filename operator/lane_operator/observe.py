@@ -9,7 +9,7 @@ Invariants: nothing here writes to the Kubernetes API; a lane is only woken when
 import asyncio
 import ssl
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
@@ -313,6 +313,8 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
         webhook_failure=", ".join(str(one["failure"]) for one in told if one.get("unsent") and one.get("failure")),
         sealing_failure=str(records.get("failure") or ""),
         restored=str(delivery.get("restored") or ""),
+        doubts=tuple(_doubts(answer.get("handover") or {})),
+        stranded=bool((answer.get("handover") or {}).get("stranded")),
     )
 
 
@@ -320,6 +322,13 @@ def _unarchived(records: Mapping[str, Any]) -> int | None:
     """Records that are not in the archive yet; None where there is no archive, or nothing is said of one."""
     last, archived = records.get("lastSeq"), (records.get("archive") or {}).get("archivedSeq")
     return None if last is None or archived is None else max(0, int(last) - int(archived))
+
+
+def _doubts(handover: Mapping[str, Any]) -> Iterator[str]:
+    """What is in doubt for so long that a person is wanted; a relay of an older image says nothing of it."""
+    for doubt in handover.get("doubts") or ():
+        if doubt.get("overdue"):
+            yield f"{int(doubt['entries'])} messages with {doubt['slot']} since {doubt['since']}"
 
 
 def process_of(pod: Manifest) -> str:
@@ -383,6 +392,8 @@ def _shown(seen: SlotObservation) -> tuple[Any, ...]:
         seen.archive_failure,
         seen.sealing_failure,
         seen.restored,
+        seen.doubts,
+        seen.stranded,
         *moving,
     )
 

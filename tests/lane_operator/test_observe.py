@@ -413,6 +413,18 @@ async def test_a_slot_that_is_no_target_any_more_is_forgotten(rig: Rig) -> None:
     assert rig.observer.seen(LANE, "otp-0") is None
 
 
+async def test_mail_that_is_in_doubt_for_long_or_has_no_way_out_is_seen() -> None:
+    report = await Slot().report()
+    doubt = {"slot": "otp-1", "transfers": 1, "entries": 3, "since": "2026-11-28T10:00:00Z", "reason": "refused"}
+    young, old = {**doubt, "overdue": False}, {**doubt, "overdue": True}
+    plain = slot_answer("otp-0", {**report, "handover": {"waiting": 1, "inDoubt": 1, "doubts": [young], "stranded": 0}})
+    seen = slot_answer("otp-0", {**report, "handover": {"waiting": 9, "inDoubt": 1, "doubts": [old], "stranded": 4}})
+
+    assert (plain.doubts, plain.stranded) == ((), False)
+    assert (seen.doubts, seen.stranded) == (("3 messages with otp-1 since 2026-11-28T10:00:00Z",), True)
+    assert (slot_answer("otp-0", report).doubts, slot_answer("otp-0", report).stranded) == ((), False)
+
+
 async def test_held_mail_of_an_older_copy_and_records_that_are_not_sealed_are_seen() -> None:
     report = await Slot().report()
     plain = slot_answer("otp-0", report)

@@ -1,7 +1,7 @@
 """What must not leave from a slot and has nowhere else to go."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,16 @@ from lane_api.relayconfig import RelayConfig
 from lane_relay.account.counters import Counters
 from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.clock import Clock
-from lane_relay.errors import ConfigError
+from lane_relay.errors import ConfigError, SpoolError
 from lane_relay.exchange import Exchange, Neighbourhood, open_transfers
+from lane_relay.handover import stranded
 from lane_relay.handover.book import Given
 from lane_relay.handover.consignment import Parcel
-from lane_relay.records import FOREIGN, Envelope, Message, QueueEntry, message_id_text
+from lane_relay.records import FOREIGN, Envelope, Message, Notify, QueueEntry, RecipientOptions, message_id_text
 from lane_relay.spool.base import Done
 from lane_relay.spool.entries import Waiting
 from lane_relay.spool.memory import MemorySpool
-from tests.lane_relay.spool.making import until
+from tests.lane_relay.spool.making import put, until
 
 CLOCK = Clock(now=lambda: 1_800_000_000.0, monotonic=lambda: 1000.0)
 COUNT = 3000
@@ -66,6 +67,10 @@ class Rig:
         self.asked_for += count
         return []
 
+    def _deposit(self, report: Message, done: Callable[[SpoolError | None], None]) -> None:
+        self.deposited.append(report)
+        done(None)
+
     def _look_again(self) -> None:
         self.looked_again += 1
 
@@ -76,7 +81,7 @@ class Rig:
             lambda _entry: None,
             lambda _entry: None,
             lambda _entry: None,
-            lambda _report, _done: None,
+            self._deposit,
             lambda _seconds, _count, _since: None,
             lambda: 0.5,
         )
@@ -85,6 +90,8 @@ class Rig:
         assert book is not None
         self.resumed: list[QueueEntry] = []
         self.waiting: list[QueueEntry] = []
+        self.over: set[int] = set()
+        self.deposited: list[Message] = []
         neighbours = Neighbourhood(
             queued=lambda _entry: None,
             accepted=lambda _count: None,
@@ -92,6 +99,7 @@ class Rig:
             wait=self.waiting.append,
             look_again=self._look_again,
             scheduled=self._scheduled,
+            is_over=lambda entry: entry.id in self.over,
             unwilling=lambda: "",
         )
         self.exchange = Exchange(book, running, spool, settler, CLOCK, neighbours)
@@ -125,6 +133,34 @@ async def test_mail_without_a_way_chooses_again_in_portions_and_at_once_after_a_
     await asyncio.gather(task, return_exceptions=True)
     assert max(now - before for before, now in pairwise([0, *sizes])) <= 500
     assert all(rig.exchange.sends_here(entry, "") for entry in rig.resumed)
+
+
+async def test_mail_without_a_way_ends_in_its_time_and_its_sender_hears_once_that_it_is_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path)
+    entries = []
+    for hours in (1, 5, 200):
+        received = (int(CLOCK.now()) - hours * 3600) * 1000 << 48
+        envelope = Envelope("otp@brand.test", ("ann@isp.test",), options=(RecipientOptions(Notify.DELAY),))
+        message = Message(received + 1, envelope, b"Subject: x\r\n\r\n")
+        entries += await put(rig.spool, message)
+    fresh, late, over = entries
+    rig.over.add(over.id)
+    for entry in entries:
+        assert not rig.exchange.sends_here(entry, "")
+    assert rig.exchange.stranded == 3
+    monkeypatch.setattr(stranded, "_LOOK_EVERY_S", 0.01)
+    task = asyncio.create_task(rig.exchange.run())
+    await until(lambda: rig.resumed == [over] and late.notified)
+    await until(lambda: rig.exchange.stranded == 2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    (report,) = rig.deposited
+    assert report.envelope.recipients == ("otp@brand.test",)
+    assert b"Action: delayed" in report.body
+    assert b"no other slot can take it" in report.body.replace(b"\r\n    ", b" ")
+    assert not fresh.notified
 
 
 async def test_what_is_not_due_and_has_no_way_to_a_sibling_keeps_its_time(tmp_path: Path) -> None:

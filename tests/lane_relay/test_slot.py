@@ -11,6 +11,7 @@ from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.config import ConfigSource
 from lane_relay.errors import SpoolError
 from lane_relay.feedback.outbox import Outbox
+from lane_relay.handover.doubts import SlotDoubt
 from lane_relay.slot import Slot
 from lane_relay.spool.memory import MemorySpool
 from tests.lane_relay.test_config import text
@@ -65,16 +66,22 @@ async def test_a_closed_slot_is_not_empty_while_something_is_on_its_way_to_the_v
     assert [(await slot.report())["queue"]["inFlight"] for _ in range(2)] == [1, 0]
 
 
+_DOUBTS = [SlotDoubt("t-1", 1, 5, SYSTEM_CLOCK.now() - 301, ""), SlotDoubt("t-2", 1, 1, SYSTEM_CLOCK.now(), "")]
+
+
 async def test_what_siblings_hand_over_and_what_comes_back_is_in_flight_until_it_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "relay.yaml"
     file.write_text(text(extra="intake: {state: Closed}"))
     slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None)
     stages: Any = Stages(MemorySpool(SYSTEM_CLOCK, asyncio.get_running_loop()))
     slot.stages = stages
-    handover: Any = SimpleNamespace(taking=2, waiting=0, in_doubt=0, doubts=[], owed=0)
+    handover: Any = SimpleNamespace(taking=2, waiting=4, stranded=3, in_doubt=2, doubts=_DOUBTS)
     feedback: Any = SimpleNamespace(under_way=3, outbox=Outbox(tmp_path / "outbox"))
     slot.handover, slot.feedback = handover, feedback
-    assert (await slot.report())["queue"]["inFlight"] == 5
+    said = await slot.report()
+    assert said["queue"]["inFlight"] == 5
+    assert (said["handover"]["waiting"], said["handover"]["stranded"]) == (4, 3)
+    assert [doubt["overdue"] for doubt in said["handover"]["doubts"]] == [True, False]
 
 
 async def test_the_report_says_how_many_bounces_their_webhook_does_not_have(tmp_path: Path) -> None:

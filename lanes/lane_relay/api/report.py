@@ -170,6 +170,8 @@ class SiblingDoubt(AnswerModel):
     """Of the oldest transfer."""
     reason: str
     """Why the sibling does not answer."""
+    overdue: bool
+    """For five minutes now: a sibling that only restarts answers sooner."""
 
 
 class HandoverReport(AnswerModel):
@@ -177,6 +179,8 @@ class HandoverReport(AnswerModel):
 
     waiting: int
     """Entries."""
+    stranded: int
+    """Those of them that must not leave from here while no sibling can take them."""
     in_doubt: int
     """Transfers."""
     doubts: list[SiblingDoubt]

@@ -173,6 +173,12 @@ CATALOGUE: Final = (
     Declared("handover_taken", Kind.COUNTER, "Entries taken over from sibling slots.", "handover_taken"),
     Declared("handover_waiting", Kind.GAUGE, "Entries on their way to a sibling slot.", "handover_waiting"),
     Declared(
+        "handover_stranded",
+        Kind.GAUGE,
+        "Those of them that must not leave from this address while no sibling can take them.",
+        "handover_stranded",
+    ),
+    Declared(
         "handover_in_doubt",
         Kind.GAUGE,
         "Transfers whose sibling has not said yet what it has of them; nobody else sends that mail.",

@@ -143,5 +143,6 @@ class Figures:
     handover_given: int = 0
     handover_taken: int = 0
     handover_waiting: int = 0
+    handover_stranded: int = 0
     handover_in_doubt: int = 0
     handover_in_doubt_s: float = 0.0

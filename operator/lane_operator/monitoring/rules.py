@@ -17,6 +17,8 @@ FEW = 10
 
 ALMOST_FULL = 0.95
 """Share of the words that a suppression list may have at which somebody is told."""
+IN_DOUBT_S = 300
+"""Seconds that a slot may owe another one its answer at which somebody is told; a restart takes less."""
 REFUSED_SHARE = 0.01
 """Share of messages that the slots could not take at which somebody is told."""
 
@@ -99,6 +101,24 @@ def _slots(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         "0s",
         "critical",
         "Slot {{ $labels.slot }} could not write its spool and takes no mail until its pod is restarted.",
+    )
+    yield _alert(
+        lane,
+        "LaneMailInDoubt",
+        f"max by (slot) ({queries.metric('handover_in_doubt_age_seconds')}) > {IN_DOUBT_S}",
+        "0s",
+        "critical",
+        "Slot {{ $labels.slot }} offered mail to a slot that does not say whether it has it; nobody sends it. Bring "
+        "that slot back, or give the order take-back. See the condition MailHeld.",
+    )
+    yield _alert(
+        lane,
+        "LaneMailStranded",
+        f"max by (slot) ({queries.metric('handover_stranded')}) > 0",
+        "5m",
+        "warning",
+        "Slot {{ $labels.slot }} has mail that its address must not send, and no other slot can take it. See the "
+        "condition MailHeld.",
     )
 
 

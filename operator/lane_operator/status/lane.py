@@ -20,7 +20,7 @@ from lane_operator.status.figures import oldest, rounded
 from lane_operator.status.progress import WAIT, deadline, put_draining, put_progress
 from lane_operator.status.slots import SHARED, egress_reason, is_proved, slot_status
 from lane_operator.status.view import View
-from lane_operator.status.volumes import put_records_at_risk, put_restored
+from lane_operator.status.volumes import put_mail_held, put_records_at_risk
 
 __all__ = ["lane_status", "next_look"]
 
@@ -44,7 +44,7 @@ def lane_status(
     put_dns(book, view)
     put_certificate(book, view)
     _put_marks(book, view)
-    put_restored(book, view)
+    put_mail_held(book, view)
     put_records_at_risk(book, view)
     slots = tuple(slot_status(lane, claim, observation) for claim in assignment.claims)
     return LaneStatus(

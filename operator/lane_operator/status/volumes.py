@@ -1,4 +1,5 @@
-"""What slots keep on their volumes and a person must see to: mail of an older copy, records that are not safe.
+"""What slots keep on their volumes and a person must see to: mail of an older copy, mail that a slot neither sends nor
+gives away, records that are not safe.
 
 Conditions that only tell, present while they are true; none makes a lane less ready. Pure. Before it: `lane`. After it:
 the book.
@@ -9,19 +10,49 @@ from lane_operator.inputs import SlotObservation
 from lane_operator.status.book import Book
 from lane_operator.status.view import View
 
-__all__ = ["put_records_at_risk", "put_restored"]
+__all__ = ["put_mail_held", "put_records_at_risk"]
 
 
-def put_restored(book: Book, view: View) -> None:
+def put_mail_held(book: Book, view: View) -> None:
+    """Mail that waits until somebody decides or helps: it may have left already, or has no way out."""
+    found = [one for one in (_restored(view), _in_doubt(view), _stranded(view)) if one is not None]
+    if found:
+        book.put(ConditionType.MAIL_HELD, True, found[0][0], "; ".join(message for _, message in found))
+
+
+def _restored(view: View) -> tuple[Reason, str] | None:
     """A volume that was put back from a snapshot: what it brought is held until somebody decides."""
     held = [f"{seen.name}: {seen.restored}" for seen in view.heard() if seen.restored]
     if held:
-        message = (
+        return Reason.VOLUME_RESTORED, (
             f"new mail is sent, but what was on the volume may have been sent already and is held; {'; '.join(held)}. "
             "Look at GET /v1/messages of the slot, then POST /v1/actions with all: true and action release (perhaps "
             "sent twice) or drop"
         )
-        book.put(ConditionType.MAIL_HELD, True, Reason.VOLUME_RESTORED, message)
+    return None
+
+
+def _in_doubt(view: View) -> tuple[Reason, str] | None:
+    """A slot does not answer whether it has what another one offered it: neither sends it until it does."""
+    doubts = [f"{seen.name}: {', '.join(seen.doubts)}" for seen in view.heard() if seen.doubts]
+    if doubts:
+        return Reason.IN_DOUBT, (
+            f"nobody sends what another slot may have; {'; '.join(doubts)}. Bring that slot back; if it is gone for "
+            "good, POST /v1/actions of the slot that says so with action take-back and sibling: perhaps sent twice"
+        )
+    return None
+
+
+def _stranded(view: View) -> tuple[Reason, str] | None:
+    """Addresses for some ISPs alone, and none that may send the rest."""
+    slots = [seen.name for seen in view.heard() if seen.stranded]
+    if slots:
+        return Reason.NO_WAY_OUT, (
+            f"{', '.join(slots)} has mail that its address must not send (isps of the address in the pool), and no "
+            "other slot of the lane that may can be reached: give the lane another slot, on an address without isps, "
+            "or see to those it has"
+        )
+    return None
 
 
 def put_records_at_risk(book: Book, view: View) -> None:

@@ -31,6 +31,25 @@ def test_a_volume_put_back_from_a_snapshot_is_named_with_what_to_do_and_the_lane
 @pytest.mark.parametrize(
     ("changes", "reason", "words"),
     [
+        ({"doubts": ("3 messages with otp-0 since 2026-11-28T10:00:00Z",)}, "InDoubt", "otp-1: 3 messages with otp-0"),
+        ({"doubts": ("3 messages with otp-0 since then",)}, "InDoubt", "action take-back"),
+        ({"stranded": True}, "NoWayOut", "otp-1 has mail that its address must not send"),
+        ({"stranded": True, "restored": "older"}, "VolumeRestored", "otp-1 has mail that its address must not send"),
+    ],
+)
+def test_mail_that_nobody_sends_is_said_with_the_slot_and_the_way_out(
+    changes: dict[str, Any], reason: str, words: str
+) -> None:
+    said = of(**changes)
+
+    assert verdict(said, "MailHeld") == ("True", reason)
+    assert words in message(said, "MailHeld")
+    assert verdict(said, "Ready") == ("True", "AllSlotsVerified")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "words"),
+    [
         ({"archive_failure": "the bucket cannot be written: 403"}, "ArchiveFailing", "otp-1: the bucket cannot"),
         ({"sealing_failure": "No space left on device"}, "SealingFailing", "otp-1: No space left"),
         ({"sealing_failure": "No space left", "archive_failure": "403"}, "SealingFailing", "otp-1: No space left"),

@@ -108,6 +108,7 @@ class Slot:
             wait=self.waiting.append,
             look_again=lambda: None,
             scheduled=lambda _count: [],
+            is_over=lambda _entry: False,
             unwilling=lambda: self.unwilling_because,
         )
         settler = Settler(self.spool, config, clock, nothing, Counters())

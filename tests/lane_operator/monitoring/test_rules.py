@@ -1,4 +1,4 @@
-"""Alerts of what comes back, as Prometheus reckons them."""
+"""Alerts of what comes back and of what does not leave, as Prometheus reckons them."""
 
 import subprocess
 from collections.abc import Mapping
@@ -49,6 +49,17 @@ def test_a_complaint_rate_is_told_of_before_something_is_paused_for_it(tmp_path:
     series = {'lane_relay_complaint_level{policy="google"}': "0x9 1x9 2x9 3x9 0x9"}
     fires(tmp_path, "LaneComplaintsRising", series, {"5m": 0, "15m": 1, "25m": 0, "45m": 0})
     fires(tmp_path, "LaneComplaintsHigh", series, {"15m": 0, "25m": 1, "35m": 1, "45m": 0})
+
+
+def test_mail_in_doubt_is_told_of_once_it_is_no_mere_restart(tmp_path: Path) -> None:
+    series = {"lane_relay_handover_in_doubt_age_seconds{}": "0x4 0+60x9 0x9"}
+    fires(tmp_path, "LaneMailInDoubt", series, {"4m": 0, "9m": 0, "12m": 1, "20m": 0})
+
+
+def test_mail_that_no_slot_may_send_is_told_of(tmp_path: Path) -> None:
+    fires(
+        tmp_path, "LaneMailStranded", {"lane_relay_handover_stranded{}": "0x4 7x9 0x9"}, {"6m": 0, "12m": 1, "20m": 0}
+    )
 
 
 def test_without_feedback_there_are_none() -> None:
