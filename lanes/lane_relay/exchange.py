@@ -231,7 +231,10 @@ class Exchange:
     async def _forget_stale(self) -> None:
         while True:
             await asyncio.sleep(_STALE_EVERY_S)
-            await self.receiver.forget_stale(self._clock.now())
+            try:
+                await self.receiver.forget_stale(self._clock.now())
+            except OSError as error:
+                _log.exception("stale transfers stay in the book", reason=str(error))
 
     async def _empty(self) -> None:
         """Hands over what waits for its time as well, while this slot is to be emptied, and what waits in delivery

@@ -35,6 +35,7 @@ _PORTION: Final = 200
 """Entries that are given back in one turn of the loop."""
 _BYTES: Final = 4 * 2**20
 """Of bodies in one transfer: a second of a slow network, and little memory on both sides."""
+_FORGET_AGAIN_S: Final = 60.0
 DOWN_S: Final = 2.0
 """How long nothing is offered to a sibling that could not be reached, or would not take anything."""
 
@@ -79,6 +80,8 @@ class Giver:
         for doubt in self.doubts.all:
             for origin, recipients in doubt.given.parcels:
                 self._frozen.setdefault(origin, []).append((doubt.transfer, frozenset(recipients)))
+        self._over: set[str] = set()
+        """Transfers that the disk did not let the book forget."""
         self._is_recovered = asyncio.Event()
         self.parcels = 0
         """Handed over in this process's life."""
@@ -131,6 +134,7 @@ class Giver:
         """Works for ever; ends by cancellation, at which what is not noted comes back."""
         async with asyncio.TaskGroup() as group:
             self._work = group
+            group.create_task(self._forget_again())
             for doubt in self.doubts.all:
                 group.create_task(self._clear_up(doubt))
             for slot in list(self._waiting):
@@ -194,7 +198,7 @@ class Giver:
             check_answer(answer, len(parcels))
         except NotSentError as error:
             _log.warning("a sibling cannot be reached, its mail stays here", slot=slot, reason=str(error))
-            await asyncio.to_thread(self._book.drop_given, transfer)
+            await self._forget(transfer)
             self._come_back(slot, bundle)
             return
         except UnansweredError as error:
@@ -271,7 +275,23 @@ class Giver:
     async def _finish(self, transfer: str, slot: str) -> None:
         await self._home.flush()  # only then may the sibling forget what it said
         await self._tell(self._carrier.forget(slot, transfer))
-        await asyncio.to_thread(self._book.drop_given, transfer)
+        await self._forget(transfer)
+
+    async def _forget(self, transfer: str) -> None:
+        """The transfer is over; one that stays in the book would only be asked about again by a restart."""
+        try:
+            await asyncio.to_thread(self._book.drop_given, transfer)
+        except OSError as error:
+            _log.exception("a transfer that is over stays in the book", transfer=transfer, reason=str(error))
+            self._over.add(transfer)
+        else:
+            self._over.discard(transfer)
+
+    async def _forget_again(self) -> None:
+        while True:
+            await asyncio.sleep(_FORGET_AGAIN_S)
+            for transfer in list(self._over):
+                await self._forget(transfer)
 
     @staticmethod
     async def _tell(told: Awaitable[None]) -> None:

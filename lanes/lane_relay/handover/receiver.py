@@ -124,8 +124,9 @@ class Receiver:
             await self._drop(transfer)
 
     async def _drop(self, transfer: str) -> None:
-        if self._answers.pop(transfer, None) is not None:
+        if transfer in self._answers:
             await asyncio.to_thread(self._book.drop_received, transfer)
+            self._answers.pop(transfer, None)
 
     def _known(self, transfer: str, giver: str | None = None) -> Answer | None:
         found = self._answers.get(transfer)

@@ -31,6 +31,8 @@ class Disk(SimulatedDisk):
     fail_rename = 0
     """An errno."""
     keeps_answers = True
+    forgets = True
+    """Files of transfers can be taken away."""
     refused = 0
     writing: Callable[[str], None] = staticmethod(lambda _name: None)
     """Called with the name of each file that is about to be there."""
@@ -44,6 +46,12 @@ class Disk(SimulatedDisk):
             self.refused += 1
             raise OSError(errno.ENOSPC, "No space left on device")
         super().rename(source, target)
+
+    def unlink(self, path: Path) -> None:
+        if not self.forgets and path.parent == BOOK and path.suffix == ".json":
+            self.refused += 1
+            raise OSError(errno.EIO, "Input/output error")
+        super().unlink(path)
 
 
 class Faulty(Exchange):
@@ -213,7 +221,10 @@ class Wire:
         receiver = self._receiver()
         self.happens("forgetting")
         self.forgotten.append(transfer)
-        await receiver.forget(transfer, "a")
+        try:
+            await receiver.forget(transfer, "a")
+        except OSError as error:  # a 503
+            raise NotNowError(str(error)) from error
 
 
 async def stored(slot: Slot, message: Message) -> list[QueueEntry]:

@@ -9,8 +9,11 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
+from lane_relay import exchange as exchange_module
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError
+from lane_relay.handover import book as book_module
+from lane_relay.handover import giver as giver_module
 from lane_relay.handover.consignment import Answer, Consignment, decode, pack
 from lane_relay.handover.giver import Giver
 from lane_relay.records import FOREIGN, QueueEntry, received_at
@@ -144,6 +147,44 @@ async def test_a_sibling_that_is_unwilling_or_full_takes_what_it_can() -> None:
             again.give(entries[4], "b")
             await until(lambda: len(a.sendable) == 3)
         assert len(b.sendable) == 2
+
+
+@pytest.mark.parametrize("reached", [True, False])
+async def test_a_disk_that_forgets_no_transfer_stops_nothing_and_is_asked_again(
+    reached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(giver_module, "_FORGET_AGAIN_S", 0.01)
+    async with two_slots() as (a, b):
+        giver = a.giver(Wire(b if reached else None))
+        first, second = await letters(a, 2)
+        a.disk.forgets = b.disk.forgets = False
+        async with at_work(giver):
+            giver.give(first, "b")
+            await until(lambda: a.disk.refused > 0 and len(a.sendable) + len(b.sendable) == 1)
+            giver.give(second, "b")
+            await until(lambda: a.disk.refused > 2 and len(a.sendable) + len(b.sendable) == 2)
+            assert len(giver.doubts) == 0
+            a.disk.forgets = True
+            await until(lambda: not a.disk_has_transfers())
+        assert len(b.sendable) == (2 if reached else 0)
+
+
+async def test_a_slot_that_cannot_forget_what_is_stale_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange_module, "_STALE_EVERY_S", 0.01)
+    async with two_slots() as (a, b):
+        (entry,) = await letters(a, 1)
+        parcel = pack(entry, await a.spool.load(entry))
+        await b.receiver.take("f" * 32, Consignment("a", (parcel,)))
+        monkeypatch.setattr(book_module, "KEPT_S", -1e12)
+        b.disk.forgets = False
+        running = asyncio.create_task(b.exchange.run())
+        await until(lambda: b.disk.refused > 1)
+        assert (await b.receiver.ask("f" * 32, "a")).taken == (0,), "it is in the book, so it is known"
+        b.disk.forgets = True
+        await until(lambda: not b.disk_has_transfers())
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_slot_whose_intake_closes_while_a_transfer_is_noted_stores_none_of_it() -> None:
