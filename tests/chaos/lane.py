@@ -17,8 +17,8 @@ from tests.chaos.internet import RESOLVER
 from tests.chaos.judge import LANE_DOMAIN
 from tests.chaos.slots import Nursery, Slot
 from tests.chaos.traffic import DOMAINS, HELD, LOOP
-from tests.lane_relay.running import free_port
 from tests.lane_relay.whole.test_handover import Lane
+from tests.ports import free_port
 
 RETURN_PATH: Final = f"b.{LANE_DOMAIN}"
 SOURCES: Final = {"otp-0": f"{NETWORK}.1", "otp-1": f"{NETWORK}.2"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
@@ -15,17 +14,11 @@ from pathlib import Path
 from e2e.internet.control_client import IspControl
 from e2e.internet.isp import Host, IspConfig, IspsConfig
 from e2e.internet.policy import Policy
+from tests.ports import free_port
 
 _open: list[Client] = []
 _numbers = itertools.count(1)
 STARTED_WITHIN = 20.0  # seconds
-
-
-def free_port(ip: str) -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((ip, 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from e2e.internet import addresses, packages
 from e2e.internet.dns import Dns, DnsConfig, DnsError, txt_rdata
 from e2e.internet.place import HostPlace
 from e2e.internet.zones import zone_files
-from tests.e2e_internet.isps import free_port
+from tests.ports import free_port
 
 IP = "127.0.0.1"  # bind9 listens only on addresses that an interface has
 

@@ -15,7 +15,8 @@ from e2e.internet import addresses, maildir, packages
 from e2e.internet.place import HostPlace
 from e2e.internet.policy import Policy
 from e2e.internet.postfix import Postfix, main_cf, master_cf, plain_isp, shared_relay, tuned_relay
-from tests.e2e_internet.isps import Client, free_port, running_isps
+from tests.e2e_internet.isps import Client, running_isps
+from tests.ports import free_port
 
 IP = "127.0.0.1"
 

@@ -18,7 +18,8 @@ from e2e.internet import postfix
 from e2e.internet.place import HostPlace
 from tests.interop.room import USERS, Room, peers_of_npm
 from tests.interop.shapes import crlf
-from tests.lane_relay.running import PASSWORD, USER, eventually, free_port
+from tests.lane_relay.running import PASSWORD, USER, eventually
+from tests.ports import free_port
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from lane_relay.mail.dkim import DkimKey, generate_ed25519_key, generate_key
 from tests.interop.corpus import messages
 from tests.interop.room import Room, peers_of_npm, program
 from tests.interop.shapes import SENDER
-from tests.lane_relay.running import Relay, Sink, eventually, fixed_route, free_port
+from tests.lane_relay.running import Relay, Sink, eventually, fixed_route
+from tests.ports import free_port
 
 _SIGNATURE: Final = re.compile(rb"DKIM-Signature:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*")
 _SEEDED: Final = 10

@@ -6,7 +6,6 @@ Everything is ended by its own process handle; every wait has a deadline and say
 import asyncio
 import http.client
 import json
-import os
 import signal
 import smtplib
 import socket
@@ -28,6 +27,9 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.lane_relay.forked import Forked, fork
+from tests.ports import free_port
+
 REFLECTOR_KEY = "0123456789abcdef0123456789abcdef"
 SOURCE = "127.0.0.41"
 USER, PASSWORD = "app", "correct horse"
@@ -46,13 +48,6 @@ def eventually(look: Callable[[], T], what: str, within_s: float = 60.0) -> T:
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s:.0f} s: {what}; last answer {answer!r}")
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody holds."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -128,7 +123,7 @@ class Sink:
         self.asked: list[tuple[str, str]] = []
         self.answer_with: Callable[[str, str], str | None] = lambda _stage, _address: None
         """(stage, address) -> a reply, or None for 250."""
-        self.address, self.port = address, port or free_port()
+        self.address, self.port = address, port or free_port(address)
         self._controller = _Controller(_Handler(self), hostname=address, port=self.port, ready_timeout=60)
 
     def answer(self, stage: str, address: str) -> str | None:
@@ -169,7 +164,7 @@ class Relay:
     port: int = field(default_factory=free_port)
     health_port: int = field(default_factory=free_port)
     generation: int = 1
-    process: subprocess.Popen[bytes] | None = None
+    process: Forked | None = None
 
     def __post_init__(self) -> None:
         (self.folder / "users").mkdir(parents=True)
@@ -216,14 +211,7 @@ class Relay:
 
     def start(self, *, ready: bool = True) -> Self:
         """Starts a process; returns when it is ready to accept."""
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-X", "dev", "-m", "lane_relay", "--config", str(self.config_file)]
-                if os.environ.get("RELAY_DEV_MODE")
-                else [sys.executable, "-m", "lane_relay", "--config", str(self.config_file)],
-                stdout=log,
-                stderr=log,
-            )
+        self.process = fork(self.config_file, self.folder / "log")
         if ready:
             eventually(self.is_ready, f"the relay is ready; log: {self.log()[-3000:]}")
         return self

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from e2e.cluster import programs
 from e2e.cluster.identity import Purpose, layout
-from tests.lane_relay.running import eventually, free_port
+from tests.lane_relay.running import eventually
+from tests.ports import free_port
 
 ACCESS, SECRET = "lane-archive", "not-a-real-secret"
 BUCKET = "mail-evidence"

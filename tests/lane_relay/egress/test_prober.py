@@ -15,6 +15,7 @@ from lane_relay.egress import reflect, wire
 from lane_relay.egress.prober import Gate, claim_from
 from lane_relay.egress.proof import ProofState, ProofStatus
 from lane_relay.errors import ConfigError
+from tests.ports import free_port
 
 KEY = b"0123456789abcdef0123456789abcdef"
 OURS = "127.0.0.41"
@@ -83,12 +84,6 @@ async def running(gate: Gate) -> AsyncIterator[Callable[[str], "asyncio.Future[P
 
 def quick_gate(config: Egress) -> Gate:
     return Gate(config, SYSTEM_CLOCK, lambda: 1.0, dial_timeout_s=0.3)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 async def test_the_reflector_sees_the_bound_source_and_opens_the_gate(key_file: Path) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+from tests.ports import free_port
 
 ZONE = """$TTL 300
 @ SOA ns hostmaster 1 3600 600 86400 60
@@ -44,13 +45,6 @@ mxboth AAAA ::7
 s1._domainkey TXT "v=DKIM1; k=rsa; p=AAAA" "BBBB"
 text TXT "hello"
 """
-
-
-def free_port() -> int:
-    """A port that was free a moment ago, for UDP and TCP."""
-    with socket.socket() as tcp:
-        tcp.bind(("127.0.0.1", 0))
-        return int(tcp.getsockname()[1])
 
 
 class Named:

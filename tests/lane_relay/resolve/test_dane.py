@@ -19,8 +19,8 @@ from lane_relay.records import Tlsa
 from lane_relay.resolve.answers import Status
 from lane_relay.resolve.dane import DaneLookups, DaneState
 from lane_relay.resolve.secure_dns import SecureAnswer, SecureResolver
-from tests.lane_relay.resolve.named_server import free_port
 from tests.lane_relay.resolve.validating_resolver import Zone, resolving
+from tests.ports import free_port
 
 OLD, NEW, FORGED = "aa" * 32, "bb" * 32, "cc" * 32
 SIGNED = Zone(

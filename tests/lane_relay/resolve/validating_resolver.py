@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from dns.dnssectypes import Algorithm
 from dns.rdtypes.ANY.DNSKEY import DNSKEY
 
-from tests.lane_relay.resolve.named_server import free_port
+from tests.ports import free_port
 
 __all__ = ["Resolver", "Zone", "resolving"]
 

@@ -20,8 +20,9 @@ import pytest
 from bench.nameserver import NameServer
 from tests.lane_relay.api.described import Described
 from tests.lane_relay.api.test_server import certificate
-from tests.lane_relay.running import Relay, Sink, egress, eventually, fixed_route, free_port, letter
+from tests.lane_relay.running import Relay, Sink, egress, eventually, fixed_route, letter
 from tests.lane_relay.whole.conftest import NewRelay
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.lane_relay.running import Arrived, Relay, Sink, eventually, fixed_route, free_port, letter
+from tests.lane_relay.running import Arrived, Relay, Sink, eventually, fixed_route, letter
 from tests.lane_relay.whole.conftest import NewRelay
 from tests.lane_relay.whole.test_end_to_end import AdminClient
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)
 RETURN_PATH = "b.brand.test"

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from lane_operator import credentials
-from tests.lane_relay.running import Relay, Sink, eventually, fixed_route, free_port, letter
+from tests.lane_relay.running import Relay, Sink, eventually, fixed_route, letter
 from tests.lane_relay.whole.conftest import NewRelay
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)
 

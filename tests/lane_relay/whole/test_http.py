@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.lane_relay.accept.http.client import BASIC, code, post
-from tests.lane_relay.running import Relay, Sink, eventually, fixed_route, free_port
+from tests.lane_relay.running import Relay, Sink, eventually, fixed_route
 from tests.lane_relay.whole.conftest import NewRelay
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -12,8 +12,8 @@ import pytest
 
 from lane_relay.accept.http.request import EXAMPLES
 from tests.lane_relay.accept.http.client import BASIC
-from tests.lane_relay.running import free_port
 from tests.lane_relay.whole.conftest import NewRelay
+from tests.ports import free_port
 
 COUNT = int(os.environ.get("EXAMPLES", "25"))
 CHECKS = (

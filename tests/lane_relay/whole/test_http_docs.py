@@ -10,8 +10,9 @@ import pytest
 
 from e2e.internet import packages
 from tests.lane_relay.api.test_server import certificate
-from tests.lane_relay.running import PASSWORD, USER, Sink, fixed_route, free_port
+from tests.lane_relay.running import PASSWORD, USER, Sink, fixed_route
 from tests.lane_relay.whole.conftest import NewRelay
+from tests.ports import free_port
 
 DOCS = Path(__file__).parents[3] / "docs" / "http.md"
 EXAMPLES = re.findall(r"<!-- a test runs this -->\n```sh\n(.*?)```", DOCS.read_text(), re.DOTALL)

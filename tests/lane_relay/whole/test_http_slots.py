@@ -10,9 +10,10 @@ import pytest
 
 from lane_relay.accept.http.witnesses import witnesses_of
 from tests.lane_relay.accept.http.client import Answered, code, post
-from tests.lane_relay.running import Relay, Sink, eventually, free_port
+from tests.lane_relay.running import Relay, Sink, eventually
 from tests.lane_relay.whole.conftest import NewRelay
 from tests.lane_relay.whole.test_handover import Lane
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)
 

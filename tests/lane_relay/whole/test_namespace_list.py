@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from lane_operator import credentials
-from tests.lane_relay.running import Relay, Sink, eventually, fixed_route, free_port
+from tests.lane_relay.running import Relay, Sink, eventually, fixed_route
 from tests.lane_relay.whole.conftest import NewRelay
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)
 CLASSES = {"news": "Bulk", "otp": "Transactional"}

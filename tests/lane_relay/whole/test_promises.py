@@ -18,10 +18,10 @@ from tests.lane_relay.running import (
     egress,
     eventually,
     fixed_route,
-    free_port,
     letter,
 )
 from tests.lane_relay.whole.conftest import NewRelay
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)
 

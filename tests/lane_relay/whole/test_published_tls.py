@@ -35,11 +35,11 @@ from lane_relay.resolve.sts import StsPolicies
 from lane_relay.resolve.sts_fetch import PolicyFetcher
 from tests.lane_relay.deliver.certificates import Issued, make_authority
 from tests.lane_relay.deliver.delivery import Delivery, delivering, make_config
-from tests.lane_relay.resolve.named_server import free_port
 from tests.lane_relay.resolve.policy_server import PolicyServer, policy, serving
 from tests.lane_relay.resolve.validating_resolver import Zone, resolving
 from tests.lane_relay.running import eventually
 from tests.lane_relay.whole.conftest import NewRelay
+from tests.ports import free_port
 
 MAIL_HOST = "mx.isp.test"
 SOURCE = "127.0.0.9"

@@ -1,0 +1,124 @@
+"""Relay processes of tests, forked from one that has imported the relay already: `fork(config, log)`.
+
+A new interpreter takes a second of CPU to import the relay, and tests start it hundreds of times.
+Before: `running`. After: `nursery`.
+"""
+
+import atexit
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import cache
+from pathlib import Path
+
+__all__ = ["Forked", "fork"]
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+class _Nursery:
+    """The parent, for as long as this process lives."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.lane_relay.nursery"],
+            cwd=CHECKOUT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._ended: dict[int, int] = {}
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._listen, daemon=True)
+        self._reader.start()
+        atexit.register(self._close)
+
+    def bear(self, config: Path, log: Path) -> int:
+        """The process id of a new relay."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"config": str(config), "log": str(log)}) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def ending(self, pid: int) -> int:
+        """The exit status of a child that has ended, below zero: by which signal."""
+        with self._news:
+            assert self._news.wait_for(lambda: pid in self._ended, 30), f"nobody said how {pid} ended"
+            return self._ended[pid]
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            pid, _, status = line.partition(" ended with ")
+            if not pid.isdigit():
+                sys.stderr.write(line)
+                continue
+            with self._news:
+                self._ended[int(pid)] = int(status)
+                self._news.notify_all()
+
+    def _close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._reader.join(30)
+
+
+@cache
+def _nursery() -> _Nursery:
+    return _Nursery()
+
+
+class Forked:
+    """One such process, with what tests use of `subprocess.Popen`; signals go through its descriptor, to no other."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._descriptor = os.pidfd_open(pid)
+
+    def poll(self) -> int | None:
+        """The exit status, or None while it runs."""
+        if self.returncode is None and select.select([self._descriptor], [], [], 0)[0]:
+            self._end()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status; raises TimeoutExpired."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while self.returncode is None:
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left < 0:
+                raise subprocess.TimeoutExpired("lane-relay", timeout or 0)
+            if select.select([self._descriptor], [], [], left)[0]:
+                self._end()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Nothing, where it has ended already."""
+        if self.poll() is None:
+            signal.pidfd_send_signal(self._descriptor, number)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def _end(self) -> None:
+        self.returncode = _nursery().ending(self.pid)
+        os.close(self._descriptor)
+
+
+def fork(config: Path, log: Path) -> Forked:
+    """A relay with that configuration, its output appended to the log."""
+    return Forked(_nursery().bear(config, log))
