@@ -50,7 +50,7 @@ _YIELD_S: Final = 0.0002
 """Between two messages the loop's thread is let in: without, each of its waits for a socket ends up to 5 ms late
 (CPython's switch interval), and SMTP clients had a fifth of their transactions while a campaign was composed."""
 _CLOSING_S: Final = 2.0
-_FULL_PAUSE_S: Final = 1.0
+_RETRY_S: Final = 1.0
 _COMPOSERS: Final = 2
 """Threads: composing must not take the cores from delivery."""
 _SPOOL_FULL: Final = Reply(452, ("4.3.1 The queue is full, try again later",))
@@ -122,6 +122,8 @@ class Injector:
         self._keep = keep
         self._slot = slot
         self._under_way: set[bytes] = set()
+        self._unfinished: set[bytes] = set()
+        """Keys whose request has ended, which could not be kept yet."""
         self._composers = Composers(_COMPOSERS)
         self._finishing: set[asyncio.Task[None]] = set()
         self.max_recipients = 0
@@ -217,6 +219,8 @@ class Injector:
         try:
             known = await self._ledger.look(asked.key)
         except SpoolError:
+            return refused(_KEYS_FAILED)
+        if asked.key in self._unfinished:
             return refused(_KEYS_FAILED)
         if known is None:
             return None
@@ -341,6 +345,7 @@ class Injector:
         except SpoolFullError:
             return _KEYS_FULL
         except SpoolError:
+            work.is_announced = True  # or not: `_finish` writes down what is so
             return _KEYS_FAILED
         work.entry = entry
         return None
@@ -377,11 +382,10 @@ class Injector:
             try:
                 await self._ledger.save(work.key, entry)
                 break
-            except SpoolFullError:  # the spool keeps its segments until then: not for longer than there is no room
-                await asyncio.sleep(_FULL_PAUSE_S)
-            except SpoolError as failed:  # the next start asks the spool, which keeps what it has until then
-                _log.error("the answer to a request is not in the ledger", reason=str(failed))
-                return
+            except SpoolError:  # the spool keeps its segments until then: not for longer than keys cannot be kept
+                self._unfinished.add(work.key)
+                await asyncio.sleep(_RETRY_S)
+        self._unfinished.discard(work.key)
         if not entry.is_open:
             release()
 

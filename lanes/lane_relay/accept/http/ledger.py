@@ -6,7 +6,8 @@ have; and again when they are on disk. After a crash between the two, the spool 
 So a repeated request stores what is missing and nothing else, whatever the instant of the crash.
 Invariants: `save` returns when the entry is on stable storage; keys and bodies are known by digests; the file has a
 bound, beyond which keys are refused and never forgotten early. The store is SQLite (write-ahead log, synchronous FULL),
-written by one thread, which makes one transaction of all that waits. Beside them stand `claims`: who answers for a key
+written by one thread, which makes one transaction of all that waits, and after a failed one opens the file again before
+the next. Beside them stand `claims`: who answers for a key
 in a lane of several slots. Before it: `injection`, `witnesses`. After it: the volume.
 """
 
@@ -93,7 +94,8 @@ class Ledger:
         self._is_closed = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._database = _opened(folder / "keys.sqlite", max(_LEAST_PAGES, spool_bytes // _SHARE // _PAGE))
+            self._path, self._pages = folder / "keys.sqlite", max(_LEAST_PAGES, spool_bytes // _SHARE // _PAGE)
+            self._database = _opened(self._path, self._pages)
             _sync_folder(folder)
             _sync_folder(folder.parent)
         except (OSError, sqlite3.Error) as failed:
@@ -152,7 +154,8 @@ class Ledger:
     async def save(self, key: bytes, entry: Entry) -> None:
         """Keeps an entry, or forgets it if it has no message; returns when that is on stable storage.
 
-        Raises SpoolFullError if there is no room for it, SpoolError if nothing can be kept any more.
+        Raises SpoolFullError if there is no room for it, SpoolError if nothing can be kept now: whether it was is not
+        known then.
         """
         await self._ask(lambda database: _write(database, key, entry))
 
@@ -163,8 +166,8 @@ class Ledger:
         return found
 
     async def _ask(self, run: Callable[[sqlite3.Connection], Any]) -> Any:
-        if self._failed is not None or self._is_closed:
-            raise SpoolError(str(self._failed or "idempotency keys are closed"))
+        if self._is_closed:
+            raise SpoolError("idempotency keys are closed")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._asks.put(_Ask(run, answer))
         return await answer
@@ -205,7 +208,7 @@ class Ledger:
         answers: list[Any] = []
         try:
             if self._failed is not None:
-                raise self._failed
+                self._reopen()
             with self._database:
                 answers += [one.run(self._database) for one in batch]
         except sqlite3.OperationalError as failed:
@@ -220,15 +223,27 @@ class Ledger:
             self._fail(batch, self._give_up(failed))
         else:
             self._is_full = False
+            if self._failed is not None:
+                _log.info("idempotency keys can be kept again")
+                self._failed = None
             for one, answer in zip(batch, answers, strict=True):
                 one.answer.get_loop().call_soon_threadsafe(_answer, one.answer, answer, None)
 
     def _give_up(self, failed: Exception) -> SpoolError:
-        """After a failed write nobody knows what is on disk: nothing is written any more."""
+        """After a failed write nobody knows what is on disk: nothing more is written over it, see `_reopen`."""
         if self._failed is None:
-            self._failed = SpoolError(f"idempotency keys cannot be kept: {failed}")
-            _log.error("requests with idempotency keys are refused from now on", reason=str(failed))
+            _log.error("requests with idempotency keys are refused until they can be kept", reason=str(failed))
+        self._failed = SpoolError(f"idempotency keys cannot be kept: {failed}")
         return self._failed
+
+    def _reopen(self) -> None:
+        """Reads the file anew and moves what is in its log into it, durably, so that nothing comes to stand in the log
+        after what may never have reached the disk. Raises sqlite3.Error or SpoolError while that fails, too.
+        """
+        self._database.close()
+        self._database = _opened(self._path, self._pages)
+        if self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise SpoolError("somebody else reads their file")
 
     def _fail(self, batch: Iterable[_Ask], error: SpoolError) -> None:
         for one in batch:

@@ -2,9 +2,12 @@
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -121,6 +124,35 @@ async def test_a_closed_or_unusable_ledger_says_so(tmp_path: Path) -> None:
     (tmp_path / "b").write_text("no folder")
     with pytest.raises(SpoolError):
         opened(tmp_path / "b")
+
+
+async def test_after_a_failed_write_the_file_is_opened_again_and_nothing_that_was_kept_is_missing(
+    tmp_path: Path,
+) -> None:
+    ledger = opened(tmp_path)
+    await ledger.save(key(1), entry(1))
+    with no_file_may_grow():
+        for _ in range(2):
+            with pytest.raises(SpoolError, match="cannot be kept"):
+                await ledger.save(key(2), entry(*range(500)))
+    await ledger.save(key(3), entry(3))
+    assert await ledger.look(key(1)) == entry(1)
+    assert await ledger.look(key(2)) in (None, entry(*range(500))), "half of a transaction"
+    ledger.close()
+    again = opened(tmp_path)
+    assert await again.look(key(3)) is None
+    again.close()
+
+
+@contextmanager
+def no_file_may_grow() -> Iterator[None]:
+    """Writes beyond the first 4 KiB of any file fail, as on a broken disk (EFBIG; Python ignores the signal)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 WRITER = """

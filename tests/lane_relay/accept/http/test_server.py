@@ -19,6 +19,7 @@ from lane_relay.records import Notify
 from tests.lane_relay.accept.conftest import make_config
 from tests.lane_relay.accept.http.client import Answered
 from tests.lane_relay.accept.http.conftest import HEADERS, StartHttp, message
+from tests.lane_relay.accept.http.test_ledger import no_file_may_grow
 from tests.lane_relay.spool.making import until
 
 
@@ -197,6 +198,27 @@ async def test_a_failed_disk_leaves_the_key_unanswered(http: StartHttp) -> None:
     running.spool.refuse_at_once = None
     answer = await running.post(key="k")  # whether it is on disk is for the next start to find out
     assert (answer.status, running.spool.messages, running.kept.asked, running.kept.released) == (503, [], 1, 0)
+
+
+async def test_keys_that_could_not_be_kept_for_a_moment_hold_up_neither_the_queue_nor_their_requests(
+    http: StartHttp,
+) -> None:
+    running = await http()
+    assert (await running.post(key="before")).status == 200
+    running.spool.hold = True
+    under_way = asyncio.create_task(running.post(key="first"))
+    await until(lambda: bool(running.spool.waiting))
+    with no_file_may_grow():
+        running.spool.waiting[0](None)
+        first = await under_way
+        assert (await running.post(key="new")).status == 503
+        assert (await running.post(key="new")).status == 503
+    running.spool.hold = False
+    await until(lambda: running.kept.asked == running.kept.released)
+    again = await running.post(key="first")
+    assert (first.status, again.status, again.body) == (200, 200, first.body)
+    assert (await running.post(key="new")).status == 200
+    assert len(running.spool.messages) == 3
 
 
 async def test_a_second_request_with_the_key_of_one_under_way_is_409(http: StartHttp) -> None:
