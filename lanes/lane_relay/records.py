@@ -15,6 +15,7 @@ from msgspec import Struct
 from lane_api.isppolicy import Action, Category, Scope, Stage
 
 __all__ = [
+    "ERA_SHIFT",
     "FOREIGN",
     "Attempt",
     "Envelope",
@@ -34,19 +35,34 @@ __all__ = [
     "Tlsa",
     "Unroutable",
     "Verdict",
+    "age_key",
+    "first_age_key",
     "message_id_text",
     "received_at",
 ]
 
 _ID_TIME_SHIFT: Final = 48
+ERA_SHIFT: Final = 90
+"""Bits of a spool id below its era, which says how often the wall clock was set back; see spool.ids."""
+_BELOW_ERA: Final = (1 << ERA_SHIFT) - 1
 FOREIGN: Final = 1 << 23
 """The bit of a spool id's counter that says that another slot of the lane accepted the message and handed it over."""
 _ENHANCED = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})(?:\s|$)")
 
 
 def received_at(message_id: int) -> float:
-    """Unix time, in seconds, at which the message of this spool id was accepted: the id's upper bits, in ms."""
-    return (message_id >> _ID_TIME_SHIFT) / 1000
+    """Unix time, in seconds, at which the message of this spool id was accepted: the id's bits below its era, in ms."""
+    return ((message_id & _BELOW_ERA) >> _ID_TIME_SHIFT) / 1000
+
+
+def age_key(message_id: int) -> int:
+    """The id without its era: of two, the message that was accepted at an earlier time has the smaller one."""
+    return message_id & _BELOW_ERA
+
+
+def first_age_key(unix: float) -> int:
+    """The least `age_key` of what was accepted at this Unix time."""
+    return int(unix * 1000) << _ID_TIME_SHIFT
 
 
 def message_id_text(message_id: int) -> str:

@@ -160,7 +160,7 @@ class Settler:
         self._count(attempt, outcomes)
         triggered, ended = attempt.message.triggered_at, attempt.ended_at
         since_trigger = max(ended - triggered, 0.0) if triggered else 0.0
-        self._around.delivered(ended - received_at(attempt.entry.id), len(outcomes), since_trigger)
+        self._around.delivered(max(ended - received_at(attempt.entry.id), 0.0), len(outcomes), since_trigger)
 
     def _conclude(self, attempt: Attempt, settlement: Settlement) -> None:
         """Everybody but the delivered: those done with leave the spool, the others wait."""

@@ -33,7 +33,7 @@ from lane_relay.deliver.session import Session
 from lane_relay.deliver.session_settings import ReturnPaths, Timeouts
 from lane_relay.deliver.tls import TlsContexts, make_contexts
 from lane_relay.deliver.trouble import Ending, Trouble
-from lane_relay.records import Attempt, Message, QueueEntry, Route
+from lane_relay.records import Attempt, Message, QueueEntry, Route, first_age_key
 from lane_relay.smtp.client import Closed, RecipientReply
 
 __all__ = ["Dispatcher"]
@@ -466,10 +466,10 @@ class Dispatcher:
         if self._rounds.begin(now):
             self._maker.forget(now)
         wall = self._clock.now()
-        newest = int((wall - self._config.delivery.lifetime) * 1000) << 48  # ids begin with their time
+        newest = first_age_key(wall - self._config.delivery.lifetime)
         room = self._config.active_bytes // _PART_OVERDUE - self._preparer.reading_bytes
         after = self._config.delivery.delay_notice.after if self._on_late is not None else 0.0
-        late = int((wall - after) * 1000) << 48 if after else 0
+        late = first_age_key(wall - after) if after else 0
         for found in self._rounds.portion(now, newest, room, wall, late):
             then = self.judgement.overdue if found.is_over else self._tell_late
             self._preparer.read(found.entry, partial(then, found.site, found.hold))

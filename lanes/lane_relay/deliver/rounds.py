@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.ready_queue import Destination, Hold, ReadyQueue
-from lane_relay.records import QueueEntry
+from lane_relay.records import QueueEntry, age_key
 from lane_relay.turns import Turns, sift
 
 __all__ = ["Overdue", "Rounds"]
@@ -77,7 +77,7 @@ class Rounds:
     def portion(self, now: float, newest: int, room: int, wall: float = 0.0, late: int = 0) -> list[Overdue]:
         """The next portion of the round; what it takes out has about `room` bytes of bodies.
 
-        Its ids are below `newest`, or its own time is over at `wall`, in Unix time; or they are below `late`, and
+        Its age keys are below `newest`, or its own time is over at `wall`, in Unix time; or they are below `late`, and
         nobody has looked whether their senders want to hear of it.
         """
         self._late = late
@@ -133,10 +133,12 @@ class Rounds:
             start = end
 
     def _is_over(self, entry: QueueEntry) -> bool:
-        return entry.id < self._newest or bool(entry.expires_at and entry.expires_at < self._wall)
+        return age_key(entry.id) < self._newest or bool(entry.expires_at and entry.expires_at < self._wall)
 
     def _is_wanted(self, entry: QueueEntry) -> bool:
-        return self._is_over(entry) or (entry.id < self._late and not entry.notified and bool(entry.sender_domain))
+        return self._is_over(entry) or (
+            age_key(entry.id) < self._late and not entry.notified and bool(entry.sender_domain)
+        )
 
     def _takes(self, entry: QueueEntry) -> bool | None:
         if not self._is_wanted(entry):

@@ -18,7 +18,7 @@ import structlog
 from lane_api.relayconfig import Spool as SpoolConfig
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
-from lane_relay.records import FOREIGN, Message, QueueEntry
+from lane_relay.records import Message, QueueEntry
 from lane_relay.spool.base import DamagedMessageError, Done, JournalSink, SpoolState
 from lane_relay.spool.bodies import BodyCache
 from lane_relay.spool.committer import Barrier, Committed, Committer, Fact, LogPosition, Put
@@ -35,8 +35,9 @@ from lane_relay.spool.format import (
     parse_record,
     salt_of,
 )
+from lane_relay.spool.ids import SpoolIds
 from lane_relay.spool.index import SegmentState
-from lane_relay.spool.recovery import Recovered, accounting_after, recover
+from lane_relay.spool.recovery import ERA, Recovered, accounting_after, era_text, recover
 from lane_relay.spool.segments import claim_directory, identity
 from lane_relay.spool.tidier import Tidier
 
@@ -56,7 +57,6 @@ _RECORD_OVERHEAD: Final = 256
 _PASSING: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR)
 _READ_AGAIN: Final = 0.25
 """Seconds after which a message that could not be read for such a reason is read again."""
-_COUNTER_BITS: Final = 24
 _READERS: Final = 2
 
 
@@ -95,11 +95,7 @@ class SegmentSpool:
         self._damage: list[str] = []
         for one in found.damage:
             self._note_damage(str(one))
-        self._last_ms = found.last_ms
-        self._tag = int.from_bytes(os.urandom(3), "big")
-        self._counter = 0
-        self._foreign = 0
-        """Both count in this process's life, as the tag is for it alone."""
+        self._ids = SpoolIds(clock.now, int.from_bytes(os.urandom(3), "big"), found.last_stamp, self._on_era)
         self._bodies = BodyCache(active_bytes)
         self._disk_bytes = sum(one.size for one in found.index.segments.values())
         self._queued_bytes = 0
@@ -234,17 +230,11 @@ class SegmentSpool:
 
     def new_id(self) -> int:
         """See Spool."""
-        now = int(self._clock.now() * 1000)
-        self._counter += 1
-        if self._counter >= FOREIGN:
-            self._counter, now = 0, max(now, self._last_ms + 1)
-        self._last_ms = max(now, self._last_ms)
-        return (self._last_ms << 24 | self._tag) << _COUNTER_BITS | self._counter
+        return self._ids.new()
 
     def foreign_id(self, received_at: float) -> int:
         """See Spool."""
-        self._foreign = (self._foreign + 1) % FOREIGN
-        return (round(received_at * 1000) << 24 | self._tag) << _COUNTER_BITS | FOREIGN | self._foreign
+        return self._ids.foreign(received_at)
 
     # --- what is said ---
 
@@ -295,10 +285,18 @@ class SegmentSpool:
     def set_flag(self, name: str, value: str) -> None:
         """See Spool."""
         self._refuse_if_failed()
+        self._set_flag(name, value)
+
+    def _set_flag(self, name: str, value: str) -> None:
         self._flags = {key: held for key, held in self._flags.items() if key != name}
         if value:
             self._flags[name] = value
         self._committer.submit(Fact(Kind.FLAGS, pack_index(FlagsIndex(self._flags)), ()), now=True)
+
+    def _on_era(self, era: int) -> None:
+        """On disk before the first message of the era is; a failed spool stores neither."""
+        _log.warning("the wall clock was set back", era=era)
+        self._set_flag(ERA, era_text(era, max(self._index.segments, default=0)))
 
     def flag(self, name: str) -> str:
         """See Spool."""

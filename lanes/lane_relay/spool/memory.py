@@ -12,9 +12,10 @@ from msgspec.structs import replace
 
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
-from lane_relay.records import FOREIGN, Message, QueueEntry
+from lane_relay.records import Message, QueueEntry
 from lane_relay.spool.base import Done, SpoolState
 from lane_relay.spool.entries import Waiting, entries_of
+from lane_relay.spool.ids import SpoolIds
 
 __all__ = ["MemorySpool", "MemoryVolume"]
 
@@ -29,7 +30,6 @@ class MemoryVolume:
         self.stored: set[int] = set()
         """Ids of all messages there ever were."""
         self.entries: dict[int, list[QueueEntry]] = {}
-        self.last_foreign = 0
         self.flags: dict[str, str] = {}
         self.records: list[bytes] = []
         """Accounting records in order; stands for the journal."""
@@ -53,6 +53,8 @@ class MemorySpool:
         self._budget = budget
         self._bytes = sum(len(message.body) for message in self.volume.messages.values())
         self._failed = ""
+        after = (self.volume.last_id >> 48) + 1 if self.volume.last_id else 0
+        self._ids = SpoolIds(clock.now, int.from_bytes(os.urandom(3), "big"), after, lambda _era: None)
 
     @property
     def spool_id(self) -> str:
@@ -91,13 +93,12 @@ class MemorySpool:
 
     def new_id(self) -> int:
         """See Spool."""
-        self.volume.last_id = max(self.volume.last_id + 1, int(self._clock.now() * 1000) << 48)
+        self.volume.last_id = self._ids.new()
         return self.volume.last_id
 
     def foreign_id(self, received_at: float) -> int:
         """See Spool."""
-        self.volume.last_foreign += 1
-        return (round(received_at * 1000) << 48) + FOREIGN + self.volume.last_foreign
+        return self._ids.foreign(received_at)
 
     def put(self, message: Message, record: bytes, done: Done, waiting: Waiting | None = None) -> None:
         """See Spool."""

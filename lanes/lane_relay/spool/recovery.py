@@ -19,7 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lane_relay.errors import SpoolError
-from lane_relay.records import QueueEntry, received_at
+from lane_relay.records import FOREIGN, QueueEntry, received_at
 from lane_relay.spool.base import JournalSink
 from lane_relay.spool.entries import Groups, due_after, shared_size
 from lane_relay.spool.files import Files
@@ -46,11 +46,15 @@ from lane_relay.spool.format import (
     unpack_message,
     unpack_settled,
 )
+from lane_relay.spool.ids import stamp_of
 from lane_relay.spool.index import LiveIndex, SegmentState
 from lane_relay.spool.segments import TEMPORARY, segment_files, segment_path
 
-__all__ = ["Damage", "Recovered", "accounting_after", "recover"]
+__all__ = ["ERA", "Damage", "Recovered", "accounting_after", "era_text", "recover"]
 
+ERA: Final = "era"
+"""The flag that remembers the era of ids; see `ids`."""
+_STAMP_SHIFT: Final = 48
 _FIRST: Final = (0,)
 _NOT_INDEXED: Final = (Kind.RECORD, Kind.FOOTER)
 
@@ -79,8 +83,11 @@ class Recovered(Struct):
     next_seq: int = 1
     journal_synced: int = 0
     last_id: int = 0
-    last_ms: int = 0
-    """The latest time in any id or header, in ms: ids given from now on are later."""
+    """The greatest that was given here."""
+    created_ms: dict[int, int] = {}
+    """When each segment was begun, by the clock of then."""
+    last_stamp: int = 0
+    """Ids given from now on begin with no less: it is beyond those that were found, and the last segment's time."""
     damage: list[Damage] = []
     torn_bytes: int = 0
     """Bytes of a commit that was cut off."""
@@ -120,9 +127,21 @@ def recover(
     for number, generations in numbers.items():
         path = segment_path(directory, number, generations[-1])
         _read_segment(files, path, number, generations[-1], spool_id, found, last=number == last)
-    found.last_ms = max(found.last_ms, int(received_at(found.last_id) * 1000) + 1)
+    found.last_stamp = _last_stamp(found)
     _complete(journal, files, directory, found, spool_id)
     return found
+
+
+def era_text(era: int, segment: int) -> str:
+    """The flag that remembers an era; segments up to this number were begun before it, by a clock that was ahead."""
+    return f"{era} {segment}"
+
+
+def _last_stamp(found: Recovered) -> int:
+    era, before = [int(one) for one in found.flags.get(ERA, "0 0").split()]
+    stamp = max(found.last_id >> _STAMP_SHIFT, stamp_of(era, 0))
+    begun = (stamp_of(era, ms) for number, ms in found.created_ms.items() if number > before)
+    return max(stamp, *begun, 0) + 1
 
 
 def _complete(journal: JournalSink, files: Files, directory: Path, found: Recovered, spool_id: bytes) -> None:
@@ -179,7 +198,7 @@ def _read_segment(
         segment.cleaned_at = header.cleaned_at
         segment.next_seq = max(found.next_seq, header.first_seq)
         found.journal_synced = max(found.journal_synced, header.journal_synced)
-        found.last_ms = max(found.last_ms, header.created_ms)
+        found.created_ms[number] = header.created_ms
     salt = salt_of(spool_id, number)
     sealed = _from_footer(files, path, segment, salt)
     if sealed is None and header is None and last and _never_used(files, path, salt):
@@ -336,7 +355,7 @@ def _message(entry: FooterEntry, segment: SegmentState, found: Recovered) -> Non
     message_id = int.from_bytes(index.id, "big")
     due = min(received_at(message_id), found.now)
     campaign = intern(index.campaign) if index.campaign else ""
-    if message_id > found.last_id:
+    if message_id > found.last_id and not message_id & FOREIGN:
         found.last_id = message_id
     sender = intern(index.sender_domain) if index.sender_domain else ""
     expires = index.expires_at or 0.0  # not a float of its own for each of a million

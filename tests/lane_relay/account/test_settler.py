@@ -108,6 +108,13 @@ async def test_the_time_since_the_trigger_is_told_where_the_sender_said_when(
     assert rig.since_trigger == [seconds]
 
 
+async def test_mail_that_was_accepted_by_a_clock_that_was_ahead_took_no_time_and_never_less() -> None:
+    rig = Rig()
+    of = message(accepted=NOW + 86_400.0)
+    rig.settler.on_attempt(attempt(OK, of=of, entry=await rig.stored(of)))
+    assert rig.latencies == [(0.0, 1)]
+
+
 async def test_a_delivered_message_is_gone_and_counted() -> None:
     rig = Rig()
     entry = await rig.settle(OK)

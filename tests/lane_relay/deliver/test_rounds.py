@@ -6,17 +6,20 @@ from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.prepared import Held
 from lane_relay.deliver.ready_queue import Failure, Hold, Limit, ReadyQueue, site_limits
 from lane_relay.deliver.rounds import Rounds
-from lane_relay.records import Hop, QueueEntry, Reply, Route, Verdict
+from lane_relay.records import Hop, QueueEntry, Reply, Route, Verdict, age_key
+from lane_relay.spool.ids import stamp_of
 from tests.lane_relay.deliver.delivery import delivering, route_to, until
 
 NOW = 1000.0
 ROUTE = Route("site", "", (Hop("mx.test", ("127.0.0.1",)),))
 ROOM = 10**9
+NEWEST = 1 << 60
+"""What was accepted before it is overdue."""
 REFUSED = Failure(Stage.CONNECT, Reply(421, ("4.4.1 refused",)), Verdict(Category.NO_ANSWER_FROM_HOST, Action.RETRY))
 
 
 def entry(number: int, size: int = 100) -> QueueEntry:
-    return QueueEntry(number, 0, "a.test", (0,), size, 0.0)
+    return QueueEntry(NEWEST + number, 0, "a.test", (0,), size, 0.0)
 
 
 def test_one_portion_looks_at_no_more_than_its_bound_and_the_round_misses_nothing() -> None:
@@ -29,9 +32,9 @@ def test_one_portion_looks_at_no_more_than_its_bound_and_the_round_misses_nothin
     # only the last 100 are overdue by their ids: the walk has to get there
     for number in range(1, 101):
         destination.put(entry(-number))
-    portions = [rounds.portion(NOW, 0, ROOM) for _ in range(4)]
+    portions = [rounds.portion(NOW, NEWEST, ROOM) for _ in range(4)]
     assert [len(found) for found in portions] == [0, 0, 0, 100]
-    assert [one.id for one in destination.entries] == list(range(30_000))
+    assert [one.id - NEWEST for one in destination.entries] == list(range(30_000))
     assert not rounds.begin(NOW + 1)
     assert rounds.begin(NOW + 60)
 
@@ -42,9 +45,9 @@ def test_overdue_entries_are_taken_only_as_far_as_there_is_room_for_their_bodies
         site.destination(ROUTE).put(entry(-number, 1000))
     rounds = Rounds({"site": site}, HeldEntries(), lambda _site: Hold(Limit.GATE), lambda _destination: None)
     rounds.begin(NOW)
-    assert len(rounds.portion(NOW, 0, 2500)) == 3
+    assert len(rounds.portion(NOW, NEWEST, 2500)) == 3
     assert site.waiting == 7
-    assert len(rounds.portion(NOW, 0, ROOM)) == 7
+    assert len(rounds.portion(NOW, NEWEST, ROOM)) == 7
 
 
 def test_held_entries_are_found_and_one_that_was_released_meanwhile_is_left_alone() -> None:
@@ -54,9 +57,9 @@ def test_held_entries_are_found_and_one_that_was_released_meanwhile_is_left_alon
         held.add(entry(-number), ROUTE, Held("b.test", "not published"))
     rounds = Rounds({}, held, lambda _site: Hold(Limit.GATE), lambda _destination: None)
     rounds.begin(NOW)
-    assert [late.entry.id for late in rounds.portion(NOW, 0, 250)] == [-1, -2, -3]
+    assert [late.entry.id - NEWEST for late in rounds.portion(NOW, NEWEST, 250)] == [-1, -2, -3]
     assert len(list(held.take("b.test"))) == 3
-    assert rounds.portion(NOW, 0, ROOM) == []
+    assert rounds.portion(NOW, NEWEST, ROOM) == []
     assert len(held) == 0
 
 
@@ -73,7 +76,7 @@ def test_sites_without_work_are_forgotten_when_there_are_very_many() -> None:
     busy.put(entry(5))
     rounds = Rounds(sites, HeldEntries(), lambda _site: Hold(Limit.GATE), lambda _destination: None, crowd=50)
     rounds.begin(NOW)
-    rounds.portion(NOW, 0, ROOM)
+    rounds.portion(NOW, NEWEST, ROOM)
     assert len(sites) == 50
     assert sites["site0"].destination(ROUTE) is busy
     assert busy.failures == 1  # what has work is not forgotten
@@ -87,10 +90,10 @@ def test_a_site_that_did_not_answer_is_known_until_its_pause_is_over() -> None:
     sites["site"].gone(destination)
     rounds = Rounds(sites, HeldEntries(), lambda _site: Hold(Limit.GATE), lambda _destination: None)
     rounds.begin(NOW)
-    rounds.portion(NOW, 0, ROOM)
+    rounds.portion(NOW, NEWEST, ROOM)
     assert sites["site"].destinations
     rounds.begin(NOW + 601)
-    rounds.portion(NOW + 601, 0, ROOM)
+    rounds.portion(NOW + 601, NEWEST, ROOM)
     assert sites == {}
 
 
@@ -103,8 +106,8 @@ def test_a_message_whose_own_time_is_over_is_found_long_before_the_lanes_lifetim
         destination.put(mine)
     rounds = Rounds({"site": site}, HeldEntries(), lambda _site: Hold(Limit.GATE), lambda _destination: None)
     rounds.begin(NOW)
-    assert [late.entry.id for late in rounds.portion(NOW, 0, ROOM, wall=100.0)] == [2]
-    assert [one.id for one in destination.entries] == [1, 3]
+    assert [late.entry.id - NEWEST for late in rounds.portion(NOW, NEWEST, ROOM, wall=100.0)] == [2]
+    assert [one.id - NEWEST for one in destination.entries] == [1, 3]
 
 
 def test_what_an_order_holds_outlives_its_lifetime_and_what_one_suspends_does_not() -> None:
@@ -113,8 +116,8 @@ def test_what_an_order_holds_outlives_its_lifetime_and_what_one_suspends_does_no
     held.add(entry(-2), ROUTE, Held("", "suspended", order="o2"))
     rounds = Rounds({}, held, lambda _site: Hold(Limit.GATE), lambda _destination: None)
     rounds.begin(NOW)
-    (late,) = rounds.portion(NOW, 0, ROOM)
-    assert (late.entry.id, late.hold) == (-2, Hold(Limit.ORDER, detail="suspended"))
+    (late,) = rounds.portion(NOW, NEWEST, ROOM)
+    assert (late.entry.id - NEWEST, late.hold) == (-2, Hold(Limit.ORDER, detail="suspended"))
     assert held.keys == ("order o1", "order o2")
     assert (held.domains, held.perishable) == ((), ())
 
@@ -130,7 +133,7 @@ def test_what_has_become_late_is_taken_out_once_and_is_told_from_what_is_over() 
         destination.put(one)
     rounds = Rounds({"site": site}, HeldEntries(), lambda _site: Hold(Limit.GATE), lambda _destination: None)
     rounds.begin(NOW)
-    found = rounds.portion(NOW, 10, ROOM, late=20)
+    found = rounds.portion(NOW, NEWEST + 10, ROOM, late=NEWEST + 20)
     assert [(one.entry, one.is_over) for one in found] == [(over, True), (late, False)]
     assert list(destination.entries) == [told, of_nobody, fresh]
 
@@ -146,3 +149,13 @@ async def test_of_what_is_not_attempted_and_late_senders_hear_once_and_it_goes_o
         assert delivery.dispatcher.figures().waiting == 2
         assert delivery.late == [(late, "gate: Suspended")]
         assert delivery.attempts == []
+
+
+def test_an_age_is_looked_at_and_not_how_often_the_clock_was_set_back_before() -> None:
+    site = ReadyQueue("site", "", site_limits(Delivery(), ""))
+    destination = site.destination(ROUTE)
+    for number in (-1, 1):
+        destination.put(QueueEntry(stamp_of(5, 0) << 48 | NEWEST + number, 0, "a.test", (0,), 9, 0.0))
+    rounds = Rounds({"site": site}, HeldEntries(), lambda _site: Hold(Limit.GATE), lambda _destination: None)
+    rounds.begin(NOW)
+    assert [age_key(late.entry.id) - NEWEST for late in rounds.portion(NOW, NEWEST, ROOM)] == [-1]

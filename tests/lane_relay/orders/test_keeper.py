@@ -84,6 +84,25 @@ async def test_a_drop_reports_nothing_and_leaves_later_mail_of_the_campaign_alon
         assert rig.counters.accepted == 2
 
 
+async def test_mail_that_comes_after_a_drop_is_left_alone_though_the_clock_was_set_back_in_between() -> None:
+    async with Rig() as rig:
+        await rig.later("spring")
+        await rig.order(action="drop", campaign="spring")
+        await rig.done()
+        rig.now -= 86_400
+        rig.deliver(entry := await rig.stored("spring"))
+        assert rig.delivery == [entry]
+
+
+async def test_a_drop_given_after_the_clock_was_set_back_reaches_what_came_before() -> None:
+    async with Rig() as rig:
+        await rig.later("spring")
+        rig.now -= 86_400
+        await rig.order(action="drop", campaign="spring")
+        await rig.done()
+        assert rig.counters.finished[Outcome.DROPPED] == 1
+
+
 async def test_a_bounce_reaches_what_is_held() -> None:
     async with Rig() as rig:
         await rig.order(action="hold", all=True)

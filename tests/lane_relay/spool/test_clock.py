@@ -3,9 +3,10 @@
 import asyncio
 
 from lane_relay.clock import Clock
+from lane_relay.records import received_at
 from lane_relay.spool.entries import Waiting
 from tests.lane_relay.spool.disk import SimulatedDisk
-from tests.lane_relay.spool.making import NOW, answer_to, defer, message_for, open_spool, put, record_of
+from tests.lane_relay.spool.making import NOW, answer_to, defer, message_for, open_spool, put, record_of, settle
 
 DAY = 86_400.0
 
@@ -65,3 +66,36 @@ async def test_what_was_put_off_keeps_its_time_if_the_clock_went_on_as_it_should
         ("parted.example", 400.0),
         ("sibling.example", 800.0),
     ]
+
+
+async def test_mail_that_comes_after_a_clock_was_set_back_is_dated_by_the_clock_over_restarts() -> None:
+    disk = SimulatedDisk()
+    await _stored_a_day_ahead(disk)
+    ids = []
+    for restart in range(3):
+        now = NOW + restart
+        spool = open_spool(disk, clock=_clock(now))
+        for _ in range(2):
+            message = message_for(spool)
+            ids.append(message.id)
+            assert received_at(message.id) == now
+            for entry in await put(spool, message):
+                settle(spool, entry)
+        await spool.close()
+    assert ids == sorted(ids)
+    assert {one >> 90 for one in ids} == {1}, "one step back is one era"
+
+
+async def test_an_era_is_remembered_when_all_its_mail_has_gone() -> None:
+    disk = SimulatedDisk()
+    times = (NOW + DAY, NOW, NOW + 10, NOW + 11)
+    ids = []
+    for now in times:
+        spool = open_spool(disk, clock=_clock(now))
+        message = message_for(spool)
+        ids.append(message.id)
+        (entry,) = await put(spool, message)
+        settle(spool, entry)
+        await spool.close()
+    assert [received_at(one) for one in ids] == list(times)
+    assert [one >> 90 for one in ids] == [0, 1, 1, 1]
