@@ -5,8 +5,13 @@ Before it: `pipeline`, once all stages stand; `path`, once all that recovery fou
 
 import ctypes
 import gc
+from typing import Final
 
 __all__ = ["give_back", "settle"]
+
+_LARGE: Final = 128 * 2**10
+"""Bytes of a block that has pages of its own and goes back when it is freed."""
+_M_MMAP_THRESHOLD: Final = -3
 
 
 def settle() -> None:
@@ -17,6 +22,16 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    _keep_large_blocks_apart()
+
+
+def _keep_large_blocks_apart() -> None:
+    """Messages that were sent leave no holes: glibc raises the size from which a block is given back with each such
+    block that is freed, up to 32 MiB, and keeps all below it. mallopt(3); another C library is left as it is.
+    """
+    tune = getattr(ctypes.CDLL(None), "mallopt", None)
+    if tune is not None:
+        tune(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def give_back() -> None:

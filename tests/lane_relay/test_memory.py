@@ -36,3 +36,27 @@ print(gc.get_freeze_count() > 0, gc.get_threshold())
     done = subprocess.run([sys.executable, "-c", looks], check=True, capture_output=True, text=True)
 
     assert done.stdout.split(" ", 1) == ["True", "(50000, 20, 50)\n"]
+
+
+def test_large_messages_that_are_gone_leave_no_holes_behind() -> None:
+    measure = """
+import re
+from lane_relay import memory
+
+def anonymous() -> int:
+    return int(re.search(r"RssAnon:\\\\s+(\\\\d+)", open("/proc/self/status").read())[1]) * 1024
+
+memory.settle()
+before, small = anonymous(), []
+for _ in range(3):  # freed once, glibc would take the next ones from its heap, between what stays
+    large = []
+    for number in range(150):
+        large.append(b"x" * 400_000)
+        small.append(bytearray(2000 + number))
+    del large
+print(anonymous() - before)
+"""
+
+    done = subprocess.run([sys.executable, "-c", measure], check=True, capture_output=True, text=True)
+
+    assert int(done.stdout) < 10 * 2**20
