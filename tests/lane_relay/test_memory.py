@@ -44,7 +44,7 @@ import re
 from lane_relay import memory
 
 def anonymous() -> int:
-    return int(re.search(r"RssAnon:\\\\s+(\\\\d+)", open("/proc/self/status").read())[1]) * 1024
+    return int(re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 
 memory.settle()
 before, small = anonymous(), []
