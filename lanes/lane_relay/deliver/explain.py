@@ -12,7 +12,7 @@ from lane_relay.deliver.connections import Connections
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.judgement import Judgement
 from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue, SiteLimits
-from lane_relay.records import QueueEntry, Route
+from lane_relay.records import QueueEntry, Route, age_key
 
 __all__ = ["DeliveryFigures", "Place", "SiteState", "Whereabouts", "site_state"]
 
@@ -61,7 +61,7 @@ def site_state(site: ReadyQueue, hold: Hold, now: float, acts: tuple[Act, ...] =
         site=site.name,
         policy=site.policy,
         waiting=site.waiting,
-        oldest_id=min(ids, default=0),
+        oldest_id=min(ids, default=0, key=age_key),
         connections=site.connections,
         connection_limit=site.connection_limit,
         messages_per_second=site.message_rate,

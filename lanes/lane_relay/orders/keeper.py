@@ -254,6 +254,7 @@ class OrderKeeper:
 
     def _expire(self) -> None:
         now = self._clock.now()
+        self._book.follow(now)
         over = [order for order in self._book.orders if order.expires and order.expires <= now]
         if over:
             self._remove(over, _OURSELVES, "its time is over")

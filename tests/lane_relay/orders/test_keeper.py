@@ -179,6 +179,23 @@ async def test_an_order_ends_by_itself() -> None:
         assert [said.split()[0] for said in rig.actions()] == ["suspend", "revoke"]
 
 
+@pytest.mark.parametrize("over_a_restart", [True, False])
+async def test_an_order_that_was_given_by_a_clock_that_was_ahead_stands_no_longer_than_it_was_to(
+    over_a_restart: bool,
+) -> None:
+    async with Rig() as first:
+        await first.order(action="suspend", all=True, expiresIn="1h")
+        if not over_a_restart:
+            first.now -= 86_400
+            await until(lambda: first.book.orders[0].expires == first.now + 3600)
+    if over_a_restart:
+        async with Rig(first.spool.volume) as second:
+            second.now -= 86_400
+            await until(lambda: second.book.orders[0].expires == second.now + 3600)
+            second.now += 3601
+            await until(lambda: not second.keeper.standing())
+
+
 async def test_who_gave_and_revoked_an_order_and_why_is_on_record() -> None:
     async with Rig() as rig:
         order = await rig.order(action="hold", campaign="spring", owner="jane", reason="wrong price")
