@@ -22,6 +22,7 @@ _REFUSALS: Final = {
     "403": "The sender is not one of the lane's; the detail names the fix.",
     "408": "The body did not come in time.",
     "409": "A request with the same idempotency key is under way.",
+    "410": "The slot that had the request of this idempotency key was removed: see what it sent, and take a new key.",
     "413": "The body is too large.",
     "415": "The body is not application/json.",
     "422": "A field is wrong, every recipient was refused for good, or the idempotency key stands for another request.",

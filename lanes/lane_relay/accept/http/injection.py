@@ -208,7 +208,7 @@ class Injector:
         if refusal is not None:
             self._record(caller, letters, refusal, tuple(one.to for one in request.recipients))
             return refused(refusal.reply)
-        if asked.key and known is None and not self._witnesses.is_alone:
+        if asked.key and known is None and not await self._witnesses.is_alone():
             return await self._settled(asked, _Work(request, letters, caller, asked.key, entry, {}))
         entry = known or entry
         found = {place: _result(request, place, one) for place, one in entry.outcomes.items()}

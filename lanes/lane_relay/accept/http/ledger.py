@@ -165,6 +165,11 @@ class Ledger:
         found: str = await self._ask(settle)
         return found
 
+    async def lane_for(self, slots: tuple[str, ...]) -> float:
+        """Seconds for which the lane has had these slots and no others, see `claims`. Raises SpoolError."""
+        since: float = await self._ask(partial(claims.lane_since, slots=slots, now=self._now()))
+        return self._now() - since
+
     async def _ask(self, run: Callable[[sqlite3.Connection], Any]) -> Any:
         if self._is_closed:
             raise SpoolError("idempotency keys are closed")

@@ -4,7 +4,9 @@ A key has two witnesses among the slots, by rendezvous hashing (highest random w
 whoever wants to take its request claims it at the one and then at the other: of two slots that try at once the first
 witness makes one wait. A slot that finds another's claim passes the request on to that slot and gives its answer. Each
 witness writes down what it grants before it says so, so that one slot that dies, at any instant, leaves another that
-knows. A slot more or less in the lane changes one witness of a key at most.
+knows. A slot more or less changes one witness of a key at most; but two of them, one after the other, may change both,
+and claims stay where they are. So every slot is asked as long as a claim may be older than the lane's present slots:
+always in the order of the weights, witnesses first, for with any other two askers could each yield to the other.
 A witness that does not answer is left out, since mail must go on while a slot is away; so a request can be taken twice
 only if at one slot the first witness was away and at the other the second one. Without any witness nothing is taken.
 Invariant: an owner that is away is never overruled: it may have the mail. Before it: `injection`. After it: the
@@ -15,6 +17,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
 from typing import Final, Literal, Protocol
 
 import structlog
@@ -22,8 +25,9 @@ from msgspec import DecodeError, Struct, ValidationError
 from msgspec.json import Decoder as JsonDecoder
 from msgspec.msgpack import Decoder, Encoder
 
-from lane_relay.accept.http.answer import Answer, Problem, Results, refused
-from lane_relay.accept.http.ledger import Ledger
+from lane_relay.accept.http.answer import Answer, Problem, Results, problem, refused
+from lane_relay.accept.http.claims import SLACK_S
+from lane_relay.accept.http.ledger import KEPT_S, Ledger
 from lane_relay.errors import RelayError, SpoolError
 from lane_relay.records import Reply
 
@@ -39,6 +43,10 @@ _WITNESSES: Final = 2
 _CLAIM_S: Final = 2.0
 _SILENT_S: Final = 2.0
 """So long a witness that let us wait is not waited for again; one that refuses the connection costs nothing."""
+_CHANGED_S: Final = KEPT_S + SLACK_S
+"""As long as claims are kept."""
+_GONE_S: Final = 600.0
+"""After so long a slot that the lane does not name has been removed, and is not one that others learned of first."""
 _log = structlog.get_logger("http")
 
 
@@ -96,8 +104,11 @@ _decode_answer: Final = JsonDecoder(PassedAnswer).decode
 
 def witnesses_of(key: bytes, slots: Iterable[str]) -> tuple[str, ...]:
     """The slots that know who has claimed the key, in the order in which they are asked."""
-    weighed = sorted(slots, key=lambda slot: hashlib.sha256(key + slot.encode()).digest())
-    return tuple(weighed[:_WITNESSES])
+    return _by_weight(key, slots)[:_WITNESSES]
+
+
+def _by_weight(key: bytes, slots: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(slots, key=lambda slot: hashlib.sha256(key + slot.encode()).digest()))
 
 
 class Witnesses:
@@ -120,23 +131,46 @@ class Witnesses:
         self._way = way
         self._monotonic = monotonic
         self._silent_until: dict[str, float] = {}
+        self._settled_slots: tuple[str, ...] = ()
+        """The lane's, once it has had them for so long that no claim is older."""
         self.settled: Counter[str] = Counter()
         """New keys: taken here, with one witness only, by a sibling, or by nobody."""
 
     @property
-    def is_alone(self) -> bool:
-        """The lane has no other slot: there is nobody to settle anything with."""
-        return self._way is None or not self._way.siblings
+    def _slots(self) -> tuple[str, ...]:
+        """The lane's, ours first."""
+        return (self._slot, *(self._way.siblings if self._way is not None else ()))
 
-    def _witnesses(self, key: bytes) -> tuple[str, ...]:
-        siblings = self._way.siblings if self._way is not None else ()
-        return witnesses_of(key, (self._slot, *siblings))
+    async def is_alone(self) -> bool:
+        """The lane has no other slot, nor had one lately: there is nobody to settle anything with."""
+        return len(self._slots) == 1 and await self._unchanged_s() >= _CHANGED_S
+
+    async def _unchanged_s(self) -> float:
+        """Seconds for which the lane has had its slots; asked of the ledger when they change, and until it is long."""
+        slots = self._slots
+        if slots != self._settled_slots:
+            try:
+                unchanged = await self._ledger.lane_for(slots)
+            except SpoolError:
+                return 0.0
+            if unchanged < _CHANGED_S:
+                return unchanged
+            self._settled_slots = slots
+        return _CHANGED_S
+
+    async def _asked(self, key: bytes) -> tuple[str, ...]:
+        """The key's witnesses, and behind them who may know of it from when they were others."""
+        asked = _by_weight(key, self._slots)
+        return asked[:_WITNESSES] if await self._unchanged_s() >= _CHANGED_S else asked
 
     async def settle(self, key: bytes) -> str:
         """The name of the slot that owns the key now, ours if it has just become so; empty: nobody can say."""
         granted: list[str] = []
-        for witness in self._witnesses(key):
-            owner = await self._claim(witness, key, self._slot)
+        known = 0
+        for place, slot in enumerate(await self._asked(key)):
+            if place == _WITNESSES and not granted:
+                break
+            owner = await self._claim(slot, key, self._slot)
             if owner is None:
                 continue
             if owner != self._slot:
@@ -144,14 +178,15 @@ class Witnesses:
                     await self._claim(earlier, key, owner)
                 self.settled["Sibling"] += 1
                 return owner
-            granted.append(witness)
-        self.settled["Here" if len(granted) == _WITNESSES else "OneWitness" if granted else "Nobody"] += 1
+            granted.append(slot)
+            known += place < _WITNESSES
+        self.settled["Here" if known == _WITNESSES else "OneWitness" if known else "Nobody"] += 1
         return self._slot if granted else ""
 
     async def give_up(self, key: bytes) -> None:
         """Nothing of the request was stored: another slot may take it when it comes again."""
-        for witness in self._witnesses(key):
-            await self._claim(witness, key, "")
+        for slot in await self._asked(key):
+            await self._claim(slot, key, "")
 
     async def claimed(self, key: bytes, asker: str, owner: str) -> str:
         """What this slot says as a witness; durable when it returns. Raises SpoolError."""
@@ -161,7 +196,7 @@ class Witnesses:
         """The owner's answer to the request."""
         way = self._way
         if way is None or owner not in way.siblings:
-            return refused(_gone(owner))
+            return _gone(owner) if await self._unchanged_s() >= _GONE_S else refused(_away(owner))
         try:
             body, _ = await way.fetch(owner, ANSWER_NAME, {"giver": self._slot}, method="PUT", body=_encode(passed))
             return _answer(_decode_answer(body))
@@ -200,9 +235,11 @@ def _away(owner: str) -> Reply:
     return Reply(451, (f"4.3.2 Slot {owner} has the request of this key and does not answer now: send it again soon",))
 
 
-def _gone(owner: str) -> Reply:
-    text = (
-        f"4.3.2 Slot {owner} had the request of this key and is not in the lane any more: look in its records (trace) "
-        "for what was sent, and send what is missing with a new key"
+def _gone(owner: str) -> Answer:
+    """For good: the same request would be told the same until its key is forgotten."""
+    return problem(
+        HTTPStatus.GONE,
+        f"slot {owner} had the request of this key and is not in the lane any more: look in its records (trace) for "
+        "what was sent, and send what is missing with a new key",
+        code="554 5.3.2",
     )
-    return Reply(451, (text,))

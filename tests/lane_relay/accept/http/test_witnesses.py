@@ -1,4 +1,4 @@
-"""Who owns a key in a lane of three slots, whose ledgers are on disk and whose wires can be cut."""
+"""Who owns a key in a lane of a few slots, whose ledgers are on disk and whose wires can be cut."""
 
 import asyncio
 import random
@@ -20,20 +20,34 @@ NOW = 1_800_000_000.0
 class Lane:
     """Its slots, and which of them reach which."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, slots: tuple[str, ...]) -> None:
+        self._folder = folder
+        self.names: tuple[str, ...] = ()
         self.now, self.monotonic = NOW, 0.0
         self.cut: set[tuple[str, str]] = set()
         self.silent: set[str] = set()
         self.claims = 0
         self.random = random.Random(1)
-        self.ledgers = {}
-        for slot in SLOTS:
-            self.ledgers[slot] = Ledger(folder / slot, spool_bytes=2**30, now=lambda: self.now)
-            self.ledgers[slot].resolve(lambda _: True)
-        self.slots = {
-            slot: Witnesses(ledger, slot, Wire(self, slot), lambda: self.monotonic, claim_within_s=30)
-            for slot, ledger in self.ledgers.items()
-        }
+        self.ledgers: dict[str, Ledger] = {}
+        self.slots: dict[str, Witnesses] = {}
+        self.become(*slots)
+
+    def become(self, *slots: str) -> None:
+        """Its slots are these from now on; a new one has an empty volume."""
+        self.names = slots
+        for slot in slots:
+            if slot not in self.slots:
+                ledger = self.ledgers[slot] = Ledger(self._folder / slot, spool_bytes=2**30, now=lambda: self.now)
+                ledger.resolve(lambda _: True)
+                wire = Wire(self, slot)
+                self.slots[slot] = Witnesses(ledger, slot, wire, lambda: self.monotonic, claim_within_s=30)
+
+    async def stand(self) -> None:
+        """It has its slots for longer than any claim."""
+        for slot in self.names:
+            await self.slots[slot].is_alone()
+            await self.ledgers[slot].lane_for(self.names)
+        self.now += 26 * 3600
 
     def isolate(self, slot: str) -> None:
         self.cut |= {(slot, other) for other in SLOTS} | {(other, slot) for other in SLOTS}
@@ -51,7 +65,7 @@ class Wire:
 
     @property
     def siblings(self) -> tuple[str, ...]:
-        return tuple(slot for slot in SLOTS if slot != self._slot)
+        return tuple(slot for slot in self._lane.names if slot != self._slot)
 
     async def fetch(
         self,
@@ -77,7 +91,17 @@ class Wire:
 
 @pytest.fixture
 async def lane(tmp_path: Path) -> AsyncIterator[Lane]:
-    made = Lane(tmp_path)
+    made = Lane(tmp_path, SLOTS)
+    await made.stand()
+    yield made
+    for ledger in made.ledgers.values():
+        ledger.close()
+
+
+@pytest.fixture
+async def growing(tmp_path: Path) -> AsyncIterator[Lane]:
+    made = Lane(tmp_path, SLOTS[:2])
+    await made.stand()
     yield made
     for ledger in made.ledgers.values():
         ledger.close()
@@ -199,5 +223,62 @@ async def test_a_silent_witness_is_waited_for_once_and_asked_again_later(lane: L
 
 async def test_an_owner_that_is_not_in_the_lane_any_more_is_named_and_not_overruled(lane: Lane) -> None:
     answer = await lane.slots["otp-0"].pass_on("otp-7", Passed(b"k", "", "", "HTTP", b"{}"))
-    assert answer.status == 503
+    assert (answer.status, "Retry-After" in answer.headers) == (410, False)
     assert b"otp-7 had the request" in answer.encoded()
+
+
+async def test_an_owner_that_this_slot_has_not_heard_of_yet_may_come(lane: Lane) -> None:
+    lane.become(*SLOTS, "otp-3")
+    answer = await lane.slots["otp-0"].pass_on("otp-4", Passed(b"k", "", "", "HTTP", b"{}"))
+    assert (answer.status, "Retry-After" in answer.headers) == (503, True)
+    lane.now += 601
+    answer = await lane.slots["otp-0"].pass_on("otp-4", Passed(b"k", "", "", "HTTP", b"{}"))
+    assert answer.status == 410
+
+
+async def test_slots_that_are_added_one_after_the_other_within_a_day_find_every_key(growing: Lane) -> None:
+    keys = [number.to_bytes(16, "big") for number in range(12)]
+    for key in keys:
+        assert await growing.slots["otp-0"].settle(key) == "otp-0"
+    growing.become(*SLOTS)
+    growing.become(*SLOTS, "otp-3")
+    assert any(not {"otp-0", "otp-1"} & set(witnesses_of(key, growing.names)) for key in keys)
+    for slot in reversed(growing.names):
+        assert {await growing.slots[slot].settle(key) for key in keys} == {"otp-0"}, slot
+
+
+async def test_of_slots_that_have_and_have_not_heard_of_a_new_one_one_owns_the_key(growing: Lane) -> None:
+    growing.become(*SLOTS, "otp-3")
+    for number in range(12):
+        key = number.to_bytes(16, "big")
+        growing.names = (*SLOTS, "otp-3")
+        assert await growing.slots["otp-3"].settle(key) == "otp-3"
+        growing.names = SLOTS[:2]
+        assert await growing.slots["otp-0"].settle(key) == "otp-3"
+
+
+async def test_after_a_day_with_the_same_slots_the_witnesses_alone_are_asked(growing: Lane) -> None:
+    growing.become(*SLOTS, "otp-3")
+    key = next(k for k in (n.to_bytes(16, "big") for n in range(99)) if "otp-0" not in witnesses_of(k, growing.names))
+    assert await growing.slots["otp-0"].settle(key) == "otp-0"
+    assert growing.claims == 3
+    growing.now += KEPT_S + 3601
+    assert await growing.slots["otp-0"].settle(key) == "otp-0"
+    assert growing.claims == 5
+
+
+async def test_a_slot_that_is_left_alone_remembers_whose_keys_there_were(growing: Lane) -> None:
+    key = b"k" * 16
+    assert await growing.slots["otp-1"].settle(key) == "otp-1"
+    growing.become("otp-0")
+    left = growing.slots["otp-0"]
+    assert not await left.is_alone()
+    assert await left.settle(key) == "otp-1"
+    growing.now += KEPT_S + 3601
+    assert await left.is_alone()
+
+
+async def test_a_slot_that_has_always_been_alone_settles_nothing(tmp_path: Path) -> None:
+    lane = Lane(tmp_path, ("otp-0",))
+    assert await lane.slots["otp-0"].is_alone()
+    lane.ledgers["otp-0"].close()
