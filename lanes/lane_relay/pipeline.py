@@ -368,7 +368,9 @@ class Pipeline:
             rooms += siblings.operations(
                 self._exchange, self._feedback.suppressions, self._feedback.count_complaint, self._ability
             )
-            rooms += handover.operations(self._exchange, lambda: self._source.current.intake.max_message_size)
+            rooms += handover.operations(
+                self._exchange, lambda: self._source.current.intake.max_message_size, self._listener
+            )
         return AdminServer(config.admin, self.slot, rooms, authority)
 
     def _apply(self) -> None:

@@ -1,15 +1,18 @@
 """`/v1/handover/TRANSFER`: siblings hand mail over, ask what became of it, and say that they know.
 
-Invariant: nothing is answered but to a sibling whose certificate the lane's authority signed for its own name; the
-admin token opens nothing here. Before it: a sibling's `handover.carrier`. After it: `exchange`.
+Invariants: nothing is answered but to a sibling whose certificate the lane's authority signed for its own name; the
+admin token opens nothing here; what comes in counts as mail of clients does, into one bound of memory.
+Before it: a sibling's `handover.carrier`. After it: `exchange`.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 import structlog
 from aiohttp import web
+from msgspec import Struct
 from msgspec.json import Encoder
 
 from lane_relay.api.operation import AnswerModel, Body, Operation, Query, Text
@@ -17,7 +20,7 @@ from lane_relay.api.refusals import refusal
 from lane_relay.handover.consignment import Answer, Consignment, decode
 from lane_relay.handover.receiver import InDoubtError
 
-__all__ = ["PREFIX", "Giver", "Knows", "Partner", "names_of", "operations", "sibling_check"]
+__all__ = ["PREFIX", "Giver", "Knows", "Partner", "Room", "names_of", "operations", "sibling_check"]
 
 PREFIX: Final = "/v1/handover/"
 _TRANSFER: Final = re.compile(r"[0-9a-f]{32}")
@@ -26,6 +29,13 @@ _OVERHEAD: Final = 32 * 2**20
 _encode: Final = Encoder().encode
 
 _log = structlog.get_logger("api")
+
+
+class Room(Protocol):
+    """The memory for mail that is coming in, by whatever way; the listener's."""
+
+    held_bytes: int
+    memory_budget: int
 
 
 class Knows(Protocol):
@@ -78,17 +88,23 @@ def sibling_check(partner: Knows, wording: str) -> Callable[[web.Request], web.R
     return admit
 
 
-def operations(partner: Partner, largest: Callable[[], int]) -> list[Operation]:
+def operations(partner: Partner, largest: Callable[[], int], room: Room) -> list[Operation]:
     """The requests; `largest()` is the size of the largest message in bytes, as of now."""
 
     async def take(request: web.Request, query: Giver) -> web.Response:
         transfer, limit = request.match_info["transfer"], largest() + _OVERHEAD
-        body = await _read(request, limit)
-        consignment = decode(body) if body is not None else f"more than {limit} octets"
-        if isinstance(consignment, str) or consignment.giver != query.giver:
-            await partner.ask(transfer, query.giver)  # refused for ever: what the sibling hears now must stay true
-            return refusal(422, consignment if isinstance(consignment, str) else "the giver is another slot")
-        return _said(await partner.take(transfer, consignment))
+        with _memory(room) as hold:
+            body = await _read(request, limit, hold)
+            consignment = decode(body) if isinstance(body, bytes) else body.why
+            if isinstance(body, bytes) and not isinstance(consignment, str) and consignment.giver == query.giver:
+                hold(len(body))  # on its way to the disk it is there twice
+                return _said(await partner.take(transfer, consignment))
+        # refused for ever, or known: what the sibling hears now must stay true
+        known = await partner.ask(transfer, query.giver)
+        if known.taken:
+            return _said(known)
+        status = body.status if isinstance(body, _NotRead) else 422
+        return refusal(status, consignment if isinstance(consignment, str) else "the giver is another slot")
 
     async def ask(request: web.Request, query: Giver) -> web.Response:
         return _said(await partner.ask(request.match_info["transfer"], query.giver))
@@ -107,7 +123,11 @@ def operations(partner: Partner, largest: Callable[[], int]) -> list[Operation]:
     return [
         Operation(
             method, PREFIX + "{transfer}", name, summary, _named(handle), Taken, Giver, carried, admit=admit,
-            refusals={404: "A transfer is named by 32 hexadecimal digits.", 503: "Not known now: ask again."},
+            refusals={
+                404: "A transfer is named by 32 hexadecimal digits.",
+                429: "No memory for it now; this transfer never will be taken, another one may.",
+                503: "Not known now: ask again.",
+            },
         )
         for method, name, summary, handle, carried in rows
     ]  # fmt: skip
@@ -131,15 +151,43 @@ def _named(
     return run
 
 
-async def _read(request: web.Request, limit: int) -> bytes | None:
-    """The body, or None if it is longer; aiohttp's own limit is for small requests."""
-    parts, size = [], 0
+class _NotRead(Struct, frozen=True):
+    """Why a body is not read to its end."""
+
+    status: int
+    why: str
+
+
+@contextmanager
+def _memory(room: Room) -> Iterator[Callable[[int], bool]]:
+    """Counts what a request holds, meanwhile; what it yields takes so many bytes more, and says if they fit.
+
+    What is there alone fits, or the largest message never would.
+    """
+    held = 0
+
+    def hold(more: int) -> bool:
+        nonlocal held
+        held += more
+        room.held_bytes += more
+        return room.held_bytes <= max(held, room.memory_budget)
+
+    try:
+        yield hold
+    finally:
+        room.held_bytes -= held
+
+
+async def _read(request: web.Request, limit: int, hold: Callable[[int], bool]) -> bytes | _NotRead:
+    """The body, or why not; aiohttp's own limit is for small requests."""
+    parts = bytearray()
     async for part in request.content.iter_any():
-        size += len(part)
-        if size > limit:
-            return None
-        parts.append(part)
-    return b"".join(parts)
+        parts += part
+        if len(parts) > limit:
+            return _NotRead(422, f"more than {limit} octets")
+        if not hold(len(part)):
+            return _NotRead(429, "the memory for mail that is coming in is full")
+    return bytes(parts)
 
 
 def names_of(request: web.Request) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ def served() -> list[Operation]:
         *messages.operations(UNASKED),
         *suppressions.operations(UNASKED),
         *siblings.operations(UNASKED, None, UNASKED, UNASKED),
-        *handover.operations(UNASKED, lambda: 1),
+        *handover.operations(UNASKED, lambda: 1, UNASKED),
     ]
 
 
