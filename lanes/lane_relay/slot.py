@@ -213,6 +213,7 @@ class Slot:
         figures.sessions = stages.sessions
         figures.http_requests = stages.http.answered if stages.http is not None else {}
         figures.http_keys = stages.http.witnesses.settled if stages.http is not None else {}
+        figures.http_keys_failed = stages.http is not None and bool(stages.http.ledger.failed)
         figures.live = spool.live_messages
         figures.oldest_age_s = max(0.0, self._clock.now() - oldest) if oldest is not None else 0.0
         figures.spool_bytes = spool.disk_bytes

@@ -84,6 +84,12 @@ CATALOGUE: Final = (
         "http_keys",
         ("settled",),
     ),
+    Declared(
+        "http_keys_failed",
+        Kind.GAUGE,
+        "1 while idempotency keys cannot be written: requests with keys get 503, and the spool keeps what was sent.",
+        "http_keys_failed",
+    ),
     Declared("intake_sessions", Kind.GAUGE, "SMTP sessions open and HTTP requests in work now.", "sessions"),
     Declared("connections", Kind.GAUGE, "Outbound connections open now, by ISP policy.", "connections", ("policy",)),
     Declared(

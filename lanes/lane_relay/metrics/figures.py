@@ -92,6 +92,7 @@ class Figures:
     """By status."""
     http_keys: Mapping[str, int] = field(default_factory=dict)
     """By who has them."""
+    http_keys_failed: bool = False
     sessions: int = 0
     connections: Mapping[str, int] = field(default_factory=dict)
     sites_backing_off: Mapping[str, int] = field(default_factory=dict)

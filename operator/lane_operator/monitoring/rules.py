@@ -51,6 +51,8 @@ def _rules(lane: Lane) -> Iterator[Manifest]:
     )
     yield from _slots(lane, queries)
     yield from _replies(lane, queries)
+    if lane.spec.submission.http is not None:
+        yield from _requests(lane, queries)
     if lane.spec.feedback is not None:
         yield from _feedback(lane, queries)
     if lane.spec.audit.archive is not None:
@@ -119,6 +121,19 @@ def _slots(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         "warning",
         "Slot {{ $labels.slot }} has mail that its address must not send, and no other slot can take it. See the "
         "condition MailHeld.",
+    )
+
+
+def _requests(lane: Lane, queries: Queries) -> Iterator[Manifest]:
+    """What keeps a slot from taking requests by HTTP."""
+    yield _alert(
+        lane,
+        "LaneKeysFailed",
+        f"max by (slot) ({queries.metric('http_keys_failed')}) == 1",
+        "2m",
+        "critical",
+        "Slot {{ $labels.slot }} cannot write the idempotency keys of requests by HTTP: it refuses them, and its queue "
+        "fills, for it keeps what was sent. Its log says why; replace its volume if that does not pass.",
     )
 
 

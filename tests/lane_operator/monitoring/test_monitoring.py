@@ -100,6 +100,15 @@ def test_a_class_without_promise_has_no_latency_alert() -> None:
     ]
 
 
+def test_a_lane_that_takes_requests_hears_that_their_keys_cannot_be_kept() -> None:
+    rules = {
+        rule["alert"]: rule
+        for rule in alerts_of(children(made.lane(submission={"senders": ["@notify.example.com"], "http": {}})))
+    }
+    assert "http_keys_failed" in rules["LaneKeysFailed"]["expr"]
+    promql_parser.parse(rules["LaneKeysFailed"]["expr"])
+
+
 def test_a_lane_with_an_archive_hears_that_it_is_behind_before_anything_is_lost() -> None:
     of = made.lane(audit={"archive": {"pvc": {"claimName": "evidence"}}})
     rules = {rule["alert"]: rule for rule in alerts_of(children(of))}

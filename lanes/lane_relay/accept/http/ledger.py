@@ -140,6 +140,11 @@ class Ledger:
 
     # -- while the relay runs
 
+    @property
+    def failed(self) -> str:
+        """Why keys cannot be kept since the last write; empty: they can."""
+        return str(self._failed or "")
+
     async def look(self, key: bytes) -> Entry | None:
         """What is known of a key, if it is not older than a day."""
         least = self._now() - KEPT_S

@@ -76,6 +76,8 @@ class HttpServer:
         self._listener = listener
         self.witnesses = Witnesses(ledger, config.slot.name, way, listener.clock.monotonic)
         """Of the keys, in a lane of several slots."""
+        self.ledger = ledger
+        """Of the keys; whoever made it closes it."""
         self._injector = Injector(listener, ledger, keep, config.slot.name, self.witnesses)
         self._connections = Connections(
             self._respond,

@@ -135,7 +135,9 @@ async def test_after_a_failed_write_the_file_is_opened_again_and_nothing_that_wa
         for _ in range(2):
             with pytest.raises(SpoolError, match="cannot be kept"):
                 await ledger.save(key(2), entry(*range(500)))
+        assert "disk I/O error" in ledger.failed
     await ledger.save(key(3), entry(3))
+    assert ledger.failed == ""
     assert await ledger.look(key(1)) == entry(1)
     assert await ledger.look(key(2)) in (None, entry(*range(500))), "half of a transaction"
     ledger.close()
