@@ -81,6 +81,8 @@ class Neighbourhood(Struct, frozen=True):
     """Takes so many entries at most out of the schedule, due or not."""
     is_over: Callable[[QueueEntry], bool]
     """The entry's lifetime has passed."""
+    is_ordered: Callable[[QueueEntry, str], bool]
+    """(entry, envelope sender): an order here stops it, and has it now."""
     unwilling: Callable[[], str]
     """Why nothing can be taken in, or an empty string."""
 
@@ -126,6 +128,10 @@ class Exchange:
             self._emptying.set()
         else:
             self._emptying.clear()
+        self._changed.set()
+
+    def look_again(self) -> None:
+        """An order was given: what has no way comes by it."""
         self._changed.set()
 
     @property
@@ -351,6 +357,10 @@ class Exchange:
             self._around.wait(entry)
         else:
             self._around.resume(entry)
+
+    def is_ordered(self, entry: QueueEntry, message: Message) -> bool:
+        """See giver.Home."""
+        return self._around.is_ordered(entry, message.envelope.sender)
 
     def is_over(self, entry: QueueEntry) -> bool:
         """See stranded.Home."""

@@ -197,6 +197,10 @@ class MessagePath:
         """Its lifetime has passed: it is not attempted any more."""
         return self._clock.now() >= self._end_of(entry)
 
+    def is_ordered(self, entry: QueueEntry, sender: str) -> bool:
+        """hand-over -> orders, with what is about to go to a sibling: whether one stops it, and has it."""
+        return self.orders.takes_with_sender(entry, sender)
+
     def on_counted(self, policy: str, entry: QueueEntry, one: OutcomeOf) -> None:
         """account -> warm-up and complaint rates: what the ISP said or did; what we did only ends the attempt."""
         if self.feedback.counts_complaints and one.outcome is Outcome.DELIVERED:

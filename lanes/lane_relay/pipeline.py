@@ -245,11 +245,12 @@ class Pipeline:
             on_late=self._settler.on_late,
         )
         self._dispatcher.judgement.restore(self._spool.flag("acts"))
-        places = places_of(self._dispatcher, self._schedule)
         self._unroutable = UnroutableMail(self._spool, self._settler, clock)
         self._exchange: Exchange | None = None
         if transfers is not None:
             self._exchange = Exchange(transfers, config, self._spool, self._settler, clock, self._around())
+        handing_over = self._exchange.look_again if self._exchange is not None else None
+        places = places_of(self._dispatcher, self._schedule, handing_over)
         take_back = self._exchange.take_back_from if self._exchange is not None else None
         self._orders = OrderKeeper(
             self._spool, book, self._settler, clock, places, lambda: self._source.current, take_back
@@ -344,6 +345,7 @@ class Pipeline:
             look_again=self._dispatcher.look_again,
             scheduled=self._schedule.take,
             is_over=self._path.is_over,
+            is_ordered=self._path.is_ordered,
             unwilling=self.slot.unready,
         )
 

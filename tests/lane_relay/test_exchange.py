@@ -100,6 +100,7 @@ class Rig:
             look_again=self._look_again,
             scheduled=self._scheduled,
             is_over=lambda entry: entry.id in self.over,
+            is_ordered=lambda _entry, _sender: False,
             unwilling=lambda: "",
         )
         self.exchange = Exchange(book, running, spool, settler, CLOCK, neighbours)
@@ -161,6 +162,19 @@ async def test_mail_without_a_way_ends_in_its_time_and_its_sender_hears_once_tha
     assert b"Action: delayed" in report.body
     assert b"no other slot can take it" in report.body.replace(b"\r\n    ", b" ")
     assert not fresh.notified
+
+
+async def test_mail_without_a_way_comes_by_once_an_order_is_given(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    entry = QueueEntry(1, 0, "d.test", (0,), 1, 0.0)
+    assert not rig.exchange.sends_here(entry, "")
+    task = asyncio.create_task(rig.exchange.run())
+    await asyncio.sleep(0)
+    rig.exchange.look_again()
+    await until(lambda: rig.resumed == [entry])
+    assert rig.exchange.stranded == 0
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_what_is_not_due_and_has_no_way_to_a_sibling_keeps_its_time(tmp_path: Path) -> None:

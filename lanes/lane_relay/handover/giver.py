@@ -54,6 +54,9 @@ class Home(Protocol):
     def take_back(self, entry: QueueEntry) -> None:
         """The entry is ours to send again."""
 
+    def is_ordered(self, entry: QueueEntry, message: Message) -> bool:
+        """An order stops the entry, and has it now."""
+
     def note_taken_back(self, transfer: str, given: Given, order: TakenBack) -> None:
         """A record of who takes back a transfer that may have been taken; raises SpoolError."""
 
@@ -178,7 +181,8 @@ class Giver:
                 continue
             bundle.append((entry, message))
             size += entry.size
-        return bundle
+        # at the last instant: a sibling knows nothing of the orders here, and one may have been given meanwhile
+        return [(entry, message) for entry, message in bundle if not self._home.is_ordered(entry, message)]
 
     async def _transfer(self, slot: str, bundle: list[tuple[QueueEntry, Message]]) -> None:
         if not bundle:

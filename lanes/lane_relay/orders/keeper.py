@@ -216,7 +216,15 @@ class OrderKeeper:
         None: its site is not known, and orders by site or policy do not count.
         """
         route = destination if isinstance(destination, Route) else _NOWHERE
-        order = self._book.find(entry, route.site, route.policy)
+        return self._does(self._book.find(entry, route.site, route.policy), entry, route)
+
+    def takes_with_sender(self, entry: QueueEntry, sender: str) -> bool:
+        """The same for an entry that leaves for a sibling, which knows nothing of the orders here."""
+        if self.is_idle and not self._book.asks_senders:
+            return False
+        return self.takes(entry, None) or self._does(self._book.find_by_sender(entry, sender), entry, _NOWHERE)
+
+    def _does(self, order: Order | None, entry: QueueEntry, route: Route) -> bool:
         if order is None:
             return False
         if order.verb in FINAL:

@@ -20,7 +20,7 @@ class Places(Struct, frozen=True):
     go_on: Callable[[QueueEntry], None]
     """Puts an entry into the schedule."""
     look_again: Callable[[], None]
-    """Sends everything that is in delivery past `OrderKeeper.takes` again."""
+    """Sends everything that is in delivery, or has no way to go, past `OrderKeeper.takes` again."""
     hold: Callable[[QueueEntry, Route, Held], None]
     release: Callable[[str], None]
     """Sends what is held under this key past `OrderKeeper.takes` again."""
@@ -28,8 +28,12 @@ class Places(Struct, frozen=True):
     """How many entries are held under this key."""
 
 
-def places_of(dispatcher: Dispatcher, schedule: Runner) -> Places:
-    """Those of a running relay."""
-    return Places(
-        schedule.sweep, schedule.add, dispatcher.look_again, dispatcher.hold, dispatcher.release, dispatcher.held
-    )
+def places_of(dispatcher: Dispatcher, schedule: Runner, handing_over: Callable[[], None] | None = None) -> Places:
+    """Those of a running relay; `handing_over()`: what has no way to a sibling is looked at again."""
+
+    def look_again() -> None:
+        dispatcher.look_again()
+        if handing_over is not None:
+            handing_over()
+
+    return Places(schedule.sweep, schedule.add, look_again, dispatcher.hold, dispatcher.release, dispatcher.held)

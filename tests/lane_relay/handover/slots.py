@@ -100,6 +100,8 @@ class Slot:
         self.unreadable: set[int] = set()
         """Ids of messages that the spool cannot give."""
         self.loads: Counter[int] = Counter()
+        self.ordered: set[int] = set()
+        """Ids of messages that an order is about."""
         self.taken_back: Callable[[QueueEntry], None] = self.sendable.append
         self.exchange = self._exchange(Wire(None), CLOCK)
 
@@ -117,6 +119,7 @@ class Slot:
             look_again=lambda: None,
             scheduled=lambda _count: [],
             is_over=lambda _entry: False,
+            is_ordered=lambda entry, _sender: entry.id in self.ordered,
             unwilling=lambda: self.unwilling_because,
         )
         settler = Settler(self.spool, config, clock, nothing, Counters())

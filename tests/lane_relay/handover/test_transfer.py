@@ -187,6 +187,19 @@ async def test_a_slot_that_cannot_forget_what_is_stale_goes_on(monkeypatch: pyte
         await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_an_order_reaches_what_waits_for_a_sibling() -> None:
+    async with two_slots() as (a, b):
+        giver = a.giver(Wire(b))
+        one, other = await letters(a, 2)
+        giver.give(one, "b")
+        giver.give(other, "b")
+        a.ordered.add(one.id)
+        async with at_work(giver):
+            await until(lambda: giver.parcels == 1 and not a.disk_has_transfers())
+        assert await b.bodies() == bodies(2)[1:]
+        assert (a.sendable, giver.waiting) == ([], 0)
+
+
 async def test_a_slot_whose_intake_closes_while_a_transfer_is_noted_stores_none_of_it() -> None:
     async with two_slots() as (a, b):
         giver = a.giver(Wire(b))

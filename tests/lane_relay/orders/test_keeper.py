@@ -37,6 +37,20 @@ async def test_suspended_mail_is_held_on_its_way_and_goes_on_when_it_is_resumed(
         assert rig.keeper.standing() == []
 
 
+async def test_what_goes_to_a_sibling_meets_orders_about_its_very_sender() -> None:
+    async with Rig() as rig:
+        await rig.order(action="drop", sender="bob@x.test")
+        entry = await rig.stored("spring")
+        assert rig.keeper.is_idle  # others learn it from the message
+        assert not rig.keeper.takes(entry, None)
+        assert not rig.keeper.takes_with_sender(entry, "ann@x.test")
+    async with Rig() as rig:
+        entry = await rig.stored("spring")
+        await rig.order(action="hold", sender="bob@x.test")
+        assert rig.keeper.takes_with_sender(entry, "bob@x.test")
+        assert [one["entries"] for one in rig.keeper.standing()] == [1]
+
+
 async def test_mail_that_is_not_chosen_goes_on() -> None:
     async with Rig() as rig:
         await rig.order(action="suspend", queue="other.example")
