@@ -77,7 +77,8 @@ class Queue(ApiModel):
     delay_notice: DelayNotice = DelayNotice()
     reclaim_policy: Literal["Retain", "Delete"] = "Retain"
     """Of a slot given up and proven empty. Retain: the claim stays, with its records, and a new slot adopts it. Delete:
-    the claim is deleted once its records are in `audit.archive`; without an archive it stays. Default Retain."""
+    the claim is deleted once its records are in `audit.archive`, and its suppressions there or in a slot that stays;
+    without an archive it stays. Default Retain."""
 
 
 class DrainPolicy(StrEnum):

@@ -225,7 +225,13 @@ class Pipeline:
         self._settler = Settler(self._spool, config, clock, around, self.slot.counters)
         path = self._path
         neighbours = Neighbours(
-            self._spool, self._settler, path.deposit_own, path.judge_reply, path.on_complaint, clock
+            self._spool,
+            self._settler,
+            path.deposit_own,
+            path.judge_reply,
+            path.on_complaint,
+            clock,
+            self.slot.is_drained,
         )
         self.slot.feedback = self._feedback = FeedbackOffice(config, neighbours)
         self._screen = Screen(config, self._feedback if config.suppression is not None else None)

@@ -306,6 +306,7 @@ class Slot:
             said["handover"] = handover_as_json(self.handover, self._clock.now())
         if self.feedback is not None:
             said["feedback"] = feedback_as_json(self.feedback.outbox)
+            said["suppressions"] = self.feedback.list_report()
         said["intake"]["sessions"] = stages.sessions
         self._mark = self._mark or Mark(stages.spool)
         said["spool"] = {"id": stages.spool.spool_id, "mark": self._mark.value(self._clock.monotonic())}

@@ -68,6 +68,11 @@ class Lane:
         return (self.namespace, self.name)
 
     @property
+    def deletes_claims(self) -> bool:
+        """A slot's claim goes with it: never without an archive, since it has the only copy of the slot's records."""
+        return self.spec.queue.reclaim_policy == "Delete" and self.spec.audit.archive is not None
+
+    @property
     def pool_key(self) -> Key:
         """The pool that its addresses come from."""
         return (self.spec.pool_ref.namespace or self.namespace, self.spec.pool_ref.name)
@@ -385,6 +390,14 @@ class SlotObservation:
     """Records and bounces that their webhooks do not have yet."""
     webhook_failure: str = ""
     """Why, or empty."""
+    suppressed: int | None = None
+    """Words of its suppression list; None: a relay of an older image, which does not say."""
+    list_read_by: tuple[str, ...] = ()
+    """The lane's other slots that have every one of them."""
+    list_archived: bool = False
+    """The slot's archive has every one of them."""
+    list_failure: str = ""
+    """Why the archive has not, or empty."""
     sealing_failure: str = ""
     """Why its records are not sealed."""
     doubts: tuple[str, ...] = ()

@@ -277,6 +277,7 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
     queue, delivery, intake = answer["queue"], answer["delivery"], answer["intake"]
     proof = delivery.get("proof") or {}
     certificate, records = answer.get("certificate") or {}, answer.get("records") or {}
+    known = answer.get("suppressions") or {}
     told = [one for one in (records.get("webhook"), answer.get("feedback")) if one]
     return SlotObservation(
         name=name,
@@ -311,6 +312,10 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
         archive_failure=str((records.get("archive") or {}).get("failure") or ""),
         untold=sum(int(one.get("unsent") or 0) for one in told),
         webhook_failure=", ".join(str(one["failure"]) for one in told if one.get("unsent") and one.get("failure")),
+        suppressed=int(known["words"]) if "words" in known else None,
+        list_read_by=tuple(map(str, known.get("readBy") or ())),
+        list_archived=known.get("archived") is True,
+        list_failure=str(known.get("failure") or ""),
         sealing_failure=str(records.get("failure") or ""),
         restored=str(delivery.get("restored") or ""),
         doubts=tuple(_doubts(answer.get("handover") or {})),
@@ -370,7 +375,9 @@ def _why_not_ready(status: Mapping[str, Any], conditions: Mapping[str, Mapping[s
 
 def _shown(seen: SlotObservation) -> tuple[Any, ...]:
     """What of an observation a lane shows or acts on: not the sessions that come and go while intake is open."""
-    closed = (seen.sessions, seen.in_flight, seen.queued, seen.unarchived, seen.untold, seen.webhook_failure)
+    others = (seen.untold, seen.webhook_failure)
+    known = (seen.suppressed, seen.list_read_by, seen.list_archived, seen.list_failure)
+    closed = (seen.sessions, seen.in_flight, seen.queued, seen.unarchived, *others, *known)
     moving = closed if seen.intake == "Closed" else (_rounded(seen.queued),)
     return (
         seen.reachable,

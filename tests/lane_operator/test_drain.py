@@ -40,10 +40,12 @@ def lane(
     deleting: bool = True,
     released: bool = False,
     archive: bool = False,
+    feedback: bool = False,
 ) -> Lane:
     audit = {"archive": {"pvc": {"claimName": "evidence"}}} if archive else {}
     spec = SendingLaneSpec.model_validate(
         {**SPEC, "drain": {"policy": policy}, "queue": {"reclaimPolicy": reclaim}, "audit": audit}
+        | ({"feedback": {}} if feedback else {})
     )
     return Lane(
         namespace="mail",
@@ -144,11 +146,15 @@ def test_a_proof_of_another_volume_releases_nothing() -> None:
 
 def test_the_empty_volume_is_released_by_uid_and_deleted_only_where_the_lane_says_so() -> None:
     assert steps(lane(), STOPPED) == (ReleaseVolume("otp-0", "v1", delete=False),)
-    assert steps(lane(reclaim="Delete", archive=True), STOPPED) == (ReleaseVolume("otp-0", "v1", delete=True),)
+    elsewhere = replace(STOPPED, drained=replace(PROOF, elsewhere=True))
+    assert steps(lane(reclaim="Delete", archive=True), elsewhere) == (ReleaseVolume("otp-0", "v1", delete=True),)
 
 
 def test_a_volume_with_the_only_copy_of_its_records_stays() -> None:
-    assert steps(lane(reclaim="Delete"), STOPPED) == (ReleaseVolume("otp-0", "v1", delete=False),)
+    elsewhere = replace(STOPPED, drained=replace(PROOF, elsewhere=True))
+    for stopped in (STOPPED, elsewhere):
+        assert steps(lane(reclaim="Delete"), stopped) == (ReleaseVolume("otp-0", "v1", delete=False),)
+    assert steps(lane(reclaim="Delete", archive=True), STOPPED) == (ReleaseVolume("otp-0", "v1", delete=False),)
 
 
 @pytest.mark.parametrize("unarchived", [None, 3])
@@ -158,7 +164,8 @@ def test_a_slot_is_not_done_before_its_records_are_in_the_archive(policy: str, u
     done = replace(RUNNING, observation=replace(EMPTY, unarchived=0))
 
     assert steps(lane(policy=policy, archive=True), waits) == ()
-    assert steps(lane(policy=policy, archive=True), done) == (ScaleToZero("otp-0", PROOF),)
+    proof = replace(PROOF, elsewhere=True)
+    assert steps(lane(policy=policy, archive=True), done) == (ScaleToZero("otp-0", proof),)
 
 
 def test_the_lane_goes_when_every_slot_is_settled() -> None:

@@ -40,3 +40,12 @@ async def test_what_webhooks_do_not_have_yet_is_seen(
     seen = slot_answer("otp-0", said if feedback is None else {**said, "feedback": feedback})
 
     assert (seen.untold, seen.webhook_failure) == (untold, failure)
+
+
+async def test_who_else_has_the_suppression_list_is_seen() -> None:
+    said = {"words": 7, "readBy": ["otp-1"], "archived": True, "failure": "403"}
+    seen = slot_answer("otp-0", {**await Slot().report(), "suppressions": said})
+    older = slot_answer("otp-0", await Slot().report())
+
+    assert (seen.suppressed, seen.list_read_by, seen.list_archived, seen.list_failure) == (7, ("otp-1",), True, "403")
+    assert (older.suppressed, older.list_read_by, older.list_archived) == (None, (), False)

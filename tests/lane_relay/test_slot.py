@@ -76,7 +76,7 @@ async def test_what_siblings_hand_over_and_what_comes_back_is_in_flight_until_it
     stages: Any = Stages(MemorySpool(SYSTEM_CLOCK, asyncio.get_running_loop()))
     slot.stages = stages
     handover: Any = SimpleNamespace(taking=2, waiting=4, stranded=3, in_doubt=2, doubts=_DOUBTS)
-    feedback: Any = SimpleNamespace(under_way=3, outbox=Outbox(tmp_path / "outbox"))
+    feedback: Any = SimpleNamespace(under_way=3, outbox=Outbox(tmp_path / "outbox"), list_report=dict)
     slot.handover, slot.feedback = handover, feedback
     said = await slot.report()
     assert said["queue"]["inFlight"] == 5
@@ -84,17 +84,18 @@ async def test_what_siblings_hand_over_and_what_comes_back_is_in_flight_until_it
     assert [doubt["overdue"] for doubt in said["handover"]["doubts"]] == [True, False]
 
 
-async def test_the_report_says_how_many_bounces_their_webhook_does_not_have(tmp_path: Path) -> None:
+async def test_the_report_says_which_bounces_are_not_told_and_who_has_the_list(tmp_path: Path) -> None:
     file = tmp_path / "relay.yaml"
     file.write_text(text())
     slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None)
     stages: Any = Stages(MemorySpool(SYSTEM_CLOCK, asyncio.get_running_loop()))
     slot.stages = stages
     outbox = Outbox(tmp_path / "outbox")
-    office: Any = SimpleNamespace(under_way=0, outbox=outbox)
+    office: Any = SimpleNamespace(under_way=0, outbox=outbox, list_report=lambda: {"words": 7})
     slot.feedback = office
     await outbox.put("http://127.0.0.1:1/", {"id": "1"})
     assert (await slot.report())["feedback"] == {"unsent": 1, "failure": ""}
+    assert (await slot.report())["suppressions"] == {"words": 7}
 
 
 async def test_the_report_names_what_is_in_force_by_generation_and_serial(tmp_path: Path) -> None:

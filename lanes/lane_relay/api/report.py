@@ -196,6 +196,18 @@ class FeedbackReport(AnswerModel):
     """Why, or empty."""
 
 
+class ListReport(AnswerModel):
+    """Who else has the suppression list."""
+
+    words: int
+    read_by: list[str]
+    """Siblings that have every word, but for what other slots that are still there have themselves."""
+    archived: bool
+    """Every word is in the archive, where a slot puts them once it is drained."""
+    failure: str
+    """Why not, or empty."""
+
+
 class SlotReport(AnswerModel):
     """One slot; what has a default is absent while the spool is being recovered, or where it is not in use."""
 
@@ -218,6 +230,7 @@ class SlotReport(AnswerModel):
     warmup: list[WarmUp] | None = None
     handover: HandoverReport | None = None
     feedback: FeedbackReport | None = None
+    suppressions: ListReport | None = None
 
 
 class Site(AnswerModel):

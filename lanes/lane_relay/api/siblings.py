@@ -90,6 +90,8 @@ def operations(
         if suppressions is None:
             return refusal(404, "this slot keeps no suppression list: give suppression.path and suppression.keyFile")
         of_lane = partner.knows(query.giver, names_of(request))
+        if of_lane:
+            suppressions.read_by(query.giver, query.after)
         rows, cursor, more = suppressions.rows_after(query.after, shared=not of_lane)
         header = {CURSOR_FIELD: cursor, MORE_FIELD: "true" if more else "false"}
         return web.Response(body=b"".join(rows), content_type=_BINARY, headers=header)

@@ -8,7 +8,7 @@ return path.
 import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from msgspec import Struct
@@ -23,6 +23,7 @@ from lane_relay.feedback.addresses import Addressee, Addresses
 from lane_relay.feedback.complaints import Asked, Complaints, weigh
 from lane_relay.feedback.desk import Around, FeedbackCounters, FeedbackDesk, Records
 from lane_relay.feedback.forwarding import Deposit, Forwarder
+from lane_relay.feedback.list_archive import ListArchive
 from lane_relay.feedback.listener import FeedbackListener
 from lane_relay.feedback.outbox import Outbox
 from lane_relay.feedback.return_path import Keys, ReturnPaths
@@ -60,6 +61,8 @@ class Neighbours(Struct, frozen=True):
     complained: Callable[[str, Asked | None], None]
     """A complaint about mail to this ISP was counted here, and what the rate now asks for."""
     clock: Clock
+    is_drained: Callable[[], bool] = lambda: False
+    """Nothing is left to be sent, and nothing is to come."""
 
 
 def check_feedback(config: RelayConfig) -> None:
@@ -109,7 +112,8 @@ class FeedbackOffice:
         self._neighbours = neighbours
         self._config = config
         self._keys = _keys(config)
-        self.suppressions = self._open_list(config)
+        self.suppressions = known = self._open_list(config)
+        self._archive = ListArchive(known, neighbours.is_drained) if known is not None else None
         self._folder = Path(config.spool.path).parent / "feedback"
         self._outbox = Outbox(self._folder / "outbox")
         spool, clock = neighbours.spool, neighbours.clock
@@ -118,6 +122,8 @@ class FeedbackOffice:
         self.counts_complaints = config.feedback is not None
         self.complaints = Complaints(spool.flag(COMPLAINTS), clock.now())
         self._siblings: Way | None = None
+        self._ways: tuple[Way, ...] = ()
+        """To lists that are copied from."""
         self._wanted: RelayConfig | None = None
         """A configuration whose keys could not be read."""
         self.desk = FeedbackDesk(
@@ -162,6 +168,8 @@ class FeedbackOffice:
 
     def _put_in_force(self, config: RelayConfig) -> None:
         self._config = config
+        if self._archive is not None:
+            self._archive.apply(config)
         self._policies = frozenset(policy.name for policy in config.delivery.policies)
         self._addresses = Addresses(config, self._keys.feedback)
         self._paths = ReturnPaths(config, self._keys) if config.feedback is not None else None
@@ -300,6 +308,12 @@ class FeedbackOffice:
         mail = self._listener.under_way if self._listener is not None else 0
         return mail + self.desk.wishes_under_way + len(self._tasks)
 
+    def list_report(self) -> dict[str, Any]:
+        """For `/v1/slot`: who else has the words of the list; without a list nobody needs to have any."""
+        if self._archive is None:
+            return {"words": 0, "readBy": [], "archived": False, "failure": ""}
+        return self._archive.report(tuple(slot for way in self._ways for slot in way.siblings))
+
     @property
     def ports(self) -> tuple[int, int]:
         """Where it listens: SMTP, HTTP; 0: not at all."""
@@ -337,6 +351,7 @@ class FeedbackOffice:
     async def run(self, siblings: Way | None, neighbours: Way | None) -> None:
         """Keeps the list's log short, follows the lists of siblings and of the namespace, tells webhooks, for ever."""
         self._siblings = siblings
+        self._ways = tuple(way for way in (siblings, neighbours) if way is not None)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_counts())
             group.create_task(self._look_for_keys())
@@ -349,6 +364,8 @@ class FeedbackOffice:
                 group.create_task(others.run())
             if self.suppressions is not None:
                 group.create_task(self.suppressions.run())
+            if self._archive is not None:
+                group.create_task(self._archive.run())
 
     async def stop(self) -> None:
         """Takes nothing new; what is under way is kept first."""

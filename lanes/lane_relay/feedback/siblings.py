@@ -93,7 +93,7 @@ class SiblingLists:
             before = self._cursors.get(slot, "")
             body, header = await self._way.fetch(slot, PAGE_NAME, {"after": before})
             rows = [body[at : at + ROW_SIZE] for at in range(0, len(body) - ROW_SIZE + 1, ROW_SIZE)]
-            self.copied += await self._suppressions.copy(rows, shared=self._shared)
+            self.copied += await self._suppressions.copy(rows, slot, shared=self._shared)
             cursor, more = header.get(CURSOR_FIELD, before), header.get(MORE_FIELD) == "true"
             if cursor != before:
                 self._cursors[slot] = cursor

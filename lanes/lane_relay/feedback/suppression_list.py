@@ -5,7 +5,7 @@ goes no further than this module; what is kept, given out and copied are keyed d
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from lane_api.classes import TrafficClass
@@ -39,6 +39,10 @@ class SuppressionList:
         self._clock = clock
         self._class = traffic_class
         self._room = Room(store.table, clock)
+        self._ends = {"": store.end}
+        """By the slot that words were copied from, empty for all others: the place behind the last that was news."""
+        self._read: dict[str, tuple[int, int]] = {}
+        """By sibling: the place up to which it has every word."""
         self.apply(config, key, earlier)
 
     def apply(self, config: Suppression, key: bytes, earlier: bytes = b"") -> None:
@@ -80,16 +84,41 @@ class SuppressionList:
         rows = tuple(row for row in page.rows if _is_shared(row)) if shared else page.rows
         return rows, page.cursor, page.more
 
-    async def copy(self, rows: list[bytes], *, shared: bool = False) -> int:
-        """Takes in rows of another list with this key; returns how many were news, when they are on the volume."""
-        return await self._add([row for row in rows if unpack(row) is not None and (not shared or _is_shared(row))])
+    async def copy(self, rows: list[bytes], source: str = "", *, shared: bool = False) -> int:
+        """Takes in rows of another list with this key, the slot `source`'s; returns how many were news, when they are
+        on the volume."""
+        known = [row for row in rows if unpack(row) is not None and (not shared or _is_shared(row))]
+        return await self._add(known, source)
 
-    async def _add(self, rows: list[bytes]) -> int:
+    async def _add(self, rows: list[bytes], source: str = "") -> int:
         """See `SuppressionStore.add`; of a full list others go first where they may, see `room`."""
         table, most = self._store.table, self._config.max_entries
         if table.rows + len(rows) > most:
             await self._room.make(sum(not table.knows(row) for row in rows), most)
-        return await self._store.add(rows)
+        before = self._store.end
+        try:
+            return await self._store.add(rows)
+        finally:
+            if self._store.end != before:
+                self._ends[source] = self._store.end
+
+    def read_by(self, sibling: str, cursor: str) -> None:
+        """A sibling asks for what is behind this cursor: it has all that is before it on its volume."""
+        place = self._store.place(cursor)
+        if place is None:
+            self._read.pop(sibling, None)
+        else:
+            self._read[sibling] = place
+
+    def at_its_end(self, others: Collection[str]) -> list[str]:
+        """Siblings that have every word, but for what came from one of these other lists, which have it themselves."""
+        needed = max(end for source, end in self._ends.items() if source not in others)
+        return sorted(sibling for sibling, place in self._read.items() if place >= needed)
+
+    @property
+    def end(self) -> tuple[int, int]:
+        """Another one as soon as there are more words on the volume."""
+        return self._store.end
 
     def page(self, cursor: str) -> tuple[list[Suppressed], str, bool]:
         """The words behind a cursor, where to go on, whether there are more already; see `SuppressionStore.page`."""
@@ -170,7 +199,7 @@ class SuppressionList:
                 lifted.append(
                     Suppressed(word.digest, word.reason, word.about, source, later, 0, word.scope, lifted=True)
                 )
-        await self._store.add([pack(word) for word in lifted])
+        await self._add([pack(word) for word in lifted])
         return len(lifted)
 
     async def bring(self, lines: list[Brought]) -> int:

@@ -162,14 +162,28 @@ class SuppressionStore:
 
     # -- reading on
 
+    @property
+    def end(self) -> tuple[int, int]:
+        """The place behind the last row on the volume: log and offset; places compare as what was said."""
+        return self._number, self._size
+
+    def place(self, cursor: str) -> tuple[int, int] | None:
+        """The place up to which whoever has this cursor has every row; None: not all of any place."""
+        kind, _, rest = cursor.partition("-")
+        numbers = [int(part) for part in rest.split("-") if part.isdecimal() and len(part) < 16]
+        if kind == "log" and len(numbers) == 2 and self._has(numbers[0], numbers[1]):
+            return numbers[0], numbers[1]
+        return None
+
     def page(self, cursor: str = "", limit: int = PAGE_ROWS) -> Page:
         """The rows behind a cursor; empty: from the beginning. Rows may come twice, which merging does not mind."""
         kind, _, rest = cursor.partition("-")
         numbers = [int(part) for part in rest.split("-") if part.isdecimal() and len(part) < 16]
         if kind == "shard" and len(numbers) == 3 and numbers[0] < SHARDS:
             return self._shard_page(numbers[0], numbers[1], numbers[2], limit)
-        if kind == "log" and len(numbers) == 2 and self._has(numbers[0], numbers[1]):
-            return self._log_page(numbers[0], numbers[1], limit)
+        place = self.place(cursor)
+        if place is not None:
+            return self._log_page(*place, limit)
         return self._shard_page(0, self._number, self._size, limit)
 
     def _has(self, number: int, offset: int) -> bool:

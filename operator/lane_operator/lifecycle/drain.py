@@ -4,7 +4,8 @@ The way of a slot, each step decided from what is there, so that a restart of th
 
     intake closed (by the configuration of a Draining or Held claim, and by an order through /v1 that its spool keeps)
     -> proof: the slot itself says, closed and under the lane's newest generation, what it still holds, and that its
-       records are in the lane's archive, if there is one, and that webhooks have what is for them
+       records are in the lane's archive, if there is one, that webhooks have what is for them, and that a slot that
+       stays, or the archive, has its suppression list
     -> StatefulSet at 0 replicas, the proof in its annotation
     -> pod gone
     -> queue finalizer off the volume claim of exactly that uid, if the proof says empty; else the volume stays
@@ -53,6 +54,8 @@ class Drained:
     generation: int
     live: int
     """Messages that are still in the spool; 0: empty."""
+    elsewhere: bool = False
+    """Its records and its suppression list are not on its volume alone."""
 
     def text(self) -> str:
         """As it stands in the annotation."""
@@ -142,9 +145,10 @@ def next_steps(lane: Lane, slots: Iterable[SlotFacts], *, terminating: bool, may
     """
     slots = tuple(slots)
     steps: list[Step] = []
+    staying = _staying(lane, slots)
     for slot in slots:
         if lane.deleting_since is not None or slot.role is not SlotRole.ACTIVE:
-            steps.extend(_steps(lane, slot, terminating=terminating, may_retain=may_retain))
+            steps.extend(_steps(lane, slot, staying, terminating=terminating, may_retain=may_retain))
     if lane.deleting_since is not None and not steps:
         settled = all(_is_settled(lane, slot, terminating=terminating) for slot in slots)
         return (LetGo(),) if settled else ()
@@ -168,7 +172,15 @@ def shaped(
     )
 
 
-def _steps(lane: Lane, slot: SlotFacts, *, terminating: bool, may_retain: bool) -> Iterable[Step]:
+def _staying(lane: Lane, slots: Iterable[SlotFacts]) -> frozenset[str]:
+    """Slots that are there when all that go are gone."""
+    going = lane.deleting_since is not None
+    return frozenset(slot.name for slot in slots if slot.role is SlotRole.ACTIVE and not going)
+
+
+def _steps(
+    lane: Lane, slot: SlotFacts, staying: frozenset[str], *, terminating: bool, may_retain: bool
+) -> Iterable[Step]:
     """The next step of one slot that is to go; none while it waits."""
     if is_released(lane):
         if terminating and may_retain and slot.volume_guarded and slot.volume_uid and not slot.pod:
@@ -177,18 +189,18 @@ def _steps(lane: Lane, slot: SlotFacts, *, terminating: bool, may_retain: bool) 
             return [ReleaseVolume(slot.name, slot.volume_uid, delete=False)]
         return []
     if slot.workload_uid and slot.drained is None:
-        drained = _statement(lane, slot)
+        drained = _statement(lane, slot, staying)
         return [ScaleToZero(slot.name, drained)] if drained else []
     if slot.pod or slot.drained is None:
         return []
     if slot.volume_uid and slot.volume_guarded and _is_empty(slot):
-        return [ReleaseVolume(slot.name, slot.volume_uid, delete=_may_delete(lane))]
+        return [ReleaseVolume(slot.name, slot.volume_uid, delete=lane.deletes_claims and slot.drained.elsewhere)]
     if slot.workload_uid and lane.deleting_since is None and not _keeps_mail(slot):
         return [DeleteWorkload(slot.name, slot.workload_uid)]
     return []
 
 
-def _statement(lane: Lane, slot: SlotFacts) -> Drained | None:
+def _statement(lane: Lane, slot: SlotFacts, staying: frozenset[str]) -> Drained | None:
     """The slot's own word that it may be stopped under the lane's policy; None while it may not."""
     seen = slot.observation
     if seen is None or not seen.reachable or not seen.is_fresh or seen.config_generation < lane.generation:
@@ -197,9 +209,16 @@ def _statement(lane: Lane, slot: SlotFacts) -> Drained | None:
         return None
     if seen.sessions or seen.in_flight or not seen.spool_id or seen.pvc_uid != slot.volume_uid:
         return None
-    if lane.spec.drain.policy is not DrainPolicy.HOLD and (seen.queued or seen.untold or not _is_archived(lane, seen)):
+    if lane.spec.drain.policy is not DrainPolicy.HOLD and not _needs_nothing(lane, seen, staying):
         return None
-    return Drained(seen.spool_id, seen.pvc_uid, seen.config_generation, seen.queued)
+    elsewhere = seen.unarchived == 0 and (_has_list(lane, seen, staying) or seen.list_archived)
+    return Drained(seen.spool_id, seen.pvc_uid, seen.config_generation, seen.queued, elsewhere)
+
+
+def _needs_nothing(lane: Lane, seen: SlotObservation, staying: frozenset[str]) -> bool:
+    """Whether all that is the slot's alone has gone where it is to go."""
+    sent = not seen.queued and not seen.untold
+    return sent and _is_archived(lane, seen) and _has_handed_list_on(lane, seen, staying)
 
 
 def _is_archived(lane: Lane, seen: SlotObservation) -> bool:
@@ -207,9 +226,18 @@ def _is_archived(lane: Lane, seen: SlotObservation) -> bool:
     return lane.spec.audit.archive is None or seen.unarchived == 0
 
 
-def _may_delete(lane: Lane) -> bool:
-    """Whether the claim goes with its slot: never with the only copy of the slot's records."""
-    return lane.spec.queue.reclaim_policy == "Delete" and lane.spec.audit.archive is not None
+def _has_list(lane: Lane, seen: SlotObservation, staying: frozenset[str]) -> bool:
+    """Whether one of these slots has every word of the suppression list, if there are any."""
+    if seen.suppressed is None:
+        return lane.spec.feedback is None
+    return seen.suppressed == 0 or not staying.isdisjoint(seen.list_read_by)
+
+
+def _has_handed_list_on(lane: Lane, seen: SlotObservation, staying: frozenset[str]) -> bool:
+    """Whether the lane knows on whom not to mail: from a slot that stays, else from the archive or the volume."""
+    if _has_list(lane, seen, staying):
+        return True
+    return not staying and (not lane.deletes_claims or seen.list_archived)
 
 
 def _is_empty(slot: SlotFacts) -> bool:

@@ -19,6 +19,7 @@ WAIT = dt.timedelta(minutes=5)
 """So long something absent may still come: any order of `kubectl apply` ends well."""
 
 _LET_GO = f"To let the lane go and keep its volumes, annotate it with {RELEASE_ANNOTATION}={RELEASE_KEEP_VOLUMES}"
+_WITHOUT = "to let it go without, set drain.policy to Hold"
 LONGEST_S = 36_525 * 86_400
 """A century: what lasts longer passes the calendar's end, and is for ever anyway."""
 
@@ -98,8 +99,10 @@ def _parting(view: View) -> str:
 
 def _unproven(view: View) -> str:
     """Which slots have sent everything, and what else they wait for."""
+    if view.lane.spec.drain.policy is DrainPolicy.HOLD:
+        return ""
     empty = [seen for seen in view.heard() if seen.intake == "Closed" and not seen.queued]
-    return "".join(f"; {text}" for seen in empty for text in _waits_for(seen))
+    return "".join(f"; {text}" for seen in empty for text in (*_waits_for(seen), *_keeps_list(view, seen)))
 
 
 def _waits_for(seen: SlotObservation) -> Iterable[str]:
@@ -109,10 +112,25 @@ def _waits_for(seen: SlotObservation) -> Iterable[str]:
         yield f"{seen.name} has {seen.unarchived} records that audit.archive does not have yet{why}"
     if seen.untold:
         why = f" ({seen.webhook_failure})" if seen.webhook_failure else ""
-        yield (
-            f"{seen.name} has {seen.untold} records or bounces that their webhooks do not have yet{why}; to let it go "
-            "without, set drain.policy to Hold"
-        )
+        yield f"{seen.name} has {seen.untold} records or bounces that their webhooks do not have yet{why}; {_WITHOUT}"
+
+
+def _keeps_list(view: View, seen: SlotObservation) -> Iterable[str]:
+    """What an empty slot has of the suppression list that it must not take with it; as `lifecycle` judges it."""
+    deleting = view.lane.deleting_since is not None
+    staying = () if deleting else tuple(claim.slot_name for claim in view.active)
+    if seen.suppressed == 0 or not set(staying).isdisjoint(seen.list_read_by):
+        return
+    if seen.suppressed is None:
+        if staying and view.lane.spec.feedback is not None:
+            yield f"{seen.name} does not say who else has its suppression list: let it roll to this operator's image"
+        return
+    words = f"{seen.name} has a suppression list of {rounded(seen.suppressed)} words that"
+    if staying:
+        yield f"{words} no slot that stays has read to its end: see to {', '.join(staying)}; {_WITHOUT}"
+    elif view.lane.deletes_claims and not seen.list_archived:
+        why = f" ({seen.list_failure})" if seen.list_failure else ""
+        yield f"{words} audit.archive does not have yet{why}; {_WITHOUT}"
 
 
 def _answers(seen: SlotObservation | None) -> bool:

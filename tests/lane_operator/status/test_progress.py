@@ -1,8 +1,11 @@
 """What the Draining message says that an empty slot waits for."""
 
+from typing import Any
+
 import pytest
 
 from lane_api.lane_status import SlotRole
+from lane_operator.inputs import Claim
 from tests.lane_operator import made
 from tests.lane_operator.status.test_lane_status import message, settled, status
 
@@ -12,11 +15,14 @@ WEBHOOK = (
 )
 
 
-def said(**slot: object) -> str:
-    waits = made.seen(0, intake="Closed", **slot)
-    claims = made.assignment(made.claim(0, role=SlotRole.DRAINING))
-    lane = settled(deleting_since="2026-11-23T07:59:00Z")
-    return message(status(lane, made.observation(waits), claims=claims), "Draining")
+DELETED = {"deleting_since": "2026-11-23T07:59:00Z"}
+ARCHIVED = {"queue": {"reclaimPolicy": "Delete"}, "audit": {"archive": {"pvc": {"claimName": "evidence"}}}}
+
+
+def said(lane: dict[str, Any] = DELETED, *claims: Claim, **slot: Any) -> str:
+    waits = made.seen(0, **{"intake": "Closed", "suppressed": 0, **slot})
+    known = made.assignment(made.claim(0, role=SlotRole.DRAINING), *claims)
+    return message(status(settled(**lane), made.observation(waits), claims=known), "Draining")
 
 
 def test_a_drain_that_waits_for_webhooks_says_so_with_the_way_out() -> None:
@@ -24,5 +30,30 @@ def test_a_drain_that_waits_for_webhooks_says_so_with_the_way_out() -> None:
 
 
 @pytest.mark.parametrize("slot", [{}, {"untold": 4, "queued": 2}])
-def test_a_drain_with_mail_or_with_nothing_left_says_nothing_of_webhooks(slot: dict[str, object]) -> None:
+def test_a_drain_with_mail_or_with_nothing_left_says_nothing_of_webhooks(slot: dict[str, Any]) -> None:
     assert "webhooks" not in said(**slot)
+
+
+def test_a_scale_in_that_waits_for_a_slot_to_read_the_list_names_it() -> None:
+    waits = "; otp-0 has a suppression list of 5 words that no slot that stays has read to its end: see to otp-1"
+    fed: dict[str, Any] = {"feedback": {}}
+
+    assert waits in said(fed, made.claim(1), suppressed=5)
+    assert "suppression list" not in said(fed, made.claim(1), suppressed=5, list_read_by=("otp-1",))
+    assert "suppression list" not in said(fed, made.claim(1), suppressed=0)
+    assert "does not say who else has its suppression list" in said(fed, made.claim(1), suppressed=None)
+    assert "suppression list" not in said({}, made.claim(1), suppressed=None)
+
+
+def test_a_delete_that_waits_for_the_archive_to_have_the_list_says_so() -> None:
+    waits = "otp-0 has a suppression list of 5 words that audit.archive does not have yet (403 Forbidden)"
+
+    assert waits in said(DELETED | ARCHIVED, suppressed=5, list_failure="403 Forbidden")
+    assert "suppression list" not in said(DELETED | ARCHIVED, suppressed=5, list_archived=True)
+    assert "suppression list" not in said(DELETED, suppressed=5)  # its claim stays
+
+
+def test_hold_waits_for_none_of_it() -> None:
+    held: dict[str, Any] = {"drain": {"policy": "Hold"}, "feedback": {}}
+
+    assert "otp-0 has" not in said(held, made.claim(1), suppressed=5, untold=3, unarchived=2)

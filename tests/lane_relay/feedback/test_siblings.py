@@ -33,6 +33,7 @@ class Ways:
         self.lists = lists
         self.rows = 0
         self.away = False
+        self.asks_as = "second"
 
     @property
     def siblings(self) -> tuple[str, ...]:
@@ -41,6 +42,7 @@ class Ways:
     async def fetch(self, slot: str, name: str, params: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
         if self.away:
             raise RelayError("away")
+        self.lists[slot].read_by(self.asks_as, params["after"])
         rows, cursor, more = self.lists[slot].rows_after(params["after"])
         self.rows += len(rows)
         return b"".join(rows), {CURSOR_FIELD: cursor, MORE_FIELD: "true" if more else "false"}
@@ -116,3 +118,70 @@ class Asked(Ways):
 async def test_a_complaint_finds_the_slot_that_its_mail_left_from_whoever_is_away() -> None:
     assert await ask_siblings(Asked(), Token(TokenKind.PERSON, 7, 2)) == "google"
     assert await ask_siblings(Ways(), Token(TokenKind.PERSON, 7, 2)) == ""
+
+
+async def test_a_sibling_has_the_list_once_it_asks_for_what_comes_behind_its_end(tmp_path: Path) -> None:
+    first, second = opened(tmp_path / "a"), opened(tmp_path / "b")
+    lists = SiblingLists(second, Ways(first=first), tmp_path / "b.json")
+    assert first.at_its_end(()) == []
+    await complain(first, "ann@example.com")
+    await lists.follow("first")
+    assert first.at_its_end(()) == []  # it was given the word; whether it kept it, its next question says
+    await lists.follow("first")
+    assert first.at_its_end(()) == ["second"]
+    await complain(first, "bob@example.com")
+    assert first.at_its_end(()) == []
+    await lists.follow("first")
+    await lists.follow("first")
+    assert first.at_its_end(()) == ["second"]
+
+
+async def test_what_was_taken_back_is_waited_for_as_well(tmp_path: Path) -> None:
+    first, second = opened(tmp_path / "a"), opened(tmp_path / "b")
+    lists = SiblingLists(second, Ways(first=first), tmp_path / "b.json")
+    await complain(first, "ann@example.com")
+    for _ in range(2):
+        await lists.follow("first")
+    await first.lift(first.digest("ann@example.com"))
+    assert first.at_its_end(()) == []
+
+
+async def test_words_of_a_list_that_is_still_there_are_not_waited_for_and_those_of_one_that_went_are(
+    tmp_path: Path,
+) -> None:
+    first, second, third = (opened(tmp_path / name) for name in "abc")
+    lists = SiblingLists(second, Ways(first=first), tmp_path / "b.json")
+    from_third = SiblingLists(first, Ways(third=third), tmp_path / "a.json")
+    for _ in range(2):
+        await lists.follow("first")
+    await complain(third, "ann@example.com")
+    await from_third.follow("third")
+    assert first.at_its_end(("second", "third")) == ["second"]
+    assert first.at_its_end(("second",)) == []
+    await lists.follow("first")
+    await lists.follow("first")
+    assert first.at_its_end(("second",)) == ["second"]
+
+
+async def test_after_a_restart_a_sibling_has_the_list_when_it_has_asked_again(tmp_path: Path) -> None:
+    first, second = opened(tmp_path / "a"), opened(tmp_path / "b")
+    await complain(first, "ann@example.com")
+    for _ in range(2):
+        await SiblingLists(second, Ways(first=first), tmp_path / "b.json").follow("first")
+    await first.close()
+    again = opened(tmp_path / "a")
+    lists = SiblingLists(second, Ways(first=again), tmp_path / "b.json")
+    assert again.at_its_end(()) == []
+    for _ in range(2):
+        await lists.follow("first")
+    assert again.at_its_end(()) == ["second"]
+
+
+async def test_a_sibling_that_begins_anew_has_the_list_no_more(tmp_path: Path) -> None:
+    first = opened(tmp_path / "a")
+    await complain(first, "ann@example.com")
+    _, cursor, _ = first.rows_after("")
+    first.read_by("second", cursor)
+    assert first.at_its_end(()) == ["second"]
+    first.read_by("second", "")
+    assert first.at_its_end(()) == []
