@@ -314,6 +314,12 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
         put("domains.0.returnPath", {**RETURN_PATH, "forward": "Webhook", "webhook": "app.example.com"}),
         "must be an http:// or https:// address",
     ),
+    (
+        "complaint_thresholds_that_fall",
+        lane,
+        put("feedback.complaints", {"warn": 0.002, "act": 0.001}),
+        "warn, act and stop must rise",
+    ),
     ("unsubscribing_nowhere", lane, put("feedback", {"unsubscribe": LINK}), "needs a domain with a returnPath"),
     (
         "an_unsubscribe_link_in_the_clear",

@@ -7,6 +7,7 @@ says; all else that is live in a spool is that spool's. Before: `kills`, between
 import asyncio
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from lane_api.relayconfig import Records as RecordsConfig
@@ -19,8 +20,24 @@ from lane_relay.spool.log import SegmentSpool
 from tests.chaos.judge import MAIL, REPORT, Key
 
 
-def owned(folder: Path) -> tuple[frozenset[Key], frozenset[Key]]:
-    """(what the slot of this folder would send, what of it is noted as on its way to its sibling)."""
+@dataclass(frozen=True)
+class Owned:
+    """What one spool holds, each as (its key, Message-ID): a bounce that a kill repeats has two reports, not two
+    owners."""
+
+    mine: frozenset[tuple[Key, str]]
+    """What the slot would send."""
+    leaving: frozenset[tuple[Key, str]]
+    """What is noted as on its way to its sibling."""
+
+    @property
+    def keys(self) -> frozenset[Key]:
+        """Whom all of it is for."""
+        return frozenset(key for key, _ in self.mine | self.leaving)
+
+
+def owned(folder: Path) -> Owned:
+    """What the slot of this folder has, read from a copy."""
     with tempfile.TemporaryDirectory(prefix="chaos-census-") as aside:
         copy = Path(aside)
         shutil.copytree(folder / "spool", copy / "spool", symlinks=True)
@@ -28,7 +45,7 @@ def owned(folder: Path) -> tuple[frozenset[Key], frozenset[Key]]:
         return asyncio.run(_owned(copy))
 
 
-async def _owned(folder: Path) -> tuple[frozenset[Key], frozenset[Key]]:
+async def _owned(folder: Path) -> Owned:
     book = Book(folder / "spool" / "handover")
     on_their_way = {
         (origin, index) for given in book.given.values() for origin, indexes in given.parcels for index in indexes
@@ -37,15 +54,15 @@ async def _owned(folder: Path) -> tuple[frozenset[Key], frozenset[Key]]:
     spool = SegmentSpool.open(
         SpoolConfig(path=str(folder / "spool")), journal, SYSTEM_CLOCK, asyncio.get_running_loop(), asked=book.asked
     )
-    mine: set[Key] = set()
-    leaving: set[Key] = set()
+    mine: set[tuple[Key, str]] = set()
+    leaving: set[tuple[Key, str]] = set()
     try:
         for entry in list(spool.recover()):
             message = await spool.load(entry)
             for index in entry.recipients:
                 recipient = message.envelope.recipients[index]
-                key = (MAIL if message.envelope.sender else REPORT, recipient)
+                key = (MAIL if message.envelope.sender else REPORT, recipient), message.message_id
                 (leaving if (message_id_text(entry.id), index) in on_their_way else mine).add(key)
     finally:
         await spool.close()
-    return frozenset(mine), frozenset(leaving)
+    return Owned(frozenset(mine), frozenset(leaving))

@@ -72,6 +72,7 @@ class KillsReport:
     def told(self) -> str:
         """One line."""
         found = self.findings
+        examples = [*found.lost[:2], *found.unexplained[:2], *self.two_owners[:2], *self.orders_broken[:2]]
         return (
             f"{len(self.kills)} kills, {self.counted} with {IN_FLIGHT} deliveries in flight; of {found.accepted} "
             f"accepted {len(found.lost)} lost, {found.queued} queued; {found.duplicates} repeated, "
@@ -79,6 +80,7 @@ class KillsReport:
             f"{self.handed_over} handed over, {len(self.reports_lost)} of {self.reports_taken} reports lost, "
             f"{len(self.orders_broken)} orders broken; memory {self.memory_most / 1e6:.0f} MB at most, "
             f"{self.memory_exceeded} of {self.memory_samples} over; {self.seconds:.0f} s"
+            + "".join(f"\n    {one}" for one in examples)
         )
 
 
@@ -195,11 +197,10 @@ class Killing:
         self.report.pushes += 1
 
     def _census(self) -> None:
-        held = [owned(slot.folder) for slot in self._lane.slots]
-        (first, first_leaving), (second, second_leaving) = held
-        self.report.owned += sum(len(one) for pair in held for one in pair)
+        first, second = (owned(slot.folder) for slot in self._lane.slots)
+        self.report.owned += sum(len(one.mine) + len(one.leaving) for one in (first, second))
         self.report.two_owners += [
-            f"{key} in both spools" for key in (first & second) | (first_leaving & second_leaving)
+            f"{key} in both spools" for key in (first.mine & second.mine) | (first.leaving & second.leaving)
         ]
 
     # reports that come back
@@ -243,7 +244,7 @@ class Killing:
             time.sleep(0.2)
         for slot in self._lane.slots:
             slot.terminate()
-        return frozenset(key for slot in self._lane.slots for part in owned(slot.folder) for key in part)
+        return frozenset(key for slot in self._lane.slots for key in owned(slot.folder).keys)
 
     @staticmethod
     def _waits(slot: Slot) -> bool:
