@@ -8,6 +8,7 @@ Invariants: nothing here writes to the Kubernetes API; a lane is only woken when
 
 import asyncio
 import ssl
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,8 +26,9 @@ __all__ = ["UNANSWERED", "Observer", "Target", "pod_observation", "process_of", 
 CONNECTIONS = 64
 VISIT_TIMEOUT = aiohttp.ClientTimeout(total=4, sock_connect=1.5)
 UNANSWERED = 3
-"""Visits on end without an answer until a slot counts as silent: one that came too late on a busy node is no news, and
-must not make a lane unready for a moment."""
+SILENT_AFTER_S = 30.0
+"""Visits on end without an answer, and how long, until a slot counts as silent: answers that come too late from a busy
+node are no news, and must not make a lane unready for a moment. Whether it takes mail is the kubelet's to see."""
 AGAIN_S = 2.0
 """Until such a slot is visited again."""
 RELAY_CONTAINER = "relay"
@@ -75,6 +77,8 @@ class _Visited:
     refused: str = ""
     unanswered: int = 0
     """Visits without an answer since the last one that had one."""
+    answered_at: float = 0.0
+    """When that was, by the monotonic clock."""
     unforeseen: str = ""
     """The last exception of a visit that is none of a slot's silence or of a wrong answer; each is logged once."""
 
@@ -83,10 +87,14 @@ class Observer:
     """Visits every slot again and again, and keeps what each said last."""
 
     def __init__(
-        self, woken: Callable[[Key], None], resolver: Callable[[], aiohttp.ClientSession] | None = None
+        self,
+        woken: Callable[[Key], None],
+        resolver: Callable[[], aiohttp.ClientSession] | None = None,
+        silent_after_s: float = SILENT_AFTER_S,
     ) -> None:
         """`woken` is called with a lane of which something has changed."""
         self._woken = woken
+        self._silent_after_s = silent_after_s
         self._slots: dict[tuple[Key, str], _Visited] = {}
         self._contexts: OrderedDict[str, ssl.SSLContext] = OrderedDict()
         self._session: aiohttp.ClientSession | None = None
@@ -156,7 +164,7 @@ class Observer:
             if before is None or _shown(before) != _shown(visited.seen):
                 self._woken(visited.target.lane)
             try:
-                doubtful = 0 < visited.unanswered < UNANSWERED
+                doubtful = visited.unanswered > 0 and visited.seen.reachable
                 async with asyncio.timeout(min(visited.target.interval_s, AGAIN_S if doubtful else inf)):
                     await visited.wake.wait()
             except TimeoutError:
@@ -174,7 +182,7 @@ class Observer:
                 await self._ask(target, "PUT", "intake", json={"state": target.intake})
                 answer = await self._ask(target, "GET", "slot")
             metrics.relay_requests.labels(result="ok").inc()
-            visited.unanswered = 0
+            visited.unanswered, visited.answered_at = 0, time.monotonic()
             if answer.get("serial") == target.serial:
                 visited.refused = ""  # it has taken it after all, by its file
             return replace(
@@ -186,9 +194,13 @@ class Observer:
             metrics.relay_requests.labels(result=type(error).__name__).inc()
             _log_failure(visited, error)
             visited.unanswered += 1
-            if visited.seen is not None and visited.unanswered < UNANSWERED:
+            if visited.seen is not None and visited.seen.reachable and not self._is_silent(visited):
                 return replace(visited.seen, is_fresh=False)
             return replace(visited.seen or SlotObservation(target.slot), reachable=False)
+
+    def _is_silent(self, visited: _Visited) -> bool:
+        silent_s = time.monotonic() - visited.answered_at
+        return visited.unanswered >= UNANSWERED and silent_s >= self._silent_after_s
 
     async def _push(self, visited: _Visited) -> None:
         """Hands the slot its newest configuration; a refusal is kept until there is another one."""

@@ -133,7 +133,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     )
     await server.start()
     woken = Woken()
-    observer = Observer(woken)
+    observer = Observer(woken, silent_after_s=0.0)
     target = Target(
         lane=LANE,
         slot="otp-0",
@@ -314,6 +314,23 @@ async def test_an_answer_that_came_too_late_once_is_no_news(rig: Rig) -> None:
     assert rig.seen().reachable
     assert rig.seen().is_fresh
     assert rig.woken.count == before
+
+
+async def test_a_slot_that_was_heard_a_moment_ago_is_not_silent_however_often_it_is_asked(rig: Rig) -> None:
+    patient = Observer(rig.woken, silent_after_s=3600.0)
+    rig.slot.generation = 7
+    patient.aim(LANE, (rig.target,))
+    await rig.woken.again()
+
+    rig.slot.deaf = 2 * UNANSWERED
+    while rig.slot.deaf:
+        patient.aim(LANE, (replace(rig.target, serial=rig.slot.deaf),))  # each change brings a visit at once
+        await visited_again(rig.slot, times=0)
+    seen = patient.seen(LANE, "otp-0")
+    await patient.close()
+
+    assert seen is not None
+    assert seen.reachable
 
 
 async def test_words_of_before_a_missed_visit_are_not_fresh(rig: Rig) -> None:
