@@ -88,9 +88,15 @@ def judge(
                 else:
                     found.lost.append(offer.expects)
     connections = [one for one in records if isinstance(one, Connection)]
-    repeated = [*_repeated(messages), *_refused_again(records, connections)]
+    taken, refused = _repeated(messages), _refused_again(records, connections)
+    repeated = [*taken, *refused]
     found.duplicates = sum(len(copies) - 1 for copies in repeated)
-    found.unexplained = [*_unexplained(repeated, kills, connections), *_reports_too_many(records, messages, kills)]
+    found.unexplained = [
+        # apart: a connection goes on to its next message while the refusal before it is on its way to the disk
+        *_unexplained(taken, kills, connections),
+        *_unexplained(refused, kills, connections),
+        *_reports_too_many(records, messages, kills),
+    ]
     unexplained = set(found.unexplained)
     found.details = [_told(copies, kills) for copies in repeated if copies[0].message_id in unexplained]
     return found
