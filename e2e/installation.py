@@ -95,13 +95,15 @@ class Installation:
         eventually(look, f"{', '.join(lanes)}: Ready", within=within)
 
     def _is_ready(self, lane: str) -> bool:
-        status = self.get("sendinglane", lane).get("status", {})
+        found = self.get("sendinglane", lane)
+        status = found.get("status", {})
         for domain in status.get("domains", ()):
             for key in (domain["dkim"], domain["dkim"].get("ed25519", {})):
                 if key.get("record") and not key.get("published"):
                     self.internet.dns.publish_txt(key["recordName"], key["record"])
         types = {one["type"]: one["status"] for one in status.get("conditions", ())}
-        return types.get("Ready") == "True" and types.get("DNSPublished") == "True"
+        is_news = status.get("observedGeneration") == found["metadata"]["generation"]  # else it is of the spec before
+        return is_news and types.get("Ready") == "True" and types.get("DNSPublished") == "True"
 
     def send(self, pod: str, sender: str, recipient: str, count: int) -> None:
         """Submits messages to a slot, from inside its pod; each was answered 250."""
