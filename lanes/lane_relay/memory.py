@@ -9,8 +9,9 @@ from typing import Final
 
 __all__ = ["give_back", "settle"]
 
-_LARGE: Final = 128 * 2**10
-"""Bytes of a block that has pages of its own and goes back when it is freed."""
+_LARGE: Final = 256 * 2**10
+"""Bytes of a block that has pages of its own and goes back when it is freed; half as many cost 100 KB mail a twelfth of
+its rate (bench/NOTES.md)."""
 _M_MMAP_THRESHOLD: Final = -3
 
 
