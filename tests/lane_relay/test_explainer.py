@@ -77,7 +77,7 @@ async def test_a_connection_limit_says_its_value_where_it_comes_from_and_what_lo
     async with running(peer), asking(policies=[ISP]) as (relay, asked):
         route = route_to(peer.port, site="isp", policy="isp")
         sending = relay.send(route)
-        await until(lambda: peer.open == 1)
+        await until(lambda: relay.dispatcher.figures().in_flight == 1)
         waits = relay.send(route, campaign="spring")
         assert (await asked.queued(sending))["state"] == "Sending"
         said = await asked.queued(waits)
