@@ -20,6 +20,9 @@ ACTIVE_S: Final = 0.5
 """A connection that said or heard something so shortly before an instant has a delivery in flight."""
 MAIL: Final = "mail"
 REPORT: Final = "report"
+ON_ITS_WAY_S: Final = 0.1
+"""Before a kill: what was answered then may not have been on the disk, however much of it came over one connection,
+which goes on to its next message meanwhile. What was answered earlier is counted against the connections."""
 Key = tuple[str, str]
 """(`mail`, recipient): each address is written to once; (`report`, sender) for the report about a message."""
 
@@ -118,7 +121,7 @@ def _unexplained(
             kill = next(own, None)
             if kill is None:
                 left.append(first.message_id)
-            else:
+            elif first.at < kill.at - ON_ITS_WAY_S or second.connection_opened <= kill.at:
                 claimed[kill].append((first, second))
     for kill, pairs in claimed.items():
         left += unexplained_duplicates(pairs, [kill], connections)

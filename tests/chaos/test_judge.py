@@ -78,7 +78,7 @@ def test_a_delivery_is_in_flight_where_a_connection_was_open_and_said_something_
 def test_a_kill_explains_no_more_copies_than_it_ended_connections_and_none_of_another_kill() -> None:
     kills = [Kill(10.5, SOURCE), Kill(10.9, SOURCE)]
     records: list[Record] = [connection(1, 5.0, 10.5), connection(2, 10.6, 10.9), connection(3, 11.0, None)]
-    for number, (at, over, opened) in enumerate([(10.4, 1, 5.0), (10.8, 2, 10.6)]):
+    for number, (at, over, opened) in enumerate([(10.3, 1, 5.0), (10.7, 2, 10.6)]):
         recipient = f"user{number}@one.test"
         records += [
             message(at, connection=over, opened=opened, recipient=recipient),
@@ -86,7 +86,20 @@ def test_a_kill_explains_no_more_copies_than_it_ended_connections_and_none_of_an
         ]
     assert (judge([], records, kills).duplicates, judge([], records, kills).unexplained) == (2, [])
     records += [
-        message(10.45, recipient="more@one.test"),
+        message(10.35, recipient="more@one.test"),
         message(11.6, connection=3, opened=11.0, recipient="more@one.test"),
     ]
     assert len(judge([], records, kills).unexplained) == 1
+
+
+def test_what_a_connection_brought_just_before_the_kill_was_on_its_way_to_the_disk_however_much_it_is() -> None:
+    records: list[Record] = [connection(1, 5.0, 10.5), connection(2, 11.0, None)]
+    for number in range(5):
+        recipient = f"user{number}@one.test"
+        records += [
+            message(10.48, recipient=recipient),
+            message(11.5, connection=2, opened=11.0, recipient=recipient),
+        ]
+    assert judge([], records, [Kill(10.5, SOURCE)]).unexplained == []
+    records += [message(10.48, recipient="same@one.test"), message(10.49, recipient="same@one.test")]
+    assert len(judge([], records, [Kill(10.5, SOURCE)]).unexplained) == 1, "over the connection of before the kill"
