@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import inf
 from typing import Final, Literal
 
 from e2e.internet.counting import open_at
@@ -20,6 +21,8 @@ ACTIVE_S: Final = 0.5
 """A connection that said or heard something so shortly before an instant has a delivery in flight."""
 MAIL: Final = "mail"
 REPORT: Final = "report"
+REPORTED_AGAIN_S: Final = 3.0
+"""After a refusal with a kill just after it: each kill in this time may come between report and settlement again."""
 ON_ITS_WAY_S: Final = 0.1
 """Before a kill: what was answered then may not have been on the disk, however much of it came over one connection,
 which goes on to its next message meanwhile. What was answered earlier is counted against the connections."""
@@ -179,10 +182,9 @@ def _reports_too_many(records: Sequence[Record], messages: Sequence[Message], ki
     due: defaultdict[str, int] = defaultdict(int)
     for one in records:
         if isinstance(one, Refusal) and one.code >= 500:
-            just_after = any(
-                kill.source_ip == one.source_ip and 0 <= kill.at - one.at <= FIRST_COPY_BEFORE_KILL_S for kill in kills
-            )
-            due[_number(one.recipient)] += 1 + just_after
+            after = [kill.at - one.at for kill in kills if kill.source_ip == one.source_ip and kill.at >= one.at]
+            again = sum(since <= REPORTED_AGAIN_S for since in after)
+            due[_number(one.recipient)] += 1 + (again if min(after, default=inf) <= FIRST_COPY_BEFORE_KILL_S else 0)
     reports: defaultdict[str, set[str]] = defaultdict(set)
     for message in messages:
         if not message.sender:
