@@ -29,8 +29,9 @@ from tests.chaos.judge import LANE_DOMAIN, Findings, Key, in_flight, judge
 from tests.chaos.lane import ChaosLane
 from tests.chaos.layer import Layer
 from tests.chaos.mutants import NONE
-from tests.chaos.slots import Nursery, Slot
+from tests.chaos.slots import Slot
 from tests.chaos.traffic import DOMAINS, HELD, LOOP, Traffic
+from tests.lane_relay.forked import Nursery
 from tests.lane_relay.running import eventually
 from tests.lane_relay.whole.test_feedback import DSN
 
@@ -116,9 +117,10 @@ class Killing:
             self._internet = stack.enter_context(ChaosInternet(self._folder, policies()))
             layer = Layer(self._folder)
             layer.steer(delay_ms=SYNC_MS)
-            self._nursery = stack.enter_context(Nursery(self._folder, self._mutant, layer.environment))
+            nursery = Nursery("tests.chaos.nursery", self._mutant, env=layer.environment)
+            stack.callback(nursery.close)
             stack.enter_context(small_volume(self._folder / "volume", "8g"))
-            self._lane = ChaosLane(self._folder / "volume", self._nursery)
+            self._lane = ChaosLane(self._folder / "volume", nursery)
             for slot in self._lane.slots:
                 stack.callback(slot.stop)
                 slot.start()
@@ -173,7 +175,9 @@ class Killing:
             lambda: self._internet.connections_from(slot.source) >= IN_FLIGHT or slot.has_ended(),
             f"{slot.folder.name} delivers; log: {slot.log()[-2000:]}",
         )
-        assert not slot.has_ended(), f"{self._nursery.endings()}; {self._room()}; {slot.log()[-2000:]}"
+        assert not slot.has_ended(), (
+            f"ended with {slot.process and slot.process.poll()}; {self._room()}; {slot.log()[-2000:]}"
+        )
 
     def _room(self) -> str:
         free = shutil.disk_usage(self._folder / "volume").free

@@ -15,8 +15,9 @@ from typing import Any, Final
 from tests.chaos.ground import NETWORK
 from tests.chaos.internet import RESOLVER
 from tests.chaos.judge import LANE_DOMAIN
-from tests.chaos.slots import Nursery, Slot
+from tests.chaos.slots import Slot
 from tests.chaos.traffic import DOMAINS, HELD, LOOP
+from tests.lane_relay.forked import Nursery
 from tests.lane_relay.whole.test_handover import Lane
 from tests.ports import free_port
 

@@ -25,7 +25,8 @@ from tests.chaos.internet import RESOLVER, ChaosInternet
 from tests.chaos.judge import LANE_DOMAIN
 from tests.chaos.layer import Layer
 from tests.chaos.mutants import NONE
-from tests.chaos.slots import Nursery, Slot
+from tests.chaos.slots import Slot
+from tests.lane_relay.forked import Nursery
 from tests.lane_relay.running import eventually
 
 CONTROL: Final = "control.test"
@@ -105,7 +106,8 @@ class Suffering:
         with ExitStack() as stack:
             internet = stack.enter_context(ChaosInternet(self._folder, policies))
             layer = Layer(self._folder)
-            nursery = stack.enter_context(Nursery(self._folder, self._mutant, layer.environment))
+            nursery = Nursery("tests.chaos.nursery", self._mutant, env=layer.environment)
+            stack.callback(nursery.close)
             if self._fault.volume:
                 stack.enter_context(small_volume(self._folder / "volume", self._fault.volume))
             slot = _slot(self._folder, nursery, self._fault)

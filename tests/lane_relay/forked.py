@@ -13,21 +13,24 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Forked", "fork"]
+__all__ = ["Forked", "Nursery", "fork"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-class _Nursery:
-    """The parent, for as long as this process lives."""
+class Nursery:
+    """Forks relays of one kind."""
 
-    def __init__(self) -> None:
+    def __init__(self, *command: str, env: Mapping[str, str] | None = None) -> None:
+        """`command`: a module that serves as `nursery` does, and its arguments; `env` is laid over ours."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.lane_relay.nursery"],
+            [sys.executable, "-m", *command],
             cwd=CHECKOUT,
+            env=os.environ | dict(env or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -37,15 +40,14 @@ class _Nursery:
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._listen, daemon=True)
         self._reader.start()
-        atexit.register(self._close)
 
-    def bear(self, config: Path, log: Path) -> int:
-        """The process id of a new relay."""
+    def bear(self, config: Path, log: Path) -> "Forked":
+        """A relay with that configuration, its output appended to the log."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"config": str(config), "log": str(log)}) + "\n")
         self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+        return Forked(self, int(self._process.stdout.readline()))
 
     def ending(self, pid: int) -> int:
         """The exit status of a child that has ended, below zero: by which signal."""
@@ -64,25 +66,35 @@ class _Nursery:
                 self._ended[int(pid)] = int(status)
                 self._news.notify_all()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Ends the parent, and what it has left."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(30)
         self._reader.join(30)
+        self._process.stdout.close()
 
 
 @cache
-def _nursery() -> _Nursery:
-    return _Nursery()
+def _own() -> Nursery:
+    """For as long as this process lives."""
+    nursery = Nursery("tests.lane_relay.nursery")
+    atexit.register(nursery.close)
+    return nursery
 
 
 class Forked:
     """One such process, with what tests use of `subprocess.Popen`; signals go through its descriptor, to no other."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, nursery: Nursery, pid: int) -> None:
         self.pid = pid
         self.returncode: int | None = None
-        self._descriptor = os.pidfd_open(pid)
+        self._nursery = nursery
+        try:
+            self._descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:  # over and buried already
+            self.returncode = nursery.ending(pid)
 
     def poll(self) -> int | None:
         """The exit status, or None while it runs."""
@@ -115,10 +127,10 @@ class Forked:
         self.send_signal(signal.SIGTERM)
 
     def _end(self) -> None:
-        self.returncode = _nursery().ending(self.pid)
+        self.returncode = self._nursery.ending(self.pid)
         os.close(self._descriptor)
 
 
 def fork(config: Path, log: Path) -> Forked:
     """A relay with that configuration, its output appended to the log."""
-    return Forked(_nursery().bear(config, log))
+    return _own().bear(config, log)
