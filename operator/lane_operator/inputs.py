@@ -5,7 +5,7 @@ Everything that decides (pools, desired,
 status, egress, monitoring) reads only these, so each decision can be repeated from what a test writes down.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -406,6 +406,10 @@ class SlotObservation:
     """Some mail must not leave from its address, and no other slot can take it."""
     restored: str = ""
     """Why the mail that its volume brought is held, since the volume may be an older copy; empty: it is not."""
+
+    def list_is_with(self, slots: Collection[str]) -> bool:
+        """Whether one of these slots has every word of its suppression list, if it has any and says so."""
+        return self.suppressed == 0 or (self.suppressed is not None and any(one in slots for one in self.list_read_by))
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,7 +230,7 @@ def _has_list(lane: Lane, seen: SlotObservation, staying: frozenset[str]) -> boo
     """Whether one of these slots has every word of the suppression list, if there are any."""
     if seen.suppressed is None:
         return lane.spec.feedback is None
-    return seen.suppressed == 0 or not staying.isdisjoint(seen.list_read_by)
+    return seen.list_is_with(staying)
 
 
 def _has_handed_list_on(lane: Lane, seen: SlotObservation, staying: frozenset[str]) -> bool:

@@ -119,7 +119,7 @@ def _keeps_list(view: View, seen: SlotObservation) -> Iterable[str]:
     """What an empty slot has of the suppression list that it must not take with it; as `lifecycle` judges it."""
     deleting = view.lane.deleting_since is not None
     staying = () if deleting else tuple(claim.slot_name for claim in view.active)
-    if seen.suppressed == 0 or not set(staying).isdisjoint(seen.list_read_by):
+    if seen.list_is_with(staying):
         return
     if seen.suppressed is None:
         if staying and view.lane.spec.feedback is not None:
