@@ -4,6 +4,8 @@ SHELL := /bin/bash
 VENV := .venv
 RUN := $(VENV)/bin
 CLUSTERS ?= 3
+# many tests wait for processes, so two workers a core
+WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 EXAMPLES ?= 2000
 PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 python3.11 python3))
 
@@ -32,7 +34,7 @@ crds: setup ## generates crds/*.yaml from the models
 	@cp crds/*.yaml charts/lanewright/files/crds/
 
 unit: peers ## tests that need no cluster
-	$(RUN)/pytest tests -n auto --dist loadfile
+	$(RUN)/pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 http-contract: peers ## schemathesis against a running relay, for long (EXAMPLES=2000 requests a phase)
 	EXAMPLES=$(EXAMPLES) $(RUN)/pytest tests/lane_relay/whole/test_http_contract.py -n 0
