@@ -30,6 +30,7 @@ from lane_relay.handover.choose import Place, Whither, choose
 from lane_relay.handover.consignment import Answer, Consignment, Parcel, unpack
 from lane_relay.handover.doubts import SlotDoubt
 from lane_relay.handover.giver import DOWN_S, Giver
+from lane_relay.handover.owed import Owed, SlotOwed
 from lane_relay.handover.receiver import Receiver
 from lane_relay.handover.stranded import Stranded
 from lane_relay.records import FOREIGN, Message, QueueEntry, Reply, Route, received_at
@@ -111,8 +112,9 @@ class Exchange:
         self.carrier = HttpsCarrier(config.handover, config.admin.tls, config.slot.name)
         self.neighbours = HttpsCarrier(_neighbours(config), config.admin.tls, config.slot.name)
         """The way to slots of other lanes, whose suppression lists this one shares."""
-        self.receiver = Receiver(book, self)
+        self.receiver = Receiver(book, self, clock.now)
         self.giver = Giver(book, self, way or self.carrier, config.slot.name, clock)
+        self._owed = Owed(book, self.receiver, way or self.carrier, lambda: [one.slot for one in self._siblings()])
         self._abilities = Abilities(self._ability_of)
         self._emptying = asyncio.Event()
         self._changed = asyncio.Event()
@@ -179,6 +181,11 @@ class Exchange:
         """The same by sibling, with the reason."""
         return self.giver.doubts.by_slot()
 
+    @property
+    def owed(self) -> list[SlotOwed]:
+        """What siblings may still ask about that they gave, by sibling."""
+        return self._owed.by_slot()
+
     async def take_back_from(self, slot: str, owner: str, reason: str) -> int:
         """See Doubts.take_back."""
         return await self.giver.doubts.take_back(slot, owner, reason)
@@ -216,6 +223,7 @@ class Exchange:
             group.create_task(self._forget_stale())
             group.create_task(self._watch_abilities())
             group.create_task(self._stranded.watch())
+            group.create_task(self._owed.watch())
             while True:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), DOWN_S)
@@ -403,6 +411,10 @@ class Exchange:
     def forget(self, transfer: str, giver: str) -> Awaitable[None]:
         """See Receiver.forget."""
         return self.receiver.forget(transfer, giver)
+
+    def open_with(self, slot: str) -> tuple[str, ...]:
+        """See Giver.open_with."""
+        return self.giver.open_with(slot)
 
     def knows(self, giver: str, names: tuple[str, ...]) -> bool:
         """The giver is a sibling, and its certificate is for one of these names."""

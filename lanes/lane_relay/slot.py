@@ -167,6 +167,7 @@ class Slot:
             figures.handover_waiting, figures.handover_in_doubt = self.handover.waiting, self.handover.in_doubt
             figures.handover_stranded = self.handover.stranded
             oldest_doubt = min((doubt.since for doubt in self.handover.doubts), default=0.0)
+            figures.handover_owed = sum(one.transfers for one in self.handover.owed)
             figures.handover_in_doubt_s = max(0.0, self._clock.now() - oldest_doubt) if oldest_doubt else 0.0
         if self.feedback is not None:
             self._add_feedback(figures, self.feedback)

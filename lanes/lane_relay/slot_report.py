@@ -16,6 +16,7 @@ from lane_relay.deliver.explain import SiteState
 from lane_relay.deliver.told import act_as_json
 from lane_relay.feedback.outbox import Outbox
 from lane_relay.handover.doubts import SlotDoubt
+from lane_relay.handover.owed import SlotOwed
 from lane_relay.records import received_at
 from lane_relay.resolve.selectors import SelectorState
 from lane_relay.warmup.warmer import Warmer
@@ -69,6 +70,10 @@ class HandoverFigures(Protocol):
     @property
     def doubts(self) -> list[SlotDoubt]:
         """The same by sibling."""
+
+    @property
+    def owed(self) -> list[SlotOwed]:
+        """What siblings may still ask about, by sibling."""
 
 
 def domain_rows(
@@ -154,8 +159,12 @@ def handover_as_json(handover: HandoverFigures, now: float) -> dict[str, Any]:
         }
         for doubt in handover.doubts
     ]
+    owed = [
+        {"slot": one.slot, "transfers": one.transfers, "since": time_as_json(one.since or None), "reason": one.said}
+        for one in handover.owed
+    ]
     waiting = {"waiting": handover.waiting, "stranded": handover.stranded}
-    return {**waiting, "inDoubt": handover.in_doubt, "doubts": doubts}
+    return {**waiting, "inDoubt": handover.in_doubt, "doubts": doubts, "owed": owed}
 
 
 def site_as_json(state: SiteState) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from lane_relay.config import ConfigSource
 from lane_relay.errors import SpoolError
 from lane_relay.feedback.outbox import Outbox
 from lane_relay.handover.doubts import SlotDoubt
+from lane_relay.handover.owed import SlotOwed
 from lane_relay.slot import Slot
 from lane_relay.spool.memory import MemorySpool
 from tests.lane_relay.test_config import text
@@ -75,13 +76,17 @@ async def test_what_siblings_hand_over_and_what_comes_back_is_in_flight_until_it
     slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None)
     stages: Any = Stages(MemorySpool(SYSTEM_CLOCK, asyncio.get_running_loop()))
     slot.stages = stages
-    handover: Any = SimpleNamespace(taking=2, waiting=4, stranded=3, in_doubt=2, doubts=_DOUBTS)
+    owed = [SlotOwed("t-1", 3, 1_800_000_000.0, "refused")]
+    handover: Any = SimpleNamespace(taking=2, waiting=4, stranded=3, in_doubt=2, doubts=_DOUBTS, owed=owed)
     feedback: Any = SimpleNamespace(under_way=3, outbox=Outbox(tmp_path / "outbox"), list_report=dict)
     slot.handover, slot.feedback = handover, feedback
     said = await slot.report()
     assert said["queue"]["inFlight"] == 5
     assert (said["handover"]["waiting"], said["handover"]["stranded"]) == (4, 3)
     assert [doubt["overdue"] for doubt in said["handover"]["doubts"]] == [True, False]
+    assert said["handover"]["owed"] == [
+        {"slot": "t-1", "transfers": 3, "since": "2027-01-15T08:00:00Z", "reason": "refused"}
+    ]
 
 
 async def test_the_report_says_which_bounces_are_not_told_and_who_has_the_list(tmp_path: Path) -> None:

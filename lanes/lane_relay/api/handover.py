@@ -1,4 +1,5 @@
-"""`/v1/handover/TRANSFER`: siblings hand mail over, ask what became of it, and say that they know.
+"""`/v1/handover/TRANSFER`: siblings hand mail over, ask what became of it, and say that they know; `given` in its place
+tells a receiver which transfers to it are not over.
 
 Invariants: nothing is answered but to a sibling whose certificate the lane's authority signed for its own name; the
 admin token opens nothing here; what comes in counts as mail of clients does, into one bound of memory.
@@ -17,7 +18,7 @@ from msgspec.json import Encoder
 
 from lane_relay.api.operation import AnswerModel, Body, Operation, Query, Text
 from lane_relay.api.refusals import refusal
-from lane_relay.handover.consignment import Answer, Consignment, decode
+from lane_relay.handover.consignment import GIVEN_NAME, Answer, Consignment, StillOpen, decode
 from lane_relay.handover.receiver import InDoubtError
 
 __all__ = ["PREFIX", "Giver", "Knows", "Partner", "Room", "names_of", "operations", "sibling_check"]
@@ -57,6 +58,9 @@ class Partner(Knows, Protocol):
     def forget(self, transfer: str, giver: str) -> Awaitable[None]:
         """See Receiver.forget."""
 
+    def open_with(self, slot: str) -> tuple[str, ...]:
+        """See Giver.open_with."""
+
 
 class Giver(Query):
     """Who asks."""
@@ -76,6 +80,13 @@ class Taken(AnswerModel):
     """Its spool ids of these."""
     reason: str
     """Why the others were not taken."""
+
+
+class OpenTransfers(AnswerModel):
+    """Transfers to the slot that asks of which its answer may still be needed; it forgets the others that it has."""
+
+    transfers: list[str]
+    """Their names."""
 
 
 def sibling_check(partner: Knows, wording: str) -> Callable[[web.Request], web.Response | None]:
@@ -113,6 +124,9 @@ def operations(partner: Partner, largest: Callable[[], int], room: Room) -> list
         await partner.forget(request.match_info["transfer"], query.giver)
         return _said(Answer())
 
+    async def still_open(_request: web.Request, query: Giver) -> web.Response:
+        return _said(StillOpen(partner.open_with(query.giver)))
+
     body = Body("application/octet-stream", description="A consignment in MessagePack; see handover.consignment.")
     admit = sibling_check(partner, "hands over here")
     rows: list[tuple[str, str, str, Callable[[web.Request, Giver], Awaitable[web.Response]], Body | None]] = [
@@ -120,7 +134,11 @@ def operations(partner: Partner, largest: Callable[[], int], room: Room) -> list
         ("GET", "askHandover", "What became of a transfer.", ask, None),
         ("DELETE", "forgetHandover", "The giver knows, and asks no more.", forget, None),
     ]
-    return [
+    told = Operation(
+        "GET", PREFIX + GIVEN_NAME, "askOpenTransfers", "Which transfers to you are not over here.", still_open,
+        OpenTransfers, Giver, admit=admit,
+    )  # fmt: skip
+    of_transfers = [
         Operation(
             method, PREFIX + "{transfer}", name, summary, _named(handle), Taken, Giver, carried, admit=admit,
             refusals={
@@ -131,6 +149,7 @@ def operations(partner: Partner, largest: Callable[[], int], room: Room) -> list
         )
         for method, name, summary, handle, carried in rows
     ]  # fmt: skip
+    return [told, *of_transfers]  # in this order: a path that is no transfer's name before those that take any
 
 
 def _named(
@@ -196,5 +215,5 @@ def names_of(request: web.Request) -> tuple[str, ...]:
     return tuple(value for kind, value in (certificate or {}).get("subjectAltName", ()) if kind == "DNS")
 
 
-def _said(answer: Answer) -> web.Response:
+def _said(answer: Answer | StillOpen) -> web.Response:
     return web.Response(body=_encode(answer), content_type="application/json")

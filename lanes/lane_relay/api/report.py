@@ -174,6 +174,17 @@ class SiblingDoubt(AnswerModel):
     """For five minutes now: a sibling that only restarts answers sooner."""
 
 
+class SiblingOwed(AnswerModel):
+    """What one sibling gave here and may still ask about; a slot that goes waits until it does not need it any more."""
+
+    slot: str
+    transfers: int
+    since: str | None
+    """Of the oldest transfer."""
+    reason: str
+    """Why the sibling has not said that they are over, or empty."""
+
+
 class HandoverReport(AnswerModel):
     """What goes to siblings."""
 
@@ -185,6 +196,8 @@ class HandoverReport(AnswerModel):
     """Transfers."""
     doubts: list[SiblingDoubt]
     """The same by sibling."""
+    owed: list[SiblingOwed]
+    """Answers that siblings may still need, by sibling."""
 
 
 class FeedbackReport(AnswerModel):

@@ -52,6 +52,8 @@ class Received(Struct, frozen=True):
     """The spool ids under which its parcels are stored, by position; known before anything is."""
     taken: tuple[int, ...] | None = None
     """Absent: it was being stored; the spool knows which of the ids it has."""
+    at: float = 0.0
+    """Unix time at which it was noted; 0: by a release that did not say."""
 
 
 _encode: Final = Encoder().encode
@@ -67,9 +69,9 @@ class Book:
         self._directory = directory
         self._files = files
         self.given: dict[str, Given] = {}
-        """By transfer, as found at the start."""
+        """By transfer, as the disk has them."""
         self.received: dict[str, Received] = {}
-        """By transfer, as found at the start."""
+        """By transfer, as the disk has them."""
         files.make_directory(directory)
         for name in files.names(directory):
             if name.endswith(_ASIDE):
@@ -98,18 +100,22 @@ class Book:
     def put_given(self, transfer: str, given: Given) -> None:
         """Notes a transfer before its first byte leaves."""
         self._write(f"given-{transfer}.json", _encode(given))
+        self.given[transfer] = given
 
     def put_received(self, transfer: str, received: Received) -> None:
         """Notes a transfer before its first message is stored, and again when it is known which were."""
         self._write(f"received-{transfer}.json", _encode(received))
+        self.received[transfer] = received
 
     def drop_given(self, transfer: str) -> None:
         """The transfer is over."""
         self._remove(f"given-{transfer}.json")
+        self.given.pop(transfer, None)
 
     def drop_received(self, transfer: str) -> None:
         """The giver has its answer, on its disk, and will never ask again."""
         self._remove(f"received-{transfer}.json")
+        self.received.pop(transfer, None)
 
     def stale(self, now: float) -> list[str]:
         """Received transfers of which nobody has asked for a month."""

@@ -33,3 +33,6 @@ class Carrier(Protocol):
 
     async def forget(self, slot: str, transfer: str) -> None:
         """Raises NotSentError, UnansweredError."""
+
+    async def given(self, slot: str) -> tuple[str, ...]:
+        """Transfers to us that are not over there; raises NotSentError, UnansweredError."""

@@ -17,7 +17,7 @@ from msgspec.json import Decoder
 from lane_api.relayconfig import HandOver, TlsFiles
 from lane_relay.errors import RelayError
 from lane_relay.handover.carriage import NotNowError, NotSentError, UnansweredError
-from lane_relay.handover.consignment import Answer, Consignment, encode
+from lane_relay.handover.consignment import GIVEN_NAME, Answer, Consignment, StillOpen, encode
 
 __all__ = ["HttpsCarrier"]
 
@@ -25,6 +25,7 @@ _CONNECT_S: Final = 5.0
 _ANSWER_S: Final = 60.0
 """A slow disk may take its time over 4 MiB; afterwards the giver asks."""
 _decode: Final = Decoder(Answer).decode
+_decode_open: Final = Decoder(StillOpen).decode
 
 
 class HttpsCarrier:
@@ -54,6 +55,16 @@ class HttpsCarrier:
     async def forget(self, slot: str, transfer: str) -> None:
         """See Carrier."""
         await self._request("DELETE", slot, transfer)
+
+    async def given(self, slot: str) -> tuple[str, ...]:
+        """See Carrier."""
+        status, said, _ = await self._send("GET", slot, GIVEN_NAME)
+        if status != 200:
+            raise NotNowError(f"{status} {said[:200].decode('utf-8', 'replace')}")
+        try:
+            return _decode_open(said).transfers
+        except (DecodeError, ValidationError) as error:
+            raise NotNowError(f"the answer is none: {error}") from error
 
     @property
     def siblings(self) -> tuple[str, ...]:

@@ -12,7 +12,10 @@ from msgspec.structs import replace
 
 from lane_relay.records import Message, QueueEntry, message_id_text
 
-__all__ = ["Answer", "Consignment", "Parcel", "decode", "encode", "pack", "unpack"]
+__all__ = ["GIVEN_NAME", "Answer", "Consignment", "Parcel", "StillOpen", "decode", "encode", "pack", "unpack"]
+
+GIVEN_NAME: Final = "given"
+"""In place of a transfer's name: which of them are not over."""
 
 
 class Parcel(Struct, frozen=True, gc=False):
@@ -56,7 +59,13 @@ class Answer(Struct, frozen=True, gc=False):
         )
 
 
-_ID_TIME_SHIFT: Final = 48
+class StillOpen(Struct, frozen=True):
+    """What a giver says to a receiver of its transfers to it."""
+
+    transfers: tuple[str, ...]
+    """Those of which it may still need the answer."""
+
+
 _encoder: Final = Encoder()
 _decode: Final = Decoder(Consignment).decode
 

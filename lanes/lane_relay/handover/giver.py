@@ -109,6 +109,10 @@ class Giver:
             if waiting:
                 yield slot, tuple(waiting)
 
+    def open_with(self, slot: str) -> tuple[str, ...]:
+        """Transfers to this sibling of which its answer may still be needed: it forgets no other of ours too soon."""
+        return tuple(one for one, given in list(self._book.given.items()) if given.to == slot and one not in self._over)
+
     def withhold(self, entry: QueueEntry) -> QueueEntry | None:
         """What of an entry that recovery found may be sent: not the part that a transfer in doubt is about."""
         for transfer, recipients in self._frozen.get(message_id_text(entry.id), ()):

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final, Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.handover.book import Book, Received
@@ -57,10 +58,11 @@ class Store(Protocol):
 class Receiver:
     """Transfers that come in; all on the event loop."""
 
-    def __init__(self, book: Book, store: Store) -> None:
-        """Answers what a crash left open; blocks, raises OSError."""
+    def __init__(self, book: Book, store: Store, now: Callable[[], float]) -> None:
+        """Answers what a crash left open; blocks, raises OSError. `now` in Unix time."""
         self._book = book
         self._store = store
+        self._now = now
         self._answers: dict[str, tuple[str, Answer]] = {}
         """By transfer: its giver, and what was said."""
         self._under_way: dict[str, asyncio.Future[Answer]] = {}
@@ -83,7 +85,7 @@ class Receiver:
         taken = found.taken
         if taken is None:
             taken = tuple(at for at, one in enumerate(found.ids) if self._store.was_stored(int(one, 16)))
-            self._book.put_received(transfer, Received(found.giver, found.ids, taken))
+            self._book.put_received(transfer, replace(found, taken=taken))
         return Answer(taken, tuple(found.ids[at] for at in taken), "the receiver was restarted")
 
     async def take(self, transfer: str, consignment: Consignment) -> Answer:
@@ -118,6 +120,17 @@ class Receiver:
         if found is not None and found[0] == giver:
             await self._drop(transfer)
 
+    async def forget_over(self, transfer: str) -> None:
+        """The giver has no such transfer any more, or never will ask about it; what is being stored stays.
+
+        Raises OSError, InDoubtError: it is to be tried again.
+        """
+        if transfer in self._under_way or transfer in self._open:
+            return
+        if transfer in self._unnoted:
+            await self._note(transfer)
+        await self._drop(transfer)
+
     async def forget_stale(self, now: float) -> None:
         """Forgets transfers whose givers will not ask any more; raises OSError."""
         for transfer in await asyncio.to_thread(self._book.stale, now):
@@ -145,9 +158,9 @@ class Receiver:
         store, giver = self._store, consignment.giver
         ids = [store.new_id(received_at(int(parcel.origin, 16))) for parcel in consignment.parcels]
         texts = tuple(map(message_id_text, ids))
-        release = store.keep()
+        noted, release = Received(giver, texts, at=self._now()), store.keep()
         try:
-            await asyncio.to_thread(self._book.put_received, transfer, Received(giver, texts))
+            await asyncio.to_thread(self._book.put_received, transfer, noted)
         except OSError as error:
             release()
             return self._refuse(transfer, f"the transfer cannot be noted: {error}")
@@ -160,7 +173,7 @@ class Receiver:
         answer = Answer(taken, tuple(texts[at] for at in taken), reason)
         # Until this is written a crash is answered by what the spool has; that is the same.
         self._answers[transfer] = giver, answer
-        self._unnoted[transfer] = Received(giver, texts, taken), release
+        self._unnoted[transfer] = replace(noted, taken=taken), release
         self.parcels += len(taken)
         await self._note(transfer)
         return answer

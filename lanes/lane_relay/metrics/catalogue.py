@@ -196,6 +196,12 @@ CATALOGUE: Final = (
         "Age of the oldest of them; minutes mean that a sibling is gone.",
         "handover_in_doubt_s",
     ),
+    Declared(
+        "handover_owed",
+        Kind.GAUGE,
+        "Transfers from sibling slots that may still ask about them; a slot that is drained waits for 0.",
+        "handover_owed",
+    ),
     Declared("held_domains", Kind.GAUGE, "Signing domains whose DKIM selector is not live in DNS.", "held_domains"),
     Declared("records_bytes", Kind.GAUGE, "Bytes of accounting records on the volume.", "records.disk_bytes"),
     Declared("records_budget_bytes", Kind.GAUGE, "Bytes beyond which the oldest go.", "records.budget_bytes"),

@@ -147,3 +147,4 @@ class Figures:
     handover_stranded: int = 0
     handover_in_doubt: int = 0
     handover_in_doubt_s: float = 0.0
+    handover_owed: int = 0

@@ -45,6 +45,9 @@ class Willing:
     async def forget(self, transfer: str, giver: str) -> None:
         return None
 
+    def open_with(self, slot: str) -> tuple[str, ...]:
+        return ("0" * 32,) if slot == "b" else ()
+
 
 async def test_the_largest_message_is_that_of_the_configuration_in_force() -> None:
     largest = MIB
@@ -83,3 +86,13 @@ async def test_what_siblings_bring_counts_into_the_memory_for_incoming_mail_and_
         partner.memory.held_bytes, partner.memory.memory_budget = 0, MIB
         assert await bring("3") == 200, "alone it fits, or it never would"
     assert (len(partner.taken), partner.memory.held_bytes) == (2, 0)
+
+
+async def test_a_receiver_is_told_which_transfers_to_it_alone_are_not_over() -> None:
+    partner = Willing()
+    application = Application()
+    application.add_routes(routes_of(operations(partner, lambda: MIB, partner.memory)))
+    async with TestClient(TestServer(application)) as client:
+        said = [await (await client.get(f"/v1/handover/given?giver={slot}")).json() for slot in ("b", "c")]
+    assert said == [{"transfers": ["0" * 32]}, {"transfers": []}]
+    assert partner.asked == [], "it is no transfer's name"

@@ -178,6 +178,8 @@ class Wire:
         self.forgotten: list[str] = []
         self.fault = ""
         """Of the next offer: `lost-request`, `lost-answer`, or `late`: it arrives after the question."""
+        self.loses_forget = False
+        """Nobody hears that a transfer may be forgotten."""
         self.instead: Answer | None = None
         """What the sibling says of everything."""
         self.late: list[tuple[str, bytes]] = []
@@ -223,11 +225,21 @@ class Wire:
     async def forget(self, slot: str, transfer: str) -> None:
         receiver = self._receiver()
         self.happens("forgetting")
+        if self.loses_forget:
+            raise UnansweredError("reset")
         self.forgotten.append(transfer)
         try:
             await receiver.forget(transfer, "a")
         except OSError as error:  # a 503
             raise NotNowError(str(error)) from error
+
+    async def given(self, slot: str) -> tuple[str, ...]:
+        if self.to is None:
+            raise NotSentError("refused")
+        self.happens("asked")
+        found = self.to.exchange.open_with("b")
+        self.happens("told")
+        return found
 
 
 async def stored(slot: Slot, message: Message) -> list[QueueEntry]:

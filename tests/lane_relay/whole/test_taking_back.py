@@ -8,7 +8,7 @@ import pytest
 
 from tests.lane_relay.running import Relay, Sink, eventually
 from tests.lane_relay.whole.conftest import NewRelay
-from tests.lane_relay.whole.test_handover import Lane, arrived, ask
+from tests.lane_relay.whole.test_handover import Lane, arrived, ask, is_empty
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -66,6 +66,41 @@ def test_what_is_in_doubt_with_a_lost_sibling_is_explained_and_comes_back_by_ord
         ask(lane, "otp-0", "POST", "/v1/actions", ORDER)
     assert refused.value.code == 409
     refused.value.close()
+
+
+def test_a_slot_says_what_givers_that_are_down_may_still_ask_it_until_they_have_come_back(
+    tmp_path: Path, new_relay: NewRelay, sink: Sink
+) -> None:
+    lane = Lane(tmp_path)
+    giver, taker = (new_relay(**lane.slot(name, sink, "Held")) for name in lane.ports)
+    killed_in_a_transfer(giver, 1)
+    taker.start()
+    folder = Path(taker.config()["spool"]["path"]) / "handover"
+    for transfer in ("0" * 32, "1" * 32):  # as if it had the giver's mail; of the second the giver knows nothing
+        (folder / f"received-{transfer}.json").write_text(
+            json.dumps({"giver": "otp-0", "ids": ["a" * 24], "taken": [0]})
+        )
+    for _ in range(2):
+        taker.kill()
+        taker.start()
+        assert taker.metric("handover_owed") == 2
+    eventually(lambda: _owed(lane) and _owed(lane)[0]["reason"], "why it is not known")
+    ((slot, transfers),) = [(one["slot"], one["transfers"]) for one in _owed(lane)]
+    assert (slot, transfers) == ("otp-0", 2)
+
+    giver.start()
+
+    eventually(lambda: giver.metric("handover_in_doubt") == 0 and is_empty(giver), "the giver has its answer")
+    assert [one["transfers"] for one in _owed(lane)] == [1], "the giver has said of one that it knows"
+    taker.kill()
+    taker.start()  # it asks at once, and once a minute
+    eventually(lambda: not _owed(lane), "nobody needs it")
+    assert list(folder.iterdir()) == []
+
+
+def _owed(lane: Lane) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = ask(lane, "otp-1", "GET", "/v1/slot", None)["handover"]["owed"]
+    return found
 
 
 def _doubts(lane: Lane) -> list[dict[str, object]]:
