@@ -186,17 +186,20 @@ def _judge_message(body: bytes) -> None:
 
 
 def spool_recovery(data: bytes) -> None:
-    """A volume on which anything was written comes back, without what is damaged, or says that it cannot."""
-    image = _edited(_image(), data)
-    disk = SimulatedDisk(image)
-    try:
-        found = recover(disk, SPOOL, _SPOOL_ID[0], _Journal())
-    except SpoolError:
-        return
-    for entry in found.entries():
-        assert isinstance(entry, QueueEntry)
-        assert entry.recipients
-        assert entry.id in _KNOWN, "a message that nobody stored"
+    """A volume on which anything was written comes back, without what is damaged, or says that it cannot.
+
+    As a crash left it, and as it was closed, with a footer at its end.
+    """
+    for image in _images():
+        disk = SimulatedDisk(_edited(image, data))
+        try:
+            found = recover(disk, SPOOL, _SPOOL_ID[0], _Journal())
+        except SpoolError:
+            continue
+        for entry in found.entries():
+            assert isinstance(entry, QueueEntry)
+            assert entry.recipients
+            assert entry.id in _KNOWN, "a message that nobody stored"
 
 
 class _Journal:
@@ -224,14 +227,14 @@ _SPOOL_ID: list[bytes] = []
 _MADE: list[Image] = []
 
 
-def _image() -> Image:
-    """A small spool: waiting, deferred, settled in part and wholly; made once."""
+def _images() -> list[Image]:
+    """A small spool, crashed and closed: waiting, deferred, settled in part and wholly; made once."""
     if not _MADE:
-        _MADE.append(asyncio.run(_make_image()))
-    return _MADE[0]
+        _MADE.extend(asyncio.run(_make_images()))
+    return _MADE
 
 
-async def _make_image() -> Image:
+async def _make_images() -> list[Image]:
     disk = SimulatedDisk()
     spool = open_spool(disk, tidy_every=1e9)
     for recipients in (("a@one.test",), ("b@one.test", "c@two.test"), ("d@one.test",), ("e@two.test", "f@two.test")):
@@ -243,10 +246,13 @@ async def _make_image() -> Image:
             defer(spool, entries[0], CLOCK.now() + 60)
     spool.set_flag("intake", "Closed")
     await spool.flush()
-    image = disk.image()
+    crashed = disk.image()
     _SPOOL_ID.append(bytes.fromhex(spool.spool_id))
     await spool.close()
-    return {path: content for path, content in image.items() if not path.startswith(str(RECORDS))}
+    return [
+        {path: content for path, content in image.items() if not path.startswith(str(RECORDS))}
+        for image in (crashed, disk.image())
+    ]
 
 
 def _edited(image: Image, data: bytes) -> Image:

@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import Struct
 
 from lane_relay.spool.files import AppendFile, Files
+from lane_relay.spool.footer import Footer, FooterEntry, encode_footer
 from lane_relay.spool.format import (
     HEADER_SIZE,
     Gap,
@@ -22,8 +23,6 @@ from lane_relay.spool.format import (
     Record,
     SegmentHeader,
     encode,
-    encode_footer,
-    footer_entry,
     salt_of,
     scan,
     unpack_deferred,
@@ -177,7 +176,7 @@ def _copy(
 ) -> tuple[list[tuple[int, int, int, int]], set[int], int]:
     moved: list[tuple[int, int, int, int]] = []
     homes: set[int] = set()
-    entries: list[bytes] = []
+    footer = Footer()
     kept = HEADER_SIZE
     parts = [header.encode()]
     at, synced = HEADER_SIZE, 0
@@ -185,7 +184,7 @@ def _copy(
         data = (one.data,) if one.data else ()
         encoded, length = encode(one.kind, one.index, b"", data, seq=one.seq, count=0, at=at, commit_at=0, salt=salt)
         parts += encoded
-        entries.append(footer_entry(one.kind, at, length, one.index))
+        footer.add([FooterEntry(one.kind, at, length, one.index)])
         if one.kind == Kind.MESSAGE:
             moved.append((live[one.offset], one.offset, at, length))
         else:
@@ -197,7 +196,7 @@ def _copy(
             file.append(parts)
             file.sync()
             parts, synced = [], at
-    footer = encode_footer(entries, seq=segment.next_seq, at=at, salt=salt)
-    file.append(parts + footer)
+    sealing = encode_footer(footer, seq=segment.next_seq, at=at, salt=salt)
+    file.append(parts + sealing)
     file.sync()
-    return moved, homes, kept + sum(map(len, footer))
+    return moved, homes, kept + sum(map(len, sealing))

@@ -24,6 +24,7 @@ from lane_relay.records import Message
 from lane_relay.spool.base import Done, JournalSink
 from lane_relay.spool.entries import Groups, Waiting, sender_domain_of
 from lane_relay.spool.files import AppendFile, Files
+from lane_relay.spool.footer import Footer, FooterEntry, encode_footer
 from lane_relay.spool.format import (
     HEADER_SIZE,
     FlagsIndex,
@@ -32,9 +33,7 @@ from lane_relay.spool.format import (
     SegmentHeader,
     encode,
     encode_accounting,
-    encode_footer,
     encode_message_data,
-    footer_entry,
     id_bytes,
     pack_index,
     salt_of,
@@ -153,7 +152,7 @@ class Committer:
         self._flags = pack_index(FlagsIndex(position.flags))
         self._file: AppendFile | None = None
         self._salt = 0
-        self._footer: list[bytes] = []
+        self._footer = Footer()
         self._fresh = False
         """Nothing of the segment is durable yet: header, flags and first batch are one commit."""
         self._pending: deque[Operation] = deque()
@@ -258,7 +257,7 @@ class Committer:
         seq = self._next_seq
         parts: list[bytes] = []
         lines: list[bytes] = []
-        footer: list[bytes] = []
+        footer: list[FooterEntry] = []
         flags = self._flags
         for one in operations:
             if isinstance(one, Put):
@@ -289,7 +288,7 @@ class Committer:
             parts += encoded
             lines += records
             if kind is not Kind.RECORD:
-                footer.append(footer_entry(kind, at, length, index))
+                footer.append(FooterEntry(kind, at, length, index))
             if isinstance(one, Put):
                 result.puts.append((one, at, length))
             at += length
@@ -300,7 +299,7 @@ class Committer:
         result.seconds = self._clock.monotonic() - began
         self._fresh = False
         self._flags = flags
-        self._footer.append(b"".join(footer))
+        self._footer.add(footer)
         self._next_seq = seq
         if lines:
             self._account(seq - len(lines), lines)
@@ -340,7 +339,7 @@ class Committer:
             self._spool_id, number, int(self._clock.now() * 1000), self._next_seq, self._journal.synced_seq
         )
         self._salt = salt_of(self._spool_id, number)
-        self._footer = []
+        self._footer = Footer()
         flags, length = encode(
             Kind.FLAGS,
             self._flags,
@@ -366,7 +365,7 @@ class Committer:
             raise
         # the entry in the directory and the first commit's bytes are both durable before anything is called done
         self._files.sync_directory(self._directory)
-        self._footer.append(footer_entry(Kind.FLAGS, HEADER_SIZE, length, self._flags))
+        self._footer.add([FooterEntry(Kind.FLAGS, HEADER_SIZE, length, self._flags)])
         self._fresh = True
         return file
 

@@ -1,14 +1,15 @@
-"""The log's format, version 1: segment headers, CRC-framed records, footers of sealed segments. Bytes in, bytes out.
+"""The log's format, version 1: segment headers and CRC-framed records. Bytes in, bytes out.
 
 A segment is a header and records. A record is a fixed header and three parts: the *index part* (what recovery needs),
 the *accounting part* (JSON records on their way to the journal) and *data* (envelope and body). A sealed segment ends
-with a FOOTER record that repeats all index parts and whose last bytes say where it begins, so recovery reads footers.
+with a FOOTER record that repeats all index parts (see `footer`) and whose last bytes say where it begins, so recovery
+reads footers.
 
 Invariants: a record's CRC covers everything after the CRC field, is seeded with the spool's identity, the segment's
 number and the record's place, so that neither bytes copied from elsewhere nor a forged record inside a mail body
 passes; `commit_at` is the place where the record's own commit began, so that a reader can tell a commit that was cut
 off (nothing after it was ever written) from damage to what was once durable.
-Before: `files`. After: `committer` writes it, `recovery` and `cleaning` read it.
+Before: `files`. After: `footer`; `committer` writes it, `recovery` and `cleaning` read it.
 """
 
 import zlib
@@ -26,10 +27,8 @@ from lane_relay.spool.entries import Groups, Waiting
 __all__ = [
     "FORMAT_VERSION",
     "HEADER_SIZE",
-    "TRAILER_SIZE",
     "DeferredIndex",
     "FlagsIndex",
-    "FooterEntry",
     "Gap",
     "Kind",
     "MessageIndex",
@@ -40,11 +39,7 @@ __all__ = [
     "decode_message",
     "encode",
     "encode_accounting",
-    "encode_footer",
     "encode_message_data",
-    "footer_entries",
-    "footer_entry",
-    "footer_offset",
     "id_bytes",
     "pack_index",
     "parse_record",
@@ -58,18 +53,14 @@ __all__ = [
 
 FORMAT_VERSION: Final = 1
 _MAGIC: Final = b"LNWSPOOL"
-_SEAL: Final = b"LNWSEAL1"
 _MARKER: Final = b"\xf5LR\xfa"
 """Begins every record. 0xF5 and 0xFA never occur in UTF-8, so text does not look like it."""
 _SEGMENT: Final = Layout("<8sHHI16sQQQQQI")
 _RECORD: Final = Layout("<4sIBxxxIIIIIQ")
 _AFTER_CRC: Final = 8
-_ENTRY: Final = Layout("<BIII")
-_TRAILER: Final = Layout("<8sQI")
 _LENGTH: Final = Layout("<I")
 _MASK: Final = 0xFFFFFFFF
 HEADER_SIZE: Final = _SEGMENT.size
-TRAILER_SIZE: Final = _TRAILER.size
 
 
 class Kind(IntEnum):
@@ -216,15 +207,6 @@ class Gap(Struct, frozen=True, gc=False):
     end: int
     blank: bool
     """Nothing but zeros: room that was never written."""
-
-
-class FooterEntry(Struct, frozen=True, gc=False):
-    """One record as the footer repeats it."""
-
-    kind: int
-    offset: int
-    length: int
-    index: bytes
 
 
 _encoder: Final = Encoder()
@@ -402,34 +384,3 @@ def decode_message(record: Record) -> Message | None:
         meta.protocol,
         meta.notice_at,
     )
-
-
-def footer_entry(kind: int, offset: int, length: int, index: bytes) -> bytes:
-    """One record's line in the footer."""
-    return _ENTRY.pack(kind, offset, length, len(index)) + index
-
-
-def encode_footer(entries: list[bytes], *, seq: int, at: int, salt: int) -> list[bytes]:
-    """The FOOTER record that seals a segment; `seq` is the next accounting record's number."""
-    plain = _SEAL + at.to_bytes(8, "little")
-    trailer = plain + _LENGTH.pack(zlib.crc32(plain, salt))
-    return encode(Kind.FOOTER, b"".join(entries), b"", (trailer,), seq=seq, count=0, at=at, commit_at=at, salt=salt)[0]
-
-
-def footer_offset(tail: bytes, salt: int) -> int:
-    """Where the footer begins, from the segment's last bytes; 0 if it is not sealed."""
-    if len(tail) < TRAILER_SIZE:
-        return 0
-    seal, offset, crc = _TRAILER.unpack(tail[-TRAILER_SIZE:])
-    sound = seal == _SEAL and crc == zlib.crc32(tail[-TRAILER_SIZE:-4], salt)
-    return int(offset) if sound else 0
-
-
-def footer_entries(index: bytes) -> Iterator[FooterEntry]:
-    """The lines of a footer."""
-    at = 0
-    while at < len(index):
-        kind, offset, length, size = _ENTRY.unpack_from(index, at)
-        at += _ENTRY.size
-        yield FooterEntry(kind, offset, length, index[at : at + size])
-        at += size

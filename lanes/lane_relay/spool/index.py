@@ -97,6 +97,25 @@ class LiveIndex:
         self.live_recipients += recipients
         return slot
 
+    def add_all(
+        self, number: int, offsets: "array[int]", lengths: "array[int]", recipients: "array[int]"
+    ) -> "array[int]":
+        """Notes many messages of one segment at once, for recovery; gives their slots, none of which was ever used."""
+        count, first = len(offsets), len(self._places)
+        self._places.extend(map((number << _OFFSET_BITS).__or__, offsets))
+        self._lengths.extend(lengths)
+        self._remaining.extend(recipients)
+        slots = array("I", range(first, first + count))
+        size = sum(lengths)
+        segment = self.segments[number]
+        segment.slots.extend(slots)
+        segment.live += count
+        segment.live_bytes += size
+        self.live_messages += count
+        self.live_bytes += size
+        self.live_recipients += sum(recipients)
+        return slots
+
     def home(self, slot: int) -> int:
         """Number of the segment that holds the message."""
         return self._places[slot] >> _OFFSET_BITS

@@ -35,9 +35,10 @@ from lane_relay.spool.format import (
     parse_record,
     salt_of,
 )
+from lane_relay.spool.found import Recovered
 from lane_relay.spool.ids import SpoolIds
 from lane_relay.spool.index import SegmentState
-from lane_relay.spool.recovery import ERA, Recovered, accounting_after, era_text, recover
+from lane_relay.spool.recovery import ERA, accounting_after, era_text, recover
 from lane_relay.spool.segments import claim_directory, identity
 from lane_relay.spool.tidier import Tidier
 

@@ -12,99 +12,35 @@ from collections.abc import Iterator
 from errno import EDQUOT, ENOSPC
 from math import inf
 from pathlib import Path
-from sys import intern
 from typing import Final
 
-from msgspec import Struct
-from msgspec.structs import replace
-
 from lane_relay.errors import SpoolError
-from lane_relay.records import FOREIGN, QueueEntry, received_at
 from lane_relay.spool.base import JournalSink
-from lane_relay.spool.entries import Groups, due_after, shared_size
 from lane_relay.spool.files import Files
+from lane_relay.spool.footer import TRAILER_SIZE, Footer, FooterEntry, encode_footer, footer_place, read_footer
 from lane_relay.spool.format import (
     FORMAT_VERSION,
     HEADER_SIZE,
-    TRAILER_SIZE,
-    DeferredIndex,
-    FooterEntry,
     Gap,
     Kind,
     Record,
     SegmentHeader,
     accounting_records,
-    encode_footer,
-    footer_entries,
-    footer_entry,
-    footer_offset,
     parse_record,
     salt_of,
     scan,
-    unpack_deferred,
-    unpack_flags,
-    unpack_message,
-    unpack_settled,
 )
+from lane_relay.spool.found import Damage, Recovered
 from lane_relay.spool.ids import stamp_of
 from lane_relay.spool.index import LiveIndex, SegmentState
 from lane_relay.spool.segments import TEMPORARY, segment_files, segment_path
 
-__all__ = ["ERA", "Damage", "Recovered", "accounting_after", "era_text", "recover"]
+__all__ = ["ERA", "accounting_after", "era_text", "recover"]
 
 ERA: Final = "era"
 """The flag that remembers the era of ids; see `ids`."""
 _STAMP_SHIFT: Final = 48
-_FIRST: Final = (0,)
 _NOT_INDEXED: Final = (Kind.RECORD, Kind.FOOTER)
-
-
-class Damage(Struct, frozen=True):
-    """A place where what was once durable could not be read."""
-
-    segment: str
-    offset: int
-    length: int
-    reason: str
-
-    def __str__(self) -> str:
-        """The place in words."""
-        return f"{self.segment} at {self.offset}, {self.length} bytes: {self.reason}"
-
-
-class Recovered(Struct):
-    """Everything that recovery found; `index` is filled on the way."""
-
-    index: LiveIndex
-    live: dict[int, list[QueueEntry] | QueueEntry] = {}
-    """Entries by message id; a list where a message has several domains."""
-    flags: dict[str, str] = {}
-    next_number: int = 1
-    next_seq: int = 1
-    journal_synced: int = 0
-    last_id: int = 0
-    """The greatest that was given here."""
-    created_ms: dict[int, int] = {}
-    """When each segment was begun, by the clock of then."""
-    last_stamp: int = 0
-    """Ids given from now on begin with no less: it is beyond those that were found, and the last segment's time."""
-    damage: list[Damage] = []
-    torn_bytes: int = 0
-    """Bytes of a commit that was cut off."""
-    asked: frozenset[int] = frozenset()
-    """Ids of which somebody wants to know whether they were stored."""
-    stored: set[int] = set()
-    """Those of them that the log speaks of, live or settled."""
-    now: float = inf
-    """Unix time of the recovery."""
-
-    def entries(self) -> Iterator[QueueEntry]:
-        """Every live entry."""
-        for found in self.live.values():
-            if isinstance(found, list):
-                yield from found
-            else:
-                yield found
 
 
 def recover(
@@ -212,8 +148,7 @@ def _read_segment(
         sealed = _from_scan(files, path, segment, salt, found, sound_header=header is not None, last=last)
     elif header is None:
         found.damage.append(Damage(path.name, 0, HEADER_SIZE, "segment header is damaged"))
-    for entry in sealed:
-        _apply(entry, segment, found)
+    found.take(sealed, segment)
     found.next_seq = max(found.next_seq, segment.next_seq)
 
 
@@ -229,17 +164,18 @@ def _judge_header(header: SegmentHeader | None, path: Path, spool_id: bytes) -> 
         raise SpoolError(f"{path} belongs to another spool ({header.spool_id.hex()})")
 
 
-def _from_footer(files: Files, path: Path, segment: SegmentState, salt: int) -> list[FooterEntry] | None:
+def _from_footer(files: Files, path: Path, segment: SegmentState, salt: int) -> Footer | None:
     tail_at = segment.size - TRAILER_SIZE
-    offset = footer_offset(files.read(path, tail_at, TRAILER_SIZE), salt) if tail_at > 0 else 0
+    offset = footer_place(files.read(path, tail_at, TRAILER_SIZE), salt) if tail_at > 0 else 0
     if not offset:
         return None
-    footer = parse_record(files.read(path, offset, segment.size - offset), 0, salt, base=offset)
-    if footer is None or footer.kind != Kind.FOOTER:
+    record = parse_record(files.read(path, offset, segment.size - offset), 0, salt, base=offset)
+    footer = read_footer(record) if record is not None else None
+    if record is None or footer is None:
         return None
     segment.sealed = True
-    segment.next_seq = max(segment.next_seq, footer.seq)
-    return list(footer_entries(footer.index))
+    segment.next_seq = max(segment.next_seq, record.seq)
+    return footer
 
 
 def _from_scan(
@@ -251,7 +187,7 @@ def _from_scan(
     *,
     sound_header: bool,
     last: bool,
-) -> list[FooterEntry]:
+) -> Footer:
     content = list(scan(files.read(path), salt))
     records = [one for one in content if isinstance(one, Record)]
     gaps = [one for one in content if isinstance(one, Gap)]
@@ -268,10 +204,15 @@ def _from_scan(
             segment.damaged = True
     for one in records:
         segment.next_seq = max(segment.next_seq, one.seq + one.count)
+    footer = Footer()
+    footer.add(
+        [FooterEntry(one.kind, one.offset, one.length, one.index) for one in records if one.kind not in _NOT_INDEXED]
+    )
+    footer.settle()
     if last:
-        _seal(files, path, segment, records, salt, sound_header=sound_header)
+        _seal(files, path, segment, footer, salt, sound_header=sound_header)
     segment.sealed = True
-    return [FooterEntry(one.kind, one.offset, one.length, one.index) for one in records if one.kind not in _NOT_INDEXED]
+    return footer
 
 
 def _never_used(files: Files, path: Path, salt: int) -> bool:
@@ -313,18 +254,13 @@ def _cut(
     return [one for one in records if one.offset < cut], [gap for gap in gaps if gap.offset < cut]
 
 
-def _seal(
-    files: Files, path: Path, segment: SegmentState, records: list[Record], salt: int, *, sound_header: bool
-) -> None:
+def _seal(files: Files, path: Path, segment: SegmentState, footer: Footer, salt: int, *, sound_header: bool) -> None:
     """Gives the segment that was being written its footer, so that it is never again taken for the last one."""
     if segment.damaged or not sound_header:
         return  # it is read in full each time, so that its damage stays visible
-    entries = [
-        footer_entry(one.kind, one.offset, one.length, one.index) for one in records if one.kind not in _NOT_INDEXED
-    ]
     file = files.open(path)
     try:
-        file.append(encode_footer(entries, seq=segment.next_seq, at=segment.size, salt=salt))
+        file.append(encode_footer(footer, seq=segment.next_seq, at=segment.size, salt=salt))
         file.sync()
         segment.size = file.size
     except OSError as error:
@@ -334,106 +270,3 @@ def _seal(
         file.sync()
     finally:
         file.close()
-
-
-def _apply(entry: FooterEntry, segment: SegmentState, found: Recovered) -> None:
-    kind = entry.kind
-    if kind == Kind.MESSAGE:
-        _message(entry, segment, found)
-    elif kind == Kind.SETTLED:
-        _settled(entry, segment, found)
-    elif kind == Kind.DEFERRED:
-        _deferred(entry, segment, found)
-    elif kind == Kind.FLAGS:
-        found.flags = unpack_flags(entry.index).flags
-    else:
-        raise SpoolError(f"{segment.path} holds a record of unknown kind {kind}: run the newer image")
-
-
-def _message(entry: FooterEntry, segment: SegmentState, found: Recovered) -> None:
-    index = unpack_message(entry.index)
-    message_id = int.from_bytes(index.id, "big")
-    due = min(received_at(message_id), found.now)
-    campaign = intern(index.campaign) if index.campaign else ""
-    if message_id > found.last_id and not message_id & FOREIGN:
-        found.last_id = message_id
-    sender = intern(index.sender_domain) if index.sender_domain else ""
-    expires = index.expires_at or 0.0  # not a float of its own for each of a million
-    size = shared_size(index.size)
-    if found.asked and message_id in found.asked:
-        found.stored.add(message_id)
-    if len(index.groups) == 1:  # the common case, and a million of them are to be read in seconds
-        ((domain, recipients),) = index.groups
-        slot = found.index.add(segment.number, entry.offset, entry.length, len(recipients))
-        shared = _FIRST if recipients == _FIRST else recipients
-        domain = intern(domain)
-        alone = QueueEntry(message_id, slot, domain, shared, size, due, 0, campaign, sender, expires)
-        if index.waiting is not None:
-            index.waiting.laid_on(alone, found.now)
-        found.live[message_id] = alone
-        return
-    slot = found.index.add(segment.number, entry.offset, entry.length, _count(index.groups))
-    found.live[message_id] = parts = [
-        QueueEntry(message_id, slot, intern(domain), recipients, size, due, 0, campaign, sender, expires)
-        for domain, recipients in index.groups
-    ]
-    if index.waiting is not None:
-        for part in parts:
-            index.waiting.laid_on(part, found.now)
-
-
-def _count(groups: Groups) -> int:
-    return sum(len(recipients) for _, recipients in groups)
-
-
-def _settled(entry: FooterEntry, segment: SegmentState, found: Recovered) -> None:
-    index = unpack_settled(entry.index)
-    if index.home != segment.number:
-        segment.homes.add(index.home)
-    message_id = int.from_bytes(index.id, "big")
-    if found.asked and message_id in found.asked:
-        found.stored.add(message_id)
-    held = found.live.get(message_id)
-    if held is None:
-        return
-    entries = held if isinstance(held, list) else [held]
-    slot = entries[0].location
-    gone = set(index.recipients)
-    left = 0
-    for one in entries:
-        kept = tuple(recipient for recipient in one.recipients if recipient not in gone)
-        left += len(kept)
-        found.index.settle(slot, len(one.recipients) - len(kept))
-        one.recipients = kept
-    if index.final or not left:
-        del found.live[message_id]
-        found.index.free(slot)
-    elif isinstance(held, list):
-        found.live[message_id] = [one for one in held if one.recipients]
-
-
-def _deferred(entry: FooterEntry, segment: SegmentState, found: Recovered) -> None:
-    index = unpack_deferred(entry.index)
-    if index.home != segment.number:
-        segment.homes.add(index.home)
-    message_id = int.from_bytes(index.id, "big")
-    held = found.live.get(message_id)
-    if held is None:
-        return
-    due = due_after(index.due, index.said_at, found.now)
-    if not isinstance(held, list) and held.recipients == index.recipients:
-        held.due, held.attempts, held.notified = due, index.attempts, index.notified
-        return
-    entries = [part for one in (held if isinstance(held, list) else [held]) for part in _parts(one, index, due)]
-    found.live[message_id] = entries if len(entries) > 1 else entries[0]
-
-
-def _parts(entry: QueueEntry, index: DeferredIndex, due: float) -> list[QueueEntry]:
-    """The entry after the deferral: in two, if it names some of its recipients only."""
-    named = tuple(recipient for recipient in entry.recipients if recipient in index.recipients)
-    if not named:
-        return [entry]
-    rest = tuple(recipient for recipient in entry.recipients if recipient not in index.recipients)
-    waiting = replace(entry, recipients=named, due=due)
-    waiting.attempts, waiting.notified = index.attempts, index.notified
-    return [waiting, replace(entry, recipients=rest)] if rest else [waiting]
