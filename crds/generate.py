@@ -6,27 +6,16 @@ Invariant: nobody edits the files it writes. `make crds` runs it; a test runs `-
 import ast
 import sys
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType
 
 import yaml
 from pydantic import BaseModel
 
-from lane_api import (
-    audit,
-    classes,
-    conditions,
-    domains,
-    feedback,
-    ippool,
-    isppolicy,
-    lane_status,
-    outbound,
-    pod,
-    queue,
-    sendinglane,
-    submission,
-)
+import lane_api
+from lane_api import ippool, isppolicy, lane_status, sendinglane
 from lane_api.names import GROUP
 from lane_api.schema import Column, Docs, Resource, custom_resource_definition
 
@@ -38,20 +27,10 @@ HEADER = "# Generated from crds/lane_api by `make crds`; edit the models, not th
 MAX_BYTES = 262_144
 """`kubectl apply` keeps a copy of the object in an annotation, and annotations end there."""
 
-_DESCRIBED = (
-    classes,
-    conditions,
-    domains,
-    feedback,
-    ippool,
-    isppolicy,
-    lane_status,
-    outbound,
-    pod,
-    audit,
-    queue,
-    sendinglane,
-    submission,
+_DESCRIBED = tuple(
+    import_module(f"lane_api.{found.name}")
+    for found in iter_modules(lane_api.__path__)
+    if not found.name.startswith("relay")
 )
 """Modules whose fields users read about."""
 _READY = '.status.conditions[?(@.type=="Ready")]'

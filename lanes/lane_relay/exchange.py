@@ -5,7 +5,7 @@ Invariant: without `handover` in the configuration nothing here costs more than 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,8 @@ from lane_relay.handover.giver import DOWN_S, Giver
 from lane_relay.handover.owed import Owed, SlotOwed
 from lane_relay.handover.receiver import Receiver
 from lane_relay.handover.stranded import Stranded
+from lane_relay.orders.keeper import WithSibling
+from lane_relay.orders.order import Verb
 from lane_relay.records import FOREIGN, Message, QueueEntry, Reply, Route, received_at
 from lane_relay.spool.base import Spool
 from lane_relay.spool.entries import Waiting, entries_of
@@ -186,9 +188,29 @@ class Exchange:
         """What siblings may still ask about that they gave, by sibling."""
         return self._owed.by_slot()
 
+    @property
+    def orders(self) -> Mapping[Verb, WithSibling]:
+        """What a person may order about a sibling that is gone for good."""
+        return {Verb.TAKE_BACK: self.take_back_from, Verb.FORGET: self.forget_for}
+
     async def take_back_from(self, slot: str, owner: str, reason: str) -> int:
         """See Doubts.take_back."""
         return await self.giver.doubts.take_back(slot, owner, reason)
+
+    async def forget_for(self, slot: str, owner: str, reason: str) -> int:
+        """Forgets what is owed to a sibling that is gone for good, on record; how many transfers they are.
+
+        Raises NothingToForgetError while the sibling answers, or if it is owed nothing; SpoolError.
+        """
+        transfers = await self._owed.unasked(slot)
+        said = (
+            f"forget {len(transfers)} transfers of slot {slot}, that it may still ask about: what it has in doubt then "
+            "leaves twice, if it comes back and takes it back"
+        )
+        self._spool.record([self._settler.writer.admin_action(said, owner, reason, self._clock.now())])
+        await self._spool.flush()
+        await self._owed.forget(transfers)
+        return len(transfers)
 
     def places(self) -> Iterator[Waits]:
         """Where entries are that go to a sibling, or should, and what holds them there."""

@@ -257,9 +257,9 @@ class Pipeline:
             self._exchange = Exchange(transfers, config, self._spool, self._settler, clock, self._around())
         handing_over = self._exchange.look_again if self._exchange is not None else None
         places = places_of(self._dispatcher, self._schedule, handing_over)
-        take_back = self._exchange.take_back_from if self._exchange is not None else None
+        siblings = self._exchange.orders if self._exchange is not None else None
         self._orders = OrderKeeper(
-            self._spool, book, self._settler, clock, places, lambda: self._source.current, take_back
+            self._spool, book, self._settler, clock, places, lambda: self._source.current, siblings
         )
         self._join(config)
         return iter(self._spool.recover())

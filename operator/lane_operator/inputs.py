@@ -402,10 +402,16 @@ class SlotObservation:
     """Why its records are not sealed."""
     doubts: tuple[str, ...] = ()
     """Mail of which it has not been known for minutes whether another slot has it, in words, one for each slot."""
+    owed: Mapping[str, str] = field(default_factory=dict)
+    """What other slots gave it and may still ask about, in words, by slot."""
     stranded: bool = False
     """Some mail must not leave from its address, and no other slot can take it."""
     restored: str = ""
     """Why the mail that its volume brought is held, since the volume may be an older copy; empty: it is not."""
+
+    def owed_to_others_than(self, empty: Collection[str]) -> tuple[str, ...]:
+        """Who may still ask it what became of a transfer, in words; slots that were stopped empty never will."""
+        return tuple(text for slot, text in self.owed.items() if slot not in empty)
 
     def list_is_with(self, slots: Collection[str]) -> bool:
         """Whether one of these slots has every word of its suppression list, if it has any and says so."""

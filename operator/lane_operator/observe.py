@@ -35,6 +35,19 @@ RELAY_CONTAINER = "relay"
 CONTEXTS = 512  # TLS contexts kept, one a lane's authority
 _FORESEEN = (aiohttp.ClientError, TimeoutError, OSError, ValueError, TypeError, KeyError, AttributeError)
 """No answer, or one that is none."""
+_FLEETING: dict[str, Any] = {
+    "is_fresh": True,
+    "sessions": 0,
+    "in_flight": 0,
+    "untold": 0,
+    "webhook_failure": "",
+    "suppressed": None,
+    "list_read_by": (),
+    "list_archived": False,
+    "list_failure": "",
+    "owed": {},
+}
+"""What comes and goes in a slot that takes mail."""
 log = structlog.get_logger(__name__)
 
 
@@ -331,6 +344,7 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
         sealing_failure=str(records.get("failure") or ""),
         restored=str(delivery.get("restored") or ""),
         doubts=tuple(_doubts(answer.get("handover") or {})),
+        owed=dict(_owed(answer.get("handover") or {})),
         stranded=bool((answer.get("handover") or {}).get("stranded")),
     )
 
@@ -346,6 +360,13 @@ def _doubts(handover: Mapping[str, Any]) -> Iterator[str]:
     for doubt in handover.get("doubts") or ():
         if doubt.get("overdue"):
             yield f"{int(doubt['entries'])} messages with {doubt['slot']} since {doubt['since']}"
+
+
+def _owed(handover: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What other slots may still ask about; a relay of an older image says nothing of it."""
+    for one in handover.get("owed") or ():
+        since = f", the oldest since {one['since']}" if one.get("since") else ""
+        yield str(one["slot"]), f"{one['slot']} about {int(one['transfers'])} transfers{since}"
 
 
 def process_of(pod: Manifest) -> str:
@@ -385,35 +406,16 @@ def _why_not_ready(status: Mapping[str, Any], conditions: Mapping[str, Mapping[s
     return str(conditions.get("Ready", {}).get("message") or status.get("phase") or "starting")
 
 
-def _shown(seen: SlotObservation) -> tuple[Any, ...]:
-    """What of an observation a lane shows or acts on: not the sessions that come and go while intake is open."""
-    others = (seen.untold, seen.webhook_failure)
-    known = (seen.suppressed, seen.list_read_by, seen.list_archived, seen.list_failure)
-    closed = (seen.sessions, seen.in_flight, seen.queued, seen.unarchived, *others, *known)
-    moving = closed if seen.intake == "Closed" else (_rounded(seen.queued),)
-    return (
-        seen.reachable,
-        seen.config_generation,
-        seen.config_serial,
-        seen.config_refused,
-        seen.proof_state,
-        seen.proof_message,
-        seen.intake,
-        seen.intake_ordered,
-        seen.process,
-        seen.spool_id,
-        seen.spool_mark,
-        tuple(sorted(seen.domains_published.items())),
-        tuple(sorted(seen.domains_dns.items())),
-        tuple(sorted(seen.domains_ed25519.items())),
-        seen.certificate_self_signed,
-        seen.unarchived is None,
-        seen.archive_failure,
-        seen.sealing_failure,
-        seen.restored,
-        seen.doubts,
-        seen.stranded,
-        *moving,
+def _shown(seen: SlotObservation) -> SlotObservation:
+    """What of an observation a lane shows or acts on; a field that nobody names here is."""
+    seen = replace(seen, proof_at=None, oldest_since=None)
+    if seen.intake == "Closed":
+        return seen
+    return replace(  # of interest only in a slot that goes
+        seen,
+        queued=_rounded(seen.queued),
+        unarchived=None if seen.unarchived is None else 0,
+        **_FLEETING,
     )
 
 

@@ -102,6 +102,7 @@ def test_a_slot_that_says_it_is_empty_is_stopped_with_its_proof() -> None:
         {"in_flight": 1},
         {"queued": 1},
         {"untold": 1},
+        {"owed": {"otp-1": "otp-1 about 1 transfers"}},
         {"spool_id": ""},
         {"pvc_uid": "another"},
     ],
@@ -128,6 +129,23 @@ def test_hold_lets_a_slot_go_that_its_webhook_does_not_hear() -> None:
     deaf = replace(RUNNING, role=SlotRole.HELD, observation=replace(EMPTY, untold=3))
 
     assert steps(lane(policy="Hold"), deaf) == (ScaleToZero("otp-0", PROOF),)
+
+
+OWING = replace(EMPTY, queued=12, owed={"otp-1": "otp-1 about 1 transfers"})
+
+
+def test_hold_waits_as_well_until_no_other_slot_may_ask_what_became_of_its_mail() -> None:
+    holding = replace(RUNNING, role=SlotRole.HELD, observation=OWING)
+
+    assert steps(lane(policy="Hold"), holding) == ()
+
+
+def test_a_slot_that_was_stopped_with_mail_may_ask_and_one_that_was_stopped_empty_may_not() -> None:
+    owing = replace(RUNNING, observation=replace(OWING, queued=0))
+    giver = replace(STOPPED, name="otp-1", volume_uid="v2", volume_guarded=False)
+
+    assert steps(lane(), owing, replace(giver, drained=replace(PROOF, live=3))) == ()
+    assert steps(lane(), owing, replace(giver, drained=PROOF)) == (ScaleToZero("otp-0", PROOF),)
 
 
 def test_hold_waits_for_attempts_in_flight() -> None:

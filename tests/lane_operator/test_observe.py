@@ -32,6 +32,8 @@ class Slot:
     intake: Literal["Open", "Closed"] = "Open"
     ordered: str = "Open"
     live: int | float = 0
+    owed: int = 0
+    """Transfers that otp-1 may still ask about."""
     asked: "asyncio.Queue[None]" = field(default_factory=asyncio.Queue)
     refuses: str = ""
     deaf: int = 0
@@ -58,6 +60,7 @@ class Slot:
             "queue": {"live": self.live, "inFlight": 0, "oldestSince": None, "bytes": 0},
             "domains": [{"name": "example.com", "selector": "s", "published": True, "message": ""}],
             "certificate": {"selfSigned": True, "notAfter": None},
+            "handover": {"owed": [{"slot": "otp-1", "transfers": self.owed, "since": None}] if self.owed else []},
         }
 
     async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
@@ -301,6 +304,22 @@ async def test_an_unchanged_slot_wakes_nobody(rig: Rig) -> None:
     assert rig.woken.count == before + 1
 
 
+async def test_what_is_owed_is_news_of_a_slot_that_goes_alone(rig: Rig) -> None:
+    rig.observer.aim(LANE, (rig.target,))
+    await rig.woken.again()
+    before = rig.woken.count
+
+    rig.slot.owed = 1
+    await visited_again(rig.slot)
+
+    assert rig.woken.count == before
+    rig.observer.aim(LANE, (replace(rig.target, intake="Closed"),))
+    await rig.woken.again()
+    rig.slot.owed = 0
+    await rig.woken.again()
+    assert rig.seen().owed == {}
+
+
 async def test_an_answer_that_came_too_late_once_is_no_news(rig: Rig) -> None:
     rig.slot.generation = 7
     rig.observer.aim(LANE, (rig.target,))
@@ -428,18 +447,6 @@ async def test_a_slot_that_is_no_target_any_more_is_forgotten(rig: Rig) -> None:
     rig.observer.aim(LANE, ())
 
     assert rig.observer.seen(LANE, "otp-0") is None
-
-
-async def test_mail_that_is_in_doubt_for_long_or_has_no_way_out_is_seen() -> None:
-    report = await Slot().report()
-    doubt = {"slot": "otp-1", "transfers": 1, "entries": 3, "since": "2026-11-28T10:00:00Z", "reason": "refused"}
-    young, old = {**doubt, "overdue": False}, {**doubt, "overdue": True}
-    plain = slot_answer("otp-0", {**report, "handover": {"waiting": 1, "inDoubt": 1, "doubts": [young], "stranded": 0}})
-    seen = slot_answer("otp-0", {**report, "handover": {"waiting": 9, "inDoubt": 1, "doubts": [old], "stranded": 4}})
-
-    assert (plain.doubts, plain.stranded) == ((), False)
-    assert (seen.doubts, seen.stranded) == (("3 messages with otp-1 since 2026-11-28T10:00:00Z",), True)
-    assert (slot_answer("otp-0", report).doubts, slot_answer("otp-0", report).stranded) == ((), False)
 
 
 async def test_held_mail_of_an_older_copy_and_records_that_are_not_sealed_are_seen() -> None:

@@ -49,3 +49,30 @@ async def test_who_else_has_the_suppression_list_is_seen() -> None:
 
     assert (seen.suppressed, seen.list_read_by, seen.list_archived, seen.list_failure) == (7, ("otp-1",), True, "403")
     assert (older.suppressed, older.list_read_by, older.list_archived) == (None, (), False)
+
+
+async def test_which_slots_may_still_ask_what_became_of_their_mail_is_seen() -> None:
+    owed = [
+        {"slot": "otp-1", "transfers": 2, "since": "2026-11-28T10:00:00Z", "reason": "refused"},
+        {"slot": "otp-2", "transfers": 1, "since": None, "reason": ""},
+    ]
+    seen = slot_answer("otp-0", {**await Slot().report(), "handover": {"owed": owed}})
+    older = slot_answer("otp-0", {**await Slot().report(), "handover": {"waiting": 0}})
+
+    assert seen.owed == {
+        "otp-1": "otp-1 about 2 transfers, the oldest since 2026-11-28T10:00:00Z",
+        "otp-2": "otp-2 about 1 transfers",
+    }
+    assert older.owed == {}
+
+
+async def test_mail_that_is_in_doubt_for_long_or_has_no_way_out_is_seen() -> None:
+    report = await Slot().report()
+    doubt = {"slot": "otp-1", "transfers": 1, "entries": 3, "since": "2026-11-28T10:00:00Z", "reason": "refused"}
+    young, old = {**doubt, "overdue": False}, {**doubt, "overdue": True}
+    plain = slot_answer("otp-0", {**report, "handover": {"waiting": 1, "inDoubt": 1, "doubts": [young], "stranded": 0}})
+    seen = slot_answer("otp-0", {**report, "handover": {"waiting": 9, "inDoubt": 1, "doubts": [old], "stranded": 4}})
+
+    assert (plain.doubts, plain.stranded) == ((), False)
+    assert (seen.doubts, seen.stranded) == (("3 messages with otp-1 since 2026-11-28T10:00:00Z",), True)
+    assert (slot_answer("otp-0", report).doubts, slot_answer("otp-0", report).stranded) == ((), False)

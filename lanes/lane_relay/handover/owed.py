@@ -1,6 +1,6 @@
 """What siblings may still ask about what they gave: a slot that leaves before takes the only answer with it.
 
-Each giver is asked once a minute which of its transfers to us are not over; the others are forgotten.
+Each giver is asked every ten seconds which of its transfers to us are not over; the others are forgotten.
 Invariants: only what was in the book before the giver was asked is judged by its answer, for a giver notes a transfer
 before its first byte leaves; no answer forgets nothing. A giver that is no sibling any more went empty, so it owns
 nothing that it could ask about, and nobody waits for it.
@@ -14,15 +14,21 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
+from lane_relay.errors import RelayError
 from lane_relay.handover.book import Book
-from lane_relay.handover.carriage import Carrier, NotSentError, UnansweredError
+from lane_relay.handover.carriage import Carrier, NotNowError, NotSentError, UnansweredError
 from lane_relay.handover.receiver import InDoubtError, Receiver
 
-__all__ = ["Owed", "SlotOwed"]
+__all__ = ["NothingToForgetError", "Owed", "SlotOwed"]
 
-_LOOK_EVERY_S: Final = 60.0
+_LOOK_EVERY_S: Final = 10.0
+"""Where there is nothing, nobody is asked; a giver that stops for good is asked in time."""
 
 _log = structlog.get_logger("handover")
+
+
+class NothingToForgetError(RelayError):
+    """Nothing may be forgotten for this sibling by order; the message says why, and what will settle it."""
 
 
 class SlotOwed(Struct, frozen=True):
@@ -55,7 +61,7 @@ class Owed:
         return found
 
     async def watch(self) -> None:
-        """Asks now, and then once a minute, for ever."""
+        """Asks now, and then again and again, for ever."""
         while True:
             await self.look()
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -71,9 +77,28 @@ class Owed:
             self._said[slot] = str(error)
             return
         self._said.pop(slot, None)
-        await self._forget([one for one in known if one not in still_open])
+        await self.forget(one for one in known if one not in still_open)
 
-    async def _forget(self, transfers: Iterable[str]) -> None:
+    async def unasked(self, slot: str) -> list[str]:
+        """What is owed to a sibling that is not there; raises NothingToForgetError if it is, or is owed nothing."""
+        known = list(self._by_giver().get(slot, ()))
+        if not known:
+            raise NothingToForgetError(f"slot {slot!r:.80} is owed nothing: see handover.owed in GET /v1/slot")
+        try:
+            await self._carrier.given(slot)
+        except NotNowError as error:
+            said = str(error)
+        except (NotSentError, UnansweredError):
+            return known
+        else:
+            said = "it answers"
+        raise NothingToForgetError(
+            f"slot {slot} is there ({said}): it says itself what is over. Forget only what a slot asked "
+            "that is gone for good"
+        )
+
+    async def forget(self, transfers: Iterable[str]) -> None:
+        """These are over; what cannot be forgotten now stays owed."""
         for transfer in transfers:
             try:
                 await self._receiver.forget_over(transfer)

@@ -8,7 +8,7 @@ entries, the schedule, `finisher`.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -19,14 +19,14 @@ from lane_relay.clock import Clock, rfc3339
 from lane_relay.errors import SpoolError
 from lane_relay.orders.book import OrderBook, OrderError, fits
 from lane_relay.orders.finisher import Finisher
-from lane_relay.orders.order import FINAL, By, Order, OrderRequest, Selector, Verb
+from lane_relay.orders.order import FINAL, WITH_SIBLING, By, Order, OrderRequest, Selector, Verb
 from lane_relay.orders.places import Places
 from lane_relay.orders.restored import RESTORED, forgive, hold_of_restored
 from lane_relay.orders.screener import held_by
 from lane_relay.records import QueueEntry, Route, Unroutable, message_id_text
 from lane_relay.spool.base import Spool
 
-__all__ = ["OrderKeeper", "TakeBack"]
+__all__ = ["OrderKeeper", "WithSibling"]
 
 _log = structlog.get_logger("orders")
 
@@ -35,8 +35,8 @@ _TICK_S: Final = 1.0
 _SAVE_EVERY_S: Final = 10.0
 """What orders have done so far is kept so often; a crash forgets as much of the count."""
 _OURSELVES: Final = "lane-relay"
-TakeBack = Callable[[str, str, str], Awaitable[int]]
-"""(sibling, owner, reason): takes back what is in doubt with it; how many entries. Raises RelayError, SpoolError."""
+WithSibling = Callable[[str, str, str], Awaitable[int]]
+"""(sibling, owner, reason): does what is ordered about it; of how much. Raises RelayError, SpoolError."""
 _NOWHERE: Final = Route("", "", ())
 _ENDS: Final = {Verb.RESUME: Verb.SUSPEND, Verb.RELEASE: Verb.HOLD}
 
@@ -52,9 +52,11 @@ class OrderKeeper:
         clock: Clock,
         places: Places,
         config: Callable[[], RelayConfig],
-        take_back: TakeBack | None = None,
+        with_sibling: Mapping[Verb, WithSibling] | None = None,
     ) -> None:
-        """`config()` is the one in force. A volume that may be an older copy is held from now on."""
+        """`config()` is the one in force; `with_sibling`: absent where the slot has none. A volume that may be an older
+        copy is held from now on.
+        """
         self._spool = spool
         self._book = book
         self._settler = settler
@@ -65,7 +67,7 @@ class OrderKeeper:
         self._saved_at = 0.0
         self._saved: dict[str, int] = {}
         self._config = config
-        self._take_back = take_back
+        self._with_sibling = with_sibling
         restored = hold_of_restored(spool, config(), clock.now())
         if restored is not None and book.get(RESTORED) is None:
             self.stand(restored)
@@ -83,8 +85,8 @@ class OrderKeeper:
     async def _place(self, request: OrderRequest) -> list[Order]:
         if request.action in _ENDS:
             return await self._end_all(request)
-        if request.action is Verb.TAKE_BACK:
-            return [await self._taken_back(request)]
+        if request.action in WITH_SIBLING:
+            return [await self._done_with_sibling(request)]
         now = self._clock.now()
         order = Order(
             id=secrets.token_hex(4),
@@ -102,12 +104,11 @@ class OrderKeeper:
             self._places.look_again()
         return [order]
 
-    async def _taken_back(self, request: OrderRequest) -> Order:
+    async def _done_with_sibling(self, request: OrderRequest) -> Order:
         """Done, and recorded, by hand-over: nothing of it stands."""
-        if self._take_back is None:
-            raise OrderError("this slot has no siblings: nothing is in doubt")
-        slot = request.selector.value
-        taken = await self._take_back(slot, request.owner, request.reason)
+        if self._with_sibling is None:
+            raise OrderError("this slot has no siblings: nothing is in doubt, and nothing owed")
+        done = await self._with_sibling[request.action](request.selector.value, request.owner, request.reason)
         return Order(
             id=secrets.token_hex(4),
             verb=request.action,
@@ -117,7 +118,7 @@ class OrderKeeper:
             created=self._clock.now(),
             expires=0.0,
             swept=True,
-            entries=taken,
+            entries=done,
         )
 
     def stand(self, order: Order) -> None:
@@ -157,7 +158,7 @@ class OrderKeeper:
 
     def _shown(self, order: Order) -> dict[str, Any]:
         holds = order.verb in (Verb.HOLD, Verb.SUSPEND)
-        state = "standing" if order.verb not in (Verb.REQUEUE, Verb.TAKE_BACK) else "done"
+        state = "standing" if order.verb not in (Verb.REQUEUE, *WITH_SIBLING) else "done"
         return {
             "id": order.id,
             "action": order.verb,

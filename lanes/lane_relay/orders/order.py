@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from lane_api.quantities import Duration
 from lane_relay.smtp.address import normalise_domain
 
-__all__ = ["FINAL", "By", "Order", "OrderRequest", "Selector", "Verb"]
+__all__ = ["FINAL", "WITH_SIBLING", "By", "Order", "OrderRequest", "Selector", "Verb"]
 
 _LONGEST_S: Final = 30 * 86400.0
 _DAY_S: Final = 86400.0
@@ -39,8 +39,12 @@ class Verb(StrEnum):
     """Ends the holds of the same selector."""
     TAKE_BACK = "take-back"
     """What is in doubt with a sibling that is gone for good is ours to send again, perhaps twice."""
+    FORGET = "forget"
+    """What a sibling that is gone for good may still ask about is forgotten: this slot may be drained without it."""
 
 
+WITH_SIBLING: Final = (Verb.TAKE_BACK, Verb.FORGET)
+"""Of these no mail here is chosen, but a sibling; they are done at once."""
 FINAL: Final = (Verb.BOUNCE, Verb.DROP)
 """Of these nothing comes back."""
 
@@ -58,7 +62,7 @@ class By(StrEnum):
     SENDER = "sender"
     """The envelope sender: an address, or a domain."""
     SIBLING = "sibling"
-    """Another slot of the lane, by its name: for `take-back` alone."""
+    """Another slot of the lane, by its name: for `take-back` and `forget` alone."""
     MESSAGE = "message"
     """Its id, 24 hexadecimal digits."""
     ALL = "all"
@@ -127,8 +131,10 @@ class OrderRequest(BaseModel):
             raise ValueError(f"choose mail by exactly one of {', '.join(By)}")
         if self.action is Verb.REQUEUE and given[0] in (By.SITE, By.POLICY):
             raise ValueError("requeue chooses by queue, campaign, sender, message or all: what waits has no site yet")
-        if (self.action is Verb.TAKE_BACK) != (given[0] is By.SIBLING):
-            raise ValueError("take-back chooses by sibling, the name of a slot that is gone, and nothing else does")
+        if (self.action in WITH_SIBLING) != (given[0] is By.SIBLING):
+            raise ValueError(
+                "take-back and forget choose by sibling, the name of a slot that is gone, and nothing else does"
+            )
         chosen = self.selector
         if self.action is Verb.REQUEUE and "@" in chosen.value[1:]:
             raise ValueError("requeue chooses senders by their domain: write sender: example.com")

@@ -3,9 +3,9 @@
 The way of a slot, each step decided from what is there, so that a restart of the operator changes nothing:
 
     intake closed (by the configuration of a Draining or Held claim, and by an order through /v1 that its spool keeps)
-    -> proof: the slot itself says, closed and under the lane's newest generation, what it still holds, and that its
-       records are in the lane's archive, if there is one, that webhooks have what is for them, and that a slot that
-       stays, or the archive, has its suppression list
+    -> proof: the slot itself says, closed and under the lane's newest generation, what it still holds, that no other
+       slot may ask it any more what became of a transfer, and that its records are in the lane's archive, if there is
+       one, that webhooks have what is for them, and that a slot that stays, or the archive, has its suppression list
     -> StatefulSet at 0 replicas, the proof in its annotation
     -> pod gone
     -> queue finalizer off the volume claim of exactly that uid, if the proof says empty; else the volume stays
@@ -145,10 +145,10 @@ def next_steps(lane: Lane, slots: Iterable[SlotFacts], *, terminating: bool, may
     """
     slots = tuple(slots)
     steps: list[Step] = []
-    staying = _staying(lane, slots)
+    around = _around(lane, slots)
     for slot in slots:
         if lane.deleting_since is not None or slot.role is not SlotRole.ACTIVE:
-            steps.extend(_steps(lane, slot, staying, terminating=terminating, may_retain=may_retain))
+            steps.extend(_steps(lane, slot, around, terminating=terminating, may_retain=may_retain))
     if lane.deleting_since is not None and not steps:
         settled = all(_is_settled(lane, slot, terminating=terminating) for slot in slots)
         return (LetGo(),) if settled else ()
@@ -172,15 +172,25 @@ def shaped(
     )
 
 
-def _staying(lane: Lane, slots: Iterable[SlotFacts]) -> frozenset[str]:
-    """Slots that are there when all that go are gone."""
-    going = lane.deleting_since is not None
-    return frozenset(slot.name for slot in slots if slot.role is SlotRole.ACTIVE and not going)
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """The lane's slots by what a slot that is to go needs of them."""
+
+    staying: frozenset[str]
+    """There when all that go are gone."""
+    empty: frozenset[str]
+    """Stopped, and without mail: they have nothing that they could ask about."""
 
 
-def _steps(
-    lane: Lane, slot: SlotFacts, staying: frozenset[str], *, terminating: bool, may_retain: bool
-) -> Iterable[Step]:
+def _around(lane: Lane, slots: Iterable[SlotFacts]) -> _Around:
+    slots, going = tuple(slots), lane.deleting_since is not None
+    return _Around(
+        frozenset(slot.name for slot in slots if slot.role is SlotRole.ACTIVE and not going),
+        frozenset(slot.name for slot in slots if slot.drained is not None and not slot.drained.live),
+    )
+
+
+def _steps(lane: Lane, slot: SlotFacts, around: _Around, *, terminating: bool, may_retain: bool) -> Iterable[Step]:
     """The next step of one slot that is to go; none while it waits."""
     if is_released(lane):
         if terminating and may_retain and slot.volume_guarded and slot.volume_uid and not slot.pod:
@@ -189,7 +199,7 @@ def _steps(
             return [ReleaseVolume(slot.name, slot.volume_uid, delete=False)]
         return []
     if slot.workload_uid and slot.drained is None:
-        drained = _statement(lane, slot, staying)
+        drained = _statement(lane, slot, around)
         return [ScaleToZero(slot.name, drained)] if drained else []
     if slot.pod or slot.drained is None:
         return []
@@ -200,7 +210,7 @@ def _steps(
     return []
 
 
-def _statement(lane: Lane, slot: SlotFacts, staying: frozenset[str]) -> Drained | None:
+def _statement(lane: Lane, slot: SlotFacts, around: _Around) -> Drained | None:
     """The slot's own word that it may be stopped under the lane's policy; None while it may not."""
     seen = slot.observation
     if seen is None or not seen.reachable or not seen.is_fresh or seen.config_generation < lane.generation:
@@ -209,9 +219,11 @@ def _statement(lane: Lane, slot: SlotFacts, staying: frozenset[str]) -> Drained 
         return None
     if seen.sessions or seen.in_flight or not seen.spool_id or seen.pvc_uid != slot.volume_uid:
         return None
-    if lane.spec.drain.policy is not DrainPolicy.HOLD and not _needs_nothing(lane, seen, staying):
+    if seen.owed_to_others_than(around.empty):  # also under Hold: a volume without mail goes, and with it the answer
         return None
-    elsewhere = seen.unarchived == 0 and (_has_list(lane, seen, staying) or seen.list_archived)
+    if lane.spec.drain.policy is not DrainPolicy.HOLD and not _needs_nothing(lane, seen, around.staying):
+        return None
+    elsewhere = seen.unarchived == 0 and (_has_list(lane, seen, around.staying) or seen.list_archived)
     return Drained(seen.spool_id, seen.pvc_uid, seen.config_generation, seen.queued, elsewhere)
 
 

@@ -19,6 +19,7 @@ WAIT = dt.timedelta(minutes=5)
 """So long something absent may still come: any order of `kubectl apply` ends well."""
 
 _LET_GO = f"To let the lane go and keep its volumes, annotate it with {RELEASE_ANNOTATION}={RELEASE_KEEP_VOLUMES}"
+_FORGET = "bring it back, or give the order forget for it where it is gone for good (docs/addresses.md)"
 _WITHOUT = "to let it go without, set drain.policy to Hold"
 LONGEST_S = 36_525 * 86_400
 """A century: what lasts longer passes the calendar's end, and is for ever anyway."""
@@ -81,12 +82,12 @@ def _parting(view: View) -> str:
     if silent:
         return (
             f"the lane is being deleted, and {', '.join(silent)} does not answer: by what was said last, about {left} "
-            f"messages are in its queues. {_LET_GO}"
+            f"messages are in its queues. {_LET_GO}{_joined(_owes(view))}"
         )
     if view.lane.spec.drain.policy is DrainPolicy.HOLD:
         return (
             "the lane is being deleted: by drain.policy Hold its slots stop and their queue volumes stay, with their "
-            "mail and keys, for a lane of this name"
+            f"mail and keys, for a lane of this name{_unproven(view)}"
         )
     longest = format_duration(effective(view.lane.spec).lifetime_s)
     return (
@@ -98,11 +99,24 @@ def _parting(view: View) -> str:
 
 
 def _unproven(view: View) -> str:
-    """Which slots have sent everything, and what else they wait for."""
-    if view.lane.spec.drain.policy is DrainPolicy.HOLD:
-        return ""
-    empty = [seen for seen in view.heard() if seen.intake == "Closed" and not seen.queued]
-    return "".join(f"; {text}" for seen in empty for text in (*_waits_for(seen), *_keeps_list(view, seen)))
+    """Which slots have sent everything, and what else they wait for; under Hold only what nothing gets them out of."""
+    holds = view.lane.spec.drain.policy is DrainPolicy.HOLD
+    closed = () if holds else [seen for seen in view.heard() if seen.intake == "Closed" and not seen.queued]
+    others = (text for seen in closed for text in (*_waits_for(seen), *_keeps_list(view, seen)))
+    return _joined((*_owes(view), *others))
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return "".join(f"; {text}" for text in texts)
+
+
+def _owes(view: View) -> Iterable[str]:
+    """Which slots may still ask one that goes what became of mail that they gave it: nobody else could tell them."""
+    empty = [one.name for one in view.observation.slots if one.stopped and not one.queued]
+    for seen in view.heard():
+        owed = seen.owed_to_others_than(empty)
+        if owed and seen.intake == "Closed":
+            yield f"{seen.name} still has to answer {', '.join(owed)}: {_FORGET}"
 
 
 def _waits_for(seen: SlotObservation) -> Iterable[str]:

@@ -53,6 +53,28 @@ def test_a_delete_that_waits_for_the_archive_to_have_the_list_says_so() -> None:
     assert "suppression list" not in said(DELETED, suppressed=5)  # its claim stays
 
 
+OWED = {"otp-1": "otp-1 about 2 transfers, the oldest since 2026-11-23T07:00:00Z"}
+ANSWERS = (
+    "; otp-0 still has to answer otp-1 about 2 transfers, the oldest since 2026-11-23T07:00:00Z: bring it back, or "
+    "give the order forget for it where it is gone for good (docs/addresses.md)"
+)
+
+
+@pytest.mark.parametrize("lane", [DELETED, {}, {"drain": {"policy": "Hold"}}, DELETED | {"drain": {"policy": "Hold"}}])
+def test_a_slot_that_another_may_still_ask_what_became_of_its_mail_says_so_with_the_way_out(
+    lane: dict[str, Any],
+) -> None:
+    assert ANSWERS in said(lane, made.claim(1), owed=OWED)
+    assert "still has to answer" not in said(lane, made.claim(1))
+
+
+def test_a_webhook_that_holds_a_scale_in_is_named_with_the_way_out_and_hold_is_one() -> None:
+    deaf: dict[str, Any] = {"untold": 4, "webhook_failure": "hooks.example does not answer"}
+
+    assert said({}, made.claim(1), **deaf).endswith(WEBHOOK)
+    assert "webhooks" not in said({"drain": {"policy": "Hold"}}, made.claim(1), **deaf)
+
+
 def test_hold_waits_for_none_of_it() -> None:
     held: dict[str, Any] = {"drain": {"policy": "Hold"}, "feedback": {}}
 

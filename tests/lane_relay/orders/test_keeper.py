@@ -153,10 +153,11 @@ async def test_before_an_attempt_orders_about_an_address_are_asked_again() -> No
         assert rig.counters.finished[Outcome.BOUNCED] == 1
 
 
-async def test_a_slot_without_siblings_has_nothing_to_take_back() -> None:
+@pytest.mark.parametrize("action", ["take-back", "forget"])
+async def test_a_slot_without_siblings_has_nothing_to_order_about_one(action: str) -> None:
     async with Rig() as rig:
         with pytest.raises(OrderError, match="no siblings"):
-            await rig.order(action="take-back", sibling="t-1")
+            await rig.order(action=action, sibling="t-1")
 
 
 async def test_requeued_mail_is_due_now() -> None:
@@ -243,8 +244,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "too long": ({"action": "hold", "all": True, "expiresIn": "1000h"}, "expiresIn"),
     "unknown action": ({"action": "explode", "all": True}, "suspend"),
     "unknown field": ({"action": "hold", "all": True, "force": 1}, "force"),
-    "take-back without a sibling": ({"action": "take-back", "all": True}, "take-back chooses by sibling"),
-    "hold by sibling": ({"action": "hold", "sibling": "t-1"}, "take-back chooses by sibling"),
+    "take-back without a sibling": ({"action": "take-back", "all": True}, "take-back and forget choose by sibling"),
+    "forget without a sibling": ({"action": "forget", "all": True}, "take-back and forget choose by sibling"),
+    "hold by sibling": ({"action": "hold", "sibling": "t-1"}, "take-back and forget choose by sibling"),
     "requeue of a site": ({"action": "requeue", "site": "x"}, "requeue chooses by"),
     "requeue of an address": ({"action": "requeue", "sender": "a@x.test"}, "by their domain"),
 }

@@ -13,6 +13,7 @@ from tests.lane_relay.whole.test_handover import Lane, arrived, ask, is_empty
 pytestmark = pytest.mark.timeout(120)
 
 ORDER = b'{"action": "take-back", "sibling": "otp-1", "owner": "jane", "reason": "the volume is lost"}'
+FORGET = b'{"action": "forget", "sibling": "otp-0", "owner": "jane", "reason": "its volume is lost"}'
 
 
 def killed_in_a_transfer(giver: Relay, *numbers: int) -> list[str]:
@@ -92,10 +93,38 @@ def test_a_slot_says_what_givers_that_are_down_may_still_ask_it_until_they_have_
 
     eventually(lambda: giver.metric("handover_in_doubt") == 0 and is_empty(giver), "the giver has its answer")
     assert [one["transfers"] for one in _owed(lane)] == [1], "the giver has said of one that it knows"
+    refused = _refused(lane)
+    assert "it answers" in refused or "is owed nothing" in refused
+    giver.kill()
+    (action,) = ask(lane, "otp-1", "POST", "/v1/actions", FORGET)["actions"]
+    assert (action["action"], action["sibling"], action["state"], action["entries"]) == ("forget", "otp-0", "done", 1)
+    assert _owed(lane) == []
+    assert list(folder.iterdir()) == []
+    (record,) = [record for record in taker.records() if record["type"] == "AdminAction"]
+    assert (record["user"], record["meta"]["reason"]) == ("jane", "its volume is lost")
+    assert "is owed nothing" in _refused(lane)
+
+
+def test_a_slot_that_starts_asks_at_once_what_its_givers_still_need(
+    tmp_path: Path, new_relay: NewRelay, sink: Sink
+) -> None:
+    lane = Lane(tmp_path)
+    giver, taker = (new_relay(**lane.slot(name, sink, "Held")).start() for name in lane.ports)
     taker.kill()
-    taker.start()  # it asks at once, and once a minute
+    folder = Path(taker.config()["spool"]["path"]) / "handover"
+    (folder / f"received-{'1' * 32}.json").write_text('{"giver": "otp-0", "ids": [], "taken": []}')
+    taker.start()
     eventually(lambda: not _owed(lane), "nobody needs it")
     assert list(folder.iterdir()) == []
+    assert giver.metric("handover_in_doubt") == 0
+
+
+def _refused(lane: Lane) -> str:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(lane, "otp-1", "POST", "/v1/actions", FORGET)
+    with refused.value as answer:
+        assert answer.code == 409
+        return answer.read().decode()
 
 
 def _owed(lane: Lane) -> list[dict[str, object]]:
