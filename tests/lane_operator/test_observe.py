@@ -449,16 +449,6 @@ async def test_a_slot_that_is_no_target_any_more_is_forgotten(rig: Rig) -> None:
     assert rig.observer.seen(LANE, "otp-0") is None
 
 
-async def test_held_mail_of_an_older_copy_and_records_that_are_not_sealed_are_seen() -> None:
-    report = await Slot().report()
-    plain = slot_answer("otp-0", report)
-    report["delivery"]["restored"] = "the volume is older"
-    seen = slot_answer("otp-0", {**report, "records": {"failure": "No space left"}})
-
-    assert (plain.restored, plain.sealing_failure) == ("", "")
-    assert (seen.restored, seen.sealing_failure) == ("the volume is older", "No space left")
-
-
 async def test_a_slot_that_still_recovers_its_spool_has_no_answer_yet() -> None:
     report = await Slot().report()
     del report["queue"], report["spoolId"]

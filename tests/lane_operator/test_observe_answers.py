@@ -76,3 +76,13 @@ async def test_mail_that_is_in_doubt_for_long_or_has_no_way_out_is_seen() -> Non
     assert (plain.doubts, plain.stranded) == ((), False)
     assert (seen.doubts, seen.stranded) == (("3 messages with otp-1 since 2026-11-28T10:00:00Z",), True)
     assert (slot_answer("otp-0", report).doubts, slot_answer("otp-0", report).stranded) == ((), False)
+
+
+async def test_held_mail_of_an_older_copy_and_records_that_are_not_sealed_are_seen() -> None:
+    report = await Slot().report()
+    plain = slot_answer("otp-0", report)
+    report["delivery"]["restored"] = "the volume is older"
+    seen = slot_answer("otp-0", {**report, "records": {"failure": "No space left"}})
+
+    assert (plain.restored, plain.sealing_failure) == ("", "")
+    assert (seen.restored, seen.sealing_failure) == ("the volume is older", "No space left")
