@@ -21,6 +21,8 @@ from lane_relay.records import Reply
 __all__ = ["Content", "Sealed", "compose", "mailbox_field", "refuse_header", "seal"]
 
 _FOLD_AT: Final = 76
+_BLOCK: Final = 57 * 2**10
+"""Bytes that make whole lines of base64."""
 _MAX_LINE: Final = 998
 _ENCODED_WORD_BYTES: Final = 45
 """Base64 makes 60 characters of them; an encoded word has 75 at most (RFC 2047 section 2)."""
@@ -151,7 +153,13 @@ def _file_name(name: str) -> str:
 
 
 def _base64_lines(content: bytes) -> bytes:
-    encoded = b64encode(content)
+    """In blocks: a list of all its lines would take more than what comes of it."""
+    if len(content) <= _BLOCK:
+        return _folded(b64encode(content))
+    return b"".join([_folded(b64encode(content[at : at + _BLOCK])) for at in range(0, len(content), _BLOCK)])
+
+
+def _folded(encoded: bytes) -> bytes:
     return b"\r\n".join([encoded[at : at + _FOLD_AT] for at in range(0, len(encoded), _FOLD_AT)]) + b"\r\n"
 
 

@@ -12,8 +12,8 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -22,12 +22,14 @@ import structlog
 from msgspec import Struct
 
 from lane_api.isppolicy import Stage
+from lane_relay.accept.connection import MEMORY_FULL
 from lane_relay.accept.http.answer import Answer, Result, accepted, problem, refused, result_of, results
 from lane_relay.accept.http.composers import Composers
 from lane_relay.accept.http.ledger import Entry, Ledger, Outcome
 from lane_relay.accept.http.letters import BadPartError, Letters, Refusal
 from lane_relay.accept.http.reading import Read, read_request
 from lane_relay.accept.http.request import MAX_RECIPIENTS, Submission
+from lane_relay.accept.http.room import Room, cost_of
 from lane_relay.accept.http.witnesses import Passed, Witnesses
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.message import Origin
@@ -55,15 +57,13 @@ _COMPOSERS: Final = 2
 """Threads: composing must not take the cores from delivery."""
 _SPOOL_FULL: Final = Reply(452, ("4.3.1 The queue is full, try again later",))
 _SPOOL_FAILED: Final = Reply(451, ("4.3.0 The queue cannot be written, try another slot",))
+_NO_ROOM: Final = Reply(452, ("4.3.1 Too many large requests are in work, try again later",))
 _KEYS_FULL: Final = Reply(452, ("4.3.1 Too many idempotency keys in 24 h: send without one, or try again later",))
 _KEYS_FAILED: Final = Reply(451, ("4.3.0 Idempotency keys cannot be kept, try another slot",))
-
 _KEY: Final = re.compile(r"[!-~]{1,200}")
-_log = structlog.get_logger("http")
-
-
 _UNSETTLED: Final = Reply(451, ("4.3.2 No slot that knows who has this key answers now: send the request again soon",))
 _MOVED: Final = Reply(451, ("4.3.2 Two slots have just settled which of them has this key: send the request again",))
+_log = structlog.get_logger("http")
 
 
 class Caller(Struct, frozen=True, gc=False):
@@ -125,6 +125,9 @@ class Injector:
         self._unfinished: set[bytes] = set()
         """Keys whose request has ended, which could not be kept yet."""
         self._composers = Composers(_COMPOSERS)
+        self._room = Room(lambda: listener.memory_budget // 2)
+        self._storing = 0
+        """Bytes on their way to the disk."""
         self._finishing: set[asyncio.Task[None]] = set()
         self.max_recipients = 0
         """Of a request; set with the configuration."""
@@ -139,11 +142,19 @@ class Injector:
 
     async def inject(self, body: bytes, caller: Caller, key: str | None) -> Answer:
         """The answer to one request; `key` is the Idempotency-Key field's value."""
-        found = await self._composers.run(_whose(caller), read_request, body, self.max_recipients)
-        if isinstance(found, Answer):
-            return found
-        with self._held(found.held):
-            return await self._inject(body, found, caller, key)
+        async with self._taken(body, caller, self.max_recipients) as found:
+            return found if isinstance(found, Answer) else await self._inject(body, found, caller, key)
+
+    @asynccontextmanager
+    async def _taken(self, body: bytes, caller: Caller, most_recipients: int) -> AsyncIterator[Read | Answer]:
+        """The request that was read, or what is wrong with it; what it needs of memory is its own meanwhile."""
+        async with self._room.share(cost_of(body)) as has_room:
+            if not has_room:
+                yield refused(_NO_ROOM)
+                return
+            found = await self._composers.run(_whose(caller), read_request, body, most_recipients)
+            with self._held(found.held if isinstance(found, Read) else 0):
+                yield found
 
     async def _inject(self, body: bytes, found: Read, caller: Caller, key: str | None) -> Answer:
         request = found.request
@@ -163,10 +174,9 @@ class Injector:
     async def inject_passed(self, passed: Passed) -> Answer:
         """The answer to a request of a sibling's client, because its key is ours."""
         caller = Caller(passed.client, passed.user, passed.protocol)
-        found = await self._composers.run(_whose(caller), read_request, passed.body, MAX_RECIPIENTS)
-        if isinstance(found, Answer):
-            return found
-        with self._held(found.held):
+        async with self._taken(passed.body, caller, MAX_RECIPIENTS) as found:
+            if isinstance(found, Answer):
+                return found
             return await self._once(_Asked(found.request, caller, found.digest, passed.key))
 
     @contextmanager
@@ -309,6 +319,9 @@ class Injector:
             else:
                 rejections.setdefault(one, []).append(work.request.recipients[place].to)
                 work.found[place] = _said(work, place, one.reply)
+        if self._is_too_much(messages):
+            work.found |= {place: _said(work, place, MEMORY_FULL) for place in messages}
+            return MEMORY_FULL
         if work.key:
             refusal = await self._announce(work, made)
             if refusal is not None:
@@ -325,6 +338,11 @@ class Injector:
             if isinstance(error, SpoolFullError):  # it is certainly not on disk
                 work.entry = Entry(work.entry.body, work.entry.at, _without(work.entry.outcomes, place))
         return stop
+
+    def _is_too_much(self, messages: dict[int, Message]) -> bool:
+        """Others' messages wait for the disk, and these with them would be more than may be held."""
+        listener = self._listener
+        return bool(self._storing) and listener.held_bytes + _size(messages) > listener.memory_budget
 
     def _spent(self, caller: Caller, one: Message | Refusal) -> Message | Refusal:
         """The message, unless client or user has sent all it may for now."""
@@ -353,20 +371,20 @@ class Injector:
     async def _deposit(self, messages: dict[int, Message]) -> dict[int, SpoolError | None]:
         """Puts them on disk together; what became of each."""
         listener, loop = self._listener, asyncio.get_running_loop()
-        size = sum(len(one.body) for one in messages.values())
-        listener.held_bytes += size
-        listener.peak_bytes = max(listener.peak_bytes, listener.held_bytes)
+        size = _size(messages)
+        self._storing += size
         answers: dict[int, asyncio.Future[SpoolError | None]] = {}
         try:
-            for place, message in messages.items():
-                answers[place] = loop.create_future()
-                try:
-                    listener.deposit(message, partial(_stored, answers[place]))
-                except SpoolError as error:
-                    answers[place].set_result(error)
-            await asyncio.gather(*answers.values())
+            with self._held(size):
+                for place, message in messages.items():
+                    answers[place] = loop.create_future()
+                    try:
+                        listener.deposit(message, partial(_stored, answers[place]))
+                    except SpoolError as error:
+                        answers[place].set_result(error)
+                await asyncio.gather(*answers.values())
         finally:
-            listener.held_bytes -= size
+            self._storing -= size
         found = {place: answer.result() for place, answer in answers.items()}
         listener.counters.accepted += sum(error is None for error in found.values())
         return found
@@ -394,6 +412,10 @@ class Injector:
         self._listener.reject(
             Rejection(refusal.stage, refusal.reply, sender, recipients, caller.client, caller.user, ""), may_submit=True
         )
+
+
+def _size(messages: dict[int, Message]) -> int:
+    return sum(len(one.body) for one in messages.values())
 
 
 def _whose(caller: Caller) -> str:

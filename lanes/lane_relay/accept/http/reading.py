@@ -53,16 +53,22 @@ def read_request(body: bytes, most_recipients: int) -> Read | Answer:
             "request",
             code="552 5.3.4",
         )
+    digest = _looked_through(body, most_recipients)
+    if isinstance(digest, Answer):
+        return digest
+    request = read(body)
+    return Read(request, digest, parts * VALUE_BYTES) if isinstance(request, Submission) else _faulty(request)
+
+
+def _looked_through(body: bytes, most_recipients: int) -> bytes | Answer:
+    """The digest of its canonical form; what it was decoded to is let go before the models read the body again."""
     try:
         plain, value = _canonical(body)
     except ValueError as wrong:
         return problem(HTTPStatus.BAD_REQUEST, str(wrong))
     if isinstance(value, dict) and (answer := _too_many(value, most_recipients)) is not None:
         return answer
-    request = read(body)
-    if isinstance(request, Submission):
-        return Read(request, hashlib.sha256(plain).digest()[:16], parts * VALUE_BYTES)
-    return _faulty(request)
+    return hashlib.sha256(plain).digest()[:16]
 
 
 def canonical(body: bytes) -> bytes:

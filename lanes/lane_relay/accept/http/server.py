@@ -22,6 +22,7 @@ from msgspec import DecodeError, ValidationError
 from lane_api.isppolicy import Stage
 from lane_api.listening import HttpListener
 from lane_api.relayconfig import RelayConfig
+from lane_relay.accept.connection import MEMORY_FULL
 from lane_relay.accept.door import Door, Peer
 from lane_relay.accept.http.answer import Answer, problem, refused
 from lane_relay.accept.http.connection import SERVER, Connection, Connections
@@ -52,7 +53,6 @@ _MESSAGES, _DOCUMENT = "/v1/messages", "/v1/openapi.json"
 _ALLOWED: Final = {_MESSAGES: "POST", _DOCUMENT: "GET"}
 _AUTH_FAILED: Final = Reply(535, ("5.7.8 User name or password is wrong",))
 _AUTH_BUSY: Final = Reply(454, ("4.7.0 Users cannot be checked now, try again later",))
-_MEMORY_FULL: Final = Reply(452, ("4.3.1 Too much mail is coming in at once, try again later",))
 _TOO_MANY: Final = Reply(421, ("4.7.0 Too many requests, try again later",))
 
 _log = structlog.get_logger("http")
@@ -293,7 +293,7 @@ class HttpServer:
             if len(parts) > largest:
                 return _too_large(self._largest)
             if not hold(len(part)):
-                return refused(_MEMORY_FULL)
+                return refused(MEMORY_FULL)
         return bytes(parts)
 
     # -- who it is
