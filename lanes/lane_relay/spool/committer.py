@@ -24,7 +24,7 @@ from lane_relay.records import Message
 from lane_relay.spool.base import Done, JournalSink
 from lane_relay.spool.entries import Groups, Waiting, sender_domain_of
 from lane_relay.spool.files import AppendFile, Files
-from lane_relay.spool.footer import Footer, FooterEntry, encode_footer
+from lane_relay.spool.footer import Footer, FooterEntry, Placed, encode_footer
 from lane_relay.spool.format import (
     HEADER_SIZE,
     FlagsIndex,
@@ -257,14 +257,16 @@ class Committer:
         seq = self._next_seq
         parts: list[bytes] = []
         lines: list[bytes] = []
-        footer: list[FooterEntry] = []
+        facts: list[FooterEntry] = []
+        messages: list[Placed] = []
         flags = self._flags
         for one in operations:
             if isinstance(one, Put):
                 message = one.message
                 kind = Kind.MESSAGE
                 data: tuple[bytes, ...] = encode_message_data(message)
-                index = _message_index(message, one.groups, one.waiting)
+                noted = _message_index(message, one.groups, one.waiting)
+                index = pack_index(noted)
                 records: tuple[bytes, ...] = (one.record,)
             elif isinstance(one, Fact):
                 kind, index, records, data = one.kind, one.index, one.accounting, ()
@@ -287,10 +289,11 @@ class Committer:
             )
             parts += encoded
             lines += records
-            if kind is not Kind.RECORD:
-                footer.append(FooterEntry(kind, at, length, index))
             if isinstance(one, Put):
+                messages.append((at, length, noted))
                 result.puts.append((one, at, length))
+            elif kind is not Kind.RECORD:
+                facts.append(FooterEntry(kind, at, length, index))
             at += length
             seq += len(records)
         began = self._clock.monotonic()
@@ -299,7 +302,8 @@ class Committer:
         result.seconds = self._clock.monotonic() - began
         self._fresh = False
         self._flags = flags
-        self._footer.add(footer)
+        self._footer.add_messages(messages)
+        self._footer.add(facts)
         self._next_seq = seq
         if lines:
             self._account(seq - len(lines), lines)
@@ -427,12 +431,10 @@ class Committer:
             self._loop.call_soon_threadsafe(self._tell, Committed(error=self._error, failed=True))
 
 
-def _message_index(message: Message, groups: Groups, waiting: Waiting | None) -> bytes:
+def _message_index(message: Message, groups: Groups, waiting: Waiting | None) -> MessageIndex:
     sender = sender_domain_of(message.envelope.sender)
-    return pack_index(
-        MessageIndex(
-            id_bytes(message.id), len(message.body), groups, message.campaign, sender, message.expires_at, waiting
-        )
+    return MessageIndex(
+        id_bytes(message.id), len(message.body), groups, message.campaign, sender, message.expires_at, waiting
     )
 
 

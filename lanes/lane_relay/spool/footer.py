@@ -19,9 +19,9 @@ from struct import Struct as Layout
 from typing import Final, TypeVar
 
 from msgspec import DecodeError, Struct
-from msgspec.msgpack import Decoder, Encoder
+from msgspec.msgpack import Decoder
 
-from lane_relay.spool.format import DeferredIndex, Kind, MessageIndex, Record, SettledIndex, encode
+from lane_relay.spool.format import DeferredIndex, Kind, MessageIndex, Record, SettledIndex, encode, pack_index
 
 __all__ = [
     "TRAILER_SIZE",
@@ -29,6 +29,7 @@ __all__ = [
     "Footer",
     "FooterEntry",
     "MessageTag",
+    "Placed",
     "SettledTag",
     "encode_footer",
     "footer_place",
@@ -36,6 +37,7 @@ __all__ = [
     "split_ids",
 ]
 
+K = TypeVar("K")
 N = TypeVar("N", int, float)
 
 _ROWS_SEAL: Final = b"LNWSEAL1"
@@ -47,7 +49,8 @@ _ID: Final = Layout("12s")
 _ID_SIZE: Final = _ID.size
 _AT_ONCE: Final = 1024
 """Rows put into columns at a time, about a millisecond: at the end of a segment little is left to do."""
-_FIELDS: Final = {Kind.MESSAGE: 0x97, Kind.SETTLED: 0x94, Kind.DEFERRED: 0x97}
+_MESSAGE: Final = int(Kind.MESSAGE)
+_FIELDS: Final = {_MESSAGE: 0x97, int(Kind.SETTLED): 0x94, int(Kind.DEFERRED): 0x97}
 """First byte of an index part (a short array of msgpack) with all the fields that this release knows."""
 TRAILER_SIZE: Final = _TRAILER.size
 
@@ -61,6 +64,8 @@ class FooterEntry(Struct, frozen=True, gc=False):
     index: bytes
 
 
+Placed = tuple[int, int, MessageIndex]
+"""Offset and length of a message's record, and its index part."""
 MessageTag = tuple[str, str, tuple[int, ...]]
 """What many messages of one domain each have in common: campaign, sender's domain, recipients' indexes."""
 SettledTag = tuple[int, tuple[int, ...], bool]
@@ -92,11 +97,18 @@ class _Packed(Struct, frozen=True, array_like=True):
     rows: bytes
 
 
-_encoder: Final = Encoder()
 _unpack: Final = Decoder(_Packed).decode
 _messages: Final = Decoder(list[MessageIndex]).decode
 _settlements: Final = Decoder(list[SettledIndex]).decode
 _deferrals: Final = Decoder(list[DeferredIndex]).decode
+
+
+class _Numbers(dict[K, int]):
+    """Numbers things in the order of their first appearance."""
+
+    def __missing__(self, key: K) -> int:
+        number = self[key] = len(self)
+        return number
 
 
 class Footer:
@@ -107,6 +119,7 @@ class Footer:
         "_domain_numbers",
         "_message_numbers",
         "_pending",
+        "_placed",
         "_settled_numbers",
         "deferred",
         "deferred_by",
@@ -146,10 +159,11 @@ class Footer:
         self.deferred_tags: list[DeferredTag] = []
         self.rows: list[FooterEntry] = []
         self._pending: list[FooterEntry] = []
-        self._domain_numbers: dict[str, int] = {}
-        self._message_numbers: dict[MessageTag, int] = {}
-        self._settled_numbers: dict[SettledTag, int] = {}
-        self._deferred_numbers: dict[DeferredTag, int] = {}
+        self._placed: list[Placed] = []
+        self._domain_numbers: _Numbers[str] = _Numbers()
+        self._message_numbers: _Numbers[MessageTag] = _Numbers()
+        self._settled_numbers: _Numbers[SettledTag] = _Numbers()
+        self._deferred_numbers: _Numbers[DeferredTag] = _Numbers()
 
     def add(self, entries: list[FooterEntry]) -> None:
         """Takes in records in the order in which they stand in the segment."""
@@ -157,54 +171,64 @@ class Footer:
         if len(self._pending) >= _AT_ONCE:
             self.settle()
 
+    def add_messages(self, messages: list[Placed]) -> None:
+        """The same of messages whose index part is at hand."""
+        self._placed += messages
+        if len(self._placed) >= _AT_ONCE:
+            self.settle()
+
     def settle(self) -> None:
         """All that was added stands in columns and rows; DecodeError for an index part that cannot be read."""
+        placed, self._placed = self._placed, []
         pending, self._pending = self._pending, []
-        known: dict[int, list[FooterEntry]] = {kind: [] for kind in _FIELDS}
-        for one in pending:
-            most = _FIELDS.get(one.kind)  # type: ignore[call-overload]
-            if most is not None and 0x90 <= one.index[0] <= most:
-                known[one.kind].append(one)
-            else:
-                self.rows.append(one)
-        if messages := known[Kind.MESSAGE]:
-            self._add_messages(messages, _messages(_array_of(messages)))
-        if settled := known[Kind.SETTLED]:
+        messages = self._known(pending, Kind.MESSAGE)
+        for entry, index in zip(messages, _messages(_array_of(messages)), strict=True):
+            placed.append((entry.offset, entry.length, index))
+        if placed:
+            self._add_messages(placed)
+        if settled := self._known(pending, Kind.SETTLED):
             self._add_settled(_settlements(_array_of(settled)))
-        if deferred := known[Kind.DEFERRED]:
+        if deferred := self._known(pending, Kind.DEFERRED):
             self._add_deferred(_deferrals(_array_of(deferred)))
+        rest = len(pending) - len(messages) - len(settled) - len(deferred)
+        if rest:
+            self.rows += [one for one in pending if not _is_known(one)]
 
-    def _add_messages(self, entries: list[FooterEntry], indexes: list[MessageIndex]) -> None:
+    @staticmethod
+    def _known(entries: list[FooterEntry], kind: int) -> list[FooterEntry]:
+        most = _FIELDS[int(kind)]
+        return [one for one in entries if one.kind == kind and one.index[0] <= most]
+
+    def _add_messages(self, placed: list[Placed]) -> None:
+        odd = [one for one in placed if len(one[2].groups) != 1 or one[2].waiting is not None]
+        if odd:
+            self.rows += [FooterEntry(_MESSAGE, at, length, pack_index(index)) for at, length, index in odd]
+            placed = [one for one in placed if len(one[2].groups) == 1 and one[2].waiting is None]
+        indexes = [index for _, _, index in placed]
+        groups = [one.groups[0] for one in indexes]
         names, tags = self._domain_numbers, self._message_numbers
-        for entry, index in zip(entries, indexes, strict=True):
-            if len(index.groups) != 1 or index.waiting is not None:
-                self.rows.append(entry)
-                continue
-            ((domain, recipients),) = index.groups
-            self.ids += index.id
-            self.offsets.append(entry.offset)
-            self.lengths.append(entry.length)
-            self.sizes.append(index.size)
-            self.domains.append(names.setdefault(domain, len(names)))
-            self.tags.append(tags.setdefault((index.campaign, index.sender_domain, recipients), len(tags)))
-            self.expires.append(index.expires_at)
+        self.ids += b"".join([one.id for one in indexes])
+        self.offsets.extend([at for at, _, _ in placed])
+        self.lengths.extend([length for _, length, _ in placed])
+        self.sizes.extend([one.size for one in indexes])
+        self.expires.extend([one.expires_at for one in indexes])
+        self.domains.extend([names[domain] for domain, _ in groups])
+        pairs = zip(indexes, groups, strict=True)
+        self.tags.extend([tags[one.campaign, one.sender_domain, recipients] for one, (_, recipients) in pairs])
         self.domain_names, self.message_tags = list(names), list(tags)
 
     def _add_settled(self, indexes: list[SettledIndex]) -> None:
         tags = self._settled_numbers
-        for one in indexes:
-            self.settled += one.id
-            self.settled_by.append(tags.setdefault((one.home, one.recipients, one.final), len(tags)))
+        self.settled += b"".join([one.id for one in indexes])
+        self.settled_by.extend([tags[one.home, one.recipients, one.final] for one in indexes])
         self.settled_tags = list(tags)
 
     def _add_deferred(self, indexes: list[DeferredIndex]) -> None:
         tags = self._deferred_numbers
-        for one in indexes:
-            tag = (one.home, one.recipients, one.attempts, one.notified)
-            self.deferred += one.id
-            self.deferred_by.append(tags.setdefault(tag, len(tags)))
-            self.dues.append(one.due)
-            self.said.append(one.said_at)
+        self.deferred += b"".join([one.id for one in indexes])
+        self.deferred_by.extend([tags[one.home, one.recipients, one.attempts, one.notified] for one in indexes])
+        self.dues.extend([one.due for one in indexes])
+        self.said.extend([one.said_at for one in indexes])
         self.deferred_tags = list(tags)
 
     @property
@@ -235,7 +259,7 @@ def encode_footer(footer: Footer, *, seq: int, at: int, salt: int) -> list[bytes
     footer.settle()
     plain = _COLUMNS_SEAL + at.to_bytes(8, "little")
     trailer = plain + _CRC.pack(zlib.crc32(plain, salt))
-    index = _encoder.encode(
+    index = pack_index(
         _Packed(
             bytes(footer.ids),
             _bytes_of(footer.offsets),
@@ -312,6 +336,12 @@ def _rows_of(index: bytes) -> Iterator[FooterEntry]:
             raise ValueError("the last row is cut off")
         yield FooterEntry(kind, offset, length, index[at : at + size])
         at += size
+
+
+def _is_known(entry: FooterEntry) -> bool:
+    """It has no fields but those that this release knows."""
+    most = _FIELDS.get(int(entry.kind))
+    return most is not None and entry.index[0] <= most
 
 
 def _array_of(entries: list[FooterEntry]) -> bytes:
