@@ -14,6 +14,7 @@ import re
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +34,8 @@ LONGEST_WAIT_S: Final = 300.0
 REQUEST_S: Final = 30.0
 BATCH_BYTES: Final = 2**20
 BATCH_RECORDS: Final = 1000
+LONGEST_LINE: Final = 16 * 2**20
+"""More than a record can have: the Reception of a redirected message for 10,000 of the longest addresses has 11 MB."""
 _NAME: Final = re.compile(r"^records-(\d{16})\.jsonl$")
 _SEQ: Final = re.compile(rb'^\{"seq":(\d+),')
 _TOO_LARGE: Final = 413
@@ -76,14 +79,17 @@ class _Reader:
         self._next = 0
         self._offset = 0
 
-    def batch(self, seq: int, most: int) -> Batch | None:
-        """Records from this number on, or from the first that is still there; None if there are none yet."""
+    def batch(self, seq: int, most: int, passed: int = 0) -> Batch | None:
+        """Records from this number on, or from the first that is still there; None if there are none yet.
+
+        Those up to `passed` are left out.
+        """
         if self._first == 0 or self._next != seq:
             self._offset, self._first = 0, 0
         firsts = sorted(int(found[1]) for path in self._folder.iterdir() if (found := _NAME.match(path.name)))
         at = next((first for first in reversed(firsts) if first <= seq), firsts[0] if firsts else 0)
         for first in [one for one in firsts if one >= at]:
-            lines = self._lines(first, seq, most)
+            lines = self._lines(first, max(seq, passed + 1), most)
             if lines:
                 return self._made(seq, lines)
         return None
@@ -99,20 +105,36 @@ class _Reader:
             return []
 
     def _read(self, descriptor: int, seq: int, most: int) -> list[bytes]:
+        size = BATCH_BYTES
         while True:
-            chunk = os.pread(descriptor, BATCH_BYTES, self._offset)
+            chunk = os.pread(descriptor, size, self._offset)
             end = chunk.rfind(b"\n") + 1
-            if end == 0:
+            if end == 0 and len(chunk) < size:
                 return []
+            if end == 0:  # a record for thousands of recipients: alone, whatever its length
+                size = self._larger(size, chunk)
+                continue
+            size = BATCH_BYTES
             found: list[bytes] = []
             for line in chunk[: end - 1].split(b"\n"):
-                if len(found) == most:
+                if len(found) == most or (found and len(line) > BATCH_BYTES):
                     break
                 self._offset += len(line) + 1
                 if _number(line) >= seq:
                     found.append(line)
             if found:
                 return found
+
+    def _larger(self, size: int, chunk: bytes) -> int:
+        """How much to read for a line that is longer than this; what is longer than any record is passed over.
+
+        What follows of such a line has no number, and is passed over, too; the numbers then tell the gap.
+        """
+        if size < LONGEST_LINE:
+            return min(4 * size, LONGEST_LINE)
+        _log.error("a line of the records is passed over", file=self._first, offset=self._offset, longer_than=size)
+        self._offset += len(chunk)
+        return BATCH_BYTES
 
     def _made(self, seq: int, lines: list[bytes]) -> Batch:
         begin, last = _number(lines[0]), _number(lines[-1])
@@ -139,6 +161,8 @@ class WebhookSender:
         self._changed = asyncio.Event()
         self.seq = 0
         """Every record up to this one was taken by the receiver, or dropped and so told."""
+        self._passed = 0
+        """The last record that the receiver will not take for its length; the next batch tells so."""
         self._gone = 0
         """Records behind it up to this one were dropped; the next batch tells so, and nothing waits for them."""
         self.failure = ""
@@ -151,7 +175,7 @@ class WebhookSender:
         if config == self._config:
             return
         self._config, self.failure, self._most = config, "", BATCH_RECORDS
-        self.seq, self._gone = self._cursor() if config is not None else 0, 0
+        self.seq, self._gone, self._passed = self._cursor() if config is not None else 0, 0, 0
         self._changed.set()
 
     async def run(self) -> None:
@@ -171,7 +195,7 @@ class WebhookSender:
         while self._config is not None and self.lag():
             config, last = self._config, self._last_seq()
             try:
-                batch = await asyncio.to_thread(self._reader.batch, self.seq + 1, self._most)
+                batch = await asyncio.to_thread(self._reader.batch, self.seq + 1, self._most, self._passed)
                 if batch is None:  # the journal counts a record when it is in its file
                     self._gone = last
                     continue
@@ -181,7 +205,7 @@ class WebhookSender:
                 return 0.0
             if asked is not None:
                 return asked
-            if config is self._config:
+            if config is self._config and batch.last_seq > self._passed:
                 self._taken(config, batch)
         self.failure = ""
         return None
@@ -215,14 +239,26 @@ class WebhookSender:
         trust: ssl.SSLContext | bool = True
         if "ca.crt" in secrets:
             trust = ssl.create_default_context(cadata=secrets["ca.crt"].decode("ascii"))
-        async with http.post(config.url, data=body, headers=headers, ssl=trust, allow_redirects=False) as answer:
+        async with http.post(
+            config.url, data=BytesIO(body), headers=headers, ssl=trust, allow_redirects=False
+        ) as answer:
             if 200 <= answer.status < 300:
                 return None
-            if answer.status == _TOO_LARGE and len(batch.lines) > 1:
+            if answer.status == _TOO_LARGE:
+                if self._is_passed_over(batch):
+                    return None
                 self._most = max(1, len(batch.lines) // 2)
             said = (await answer.content.read(200)).decode("utf-8", "replace")
             self._say(f"{config.url} answers {answer.status} {answer.reason or ''}: {said}".strip(": "))
             return _retry_after(answer.headers.get("Retry-After", ""))
+
+    def _is_passed_over(self, batch: Batch) -> bool:
+        """A record that is longer than a batch need be, which the receiver says it will not take: the others go on."""
+        if len(batch.lines) > 1 or len(batch.lines[0]) <= BATCH_BYTES:
+            return False
+        _log.error("a record is too large for its receiver", record=batch.first_seq, octets=len(batch.lines[0]))
+        self._passed = batch.last_seq
+        return True
 
     def _taken(self, config: WebhookConfig, batch: Batch) -> None:
         if batch.gap is not None:

@@ -9,6 +9,7 @@ from lane_api.relayconfig import LaneIdentity, SlotIdentity
 from lane_relay.account.records import RecordType, RecordWriter, Response
 from lane_relay.account.settle import Outcome
 from lane_relay.audit.recipients import digest
+from lane_relay.audit.webhook import BATCH_BYTES, LONGEST_LINE
 from lane_relay.records import Attempt, Reply, TlsFailure, TlsResult
 from tests.lane_relay.account.attempts import BOUNCE, NOW, OK, attempt, config, message
 
@@ -174,3 +175,11 @@ def test_a_report_from_outside_names_nobody_where_recipients_are_digests() -> No
     assert b"@isp.test" not in record
     assert b"@other.test" not in record
     assert b"No mailbox" in record
+
+
+def test_no_record_is_longer_than_its_readers_read() -> None:
+    longest = ('"' + '\\"' * 80 + '"@' + "d" * 90 + ".example",) * 10_000  # each quote is two more octets in JSON
+    assert len(longest[0]) > 254, "no address is as long (RFC 5321 section 4.5.3.1.3)"
+    made = replace(message(), redirected_from=longest)
+    made = replace(made, envelope=replace(made.envelope, recipients=longest))
+    assert BATCH_BYTES < len(WRITER.reception(made, NOW)) < LONGEST_LINE

@@ -11,11 +11,12 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from lane_api.relayconfig import Webhook
 from lane_relay.account.journal import Journal
-from lane_relay.audit.webhook import BATCH_BYTES, WebhookSender
-from tests.lane_relay.audit.making import Time, fill, open_journal, records_config, seal_all
+from lane_relay.audit.webhook import BATCH_BYTES, LONGEST_LINE, WebhookSender
+from tests.lane_relay.audit.making import Time, fill, open_journal, record, records_config, seal_all
 
 KEY = b"shared with the receiver"
 
@@ -244,3 +245,48 @@ async def test_a_slot_says_what_the_receiver_does_not_have_yet_and_waits_for_not
     assert slot.sender.report()["unsent"] == 2
     assert await slot.sender.send(http) is None
     assert [(batch["first_seq"], batch["gap"]) for batch in receiver.batches] == [(6, [1, 5])]
+
+
+async def test_a_record_of_more_than_a_batch_is_sent_alone_and_those_behind_it_come(
+    tmp_path: Path, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    slot = Slot(tmp_path, receiver, max_size=2**30)
+    fill(slot.journal, 3)
+    long = record(4, recipient=["a" * 250 + f"{at}@isp.example" for at in range(8000)])
+    assert len(long) > BATCH_BYTES
+    assert slot.journal.append(4, [long])
+    fill(slot.journal, 3)
+    assert await slot.sender.send(http) is None
+    assert receiver.numbers == list(range(1, 8))
+    assert all(batch["gap"] is None for batch in receiver.batches)
+    assert slot.sender.lag() == 0
+
+
+async def test_a_record_that_a_receiver_finds_too_large_is_passed_over_counted_and_logged(
+    tmp_path: Path, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    slot = Slot(tmp_path, receiver, max_size=2**30)
+    receiver.largest = BATCH_BYTES + 1024
+    assert slot.journal.append(1, [record(1, recipient="a" * 2 * BATCH_BYTES)])
+    fill(slot.journal, 3)
+    with capture_logs() as logged:
+        while await slot.sender.send(http) is not None:
+            pass
+    assert receiver.numbers == [2, 3, 4]
+    assert receiver.batches[0]["gap"] == [1, 1]
+    assert slot.sender.report()["neverSent"] == 1
+    assert any(one["log_level"] == "error" and one.get("record") == 1 for one in logged)
+
+
+async def test_a_line_that_no_writer_of_ours_wrote_is_passed_over_and_told_as_a_gap(
+    tmp_path: Path, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    slot = Slot(tmp_path, receiver, max_size=2**30)
+    assert slot.journal.append(1, [record(1, recipient="a" * (LONGEST_LINE + 5))])
+    fill(slot.journal, 3)
+    with capture_logs() as logged:
+        assert await slot.sender.send(http) is None
+    assert receiver.numbers == [2, 3, 4]
+    assert receiver.batches[0]["gap"] == [1, 1]
+    assert slot.sender.report()["neverSent"] == 1
+    assert [one["event"] for one in logged if one["log_level"] == "error"] == ["a line of the records is passed over"]
