@@ -1,0 +1,96 @@
+"""Every alert, as Prometheus reckons it: silent on a good day, firing on the bad one that it is for, silent then."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lane_operator.monitoring import monitoring_children
+from tests.lane_operator import made
+
+LANE = made.lane(
+    feedback={},
+    submission={"senders": ["@notify.example.com"], "http": {}},
+    audit={"archive": {"pvc": {"claimName": "evidence"}}},
+)
+LATENCY = "delivery_latency_seconds"
+
+# Values a minute: twenty of a good day, twenty of a bad one (longer where a counter has to show it), then good again.
+CASES: dict[str, dict[str, str]] = {
+    "LaneOldestMessageOld": {"oldest_undelivered_age_seconds{}": "10x19 1e6x19 10x30"},
+    "LaneSlotsMissing": {
+        "info{}": "1x90",
+        'info{slot="otp-1"}': "1x19 _x19 1x30",
+    },
+    "LaneEgressUnproved": {"egress_open{}": "1x19 0x19 1x30"},
+    "LaneIntakeRefused": {
+        "accepted_messages_total{}": "0+90x90",
+        'intake_refused_total{reason="452 4.3.1"}': "0x19 0+10x19 190x30",
+    },
+    "LaneConfigRefused": {"config_refused{}": "0x19 1x19 0x30"},
+    "LaneSpoolFailed": {"spool_failed{}": "0x19 1x19 0x30"},
+    "LaneMailInDoubt": {"handover_in_doubt_age_seconds{}": "0x19 0+60x19 0x30"},
+    "LaneMailStranded": {"handover_stranded{}": "0x19 3x19 0x30"},
+    "LaneKeysFailed": {"http_keys_failed{}": "0x19 1x19 0x30"},
+    "LaneStoppedByReplies": {'acts_in_force{policy="google",action="quarantine"}': "0x19 1x19 0x30"},
+    "LaneReplyNeedsLook": {'reply_alerts_total{policy="google",rule="r"}': "1x19 2+1x19 21x30"},
+    "LaneComplaintsRising": {'complaint_level{policy="google"}': "0x19 1x19 0x30"},
+    "LaneComplaintsHigh": {'complaint_level{policy="google"}': "1x19 2x19 1x30"},
+    "LaneSuppressionListFull": {"suppressions{}": "900x19 960x19 900x30", "suppressions_limit{}": "1000x90"},
+    "LaneArchiveBehind": {"records_archive_lag_seconds{}": "0x19 0+900x19 0x30"},
+    "LaneRecordsLost": {"records_lost_total{}": "0x19 1+1x19 20x30"},
+    "LaneLatencyP95High": {
+        f'{LATENCY}_bucket{{le="1.0"}}': "0+60x19 1200x19 1200+60x30",
+        f'{LATENCY}_bucket{{le="60.0"}}': "0+60x19 1200+60x19 2340+60x30",
+        f'{LATENCY}_bucket{{le="+Inf"}}': "0+60x19 1200+60x19 2340+60x30",
+        f"{LATENCY}_count{{}}": "0+60x90",
+    },
+    "LaneLatencyExpected": {
+        "queue_messages{}": "5x19 100+600x19 5x30",
+        'attempts_total{result="delivered"}': "0+600x19 11400+60x19 12600+600x30",
+    },
+}
+QUIET, LOUD, QUIET_AGAIN = "18m", "37m", "65m"
+
+
+def _alerts() -> set[str]:
+    manifests, _ = monitoring_children(LANE, made.KINDS, {})
+    return {rule["alert"] for rule in _rules(manifests)["groups"][0]["rules"] if "alert" in rule}
+
+
+def _rules(manifests: Any) -> dict[str, Any]:
+    (rules,) = (one["spec"] for one in manifests if one["kind"] == "PrometheusRule")
+    return dict(rules)
+
+
+def _series(name: str) -> str:
+    """With the labels that a lane's first slot has, but for those that the case gives."""
+    metric, _, labels = name.removesuffix("}").partition("{")
+    slot = "" if "slot=" in labels else ',slot="otp-0"'
+    return f'lane_relay_{metric}{{namespace="mail",lane="otp"{slot}{"," if labels else ""}{labels}}}'
+
+
+def test_there_is_a_bad_day_for_every_alert() -> None:
+    assert _alerts() == set(CASES), "each alert needs a case above that makes it fire"
+
+
+@pytest.mark.parametrize("alert", CASES)
+def test_an_alert_fires_on_its_bad_day_only(tmp_path: Path, alert: str) -> None:
+    manifests, _ = monitoring_children(LANE, made.KINDS, {})
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(_rules(manifests)))
+    firing = f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)'
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": _series(name), "values": values} for name, values in CASES[alert].items()],
+        "promql_expr_test": [
+            {"expr": firing, "eval_time": at, "exp_samples": [{"labels": "{}", "value": count}]}
+            for at, count in ((QUIET, 0), (LOUD, 1), (QUIET_AGAIN, 0))
+        ],
+    }
+    test = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [case]}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
+    command = ["promtool", "test", "rules", str(tmp_path / "test.yaml")]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
