@@ -406,6 +406,14 @@ class Exchange:
         """See Settler.on_late."""
         self._settler.on_late(entry, message, why)
 
+    def report_unknown(self, entry: QueueEntry, message: Message, why: str) -> Message | None:
+        """See Settler.report_unknown."""
+        return self._settler.report_unknown(entry, message, why)
+
+    def deposit(self, report: Message, done: Callable[[SpoolError | None], None]) -> None:
+        """See Settler.deposit."""
+        self._settler.deposit(report, done)
+
     def note_taken_back(self, transfer: str, given: Given, order: TakenBack) -> None:
         """See giver.Home."""
         said = (

@@ -28,6 +28,7 @@ __all__ = [
     "ended",
     "late",
     "late_attempt",
+    "left_open",
     "result_of",
     "settle",
 ]
@@ -176,10 +177,23 @@ def late(entry: QueueEntry, message: Message, recipients: Iterable[int], terms: 
     return tuple([index for index in recipients if envelope.options_of(index).notify & wanted])
 
 
-def late_attempt(entry: QueueEntry, message: Message, why: str) -> Attempt:
+def left_open(message: Message, recipients: Iterable[int]) -> tuple[int, ...]:
+    """Those of the recipients whose sender is to hear that nobody knows whether they were delivered to.
+
+    All but those of whom he asked to be told something else, or nothing (RFC 3461 4.1: without DELAY, no `delayed`).
+    """
+    envelope, wanted = message.envelope, Notify.DELAY | Notify.DEFAULT
+    if not envelope.sender:
+        return ()
+    return tuple([index for index in recipients if envelope.options_of(index).notify & wanted])
+
+
+def late_attempt(
+    entry: QueueEntry, message: Message, why: str, said: str = "4.4.7 not tried yet, it goes on waiting"
+) -> Attempt:
     """Stands for the attempt that an entry waits for, in the report about it."""
     verdict = Verdict(Category.OTHER, Action.RETRY, Scope.MESSAGE)
-    reply = Reply(451, (f"4.4.7 not tried yet, it goes on waiting: {why}",))
+    reply = Reply(451, (f"{said}: {why}",))
     results = tuple([RecipientResult(index, Stage.CONNECT, reply, verdict, ours=True) for index in entry.recipients])
     return Attempt(entry, message, "", 0.0, 0.0, results)
 

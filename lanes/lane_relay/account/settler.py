@@ -28,6 +28,7 @@ from lane_relay.account.settle import (
     ended,
     late,
     late_attempt,
+    left_open,
     result_of,
     settle,
 )
@@ -42,6 +43,7 @@ from lane_relay.spool.base import Spool
 __all__ = ["Settler", "Surroundings"]
 
 _log = structlog.get_logger("account")
+_UNKNOWN = "4.4.2 it is not known whether it was delivered"
 _GOES_ON = (Outcome.DELIVERED, Outcome.DEFERRED)
 
 
@@ -121,6 +123,15 @@ class Settler:
             except SpoolError as error:
                 self._left_to_restart(entry, error)
 
+    def report_unknown(self, entry: QueueEntry, message: Message, why: str) -> Message | None:
+        """The report that nobody knows whether an entry was delivered, for `deposit`; None: its sender wants none."""
+        about = left_open(message, entry.recipients)
+        if not about:
+            return None
+        attempt = late_attempt(entry, message, why, _UNKNOWN)
+        outcomes = tuple([OutcomeOf(one, Outcome.DEFERRED) for one in attempt.results])
+        return self._compose(attempt, Settlement(outcomes), about, News.UNKNOWN, self._clock.now())
+
     def end(self, entry: QueueEntry, message: Message, endings: tuple[Ending, ...], site: str = "") -> None:
         """Settles recipients without an attempt; the others stay with the caller, in `entry.recipients`.
 
@@ -146,7 +157,7 @@ class Settler:
                 self._settle_delivered(attempt, settlement, now)
             if settlement.reported:
                 report = self._compose(attempt, settlement, settlement.reported, News.FAILED, now)
-                self._deposit(report, partial(self._reported, attempt, settlement))
+                self.deposit(report, partial(self._reported, attempt, settlement))
             else:
                 self._conclude(attempt, settlement)
         except SpoolError as error:
@@ -225,7 +236,8 @@ class Settler:
             retry_until=end_of_life(attempt.message, self._terms.lifetime),
         )
 
-    def _deposit(self, report: Message, answered: Callable[[SpoolError | None], None]) -> None:
+    def deposit(self, report: Message, answered: Callable[[SpoolError | None], None]) -> None:
+        """Stores and queues a report; `answered` is called in any case."""
         try:
             self._around.deposit(report, answered)
         except SpoolError as error:
@@ -241,7 +253,7 @@ class Settler:
                 told = False
                 _log.warning("report is not stored", id=message_id_text(attempt.entry.id), error=str(error))
 
-        self._deposit(report, answered)
+        self.deposit(report, answered)
         return told
 
     def _tell_delay(self, attempt: Attempt, settlement: Settlement) -> bool:

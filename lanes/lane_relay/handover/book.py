@@ -42,6 +42,9 @@ class Given(Struct, frozen=True):
     """Unix time at which it was noted."""
     taken_back: TakenBack | None = None
     """Its entries are ours again, whatever the receiver has."""
+    told: tuple[tuple[int, str], ...] = ()
+    """(position, spool id of the report) of parcels whose senders hear that nobody knows; empty id: they have, or did
+    not want to; else the spool knows."""
 
 
 class Received(Struct, frozen=True):
@@ -95,7 +98,9 @@ class Book:
     @property
     def asked(self) -> frozenset[int]:
         """Ids of which the spool is to tell, when it opens, whether they were stored."""
-        return frozenset(int(one, 16) for found in self.received.values() if found.taken is None for one in found.ids)
+        came_in = [one for found in self.received.values() if found.taken is None for one in found.ids]
+        reports = [report for given in self.given.values() for _, report in given.told if report]
+        return frozenset(int(one, 16) for one in (*came_in, *reports))
 
     def put_given(self, transfer: str, given: Given) -> None:
         """Notes a transfer before its first byte leaves."""

@@ -26,6 +26,8 @@ from lane_relay.handover.book import Book, Given, TakenBack
 from lane_relay.handover.carriage import Carrier, NotSentError, UnansweredError
 from lane_relay.handover.consignment import Answer, Consignment, Parcel, pack
 from lane_relay.handover.doubts import Doubt, Doubts, check_answer
+from lane_relay.handover.overdue import Home as OldHome
+from lane_relay.handover.overdue import OverdueDoubts
 from lane_relay.records import Message, QueueEntry, message_id_text
 
 __all__ = ["Giver", "Home"]
@@ -42,11 +44,8 @@ DOWN_S: Final = 2.0
 _log = structlog.get_logger("handover")
 
 
-class Home(Protocol):
+class Home(OldHome, Protocol):
     """What the giver needs of its own slot."""
-
-    async def load(self, entry: QueueEntry) -> Message:
-        """See Spool.load."""
 
     def handed_over(self, entry: QueueEntry, message: Message, to: str, their_id: str) -> None:
         """Settles the entry as handed over; raises SpoolError."""
@@ -78,6 +77,7 @@ class Giver:
         self._down_until: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.doubts = Doubts(book, carrier, clock.now)
+        self.overdue = OverdueDoubts(book, self.doubts, home)
         self._frozen: dict[str, list[tuple[str, frozenset[int]]]] = {}
         """Spool id -> (transfer in doubt that a restart found, recipients)."""
         for doubt in self.doubts.all:
@@ -142,11 +142,16 @@ class Giver:
         async with asyncio.TaskGroup() as group:
             self._work = group
             group.create_task(self._forget_again())
+            group.create_task(self._watch_overdue())
             for doubt in self.doubts.all:
                 group.create_task(self._clear_up(doubt))
             for slot in list(self._waiting):
                 self._begin(slot)
             await asyncio.Event().wait()
+
+    async def _watch_overdue(self) -> None:
+        await self._is_recovered.wait()  # what is in doubt may not have been found yet
+        await self.overdue.watch()
 
     def _begin(self, slot: str) -> None:
         if self._work is not None:

@@ -34,12 +34,19 @@ _XTEXT = re.compile(rb"\+([0-9A-F]{2})")
 
 
 class News(StrEnum):
-    """What a report says of its recipients; the values of the Action field (RFC 3464 section 2.3.3)."""
+    """What a report says of its recipients."""
 
     FAILED = "failed"
     DELAYED = "delayed"
     RELAYED = "relayed"
     """Handed to a host that will not tell what becomes of it."""
+    UNKNOWN = "unknown"
+    """It may have been delivered, may be yet, and may never be."""
+
+    @property
+    def action(self) -> str:
+        """The value of the Action field (RFC 3464 section 2.3.3), which has no word for what nobody knows."""
+        return "delayed" if self is News.UNKNOWN else self.value
 
 
 class ReportedRecipient(Struct, frozen=True, gc=False):
@@ -151,11 +158,14 @@ _SUBJECTS: Final = {
     News.FAILED: "was not delivered",
     News.DELAYED: "is late",
     News.RELAYED: "was handed on",
+    News.UNKNOWN: "may not have been delivered",
 }
 _OPENINGS: Final = {
     News.FAILED: "Your message could not be delivered to the recipients below. It will not be tried again.",
     News.DELAYED: "Your message could not be delivered to the recipients below so far. You need not send it again.",
     News.RELAYED: "Your message was taken by the hosts of the recipients below. They will not tell what becomes of it.",
+    News.UNKNOWN: "It is not known whether your message was delivered to the recipients below, or will be. Ask them, "
+    "or send it again if it does no harm twice.",
 }
 
 
@@ -207,7 +217,7 @@ def _recipient_fields(request: ReportRequest, one: ReportedRecipient, *, utf8: b
     kind = "utf-8" if utf8 and not one.recipient.isascii() else "rfc822"
     fields += [
         f"Final-Recipient: {kind}; {_one_line(one.recipient)}",
-        f"Action: {request.news}",
+        f"Action: {request.news.action}",
         f"Status: {_status(one, request.news)}",
     ]
     if one.remote:
@@ -239,7 +249,7 @@ def _status(one: ReportedRecipient, news: News) -> str:
     """A status code (RFC 3463) of the news' own class, whatever class the last reply had."""
     if one.expired:
         return "5.4.7"
-    first = {News.FAILED: "5", News.DELAYED: "4", News.RELAYED: "2"}[news]
+    first = {News.FAILED: "5", News.RELAYED: "2"}.get(news, "4")
     enhanced = one.reply.enhanced
     return f"{first}{enhanced[1:]}" if enhanced else f"{first}.0.0"
 

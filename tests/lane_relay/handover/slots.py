@@ -103,11 +103,27 @@ class Slot:
         self.ordered: set[int] = set()
         """Ids of messages that an order is about."""
         self.taken_back: Callable[[QueueEntry], None] = self.sendable.append
+        self.over = False
+        """The lifetime of its mail has passed."""
+        self.reports: list[Message] = []
+        """What senders were told."""
+        self.refuses_reports = False
         self.exchange = self._exchange(Wire(None), CLOCK)
+
+    def _deposit(self, report: Message, done: Callable[[SpoolError | None], None]) -> None:
+        if self.refuses_reports:
+            raise SpoolError("the spool is full")
+
+        def stored(_location: int, error: SpoolError | None) -> None:
+            if error is None:
+                self.reports.append(report)
+            done(error)
+
+        self.spool.put(report, record_of("Reception", report.id), stored)
 
     def _exchange(self, wire: "Wire", clock: Clock) -> Faulty:
         nothing = Surroundings(
-            lambda _entry: None, lambda _entry: None, lambda _entry: None, lambda _report, _done: None,
+            lambda _entry: None, lambda _entry: None, lambda _entry: None, self._deposit,
             lambda _seconds, _count, _since: None, lambda: 0.5,
         )  # fmt: skip
         config = config_of(self.name)
@@ -118,7 +134,7 @@ class Slot:
             wait=self.waiting.append,
             look_again=lambda: None,
             scheduled=lambda _count: [],
-            is_over=lambda _entry: False,
+            is_over=lambda _entry: self.over,
             is_ordered=lambda entry, _sender: entry.id in self.ordered,
             unwilling=lambda: self.unwilling_because,
         )

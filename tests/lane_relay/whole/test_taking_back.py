@@ -119,6 +119,30 @@ def test_a_slot_that_starts_asks_at_once_what_its_givers_still_need(
     assert giver.metric("handover_in_doubt") == 0
 
 
+def test_the_sender_of_mail_in_doubt_hears_once_that_nobody_knows_also_over_kills(
+    tmp_path: Path, new_relay: NewRelay, sink: Sink
+) -> None:
+    lane = Lane(tmp_path)
+    giver = new_relay(**lane.slot("otp-0", sink, "Held"))
+    killed_in_a_transfer(giver, 1)
+    running = lane.slot("otp-0", sink, "Running")
+    running["delivery"]["lifetime"] = "1s"
+    giver.write({**giver.overrides, **running})
+    giver.start()
+    (report,) = sink.wait(1)
+    assert b"Action: delayed" in report.content
+    assert b"It is not known whether your message was delivered" in report.content
+    for number in (2, 3):  # each start looks at once
+        giver.kill()
+        giver.start()
+        giver.submit(number)
+        sink.wait(number)
+    told = [message for message in sink.arrived if b"may not have been delivered" in message.content]
+    assert len(told) == 1
+    assert giver.metric("handover_in_doubt") == 1
+    assert giver.metric("recipients_unaccounted") == 0
+
+
 def _refused(lane: Lane) -> str:
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask(lane, "otp-1", "POST", "/v1/actions", FORGET)
