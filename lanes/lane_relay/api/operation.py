@@ -37,10 +37,14 @@ Text = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class AnswerModel(BaseModel):
-    """What is answered: camelCase, nothing beside the fields; times are RFC 3339 in UTC."""
+    """What is answered: camelCase, nothing beside the fields; times are RFC 3339 in UTC.
+
+    Its schema is made when the first such answer is, and what its fields mean is read from the source for the document
+    (`descriptions`): a start waits for neither.
+    """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, defer_build=True
     )
 
 
@@ -48,7 +52,7 @@ class Query(BaseModel):
     """The parameters of a request; a text that is not given is empty. By itself: there are none."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=False, use_attribute_docstrings=True
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=False, defer_build=True
     )
 
     fix: ClassVar[str] = ""

@@ -11,7 +11,7 @@ __all__ = ["Refusal", "refusal", "words_of"]
 class Refusal(BaseModel):
     """Nothing was done, or not all of it."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     error: str
     """What is wrong and what to do."""

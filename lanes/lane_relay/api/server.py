@@ -19,7 +19,7 @@ from lane_api.relayconfig import Admin
 from lane_relay.accept.certificate import Certificate
 from lane_relay.api import slot_requests
 from lane_relay.api.handover import PREFIX
-from lane_relay.api.openapi import document
+from lane_relay.api.openapi import compose
 from lane_relay.api.operation import Operation, Query, routes_of
 from lane_relay.api.refusals import refusal
 from lane_relay.api.slot_requests import Slot
@@ -98,14 +98,23 @@ def _requests(application: web.Application) -> str:
 def application_of(operations: Iterable[Operation], token_file: Path) -> web.Application:
     """The requests behind the token, and their document."""
 
+    said: list[dict[str, Any]] = []
+
     async def describe(_request: web.Request, _query: Query) -> web.Response:
-        return web.json_response(described)
+        """Made when it is asked for the first time: no start waits for it."""
+        steps = compose(served)
+        while not said:
+            try:
+                next(steps)
+                await asyncio.sleep(0)
+            except StopIteration as end:
+                said.append(end.value)
+        return web.json_response(said[0])
 
     served = [
         *operations,
         Operation("GET", "/v1/openapi.json", "describe", "This document (OpenAPI 3.1).", describe, None),
     ]
-    described = document(served)
     application = web.Application(client_max_size=BODY_LIMIT, middlewares=[_guard(_Token(token_file))])
     application.router.add_routes(routes_of(served))
     return application

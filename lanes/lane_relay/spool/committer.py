@@ -296,17 +296,21 @@ class Committer:
                 facts.append(FooterEntry(kind, at, length, index))
             at += length
             seq += len(records)
-        began = self._clock.monotonic()
-        self._append(file, parts)
-        file.sync()
-        result.seconds = self._clock.monotonic() - began
-        self._fresh = False
+        result.seconds = self._make_durable(file, parts)
         self._flags = flags
         self._footer.add_messages(messages)
         self._footer.add(facts)
         self._next_seq = seq
         if lines:
             self._account(seq - len(lines), lines)
+
+    def _make_durable(self, file: AppendFile, parts: list[bytes]) -> float:
+        """Write and sync; gives the seconds they took."""
+        began = self._clock.monotonic()
+        self._append(file, parts)
+        file.sync()
+        self._fresh = False
+        return self._clock.monotonic() - began
 
     def _append(self, file: AppendFile, parts: list[bytes]) -> None:
         start = file.size

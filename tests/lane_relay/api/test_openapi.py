@@ -82,3 +82,14 @@ def _references(node: Any) -> list[str]:
         own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
         return own + [one for value in node.values() for one in _references(value)]
     return [one for value in node for one in _references(value)] if isinstance(node, list) else []
+
+
+def test_fields_and_parameters_are_described_by_what_stands_below_them(served: list[Operation]) -> None:
+    said = document(served)
+    assert said["components"]["schemas"]["Refusal"]["properties"]["error"]["description"] == (
+        "What is wrong and what to do."
+    )
+    fields = [one for schema in said["components"]["schemas"].values() for one in schema.get("properties", {}).values()]
+    assert sum("description" in one for one in fields) > 60
+    parameters = said["paths"]["/v1/messages"]["get"]["parameters"]
+    assert any("description" in one for one in parameters)
