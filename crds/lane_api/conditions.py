@@ -1,7 +1,7 @@
 """Condition types and reasons, spelled once; metav1.Condition as a model.
 
-Ready and EgressVerified are normal-true. Reconciling, Stalled, Draining, Suspended, MailHeld, RecordsAtRisk are
-abnormal-true: present only while true (kstatus reads their presence).
+Ready and EgressVerified are normal-true. Reconciling, Stalled, Draining, Suspended, AddressQuarantined, MailHeld,
+RecordsAtRisk are abnormal-true: present only while true (kstatus reads their presence).
 """
 
 from enum import StrEnum
@@ -25,6 +25,7 @@ class ConditionType(StrEnum):
     NO_REDUNDANCY = "NoRedundancy"
     CHILDREN_INCOMPLETE = "ChildrenIncomplete"
     SHARED_DOMAIN = "SharedDomain"
+    ADDRESS_QUARANTINED = "AddressQuarantined"
     MAIL_HELD = "MailHeld"
     RECORDS_AT_RISK = "RecordsAtRisk"
     CONFIG_IN_FORCE = "ConfigInForce"
@@ -93,6 +94,10 @@ class Reason(StrEnum):
     SINGLE_NODE = "SingleNode"
     # ChildrenIncomplete
     KIND_ABSENT = "KindAbsent"
+    # AddressQuarantined
+    STANDBY_PROMOTED = "StandbyPromoted"
+    NO_STANDBY = "NoStandby"
+    STANDBY_REFUSED = "StandbyRefused"
     # MailHeld
     VOLUME_RESTORED = "VolumeRestored"
     IN_DOUBT = "InDoubt"

@@ -1,7 +1,7 @@
 """IPPool: addresses with an owner, a class and an egress engine; and who may draw from it."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -14,6 +14,7 @@ from lane_api.quantities import Duration, Span
 from lane_api.rules import POOL_ADDRESSES_RULES, POOL_SPEC_RULES
 
 __all__ = [
+    "QUARANTINED_BY_OWNER",
     "AddressStatus",
     "AllowedNamespaces",
     "Capacity",
@@ -22,6 +23,7 @@ __all__ = [
     "IPPoolSpec",
     "IPPoolStatus",
     "PoolAddress",
+    "Quarantine",
     "Verification",
 ]
 
@@ -101,6 +103,12 @@ class PoolAddress(ApiModel):
     """What the pod binds where a cloud maps 1:1. Default: `ip`."""
     warm: bool = False
     """Known to the ISPs already, as its owner says: `warmup` is not for it. Default false."""
+    role: Literal["Active", "Standby"] = "Active"
+    """Active: for the lanes' active slots. Standby: for their standby slots (`standbyReplicas`). A slot keeps an
+    address whose role changes. Default Active."""
+    quarantined: bool = False
+    """True: nothing leaves from here, and no slot gets it. The slot that holds it takes no mail and gives what it has
+    to the lane's others, among them a standby slot in its place, until this is false again. Default false."""
     isps: Annotated[
         tuple[ObjectName, ...], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = ()
@@ -196,11 +204,40 @@ class Capacity(ApiModel):
     total: int = 0
     """In the spec, without those that belong to another pool; 0 with engine ClusterDefault."""
     assigned: int = 0
-    """Held by slots, also where the spec no longer lists them."""
+    """Held by active slots, also where the spec no longer lists them."""
+    standby: int = 0
+    """Held by standby slots, also where one stands in for an active slot."""
+    quarantined: int = 0
+    """Of all these: refused by an ISP for what the address is, or quarantined by you."""
     cooling: int = 0
     """Given up less than `cooldown` ago: only the lane that had them may have them."""
     free: int = 0
     """For any lane that the pool is open to."""
+
+
+QUARANTINED_BY_OWNER = "spec"
+
+
+class Quarantine(ApiModel):
+    """Why mail does not leave from an address, until when, and who sends it instead."""
+
+    by: str
+    """`spec` (addresses[].quarantined), or the reply rule, such as `gmail/listed`."""
+    isps: tuple[str, ...] = ()
+    """ISPPolicies, or MX hosts where none matches, whose mail it is about. Empty: all mail."""
+    reply: str = ""
+    """What the ISP said."""
+    since: str
+    """When it began (RFC 3339, UTC)."""
+    until: str | None = None
+    """When the slot tries again; absent: when you say so."""
+    stood_in_by: str = ""
+    """The standby slot that sends the mail meanwhile; empty: none, the mail waits."""
+
+    @property
+    def is_by_owner(self) -> bool:
+        """The pool's owner has written it; no ISP has said anything."""
+        return self.by == QUARANTINED_BY_OWNER
 
 
 class AddressStatus(ApiModel):
@@ -224,6 +261,8 @@ class AddressStatus(ApiModel):
     """When its lane gave it up (RFC 3339, UTC); absent while it is held."""
     port_block: int | None = None
     """HostNetwork: the first of the slot's 8 ports."""
+    quarantine: Quarantine | None = None
+    """Absent: it sends."""
     held_elsewhere: str = ""
     """The pool (`namespace/name`) that this address belongs to, where it stands in several."""
 

@@ -21,13 +21,25 @@ class SlotRole(StrEnum):
     """Takes none, sends what it has, and goes when it is empty."""
     HELD = "Held"
     """Takes none and sends none, by drain.policy Hold."""
+    STANDBY = "Standby"
+    """Takes no submissions and sends a small part of the lane's mail, so that its address stays known."""
+    PROMOTED = "Promoted"
+    """A standby slot that sends what an active slot's address must not."""
+    QUARANTINED = "Quarantined"
+    """Takes none and sends none: its address is quarantined; the lane's others have its mail."""
+
+    @property
+    def is_going(self) -> bool:
+        """The slot is to go."""
+        return self in (SlotRole.DRAINING, SlotRole.HELD)
 
 
 class SlotStatus(ApiModel):
     """One slot, as last seen."""
 
     name: str
-    """Of the slot, its StatefulSet and, behind `queue-`, its volume claim: LANE-0, LANE-1, …"""
+    """Of the slot, its StatefulSet and, behind `queue-`, its volume claim: LANE-0, LANE-1, …, in standby LANE-s0,
+    LANE-s1, …"""
     ip: str = ""
     """The address the world sees; `shared` with engine ClusterDefault."""
     hostname: str = ""
@@ -35,11 +47,11 @@ class SlotStatus(ApiModel):
     role: SlotRole = SlotRole.ACTIVE
     """What it does at present."""
     ready: bool = False
-    """Its pod is Ready."""
+    """Its pod is Ready; one that takes no submissions is not."""
     egress_verified: bool = False
     """Mail may leave: its address is proved, or shared with nothing to prove."""
     message: str = ""
-    """Why it is not ready or not verified."""
+    """Why it is not ready or not verified, what its address is refused for, or for whom it stands in."""
     queued: int = 0
     """Messages, rounded to two significant digits."""
     oldest_since: str | None = None
@@ -92,7 +104,7 @@ class LaneStatus(ApiModel):
     observed_generation: int = -1
     """The `metadata.generation` that this status is about; -1: none yet."""
     replicas: int = 0
-    """Slots that there are, also those that drain or are held."""
+    """Slots that there are, also those that drain or are held; not those in standby."""
     selector: str = ""
     """Labels of the slots' pods, for the scale subresource."""
     queued: int = 0

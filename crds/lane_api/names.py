@@ -79,6 +79,19 @@ SIDECAR_RESOLVER = "127.0.0.1:5353"
 """The validating resolver in the slot's own pod."""
 
 
+STANDBY_FROM = 64
+"""Slots from this index on are standby slots: spec.replicas ends below it."""
+
+
 def slot_name(lane: str, index: int) -> str:
-    """The name of a lane's slot, also of its StatefulSet and queue volume claim."""
-    return f"{lane}-{index}"
+    """The name of a lane's slot, also of its StatefulSet: LANE-0, LANE-1, ..., and LANE-s0, LANE-s1, ... in standby."""
+    return f"{lane}-{index}" if index < STANDBY_FROM else f"{lane}-s{index - STANDBY_FROM}"
+
+
+def slot_index(lane: str, slot: str) -> int | None:
+    """The index in a slot's name; None for a name that is no slot of this lane."""
+    prefix, _, number = slot.rpartition("-")
+    digits = number.removeprefix("s")
+    if prefix != lane or not (digits.isascii() and digits.isdigit()):
+        return None
+    return int(digits) + (STANDBY_FROM if number != digits else 0)

@@ -85,7 +85,7 @@ class SlotIdentity(ConfigModel):
     hostname: Annotated[str, AfterValidator(_host_name)]
     """HELO name, Received `by`, Reporting-MTA."""
     role: Literal["Active", "Standby"] = "Active"
-    """Standby: takes no submissions, and sends what the active slots hand over."""
+    """Standby: takes no submissions, and is not ready for them; sends what the active slots hand over."""
 
 
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,76}$")]
@@ -359,6 +359,8 @@ class Sibling(ConfigModel):
     """Its `egress.isps`."""
     warm: bool = True
     """Its address has no daily amounts: what is beyond ours may leave there."""
+    stands_in: bool = False
+    """What a quarantine of this slot's address stops here leaves from there."""
 
 
 class HandOver(ConfigModel):
@@ -368,7 +370,7 @@ class HandOver(ConfigModel):
     """Whose certificates the slots trust, in PEM; read again when it changes."""
     siblings: tuple[Sibling, ...] = ()
     standby_share: Annotated[float, Field(ge=0, le=0.5)] = 0.03
-    """Part of an active slot's mail that standby slots send, so that ISPs know their addresses."""
+    """Part of an active slot's mail that each standby slot sends, so that ISPs know its address; half of it at most."""
 
 
 def _active_bytes(earlier: dict[str, Any]) -> int:

@@ -91,6 +91,10 @@ this one, which drains it""",
 
 POOL_ADDRESSES_RULES = (
     (
+        "size(self) == 0 || self.exists(a, !has(a.role) || a.role == 'Active')",
+        "every address has role: Standby, so that no lane can send: write role: Active on one at least",
+    ),
+    (
         """\
 self.all(a, !has(a.source) || !isIP(a.source) \
 || self.exists_one(b, has(b.source) && isIP(b.source) && ip(b.source) == ip(a.source)))""",

@@ -66,7 +66,12 @@ class SendingLaneSpec(ApiModel):
     """Stops delivery; intake goes on."""
     delivery: DeliveryMode = DeliveryMode()
     replicas: Annotated[int, Field(ge=0, le=64)] = 1
-    """Slots, each one relay, one volume and one address; those of higher numbers are drained. Default 1."""
+    """Active slots, each one relay, one volume and one address; those of higher numbers are drained. Default 1."""
+    standby_replicas: Annotated[int, Field(ge=0, le=8)] = 0
+    """Slots LANE-s0, LANE-s1, ... with addresses of `role: Standby`. They take no submissions; each sends 3 in 100 of
+    the lane's messages, so that ISPs know its address. Where an ISP refuses an active slot's address (a reply rule's
+    QuarantineIP), or you quarantine it in the pool, one sends that mail until it ends. Their pods are not Ready, which
+    keeps them out of the submission Service. Default 0."""
     pool_ref: PoolRef
     limits: Limits = Limits()
     isps: Annotated[

@@ -108,5 +108,6 @@ class Policy(Model):
     round_trip_s: float = Field(default=ROUND_TRIP_S, ge=0)
     delays: dict[Stage, float] = {}  # seconds on top of the round trip
     faults: dict[Stage, Fault] = {}
+    blocked: dict[str, Reply] = {}  # source IP -> the answer to each MAIL from it
     unavailable: Reply | None = None  # the answer to everything, from the banner on
     capabilities: Capabilities = Capabilities()

@@ -220,6 +220,8 @@ class SmtpSession:
             self._answer(OUT_OF_ORDER)
         elif sender is None or argument[:5].upper() != b"FROM:":
             self._answer(SYNTAX)
+        elif blocked := self.enforcer.policy.blocked.get(self.source_ip):
+            self._sender_refused(sender, blocked)
         elif self._declared_size(argument) > self.enforcer.policy.max_size:
             self._sender_refused(sender, TOO_BIG)
         else:

@@ -32,6 +32,7 @@ from lane_relay.handover.doubts import SlotDoubt
 from lane_relay.handover.giver import DOWN_S, Giver
 from lane_relay.handover.owed import Owed, SlotOwed
 from lane_relay.handover.receiver import Receiver
+from lane_relay.handover.relief import Relief
 from lane_relay.handover.stranded import Stranded
 from lane_relay.orders.keeper import WithSibling
 from lane_relay.orders.order import Verb
@@ -88,6 +89,8 @@ class Neighbourhood(Struct, frozen=True):
     """(entry, envelope sender): an order here stops it, and has it now."""
     unwilling: Callable[[], str]
     """Why nothing can be taken in, or an empty string."""
+    quarantined: Callable[[], frozenset[str]]
+    """Sites that refuse this slot's address for now; an empty one: all."""
 
 
 class Exchange:
@@ -121,12 +124,16 @@ class Exchange:
         self._emptying = asyncio.Event()
         self._changed = asyncio.Event()
         self._stranded = Stranded(self)
+        self.relief = Relief(self._abilities, self.giver.is_up, around.quarantined, around.look_again)
+        """What a quarantine of our address stops here and a standby slot sends."""
+        self.relief.apply(config.handover)
 
     def apply(self, config: RelayConfig) -> None:
         """Another configuration: who the siblings are, what goes to them."""
         self._config = config
         if config.handover is not None and config.admin is not None:
             self.carrier.apply(config.handover, config.admin.tls)
+            self.relief.apply(config.handover)
             self.neighbours.apply(_neighbours(config), config.admin.tls)
         if config.delivery.transfers:
             self._emptying.set()
@@ -167,6 +174,11 @@ class Exchange:
     def stranded(self) -> int:
         """Those of them that must not leave from here while no sibling can take them."""
         return len(self._stranded)
+
+    @property
+    def unrelieved(self) -> int:
+        """Sites that refuse our address, to which nobody sends in its place now."""
+        return len(self.relief.unrelieved())
 
     @property
     def unreadable(self) -> int:
@@ -246,6 +258,7 @@ class Exchange:
             group.create_task(self._watch_abilities())
             group.create_task(self._stranded.watch())
             group.create_task(self._owed.watch())
+            group.create_task(self.relief.watch())
             while True:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), DOWN_S)
@@ -310,6 +323,7 @@ class Exchange:
         if place is Place.HERE:
             return True
         if isinstance(place, str):
+            self._abilities.gave(place, policy)
             self.giver.give(entry, place)
         else:
             self._stranded.add(entry)
@@ -323,7 +337,9 @@ class Exchange:
             is_up=self.giver.is_up,
             came_from_sibling=bool(entry.id & FOREIGN),
             has_budget=has_room,
-            can_send=lambda slot: self._abilities.can_send(slot, site),
+            can_send=lambda slot: self._abilities.can_send(slot, site, policy),
+            is_quarantined=self.relief.is_promised and self.relief.is_quarantined(site),
+            was_tried=entry.attempts > 0,
         )
 
     # -- what the receiver needs

@@ -255,6 +255,7 @@ class Pipeline:
         self._exchange: Exchange | None = None
         if transfers is not None:
             self._exchange = Exchange(transfers, config, self._spool, self._settler, clock, self._around())
+            self._dispatcher.judgement.has_standby = self._exchange.relief.has_standby
         handing_over = self._exchange.look_again if self._exchange is not None else None
         places = places_of(self._dispatcher, self._schedule, handing_over)
         siblings = self._exchange.orders if self._exchange is not None else None
@@ -339,7 +340,8 @@ class Pipeline:
     def _ability(self) -> Ability:
         """What siblings may give us to send at once."""
         dispatcher = self._dispatcher
-        return Ability(dispatcher.gate_is_open, stopped_sites(dispatcher.judgement, dispatcher.sites.values()))
+        stopped = stopped_sites(dispatcher.judgement, dispatcher.sites.values())
+        return Ability(dispatcher.gate_is_open, stopped, self._warmer.rooms())
 
     def _around(self) -> Neighbourhood:
         """What hand-over calls of us."""
@@ -352,7 +354,8 @@ class Pipeline:
             scheduled=self._schedule.take,
             is_over=self._path.is_over,
             is_ordered=self._path.is_ordered,
-            unwilling=self.slot.unready,
+            unwilling=self.slot.unwilling,
+            quarantined=self._dispatcher.judgement.acts.quarantined,
         )
 
     def _admin(self, config: RelayConfig) -> AdminServer | None:
@@ -384,7 +387,7 @@ class Pipeline:
     def _apply(self) -> None:
         """Puts the configuration, with the orders kept in the spool laid over it, in force in every stage."""
         config = self._source.current
-        if self.slot.intake_state() == "Closed":
+        if self.slot.intake_state() == "Closed" or config.slot.role == "Standby":
             closed = config.intake.model_copy(update={"state": "Closed"})
             config = config.model_copy(update={"intake": closed})
         self.slot.adopt(config)

@@ -122,7 +122,12 @@ class Slot:
         return ""
 
     def unready(self) -> str:
-        """Why the relay cannot accept durably now, or an empty string."""
+        """Why the relay takes no submissions now, or an empty string."""
+        waits = self._source.current.slot.role == "Standby"
+        return self.unwilling() or ("a standby slot takes no submissions" if waits else "")
+
+    def unwilling(self) -> str:
+        """Why the relay cannot accept durably now, also from its siblings, or an empty string."""
         if self.stages is None:
             return "the spool is being recovered"
         if not self.listening:
@@ -156,6 +161,7 @@ class Slot:
             commit_s=self.commit_s,
             egress_states=tuple(ProofState),
             egress_open=False,
+            standby=config.slot.role == "Standby",
         )
         if self.auditor is not None:
             figures.records = self.auditor.figures()
@@ -166,6 +172,7 @@ class Slot:
             figures.handover_given, figures.handover_taken = self.handover.given, self.handover.taken
             figures.handover_waiting, figures.handover_in_doubt = self.handover.waiting, self.handover.in_doubt
             figures.handover_stranded = self.handover.stranded
+            figures.quarantine_unrelieved = self.handover.unrelieved
             oldest_doubt = min((doubt.since for doubt in self.handover.doubts), default=0.0)
             figures.handover_owed = sum(one.transfers for one in self.handover.owed)
             figures.handover_in_doubt_s = max(0.0, self._clock.now() - oldest_doubt) if oldest_doubt else 0.0
@@ -204,6 +211,7 @@ class Slot:
             backing_off[policy] = backing_off.get(policy, 0) + site.is_backed_off
         figures.connections, figures.sites_backing_off = connections, backing_off
         add_figures(figures, stages.dispatcher.judgement, self.policies)
+        figures.quarantine_unrelieved = len(stages.dispatcher.judgement.acts.quarantined())
         figures.tls_attempts = stages.dispatcher.judgement.tls
         counters = self.counters
         figures.recipients_accepted, figures.recipients_recovered = counters.accepted, counters.recovered

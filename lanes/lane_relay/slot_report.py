@@ -64,6 +64,10 @@ class HandoverFigures(Protocol):
         """Those of them that must not leave from here while no sibling can take them."""
 
     @property
+    def unrelieved(self) -> int:
+        """Sites that refuse our address, to which nobody sends in its place."""
+
+    @property
     def in_doubt(self) -> int:
         """Not answered yet."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from lane_api.classes import TrafficClass
 from lane_api.conditions import Reason
-from lane_api.ippool import IPPoolSpec, IPPoolStatus, PoolAddress
+from lane_api.ippool import IPPoolSpec, IPPoolStatus, PoolAddress, Quarantine
 from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
 from lane_api.lane_status import LaneStatus, SlotRole
 from lane_api.sendinglane import SendingLaneSpec
@@ -252,6 +252,8 @@ class Demand:
     traffic_class: TrafficClass
     pool: Key
     replicas: int
+    standby: int = 0
+    """Standby slots."""
     retained: frozenset[int] = frozenset()
     found: Mapping[int, str] = field(default_factory=dict)
     """Slot index -> pool address annotated on its StatefulSet or volume: rebuilds a lost pool status."""
@@ -299,6 +301,22 @@ class Claim:
     pool: Key
     found: bool = False
     """Read back from the slot's own objects, since no pool assigns it now: its workload is left as it is."""
+    quarantine: Quarantine | None = None
+    """Why mail does not leave from its address."""
+    stands_in_for: tuple[str, ...] = ()
+    """The slots whose mail it sends, since their addresses must not."""
+    replaces: bool = False
+    """One of those takes no mail at all: this slot does in its place."""
+
+    @property
+    def takes_mail(self) -> bool:
+        """Clients hand their mail in here."""
+        return self.role is SlotRole.ACTIVE or (self.role is SlotRole.PROMOTED and self.replaces)
+
+    @property
+    def intake_is_closed(self) -> bool:
+        """It takes nothing, not from its siblings either."""
+        return self.role.is_going or self.role is SlotRole.QUARANTINED
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,6 +422,8 @@ class SlotObservation:
     """Mail of which it has not been known for minutes whether another slot has it, in words, one for each slot."""
     owed: Mapping[str, str] = field(default_factory=dict)
     """What other slots gave it and may still ask about, in words, by slot."""
+    quarantines: tuple[Quarantine, ...] = ()
+    """What its address was refused for, one for each ISP; `isps` is empty where it is about all."""
     stranded: bool = False
     """Some mail must not leave from its address, and no other slot can take it."""
     restored: str = ""
@@ -412,6 +432,11 @@ class SlotObservation:
     def owed_to_others_than(self, empty: Collection[str]) -> tuple[str, ...]:
         """Who may still ask it what became of a transfer, in words; slots that were stopped empty never will."""
         return tuple(text for slot, text in self.owed.items() if slot not in empty)
+
+    @property
+    def may_send(self) -> bool:
+        """Its egress is proved, or there is nothing to prove."""
+        return self.proof_state in {"Proved", "ProofStale", "NotNeeded"}
 
     def list_is_with(self, slots: Collection[str]) -> bool:
         """Whether one of these slots has every word of its suppression list, if it has any and says so."""

@@ -18,6 +18,8 @@ from typing import Any
 import aiohttp
 import structlog
 
+from lane_api.ippool import Quarantine
+from lane_api.isppolicy import Action
 from lane_operator import metrics
 from lane_operator.inputs import Handed, Key, Manifest, SlotObservation
 
@@ -32,6 +34,7 @@ node are no news, and must not make a lane unready for a moment. Whether it take
 AGAIN_S = 2.0
 """Until such a slot is visited again."""
 RELAY_CONTAINER = "relay"
+EVERY_SITE = "*"
 CONTEXTS = 512  # TLS contexts kept, one a lane's authority
 _FORESEEN = (aiohttp.ClientError, TimeoutError, OSError, ValueError, TypeError, KeyError, AttributeError)
 """No answer, or one that is none."""
@@ -343,10 +346,25 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
         list_failure=str(known.get("failure") or ""),
         sealing_failure=str(records.get("failure") or ""),
         restored=str(delivery.get("restored") or ""),
+        quarantines=tuple(_quarantines(delivery)),
         doubts=tuple(_doubts(answer.get("handover") or {})),
         owed=dict(_owed(answer.get("handover") or {})),
         stranded=bool((answer.get("handover") or {}).get("stranded")),
     )
+
+
+def _quarantines(delivery: Mapping[str, Any]) -> Iterator[Quarantine]:
+    """What reply rules stop because of the slot's address."""
+    for act in delivery.get("acts") or ():
+        if act["action"] == Action.QUARANTINE_IP and not act.get("domain"):
+            site = str(act["site"])
+            yield Quarantine(
+                by=str(act["rule"]),
+                isps=() if site == EVERY_SITE else (site,),
+                reply=str(act.get("reply") or ""),
+                since=str(act["since"]),
+                until=str(act["until"]),
+            )
 
 
 def _unarchived(records: Mapping[str, Any]) -> int | None:

@@ -23,6 +23,7 @@ from lane_api.names import (
     RELEASE_ANNOTATION,
     RELEASE_KEEP_VOLUMES,
     SLOT_LABEL,
+    slot_index,
 )
 from lane_api.queue import DrainPolicy
 from lane_api.sendinglane import SendingLaneSpec
@@ -330,6 +331,7 @@ def _lane_demand(cache: Cache, lane: Lane) -> Demand:
         traffic_class=lane.spec.traffic_class,
         pool=lane.pool_key,
         replicas=0 if lane.deleting_since else lane.spec.replicas,
+        standby=0 if lane.deleting_since else lane.spec.standby_replicas,
         retained=frozenset(retained),
         found=found,
         blocks=blocks,
@@ -432,8 +434,7 @@ def _slot(body: Manifest) -> str:
 
 
 def _index(body: Manifest, lane: str) -> int | None:
-    prefix, _, number = _slot(body).rpartition("-")
-    return int(number) if prefix == lane and number.isdigit() else None
+    return slot_index(lane, _slot(body))
 
 
 def node_of(body: Manifest) -> NodeFacts:

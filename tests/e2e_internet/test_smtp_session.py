@@ -201,6 +201,21 @@ def test_an_unavailable_isp_says_so_instead_of_a_banner() -> None:
     assert step.close
 
 
+def test_an_address_on_the_block_list_is_told_so_with_each_message_and_others_are_taken() -> None:
+    enforcer = Enforcer(Policy(blocked={"203.0.113.10": Reply(code=550, text="5.7.1 on our block list")}))
+    for source, expected in (
+        ("203.0.113.10", b"550 5.7.1 on our block list\r\n"),
+        ("203.0.113.11", b"250 2.1.0 Ok\r\n"),
+    ):
+        talk = SmtpSession(enforcer, "mx1.b.test", source)
+        talk.opened(0.0)
+        talk.received(b"EHLO x\r\n", 0.0)
+        for _ in range(2):
+            step = talk.received(b"MAIL FROM:<s@a.test>\r\n", 0.0)
+            assert bytes(step.replies) == expected
+            talk.received(b"RSET\r\n", 0.0)
+
+
 def reach(talk: SmtpSession, stage: Stage) -> Step:
     """Talks up to a stage; the Step of the words that reach it."""
     step = talk.opened(0.0)

@@ -102,6 +102,7 @@ class Rig:
             is_over=lambda entry: entry.id in self.over,
             is_ordered=lambda _entry, _sender: False,
             unwilling=lambda: "",
+            quarantined=frozenset,
         )
         self.exchange = Exchange(book, running, spool, settler, CLOCK, neighbours)
 

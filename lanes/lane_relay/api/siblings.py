@@ -54,6 +54,8 @@ class SiblingAbility(AnswerModel):
     sends: bool
     stopped: list[str]
     """Sites to which a reply rule has stopped it or slows it down; an empty one: all."""
+    room: dict[str, int]
+    """Messages that its warm-up lets go now, by ISP (`other`: without a policy); where it is warm it does not say."""
 
 
 class Neighbourly(Knows, Protocol):

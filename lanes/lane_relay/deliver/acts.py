@@ -86,6 +86,7 @@ class Acts:
         """When replies of (rule, subject) came, for triggers."""
         self._slots: dict[tuple[str, str], float] = {}
         """When the next message of a slowed-down (site, domain) may go."""
+        self._quarantined: frozenset[str] = frozenset()
         self.has_domains = False
         """Mail of some From domain waits somewhere."""
 
@@ -139,6 +140,9 @@ class Acts:
 
     def _changed(self) -> None:
         self.has_domains = any(act.domain for act in self._acts.values())
+        self._quarantined = frozenset(
+            act.site for act in self._acts.values() if act.action is Action.QUARANTINE_IP and not act.domain
+        )
         about = {(act.site, act.domain) for act in self._acts.values() if act.every}
         self._slots = {key: at for key, at in self._slots.items() if key in about}
 
@@ -154,6 +158,10 @@ class Acts:
         """What stops all mail to this site: the last to end."""
         found = [self._acts.get(("stop", one, "")) for one in (site, "")]
         return max((act for act in found if act is not None), key=lambda act: act.until, default=None)
+
+    def quarantined(self) -> frozenset[str]:
+        """Sites that refuse this slot's address; an empty one: all."""
+        return self._quarantined
 
     def wait_of(self, site: str, domain: str, now: float) -> tuple[Act, float] | None:
         """What this From domain's next message to the site waits for, and for how many seconds; None: it may go.

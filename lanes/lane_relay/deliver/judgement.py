@@ -84,6 +84,8 @@ class Judgement:
         self._keep = keep
         self._config = config
         self._said: dict[str, float] = {}
+        self.has_standby: Callable[[str], bool] = lambda _site: True
+        """Whether a standby slot can send to this site now, where the configuration says that there is one."""
         self.attempts = self.delivered = 0
         self.done: Counter[tuple[str, str]] = Counter()
         self.tls: Counter[tuple[str, str]] = Counter()
@@ -135,7 +137,8 @@ class Judgement:
     def _act(self, site: ReadyQueue, verdict: Verdict, reply: Reply, domain: str) -> None:
         """Does what a verdict asks for beyond another try, if it is time for it and the lane allows it."""
         delivery = self._config.delivery
-        asked = weigh(verdict, delivery.protection, self._config.lane.traffic_class, has_standby=delivery.standby)
+        has_standby = delivery.standby and self.has_standby(site.name)
+        asked = weigh(verdict, delivery.protection, self._config.lane.traffic_class, has_standby=has_standby)
         about_domain = verdict.scope is Scope.DOMAIN and bool(domain)
         subject = f"{site.name} {domain}" if about_domain else site.name
         if asked is None or (asked.action is Action.SUSPEND_DOMAIN and not domain):

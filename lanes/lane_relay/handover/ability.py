@@ -13,6 +13,7 @@ from msgspec import DecodeError, Struct, ValidationError
 from msgspec.json import Decoder
 
 from lane_relay.errors import RelayError
+from lane_relay.metrics import OTHER_POLICY
 
 __all__ = ["ABILITY_NAME", "Abilities", "Ability"]
 
@@ -28,6 +29,8 @@ class Ability(Struct, frozen=True):
     """Its egress is proved, and nobody has stopped delivery."""
     stopped: tuple[str, ...] = ()
     """Sites to which a reply rule has stopped it or slows it down; an empty one: all."""
+    room: dict[str, int] = {}
+    """Messages that its warm-up lets go now, by ISP (`other`: without a policy); where it is warm it does not say."""
 
     def is_for(self, site: str) -> bool:
         """Mail for this site leaves from there now."""
@@ -44,11 +47,24 @@ class Abilities:
         """`fetch(slot)`: what the sibling says; raises RelayError."""
         self._fetch = fetch
         self._known: dict[str, Ability] = {}
+        self._given: dict[tuple[str, str], int] = {}
+        """Messages for (slot, ISP) since it said what it can send."""
 
-    def can_send(self, slot: str, site: str) -> bool:
-        """As far as it has said."""
+    def can_send(self, slot: str, site: str, policy: str = "") -> bool:
+        """As far as it has said, and was not given since."""
         known = self._known.get(slot)
-        return known is None or known.is_for(site)
+        if known is None:
+            return True
+        isp = policy or OTHER_POLICY
+        room = known.room.get(isp)
+        return known.is_for(site) and (room is None or room > self._given.get((slot, isp), 0))
+
+    def gave(self, slot: str, policy: str) -> None:
+        """Another message goes there, for this ISP."""
+        known = self._known.get(slot)
+        if known is not None and known.room:
+            key = (slot, policy or OTHER_POLICY)
+            self._given[key] = self._given.get(key, 0) + 1
 
     async def look(self, slots: Iterable[str]) -> None:
         """Asks these, all at once."""
@@ -58,5 +74,6 @@ class Abilities:
         try:
             async with asyncio.timeout(_WITHIN_S):
                 self._known[slot] = _decode(await self._fetch(slot))
+            self._given = {key: count for key, count in self._given.items() if key[0] != slot}
         except (RelayError, TimeoutError, DecodeError, ValidationError):
             self._known.pop(slot, None)

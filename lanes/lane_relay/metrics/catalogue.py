@@ -202,6 +202,15 @@ CATALOGUE: Final = (
         "Transfers from sibling slots that may still ask about them; a slot that is drained waits for 0.",
         "handover_owed",
     ),
+    Declared(
+        "quarantine_unrelieved",
+        Kind.GAUGE,
+        "Sites that refuse this slot's address, to which no standby slot can send in its place now.",
+        "quarantine_unrelieved",
+    ),
+    Declared(
+        "standby", Kind.GAUGE, "1 if the slot takes no submissions: its address is kept known to the ISPs.", "standby"
+    ),
     Declared("held_domains", Kind.GAUGE, "Signing domains whose DKIM selector is not live in DNS.", "held_domains"),
     Declared("records_bytes", Kind.GAUGE, "Bytes of accounting records on the volume.", "records.disk_bytes"),
     Declared("records_budget_bytes", Kind.GAUGE, "Bytes beyond which the oldest go.", "records.budget_bytes"),

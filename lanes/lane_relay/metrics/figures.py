@@ -145,6 +145,8 @@ class Figures:
     handover_taken: int = 0
     handover_waiting: int = 0
     handover_stranded: int = 0
+    quarantine_unrelieved: int = 0
+    standby: bool = False
     handover_in_doubt: int = 0
     handover_in_doubt_s: float = 0.0
     handover_owed: int = 0

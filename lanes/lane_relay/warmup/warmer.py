@@ -97,6 +97,19 @@ class Warmer:
             return True
         return isp.admitted < allowance(amount, self._clock.now() - isp.began, self._config.step_every)
 
+    def rooms(self) -> dict[str, int]:
+        """How many messages may go now to each ISP for which the address is cold."""
+        if self._config is None:
+            return {}
+        now, found = self._clock.now(), {}
+        for name in (*self._policies, OTHER_POLICY):
+            isp = self._of(name, now) if name in self._isps else IspWarmUp(0, now)
+            amount = self._amount(name, isp.step)
+            if amount is not None:
+                allowed = allowance(amount, now - isp.began, self._config.step_every)
+                found[name] = max(0, allowed - isp.admitted)
+        return found
+
     def room_at(self, policy: str) -> float:
         """Unix time from which there may be room again: the next part of the step, or the next step."""
         if self._config is None:

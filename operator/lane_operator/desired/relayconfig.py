@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -91,7 +91,7 @@ def relay_config(
     return RelayConfig(
         generation=lane.generation,
         lane=LaneIdentity(namespace=lane.namespace, name=lane.name, traffic_class=lane.spec.traffic_class),
-        slot=SlotIdentity(name=claim.slot_name, hostname=slot_hostname(lane, claim)),
+        slot=SlotIdentity(name=claim.slot_name, hostname=slot_hostname(lane, claim), role=_role(claim)),
         intake=_intake(lane, references, claim, engine),
         spool=Spool(path=f"{names.SPOOL_DIR}/spool", max_size=values.spool_bytes),
         records=records_of(lane, values.records_bytes),
@@ -108,7 +108,7 @@ def relay_config(
         ),
         handover=HandOver(
             ca_file=f"{names.ADMIN_DIR}/ca.crt",
-            siblings=tuple(_sibling(lane, references, other) for other in others),
+            siblings=tuple(_sibling(lane, references, claim, other) for other in others),
         ),
         warmup=_warm_up(references, claim),
         stop_grace=names.STOP_GRACE_S,
@@ -116,7 +116,14 @@ def relay_config(
     )
 
 
-def _sibling(lane: Lane, references: References, other: Claim) -> Sibling:
+def _role(claim: Claim) -> Literal["Active", "Standby"]:
+    """A slot that stands in for one that takes no mail takes it; one that only sends for another keeps out of the
+    Service, so that other ISPs do not get many times as much from its address at once."""
+    waits = claim.role in (SlotRole.STANDBY, SlotRole.PROMOTED)
+    return "Standby" if waits and not claim.takes_mail else "Active"
+
+
+def _sibling(lane: Lane, references: References, claim: Claim, other: Claim) -> Sibling:
     """Another slot, by its pod's name under the headless Service; its certificate is for the slot's."""
     service = f"{lane.name}-slots.{lane.namespace}.svc"
     block = other.port_block
@@ -125,9 +132,10 @@ def _sibling(lane: Lane, references: References, other: Claim) -> Sibling:
         host=f"{other.slot_name}-0.{service}",
         name=f"{other.slot_name}.{service}",
         port=names.ADMIN_PORT if block is None else block + names.PORT_NAMES.index("admin"),
-        role="Active" if other.role is SlotRole.ACTIVE else "Leaving",
+        role="Leaving" if other.intake_is_closed else _role(other),
         isps=_address(references, other).isps if other.address is not None else (),
         warm=_warm_up(references, other) is None,
+        stands_in=claim.slot_name in other.stands_in_for,
     )
 
 
@@ -166,7 +174,7 @@ def _listen(engine: EngineClaim, port: str) -> Endpoint:
 def _intake(lane: Lane, references: References, claim: Claim, engine: EngineClaim) -> Intake:
     submission = lane.spec.submission
     tls = TlsFiles(certificate=f"{names.TLS_DIR}/tls.crt", key=f"{names.TLS_DIR}/tls.key")
-    closed = claim.role is not SlotRole.ACTIVE or lane.deleting_since is not None
+    closed = claim.intake_is_closed or lane.deleting_since is not None
     return Intake.model_validate(
         {
             "state": "Closed" if closed else "Open",
@@ -215,9 +223,11 @@ def _state(lane: Lane, references: References, claim: Claim, others: Sequence[Cl
     """What the slot does with its mail."""
     if claim.role is SlotRole.HELD:
         return "Held"
-    state = "Suspended" if lane.spec.suspend or shared_domains(lane, references) else "Running"
-    stays = any(other.role is SlotRole.ACTIVE for other in others)
-    gives = claim.role is SlotRole.DRAINING and lane.spec.drain.policy is DrainPolicy.TRANSFER
+    barred = claim.quarantine is not None and claim.quarantine.is_by_owner
+    state = "Suspended" if barred or lane.spec.suspend or shared_domains(lane, references) else "Running"
+    stays = any(other.takes_mail for other in others)
+    leaves = claim.role is SlotRole.DRAINING and lane.spec.drain.policy is DrainPolicy.TRANSFER
+    gives = leaves or claim.role is SlotRole.QUARANTINED
     if not gives or not stays or lane.deleting_since is not None:
         return state
     return "Transferring" if state == "Running" else "TransferringSuspended"
@@ -241,6 +251,7 @@ def _delivery(
             "connections": spec.limits.connections_per_ip,
             "total_connections": spec.limits.total_connections_per_ip,
             "protection": values.protection,
+            "standby": any(other.role in (SlotRole.STANDBY, SlotRole.PROMOTED) for other in others),
             "policies": site_policies(spec, references.policies),
             "routes": _routes(lane),
             "outbound_tls": spec.outbound_tls,

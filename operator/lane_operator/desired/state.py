@@ -10,7 +10,6 @@ configuration still follows the spec, so that it can be closed, suspended and dr
 
 from dataclasses import dataclass, field
 
-from lane_api.lane_status import SlotRole
 from lane_api.relayconfig import RelayConfig
 from lane_operator.desired.cold import shared_domains
 from lane_operator.desired.config_secret import config_secret, digest
@@ -85,7 +84,7 @@ def desired_state(
         if engine is None:
             _leave_slot(parts, lane, references, claim, lifts, others)
         else:
-            workload = not withhold or claim.role is not SlotRole.ACTIVE
+            workload = not withhold or claim.role.is_going
             _add_slot(parts, lane, references, claim, engine, settings, workload, lifts, others)
     monitoring, left_out = monitoring_children(lane, references.kinds, settings.monitoring_labels)
     parts.manifests += [child(lane, manifest) for manifest in monitoring]

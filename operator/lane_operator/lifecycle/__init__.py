@@ -16,7 +16,7 @@ from lane_operator.lifecycle.drain import (
 )
 from lane_operator.lifecycle.evict import evictable
 from lane_operator.lifecycle.roll import staggered
-from lane_operator.lifecycle.slots import as_stopped, slot_facts, slot_index
+from lane_operator.lifecycle.slots import as_stopped, slot_facts
 
 __all__ = [
     "DRAINED_ANNOTATION",
@@ -34,6 +34,5 @@ __all__ = [
     "next_steps",
     "shaped",
     "slot_facts",
-    "slot_index",
     "staggered",
 ]

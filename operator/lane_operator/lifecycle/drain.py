@@ -147,7 +147,7 @@ def next_steps(lane: Lane, slots: Iterable[SlotFacts], *, terminating: bool, may
     steps: list[Step] = []
     around = _around(lane, slots)
     for slot in slots:
-        if lane.deleting_since is not None or slot.role is not SlotRole.ACTIVE:
+        if lane.deleting_since is not None or slot.role.is_going:
             steps.extend(_steps(lane, slot, around, terminating=terminating, may_retain=may_retain))
     if lane.deleting_since is not None and not steps:
         settled = all(_is_settled(lane, slot, terminating=terminating) for slot in slots)
@@ -159,9 +159,7 @@ def shaped(
     manifests: Iterable[Manifest], slots: Iterable[SlotFacts], steps: Iterable[Step], *, deleting: bool
 ) -> tuple[Manifest, ...]:
     """The manifests with stopped slots at 0 replicas; their volumes, and what is deleted in this pass, are left out."""
-    stopped = {
-        slot.name: slot.drained for slot in slots if slot.drained and (deleting or slot.role is not SlotRole.ACTIVE)
-    }
+    stopped = {slot.name: slot.drained for slot in slots if slot.drained and (deleting or slot.role.is_going)}
     stopped |= {step.slot: step.drained for step in steps if isinstance(step, ScaleToZero)}
     gone = {step.slot for step in steps if isinstance(step, DeleteWorkload)}
     return tuple(
@@ -185,7 +183,7 @@ class _Around:
 def _around(lane: Lane, slots: Iterable[SlotFacts]) -> _Around:
     slots, going = tuple(slots), lane.deleting_since is not None
     return _Around(
-        frozenset(slot.name for slot in slots if slot.role is SlotRole.ACTIVE and not going),
+        frozenset(slot.name for slot in slots if not slot.role.is_going and not going),
         frozenset(slot.name for slot in slots if slot.drained is not None and not slot.drained.live),
     )
 

@@ -6,7 +6,6 @@ not happen is that all slots of a lane restart at once, and nobody takes its mai
 
 from collections.abc import Iterable, Mapping
 
-from lane_api.lane_status import SlotRole
 from lane_operator.inputs import Claim, NodeFacts, Observation
 
 __all__ = ["evictable"]
@@ -27,7 +26,7 @@ def evictable(
         node = nodes.get(seen.node) if seen is not None else None
         if node is None or not node.unschedulable:
             continue
-        others = [one for one in claims if one.role is SlotRole.ACTIVE and one != claim]
+        others = [one for one in claims if one.takes_mail and one != claim]
         if all((slot := observation.slot(one.slot_name)) and slot.pod_ready for one in others):
             return frozenset({claim.slot_name})
         return frozenset()

@@ -6,7 +6,6 @@ them applied, the lane would take no mail meanwhile. A slot that does not become
 
 from collections.abc import Callable, Iterable
 
-from lane_api.lane_status import SlotRole
 from lane_operator.compare import APPLIED_ANNOTATION, is_in_force, prepared
 from lane_operator.inputs import Claim, Manifest
 
@@ -20,7 +19,7 @@ def staggered(
 
     A slot that is not ready may always be changed: it has nothing to lose, and may be waiting for just that.
     """
-    active = [claim.slot_name for claim in claims if claim.role is SlotRole.ACTIVE]
+    active = [claim.slot_name for claim in claims if claim.takes_mail]
     settled = {name: is_settled(live(name)) for name in active}
     kept, restarting = [], False
     for manifest in manifests:

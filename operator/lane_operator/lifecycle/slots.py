@@ -11,13 +11,7 @@ from lane_operator.inputs import Claim, Lane, Manifest, Observation
 from lane_operator.kube import PERSISTENT_VOLUME, POD, STATEFUL_SET, VOLUME_CLAIM
 from lane_operator.lifecycle.drain import DRAINED_ANNOTATION, Drained, SlotFacts
 
-__all__ = ["as_stopped", "slot_facts", "slot_index"]
-
-
-def slot_index(lane: str, slot: str) -> int | None:
-    """The index in a slot's name; None for a name that is no slot of this lane."""
-    prefix, _, number = slot.rpartition("-")
-    return int(number) if prefix == lane and number.isdigit() else None
+__all__ = ["as_stopped", "slot_facts"]
 
 
 def slot_facts(cache: Cache, lane: Lane, claims: Iterable[Claim], observation: Observation) -> tuple[SlotFacts, ...]:
@@ -36,7 +30,7 @@ def slot_facts(cache: Cache, lane: Lane, claims: Iterable[Claim], observation: O
 
 def as_stopped(observation: Observation, slots: Iterable[SlotFacts], *, deleting: bool) -> Observation:
     """The observation in which a slot that was stopped on purpose holds what its proof says."""
-    proofs = {slot.name: slot.drained for slot in slots if deleting or slot.role is not SlotRole.ACTIVE}
+    proofs = {slot.name: slot.drained for slot in slots if deleting or slot.role.is_going}
     return Observation(
         tuple(
             replace(seen, stopped=True, queued=proof.live) if (proof := proofs.get(seen.name)) else seen

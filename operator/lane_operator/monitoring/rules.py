@@ -19,6 +19,8 @@ ALMOST_FULL = 0.95
 """Share of the words that a suppression list may have at which somebody is told."""
 IN_DOUBT_S = 300
 """Seconds that a slot may owe another one its answer at which somebody is told; a restart takes less."""
+ENOUGH_A_DAY = 1000
+"""Deliveries of a lane of which each standby slot has its part."""
 REFUSED_SHARE = 0.01
 """Share of messages that the slots could not take at which somebody is told."""
 
@@ -51,20 +53,23 @@ def _rules(lane: Lane) -> Iterator[Manifest]:
     )
     yield from _slots(lane, queries)
     yield from _replies(lane, queries)
+    if lane.spec.standby_replicas:
+        yield from _standby(lane, queries)
     if lane.spec.submission.http is not None:
         yield from _requests(lane, queries)
     if lane.spec.feedback is not None:
         yield from _feedback(lane, queries)
     if lane.spec.audit.archive is not None:
         yield from _archive(lane, queries)
-    if lane.spec.replicas:
+    slots = lane.spec.replicas + lane.spec.standby_replicas
+    if slots:
         yield _alert(
             lane,
             "LaneSlotsMissing",
-            f"(count({queries.metric('info')}) or vector(0)) < {lane.spec.replicas}",
+            f"(count({queries.metric('info')}) or vector(0)) < {slots}",
             "3m",
             "warning",
-            f"Lane {lane.namespace}/{lane.name} has {{{{ $value }}}} of {lane.spec.replicas} slots.",
+            f"Lane {lane.namespace}/{lane.name} has {{{{ $value }}}} of {slots} slots.",
         )
 
 
@@ -121,6 +126,31 @@ def _slots(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         "warning",
         "Slot {{ $labels.slot }} has mail that its address must not send, and no other slot can take it. See the "
         "condition MailHeld.",
+    )
+
+
+def _standby(lane: Lane, queries: Queries) -> Iterator[Manifest]:
+    """What standby slots are there for and do not do."""
+    yield _alert(
+        lane,
+        "LaneQuarantineUnrelieved",
+        f"max by (slot) ({queries.metric('quarantine_unrelieved')}) > 0",
+        "2m",
+        "critical",
+        "ISPs refuse the address of slot {{ $labels.slot }}, and no standby slot can send their mail: it waits. "
+        "See the condition AddressQuarantined.",
+    )
+    attempts = queries.metric("attempts_total", 'result="delivered"')
+    delivered = f"increase({attempts}[1d])"
+    yield _alert(  # ISPs forget an address within weeks: facts of providers' guides
+        lane,
+        "LaneStandbyForgotten",
+        f"max by (slot) ({queries.metric('standby')}) == 1 "
+        f"unless on (slot) sum by (slot) ({delivered}) > 0 and on () sum({delivered}) > {ENOUGH_A_DAY}",
+        "1h",
+        "warning",
+        "Standby slot {{ $labels.slot }} has delivered nothing for a day, so that ISPs forget its address: see whether "
+        "its egress is proved, and whether the other slots reach it.",
     )
 
 

@@ -10,8 +10,9 @@ Rules, in order:
 2. A slot that exists but is not in the record gets back the address that its own objects name (a lost status), where
    the pool is open to it: whoever can make a claim in some namespace can write any address on it.
 3. A lane of the same namespace, name and class gets back its own, the slot's own first, without cool-down.
-4. Any other slot gets a free address: on the node where its lane has fewest, then one that was never used, then the
-   lowest.
+4. Any other slot gets a free address of its role (those with `role: Standby` are for standby slots): on the node
+   where its lane has fewest, then one that was never used, then the lowest.
+No slot gets an address that is quarantined; what becomes of one that a slot holds says `quarantine`.
 What no slot holds rests for the pool's cool-down. An address that stands in several pools belongs to the pool that
 holds it, else to the first by name; the others never assign it. What a live slot carries from a pool that is gone
 belongs to that pool still.
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 from lane_api.conditions import Reason
 from lane_api.ippool import Engine, IPPoolStatus, PoolAddress
 from lane_api.lane_status import SlotRole
-from lane_api.names import slot_name
+from lane_api.names import STANDBY_FROM, slot_name
 from lane_operator.inputs import Assignment, Claim, Demand, Holding, Key, Pool, Refusal
 from lane_operator.pools.ledger import Entry, Ledger, owners
 from lane_operator.pools.ports import NodePorts
@@ -59,7 +60,7 @@ class _Asking:
     @property
     def asked(self) -> list[int]:
         """Slots that are to be, whether they have something or not."""
-        return [index for index in range(self.demand.replicas) if index not in self.demand.withheld]
+        return [index for index in _indices(self.demand) if index not in self.demand.withheld]
 
     def slot(self, index: int) -> str:
         return slot_name(self.demand.name, index)
@@ -152,7 +153,7 @@ def _give_back(ledger: Ledger, one: _Asking) -> None:
             resting = (
                 entry
                 for entry in ledger
-                if entry.listed and not entry.held_elsewhere and not entry.is_held and entry.was_of(one.demand)
+                if entry.may_be_given and not entry.is_held and entry.was_of(one.demand) and _suits(entry, index)
             )
             entry = next((entry for entry in resting if entry.slot == slot or not same_slot), None)
             if entry is not None:
@@ -167,11 +168,11 @@ def _give(ledger: Ledger, one: _Asking, now: dt.datetime) -> None:
     for index in one.wanted:
         nodes = [entry.address.node for entry in one.got.values()]
         free = sorted(
-            (entry for entry in ledger if ledger.is_free(entry, now)),
+            (entry for entry in ledger if ledger.is_free(entry, now) and _suits(entry, index)),
             key=lambda entry: (nodes.count(entry.address.node), bool(entry.lane)),  # the ledger's order breaks ties
         )
         if not free:
-            return
+            continue
         free[0].port_block = None
         free[0].hold(one.demand, one.slot(index))
         one.got[index] = free[0]
@@ -213,12 +214,29 @@ def _shared(demand: Demand, pool: Pool) -> Assignment:
     refusal = _closed(demand, pool)
     slots = demand.retained if refusal else demand.retained | set(range(demand.replicas)) - demand.withheld
     claims = tuple(_claim(demand, index, _NO_ADDRESS, None, pool) for index in sorted(slots))
+    if demand.standby and refusal is None:
+        refusal = Refusal(
+            Reason.ENGINE_LIMIT,
+            f"engine ClusterDefault of IPPool {'/'.join(pool.key)} has no addresses, so that none can stand by: set "
+            "standbyReplicas to 0, or choose a pool of another engine",
+        )
     return Assignment(claims, refusal or demand.objection)
+
+
+def _indices(demand: Demand) -> list[int]:
+    """Slots that are asked for: the active ones, then those in standby."""
+    return [*range(demand.replicas), *range(STANDBY_FROM, STANDBY_FROM + demand.standby)]
+
+
+def _suits(entry: Entry, index: int) -> bool:
+    """An address is for slots of its role: what is kept warm in standby is not used up by a lane that grows."""
+    return entry.address.role == ("Active" if index < STANDBY_FROM else "Standby")
 
 
 def _claim(demand: Demand, index: int, address: PoolAddress | None, port_block: int | None, pool: Pool) -> Claim:
     going = SlotRole.HELD if demand.held else SlotRole.DRAINING
-    role = SlotRole.ACTIVE if index < demand.replicas else going
+    serves = SlotRole.ACTIVE if index < STANDBY_FROM else SlotRole.STANDBY
+    role = serves if index in _indices(demand) else going
     return Claim(index, slot_name(demand.name, index), address, role, port_block, pool.key)
 
 
@@ -271,10 +289,22 @@ def _exhausted(ledger: Ledger, one: _Asking, now: dt.datetime) -> Refusal:
     capacity, cooldown_s = ledger.capacity(now), ledger.pool.spec.cooldown
     ends = [until for entry in ledger if (until := entry.cools_until(cooldown_s)) is not None and now < until]
     rest = f" (the next until {min(ends).strftime('%Y-%m-%dT%H:%M:%SZ')})" if ends else ""
-    missing = len(one.wanted)
+    standing = f"{capacity.standby} in standby, " if capacity.standby else ""
+    barred = f"{capacity.quarantined} quarantined, " if capacity.quarantined else ""
+    active = [index for index in one.wanted if index < STANDBY_FROM]
+    standby = len(one.wanted) - len(active)
+    missing = []
+    if active:
+        missing.append(
+            f"{len(active)} of {one.demand.replicas} slots have none: add addresses to the pool, or lower replicas"
+        )
+    if standby:
+        missing.append(
+            f"{standby} of {one.demand.standby} standby slots have none: add addresses with role: Standby to the pool, "
+            "or lower standbyReplicas"
+        )
     return Refusal(
         Reason.POOL_EXHAUSTED,
         f"IPPool {'/'.join(ledger.pool.key)} has {capacity.total} addresses: {capacity.assigned} assigned, "
-        f"{capacity.cooling} cooling down{rest}, {capacity.free} free; {missing} of {one.demand.replicas} slots "
-        "have none: add addresses to the pool, or lower replicas",
+        f"{standing}{capacity.cooling} cooling down{rest}, {barred}{capacity.free} free; {'; '.join(missing)}",
     )

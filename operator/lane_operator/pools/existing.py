@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from lane_api.ippool import PoolAddress
 from lane_api.lane_status import SlotRole
-from lane_api.names import ADDRESS_ANNOTATION, POOL_ANNOTATION, SLOT_LABEL
+from lane_api.names import ADDRESS_ANNOTATION, POOL_ANNOTATION, SLOT_LABEL, STANDBY_FROM, slot_index
 from lane_api.queue import DrainPolicy
 from lane_operator.inputs import Claim, Lane, Manifest
 from lane_operator.pools.ports import port_block_of
@@ -26,9 +26,9 @@ def claims_of_existing(
     found = {claim.slot_name: claim for claim in claims}
     for workload in workloads:
         slot = str((workload["metadata"].get("labels") or {}).get(SLOT_LABEL, ""))
-        prefix, _, number = slot.rpartition("-")
-        if slot not in found and prefix == lane.name and number.isdigit():
-            found[slot] = _claim(lane, slot, int(number), workload, hostnames.get(slot, ""))
+        index = slot_index(lane.name, slot)
+        if slot not in found and index is not None:
+            found[slot] = _claim(lane, slot, index, workload, hostnames.get(slot, ""))
     return tuple(sorted(found.values(), key=lambda claim: claim.slot_index))
 
 
@@ -37,13 +37,16 @@ def _claim(lane: Lane, slot: str, index: int, workload: Manifest, hostname: str)
     ip = noted.get(ADDRESS_ANNOTATION)
     namespace, _, name = noted.get(POOL_ANNOTATION, "").partition("/")
     going = SlotRole.HELD if lane.spec.drain.policy is DrainPolicy.HOLD else SlotRole.DRAINING
-    serves = index < lane.spec.replicas and lane.deleting_since is None
+    role, last = SlotRole.ACTIVE, lane.spec.replicas
+    if index >= STANDBY_FROM:
+        role, last = SlotRole.STANDBY, STANDBY_FROM + lane.spec.standby_replicas
+    serves = index < last and lane.deleting_since is None
     return Claim(
         slot_index=index,
         slot_name=slot,
         # as it was validated when it was assigned; here it is only told, and never makes another address
         address=PoolAddress.model_construct(ip=ip, hostname=hostname) if ip else None,
-        role=SlotRole.ACTIVE if serves else going,
+        role=role if serves else going,
         port_block=port_block_of(workload),
         pool=(namespace, name) if name else lane.pool_key,
         found=True,

@@ -11,7 +11,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from lane_api.classes import TrafficClass
-from lane_api.ippool import AddressStatus, Capacity, Engine, PoolAddress
+from lane_api.ippool import AddressStatus, Capacity, Engine, PoolAddress, Quarantine
+from lane_api.names import STANDBY_FROM, slot_index
 from lane_operator.inputs import Demand, Holding, Key, Pool
 
 __all__ = ["Entry", "Ledger", "owners"]
@@ -34,7 +35,20 @@ class Entry:
     slot: str = ""
     released_at: str | None = None
     port_block: int | None = None
+    quarantine: Quarantine | None = None
+    """As recorded of the slot that holds it."""
     held_elsewhere: str = ""
+
+    @property
+    def may_be_given(self) -> bool:
+        """It is this pool's to give, and mail may leave from it."""
+        return self.listed and not self.held_elsewhere and not self.address.quarantined
+
+    @property
+    def is_in_standby(self) -> bool:
+        """A standby slot holds it."""
+        index = slot_index(self.lane.partition("/")[2], self.slot) if self.is_held else None
+        return index is not None and index >= STANDBY_FROM
 
     @property
     def is_held(self) -> bool:
@@ -53,6 +67,8 @@ class Entry:
 
     def hold(self, demand: Demand, slot: str) -> None:
         """Gives it to a slot."""
+        if (self.lane, self.slot) != ("/".join(demand.key), slot):
+            self.quarantine = None
         self.lane, self.lane_class = "/".join(demand.key), str(demand.traffic_class)
         self.slot, self.released_at = slot, None
 
@@ -91,17 +107,26 @@ class Ledger:
         for entry in self:
             if entry.is_held and entry.value not in staying:
                 entry.released_at = now.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-                entry.port_block = None
+                entry.port_block = entry.quarantine = None
             if not entry.listed and not entry.is_held:
                 del self._entries[entry.value]
 
     def capacity(self, now: dt.datetime) -> Capacity:
         """Addresses by state."""
-        assigned = sum(entry.is_held for entry in self)
+        held = sum(entry.is_held for entry in self)
+        standby = sum(entry.is_in_standby for entry in self)
         cooling = sum(self.is_cooling(entry, now) for entry in self)
         usable = sum(entry.listed and not entry.held_elsewhere for entry in self)
         free = sum(self.is_free(entry, now) for entry in self)
-        return Capacity(total=usable, assigned=assigned, cooling=cooling, free=free)
+        quarantined = sum(entry.listed and entry.address.quarantined and not entry.is_held for entry in self)
+        return Capacity(
+            total=usable,
+            assigned=held - standby,
+            standby=standby,
+            quarantined=quarantined,
+            cooling=cooling,
+            free=free,
+        )
 
     def is_cooling(self, entry: Entry, now: dt.datetime) -> bool:
         """Given up so lately that only its own lane may have it."""
@@ -110,7 +135,7 @@ class Ledger:
 
     def is_free(self, entry: Entry, now: dt.datetime) -> bool:
         """Any lane may have it."""
-        return entry.listed and not entry.held_elsewhere and not entry.is_held and not self.is_cooling(entry, now)
+        return entry.may_be_given and not entry.is_held and not self.is_cooling(entry, now)
 
     def records(self) -> tuple[AddressStatus, ...]:
         """The entries as the pool's status keeps them."""
@@ -127,7 +152,7 @@ class Ledger:
         if entry is None or entry.lane:
             return
         entry.lane, entry.lane_class, entry.slot = record.lane, record.lane_class, record.slot
-        entry.released_at = record.released_at
+        entry.released_at, entry.quarantine = record.released_at, record.quarantine
         entry.port_block = record.port_block if self.pool.spec.engine is Engine.HOST_NETWORK else None
 
 
@@ -159,6 +184,7 @@ def _record(entry: Entry) -> AddressStatus:
         slot=entry.slot,
         released_at=entry.released_at,
         port_block=entry.port_block,
+        quarantine=entry.quarantine,
         held_elsewhere=entry.held_elsewhere,
     )
 

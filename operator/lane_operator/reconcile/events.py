@@ -22,6 +22,7 @@ _ALARMING = {
     ("EgressVerified", "False"),
     ("ConfigInForce", "False"),
     ("Valid", "False"),
+    ("AddressQuarantined", "True"),
 }
 _ORDINARY = {"NewGeneration", "Pushing", "Draining"}
 """Reasons that every change goes through."""

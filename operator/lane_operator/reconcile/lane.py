@@ -6,6 +6,7 @@ assignment of addresses, committed before any claim is applied, and the lane's c
 Invariant: a pass decides from what is there, never from what an earlier pass did; run twice, it writes nothing twice.
 """
 
+import datetime as dt
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ from lane_api.names import DRAIN_FINALIZER, RELEASE_ANNOTATION, RELEASE_KEEP_VOL
 from lane_operator.apply import Applied, Failure, apply_children, prune
 from lane_operator.desired import desired_state, kept_hostname, secret_needs
 from lane_operator.errors import ForbiddenError
-from lane_operator.inputs import Assignment, Desired, Key, Lane, Manifest, Observation, References, Refusal
+from lane_operator.inputs import Assignment, Claim, Desired, Key, Lane, Manifest, Observation, References, Refusal
 from lane_operator.kube import NAMESPACE, SECRET, SENDING_LANE, STATEFUL_SET
 from lane_operator.lifecycle import (
     LetGo,
@@ -107,7 +108,11 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     status = lane_status(lane, references, assignment, desired, observation, world.wall())
     later = await write_lane_status(world, key, status)
     applied.raise_passing()
-    looks = [later, next_look(lane, status, world.wall()), *_looks(world, lane, desired, provisioned, steps)]
+    looks = [
+        later,
+        next_look(lane, status, world.wall()),
+        *_looks(world, lane, assignment.claims, desired, provisioned, steps),
+    ]
     return min((look for look in looks if look is not None), default=None)
 
 
@@ -246,10 +251,19 @@ def _dying(lane: Lane, desired: Desired, observation: Observation, *, may_keep: 
 
 
 def _looks(
-    world: World, lane: Lane, desired: Desired, provisioned: Provisioned, steps: tuple[Step, ...]
+    world: World,
+    lane: Lane,
+    claims: tuple[Claim, ...],
+    desired: Desired,
+    provisioned: Provisioned,
+    steps: tuple[Step, ...],
 ) -> Iterator[float]:
     """When another pass is worthwhile though nothing that we watch changes."""
     if provisioned.waiting or desired.refusals:  # users' Secrets and Multus' templates are not watched
         yield world.settings.secret_recheck_s
     if lane.deleting_since is not None or steps:
         yield world.settings.observe_busy_s
+    for claim in claims:  # of a slot that does not answer, only time says that its quarantine is over
+        if claim.quarantine is not None and claim.quarantine.until:
+            ends = dt.datetime.fromisoformat(claim.quarantine.until) - world.wall()
+            yield max(ends.total_seconds(), 0.0) + world.settings.observe_busy_s

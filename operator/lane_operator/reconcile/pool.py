@@ -14,6 +14,7 @@ from lane_operator.errors import ConflictError, ForbiddenError, NotFoundError
 from lane_operator.inputs import Assignment, Key, Lane, Manifest, Pool
 from lane_operator.kube import IP_POOL, SENDING_LANE
 from lane_operator.pools.allocate import AllocationResult, allocate
+from lane_operator.pools.quarantine import with_stand_ins
 from lane_operator.reconcile.events import post_transitions
 from lane_operator.reconcile.finalizers import set_finalizers
 from lane_operator.reconcile.world import World
@@ -70,7 +71,8 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
 def _allocated(world: World, pool: Pool) -> AllocationResult:
     beside = [other for other in pools_of(world.cache) if other.key != pool.key]
     demands, holdings = demands_of(world.cache, pool.key), holdings_of(world.cache)
-    return allocate((pool,), demands, world.wall(), beside, holdings)
+    result = allocate((pool,), demands, world.wall(), beside, holdings)
+    return with_stand_ins(result, world.observer.seen, world.wall())
 
 
 async def _commit(world: World, pool: Pool, result: AllocationResult) -> bool:

@@ -4,7 +4,6 @@ import base64
 from typing import Any
 
 from lane_api.conditions import ConditionType, Reason
-from lane_api.lane_status import SlotRole
 from lane_api.names import QUEUE_FINALIZER, SLOT_LABEL
 from lane_operator.inputs import Assignment, Desired, Lane, Manifest, Observation
 from lane_operator.kube import POD, VOLUME_CLAIM
@@ -52,7 +51,7 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
         endpoint = _endpoint(pod) if pod else None
         if token is None or pod is None or endpoint is None or name not in configs:
             continue
-        closed = claim.role is not SlotRole.ACTIVE or lane.deleting_since is not None
+        closed = claim.intake_is_closed or lane.deleting_since is not None
         target = Target(
             lane=lane.key,
             slot=name,

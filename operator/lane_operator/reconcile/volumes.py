@@ -9,8 +9,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from lane_api.conditions import Reason
-from lane_api.lane_status import SlotRole
-from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, MANAGED_BY, POOL_ANNOTATION, SLOT_LABEL
+from lane_api.names import (
+    ADDRESS_ANNOTATION,
+    CLASS_LABEL,
+    LANE_LABEL,
+    MANAGED_BY,
+    POOL_ANNOTATION,
+    SLOT_LABEL,
+    STANDBY_FROM,
+)
 from lane_operator.cache import Cache
 from lane_operator.inputs import Claim, Lane, Manifest, Refusal
 from lane_operator.kube import PERSISTENT_VOLUME, VOLUME_CLAIM
@@ -50,12 +57,15 @@ def deleted_by_hand(cache: Cache, lane: Lane, claims: Iterable[Claim]) -> tuple[
     found = []
     for claim in claims:
         volume = cache.get(VOLUME_CLAIM.kind, lane.namespace, f"queue-{claim.slot_name}") or {}
-        if claim.role is not SlotRole.ACTIVE or "deletionTimestamp" not in volume.get("metadata", {}):
+        if claim.role.is_going or "deletionTimestamp" not in volume.get("metadata", {}):
             continue
+        field, lower, now = "replicas", claim.slot_index, lane.spec.replicas
+        if lower >= STANDBY_FROM:
+            field, lower, now = "standbyReplicas", lower - STANDBY_FROM, lane.spec.standby_replicas
         message = (
             f"PersistentVolumeClaim queue-{claim.slot_name} was deleted by hand. Nothing is lost: it stays while slot "
-            f"{claim.slot_name} runs, but a pod that is made anew cannot mount it. Set replicas to {claim.slot_index}, "
-            f"so that the slot drains and gives it up, then back to {lane.spec.replicas}"
+            f"{claim.slot_name} runs, but a pod that is made anew cannot mount it. Set {field} to {lower}, "
+            f"so that the slot drains and gives it up, then back to {now}"
         )
         found.append(Refusal(Reason.VOLUME_DELETED, message))
     return tuple(found)

@@ -11,13 +11,14 @@ from typing import Any
 from lane_api.conditions import ConditionType, Reason
 from lane_api.effective import effective
 from lane_api.lane_status import LaneStatus
-from lane_api.names import LANE_LABEL
+from lane_api.names import LANE_LABEL, STANDBY_FROM
 from lane_operator.egress import LIMITS
 from lane_operator.inputs import Assignment, Desired, Lane, Observation, References
 from lane_operator.status.book import Book, find
 from lane_operator.status.domains import domain_statuses, put_certificate, put_dns
 from lane_operator.status.figures import oldest, rounded
 from lane_operator.status.progress import WAIT, deadline, put_draining, put_progress
+from lane_operator.status.quarantine import put_quarantined
 from lane_operator.status.slots import SHARED, egress_reason, is_proved, slot_status
 from lane_operator.status.view import View
 from lane_operator.status.volumes import put_mail_held, put_records_at_risk
@@ -44,12 +45,13 @@ def lane_status(
     put_dns(book, view)
     put_certificate(book, view)
     _put_marks(book, view)
+    put_quarantined(book, view)
     put_mail_held(book, view)
     put_records_at_risk(book, view)
     slots = tuple(slot_status(lane, claim, observation) for claim in assignment.claims)
     return LaneStatus(
         observed_generation=lane.generation,
-        replicas=len(slots),
+        replicas=sum(claim.slot_index < STANDBY_FROM for claim in assignment.claims),
         selector=f"{LANE_LABEL}={lane.name}",
         queued=rounded(sum(seen.queued for seen in observation.slots)),
         oldest_since=oldest(seen.oldest_since for seen in observation.slots),
@@ -89,7 +91,7 @@ def _put_ready(book: Book, view: View, *, settled: bool) -> None:
         return
     troubles = [f"{claim.slot_name} {text}" for claim, text in view.troubles()]
     good = sum(1 for claim in active if view.serves(claim))
-    missing = lane.spec.replicas - len(active)
+    missing = lane.spec.replicas - len(view.kept)
     if troubles or missing > 0 or not settled:
         said = [refusal.message for refusal in view.desired.refusals] + troubles
         message = f"{good} of {lane.spec.replicas} slots serve" + "".join(f"; {text}" for text in said)

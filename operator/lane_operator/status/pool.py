@@ -14,7 +14,16 @@ def pool_status(pool: Pool, allocated: IPPoolStatus, now: dt.datetime) -> IPPool
     """The status with its conditions; `allocated` is what the allocation says of addresses and capacity."""
     book = Book(pool.status.conditions, pool.generation, now)
     capacity = allocated.capacity
-    message = f"{capacity.assigned} assigned, {capacity.cooling} cooling down, {capacity.free} free of {capacity.total}"
+    counts = {
+        "assigned": capacity.assigned,
+        "in standby": capacity.standby,
+        "cooling down": capacity.cooling,
+        "quarantined": capacity.quarantined,
+        "free": capacity.free,
+    }
+    always = ("assigned", "cooling down", "free")
+    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name in always)
+    message = f"{told} of {capacity.total}"
     if pool.deleting:
         holders = sorted({one.lane for one in allocated.addresses if one.lane and one.released_at is None})
         message = (

@@ -132,7 +132,7 @@ def _waits_for(seen: SlotObservation) -> Iterable[str]:
 def _keeps_list(view: View, seen: SlotObservation) -> Iterable[str]:
     """What an empty slot has of the suppression list that it must not take with it; as `lifecycle` judges it."""
     deleting = view.lane.deleting_since is not None
-    staying = () if deleting else tuple(claim.slot_name for claim in view.active)
+    staying = () if deleting else tuple(claim.slot_name for claim in (*view.kept, *view.standby))
     if seen.list_is_with(staying):
         return
     if seen.suppressed is None:

@@ -1,15 +1,15 @@
 """One line of status a slot: where it is, what it does, and why it does not; pure."""
 
 from lane_api.conditions import Reason
+from lane_api.ippool import Quarantine
 from lane_api.lane_status import SlotRole, SlotStatus
 from lane_operator.inputs import Claim, Lane, Observation, SlotObservation
 from lane_operator.status.figures import rounded
 
-__all__ = ["SHARED", "egress_reason", "is_proved", "slot_status", "slot_trouble"]
+__all__ = ["SHARED", "egress_reason", "is_proved", "quarantine_text", "slot_status", "slot_trouble"]
 
 SHARED = "shared"
 """`ip` of a slot without an address of its own."""
-_PROVED = {"Proved", "ProofStale", "NotNeeded"}
 _EGRESS: dict[str, tuple[bool | None, Reason]] = {
     "Mismatch": (False, Reason.MISMATCH),
     "PortBlocked": (False, Reason.PORT_BLOCKED),
@@ -24,7 +24,7 @@ _EGRESS: dict[str, tuple[bool | None, Reason]] = {
 
 def is_proved(seen: SlotObservation | None) -> bool:
     """Whether mail may leave the slot."""
-    return seen is not None and seen.proof_state in _PROVED
+    return seen is not None and seen.may_send
 
 
 def egress_reason(slots: list[SlotObservation | None]) -> tuple[bool | None, Reason]:
@@ -43,11 +43,30 @@ def slot_status(lane: Lane, claim: Claim, observation: Observation) -> SlotStatu
         role=claim.role,
         ready=seen.pod_ready,
         egress_verified=is_proved(seen),
-        message=slot_trouble(lane, claim, seen),
+        message="; ".join(text for text in (slot_trouble(lane, claim, seen), slot_duty(claim)) if text),
         queued=rounded(seen.queued),
         oldest_since=seen.oldest_since,
         config_generation=seen.config_generation,
     )
+
+
+def slot_duty(claim: Claim) -> str:
+    """What its address must not send, or for whom it stands in; empty for neither."""
+    if claim.quarantine is not None:
+        return quarantine_text(claim.quarantine)
+    return f"stands in for {', '.join(claim.stands_in_for)}" if claim.stands_in_for else ""
+
+
+def quarantine_text(quarantine: Quarantine) -> str:
+    """Which mail must not leave from an address, until when and why, and what becomes of it."""
+    mail = f"mail for {', '.join(quarantine.isps)}" if quarantine.isps else "mail"
+    instead = f"leaves from {quarantine.stood_in_by}" if quarantine.stood_in_by else "waits or leaves from the others"
+    if quarantine.is_by_owner:
+        return f"sends nothing, as quarantined in the pool says; its mail {instead}"
+    if not quarantine.stood_in_by:
+        instead = "waits"
+    reply = f" ({quarantine.reply})" if quarantine.reply else ""
+    return f"sends no {mail} until {quarantine.until}, by rule {quarantine.by}{reply}: it {instead}"
 
 
 def slot_trouble(lane: Lane, claim: Claim, seen: SlotObservation | None) -> str:
@@ -56,9 +75,11 @@ def slot_trouble(lane: Lane, claim: Claim, seen: SlotObservation | None) -> str:
         return "was not seen yet"
     if seen.stopped:
         return f"is stopped; its volume keeps about {rounded(seen.queued)} messages" if seen.queued else "is stopped"
-    if not seen.pod_ready and claim.role is SlotRole.ACTIVE:
+    if not seen.pod_ready and claim.takes_mail:
         return f"the pod is not ready: {seen.pod_reason or 'it starts'}{_node_network(claim, seen)}"
     if not seen.reachable:
+        if claim.role in (SlotRole.STANDBY, SlotRole.PROMOTED) and not claim.takes_mail:
+            return f"does not answer the operator{f': {seen.pod_reason}' if seen.pod_reason else ''}"
         return "does not answer the operator" if seen.pod_ready else ""
     if seen.config_refused:
         return f"refused configuration {lane.generation}: {seen.config_refused}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from lane_api.lane_status import SlotRole
+from lane_api.names import STANDBY_FROM
 from lane_api.selector import SelectorFinding
 from lane_operator.inputs import Assignment, Claim, Desired, Lane, Observation, References, SlotObservation
 from lane_operator.status.slots import is_proved, slot_trouble
@@ -23,13 +23,31 @@ class View:
 
     @property
     def active(self) -> tuple[Claim, ...]:
-        """Slots that are to serve."""
-        return tuple(claim for claim in self.assignment.claims if claim.role is SlotRole.ACTIVE)
+        """Slots that are to take mail, those that stand in for one that must not as well."""
+        return tuple(claim for claim in self.assignment.claims if claim.takes_mail)
+
+    @property
+    def kept(self) -> tuple[Claim, ...]:
+        """Slots of spec.replicas, whether their addresses are quarantined or not."""
+        return tuple(one for one in self._staying() if one.slot_index < STANDBY_FROM)
+
+    @property
+    def standby(self) -> tuple[Claim, ...]:
+        """Slots of spec.standbyReplicas."""
+        return tuple(one for one in self._staying() if one.slot_index >= STANDBY_FROM)
+
+    @property
+    def quarantined(self) -> tuple[Claim, ...]:
+        """Slots whose addresses are refused by an ISP, or quarantined by the pool's owner."""
+        return tuple(one for one in self._staying() if one.quarantine is not None)
+
+    def _staying(self) -> Iterator[Claim]:
+        return (claim for claim in self.assignment.claims if not claim.role.is_going)
 
     @property
     def going(self) -> tuple[Claim, ...]:
         """Slots that are to go."""
-        return tuple(claim for claim in self.assignment.claims if claim.role is not SlotRole.ACTIVE)
+        return tuple(claim for claim in self.assignment.claims if claim.role.is_going)
 
     @property
     def running(self) -> tuple[Claim, ...]:

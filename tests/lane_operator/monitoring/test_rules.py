@@ -3,37 +3,56 @@
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import yaml
 
 from lane_operator.monitoring import monitoring_children
 from tests.lane_operator import made
 
-OF = 'namespace="mail",lane="otp",slot="otp-0"'
+OF = 'namespace="mail",lane="otp"'
 
 
-def fires(tmp_path: Path, alert: str, series: Mapping[str, str], heard: Mapping[str, int]) -> None:
-    """Asserts how many alerts of this name fire at these times, given these values a minute."""
-    manifests, _ = monitoring_children(made.lane(feedback={}), made.KINDS, {})
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def fires(
+    tmp_path: Path,
+    alert: str,
+    series: Mapping[str, str],
+    heard: Mapping[str, int],
+    spec: Mapping[str, Any] = NOTHING,
+    every: str = "1m",
+) -> None:
+    """Asserts how many alerts of this name fire at these times, given these values one after the other.
+
+    They are of slot otp-0 where they name no other.
+    """
+    manifests, _ = monitoring_children(made.lane(feedback={}, **spec), made.KINDS, {})
     (rules,) = (one["spec"] for one in manifests if one["kind"] == "PrometheusRule")
+    (group,) = rules["groups"]
+    group |= {"interval": every, "rules": [one for one in group["rules"] if one.get("alert") == alert]}
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
     firing = f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)'
     case = {
-        "interval": "1m",
-        "input_series": [
-            {"series": name.replace("{", "{" + OF + ",").replace(",}", "}"), "values": values}
-            for name, values in series.items()
-        ],
+        "interval": every,
+        "input_series": [{"series": _named(name), "values": values} for name, values in series.items()],
         "promql_expr_test": [
             {"expr": firing, "eval_time": at, "exp_samples": [{"labels": "{}", "value": count}]}
             for at, count in heard.items()
         ],
     }
-    test = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [case]}
+    test = {"rule_files": ["rules.yaml"], "evaluation_interval": every, "tests": [case]}
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
     command = ["promtool", "test", "rules", str(tmp_path / "test.yaml")]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+def _named(series: str) -> str:
+    of = OF if "slot=" in series else f'{OF},slot="otp-0"'
+    return series.replace("{", "{" + of + ",").replace(",}", "}")
 
 
 def test_a_suppression_list_is_told_of_before_it_is_full(tmp_path: Path) -> None:
@@ -65,3 +84,38 @@ def test_mail_that_no_slot_may_send_is_told_of(tmp_path: Path) -> None:
 def test_without_feedback_there_are_none() -> None:
     manifests, _ = monitoring_children(made.lane(), made.KINDS, {})
     assert "LaneSuppressionListFull" not in str(manifests)
+
+
+STANDBY: Mapping[str, Any] = {"standbyReplicas": 1}
+
+
+def test_a_refused_address_for_which_nobody_sends_is_told_of(tmp_path: Path) -> None:
+    series = {"lane_relay_quarantine_unrelieved{}": "0x4 1x9 0x9"}
+    fires(tmp_path, "LaneQuarantineUnrelieved", series, {"5m": 0, "8m": 1, "20m": 0}, STANDBY)
+
+
+def test_a_standby_slot_that_isps_forget_is_told_of_where_the_lane_sends(tmp_path: Path) -> None:
+    def series(spare: str, active: str) -> dict[str, str]:
+        delivered = 'lane_relay_attempts_total{policy="gmail",result="delivered",'
+        return {
+            'lane_relay_standby{slot="otp-s0",}': "1x400",
+            'lane_relay_standby{slot="otp-0",}': "0x400",
+            delivered + 'slot="otp-s0",}': spare,
+            delivered + 'slot="otp-0",}': active,
+        }
+
+    for spare, active, count in (("0x400", "0+10x400", 1), ("0+1x400", "0+10x400", 0), ("0x400", "0x400", 0)):
+        fires(tmp_path, "LaneStandbyForgotten", series(spare, active), {"2000m": count}, STANDBY, "5m")
+
+
+def test_without_standby_slots_nothing_is_said_of_them() -> None:
+    manifests, _ = monitoring_children(made.lane(), made.KINDS, {})
+    assert "LaneStandbyForgotten" not in str(manifests)
+    with_one, _ = monitoring_children(made.lane(**STANDBY), made.KINDS, {})
+    assert "< 3" in next(
+        rule["expr"]
+        for one in with_one
+        if one["kind"] == "PrometheusRule"
+        for rule in one["spec"]["groups"][0]["rules"]
+        if rule.get("alert") == "LaneSlotsMissing"
+    )

@@ -64,7 +64,14 @@ def test_a_slot_gets_an_address_and_the_record_says_so() -> None:
     record = result.statuses[POOL].addresses[0]
     assert (record.lane, record.slot, record.lane_class) == ("mail/otp", "otp-0", "Transactional")
     assert (record.hostname, record.released_at) == ("out0.example.com", None)
-    assert result.statuses[POOL].capacity.model_dump() == {"total": 1, "assigned": 1, "cooling": 0, "free": 0}
+    assert result.statuses[POOL].capacity.model_dump() == {
+        "total": 1,
+        "assigned": 1,
+        "standby": 0,
+        "quarantined": 0,
+        "cooling": 0,
+        "free": 0,
+    }
 
 
 def test_an_assigned_address_stays_when_a_lane_that_sorts_before_comes() -> None:

@@ -151,6 +151,21 @@ async def test_a_lane_that_is_never_paused_is_slowed_down_and_somebody_is_told()
         assert delivery.kept == ""
 
 
+@pytest.mark.parametrize("able", [True, False])
+async def test_a_lane_that_is_never_paused_leaves_an_address_only_for_a_standby_slot_that_can_send(able: bool) -> None:
+    peer = refusing()
+    rules = [policy(action="QuarantineIP")]
+    async with running(peer), delivering(policies=rules, protection="NeverPause", standby=True) as delivery:
+        judgement = delivery.dispatcher.judgement
+        judgement.has_standby = lambda site: able and site == "isp"
+        delivery.send(route_to(peer.port, site="isp", policy="isp"))
+        await delivery.attempted(1)
+        state = delivery.dispatcher.explain_site("isp")
+        assert state is not None
+        assert bool(state.backed_off) is not able
+        assert judgement.acts.quarantined() == ({"isp"} if able else set())
+
+
 async def test_an_act_with_a_trigger_waits_for_the_second_reply() -> None:
     peer = refusing("rcpt")
     rule = policy(action="SuspendSite", scope="Site", trigger={"count": 2, "per": "1h"})

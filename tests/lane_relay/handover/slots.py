@@ -136,6 +136,7 @@ class Slot:
             scheduled=lambda _count: [],
             is_over=lambda _entry: self.over,
             is_ordered=lambda entry, _sender: entry.id in self.ordered,
+            quarantined=frozenset,
             unwilling=lambda: self.unwilling_because,
         )
         settler = Settler(self.spool, config, clock, nothing, Counters())

@@ -41,3 +41,21 @@ async def test_one_that_says_nothing_or_nonsense_is_taken_as_able() -> None:
         await abilities.look(["b"])
         found.append(abilities.can_send("b", "gmail"))
     assert found == [False, True, False, True]
+
+
+async def test_a_sibling_that_warms_up_gets_no_more_than_it_has_room_for() -> None:
+    async def fetch(_slot: str) -> bytes:
+        return encode(Ability(room={"gmail": 2, "other": 0}))
+
+    abilities = Abilities(fetch)
+    abilities.gave("b", "gmail")  # not asked yet: nothing is known
+    await abilities.look(["b"])
+    found = []
+    for _ in range(3):
+        found.append(abilities.can_send("b", "gmail", "gmail"))
+        abilities.gave("b", "gmail")
+    assert found == [True, True, False]
+    assert abilities.can_send("b", "yahoo", "yahoo"), "warm there"
+    assert not abilities.can_send("b", "mx.isp.test", ""), "without a policy"
+    await abilities.look(["b"])
+    assert abilities.can_send("b", "gmail", "gmail"), "asked again"

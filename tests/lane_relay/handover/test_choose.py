@@ -94,6 +94,8 @@ def test_mail_beyond_the_warm_up_goes_to_a_sibling_that_can_send_it_or_waits() -
 def test_a_standby_slot_gets_its_share_and_gives_none_away() -> None:
     of = config(spare={"role": "Standby"})
     assert 30 < spread(of)["spare"] < 180  # 3 % of 3000
+    both = spread(config(spare={"role": "Standby"}, other={"role": "Standby"}))
+    assert all(30 < both[slot] < 180 for slot in ("spare", "other")), "3 % each: with less an ISP forgets an address"
     assert set(spread(config(role="Standby", one={}, spare={"role": "Standby"}))) == {Place.HERE}
 
 
@@ -113,3 +115,44 @@ def test_a_message_goes_to_the_same_sibling_again_while_that_is_up() -> None:
     assert [whither(of, number=number) for number in range(100)] == first
     moved = [whither(of, number=number, down="two") for number in range(100)]
     assert all(now == before for before, now in zip(first, moved, strict=True) if before != "two")
+
+
+def test_a_standby_slot_s_part_is_the_same_of_each_isp_and_the_same_again() -> None:
+    of = config(spare={"role": "Standby"})
+    chosen = [number for number in range(3000) if whither(of, "gmail", number) == "spare"]
+    assert 30 < len(chosen) < 180
+    assert [number for number in range(3000) if whither(of, "yahoo", number) == "spare"] == chosen
+
+
+def test_a_standby_slot_gets_nothing_that_was_tried_here() -> None:
+    assert set(spread(config(spare={"role": "Standby"}), was_tried=True)) == {Place.HERE}
+
+
+def test_a_standby_slot_gets_nothing_that_must_leave_from_an_address_for_some_isps_but_one_for_the_same() -> None:
+    gmail = {"isps": ["gmail"]}
+    segmented = config(isps=("gmail",), one={}, spare={"role": "Standby"}, like={"role": "Standby", **gmail})
+    assert set(spread(segmented, "gmail")) == {Place.HERE, "like"}
+    assert set(spread(config(seg=gmail, spare={"role": "Standby"}), "gmail")) == {"seg"}
+    of = config(like={"role": "Standby", **gmail})
+    assert set(spread(of, "gmail")) == {Place.HERE, "like"}, "its part, and not all of the ISP's mail"
+    assert set(spread(of, "yahoo")) == {Place.HERE}
+
+
+STANDS_IN = {"role": "Standby", "standsIn": True}
+
+
+def test_what_an_isp_refuses_from_here_goes_to_the_slot_that_stands_in() -> None:
+    of = config(one={}, spare=STANDS_IN, idle={"role": "Standby"})
+    assert set(spread(of, "gmail", is_quarantined=True, was_tried=True)) == {"spare"}
+    assert "spare" not in {whither(of, "yahoo", number, was_tried=True) for number in range(300)}
+    assert set(spread(of, "gmail", is_quarantined=True, can_send=lambda slot: slot != "spare")) == {Place.HERE}
+    assert whither(of, "gmail", is_quarantined=True, down="spare") is Place.HERE
+    assert whither(config(one={}), "gmail", is_quarantined=True) is Place.HERE, "nobody is named"
+    others = config(spare={**STANDS_IN, "isps": ["yahoo"]})
+    assert whither(others, "gmail", is_quarantined=True) is Place.HERE
+
+
+def test_what_came_from_a_sibling_goes_on_to_a_stand_in_too() -> None:
+    of = config(spare=STANDS_IN)
+    taken = {"is_up": lambda _slot: True, "came_from_sibling": True}
+    assert choose(of, 1 << 48, "gmail", is_quarantined=True, **taken) == "spare"  # type: ignore[arg-type]

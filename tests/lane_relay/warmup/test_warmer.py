@@ -198,3 +198,17 @@ def test_complaints_hold_an_address_on_its_step_over_a_restart(rig: Rig) -> None
     ((_, isp, amount),) = warmer.states()
     assert (isp.step, amount) == (0, 50)
     assert "2 complaints of 50" in isp.reason
+
+
+def test_it_says_how_much_room_there_is_for_each_cold_isp_and_begins_nothing_by_that(rig: Rig) -> None:
+    warmer = rig.warmer(steps=[24])
+    assert warmer.rooms() == {"gmail": 2, "yahoo": 2, "other": 2}
+    assert list(warmer.states()) == []
+    rig.send(warmer, "gmail", 1)
+    rig.send(warmer, "yahoo", 9)
+    assert warmer.rooms() == {"gmail": 1, "yahoo": 0, "other": 2}
+    rig.now += DAY / 24
+    assert warmer.rooms()["yahoo"] == 2, "another hour"
+    assert rig.all_day(warmer, "gmail", 24) > 0
+    assert rig.warmer().rooms().keys() == {"gmail", "yahoo", "other"}
+    assert Warmer(config(warm=True), rig.clock, "", rig.write).rooms() == {}
