@@ -10,8 +10,14 @@ from typing import Protocol
 
 from lane_api.isppolicy import Action, ResponseRule, Stage
 
-__all__ = ["Compile", "Pattern", "check_rules", "matching_text", "overlap", "sound_rules"]
+__all__ = ["Compile", "Pattern", "check_rules", "matching_text", "overlap", "sound_rules", "without_echo"]
 
+_HEAD = re.compile(r"^[2-5][0-9][0-9][ -](?:[245]\.[0-9]{1,3}\.[0-9]{1,3}(?=\s|$))?")
+_ADDRESS = re.compile(
+    r'"(?:[^"\\]|\\.){0,64}"@[^\s<>@:;,()\[\]"]+|(?<=<)[^<>]*@[^<>]*(?=>)|[^\s<>@"]+@[^\s<>@:;,()\[\]"]+'
+)
+_ANYBODY = "x@x"
+_LEAST_LOCAL = 3
 _CODE = re.compile(r"^[2-5][0-9][0-9][ -]")
 _ENHANCED = re.compile(r"^[245]\.[0-9]{1,3}\.[0-9]{1,3}(?=\s|$)")
 
@@ -43,6 +49,25 @@ def matching_text(code: int, lines: Sequence[str]) -> str:
     repeated = enhanced[0]
     rest = [line[len(repeated) :].lstrip() if line.startswith(repeated) else line for line in lines[1:]]
     return f"{code}-{' '.join([first, *rest])}"
+
+
+def without_echo(text: str, locals_: Sequence[str] = ()) -> str:
+    """The text of a reply as rules are matched with it: each address in it reads `x@x`.
+
+    A peer repeats the address that it refuses, which whoever handed it in has chosen: `throttled@example.com` must not
+    slow down a site, nor `S3150@example.com` stop our address. `locals_` are the local parts of those the reply may be
+    about, for peers that leave the domain out; one of letters alone stays, since it may as well be the peer's own word.
+    """
+    if "@" in text:
+        text = _ADDRESS.sub(_ANYBODY, text)
+    wanted = [
+        re.escape(local) for local in locals_ if len(local) >= _LEAST_LOCAL and not local.isalpha() and local in text
+    ]
+    if not wanted:
+        return text
+    head = _HEAD.match(text)
+    start = head.end() if head is not None else 0
+    return text[:start] + re.sub(rf"(?<![A-Za-z0-9])(?:{'|'.join(wanted)})(?![A-Za-z0-9])", "x", text[start:])
 
 
 def overlap(one: Stage, other: Stage) -> bool:
@@ -104,12 +129,15 @@ def _check_examples(rule: ResponseRule, pattern: Pattern, earlier: Sequence[tupl
     for example in rule.examples:
         if _CODE.match(example) is None:
             problems.append(f"the example {example!r} does not begin with a reply code")
-        elif pattern.search(example) is None:
-            problems.append(f"the pattern misses its own example {example!r}")
-        else:
-            problems += [
-                f"shadowed, since the earlier rule {first.id} matches its example {example!r}"
-                for first, first_pattern in earlier
-                if overlap(first.stage, rule.stage) and first_pattern.search(example) is not None
-            ]
+            continue
+        text = without_echo(example)
+        if pattern.search(text) is None:
+            as_read = f" (which reads {text!r}, for addresses are masked)" if text != example else ""
+            problems.append(f"the pattern misses its own example {example!r}{as_read}")
+            continue
+        problems += [
+            f"shadowed, since the earlier rule {first.id} matches its example {example!r}"
+            for first, first_pattern in earlier
+            if overlap(first.stage, rule.stage) and first_pattern.search(text) is not None
+        ]
     return problems

@@ -246,13 +246,14 @@ class Judgement:
     ) -> bool:
         """The peer has answered for every recipient but those that wait for another transaction; True if the session
         is of no more use."""
-        results = reply_results(self.table, session.destination.site.policy, replies) + later_results(later)
+        policy = session.destination.site.policy
+        results = reply_results(self.table, policy, prepared.message, replies) + later_results(later)
         return self.report(session.destination, prepared, results, session)
 
     def of_part(self, session: Session, prepared: Prepared, taken: tuple[RecipientReply, ...]) -> None:
         """The peer has the message for these recipients while others' transactions follow: it is settled at once, for
         what a crash repeats is to be the transaction in flight and not those before it."""
-        results = reply_results(self.table, session.destination.site.policy, taken)
+        results = reply_results(self.table, session.destination.site.policy, prepared.message, taken)
         self._on_attempt(self._attempt(session, prepared, results))
 
     def of_unfit(self, session: Session, prepared: Prepared, refusal: Reply) -> None:
@@ -264,7 +265,7 @@ class Judgement:
         where = f"{session.target.host}[{session.target.address}]"
         closed = replace(closed, refused=session.portion.answered + closed.refused)
         policy = session.destination.site.policy
-        results = broken_results(self.table, policy, prepared.entry, closed, where, ending)
+        results = broken_results(self.table, policy, prepared, closed, where, ending)
         self.report(session.destination, prepared, results, session)
 
     def report(
@@ -284,7 +285,8 @@ class Judgement:
             site.delivered += 1
         elif session is not None:
             for result in results:
-                self._note(site, result.stage, result.reply, result.verdict)
+                about = message.envelope.recipients[result.index]
+                self._note(site, result.stage, result.reply, result.verdict, about)
             for result in summary.acts:
                 self._act(site, result.verdict, result.reply, message.from_domain)
         if session is None:
@@ -314,9 +316,9 @@ class Judgement:
             session.client.extensions.dsn,
         )
 
-    def _note(self, site: ReadyQueue, stage: Stage, reply: Reply, verdict: Verdict) -> None:
+    def _note(self, site: ReadyQueue, stage: Stage, reply: Reply, verdict: Verdict, about: str = "") -> None:
         if verdict.rule.startswith("default/"):
-            self.samples.note(site.name, site.policy, stage, reply, verdict, self._clock.now())
+            self.samples.note(site.name, site.policy, stage, reply, verdict, self._clock.now(), about)
 
     # -- entries without a session
 

@@ -4,14 +4,17 @@ Before it: what a session reports. After it: `dispatcher`, which hands the Attem
 Invariant: every recipient of the entry gets exactly one result.
 """
 
+from collections.abc import Iterable
+
 from msgspec import Struct
 
 from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_relay.deliver.default_rules import CLOSING_RULE
+from lane_relay.deliver.prepared import Prepared
 from lane_relay.deliver.ready_queue import Failure
 from lane_relay.deliver.rules import DELIVERED, ReplyTable
 from lane_relay.deliver.trouble import Ending, Trouble
-from lane_relay.records import QueueEntry, RecipientResult, Reply, Verdict
+from lane_relay.records import Message, QueueEntry, RecipientResult, Reply, Verdict
 from lane_relay.smtp.client import Closed, RecipientReply
 
 __all__ = [
@@ -53,15 +56,24 @@ def failure_of(table: ReplyTable, policy: str, trouble: Trouble) -> Failure:
     return Failure(trouble.stage, trouble.reply, verdict, trouble.tls, trouble.ours or trouble.tls is not None)
 
 
-def reply_results(table: ReplyTable, policy: str, replies: tuple[RecipientReply, ...]) -> tuple[RecipientResult, ...]:
+def _locals(message: Message, indexes: Iterable[int]) -> tuple[str, ...]:
+    """Local parts that a refusal may repeat."""
+    return tuple([message.envelope.recipients[index].rpartition("@")[0] for index in indexes])
+
+
+def reply_results(
+    table: ReplyTable, policy: str, message: Message, replies: tuple[RecipientReply, ...]
+) -> tuple[RecipientResult, ...]:
     """The peer's answers, judged; what bounces the message bounces it for all that were not taken."""
+    refused = [one.index for one in replies if one.reply.code != 250]
+    locals_ = _locals(message, refused) if refused else ()
     results = tuple(
         [
             RecipientResult(
                 answer.index,
                 answer.stage,
                 answer.reply,
-                DELIVERED if answer.reply.code == 250 else table.judge(policy, answer.stage, answer.reply),
+                DELIVERED if answer.reply.code == 250 else table.judge(policy, answer.stage, answer.reply, locals_),
             )
             for answer in replies
         ]
@@ -84,12 +96,14 @@ def _of_the_message(results: tuple[RecipientResult, ...]) -> tuple[RecipientResu
 
 
 def broken_results(
-    table: ReplyTable, policy: str, entry: QueueEntry, closed: Closed, where: str, ending: Ending
+    table: ReplyTable, policy: str, prepared: Prepared, closed: Closed, where: str, ending: Ending
 ) -> tuple[RecipientResult, ...]:
     """Of a transaction whose connection ended: who was refused before keeps that reply, the others are tried again."""
+    entry = prepared.entry
     refused = {answer.index: answer for answer in closed.refused}
+    locals_ = _locals(prepared.message, entry.recipients)
     if closed.reply is not None:
-        rest, verdict = closed.reply, table.judge(policy, closed.stage, closed.reply)
+        rest, verdict = closed.reply, table.judge(policy, closed.stage, closed.reply, locals_)
     else:
         rest = _broken_reply(closed, where, ending)
         category = Category.NO_ANSWER_FROM_HOST if ending is Ending.TIMEOUT else Category.BAD_CONNECTION
@@ -100,7 +114,8 @@ def broken_results(
     for index in entry.recipients:
         own = refused.get(index)
         if own is not None:
-            results.append(RecipientResult(index, own.stage, own.reply, table.judge(policy, own.stage, own.reply)))
+            verdict_of_own = table.judge(policy, own.stage, own.reply, locals_)
+            results.append(RecipientResult(index, own.stage, own.reply, verdict_of_own))
         else:
             results.append(RecipientResult(index, closed.stage, rest, verdict, ours))
     return tuple(results)

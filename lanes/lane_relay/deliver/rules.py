@@ -7,20 +7,20 @@ Before it: replies from sessions. After it: `account`, and back-off. Invariant: 
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import re2
 
 from lane_api.isppolicy import Action, Category, ResponseRule, Scope, Stage
 from lane_api.relayconfig import SitePolicy
-from lane_api.responses import check_rules, matching_text, sound_rules
+from lane_api.responses import check_rules, matching_text, sound_rules, without_echo
 from lane_relay.deliver.default_rules import GREETING_RULES, MESSAGE_RULES
 from lane_relay.records import Reply, Verdict
 
 __all__ = ["DELIVERED", "ReplyTable", "RuleSet", "without_addresses"]
 
 _ADDRESS: Final = re.compile(r"<[^<>]*@[^<>]*>|[^\s<>@]+@[^\s<>@:;,()\[\]]+")
-"""Peers repeat the address that they refuse; `throttle@example.com` must not slow down a whole site."""
 _LASTS_S: Final[dict[Action, float | None]] = {
     Action.BACKOFF: None,
     Action.SUSPEND_SITE: 3600.0,
@@ -102,18 +102,21 @@ class ReplyTable:
         self._partial = partial
         self.problems = problems
 
-    def judge(self, policy: str, stage: Stage, reply: Reply) -> Verdict:
-        """What a peer's reply means, coming from a site of this policy (or of none: empty)."""
+    def judge(self, policy: str, stage: Stage, reply: Reply, locals_: Sequence[str] = ()) -> Verdict:
+        """What a peer's reply means, coming from a site of this policy (or of none: empty).
+
+        `locals_`: the local parts of those it may be about, which it may repeat; they are not the peer's words.
+        """
         if 200 <= reply.code < 300:
             return DELIVERED
-        text = matching_text(reply.code, reply.lines)
+        text = without_echo(matching_text(reply.code, reply.lines), locals_)
         own = self._sets.get(policy)
         rule = own.first(stage, text) if own is not None else None
         source = policy
         if rule is None:
             source = "default"
             default = self._greeting if stage is Stage.CONNECT or stage is Stage.EHLO else self._message
-            rule = default.first(stage, _ADDRESS.sub("<>", text))
+            rule = default.first(stage, text)
         if rule is None:
             return _LOCAL_RETRY
         return self._verdict(rule, f"{source}/{rule.id}", self._policies.get(policy))

@@ -32,6 +32,7 @@ _PARTS: Final = re.compile(
     r"|(?P<host>\b(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b)"
     r"|(?P<id>[A-Za-z0-9_/+=.-]*\d[A-Za-z0-9_/+=.-]*)"
 )
+_LEAST_NAME: Final = 3
 _MASKS: Final = {"address": "<ADDRESS>", "url": "<URL>", "ip": "<IP>", "host": "<HOST>", "id": "<N>"}
 _EXAMPLES: Final = {
     "<ADDRESS>": "<user@example.com>",
@@ -67,12 +68,20 @@ class ReplySample(Struct, gc=False):
     count: int = 1
 
 
-def masked(code: int, lines: tuple[str, ...]) -> str:
-    """The reply as rules see it, without what differs from one message, address or host to the next."""
+def masked(code: int, lines: tuple[str, ...], about: str = "") -> str:
+    """The reply as rules see it, without what differs from one message, address or host to the next.
+
+    `about` is the recipient that it answers: peers name it without its domain, too, which no pattern tells from a word.
+    """
     text = matching_text(code, lines)
     head = _HEAD.match(text)
     start = head.end() if head is not None else 0
-    return text[:start] + _PARTS.sub(lambda found: _MASKS[found.lastgroup or "id"], text[start : start + _CHARS])
+    rest = _PARTS.sub(lambda found: _MASKS[found.lastgroup or "id"], text[start : start + _CHARS])
+    local = about.rpartition("@")[0]
+    if len(local) >= _LEAST_NAME:
+        name = rf"(?<![A-Za-z0-9<]){re.escape(local)}(?![A-Za-z0-9])"
+        rest = re.sub(name, "<ADDRESS>", rest, flags=re.IGNORECASE)
+    return text[:start] + rest
 
 
 def suggestion(sample: ReplySample) -> Suggestion | None:
@@ -108,8 +117,10 @@ class ReplySamples:
         self._second = 0.0
         self._looked_at = 0
 
-    def note(self, site: str, policy: str, stage: Stage, reply: Reply, verdict: Verdict, now: float) -> None:
-        """Counts a reply that only a default rule was for."""
+    def note(
+        self, site: str, policy: str, stage: Stage, reply: Reply, verdict: Verdict, now: float, about: str = ""
+    ) -> None:
+        """Counts a reply that only a default rule was for; `about`: the recipient that it answers, if it is of one."""
         self.counts[policy] += 1
         if not 0.0 <= now - self._second < 1.0:
             self._second, self._looked_at = now, 0
@@ -117,7 +128,7 @@ class ReplySamples:
             self.skipped += 1
             return
         self._looked_at += 1
-        text = masked(reply.code, reply.lines)
+        text = masked(reply.code, reply.lines, about)
         key = (site, stage, text)
         known = self._samples.get(key)
         if known is not None:

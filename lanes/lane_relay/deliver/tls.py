@@ -110,6 +110,12 @@ def plan_tls(mode: TlsMode, is_route: bool, demand: TlsDemand | None) -> TlsPlan
     return TlsPlan(TlsMode.REQUIRED, Check.DANE if demand.tlsa else Check.NONE, demand)
 
 
+_CIPHERS: Final = "DEFAULT:@SECLEVEL=2"
+"""Said, for what is in force else differs between builds: python.org's knows no host without forward secrecy."""
+_CIPHERS_WHERE_THE_OTHER_WAY_IS_PLAIN_TEXT: Final = "DEFAULT:@SECLEVEL=1"
+"""With a key of 1,024 bits, too: any encryption is better than none (RFC 7435), and this certificate proves nothing."""
+
+
 class TlsContexts(Struct, frozen=True):
     """One context for peers whose certificate OpenSSL leaves alone, one for those whose name and chain it checks."""
 
@@ -129,7 +135,9 @@ def make_contexts(ca_file: str | None = None) -> TlsContexts:
     else:
         checked.load_default_certs()
     for context in (unchecked, checked):
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996 section 5
+    unchecked.set_ciphers(_CIPHERS_WHERE_THE_OTHER_WAY_IS_PLAIN_TEXT)
+    checked.set_ciphers(_CIPHERS)
     return TlsContexts(unchecked, checked, Authorities(checked))
 
 

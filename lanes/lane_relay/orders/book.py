@@ -13,6 +13,7 @@ from msgspec.json import Decoder, Encoder
 
 from lane_relay.errors import RelayError
 from lane_relay.orders.order import By, Order, Selector, Verb
+from lane_relay.orders.restored import RESTORED
 from lane_relay.records import QueueEntry, message_id_text
 from lane_relay.spool.base import Spool
 
@@ -58,7 +59,7 @@ class OrderBook:
 
     def add(self, order: Order) -> None:
         """Another one stands; raises OrderError if there are too many, SpoolError if it cannot be kept."""
-        if len(self.orders) >= MOST:
+        if len(self.orders) >= MOST and order.id != RESTORED:  # a volume put back may be full of orders
             raise OrderError(f"{MOST} orders stand already: revoke some, see GET /v1/actions")
         self._keep([*self.orders, order])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from lane_relay.records import Tlsa
@@ -17,9 +17,11 @@ from lane_relay.records import Tlsa
 __all__ = ["Issued", "make_authority", "server_context"]
 
 
-def server_context(folder: Path, *names: str) -> tuple[ssl.SSLContext, Path]:
+def server_context(
+    folder: Path, *names: str, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | None = None, ciphers: str = ""
+) -> tuple[ssl.SSLContext, Path]:
     """A server's context with a self-signed certificate for these names or addresses, and the file to trust it by."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
@@ -40,6 +42,8 @@ def server_context(folder: Path, *names: str) -> tuple[ssl.SSLContext, Path]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if ciphers:
+        context.set_ciphers(ciphers)
     context.load_cert_chain(chain, key_file)
     return context, chain
 

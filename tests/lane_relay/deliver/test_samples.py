@@ -80,3 +80,23 @@ def test_a_storm_of_refusals_is_counted_whole_and_looked_at_in_part() -> None:
     note(samples, "450 4.2.0 not now", now=6.5)
     (sample,) = samples.listed()
     assert (samples.counts[""], sample.count, samples.skipped) == (1001, 201, 800)
+
+
+def test_a_recipient_that_is_named_without_its_domain_is_masked_too() -> None:
+    """By pattern alone `carl` is a word like any other; replies that differ in nothing else are one sample."""
+    assert masked(550, ("5.1.1 User unknown: johnsmith",), "johnsmith@b.example") == "550 5.1.1 User unknown: <ADDRESS>"
+    assert (
+        masked(550, ("Mailbox for 'PeterPan' disabled",), "peterpan@b.example")
+        == "550 Mailbox for '<ADDRESS>' disabled"
+    )
+    assert masked(550, ("no carl at b.example, carla is",), "carl@b.example") == "550 no <ADDRESS> at <HOST>, carla is"
+    samples = ReplySamples()
+    for name in ("carl", "anna", "ossip"):
+        reply = Reply(550, (f"error delivering to {name}",))
+        verdict = TABLE.judge("", Stage.RCPT, reply)
+        samples.note("isp", "", Stage.RCPT, reply, verdict, 0.0, f"{name}@b.example")
+    (sample,) = samples.listed()
+    found = suggestion(sample)
+    assert sample.count == 3
+    assert found is not None
+    assert "carl" not in found.pattern

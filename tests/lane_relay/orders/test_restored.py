@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from lane_api.relayconfig import RelayConfig
+from lane_relay.orders.book import MOST
 from lane_relay.orders.restored import RESTORED, Mark, mark_of
 from lane_relay.spool.memory import MemoryVolume
 from tests.lane_relay.account.attempts import config
@@ -91,3 +92,13 @@ async def test_a_mark_is_said_anew_once_an_hour() -> None:
     rig.spool.record([b"{}"])
     assert mark.value(4599.0) == first
     assert mark.value(4600.0) == first + 1
+
+
+async def test_a_copy_with_as_many_orders_as_may_stand_is_held_and_its_orders_can_be_ended() -> None:
+    rig = Rig()
+    await rig.later("spring")
+    for number in range(MOST):
+        await rig.order(action="hold", campaign=f"c{number}")
+    back = Rig(rig.spool.volume, _config(rig.spool.volume, 10**6))
+    assert back.keeper.stands(RESTORED) is not None
+    assert len(back.keeper.standing()) == MOST + 1
