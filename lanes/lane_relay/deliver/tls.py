@@ -113,7 +113,7 @@ def plan_tls(mode: TlsMode, is_route: bool, demand: TlsDemand | None) -> TlsPlan
 _CIPHERS: Final = "DEFAULT:@SECLEVEL=2"
 """Said, for what is in force else differs between builds: python.org's knows no host without forward secrecy."""
 _CIPHERS_WHERE_THE_OTHER_WAY_IS_PLAIN_TEXT: Final = "DEFAULT:@SECLEVEL=1"
-"""With a key of 1,024 bits, too: any encryption is better than none (RFC 7435), and this certificate proves nothing."""
+"""Groups of 1,024 bits, too: any encryption is better than none (RFC 7435), and this certificate proves nothing."""
 
 
 class TlsContexts(Struct, frozen=True):
