@@ -5,14 +5,18 @@ Invariant: answers come from figures in memory; no request waits for a disk or a
 Before it: `pipeline`, which says what is so. After it: nothing of ours.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from lane_api.relayconfig import Endpoint
+from lane_relay.accept.small_server import SmallServer
 
 __all__ = ["Vitals", "serve"]
+
+_MOST: Final = 128
+"""Connections: the kubelet's probes and a few Prometheus servers need a handful."""
 
 
 class Vitals(Protocol):
@@ -52,10 +56,8 @@ def _verdict(trouble: str) -> web.Response:
     return web.Response(text=f"{trouble or 'ok'}\n", status=503 if trouble else 200)
 
 
-async def serve(endpoint: Endpoint, vitals: Vitals) -> web.AppRunner:
-    """A running server, ended by its `cleanup()`; raises OSError if the port is taken."""
-    runner = web.AppRunner(_application(vitals), access_log=None, handle_signals=False, shutdown_timeout=1.0)
-    await runner.setup()
-    # "::" alone would leave out IPv4: asyncio makes such sockets IPv6 only; None binds both families
-    await web.TCPSite(runner, None if endpoint.host == "::" else endpoint.host, endpoint.port).start()
-    return runner
+async def serve(endpoint: Endpoint, vitals: Vitals) -> SmallServer:
+    """A running server, ended by its `stop()`; raises OSError if the port is taken."""
+    server = SmallServer(_application(vitals), endpoint, most=_MOST)
+    await server.start()
+    return server

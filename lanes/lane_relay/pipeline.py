@@ -121,7 +121,7 @@ class Pipeline:
             await self._run(config)
         finally:
             if probes is not None:
-                await probes.cleanup()
+                await probes.stop()
 
     async def _run(self, config: RelayConfig) -> None:
         """Recovers, runs the tasks, drains."""

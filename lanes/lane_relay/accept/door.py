@@ -97,17 +97,22 @@ class Door:
                     await _say_and_end(connection, _NO_PREFACE)
                 return
             taken = True  # from here on its transport closes it
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self._make(str(client)),
-                connection,
-                ssl=self._certificate.context if self._certificate is not None else None,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if self._certificate is not None else None,
-            )
-        except (OSError, EOFError):  # also a handshake that fails or takes too long
+            await self.take(connection, lambda: self._make(str(client)))
+        except (OSError, EOFError):
             pass
         finally:
             if not taken:
                 connection.close()
+
+    async def take(self, connection: socket.socket, make: Callable[[], asyncio.BaseProtocol]) -> None:
+        """Makes a session, once a handshake is done where there is one; one that fails is the peer's affair."""
+        with suppress(OSError):  # also where it takes too long
+            await asyncio.get_running_loop().connect_accepted_socket(
+                make,
+                connection,
+                ssl=self._certificate.context if self._certificate is not None else None,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if self._certificate is not None else None,
+            )
 
     async def _client(self, connection: socket.socket, peer: Peer) -> Peer | None:
         """Who the balancer says it is; itself where it speaks for itself. Raises EOFError if it goes."""

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from lane_api.relayconfig import Admin
 from lane_relay.accept.certificate import Certificate
+from lane_relay.accept.small_server import SmallServer
 from lane_relay.api import slot_requests
 from lane_relay.api.handover import PREFIX
 from lane_relay.api.openapi import compose
@@ -29,6 +30,8 @@ __all__ = ["AdminServer", "application_of"]
 
 BODY_LIMIT: Final = 4 * 2**20  # as config.SIZE_LIMIT: the largest thing ever pushed
 LINE_LIMIT: Final = 128 * 2**10  # holds every parameter at its longest, percent-encoded
+_MOST: Final = 500
+"""Connections: of the operator, of people, of siblings, and of 32 neighbours' slots, which ask every ten seconds."""
 CERTIFICATE_POLL_S: Final = 5.0  # leaves live for 30 days and are renewed at two thirds of it
 
 _log = structlog.get_logger("api")
@@ -129,25 +132,23 @@ class AdminServer:
         `rooms` are the requests of other rooms, each made by a module of this package; siblings, who hand over, show
         certificates that `authority` (a file) has signed.
         """
-        self._endpoint = admin.listen
         self._certificate = Certificate(admin.tls, field="admin.tls", client_authority=authority)
-        self._runner = web.AppRunner(
+        self._server = SmallServer(
             application_of([*slot_requests.operations(slot), *rooms], Path(admin.token_file)),
-            access_log=None,
-            handle_signals=False,
-            shutdown_timeout=1.0,
+            admin.listen,
+            most=_MOST,
+            certificate=self._certificate,
             max_line_size=LINE_LIMIT,
         )
-        self.port = 0
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._server.port
 
     async def start(self) -> None:
         """Listens; raises OSError if the port is taken."""
-        await self._runner.setup()
-        # "::" alone would leave out IPv4: asyncio makes such sockets IPv6 only; None binds both families
-        host = None if self._endpoint.host == "::" else self._endpoint.host
-        site = web.TCPSite(self._runner, host, self._endpoint.port, ssl_context=self._certificate.context)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        await self._server.start()
 
     async def watch(self) -> None:
         """Takes renewed certificates for ever."""
@@ -164,4 +165,4 @@ class AdminServer:
 
     async def stop(self) -> None:
         """Stops listening and ends open requests within a second."""
-        await self._runner.cleanup()
+        await self._server.stop()
