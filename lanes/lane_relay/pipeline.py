@@ -249,6 +249,7 @@ class Pipeline:
             days=DayCounts(clock, self._spool.flag, self._spool.set_flag),
             return_paths=self._feedback if config.feedback is not None else None,
             on_late=self._settler.on_late,
+            routes=self._router,
         )
         self._dispatcher.judgement.restore(self._spool.flag("acts"))
         self._unroutable = UnroutableMail(self._spool, self._settler, clock)

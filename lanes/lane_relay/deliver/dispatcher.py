@@ -9,7 +9,6 @@ is in exactly one place (a queue, a session, held, on its way to be prepared) un
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from lane_api.relayconfig import RelayConfig
@@ -21,6 +20,7 @@ from lane_relay.deliver.first_look import FirstLook
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.judgement import Judgement, Told
 from lane_relay.deliver.lookahead import Lookahead
+from lane_relay.deliver.moved import MovedMail, Routes
 from lane_relay.deliver.opening import SessionMaker
 from lane_relay.deliver.outcomes import not_looked_at
 from lane_relay.deliver.portions import Portion, after, first, without_taken
@@ -33,7 +33,8 @@ from lane_relay.deliver.session import Session
 from lane_relay.deliver.session_settings import ReturnPaths, Timeouts
 from lane_relay.deliver.tls import TlsContexts, make_contexts
 from lane_relay.deliver.trouble import Ending, Trouble
-from lane_relay.records import Attempt, Message, QueueEntry, Route, first_age_key
+from lane_relay.deliver.upkeep import OnLate, Upkeep
+from lane_relay.records import Attempt, QueueEntry, Route
 from lane_relay.smtp.client import Closed, RecipientReply
 
 __all__ = ["Dispatcher"]
@@ -42,8 +43,6 @@ __all__ = ["Dispatcher"]
 _SWEEP_S: Final = 1.0
 _YIELD_AFTER: Final = 10
 """Messages after which a connection makes room if other destinations of the site wait for one."""
-_PART_OVERDUE: Final = 4
-"""A quarter of the active bytes may be read at once for reports about overdue entries."""
 _CHUNK: Final = 500
 """Entries handled in one turn of the loop where there may be very many."""
 
@@ -70,12 +69,14 @@ class Dispatcher:
         keep_acts: Callable[[str], None] = lambda _text: None,
         days: DayCounts | None = None,
         return_paths: ReturnPaths | None = None,
-        on_late: Callable[[QueueEntry, Message, str], None] | None = None,
+        on_late: OnLate | None = None,
+        routes: Routes | None = None,
     ) -> None:
         """`may_send()`: the egress proof holds; `reroute(entry)`: its route may be another by now, ask for it anew;
-        `keep_acts(text)`: for `judgement.restore` of the next process; `on_late(entry, message, why)`: it waits."""
+        `keep_acts(text)`: for `judgement.restore` of the next process; `on_late(entry, message, why)`: it waits;
+        `routes`: who is asked where what waits leads to by now."""
         self._config = config
-        self._gate, self._on_late = may_send, on_late
+        self._gate = may_send
         self._clock = clock
         self.monotonic = clock.monotonic
         self.unix_now = clock.now
@@ -94,8 +95,13 @@ class Dispatcher:
         self._limits_by_policy: dict[str, SiteLimits] = {}
         self._days = days or DayCounts(clock, lambda _name: "", lambda _name, _value: None)
         self.whereabouts = Whereabouts(self.sites, self._held, self._connections, self.judgement, self._why_shut)
-        self._rounds = Rounds(self.sites, self._held, self.whereabouts.hold_of_site, self._lookahead.empty)
         self._rerouting = Rerouting(reroute)
+        rounds = Rounds(self.sites, self._held, self.whereabouts.hold_of_site, self._lookahead.empty)
+        moved = None
+        if routes is not None:
+            empty, want = self._lookahead.empty, self._connections.want
+            moved = MovedMail(routes, self.sites, self._rerouting, empty, want)
+        self._upkeep = Upkeep(config, clock, rounds, self._preparer, self.judgement, self._rerouting, on_late, moved)
         self._distrusted = 0
         """Sessions up to this number were opened before the gate shut: they may lead through another address."""
         self._running = False
@@ -113,6 +119,7 @@ class Dispatcher:
         """Another configuration from now on; entries find their new sites, open connections finish what they are at."""
         before, self._config = self._config, config
         self._maker.apply(config)
+        self._upkeep.apply(config)
         self._lookahead.limit(config.active_bytes)
         self._connections.limit = config.delivery.total_connections
         now = self.monotonic()
@@ -448,7 +455,8 @@ class Dispatcher:
             self._connections.pump_all(self.sites.values())
         self._gate_was_open = is_open
         self._days.keep(now)
-        self._go_round(now)
+        if self._running and self._upkeep.go_on(now):  # while stopping nobody can settle what is overdue
+            self._maker.forget(now)
 
     def _gives_way(self, session: Session, now: float) -> bool:
         """It has waited for an answer for long, and others wait for its place; never with a whole message out there."""
@@ -457,28 +465,6 @@ class Dispatcher:
             return False
         self._connections.silent(session.destination.site)
         return self._connections.is_pressed and not session.client.awaits_verdict
-
-    def _go_round(self, now: float) -> None:
-        """Entries that waited here past their lifetime are handed on as attempts that could not be made; of those that
-        have become late their senders hear."""
-        if not self._running:  # nobody can settle them any more: the next process finds them
-            return
-        if self._rounds.begin(now):
-            self._maker.forget(now)
-        wall = self._clock.now()
-        newest = first_age_key(wall - self._config.delivery.lifetime)
-        room = self._config.active_bytes // _PART_OVERDUE - self._preparer.reading_bytes
-        after = self._config.delivery.delay_notice.after if self._on_late is not None else 0.0
-        late = first_age_key(wall - after) if after else 0
-        for found in self._rounds.portion(now, newest, room, wall, late):
-            then = self.judgement.overdue if found.is_over else self._tell_late
-            self._preparer.read(found.entry, partial(then, found.site, found.hold))
-
-    def _tell_late(self, _site: str, hold: Hold, entry: QueueEntry, message: Message | None) -> None:
-        if message is not None and self._on_late is not None:
-            self._on_late(entry, message, f"{hold.limit}: {hold.detail}" if hold.detail else str(hold.limit))
-            self._rerouting.add((entry,))
-            self._rerouting.go_on()
 
     # -- another grouping into sites
 

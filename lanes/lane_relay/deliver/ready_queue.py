@@ -22,7 +22,7 @@ from lane_relay.deliver.prepared import Prepared
 from lane_relay.records import QueueEntry, Reply, Route, TlsDemand, TlsResult, Verdict
 from lane_relay.turns import Turns
 
-__all__ = ["Destination", "Failure", "Hold", "Limit", "ReadyQueue", "SiteLimits", "Target", "site_limits"]
+__all__ = ["Destination", "Failure", "Hold", "Limit", "ReadyQueue", "SiteLimits", "Target", "place_of", "site_limits"]
 
 _BAD_HOST_S: Final = 60.0
 """A host that failed is passed over so long, so that not every connection waits for it first."""
@@ -40,6 +40,16 @@ class Target(Struct, frozen=True, gc=False):
     host: str
     address: str
     demand: TlsDemand | None = None
+
+
+def place_of(route: Route) -> tuple[object, ...]:
+    """Which destination of its site a route leads to: the hosts, and how they are spoken to."""
+    return (route.port, route.tls, route.auth_dir, route.demands, *sorted([hop.host for hop in route.hops]))
+
+
+def _addresses(route: Route) -> frozenset[str]:
+    """Where it may connect to."""
+    return frozenset([address for hop in route.hops for address in hop.addresses])
 
 
 class Failure(Struct, frozen=True, gc=False):
@@ -115,9 +125,13 @@ class Destination:
         """An entry that was taken and not used is the next one again."""
         self.entries.appendleft(entry.campaign, entry)
 
-    def update(self, route: Route) -> None:
-        """A newer route to the same hosts: addresses and order may differ."""
-        self.route = route
+    def update(self, route: Route) -> bool:
+        """A newer route to the same hosts: addresses and order may differ; True: it was parked for other addresses."""
+        before, self.route = self.route, route
+        if route is before or not self.parked_until or self.site.holds_off or _addresses(route) <= _addresses(before):
+            return False
+        self.parked_until = 0.0
+        return True
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -202,13 +216,18 @@ class ReadyQueue:
 
     def destination(self, route: Route) -> Destination:
         """The destination of this route, made if it is new."""
-        key = (route.port, route.tls, route.auth_dir, route.demands, *sorted([hop.host for hop in route.hops]))
+        key = place_of(route)
         known = self.destinations.get(key)
         if known is None:
             known = self.destinations[key] = Destination(self, route)
         else:
             known.update(route)
         return known
+
+    @property
+    def holds_off(self) -> bool:
+        """The last connection that failed was refused to the source, whichever address it was at."""
+        return self.last_failure is not None and self.last_failure.verdict.action in _HOLDS_OFF
 
     def forget_empty(self, now: float, *, crowded: bool = False) -> None:
         """Drops destinations of which nothing is left to know; `crowded`: also that they did not answer lately."""

@@ -37,6 +37,8 @@ _QUICK_S: Final = 1.0
 _MAX_QUICK: Final = 128
 _MAX_SLOW: Final = 2048
 """Together with a lookup's end after some 10 s, 200 dead domains a second may come and nobody waits."""
+_NO_CAMPAIGN: Final = "\n"
+"""Whose turn such a lookup takes; no campaign has a line end in its name."""
 _MAX_ROUTES: Final = 50_000
 _UNROUTABLE_S: Final = 30.0
 """How long a failure is given to everybody who asks; the DNS cache may know better afterwards."""
@@ -106,16 +108,31 @@ class Router:
         expired = self._routes.get_expired(domain, self._clock.monotonic(), _REFRESH_S)
         serves = expired if isinstance(expired, Route) else None
         if callbacks is None:
-            callbacks = self._callbacks[domain] = []
-            self._asked_by[domain] = campaign
-            self._waiting.append(campaign, domain)
-            self._start()
+            callbacks = self._begin(domain, campaign)
         elif self._asked_by.get(domain, campaign) != campaign:
             self._asked_by[domain] = campaign
             self._waiting.append(campaign, domain)
         if serves is None:
             callbacks.append(then)
         return serves
+
+    def _begin(self, domain: str, campaign: str) -> list[Callback]:
+        callbacks = self._callbacks[domain] = []
+        self._asked_by[domain] = campaign
+        self._waiting.append(campaign, domain)
+        self._start()
+        return callbacks
+
+    def ask(self, domain: str, then: Callback) -> bool:
+        """For mail that has a route: `then` is called with what DNS says by now; False: not now, half of what may be
+        under way is left to mail that has none."""
+        callbacks = self._callbacks.get(domain)
+        if callbacks is None:
+            if self._waiting or len(self._quick) >= _MAX_QUICK // 2 or len(self._slow) >= _MAX_SLOW // 2:
+                return False
+            callbacks = self._begin(domain, _NO_CAMPAIGN)
+        callbacks.append(then)
+        return True
 
     def fresh(self, domain: str) -> Destination | None:
         """The route if it is known and has not expired; nothing is asked."""

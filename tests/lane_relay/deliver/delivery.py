@@ -8,8 +8,9 @@ from typing import Any
 
 from lane_api.isppolicy import Stage
 from lane_api.relayconfig import RelayConfig
-from lane_relay.clock import SYSTEM_CLOCK
+from lane_relay.clock import SYSTEM_CLOCK, Clock
 from lane_relay.deliver.dispatcher import Dispatcher
+from lane_relay.deliver.moved import Routes
 from lane_relay.deliver.prepared import Signing
 from lane_relay.deliver.session_settings import Timeouts
 from lane_relay.deliver.tls import TlsContexts
@@ -87,6 +88,8 @@ class Delivery:
     dispatcher: Dispatcher = field(init=False)
     attempts: list[Attempt] = field(default_factory=list)
     rerouted: list[QueueEntry] = field(default_factory=list)
+    reroute: Callable[[QueueEntry], None] | None = None
+    """Has what asks for its route anew; None: it stays in `rerouted`."""
     late: list[tuple[QueueEntry, str]] = field(default_factory=list)
     gate: bool = True
     kept: str = ""
@@ -134,6 +137,10 @@ class Delivery:
                 await self._changed.wait()
         return self.attempts
 
+    def on_reroute(self, entry: QueueEntry) -> None:
+        """Collects, or hands on."""
+        (self.reroute or self.rerouted.append)(entry)
+
     def on_late(self, entry: QueueEntry, _message: Message, why: str) -> None:
         """Collects."""
         entry.notified = True
@@ -159,6 +166,8 @@ async def delivering(
     signing: Signing | None = None,
     kept: str = "",
     keep: Callable[[str], None] | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+    routes: Routes | None = None,
     **delivery: Any,
 ) -> AsyncIterator[Delivery]:
     """A running dispatcher."""
@@ -170,13 +179,14 @@ async def delivering(
         bodies=messages,
         on_attempt=lambda attempt: made.on_attempt(attempt),  # noqa: PLW0108 -- a test may put its own in place
         may_send=lambda: made.gate,
-        reroute=made.rerouted.append,
+        reroute=made.on_reroute,
         on_late=made.on_late,
-        clock=SYSTEM_CLOCK,
+        clock=clock,
         signing=signing,
         contexts=contexts,
         timeouts=timeouts or Timeouts(stages=PATIENT),
         keep_acts=keep or (lambda text: setattr(made, "kept", text)),
+        routes=routes,
     )
     made.kept = kept
     dispatcher.judgement.restore(kept)

@@ -142,10 +142,10 @@ async def test_of_what_is_not_attempted_and_late_senders_hear_once_and_it_goes_o
     async with delivering(lifetime="48h", state="Suspended") as delivery:
         late, fresh = delivery.send(route_to(1), age=5 * 3600.0), delivery.send(route_to(1))
         late.sender_domain = fresh.sender_domain = "sender.test"
-        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)
+        delivery.dispatcher._upkeep.go_on(delivery.dispatcher.monotonic() + 60.0)
         await until(lambda: delivery.rerouted == [late])
         delivery.dispatcher.add(late, route_to(1))
-        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 120.0)
+        delivery.dispatcher._upkeep.go_on(delivery.dispatcher.monotonic() + 120.0)
         assert delivery.dispatcher.figures().waiting == 2
         assert delivery.late == [(late, "gate: Suspended")]
         assert delivery.attempts == []
