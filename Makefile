@@ -9,7 +9,7 @@ WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 EXAMPLES ?= 2000
 PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 python3.11 python3))
 
-.PHONY: chaos-relay replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract admin-contract
+.PHONY: chaos-relay gitops replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract admin-contract
 
 help: ## lists the targets
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -19,9 +19,10 @@ $(VENV)/.ready: tests/requirements.lock pyproject.toml
 	@.ci/setup $(VENV) $(PYTHON)
 	@touch $@
 
-peers: setup ## installs what tests need (bind9, unbound, Postfix, Prometheus, strace, an S3 server), none as a service
+peers: setup ## installs what tests need (bind9, unbound, Postfix, Prometheus, strace, an S3 server, GitOps tools), none as a service
 	@$(RUN)/python -m e2e.internet.packages
 	@$(RUN)/python -m tests.lane_relay.audit.s3_server
+	@$(RUN)/python -m tests.gitops.judge
 
 lint: setup ## ruff, mypy --strict, import contracts
 	$(RUN)/ruff format --check .
@@ -64,6 +65,9 @@ bench: peers ## the relay beside tuned Postfix, in one run; the operator's idle 
 
 replies: setup ## how the reply rules agree with the labelled corpus; prints each disagreement
 	$(RUN)/python -m tests.lane_relay.replies.agreement
+
+gitops: setup ## what kstatus, Argo CD and Flux make of every status; prints each that is misread
+	$(RUN)/python -m tests.gitops.agreement
 
 interop: peers ## both ways with Postfix, Exim, OpenSMTPD, Haraka and clients; signatures and reports by others' programs
 	$(RUN)/python -m tests.interop

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     WAITING_FOR_ENGINE = "WaitingForEngine"
     WAITING_FOR_NODE = "WaitingForNode"
     WAITING_FOR_SLOTS = "WaitingForSlots"
+    WAITING_FOR_PROOF = "WaitingForProof"
     # Stalled
     INVALID_SPEC = "InvalidSpec"
     POOL_NOT_FOUND = "PoolNotFound"
@@ -67,6 +68,9 @@ class Reason(StrEnum):
     DRAIN_DEADLINE_EXCEEDED = "DrainDeadlineExceeded"
     FORBIDDEN = "Forbidden"
     VOLUME_DELETED = "VolumeDeleted"
+    SLOT_NOT_READY = "SlotNotReady"
+    SLOT_UNREACHABLE = "SlotUnreachable"
+    SLOT_BEHIND = "SlotBehind"
     INTERNAL_ERROR = "InternalError"
     # EgressVerified
     MATCHED = "Matched"

@@ -52,6 +52,9 @@ class SlotStatus(ApiModel):
     """Mail may leave: its address is proved, or shared with nothing to prove."""
     message: str = ""
     """Why it is not ready or not verified, what its address is refused for, or for whom it stands in."""
+    waiting_since: str | None = None
+    """Since when it has not served as asked (RFC 3339, UTC), and nothing else is waited for before it; absent while it
+    serves. Ten minutes of it are Stalled."""
     queued: int = 0
     """Messages, rounded to two significant digits."""
     oldest_since: str | None = None

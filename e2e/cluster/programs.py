@@ -1,7 +1,8 @@
 """The cluster's Go programs, built from pinned modules: `modules/<name>/{go.mod,go.sum}` say what and from what.
 
-Invariant: a program's place in the cache is the hash of its go.mod, go.sum and build flags; go.sum's hashes are checked
-by Go itself. Nothing of a module is kept in this repository. Needs a Go compiler only when something is not built yet.
+Invariant: a program's place in the cache is the hash of its go.mod, go.sum, build flags and, where it is ours, its Go
+files; go.sum's hashes are checked by Go itself. Nothing of another's module is kept in this repository. Needs a Go
+compiler only when something is not built yet.
 """
 
 import json
@@ -35,7 +36,8 @@ class Module:
 
     def inputs(self, folder: Path = MODULES) -> list[tuple[str, bytes]]:
         """Return what decides about the built programs."""
-        files = cache.file_inputs([folder / self.name / f for f in ("go.mod", "go.sum")], folder)
+        here = folder / self.name
+        files = cache.file_inputs([here / "go.mod", here / "go.sum", *sorted(here.glob("*.go"))], folder)
         return [*files, ("flags", repr((self.programs, self.ld_flags, self.files, platform.machine())).encode())]
 
 
@@ -69,6 +71,7 @@ _ALL: Final = (
     _one("kwok", "sigs.k8s.io/kwok/cmd/kwok", "2 min the first time"),
     _one("prometheus-operator", f"{_PROMETHEUS}/cmd/operator", "2 min the first time"),
     _one("etcdutl", "go.etcd.io/etcd/etcdutl/v3", "1 min the first time"),
+    _one("gitops", "lanewright.dev/e2e/gitops", "4 min the first time"),  # ours: what GitOps tools make of an object
     _one("versitygw", "github.com/versity/versitygw/cmd/versitygw", "1 min the first time"),
 )  # fmt: skip
 CATALOGUE: Final = {module.name: module for module in _ALL}

@@ -235,7 +235,8 @@ class Refusal:
     """The reason of Stalled once it is one."""
     message: str
     waiting: Reason | None = None
-    """Something absent may still come: the reason of Reconciling for the first five minutes. None: Stalled at once."""
+    """Reason of Reconciling as long as there is hope, by `status.patience`: what is absent may come, what says no may
+    change in the same sync (then it is `reason` itself). None: Stalled at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +369,10 @@ class SlotObservation:
     pod_reason: str = ""
     """Why the pod is not ready, as the kubelet or the scheduler says it."""
     node: str = ""
+    rolling: bool = False
+    """Its workload is not yet of the template that it is to have: its pod restarts, or will."""
+    rolls_later: bool = False
+    """It waits for its turn: one slot of a lane restarts at a time."""
     reachable: bool = False
     """False: it did not answer, and every field below is what it said last, or nothing."""
     is_fresh: bool = True

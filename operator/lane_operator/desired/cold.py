@@ -20,6 +20,7 @@ def shared_domains(lane: Lane, references: References) -> tuple[Refusal, ...]:
             Reason.DOMAIN_SHARED,
             f"Cold mail from {domain.name} would spoil the reputation of lane {'/'.join(other.key)} "
             f"({other.traffic_class}, {theirs}), so this lane delivers nothing: give it a domain of its own",
+            waiting=Reason.DOMAIN_SHARED,
         )
         for domain in lane.spec.domains
         for other in sorted(references.others, key=lambda one: one.key)

@@ -80,7 +80,7 @@ def _unusable_keys(lane: Lane, references: References) -> Iterator[Refusal]:
                 f"Secret {facts.name} holds no RSA private key in PEM without a password, so mail of {domain.name} "
                 "waits unsigned: replace the key"
             )
-            yield Refusal(Reason.SECRET_KEY_MISSING, message)
+            yield _keyless(message)
 
 
 def _missing(need: _Need, lane: Lane, references: References) -> Refusal | None:
@@ -90,10 +90,14 @@ def _missing(need: _Need, lane: Lane, references: References) -> Refusal | None:
         return Refusal(Reason.SECRET_NOT_FOUND, f"{where} does not exist: create it", waiting=Reason.WAITING_FOR_SECRET)
     absent = [key for key in need.keys if key not in facts.keys]
     if absent:
-        return Refusal(Reason.SECRET_KEY_MISSING, f"{where} has no entry {', '.join(absent)}: add it")
+        return _keyless(f"{where} has no entry {', '.join(absent)}: add it")
     if need.any_of and not facts.keys & set(need.any_of):
-        return Refusal(Reason.SECRET_KEY_MISSING, f"{where} has neither {' nor '.join(need.any_of)}: add one")
+        return _keyless(f"{where} has neither {' nor '.join(need.any_of)}: add one")
     return None
+
+
+def _keyless(message: str) -> Refusal:
+    return Refusal(Reason.SECRET_KEY_MISSING, message, waiting=Reason.SECRET_KEY_MISSING)
 
 
 def _needs(lane: Lane, pool: Pool | None) -> Iterator[_Need]:

@@ -28,7 +28,8 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
     """The node's network, a source address on it, and the slot's own ports."""
     address, block = slot.address, slot.port_block
     if address is None or address.node is None or block is None:
-        return Refusal(Reason.ENGINE_LIMIT, f"slot {slot.slot} has no address with a node and ports of its own")
+        message = f"slot {slot.slot} has no address with a node and ports of its own"
+        return Refusal(Reason.ENGINE_LIMIT, message, waiting=Reason.ENGINE_LIMIT)
     node = slot.nodes.get(address.node)
     if node is None or not node.internal_ip:
         return Refusal(
@@ -44,6 +45,7 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
             f"address {address.ip} leaves from {source}, which is node {address.node}'s internal address: the slot's "
             "own listeners bind that one, and nothing may listen on an egress address. Give the node a second address "
             "for mail, and name it in the pool as source (or as ip, where nothing translates)",
+            waiting=Reason.ENGINE_LIMIT,
         )
     return EngineClaim(
         source=source,

@@ -23,7 +23,7 @@ _CNI_VERSION = "0.3.1"  # the lowest that has plugin lists and `sbr`
 def claim(slot: SlotClaim) -> EngineClaim | Refusal:
     """The slot's own network, and the pod's request for it."""
     if slot.address is None:
-        return Refusal(Reason.ENGINE_LIMIT, f"slot {slot.slot} has no address")
+        return Refusal(Reason.ENGINE_LIMIT, f"slot {slot.slot} has no address", waiting=Reason.ENGINE_LIMIT)
     if NETWORK_KIND not in slot.kinds:
         return Refusal(
             Reason.ENGINE_MISSING,
@@ -44,6 +44,7 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
             Reason.ENGINE_LIMIT,
             f"NetworkAttachmentDefinition {slot.config.network} has no CNI configuration in spec.config to copy: "
             "write one there, such as a macvlan on the node's public interface",
+            waiting=Reason.ENGINE_LIMIT,
         )
     source = slot.address.source or slot.address.ip
     return EngineClaim(

@@ -15,7 +15,7 @@ from lane_operator.lifecycle.drain import (
     shaped,
 )
 from lane_operator.lifecycle.evict import evictable
-from lane_operator.lifecycle.roll import staggered
+from lane_operator.lifecycle.roll import rolled, staggered
 from lane_operator.lifecycle.slots import as_stopped, slot_facts
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "evictable",
     "is_released",
     "next_steps",
+    "rolled",
     "shaped",
     "slot_facts",
     "staggered",

@@ -5,11 +5,12 @@ them applied, the lane would take no mail meanwhile. A slot that does not become
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from lane_operator.compare import APPLIED_ANNOTATION, is_in_force, prepared
-from lane_operator.inputs import Claim, Manifest
+from lane_operator.inputs import Claim, Manifest, Observation
 
-__all__ = ["staggered"]
+__all__ = ["rolled", "staggered"]
 
 
 def staggered(
@@ -42,6 +43,39 @@ def is_settled(workload: Manifest | None) -> bool:
         and status.get("updateRevision") == status.get("currentRevision")
         and status.get("readyReplicas", 0) >= 1
     )
+
+
+def rolled(
+    observation: Observation,
+    wanted: Iterable[Manifest],
+    taken: Iterable[Manifest],
+    live: Callable[[str], Manifest | None],
+) -> Observation:
+    """What was seen, with the slots whose workload is not of its newest template yet.
+
+    `wanted` are the lane's manifests, `taken` those that were applied in this pass: the others' turn comes later.
+    """
+    later = _workloads(wanted) - _workloads(taken)
+    slots = (
+        replace(seen, rolling=True, rolls_later=True)
+        if seen.name in later
+        else replace(seen, rolling=_is_behind(live(seen.name)))
+        for seen in observation.slots
+    )
+    return Observation(tuple(slots))
+
+
+def _workloads(manifests: Iterable[Manifest]) -> set[str]:
+    return {one["metadata"]["name"] for one in manifests if one["kind"] == "StatefulSet"}
+
+
+def _is_behind(workload: Manifest | None) -> bool:
+    """Whether its controller has not seen its newest template, or not given it to its pod."""
+    if workload is None:
+        return False
+    status = workload.get("status") or {}
+    unseen: bool = status.get("observedGeneration", 0) < workload["metadata"].get("generation", 0)
+    return unseen or status.get("updateRevision") != status.get("currentRevision")
 
 
 def _is_changed(manifest: Manifest, live: Manifest | None) -> bool:

@@ -247,6 +247,7 @@ def _closed(demand: Demand, pool: Pool) -> Refusal | None:
         return Refusal(
             Reason.POOL_CLOSED,
             f"IPPool {name} is closed to namespace {demand.namespace}: add it to the pool's allowedNamespaces.names",
+            waiting=Reason.POOL_CLOSED,
         )
     if demand.traffic_class not in pool.spec.classes:
         allowed = ", ".join(sorted(pool.spec.classes))
@@ -254,6 +255,7 @@ def _closed(demand: Demand, pool: Pool) -> Refusal | None:
             Reason.CLASS_MISMATCH,
             f"IPPool {name} is for {allowed} and this lane is {demand.traffic_class}: "
             "an address keeps the reputation of what it sent, so name a pool of the lane's class",
+            waiting=Reason.CLASS_MISMATCH,
         )
     return None
 
@@ -281,6 +283,7 @@ def _no_ports(pool: Pool, entry: Entry) -> Refusal:
         Reason.ENGINE_LIMIT,
         f"no block of 8 ports is free on node {entry.address.node} in {pool.spec.engine_config.port_range}: "
         f"widen engineConfig.portRange of IPPool {'/'.join(pool.key)}",
+        waiting=Reason.ENGINE_LIMIT,
     )
 
 
@@ -307,4 +310,5 @@ def _exhausted(ledger: Ledger, one: _Asking, now: dt.datetime) -> Refusal:
         Reason.POOL_EXHAUSTED,
         f"IPPool {'/'.join(ledger.pool.key)} has {capacity.total} addresses: {capacity.assigned} assigned, "
         f"{standing}{capacity.cooling} cooling down{rest}, {barred}{capacity.free} free; {'; '.join(missing)}",
+        waiting=Reason.POOL_EXHAUSTED,
     )

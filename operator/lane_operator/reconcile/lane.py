@@ -25,6 +25,7 @@ from lane_operator.lifecycle import (
     evictable,
     is_released,
     next_steps,
+    rolled,
     shaped,
     slot_facts,
     staggered,
@@ -89,11 +90,10 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     applied = Applied()
     if not terminating and LetGo() not in steps:
         manifests = shaped(desired.manifests, slots, steps, deleting=lane.deleting_since is not None)
-        if lane.deleting_since is None:
-            manifests = staggered(
-                manifests, assignment.claims, partial(world.cache.get, STATEFUL_SET.kind, lane.namespace)
-            )
-        applied = await _apply(world, lane, await adopted(world, lane, manifests), desired, provisioned)
+        live = partial(world.cache.get, STATEFUL_SET.kind, lane.namespace)
+        taken = staggered(manifests, assignment.claims, live) if lane.deleting_since is None else manifests
+        applied = await _apply(world, lane, await adopted(world, lane, taken), desired, provisioned)
+        observation = rolled(observation, manifests, taken, live)
     await run_steps(world, lane, body, steps, desired.left)
     if LetGo() in steps:
         world.observer.aim(key, ())
@@ -212,7 +212,7 @@ def _with_refusals(desired: Desired, provisioned: Provisioned, applied: Applied,
     refusals = [*lost, *desired.refusals]
     if provisioned.forbidden:  # the one cause; that Secrets are not seen and not written follows from it
         refusals = [one for one in refusals if one.reason is not Reason.SECRET_NOT_FOUND]
-        refusals.insert(0, Refusal(Reason.FORBIDDEN, provisioned.forbidden))
+        refusals.insert(0, Refusal(Reason.FORBIDDEN, provisioned.forbidden, waiting=Reason.FORBIDDEN))
     for failure in applied.failures:
         if provisioned.forbidden and failure.kind == SECRET.kind:
             continue
@@ -225,7 +225,8 @@ def _refusal(failure: Failure) -> Refusal:
     message = f"{failure.kind} {failure.name}: {failure.error}"[:1024]
     if failure.may_pass:
         return Refusal(Reason.PROGRESSING_WITH_RETRY, message, waiting=Reason.PROGRESSING_WITH_RETRY)
-    return Refusal(Reason.FORBIDDEN if isinstance(failure.error, ForbiddenError) else Reason.INVALID_SPEC, message)
+    reason = Reason.FORBIDDEN if isinstance(failure.error, ForbiddenError) else Reason.INVALID_SPEC
+    return Refusal(reason, message, waiting=reason)  # a right, a quota or a policy may come in the same sync
 
 
 def _dying(lane: Lane, desired: Desired, observation: Observation, *, may_keep: bool) -> Desired:

@@ -8,13 +8,13 @@ from lane_operator.kube import ISP_POLICY
 from lane_operator.reconcile.events import post_transitions
 from lane_operator.reconcile.world import World
 from lane_operator.references import UnreadableError, policy_of, status_of
-from lane_operator.status import broken_status, policy_status
+from lane_operator.status import broken_status, next_end, policy_status
 
 __all__ = ["reconcile_policy"]
 
 
 async def reconcile_policy(world: World, key: Key) -> float | None:
-    """Brings one policy's status forward. Raises KubeError."""
+    """Brings one policy's status forward; seconds to the next look where time alone changes it. Raises KubeError."""
     body = world.cache.get(ISP_POLICY.kind, *key)
     if body is None:
         return None
@@ -23,8 +23,9 @@ async def reconcile_policy(world: World, key: Key) -> float | None:
     except UnreadableError as error:
         status = broken_status(status_of(ISPPolicyStatus, body), body, str(error), world.wall())
     wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    later = next_end(status.conditions, world.wall())
     if wanted == body.get("status"):
-        return None
+        return later
     try:
         changed = await world.kube.patch_status(ISP_POLICY, *key, wanted, body["metadata"]["resourceVersion"])
     except NotFoundError:
@@ -33,7 +34,7 @@ async def reconcile_policy(world: World, key: Key) -> float | None:
     metrics.status_writes.labels(kind=ISP_POLICY.kind).inc()
     world.cache.put(ISP_POLICY.kind, changed)
     await post_transitions(world, body, wanted)
-    return None
+    return later
 
 
 def _neighbours(world: World, key: Key) -> tuple[Policy, ...]:

@@ -27,7 +27,7 @@ from lane_operator.references import (
     pools_of,
     status_of,
 )
-from lane_operator.status import broken_status, pool_status
+from lane_operator.status import broken_status, next_end, pool_status
 
 __all__ = ["assign", "reconcile_pool"]
 
@@ -65,7 +65,8 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
         if fresh is not None:  # else it went, or was broken, while another allocation was under way
             await _commit(world, fresh, _allocated(world, fresh))
     await _let_go(world, key)
-    return None
+    known = pool_if_readable(world.cache, key)
+    return None if known is None else next_end(known.status.conditions, world.wall())
 
 
 def _allocated(world: World, pool: Pool) -> AllocationResult:

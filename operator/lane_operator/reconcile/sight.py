@@ -85,8 +85,9 @@ def _known(world: World, lane: Lane, assignment: Assignment) -> frozenset[str]:
 
 def is_settled(lane: Lane) -> bool:
     """Whether nothing is under way, as status said last."""
-    # a slot that holds its mail is stopped: nobody is to answer, and nothing goes on
-    types = {one.type: one.status for one in lane.status.conditions if one.reason != Reason.HELD}
+    # a slot that holds its mail is stopped: nobody is to answer, and nothing goes on; a record may take days to come
+    still = {Reason.HELD, Reason.WAITING_FOR_DNS}
+    types = {one.type: one.status for one in lane.status.conditions if one.type == "Ready" or one.reason not in still}
     moving = {ConditionType.RECONCILING, ConditionType.DRAINING} & types.keys()
     return (
         not moving

@@ -37,9 +37,20 @@ class Book:
             return self._now
         return before.last_transition_time or self._now
 
+    def was_stalled(self, reason: Reason) -> bool:
+        """Whether Stalled stood there for this reason, of this generation: a new one is hoped for anew."""
+        before = self._previous.get(ConditionType.STALLED)
+        if before is None or before.status != "True" or before.reason != reason:
+            return False
+        return before.observed_generation == self._generation
+
     def before(self, kind: ConditionType) -> Condition | None:
         """The condition as it stood."""
         return self._previous.get(kind)
+
+    def now(self, kind: ConditionType) -> Condition | None:
+        """The verdict that was put on it; None: none yet."""
+        return self._verdicts.get(kind)
 
     def put(self, kind: ConditionType, status: bool | None, reason: Reason, message: str, since: str = "") -> None:
         """The verdict on one type; None is Unknown. `since` overrides when it began."""

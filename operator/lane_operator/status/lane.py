@@ -1,8 +1,9 @@
 """SendingLane.status: `lane_status(lane, references, assignment, desired, observation, now)`.
 
-A chain of verdicts, one a condition type. kstatus reads Ready, Reconciling and Stalled: what is missing is waited for
-(Reconciling) for five minutes and then needs a person (Stalled); what is invalid needs one at once. A slot that is not
-proved makes the lane Degraded and neither: it heals when the network does.
+A chain of verdicts, one a condition type. GitOps tools read Ready, Reconciling and Stalled: whatever is not as asked
+is waited for (Reconciling) as long as `patience` says and then needs a person (Stalled); what is invalid needs one at
+once.
+Never both, and a lane that is not ready says one of them, unless it is being deleted.
 """
 
 import datetime as dt
@@ -17,11 +18,14 @@ from lane_operator.inputs import Assignment, Desired, Lane, Observation, Referen
 from lane_operator.status.book import Book, find
 from lane_operator.status.domains import domain_statuses, put_certificate, put_dns
 from lane_operator.status.figures import oldest, rounded
-from lane_operator.status.progress import WAIT, deadline, put_draining, put_progress
+from lane_operator.status.patience import DNS, RESTART
+from lane_operator.status.progress import deadline, put_draining, put_progress
 from lane_operator.status.quarantine import put_quarantined
+from lane_operator.status.slot_waits import waiting_since
 from lane_operator.status.slots import SHARED, egress_reason, is_proved, slot_status
 from lane_operator.status.view import View
 from lane_operator.status.volumes import put_mail_held, put_records_at_risk
+from lane_operator.status.waiting import next_end
 
 __all__ = ["lane_status", "next_look"]
 
@@ -35,20 +39,20 @@ def lane_status(
     now: dt.datetime,
 ) -> LaneStatus:
     """Everything that is said of the lane."""
-    view = View(lane, references, assignment, desired, observation)
+    view = View(lane, references, assignment, desired, observation, now)
     book = Book(lane.status.conditions, lane.generation, now)
     put_draining(book, view)
-    settled = put_progress(book, view, now)
+    put_dns(book, view)
+    settled = put_progress(book, view)
     _put_ready(book, view, settled=settled)
     _put_egress(book, view)
     _put_config(book, view)
-    put_dns(book, view)
     put_certificate(book, view)
     _put_marks(book, view)
     put_quarantined(book, view)
     put_mail_held(book, view)
     put_records_at_risk(book, view)
-    slots = tuple(slot_status(lane, claim, observation) for claim in assignment.claims)
+    slots = tuple(slot_status(lane, claim, observation, waiting_since(view, claim)) for claim in assignment.claims)
     return LaneStatus(
         observed_generation=lane.generation,
         replicas=sum(claim.slot_index < STANDBY_FROM for claim in assignment.claims),
@@ -68,12 +72,15 @@ def next_look(lane: Lane, status: LaneStatus, now: dt.datetime) -> float | None:
     does."""
     ends = []
     reconciling = find(status.conditions, ConditionType.RECONCILING)
-    if reconciling is not None and reconciling.reason.startswith("WaitingFor"):
-        ends.append(dt.datetime.fromisoformat(reconciling.last_transition_time) + WAIT)
+    published = find(status.conditions, ConditionType.DNS_PUBLISHED)
+    if reconciling is not None and reconciling.reason == Reason.WAITING_FOR_DNS and published is not None:
+        ends.append(dt.datetime.fromisoformat(published.last_transition_time) + DNS)
+    ends += [dt.datetime.fromisoformat(one.waiting_since) + RESTART for one in status.slots if one.waiting_since]
     draining = find(status.conditions, ConditionType.DRAINING)
     if draining is not None and draining.reason != Reason.HELD:
         ends.append(deadline(lane, draining.last_transition_time))
-    return min(((end - now).total_seconds() for end in ends if end > now), default=None)
+    looks = [(end - now).total_seconds() for end in ends if end > now]
+    return min((look for look in (*looks, next_end(status.conditions, now)) if look is not None), default=None)
 
 
 def _in_force(view: View) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from lane_api.isppolicy import ISPPolicyStatus, Match
 from lane_api.responses import Compile, check_rules
 from lane_operator.inputs import Policy
 from lane_operator.status.book import Book
+from lane_operator.status.waiting import put_waiting
 
 __all__ = ["policy_status"]
 
@@ -20,7 +21,7 @@ def policy_status(
     """The status; `neighbours` are the other policies of its namespace."""
     book = Book(policy.status.conditions, policy.generation, now)
     problems = check_rules(policy.spec.responses, compile_pattern)
-    ties = sorted(_ties(policy, neighbours))
+    ties = dict(sorted(_ties(policy, neighbours)))
     if problems:
         message = (
             f"{'; '.join(problems)}. The last good version stays in force where a slot has one, "
@@ -33,8 +34,10 @@ def policy_status(
         count = len(policy.spec.responses)
         book.put(ConditionType.READY, True, Reason.ACCEPTED, f"{count} response rules match their examples")
         if ties:
-            message = f"{'; '.join(ties)}: the first by name wins; give one of them a higher priority"
+            message = f"{'; '.join(ties.values())}: the first by name wins; give one of them a higher priority"
             book.put(ConditionType.VALID, False, Reason.POLICY_CONFLICT, message)
+            if any(name < policy.name for name in ties):  # else all that it asks for is so
+                put_waiting(book, Reason.POLICY_CONFLICT, message, now)
         else:
             book.put(
                 ConditionType.VALID, True, Reason.ACCEPTED, "no other policy of this priority has its destinations"
@@ -42,13 +45,14 @@ def policy_status(
     return ISPPolicyStatus(observed_generation=policy.generation, conditions=book.conditions())
 
 
-def _ties(policy: Policy, neighbours: Iterable[Policy]) -> Iterable[str]:
+def _ties(policy: Policy, neighbours: Iterable[Policy]) -> Iterable[tuple[str, str]]:
+    """The name of each policy that it ties with, and what is to be said of it."""
     for other in neighbours:
         if other.spec.priority != policy.spec.priority or other.name == policy.name:
             continue
         shared = _shared(policy.spec.match, other.spec.match)
         if shared:
-            yield f"ISPPolicy {other.name} has priority {other.spec.priority} too and matches {shared}"
+            yield other.name, f"ISPPolicy {other.name} has priority {other.spec.priority} too and matches {shared}"
 
 
 def _shared(one: Match, other: Match) -> str:

@@ -6,6 +6,7 @@ from lane_api.conditions import ConditionType, Reason
 from lane_api.ippool import IPPoolStatus
 from lane_operator.inputs import Pool
 from lane_operator.status.book import Book
+from lane_operator.status.waiting import put_waiting
 
 __all__ = ["pool_status"]
 
@@ -31,11 +32,12 @@ def pool_status(pool: Pool, allocated: IPPoolStatus, now: dt.datetime) -> IPPool
             f"{', '.join(holders) or 'none'}"
         )
     book.put(ConditionType.READY, not pool.deleting, Reason.DRAINING if pool.deleting else Reason.ACCEPTED, message)
-    _put_valid(book, pool, allocated)
+    _put_valid(book, pool, allocated, now)
     return allocated.model_copy(update={"observed_generation": pool.generation, "conditions": book.conditions()})
 
 
-def _put_valid(book: Book, pool: Pool, allocated: IPPoolStatus) -> None:
+def _put_valid(book: Book, pool: Pool, allocated: IPPoolStatus, now: dt.datetime) -> None:
+    """What the spec asks for and does not get makes it Reconciling, then Stalled; the rest of it is in force."""
     elsewhere = [f"{one.ip} is in IPPool {one.held_elsewhere}" for one in allocated.addresses if one.held_elsewhere]
     listed = {address.ip for address in pool.spec.addresses}
     removed = [
@@ -49,11 +51,13 @@ def _put_valid(book: Book, pool: Pool, allocated: IPPoolStatus) -> None:
             "one of them"
         )
         book.put(ConditionType.VALID, False, Reason.ADDRESS_CONFLICT, message)
+        put_waiting(book, Reason.ADDRESS_CONFLICT, message, now)
     elif removed:
         message = (
             f"no longer in the pool and still held: {', '.join(removed)}. The slot keeps it until it has drained: "
             "scale the lane in, or put the address back"
         )
         book.put(ConditionType.VALID, False, Reason.ADDRESS_REMOVED, message)
+        put_waiting(book, Reason.ADDRESS_REMOVED, message, now)
     else:
         book.put(ConditionType.VALID, True, Reason.ACCEPTED, "every address is this pool's alone")

@@ -11,12 +11,12 @@ from lane_api.queue import DrainPolicy
 from lane_operator.inputs import Lane, Refusal, SlotObservation
 from lane_operator.status.book import Book
 from lane_operator.status.figures import oldest, rounded
+from lane_operator.status.patience import DNS, over
+from lane_operator.status.slot_waits import SlotWaits, slot_waits
 from lane_operator.status.view import View
+from lane_operator.status.waiting import waited
 
-__all__ = ["WAIT", "deadline", "put_draining", "put_progress"]
-
-WAIT = dt.timedelta(minutes=5)
-"""So long something absent may still come: any order of `kubectl apply` ends well."""
+__all__ = ["deadline", "put_draining", "put_progress"]
 
 _LET_GO = f"To let the lane go and keep its volumes, annotate it with {RELEASE_ANNOTATION}={RELEASE_KEEP_VOLUMES}"
 _FORGET = "bring it back, or give the order forget for it where it is gone for good (docs/addresses.md)"
@@ -25,36 +25,67 @@ LONGEST_S = 36_525 * 86_400
 """A century: what lasts longer passes the calendar's end, and is for ever anyway."""
 
 
-def put_progress(book: Book, view: View, now: dt.datetime) -> bool:
-    """The verdict on Reconciling and Stalled; True: neither, all that was asked for is done."""
-    refusals = (*view.desired.refusals, *_overdue(book, view, now))
-    stuck = [refusal for refusal in refusals if refusal.waiting is None or _waited(book, refusal, now)]
+def put_progress(book: Book, view: View) -> bool:
+    """The verdict on Reconciling and Stalled, never both; True: nothing is refused, and every slot serves as asked.
+
+    DNSPublished must have been put before.
+    """
+    slots = slot_waits(view)
+    refusals = (*view.desired.refusals, *_overdue(book, view), *slots.stuck)
+    settled = not refusals and not slots.waiting
+    stuck = [one for one in refusals if one.waiting is None or waited(book, one.reason, one.waiting, view.now)]
+    if not refusals and not slots.moving:
+        stuck += _unpublished(book, view)
     if stuck:
         message = "; ".join(refusal.message for refusal in stuck)
         book.put(ConditionType.STALLED, True, stuck[0].reason, message)
-        return False
+        return settled
     waiting = [refusal for refusal in refusals if refusal.waiting is not None]
     if waiting and waiting[0].waiting is not None:
         reason = waiting[0].waiting
         message = "; ".join(refusal.message for refusal in waiting)
-        # five minutes of waiting for this, not of whatever the lane was doing before
+        # so long of waiting for this, not of whatever the lane was doing before
         book.put(ConditionType.RECONCILING, True, reason, message, since=book.since(ConditionType.RECONCILING, reason))
-        return False
-    return _settled(book, view)
+    elif slots.moving:
+        _put_moving(book, view, slots)
+    else:
+        _put_trailing(book, view)
+    return settled
 
 
-def _settled(book: Book, view: View) -> bool:
-    """Nothing is missing: are the slots there, with this generation?"""
-    moving = [claim.slot_name for claim in view.active if view.is_moving(claim)]
-    if not moving:
-        return True
-    names = ", ".join(moving)
-    if view.lane.status.observed_generation != view.lane.generation:
-        message = f"generation {view.lane.generation} is being put in force in {names}"
+def _put_moving(book: Book, view: View, slots: SlotWaits) -> None:
+    """Nothing is missing, and some slots are not what they are to be yet."""
+    names, generation = ", ".join(slots.moving), view.lane.generation
+    if view.lane.status.observed_generation != generation:
+        message = f"generation {generation} is being put in force in {names}"
         book.put(ConditionType.RECONCILING, True, Reason.NEW_GENERATION, message)
     else:
-        book.put(ConditionType.RECONCILING, True, Reason.WAITING_FOR_SLOTS, f"waiting for {names}")
-    return False
+        book.put(ConditionType.RECONCILING, True, slots.reason, f"waiting for {names}")
+
+
+def _put_trailing(book: Book, view: View) -> None:
+    """The slots that stay are as asked; others are still to go, or a record is still to be published."""
+    if view.lane.deleting_since is None and view.leaving:
+        names = ", ".join(claim.slot_name for claim in view.leaving)
+        book.put(ConditionType.RECONCILING, True, Reason.SCALE_IN, f"{names} is still to go, see Draining")
+    elif _waits_for_dns(book, view):
+        message = "mail waits for a DNS record, see DNSPublished"
+        book.put(ConditionType.RECONCILING, True, Reason.WAITING_FOR_DNS, message)
+
+
+def _waits_for_dns(book: Book, view: View) -> bool:
+    """Slots are to send, and what they sign with is not known to be published."""
+    said = book.now(ConditionType.DNS_PUBLISHED)
+    sends = view.lane.deleting_since is None and not view.lane.spec.suspend and bool(view.active)
+    return sends and said is not None and said.status != "True"
+
+
+def _unpublished(book: Book, view: View) -> Iterable[Refusal]:
+    """The record that nobody has published for too long, where somebody looks for it."""
+    said = book.now(ConditionType.DNS_PUBLISHED)
+    looked = any(view.published(domain.name) is False for domain in view.lane.spec.domains)
+    if said is not None and looked and _waits_for_dns(book, view) and over(said.last_transition_time, DNS, view.now):
+        yield Refusal(Reason(said.reason), said.message)
 
 
 def put_draining(book: Book, view: View) -> None:
@@ -156,14 +187,14 @@ def deadline(lane: Lane, since: str) -> dt.datetime:
     return dt.datetime.fromisoformat(since) + dt.timedelta(seconds=min(lane.spec.drain.deadline, LONGEST_S))
 
 
-def _overdue(book: Book, view: View, now: dt.datetime) -> tuple[Refusal, ...]:
+def _overdue(book: Book, view: View) -> tuple[Refusal, ...]:
     """A drain whose deadline has passed, with what is left."""
     lane = view.lane
     deleting = lane.deleting_since is not None
     if not deleting and not view.leaving:
         return ()
     began = lane.deleting_since or book.since(ConditionType.DRAINING, Reason.SCALE_IN)
-    if now <= deadline(lane, began) or lane.annotations.get(RELEASE_ANNOTATION) == RELEASE_KEEP_VOLUMES:
+    if view.now <= deadline(lane, began) or lane.annotations.get(RELEASE_ANNOTATION) == RELEASE_KEEP_VOLUMES:
         return ()
     names = {claim.slot_name for claim in view.leaving}
     slots = [seen for seen in view.observation.slots if deleting or seen.name in names]
@@ -172,17 +203,3 @@ def _overdue(book: Book, view: View, now: dt.datetime) -> tuple[Refusal, ...]:
     way_out = _LET_GO if deleting else "Set replicas back, or wait"
     message = f"the drain's deadline has passed with about {left} messages left{age}; nothing is dropped. {way_out}"
     return (Refusal(Reason.DRAIN_DEADLINE_EXCEEDED, message),)
-
-
-def _waited(book: Book, refusal: Refusal, now: dt.datetime) -> bool:
-    """Whether what is absent has been waited for long enough; once it has, it stays so until it comes.
-
-    A write that is tried again is never stuck: the API server heals it, no person who reads the lane.
-    """
-    if refusal.waiting is Reason.PROGRESSING_WITH_RETRY:
-        return False
-    before = book.before(ConditionType.STALLED)
-    if before is not None and before.status == "True" and before.reason == refusal.reason:
-        return True
-    since = book.since(ConditionType.RECONCILING, refusal.waiting)
-    return now - dt.datetime.fromisoformat(since) >= WAIT

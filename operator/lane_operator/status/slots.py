@@ -33,8 +33,8 @@ def egress_reason(slots: list[SlotObservation | None]) -> tuple[bool | None, Rea
     return next((verdict for verdict in _EGRESS.values() if verdict in found), _EGRESS[""])
 
 
-def slot_status(lane: Lane, claim: Claim, observation: Observation) -> SlotStatus:
-    """The slot as last seen."""
+def slot_status(lane: Lane, claim: Claim, observation: Observation, waiting: str | None) -> SlotStatus:
+    """The slot as last seen; `waiting` is since when it does not serve as asked."""
     seen = observation.slot(claim.slot_name) or SlotObservation(claim.slot_name)
     return SlotStatus(
         name=claim.slot_name,
@@ -44,6 +44,7 @@ def slot_status(lane: Lane, claim: Claim, observation: Observation) -> SlotStatu
         ready=seen.pod_ready,
         egress_verified=is_proved(seen),
         message="; ".join(text for text in (slot_trouble(lane, claim, seen), slot_duty(claim)) if text),
+        waiting_since=waiting,
         queued=rounded(seen.queued),
         oldest_since=seen.oldest_since,
         config_generation=seen.config_generation,

@@ -1,5 +1,6 @@
 """One lane as its verdicts see it: what was decided beside what was seen; plain questions, no verdicts."""
 
+import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ class View:
     assignment: Assignment
     desired: Desired
     observation: Observation
+    now: dt.datetime
 
     @property
     def active(self) -> tuple[Claim, ...]:
@@ -83,14 +85,6 @@ class View:
         """Takes mail and may send it."""
         seen = self.observation.slot(claim.slot_name)
         return seen is not None and seen.pod_ready and is_proved(seen)
-
-    def is_moving(self, claim: Claim) -> bool:
-        """The slot is on its way: its pod, or its configuration."""
-        seen = self.observation.slot(claim.slot_name)
-        if seen is None or not seen.pod_ready:
-            return True
-        # by generation: what a policy of many lanes changes makes none of them less ready, and stands in ConfigInForce
-        return seen.config_generation < self.lane.generation and not seen.config_refused
 
     def lacks_config(self, seen: SlotObservation) -> bool:
         """The slot has another configuration than it is to have, by its serial where it names one."""

@@ -33,7 +33,7 @@ def delivery(found: Desired) -> str:
 def test_a_cold_lane_on_anothers_domain_takes_mail_and_sends_none(domain: str) -> None:
     found = desired(cold(domain), OTP)
 
-    assert [(refusal.reason, refusal.waiting) for refusal in found.refusals] == [(Reason.DOMAIN_SHARED, None)]
+    assert [(refusal.reason, refusal.waiting) for refusal in found.refusals] == [(Reason.DOMAIN_SHARED,) * 2]
     assert "lane mail/otp (Transactional, notify.example.com)" in found.refusals[0].message
     assert "give it a domain of its own" in found.refusals[0].message
     assert delivery(found) == "Suspended"

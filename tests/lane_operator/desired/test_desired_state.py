@@ -275,14 +275,14 @@ def test_a_lane_that_is_being_deleted_is_rendered_in_full_though_a_secret_is_mis
     assert parse(relay_yaml(found)).intake.state == "Closed"
 
 
-def test_a_secret_without_its_entry_needs_a_person_at_once() -> None:
+def test_a_secret_without_its_entry_may_be_corrected_in_the_same_sync() -> None:
     of = made.lane(submission={"senders": ["@notify.example.com"], "tls": {"secretName": "lane-tls"}})
     whole = made.references(of, made.pool())
     facts = whole.secrets["lane-tls"]
     assert facts is not None
     found = desired(of, secrets={**whole.secrets, "lane-tls": replace(facts, keys=frozenset({"tls.crt"}))})
 
-    assert [(one.reason, one.waiting) for one in found.refusals] == [(Reason.SECRET_KEY_MISSING, None)]
+    assert [(one.reason, one.waiting) for one in found.refusals] == [(Reason.SECRET_KEY_MISSING,) * 2]
     assert "has no entry tls.key: add it" in found.refusals[0].message
 
 

@@ -149,13 +149,13 @@ def test_multus_asks_for_the_slots_own_network_by_annotation() -> None:
     [
         ({"kinds": frozenset()}, Reason.WAITING_FOR_ENGINE, "install Multus"),
         ({"network": None}, Reason.WAITING_FOR_ENGINE, "mail/public does not exist, or is out of the operator's reach"),
-        ({"network": {"spec": {}}}, None, "no CNI configuration in spec.config to copy"),
-        ({"network": {"spec": {"config": "{"}}}, None, "no CNI configuration in spec.config to copy"),
-        ({"network": {"spec": {"config": "[]"}}}, None, "no CNI configuration in spec.config to copy"),
+        ({"network": {"spec": {}}}, Reason.ENGINE_LIMIT, "no CNI configuration in spec.config to copy"),
+        ({"network": {"spec": {"config": "{"}}}, Reason.ENGINE_LIMIT, "no CNI configuration in spec.config to copy"),
+        ({"network": {"spec": {"config": "[]"}}}, Reason.ENGINE_LIMIT, "no CNI configuration in spec.config to copy"),
     ],
     ids=["no-multus", "no-template", "empty", "no-json", "no-object"],
 )
-def test_multus_says_what_is_missing(change: dict[str, Any], waiting: Reason | None, fix: str) -> None:
+def test_multus_says_what_is_missing(change: dict[str, Any], waiting: Reason, fix: str) -> None:
     refusal = refused(Engine.MULTUS, replace(SLOT, **change))
 
     assert refusal.waiting is waiting

@@ -90,7 +90,7 @@ def test_exhaustion_is_refused_with_counts_and_the_slots_that_have_one_keep_it()
     assert len(assignment.claims) == 1
     assert assignment.refusal is not None
     assert assignment.refusal.reason is Reason.POOL_EXHAUSTED
-    assert assignment.refusal.waiting is None
+    assert assignment.refusal.waiting is Reason.POOL_EXHAUSTED
     assert "has 1 addresses: 1 assigned, 0 cooling down, 0 free; 2 of 3 slots have none" in assignment.refusal.message
 
 

@@ -49,8 +49,8 @@ def test_a_relay_of_an_older_image_is_judged_by_its_generation(generation: int, 
     assert verdict(numbered(None, None, config_generation=generation), "ConfigInForce") == expected
 
 
-def test_a_refused_change_is_not_waited_for() -> None:
+def test_a_refused_change_is_said_at_once_and_the_slots_may_still_roll_to_an_image_that_takes_it() -> None:
     said = numbered(69, 69, config_refused="domains: twice")
 
     assert verdict(said, "ConfigInForce") == ("False", "Refused")
-    assert verdict(said, "Reconciling") is None
+    assert verdict(said, "Reconciling") == ("True", "WaitingForSlots")
