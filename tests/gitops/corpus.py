@@ -10,6 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from lane_api.conditions import Reason
+from lane_api.ippool import Quarantine
+from lane_api.lane_status import SlotRole
+from lane_api.names import STANDBY_FROM
 from lane_operator.inputs import Demand, ForcedDelivery, Handed, LaneDomains, Refusal, SlotObservation
 from tests.gitops.stories import ADDRESSES, LaneStory, PolicyStory, PoolStory, Story, moments
 from tests.gitops.truth import Moment, Truth
@@ -344,6 +347,33 @@ def lanes_that_are_odd_but_serve() -> Iterator[Story]:
         yield story
 
 
+def lanes_with_standby_slots() -> Iterator[Story]:
+    """A slot that stands by, or stands in for an address that an ISP refuses."""
+    spare = replace(made.claim(2), slot_index=STANDBY_FROM, slot_name="otp-s0", role=SlotRole.STANDBY)
+    both = (made.claim(0), made.claim(1))
+    story = served("a standby slot")
+    story.changed(standbyReplicas=1)
+    story.claims = (*both, spare)
+    story.step("it starts", COMING, *story.slots(), story.slot(2, name="otp-s0", pod_ready=False), after=1)
+    story.step("it stands by", AS_ASKED, *story.slots(), story.slot(2, name="otp-s0"), after=MINUTE)
+    bad = story.slot(2, name="otp-s0", proof_state="PortBlocked")
+    story.step("it is not proved", COMING, *story.slots(), bad, after=MINUTE)
+    story.step("for 10 minutes", STUCK, *story.slots(), bad, after=10 * MINUTE)
+    refused = Quarantine(by="gmail/listed", isps=("gmail",), since="s", until="u", stood_in_by="otp-s0")
+    story.claims = (both[0], replace(both[1], quarantine=refused), replace(
+        spare, role=SlotRole.PROMOTED, stands_in_for=("otp-1",)))  # fmt: skip
+    story.step("it stands in", AS_ASKED, *story.slots(), story.slot(2, name="otp-s0"), after=MINUTE)
+    yield story
+
+    story = served("an address is refused, and nobody stands in")
+    alone = Quarantine(by="gmail/listed", isps=("gmail",), since="s", until="u")
+    story.claims = (both[0], replace(both[1], quarantine=alone))
+    story.step("until the ISP forgets", LOOK, *story.slots(), after=MINUTE)
+    story.claims = both
+    story.step("it has", AS_ASKED, *story.slots(), after=120 * MINUTE)
+    yield story
+
+
 def lanes_that_go() -> Iterator[Story]:
     """Deletion, in every state, and specs that cannot be read."""
     for title, seen in (
@@ -438,6 +468,6 @@ def corpus() -> list[Moment]:
     tellers = (
         lanes_that_come, lanes_that_do_not_fit, lanes_that_others_stand_against, lanes_whose_slots_fail,
         lanes_that_restart, lanes_that_cannot_be_written, lanes_that_change, lanes_that_are_scaled,
-        lanes_that_are_odd_but_serve, lanes_that_go, pools, policies,
+        lanes_that_are_odd_but_serve, lanes_with_standby_slots, lanes_that_go, pools, policies,
     )  # fmt: skip
     return list(moments(story for teller in tellers for story in teller()))

@@ -19,6 +19,7 @@ from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.desired import desired_state
 from lane_operator.inputs import (
     Assignment,
+    Claim,
     Demand,
     Lane,
     Manifest,
@@ -73,6 +74,8 @@ class LaneStory(Story):
         self.pool, self.spec, self.status = pool, spec, LaneStatus()
         self.references: dict[str, Any] = {}
         self.refusals: tuple[Refusal, ...] = ()
+        self.claims: tuple[Claim, ...] = ()
+        """In place of what the allocation gives."""
         self.told("applied, and not seen by the operator yet", Truth.COMING, {"observedGeneration": -1})
 
     @property
@@ -117,7 +120,7 @@ class LaneStory(Story):
 
     def _pass(self, observation: Observation) -> LaneStatus:
         of = self.lane
-        there = frozenset(int(one.name.rpartition("-")[2]) for one in observation.slots)
+        there = frozenset(int(number) for one in observation.slots if (number := one.name.rpartition("-")[2]).isdigit())
         demand = Demand(
             of.namespace,
             of.name,
@@ -132,6 +135,7 @@ class LaneStory(Story):
         assignment = allocated.assignments.get(of.key, Assignment())
         if self.pool is not None:
             self.pool = replace(self.pool, status=allocated.statuses[self.pool.key])
+        assignment = Assignment(self.claims) if self.claims else assignment
         references = made.references(of, self.pool, **self.references)
         desired = desired_state(of, references, assignment, made.SETTINGS)
         desired = replace(desired, refusals=(*self.refusals, *desired.refusals))

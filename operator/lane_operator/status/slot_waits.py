@@ -26,12 +26,12 @@ _STEPS = {
 
 @dataclass(frozen=True, slots=True)
 class SlotWaits:
-    """The active slots of one lane that do not serve as asked."""
+    """The slots of one lane that do not serve as asked."""
 
     waiting: tuple[str, ...]
-    """Of these, the ones that wait for something else than their turn to restart."""
+    """Active ones, by name, that wait for something else than their turn to restart: they make the lane less ready."""
     moving: tuple[str, ...]
-    """All of them, by name."""
+    """All of them, and standby slots likewise."""
     reason: Reason
     """Of Reconciling, while there is hope."""
     stuck: tuple[Refusal, ...]
@@ -39,8 +39,8 @@ class SlotWaits:
 
 
 def slot_waits(view: View) -> SlotWaits:
-    """What the lane's active slots wait for."""
-    found = [(claim, _cause(view, view.observation.slot(claim.slot_name))) for claim in view.active]
+    """What the lane's slots wait for."""
+    found = [(claim, _cause(view, view.observation.slot(claim.slot_name))) for claim in _judged(view)]
     waiting = [(claim, cause) for claim, cause in found if cause is not None]
     later = [claim.slot_name for claim, cause in found if cause is None and _rolls(view, claim)]
     stuck = []
@@ -50,7 +50,7 @@ def slot_waits(view: View) -> SlotWaits:
             stuck.append(Refusal(cause, _message(view, claim, cause, since)))
     proof = bool(waiting) and all(cause in _OF_PROOF for _, cause in waiting)
     return SlotWaits(
-        waiting=tuple(claim.slot_name for claim, _ in waiting),
+        waiting=tuple(claim.slot_name for claim, _ in waiting if claim in view.active),
         moving=tuple(sorted([*(claim.slot_name for claim, _ in waiting), *later])),
         reason=Reason.WAITING_FOR_PROOF if proof else Reason.WAITING_FOR_SLOTS,
         stuck=tuple(stuck),
@@ -59,7 +59,7 @@ def slot_waits(view: View) -> SlotWaits:
 
 def waiting_since(view: View, claim: Claim) -> str | None:
     """Since when the slot does not serve as asked; None where it does, waits for its turn, or is to go."""
-    if claim not in view.active or view.lane.deleting_since is not None:
+    if claim not in _judged(view) or view.lane.deleting_since is not None:
         return None
     if _cause(view, view.observation.slot(claim.slot_name)) is None:
         return None
@@ -67,6 +67,12 @@ def waiting_since(view: View, claim: Claim) -> str | None:
     known = {one.name: one.waiting_since for one in status.slots}
     same = status.observed_generation == view.lane.generation
     return (known.get(claim.slot_name) if same else None) or stamp(view.now)
+
+
+def _judged(view: View) -> tuple[Claim, ...]:
+    """Slots that are to serve, or to be ready to."""
+    active = view.active
+    return (*active, *(one for one in view.standby if one not in active and one.quarantine is None))
 
 
 _OF_PROOF = {Reason.PROBE_FAILED, Reason.MISMATCH, Reason.PORT_BLOCKED}
