@@ -51,7 +51,8 @@ from lane_relay.warmup.warmer import Warmer
 
 __all__ = ["MessagePath"]
 
-RECOVERY_CHUNK: Final = 2000  # entries between two looks at everything else: about 5 ms
+RECOVERY_CHUNK: Final = 500  # entries between two looks at everything else: a millisecond or two
+TOLD_EVERY: Final = 50_000  # entries
 
 _log = structlog.get_logger("pipeline")
 
@@ -119,11 +120,14 @@ class MessagePath:
 
     async def resume(self, entries: Iterator[QueueEntry]) -> None:
         """spool -> schedule, for what recovery found; in chunks, since there may be a million."""
+        resumed = 0
         while chunk := list(islice(entries, RECOVERY_CHUNK)):
             for entry in chunk:
                 self._backlog.add(received_at(entry.id))
             self.schedule.add_all(self.exchange.ours(chunk) if self.exchange is not None else chunk)
-            _log.info("resumed", entries=self._backlog.entries)
+            resumed += len(chunk)
+            if not resumed % TOLD_EVERY or len(chunk) < RECOVERY_CHUNK:
+                _log.info("resumed", entries=resumed)
             await asyncio.sleep(0)
         memory.give_back()
         if self.exchange is not None:
