@@ -236,21 +236,7 @@ class Pipeline:
         self.slot.feedback = self._feedback = FeedbackOffice(config, neighbours)
         self._screen = Screen(config, self._feedback if config.suppression is not None else None)
         book = OrderBook(self._spool)
-        self._dispatcher = Dispatcher(
-            config,
-            bodies=self._spool,
-            on_attempt=self._path.on_attempt if self._feedback.learns else self._settler.on_attempt,
-            may_send=self._may_send,
-            reroute=self._path.on_due,
-            clock=clock,
-            signing=self._signer,
-            screening=Screener(self._screen, book, self._settler, clock),
-            keep_acts=partial(self._spool.set_flag, "acts"),
-            days=DayCounts(clock, self._spool.flag, self._spool.set_flag),
-            return_paths=self._feedback if config.feedback is not None else None,
-            on_late=self._settler.on_late,
-            routes=self._router,
-        )
+        self._dispatcher = self._make_dispatcher(config, book)
         self._dispatcher.judgement.restore(self._spool.flag("acts"))
         self._unroutable = UnroutableMail(self._spool, self._settler, clock)
         self._exchange: Exchange | None = None
@@ -265,6 +251,25 @@ class Pipeline:
         )
         self._join(config)
         return iter(self._spool.recover())
+
+    def _make_dispatcher(self, config: RelayConfig, book: OrderBook) -> Dispatcher:
+        """Delivery, with all that it asks and tells."""
+        clock = self._clock
+        return Dispatcher(
+            config,
+            bodies=self._spool,
+            on_attempt=self._path.on_attempt if self._feedback.learns else self._settler.on_attempt,
+            may_send=self._may_send,
+            reroute=self._path.on_due,
+            clock=clock,
+            signing=self._signer,
+            screening=Screener(self._screen, book, self._settler, clock),
+            keep_acts=partial(self._spool.set_flag, "acts"),
+            days=DayCounts(clock, self._spool.flag, self._spool.set_flag),
+            return_paths=self._feedback if config.feedback is not None else None,
+            on_late=self._settler.on_late,
+            routes=self._router,
+        )
 
     def _open_store(self, config: RelayConfig, asked: frozenset[int]) -> None:
         """Recovers spool and journal; `asked` are ids of which the spool is to tell whether they were stored."""
