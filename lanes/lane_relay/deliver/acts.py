@@ -21,8 +21,11 @@ __all__ = ["Act", "Acts", "Weighed", "weigh"]
 _MOST_ACTS: Final = 200
 _MOST_COUNTS: Final = 4096
 _REPLY_CHARS: Final = 200
+_CLIMBS_S: Final = 86_400.0
+"""So long after its hold a site's back-off is kept, for it climbs back in steps."""
 _STOPS: Final = (Action.SUSPEND_SITE, Action.QUARANTINE_IP, Action.SUSPEND_DOMAIN)
 _ABOUT_SPAM: Final = (Category.SPAM_RELATED, Category.POLICY_RELATED)
+_TENTH: Final = 0.1
 _LONGER_S: Final = 1.0
 """By so much an act must last longer than the one in force to be another one."""
 
@@ -84,6 +87,8 @@ class Acts:
         """By what they are about: (kind, site, domain)."""
         self._counts: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
         """When replies of (rule, subject) came, for triggers."""
+        self._slowed: dict[str, Act] = {}
+        """Back-offs of whole sites, which the sites live by; here they are for the next process alone."""
         self._slots: dict[tuple[str, str], float] = {}
         """When the next message of a slowed-down (site, domain) may go."""
         self._quarantined: frozenset[str] = frozenset()
@@ -132,11 +137,27 @@ class Acts:
 
     def expire(self, now: float) -> list[Act]:
         """Ends what is over, and gives it."""
+        for site in [site for site, act in self._slowed.items() if act.until + _CLIMBS_S <= now]:
+            del self._slowed[site]
         over = [key for key, act in self._acts.items() if act.until <= now]
         ended = [self._acts.pop(key) for key in over]
         if ended:
             self._changed()
         return ended
+
+    def slow(self, act: Act) -> bool:
+        """A site's back-off; True if what is kept is to be written again: most replies make it longer by a little."""
+        known = self._slowed.get(act.site)
+        if known is not None and act.until < known.until + max(act.lasts * _TENTH, _LONGER_S):
+            return False
+        self._slowed[act.site] = msgspec.structs.replace(act, reply=act.reply[:_REPLY_CHARS])
+        if len(self._slowed) > _MOST_ACTS:
+            del self._slowed[min(self._slowed, key=lambda one: self._slowed[one].until)]
+        return True
+
+    def slowed(self, site: str) -> Act | None:
+        """The back-off that this site had; its hold may be over, and the climb not."""
+        return self._slowed.get(site)
 
     def _changed(self) -> None:
         self.has_domains = any(act.domain for act in self._acts.values())
@@ -187,7 +208,8 @@ class Acts:
 
     def dump(self) -> str:
         """All acts in force as text; empty: none."""
-        return msgspec.json.encode(self.listed()).decode() if self._acts else ""
+        found = (*self.listed(), *self._slowed.values())
+        return msgspec.json.encode(found).decode() if found else ""
 
     def load(self, text: str, now: float) -> None:
         """Takes what an earlier process left; what is over by now, or no list of acts, is left out."""
@@ -196,5 +218,8 @@ class Acts:
         except msgspec.MsgspecError:
             return
         for act in found:
-            if act.until > now:
+            if act.action is Action.BACKOFF and not act.domain:
+                if act.until + _CLIMBS_S > now:
+                    self.slow(msgspec.structs.replace(act, until=min(act.until, now + act.lasts)))
+            elif act.until > now:
                 self.place(act)

@@ -166,7 +166,7 @@ class Dispatcher:
         if site is None:
             site = ReadyQueue(route.site, route.policy, *self._limits_of(route.policy))
             self.sites[route.site] = site
-            self.judgement.hold(site)
+            self.judgement.begin(site)
         destination = site.destination(route)
         is_new = destination.put(entry)
         if destination.idle and not site.token_line.length:

@@ -110,6 +110,14 @@ class Judgement:
         for act in self.acts.listed():
             _log.warning("%s of %s until %s, by %s", act.action, _subject(act), _time(act.until), act.rule)
 
+    def begin(self, site: ReadyQueue) -> None:
+        """A site that is new here: what stops or slows it goes on, an earlier process's back-off where it was."""
+        self.hold(site)
+        act = self.acts.slowed(site.name)
+        if act is not None:
+            rest = Verdict(Category.OTHER, Action.BACKOFF, act_for=act.until - self._clock.now(), rule=act.rule)
+            site.slow_down(rest, act.reply, self._clock.monotonic())
+
     def hold(self, site: ReadyQueue) -> None:
         """Tells a site what stops it now, or that nothing does."""
         act = self.acts.stop_of(site.name)
@@ -151,11 +159,20 @@ class Judgement:
             self._alert(site, verdict, reply, asked.action)
         everywhere = asked.scope is Scope.LANE
         if asked.action is Action.BACKOFF and not about_domain:
-            for one in list(self._sites.values()) if everywhere else (site,):
-                one.slow_down(verdict, str(reply), self._clock.monotonic())
+            self._slow_down(list(self._sites.values()) if everywhere else [site], verdict, str(reply))
         elif asked.action is not Action.ALERT:
             of_domain = domain if about_domain or asked.action is Action.SUSPEND_DOMAIN else ""
             self._place(site, asked.action, verdict, reply, "" if everywhere else site.name, of_domain)
+
+    def _slow_down(self, sites: list[ReadyQueue], verdict: Verdict, reply: str) -> None:
+        is_news, now = False, self._clock.now()
+        for site in sites:
+            site.slow_down(verdict, reply, self._clock.monotonic())
+            lasts = verdict.act_for if verdict.act_for is not None else site.limits.backoff.for_
+            act = Act(Action.BACKOFF, site.name, now, now + lasts, verdict.rule, reply, lasts=lasts)
+            is_news = self.acts.slow(act) or is_news
+        if is_news:
+            self._remember()
 
     def _place(self, site: ReadyQueue, action: Action, verdict: Verdict, reply: Reply, where: str, domain: str) -> None:
         now = self._clock.now()

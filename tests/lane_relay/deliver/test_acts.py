@@ -1,5 +1,6 @@
 """What reply rules stop and slow down: triggers, protection, ends, restarts, bounds."""
 
+import msgspec
 import pytest
 
 from lane_api.classes import Protection, TrafficClass
@@ -154,3 +155,41 @@ def test_acts_and_counts_are_bounded() -> None:
     assert acts.listed()[0].site == "site9800"
     assert len(acts._counts) <= 4096
     assert len(acts.dump()) < 64 * 1024
+
+
+def slowed(site: str = "isp", until: float = 100.0, lasts: float = 100.0) -> Act:
+    return act(site, until, action=Action.BACKOFF, lasts=lasts)
+
+
+def test_a_sites_back_off_is_kept_with_its_climb_and_is_no_act_in_force() -> None:
+    acts = Acts()
+    assert acts.slow(slowed())
+    assert acts.listed() == ()
+    later = Acts()
+    later.load(acts.dump(), now=5_000.0)
+    assert later.slowed("isp") == slowed()
+    assert later.slowed("other") is None
+    much_later = Acts()
+    much_later.load(acts.dump(), now=100.0 + 86_400.0)
+    assert much_later.slowed("isp") is None
+    acts.expire(100.0 + 86_400.0)
+    assert acts.dump() == ""
+
+
+def test_a_back_off_that_a_clock_set_back_would_lengthen_lasts_as_long_as_it_was_to() -> None:
+    acts, later = Acts(), Acts()
+    acts.slow(slowed(until=90_100.0))
+    later.load(acts.dump(), now=0.0)
+    found = later.slowed("isp")
+    assert found is not None
+    assert found.until == 100.0
+
+
+def test_a_storm_of_replies_writes_a_back_off_down_ten_times_a_hold_at_most_and_sites_are_bounded() -> None:
+    acts = Acts()
+    written = sum(acts.slow(slowed(until=100.0 + tick / 100)) for tick in range(10_000))
+    assert written == 10
+    for site in range(300):
+        acts.slow(slowed(f"s{site}", until=float(site)))
+    assert len(msgspec.json.decode(acts.dump())) == 200
+    assert acts.slowed("s299") is not None

@@ -148,7 +148,29 @@ async def test_a_lane_that_is_never_paused_is_slowed_down_and_somebody_is_told()
         assert "S3150" in state.backed_off
         assert state.acts == ()
         assert delivery.dispatcher.judgement.alerts["isp", "isp/r"] == 2
-        assert delivery.kept == ""
+
+
+async def test_a_site_that_was_slowed_down_is_slow_after_a_restart_and_climbs_from_where_it_was() -> None:
+    peer = refusing()
+    rules = policy(action="Backoff", **{"for": "90m"})
+    async with running(peer):
+        route = route_to(peer.port, site="isp", policy="isp")
+        async with delivering(policies=[rules]) as first:
+            first.send(route)
+            await first.attempted(1)
+            before = first.dispatcher.sites["isp"].pacing
+            kept = first.kept
+        del peer.script["mail"]
+        async with delivering(policies=[rules], kept=kept) as second:
+            second.send(route)
+            await second.attempted(1)
+            after = second.dispatcher.sites["isp"].pacing
+            state = second.dispatcher.explain_site("isp")
+            assert before is not None and after is not None and state is not None  # noqa: PT018
+            assert (after.connections, after.message_rate) == (before.connections, before.message_rate)
+            assert after.backed_off_until == pytest.approx(before.backed_off_until, abs=5.0)
+            assert "S3150" in state.backed_off
+            assert state.acts == ()
 
 
 @pytest.mark.parametrize("able", [True, False])

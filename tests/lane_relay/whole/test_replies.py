@@ -1,6 +1,7 @@
 """What a reply about the source comes to in the whole relay: nobody bounces, and the stop outlives a kill -9."""
 
-from tests.lane_relay.running import Relay, Sink, eventually
+from tests.lane_relay.running import Relay, Sink, eventually, fixed_route
+from tests.lane_relay.whole.conftest import NewRelay
 from tests.lane_relay.whole.test_end_to_end import AdminClient
 
 BLOCKED = "550 5.7.1 Unfortunately, messages from [192.0.2.7] weren't sent. It is on our block list (S3150)."
@@ -26,6 +27,27 @@ def test_a_block_of_the_address_stops_it_bounces_nobody_and_is_kept_over_a_kill(
     assert [(one["heldBy"], one["acts"]) for one in held] == [("suspended", [act])]
     assert relay.metric("queue_messages") == 4
     assert (len(sink.asked), sink.arrived) == (asked, [])
+
+
+def test_a_lane_that_is_never_paused_goes_as_slowly_after_a_kill_as_before(new_relay: NewRelay, sink: Sink) -> None:
+    """Else each rollout would go at an ISP that blocks with full speed."""
+    sink.answer_with = lambda stage, _address: BLOCKED if stage == "MAIL" else None
+    relay = new_relay(delivery={"protection": "NeverPause", "routes": [fixed_route(sink)]})
+    admin = AdminClient(relay)
+    relay.start().submit(1, 2, 3)
+
+    def limits() -> tuple[int, float, bool]:
+        (site,) = eventually(lambda: [one for one in admin.ask("GET", "/v1/sites")[1]["sites"] if one["waiting"]], "it")
+        return site["connectionLimit"], site["messagesPerSecond"], "S3150" in site["backedOff"]
+
+    eventually(lambda: relay.metric("sites_backing_off{policy=other}") == 1, "the site is slowed down")
+    relay.submit(*range(4, 40))
+    before = limits()
+    assert before[2]
+    relay.kill()
+    sink.answer_with = lambda _stage, _address: None
+    relay.start()
+    assert limits() == before
 
 
 def test_replies_without_a_rule_are_listed_with_one_to_begin_with(relay: Relay, sink: Sink) -> None:
