@@ -336,6 +336,8 @@ class Slot:
             "oldestSince": time_as_json(stages.backlog.oldest_since()),
             "bytes": spool.live_bytes,
         }
+        if self.feedback is not None and _may_go(said):
+            self.feedback.hand_on()
         said["records"] = self.auditor.report() if self.auditor is not None else {}
         said["domains"] = [
             {key: row[key] for key in ("name", "selector", "published", "dns", "message", "ed25519")} for row in rows
@@ -360,3 +362,11 @@ class Slot:
 
     def _domains(self, stages: Stages) -> list[dict[str, Any]]:
         return domain_rows(self._source.current.domains, stages.selectors.states(), stages.signer.problems)
+
+
+def _may_go(said: dict[str, Any]) -> bool:
+    """Whether who reads this may stop the slot, and give its volume away with the suppression list on it."""
+    if said["intake"]["ordered"] != "Closed" or said["intake"]["sessions"] or said["queue"]["inFlight"]:
+        return False
+    known = said["suppressions"]
+    return bool(not known["words"] or known["readBy"] or known["archived"])

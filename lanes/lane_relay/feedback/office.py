@@ -132,11 +132,12 @@ class FeedbackOffice:
         self._listener: FeedbackListener | None = None
         self._http: UnsubscribeServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_handed_on = False
         self._put_in_force(config)
         if config.feedback is not None and config.feedback.smtp is not None:
             self._listener = FeedbackListener(config, self._find, self.desk.take, clock)
         if config.feedback is not None and config.feedback.http is not None:
-            self._http = UnsubscribeServer(self.desk.unsubscribe)
+            self._http = UnsubscribeServer(self._unsubscribe)
             self._http.apply(self._keys.feedback)
 
     def _open_list(self, config: RelayConfig) -> SuppressionList | None:
@@ -168,6 +169,8 @@ class FeedbackOffice:
 
     def _put_in_force(self, config: RelayConfig) -> None:
         self._config = config
+        if config.intake.state == "Open":
+            self._is_handed_on = False
         if self._archive is not None:
             self._archive.apply(config)
         self._policies = frozenset(policy.name for policy in config.delivery.policies)
@@ -299,6 +302,18 @@ class FeedbackOffice:
 
     def _find(self, recipient: Mailbox) -> Addressee | None:
         return self._addresses.find(recipient)
+
+    def hand_on(self) -> None:
+        """The slot has said that nothing is under way and that others have its list: it may be gone in a moment, and
+        its volume with it. Until it takes mail again no wish is kept here, for nobody would hear of it.
+        """
+        self._is_handed_on = True
+
+    async def _unsubscribe(self, token: Token, source: Source) -> None:
+        """As the desk's; also while intake is closed, as long as the list has not been handed on."""
+        if self._is_handed_on:
+            raise RelayError("the suppression list has been handed on")
+        await self.desk.unsubscribe(token, source)
 
     # -- life
 

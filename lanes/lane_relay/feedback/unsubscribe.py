@@ -29,6 +29,7 @@ LIMITS: Final = IntakeLimits(sessions=1000, sessions_per_client=1000)
 """Connections open at a time; all may come from one balancer. More are refused, so that no crowd of them can take the
 sockets that mail needs."""
 _SWEEP_EVERY_S: Final = 5.0
+_RETRY_AFTER_S: Final = "60"
 _LINK = re.compile(r"/u/([A-Za-z2-7]{1,100})")
 _STYLE: Final = (
     "body{font:1.1em/1.5 sans-serif;max-width:32em;margin:4em auto;padding:0 1em}button{font:inherit;padding:.5em 1em}"
@@ -92,7 +93,9 @@ class UnsubscribeServer:
         try:
             await self._unsubscribe(token, Source.LINK)
         except RelayError:
-            return _page(503, "Not now", "<p>This could not be kept. Please try again in a minute.</p>")
+            answer = _page(503, "Not now", "<p>This could not be kept. Please try again in a minute.</p>")
+            answer.headers["Retry-After"] = _RETRY_AFTER_S
+            return answer
         finally:
             connection.in_work = False
         return _page(200, "Unsubscribed", "<p>You will get no more mail of this kind.</p>")
