@@ -1,6 +1,9 @@
 """What the spool makes of a wall clock that was wrong: it costs mail nothing but the time that the clock was off."""
 
 import asyncio
+import random
+
+import pytest
 
 from lane_relay.clock import Clock
 from lane_relay.records import received_at
@@ -99,3 +102,27 @@ async def test_an_era_is_remembered_when_all_its_mail_has_gone() -> None:
         await spool.close()
     assert [received_at(one) for one in ids] == list(times)
     assert [one >> 90 for one in ids] == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_ids_grow_and_say_the_time_however_the_clock_was_set_while_the_relay_was_down(seed: int) -> None:
+    """Over lives that end by a stop or a crash."""
+    chance = random.Random(seed)
+    disk, now, last = SimulatedDisk(), NOW, 0
+    for _ in range(14):
+        now += chance.choice((-9 * DAY, -DAY, -3600, -30, 5, 3600, DAY))
+        spool = open_spool(disk, segment_size=2**16, clock=_clock(now))
+        for entry in spool.recover():
+            assert entry.due <= now
+            if chance.random() < 0.5:
+                settle(spool, entry)
+        for _ in range(chance.randint(0, 3)):
+            message = message_for(spool, body=b"x" * 30_000)
+            assert message.id > last
+            assert abs(received_at(message.id) - now) <= 16, "the step that begins an era has grown to no more"
+            last = message.id
+            await put(spool, message)
+        image = disk.image()
+        await spool.close()
+        if chance.random() < 0.5:
+            disk = SimulatedDisk(image)
