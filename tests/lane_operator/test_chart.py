@@ -65,6 +65,25 @@ def test_what_carries_our_finalizer_may_be_patched() -> None:
     assert "resources: [sendinglanes, ippools]\n  verbs: [patch]" in rules
 
 
+def test_there_is_a_health_script_for_each_kind_and_the_patch_takes_them_all() -> None:
+    kinds = {yaml.safe_load(path.read_text())["spec"]["names"]["kind"] for path in (ROOT / "crds").glob("*.yaml")}
+
+    assert {path.stem for path in (CHART / "files" / "argocd").iterdir()} == kinds
+    assert 'Files.Glob "files/argocd/*.lua"' in (CHART / "templates" / "argocd.yaml").read_text()
+
+
+def test_the_flux_patch_judges_each_kind_as_it_is_served() -> None:
+    patch = yaml.safe_load((CHART / "files" / "flux" / "kustomization-patch.yaml").read_text())
+    crds = [yaml.safe_load(path.read_text())["spec"] for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    served = {
+        (f"{crd['group']}/{version['name']}", crd["names"]["kind"]) for crd in crds for version in crd["versions"]
+    }
+
+    assert {(one["apiVersion"], one["kind"]) for one in patch["spec"]["healthCheckExprs"]} == served
+    assert all(one.keys() == {"apiVersion", "kind", "inProgress", "failed", "current"}
+               for one in patch["spec"]["healthCheckExprs"])  # fmt: skip
+
+
 def test_chart_and_programs_have_one_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
