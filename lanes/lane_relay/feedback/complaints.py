@@ -7,6 +7,7 @@ stops or alerts. Invariants: one mail to one recipient is one complaint, however
 counting began is in neither count; `dump` has the counts, so that a restart keeps them.
 """
 
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -27,12 +28,16 @@ DAYS: Final = 7
 _DAY_S: Final = 24 * 3600
 _MOST_KNOWN: Final = 50_000
 """Complaints that are known again: who repeats one of them counts once."""
+_MOST_KEPT: Final = 2_000
+"""... of which so many are known after a restart, too: they are written with the counts, each in some 30 octets."""
 _LEVELS: Final = ("", "warn", "act", "stop")
 
 
 class _Kept(Struct):
     since: float
     counts: list[tuple[str, int, int, int]]
+    known: list[tuple[str, int]] = []
+    """(message, index) of the latest complaints."""
 
 
 class Rated(Struct, frozen=True):
@@ -74,6 +79,7 @@ class Complaints:
         if found is not None:
             self._since = found.since
             self._counts = {(policy, day): [delivered, told] for policy, day, delivered, told in found.counts}
+            self._known = {(int(message_id, 16), index): None for message_id, index in found.known}
 
     def dump(self, now: float) -> str:
         """The counts, without days that are over."""
@@ -81,7 +87,8 @@ class Complaints:
         self._counts = {key: counts for key, counts in self._counts.items() if key[1] >= first}
         rows = [(policy, day, counts[0], counts[1]) for (policy, day), counts in self._counts.items()]
         self.is_changed = False
-        return msgspec.json.encode(_Kept(self._since, rows)).decode()
+        known = [(f"{message_id:x}", index) for message_id, index in islice(reversed(self._known), _MOST_KEPT)]
+        return msgspec.json.encode(_Kept(self._since, rows, known[::-1])).decode()
 
     def delivered(self, policy: str, message_id: int) -> None:
         """A recipient at this ISP got this message."""

@@ -81,6 +81,27 @@ def test_a_restart_keeps_the_counts_and_nonsense_costs_no_more_than_them() -> No
     assert Complaints(again.dump(NOW + 9 * DAY), NOW).levels(NOW, RATES) == {}
 
 
+def test_a_complaint_that_is_repeated_after_a_restart_is_the_same_one() -> None:
+    counts = counted(1000)
+    complain(counts, 2)
+    again = Complaints(counts.dump(NOW), NOW + 1)
+    for number in range(2):
+        assert again.knows(message(number), 0)
+    assert complain(again, 2) is None
+    assert complain(again, 2, first=2) is not None
+
+
+def test_what_is_kept_of_complaints_is_bounded_and_is_of_the_latest() -> None:
+    counts = counted(1)
+    complain(counts, 3_000)
+    again = Complaints(counts.dump(NOW), NOW + 1)
+    assert again.knows(message(2_999), 0)
+    assert not again.knows(message(0), 0)
+    assert len(counts.dump(NOW)) < 100_000
+    older = '{"since": 0.0, "counts": [["isp", 1, 2, 3]]}'  # as the release before wrote it
+    assert not Complaints(older, NOW).knows(message(0), 0)
+
+
 HOUR = 3600.0
 
 
