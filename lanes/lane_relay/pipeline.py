@@ -471,3 +471,6 @@ class Pipeline:
                 for domain in self._source.current.domains:
                     if not domain.verify_record:  # of the others their selector tells
                         self._dispatcher.release(domain.name)
+            elif self._signer.is_old():
+                self._signer.renew()
+                self._dispatcher.unprepare()

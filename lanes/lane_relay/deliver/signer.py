@@ -35,6 +35,7 @@ _Signed = tuple[int, int, bytes | Held]
 _BATCH: Final = 16
 _KEPT: Final = 4096
 """Signatures kept for further recipients and retries; 600 bytes each."""
+_RENEWED_AFTER_S: Final = 24 * 3600.0
 _CPU_MAX: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -84,6 +85,7 @@ class Signer:
         self._kept: dict[int, bytes] = {}
         self._epoch = 0
         """Of domains and keys: what was signed in an earlier one does not leave."""
+        self._began = clock.monotonic()
         self._under_way: dict[int, tuple[Message, list[Then]]] = {}
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads = [
@@ -120,8 +122,13 @@ class Signer:
             self._begin_epoch()
         return changed
 
+    def is_old(self) -> bool:
+        """Some of what was signed may be a day old: `renew`, long before it expires (`mail.dkim.EXPIRES_AFTER_S`)."""
+        return self._clock.monotonic() - self._began >= _RENEWED_AFTER_S
+
     def _begin_epoch(self) -> None:
         self._epoch += 1
+        self._began = self._clock.monotonic()
         self._kept.clear()
 
     def _reload_one(self, name: str, selector: str, file: str, keys: dict[str, SigningKey]) -> bool:

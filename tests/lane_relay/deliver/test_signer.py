@@ -1,6 +1,7 @@
 """DKIM at the first attempt, and the gate before it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from lane_api.relayconfig import SecondKey, SigningDomain
-from lane_relay.clock import SYSTEM_CLOCK
+from lane_relay.clock import SYSTEM_CLOCK, Clock
 from lane_relay.deliver.prepared import Held
 from lane_relay.deliver.signer import Signer, quota_cores
 from lane_relay.mail.dkim import DkimKey, generate_ed25519_key, generate_key
@@ -167,6 +168,27 @@ async def test_what_a_kept_connection_gave_back_is_signed_anew_too(signer: Signe
         peer.release.set()  # the peer closes the kept connection without a word
         await delivery.attempted(2)
     assert [message.content.count(b"s=s2") for message in peer.messages] == [0, 1]
+
+
+async def test_what_was_signed_a_day_ago_is_signed_anew_long_before_it_expires(key_file: Path, gate: Gate) -> None:
+    ahead = [0.0]
+    clock = Clock(now=lambda: time.time() + ahead[0], monotonic=lambda: time.monotonic() + ahead[0])
+    signer = Signer(gate.is_live, clock, threads=1)
+    try:
+        signer.apply((SigningDomain(name="sender.test", selector="s1", key_file=str(key_file)),))
+        first = await _sign(signer, _message())
+        ahead[0] = 23 * 3600.0
+        assert not signer.is_old()
+        assert await _sign(signer, _message()) == first
+        ahead[0] = 25 * 3600.0
+        assert signer.is_old()
+        signer.renew()
+        assert not signer.is_old()
+        second = await _sign(signer, _message())
+        assert isinstance(second, bytes)
+        assert second != first
+    finally:
+        signer.close()
 
 
 async def test_what_waits_signed_does_not_leave_when_its_selector_has_gone(signer: Signer, gate: Gate) -> None:
