@@ -6,7 +6,9 @@ jobs). Invariants: nothing that a peer sends raises; time and memory are those o
 """
 
 import re
+from contextlib import suppress
 from email import message_from_bytes, policy
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message
 from typing import Final
@@ -183,12 +185,10 @@ def _fields_of(message: "Message[str, str]") -> Block:
 def _readable(value: str) -> str:
     """A field's value unfolded and decoded (RFC 2047)."""
     plain = _SPACES.sub(" ", value[:_MAX_VALUE]).strip()
-    if "=?" not in plain:
-        return plain.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    try:
-        return str(make_header(decode_header(plain)))
-    except (ValueError, LookupError, UnicodeError, AssertionError):
-        return plain
+    if "=?" in plain:
+        with suppress(MessageError, ValueError, LookupError, AssertionError):  # MessageError: a charset not in ASCII
+            return str(make_header(decode_header(plain)))
+    return plain.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def unfolded(text: str) -> list[Block]:

@@ -23,6 +23,7 @@ HOSTILE = {
     "25,000 fields": b"".join(b"X-%d: y\n" % number for number in range(25000)) + b"\nx",
     "one field of 80,000 lines": b"Subject: a\n" + b" b\n" * 80000 + b"\nx",
     "encoded words": b"Subject: " + b"=?utf-8?q?a?= " * 17000 + b"\n\nx",
+    "a charset that is not ASCII": b"Subject: =?\x80utf-8?q?a?=\n\nx",
     "40,000 groups": HEAD + b"Content-Type: message/delivery-status\n\n" + b"A: b\n\n" * 40000,
     "nothing but at signs": HEAD + b"\ncould not be delivered to\n" + (b"a@" * 250 + b"\n") * 480,
     "50,000 parts": HEAD + b"Content-Type: multipart/mixed; boundary=a\n\n" + b"--a\n\n" * 50000,
