@@ -36,7 +36,7 @@ from lane_relay.handover.relief import Relief
 from lane_relay.handover.stranded import Stranded
 from lane_relay.orders.keeper import WithSibling
 from lane_relay.orders.order import Verb
-from lane_relay.records import FOREIGN, Message, QueueEntry, Reply, Route, received_at
+from lane_relay.records import FOREIGN, Message, QueueEntry, Reply, Route
 from lane_relay.spool.base import Spool
 from lane_relay.spool.entries import Waiting, entries_of
 
@@ -414,9 +414,7 @@ class Exchange:
 
     def is_late(self, entry: QueueEntry) -> bool:
         """See stranded.Home."""
-        after = self._config.delivery.delay_notice.after
-        has_time = bool(after) and not entry.notified and bool(entry.sender_domain)
-        return has_time and self._clock.now() >= received_at(entry.id) + after
+        return self._clock.now() >= self._settler.late_at(entry)
 
     def tell_late(self, entry: QueueEntry, message: Message, why: str) -> None:
         """See Settler.on_late."""

@@ -21,6 +21,7 @@ from lane_relay import memory
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.listener import Stored
 from lane_relay.accept.message import redirect
+from lane_relay.account.late import LateMail
 from lane_relay.account.settle import Outcome, OutcomeOf
 from lane_relay.account.settler import Settler
 from lane_relay.account.unroutable import UnroutableMail
@@ -51,6 +52,7 @@ from lane_relay.warmup.warmer import Warmer
 
 __all__ = ["MessagePath"]
 
+_WARMS_UP: Final = "this address is still being warmed up for its ISP, and what it may send now is used up"
 RECOVERY_CHUNK: Final = 500  # entries between two looks at everything else: a millisecond or two
 TOLD_EVERY: Final = 50_000  # entries
 
@@ -63,6 +65,7 @@ class MessagePath:
     spool: Spool
     settler: Settler
     unroutable: UnroutableMail
+    late: LateMail
     schedule: Runner
     router: Router
     dispatcher: Dispatcher
@@ -154,10 +157,10 @@ class MessagePath:
 
     def on_due(self, entry: QueueEntry) -> None:
         """schedule -> resolve -> deliver."""
-        if self.exchange is not None and self.exchange.is_emptying and not self.is_over(entry):
+        if self._is_emptied(entry):
             if not self.orders.is_idle and self.orders.takes(entry, None):
                 return  # a sibling knows nothing of the order
-            if not self.exchange.sends_here(entry, ""):
+            if not self.orders.asks_sites and self._went_to_sibling(entry):
                 return  # whatever its site is
         destination = self.router.fresh(entry.domain)
         if destination is None:
@@ -172,8 +175,16 @@ class MessagePath:
         if isinstance(destination, Route):
             if self._leaves_from_here(entry, destination):
                 self.dispatcher.add(entry, destination)
-        else:
+        elif not (self._is_emptied(entry) and self._went_to_sibling(entry)):
             self.unroutable.add(entry, destination)
+
+    def _is_emptied(self, entry: QueueEntry) -> bool:
+        """Everything is to leave this slot, this too."""
+        return self.exchange is not None and self.exchange.is_emptying and not self.is_over(entry)
+
+    def _went_to_sibling(self, entry: QueueEntry) -> bool:
+        """It is on its way to a sibling, or waits for one, whatever its site is."""
+        return self.exchange is not None and not self.exchange.sends_here(entry, "")
 
     def _leaves_from_here(self, entry: QueueEntry, route: Route) -> bool:
         """Whether the entry goes to delivery; else it is on its way to a sibling, or waits."""
@@ -185,12 +196,20 @@ class MessagePath:
         if self.exchange is not None and not self.exchange.sends_here(entry, policy, route.site, has_room=has_room):
             return False
         if not has_room:
-            entry.due = min(warmer.room_at(policy), self._end_of(entry))
-            self.schedule.add(entry)
+            self._wait_for_room(entry, policy)
             return False
         if warms_up:
             warmer.admit(policy, entry)
         return True
+
+    def _wait_for_room(self, entry: QueueEntry, policy: str) -> None:
+        """Until the warm-up allows more; in between its sender may have to hear that it is late."""
+        until, late_at = min(self.warmer.room_at(policy), self._end_of(entry)), self.settler.late_at(entry)
+        if late_at <= self._clock.now():
+            self.late.add(entry, _WARMS_UP, until)
+        else:
+            entry.due = min(until, late_at)
+            self.schedule.add(entry)
 
     def _end_of(self, entry: QueueEntry) -> float:
         """Unix time after which it is not attempted any more."""
@@ -202,8 +221,15 @@ class MessagePath:
         return self._clock.now() >= self._end_of(entry)
 
     def is_ordered(self, entry: QueueEntry, sender: str) -> bool:
-        """hand-over -> orders, with what is about to go to a sibling: whether one stops it, and has it."""
-        return self.orders.takes_with_sender(entry, sender)
+        """hand-over -> orders, with what is about to go to a sibling: whether one stops it, and has it.
+
+        Where orders ask for sites and none is known, it comes again with its own.
+        """
+        destination = self.router.known(entry.domain) if self.orders.asks_sites else None
+        if destination is None and self.orders.asks_sites and not self.is_over(entry):
+            self.on_due(entry)
+            return True
+        return self.orders.takes_with_sender(entry, sender, destination)
 
     def on_counted(self, policy: str, entry: QueueEntry, one: OutcomeOf) -> None:
         """account -> warm-up and complaint rates: what the ISP said or did; what we did only ends the attempt."""

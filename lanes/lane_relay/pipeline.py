@@ -19,6 +19,7 @@ from lane_relay import health, memory
 from lane_relay.accept.http.ledger import Ledger
 from lane_relay.accept.listener import Listener
 from lane_relay.account.journal import Journal
+from lane_relay.account.late import LateMail
 from lane_relay.account.screen import Screen
 from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.account.unroutable import UnroutableMail
@@ -143,6 +144,7 @@ class Pipeline:
                         ("auditor", self._auditor.run()),
                         ("feedback", self._feedback.run(*self._exchange.ways if self._exchange else (None, None))),
                         ("unroutable", self._unroutable.run()),
+                        ("late", self._path.late.run()),
                         ("orders", self._path.carry_out_orders(entries)),
                         *([("certificate", admin.watch())] if admin else []),
                         *([("hand-over", self._exchange.run())] if self._exchange else []),
@@ -314,7 +316,7 @@ class Pipeline:
         path.spool, path.settler, path.schedule, path.router = self._spool, self._settler, self._schedule, self._router
         path.dispatcher, path.orders, path.exchange = self._dispatcher, self._orders, self._exchange
         path.feedback, path.unroutable = self._feedback, self._unroutable
-        path.warmer = self._warmer
+        path.warmer, path.late = self._warmer, LateMail(self._spool, self._settler, self._schedule.add)
         self._listener = Listener(
             config,
             deposit=path.deposit,

@@ -7,6 +7,7 @@ Before: `deliver` and `resolve` report attempts. After: the spool, the schedule,
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 
 import structlog
 from msgspec import Struct
@@ -105,6 +106,13 @@ class Settler:
             self._around.withdrawn(attempt.entry)
         now = self._clock.now()
         self._carry_out(attempt, settle(attempt, self._terms, now, self._around.jitter()), now)
+
+    def late_at(self, entry: QueueEntry) -> float:
+        """Unix time from which the sender of an entry that waits may want to hear of it; infinity: nobody looks."""
+        after = self._terms.delay_after
+        if not after or entry.notified or not entry.sender_domain:
+            return inf
+        return received_at(entry.id) + after
 
     def on_late(self, entry: QueueEntry, message: Message, why: str) -> None:
         """Tells the sender of an entry that waits without an attempt that it is late, if he wants that; it stays the

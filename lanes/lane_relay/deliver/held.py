@@ -47,11 +47,6 @@ class HeldEntries:
         """All that something waits for."""
         return tuple(self._by_key)
 
-    @property
-    def perishable(self) -> tuple[str, ...]:
-        """Those for which mail does not outlive its lifetime."""
-        return tuple([key for key, items in self._by_key.items() if items and not items[0].why.lasting])
-
     def add(self, entry: QueueEntry, route: Route, why: Held) -> None:
         """Keeps an entry until what it waits for has come."""
         self._by_key.setdefault(why.key, deque()).append(HeldEntry(entry, route, why))
@@ -60,6 +55,14 @@ class HeldEntries:
         """All that waited for this, in order; whoever asked has them, though they come one by one."""
         taken = self._by_key.pop(key, deque())
         return (item.entry for item in taken)
+
+    def put_back(self, item: HeldEntry) -> bool:
+        """One that was taken out of `waiting_for` waits again; False: what it waited for has come meanwhile."""
+        waiting = self._by_key.get(item.why.key)
+        if waiting is None:
+            return False
+        waiting.append(item)
+        return True
 
     def waiting_for(self, key: str) -> deque[HeldEntry]:
         """What waits for this now; whoever takes an entry out has it."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from lane_relay.deliver.held import HeldEntries
+from lane_relay.deliver.held import HeldEntries, HeldEntry
 from lane_relay.deliver.ready_queue import Destination, Hold, ReadyQueue
 from lane_relay.records import QueueEntry, age_key
 from lane_relay.turns import Turns, sift
@@ -38,6 +38,8 @@ class Overdue(Struct, frozen=True, gc=False):
     entry: QueueEntry
     is_over: bool = True
     """False: it goes on waiting once its sender was told that it is late."""
+    held: HeldEntry | None = None
+    """As what it was held, if it was."""
 
 
 class Rounds:
@@ -92,6 +94,10 @@ class Rounds:
                 looked += step
         return self._found
 
+    def put_back(self, found: Overdue) -> bool:
+        """What was held is held again; False: it was not, or need not be any more."""
+        return found.held is not None and self._held.put_back(found.held)
+
     @property
     def _has_room(self) -> bool:
         return self._room > 0 and self._left > 0
@@ -108,7 +114,7 @@ class Rounds:
             site.forget_empty(self._now, crowded=crowded)
             if site.is_at_rest(self._now, crowded=crowded) and self._sites.get(site.name) is site:
                 del self._sites[site.name]
-        for key in self._held.perishable:
+        for key in self._held.keys:
             yield from self._through_held(key)
 
     def _through_site(self, site: ReadyQueue, entries: Turns[QueueEntry]) -> Iterator[int]:
@@ -125,23 +131,27 @@ class Rounds:
     def _through_held(self, key: str) -> Iterator[int]:
         start = 0
         while start < len(queue := self._held.waiting_for(key)):
-            end, found = sift(queue, start, _STRIDE, lambda item: self._takes(item.entry))
+            end, found = sift(queue, start, _STRIDE, lambda item: self._takes(item.entry, lasts=item.why.lasting))
             self._found += [
-                Overdue(item.route.site, item.hold, item.entry, self._is_over(item.entry)) for item in found
+                Overdue(item.route.site, item.hold, item.entry, self._is_over(item.entry, item.why.lasting), item)
+                for item in found
             ]
             yield end - start + len(found)
             start = end
 
-    def _is_over(self, entry: QueueEntry) -> bool:
+    def _is_over(self, entry: QueueEntry, lasts: bool = False) -> bool:
+        """`lasts`: while it is held its lifetime does not end it."""
+        if lasts:
+            return False
         return age_key(entry.id) < self._newest or bool(entry.expires_at and entry.expires_at < self._wall)
 
-    def _is_wanted(self, entry: QueueEntry) -> bool:
-        return self._is_over(entry) or (
+    def _is_wanted(self, entry: QueueEntry, lasts: bool = False) -> bool:
+        return self._is_over(entry, lasts) or (
             age_key(entry.id) < self._late and not entry.notified and bool(entry.sender_domain)
         )
 
-    def _takes(self, entry: QueueEntry) -> bool | None:
-        if not self._is_wanted(entry):
+    def _takes(self, entry: QueueEntry, lasts: bool = False) -> bool | None:
+        if not self._is_wanted(entry, lasts):
             return False
         if not self._has_room:
             return None

@@ -14,9 +14,8 @@ from lane_relay.clock import Clock
 from lane_relay.deliver.judgement import Judgement
 from lane_relay.deliver.moved import MovedMail
 from lane_relay.deliver.prepared import Preparer
-from lane_relay.deliver.ready_queue import Hold
 from lane_relay.deliver.rerouting import Rerouting
-from lane_relay.deliver.rounds import Rounds
+from lane_relay.deliver.rounds import Overdue, Rounds
 from lane_relay.records import Message, QueueEntry, first_age_key
 
 __all__ = ["OnLate", "Upkeep"]
@@ -66,12 +65,14 @@ class Upkeep:
         after = delivery.delay_notice.after if self._on_late is not None else 0.0
         late = first_age_key(wall - after) if after else 0
         for found in self._rounds.portion(now, newest, room, wall, late):
-            then = self._judgement.overdue if found.is_over else self._tell_late
-            self._preparer.read(found.entry, partial(then, found.site, found.hold))
+            over = partial(self._judgement.overdue, found.site, found.hold)
+            self._preparer.read(found.entry, over if found.is_over else partial(self._tell_late, found))
         return begun
 
-    def _tell_late(self, _site: str, hold: Hold, entry: QueueEntry, message: Message | None) -> None:
+    def _tell_late(self, found: Overdue, entry: QueueEntry, message: Message | None) -> None:
         if message is not None and self._on_late is not None:
+            hold = found.hold
             self._on_late(entry, message, f"{hold.limit}: {hold.detail}" if hold.detail else str(hold.limit))
-            self._rerouting.add((entry,))
-            self._rerouting.go_on()
+            if not self._rounds.put_back(found):
+                self._rerouting.add((entry,))
+                self._rerouting.go_on()

@@ -45,6 +45,8 @@ class OrderBook:
             raise OrderError(f"the orders in the spool cannot be read ({failed}): run the newer image") from failed
         self._by: dict[tuple[By, str], list[Order]] = {}
         self._addresses: dict[str, list[Order]] = {}
+        self.asks_sites = False
+        """Some order needs the site that an entry would go to."""
         self._arrange()
 
     @property
@@ -121,6 +123,7 @@ class OrderBook:
                     self._addresses.setdefault(selector.value, []).append(order)
                 else:
                     self._by.setdefault((selector.by, selector.value), []).append(order)
+        self.asks_sites = any(by in (By.SITE, By.POLICY) for by, _ in self._by)
 
 
 def fits(selector: Selector, entry: QueueEntry) -> bool:

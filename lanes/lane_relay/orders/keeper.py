@@ -219,11 +219,16 @@ class OrderKeeper:
         route = destination if isinstance(destination, Route) else _NOWHERE
         return self._does(self._book.find(entry, route.site, route.policy), entry, route)
 
-    def takes_with_sender(self, entry: QueueEntry, sender: str) -> bool:
+    @property
+    def asks_sites(self) -> bool:
+        """Some order needs to know where an entry would go, also of one that leaves for a sibling."""
+        return self._book.asks_sites
+
+    def takes_with_sender(self, entry: QueueEntry, sender: str, destination: Route | Unroutable | None = None) -> bool:
         """The same for an entry that leaves for a sibling, which knows nothing of the orders here."""
         if self.is_idle and not self._book.asks_senders:
             return False
-        return self.takes(entry, None) or self._does(self._book.find_by_sender(entry, sender), entry, _NOWHERE)
+        return self.takes(entry, destination) or self._does(self._book.find_by_sender(entry, sender), entry, _NOWHERE)
 
     def _does(self, order: Order | None, entry: QueueEntry, route: Route) -> bool:
         if order is None:

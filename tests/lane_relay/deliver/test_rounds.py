@@ -119,7 +119,7 @@ def test_what_an_order_holds_outlives_its_lifetime_and_what_one_suspends_does_no
     (late,) = rounds.portion(NOW, NEWEST, ROOM)
     assert (late.entry.id - NEWEST, late.hold) == (-2, Hold(Limit.ORDER, detail="suspended"))
     assert held.keys == ("order o1", "order o2")
-    assert (held.domains, held.perishable) == ((), ())
+    assert held.domains == ()
 
 
 def test_what_has_become_late_is_taken_out_once_and_is_told_from_what_is_over() -> None:
@@ -149,6 +149,53 @@ async def test_of_what_is_not_attempted_and_late_senders_hear_once_and_it_goes_o
         assert delivery.dispatcher.figures().waiting == 2
         assert delivery.late == [(late, "gate: Suspended")]
         assert delivery.attempts == []
+
+
+def test_what_an_order_holds_is_found_late_and_never_over() -> None:
+    held = HeldEntries()
+    old, told = entry(-5), entry(-4)
+    for one in (old, told):
+        one.sender_domain = "lane.test"
+        held.add(one, ROUTE, Held("", "held", order="o1", lasting=True))
+    told.notified = True
+    rounds = Rounds({}, held, lambda _site: Hold(Limit.GATE), lambda _destination: None)
+    rounds.begin(NOW)
+    (late,) = rounds.portion(NOW, NEWEST, ROOM, late=NEWEST)
+    assert (late.entry, late.is_over) == (old, False)
+    assert late.held is not None
+    assert held.put_back(late.held)
+    assert [item.entry for item in held.waiting_for("order o1")] == [told, old]
+    list(held.take("order o1"))
+    assert not held.put_back(late.held), "the order is over: it goes on"
+
+
+async def test_the_sender_of_what_an_order_holds_hears_that_it_is_late_and_it_stays_held() -> None:
+    why = Held("", "held by order o1 of jane: why", order="o1", lasting=True)
+    async with delivering(lifetime="1h", state="Suspended") as delivery:
+        late = delivery.send(route_to(1), age=5 * 3600.0)
+        next(iter(delivery.dispatcher.sites.values())).destinations.clear()
+        late.sender_domain = "sender.test"
+        delivery.dispatcher.hold(late, route_to(1), why)
+        for minute in (60.0, 120.0):
+            delivery.dispatcher._upkeep.go_on(delivery.dispatcher.monotonic() + minute)
+            await until(lambda: bool(delivery.late) and delivery.dispatcher.held("order o1") == 1)
+        assert delivery.late == [(late, "order: held by order o1 of jane: why")]
+        assert (delivery.rerouted, delivery.attempts) == ([], [])
+
+
+async def test_an_order_that_ends_while_a_sender_is_told_leaves_nothing_held() -> None:
+    why = Held("", "held", order="o1", lasting=True)
+    async with delivering(lifetime="48h", state="Suspended") as delivery:
+        late = delivery.send(route_to(1), age=5 * 3600.0)
+        late.sender_domain = "sender.test"
+        next(iter(delivery.dispatcher.sites.values())).destinations.clear()
+        delivery.dispatcher.hold(late, route_to(1), why)
+        delivery.messages.gate.clear()
+        delivery.dispatcher._upkeep.go_on(delivery.dispatcher.monotonic() + 60.0)
+        delivery.dispatcher.release("order o1")
+        delivery.messages.gate.set()
+        await until(lambda: delivery.rerouted == [late])
+        assert delivery.dispatcher.held("order o1") == 0
 
 
 def test_an_age_is_looked_at_and_not_how_often_the_clock_was_set_back_before() -> None:

@@ -259,6 +259,29 @@ def test_mail_that_an_order_holds_is_not_handed_over_to_a_sibling_that_knows_not
     assert arrived(sink) == Counter([1, 2, 3, 4])
 
 
+def test_an_order_by_site_holds_mail_of_a_slot_that_is_emptied_too(lane: Lane, new_relay: NewRelay, sink: Sink) -> None:
+    held = lane.slot("otp-0", sink, "Held")
+    other = {**fixed_route(sink, "other.test"), "host": "127.0.0.98"}
+    held["delivery"]["routes"] = [other, fixed_route(sink)]
+    giver = new_relay(**held).start()
+    request = partial(ask, lane, "otp-0")
+    said = b'{"action":"hold","site":"route:%s","owner":"jane","reason":"wrong"}' % sink.address.encode()
+    giver.submit(1, 2, 3)
+    with giver.session() as client:
+        client.send_message(letter(4, recipient="bob@other.test"))
+    new_relay(**lane.slot("otp-1", sink, "Running")).start()
+    order = request("POST", "/v1/actions", said)
+    giver.change(delivery={"state": "Transferring"})
+    sink.wait(1)
+    eventually(lambda: request("GET", "/v1/actions", None)["actions"][0]["entries"] == 3, "three are held")
+    assert arrived(sink) == Counter([4])
+    assert giver.metric("queue_messages") == 3
+    request("DELETE", f"/v1/actions/{order['actions'][0]['id']}?owner=jane&reason=right", None)
+    sink.wait(4)
+    assert arrived(sink) == Counter([1, 2, 3, 4])
+    assert {message.helo for message in sink.arrived} == {"otp-1.brand.test"}
+
+
 def ask(lane: Lane, slot: str, method: str, path: str, body: bytes | None) -> Any:
     """A request to the slot's admin API."""
     context = ssl.create_default_context(cafile=str(lane.folder / "ca.crt"))

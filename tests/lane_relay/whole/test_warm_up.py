@@ -65,6 +65,21 @@ def test_what_cannot_be_tried_for_a_cause_of_ours_uses_nothing_of_the_day(relay:
     sink.wait(2)
 
 
+def test_the_sender_of_what_waits_for_room_hears_in_time_that_it_is_late(relay: Relay, sink: Sink) -> None:
+    routes = relay.overrides["delivery"]["routes"]
+    notice = {"after": "2s", "unasked": True}
+    relay.write({"delivery": {"routes": routes, "delayNotice": notice}, "warmup": {"steps": [24]}})
+    relay.start().submit(*range(4))
+    sink.wait(2)
+    eventually(lambda: relay.metric("queue_messages") == 4, "a report about each of the two that wait, which wait too")
+    relay.change(warmup=None)
+    relay.terminate()
+    relay.start()
+    sink.wait(6)
+    reports = [one.content for one in sink.arrived if not one.sender]
+    assert [b"still being warmed up" in one.replace(b"\r\n    ", b" ") for one in reports] == [True, True]
+
+
 def test_what_waits_for_room_expires_at_the_end_of_its_lifetime(relay: Relay, sink: Sink) -> None:
     routes = relay.overrides["delivery"]["routes"]
     relay.write({"delivery": {"routes": routes, "lifetime": "3s"}, "warmup": {"steps": [24]}})
