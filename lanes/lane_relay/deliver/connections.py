@@ -69,6 +69,9 @@ class User(Owner, Protocol):
     def feed(self, session: Session, now: float) -> None:
         """An idle session may have an entry now."""
 
+    def let_go(self, destination: Destination) -> None:
+        """The destination was given up, and something may have come back to it."""
+
 
 class Connections:
     """All connections, over all sites."""
@@ -113,6 +116,9 @@ class Connections:
 
         `newcomer`: a campaign that had nothing there before gets a place of its own, as it would at another one.
         """
+        if destination.given_up:
+            self._user.let_go(destination)
+            return
         campaign = newcomer if newcomer is not None else destination.campaign
         if newcomer is not None or not destination.stands_for:
             _stand(destination, campaign, destination.site.line)

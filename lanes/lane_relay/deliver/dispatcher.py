@@ -26,7 +26,7 @@ from lane_relay.deliver.outcomes import not_looked_at
 from lane_relay.deliver.portions import Portion, after, first, without_taken
 from lane_relay.deliver.prepared import Bodies, Held, Prepared, Preparer, Screening, Signing
 from lane_relay.deliver.ready_queue import Destination, Hold, ReadyQueue, SiteLimits, site_limits
-from lane_relay.deliver.regrouping import grouping
+from lane_relay.deliver.regrouping import Regrouping, grouping, trust
 from lane_relay.deliver.rerouting import Rerouting
 from lane_relay.deliver.rounds import Rounds
 from lane_relay.deliver.session import Session
@@ -95,15 +95,17 @@ class Dispatcher:
         self._limits_by_policy: dict[str, SiteLimits] = {}
         self._days = days or DayCounts(clock, lambda _name: "", lambda _name, _value: None)
         self.whereabouts = Whereabouts(self.sites, self._held, self._connections, self.judgement, self._why_shut)
-        self._rerouting = Rerouting(reroute)
+        rerouting = Rerouting(reroute)
+        self._regrouping = Regrouping(self.sites, self._held, rerouting, self._lookahead.empty)
         rounds = Rounds(self.sites, self._held, self.whereabouts.hold_of_site, self._lookahead.empty)
         moved = None
         if routes is not None:
             empty, want = self._lookahead.empty, self._connections.want
-            moved = MovedMail(routes, self.sites, self._rerouting, empty, want)
-        self._upkeep = Upkeep(config, clock, rounds, self._preparer, self.judgement, self._rerouting, on_late, moved)
+            moved = MovedMail(routes, self.sites, rerouting, empty, want)
+        self._upkeep = Upkeep(config, clock, rounds, self._preparer, self.judgement, rerouting, on_late, moved)
         self._distrusted = 0
-        """Sessions up to this number were opened before the gate shut: they may lead through another address."""
+        """Sessions up to this number were opened before the gate shut, so that they may lead through another address,
+        or before other TLS was asked for."""
         self._running = False
         self._gate_was_open = False
         self._sweeper: asyncio.TimerHandle | None = None
@@ -130,7 +132,10 @@ class Dispatcher:
             site.change(*self._limits_of(site.policy), now)
         self.unprepare()
         if grouping(before) != grouping(config):
-            self._regroup()
+            self._connections.regrouped()
+            if trust(before) != trust(config):
+                self._end_all()
+            self._regrouping.everything(anew=trust(before) != trust(config))
         for domain in self._held.domains:
             self.release(domain)
         self._connections.pump_all(self.sites.values())
@@ -184,14 +189,16 @@ class Dispatcher:
 
     def release(self, key: str) -> None:
         """A signing domain's mail may leave, or an order is over: what waited goes on, by the route of by now."""
-        self._rerouting.add(self._held.take(key))
-        self._rerouting.go_on()
+        self._regrouping.held((key,))
 
     def look_again(self) -> None:
         """Everything that waits here asks for its route anew, for something that is asked on the way has changed."""
-        for key in self._held.keys:
-            self._rerouting.add(self._held.take(key))
-        self._let_go()
+        self._regrouping.held(self._held.keys)
+        self._regrouping.everything()
+
+    def let_go(self, destination: Destination) -> None:
+        """What has come back to a destination that was given up asks for its route anew."""
+        self._regrouping.destination(destination)
 
     def _limits_of(self, policy: str) -> tuple[SiteLimits, DayCount | None]:
         """Shared by all sites of this policy, or of none; and what was attempted of a daily limit."""
@@ -206,8 +213,12 @@ class Dispatcher:
 
     def shut(self) -> None:
         """The egress proof is gone: the connections of now take no other entry, also when it comes back."""
-        self._distrusted = self._maker.made
         self.unprepare()
+        self._end_all()
+
+    def _end_all(self) -> None:
+        """The connections of now take no other entry; those without one end at once."""
+        self._distrusted = self._maker.made
         for session in [one for one in self._connections.sessions if one.idle]:
             session.quit()
 
@@ -305,7 +316,9 @@ class Dispatcher:
 
     def _on_ready(self, destination: Destination) -> None:
         """Something of the destination was prepared, or cannot be."""
-        if destination.blame is not None:
+        if destination.given_up:
+            self.let_go(destination)
+        elif destination.blame is not None:
             self._tell(destination)
         elif destination.idle and not destination.site.token_line:
             self.feed(destination.idle[-1], self.monotonic())
@@ -465,18 +478,3 @@ class Dispatcher:
             return False
         self._connections.silent(session.destination.site)
         return self._connections.is_pressed and not session.client.awaits_verdict
-
-    # -- another grouping into sites
-
-    def _regroup(self) -> None:
-        """All waiting entries ask for their route again; connections of before finish and count where they lead to."""
-        self._connections.regrouped()
-        self._let_go()
-
-    def _let_go(self) -> None:
-        for site in self.sites.values():
-            for destination in site.destinations.values():
-                self._lookahead.empty(destination)
-                self._rerouting.add(list(destination.entries))
-                destination.entries.clear()
-        self._rerouting.go_on()

@@ -68,9 +68,9 @@ class Destination:
     """One host set of a site, and what waits for it. `idle` holds sessions that could take an entry at once."""
 
     __slots__ = (
-        "bad", "blame", "blame_left", "connecting", "entries", "failures", "idle", "looked", "looking", "looks_ahead",
-        "parked_at", "parked_until", "preparing", "proven", "ready", "refused", "route", "sessions", "site",
-        "stands_for", "wakes_at",
+        "bad", "blame", "blame_left", "connecting", "entries", "failures", "given_up", "idle", "looked", "looking",
+        "looks_ahead", "parked_at", "parked_until", "preparing", "proven", "ready", "refused", "route", "sessions",
+        "site", "stands_for", "wakes_at",
     )  # fmt: skip
 
     def __init__(self, site: "ReadyQueue", route: Route) -> None:
@@ -104,6 +104,8 @@ class Destination:
         """Whether its entries may leave is being found out."""
         self.looked = False
         """One of its entries may leave, as of a look since its last connection was opened."""
+        self.given_up = False
+        """Another configuration asks for other routes: what comes back here asks for its own anew."""
         self.stands_for: tuple[str, ...] = ()
         """Campaigns for which it has a place in the site's line for connections."""
 
@@ -224,6 +226,11 @@ class ReadyQueue:
             known.update(route)
         return known
 
+    def give_up(self, destination: Destination) -> None:
+        """It is none of the site's any more, though its connections count until they end."""
+        destination.given_up = True
+        self.destinations.pop(place_of(destination.route), None)
+
     @property
     def holds_off(self) -> bool:
         """The last connection that failed was refused to the source, whichever address it was at."""
@@ -297,7 +304,7 @@ class ReadyQueue:
 
     def wants_connection(self, destination: Destination) -> bool:
         """There is more waiting than idle or coming sessions will take."""
-        return destination.waiting > destination.connecting + len(destination.idle)
+        return destination.waiting > destination.connecting + len(destination.idle) and not destination.given_up
 
     def lacking_elsewhere(self, destination: Destination, now: float) -> int:
         """How many connections the others in line would have had, were the limit not reached."""
