@@ -35,6 +35,10 @@ CONFIG_SERIAL_ANNOTATION = "lanewright.dev/config-serial"
 """On a slot's config Secret: the serial of its relay.yaml."""
 SPOOL_SEEN_ANNOTATION = "lanewright.dev/spool-seen"
 """On a slot's config Secret: id and mark of its spool as last seen; tells a volume put back from a snapshot."""
+CLAIM_BEFORE_ANNOTATION = "lanewright.dev/claim-before"
+"""On a volume kept beyond its claim, and on the claim that adopts it: uid of that claim, so that it is no copy's."""
+NOT_IN_BACKUPS = {"velero.io/exclude-from-backup": "true"}
+"""On what a restore must find absent, so that it is made anew and never speaks of a volume that is no more."""
 
 # Pods listen above 1024, behind the Service's 25, 465, 587; a HostNetwork slot gets a block of 8 of its own.
 SMTP_PORT = 5587

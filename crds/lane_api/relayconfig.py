@@ -134,6 +134,14 @@ class SpoolMark(ConfigModel):
     mark: Annotated[int, Field(ge=0)]
 
 
+class SpoolClaim(ConfigModel):
+    """The volume claim that the spool lies under. A volume that is restored from a backup, or copied, has another."""
+
+    uid: str
+    before: str = ""
+    """Of a volume that was kept beyond its claim and bound again: uid of that claim. Empty: none is known."""
+
+
 class Spool(ConfigModel):
     """Where accepted mail lies."""
 
@@ -143,6 +151,9 @@ class Spool(ConfigModel):
     seen: SpoolMark | None = None
     """Kept by whoever renders this file: a volume of this id that has not come as far is an older copy, whose mail is
     held. Absent: nobody knows."""
+    claim: SpoolClaim | None = None
+    """Kept by the spool the first time: what a volume brings that was under another claim is held. Absent: nobody
+    knows."""
 
 
 class Proof(ConfigModel):

@@ -411,6 +411,7 @@ class Pipeline:
         self._router.apply(config)
         self._settler.apply(config)
         self._screen.apply(config)
+        self._orders.apply()
         if self._exchange is not None:
             self._exchange.apply(config)
         self._warmer.apply(config)

@@ -207,6 +207,8 @@ class References:
     """The template NetworkAttachmentDefinition that a Multus pool names."""
     configs: Mapping[str, Manifest] = field(default_factory=dict)
     """Slot name -> the Secret with its configuration as it stands; it holds paths, and nothing secret."""
+    volumes: Mapping[str, Manifest] = field(default_factory=dict)
+    """Slot name -> its volume claim as it stands."""
     handed: Mapping[str, Handed] = field(default_factory=dict)
     """By slot name, of those that are visited."""
     read_at: int = 0

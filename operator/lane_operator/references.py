@@ -77,6 +77,7 @@ __all__ = [
     "pool_of",
     "pools_of",
     "status_of",
+    "volumes_of",
     "workloads_of",
 ]
 
@@ -284,6 +285,12 @@ def workloads_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:
     """The lane's StatefulSets by slot."""
     children = cache.children(lane.key).items()
     return {slot: child for (kind, _), child in children if kind == STATEFUL_SET.kind and (slot := _slot(child))}
+
+
+def volumes_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:
+    """The lane's volume claims by slot."""
+    children = cache.children(lane.key).items()
+    return {slot: child for (kind, _), child in children if kind == VOLUME_CLAIM.kind and (slot := _slot(child))}
 
 
 async def multus_network(kube: Kube, pool: Pool | None, kinds: frozenset[str]) -> Manifest | None:

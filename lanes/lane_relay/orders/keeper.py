@@ -68,10 +68,21 @@ class OrderKeeper:
         self._saved: dict[str, int] = {}
         self._config = config
         self._with_sibling = with_sibling
-        restored = hold_of_restored(spool, config(), clock.now())
-        if restored is not None and book.get(RESTORED) is None:
-            self.stand(restored)
-            _log.error("mail on the volume is held", reason=restored.reason)
+        self._holds_restored()
+
+    def apply(self) -> None:
+        """A configuration is in force; it may be the first that knows which volume this is."""
+        if not self._spool.state.failed and self._holds_restored():
+            self._places.look_again()
+
+    def _holds_restored(self) -> bool:
+        """Whether the volume has turned out to be an older copy, so that what it brought is held from now on."""
+        restored = hold_of_restored(self._spool, self._config(), self._clock.now())
+        if restored is None or self._book.get(RESTORED) is not None:
+            return False
+        self.stand(restored)
+        _log.error("mail on the volume is held", reason=restored.reason)
+        return True
 
     # -- given and revoked
 

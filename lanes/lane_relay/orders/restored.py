@@ -1,10 +1,11 @@
 """Whether a volume is an older copy than the one that was last seen at work: then what it holds may have been sent.
 
-A snapshot that is restored, or copied to another slot, looks like any other spool after a crash. Two things tell: the
-spool remembers whose it is, and whoever renders the configuration remembers the spool's *mark*, which rises with each
-accounting record and so with each delivery. Invariants: a mark never falls, also after a restored volume was let go;
-nothing is held whose volume nobody saw, and nothing of an empty one. Before: recovery. After: an order that holds what
-the volume held, until a person releases or drops it.
+A snapshot that is restored, or copied to another slot, looks like any other spool after a crash. Three things tell: the
+spool remembers whose it is, and which volume claim it lay under (one that a backup puts back is another, though its
+configuration may be as old as itself); and whoever renders the configuration remembers the spool's *mark*, which rises
+with each accounting record and so with each delivery. Invariants: a mark never falls, also after a restored volume was
+let go; nothing is held whose volume nobody saw, and nothing of an empty one. Before: recovery, and each configuration
+that comes into force. After: an order that holds what the volume held, until a person releases or drops it.
 """
 
 from typing import Final
@@ -20,9 +21,11 @@ RESTORED: Final = "restored"
 """Id of the order that holds a restored volume's mail; there is one at most."""
 
 _OWNER: Final = "owner"
+_CLAIM: Final = "claim"
 _OFFSET: Final = "markOffset"
 _EVERY_S: Final = 3600.0
-"""A mark is said anew so often: whoever keeps it writes no oftener. A copy of the same hour may pass for the volume."""
+"""A mark is said anew so often: whoever keeps it writes no oftener. What is set
+back by less, under the same claim, may pass for the volume."""
 
 
 class Mark:
@@ -47,16 +50,10 @@ def mark_of(spool: Spool) -> int:
 
 
 def hold_of_restored(spool: Spool, config: RelayConfig, now: float) -> Order | None:
-    """The order that a volume needs which may be an older copy, or None; a volume without an owner gets this slot."""
-    owner, seen = spool.flag(_OWNER), config.spool.seen
-    if not owner:
-        spool.set_flag(_OWNER, owner := _slot(config))
-    why = ""
-    if owner != _slot(config):
-        why = f"the volume is a copy of another slot's, {owner}, which may have sent what it holds"
-    elif seen is not None and seen.id == spool.spool_id and seen.mark > mark_of(spool):
-        why = f"the volume is older than the one last seen (mark {mark_of(spool)}, seen {seen.mark}): restored?"
+    """The order that a volume needs which may be an older copy, or None; then the volume counts as this slot's own."""
+    why = _why(spool, config)
     if not why or not spool.state.live_messages:
+        forgive(spool, config)
         return None
     return Order(
         id=RESTORED,
@@ -71,11 +68,32 @@ def hold_of_restored(spool: Spool, config: RelayConfig, now: float) -> Order | N
 
 
 def forgive(spool: Spool, config: RelayConfig) -> None:
-    """A person has decided: from now on the volume counts as this slot's own, and as no older than was seen."""
-    spool.set_flag(_OWNER, _slot(config))
-    seen = config.spool.seen
+    """From now on the volume counts as this slot's own, and as no older than was seen."""
+    claim, seen = config.spool.claim, config.spool.seen
+    _remember(spool, _OWNER, _slot(config))
+    if claim is not None:
+        _remember(spool, _CLAIM, claim.uid)
     if seen is not None and seen.id == spool.spool_id and seen.mark > mark_of(spool):
         spool.set_flag(_OFFSET, str(seen.mark - spool.recorded))
+
+
+def _why(spool: Spool, config: RelayConfig) -> str:
+    """Why it may be an older copy; empty: it is not. What the spool has not been told so far tells nothing."""
+    owner, under = spool.flag(_OWNER) or _slot(config), spool.flag(_CLAIM)
+    claim, seen = config.spool.claim, config.spool.seen
+    if owner != _slot(config):
+        return f"the volume is a copy of another slot's, {owner}, which may have sent what it holds"
+    if claim is not None and under and under not in (claim.uid, claim.before):
+        return f"the volume was under another claim (uid {under}, now {claim.uid}): restored, or a copy?"
+    if seen is not None and seen.id == spool.spool_id and seen.mark > mark_of(spool):
+        return f"the volume is older than the one last seen (mark {mark_of(spool)}, seen {seen.mark}): restored?"
+    return ""
+
+
+def _remember(spool: Spool, name: str, value: str) -> None:
+    """Written only where it is new: a flag is a record of the log."""
+    if spool.flag(name) != value:
+        spool.set_flag(name, value)
 
 
 def _slot(config: RelayConfig) -> str:

@@ -1,13 +1,15 @@
 """The Secret that holds one slot's configuration: relay.yaml, and its resolver's where it has one.
 
 It is mounted as a directory and pushed as well, so that a change is in force within seconds and never rolls a pod.
-Its annotations tell digest and serial of relay.yaml, so that the same content keeps its serial.
+Its annotations tell digest and serial of relay.yaml, so that the same content keeps its serial. It is in no backup: a
+pod that is restored waits until it is made anew, and so knows the claim that it has then.
 """
 
 import base64
 import hashlib
 from collections.abc import Mapping
 
+from lane_api.names import NOT_IN_BACKUPS
 from lane_operator.desired.resolver import RESOLVER_FILE
 from lane_operator.inputs import Manifest
 
@@ -27,7 +29,7 @@ def config_secret(slot: str, relay: str, resolver: str | None, marks: Mapping[st
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": config_name(slot), "annotations": dict(marks)},
+        "metadata": {"name": config_name(slot), "labels": NOT_IN_BACKUPS, "annotations": dict(marks)},
         "type": "Opaque",
         "data": {name: base64.b64encode(text.encode()).decode() for name, text in files.items()},
     }

@@ -131,7 +131,7 @@ def _config(parts: _Parts, references: References, slot: str, config: RelayConfi
     """The slot's configuration, with the serial that its content has."""
     before, handed = references.configs.get(slot), references.handed.get(slot, Handed())
     seen = spool_seen(before, handed)
-    text = rendered(with_spool_seen(config, seen))
+    text = rendered(with_spool_seen(config, seen, references.volumes.get(slot)))
     content = digest(text)
     number = serial(content, before, handed, references.read_at)
     parts.digests[slot], parts.serials[slot] = content, number

@@ -49,6 +49,7 @@ from lane_operator.references import (
     others_of,
     policies_of,
     pool_if_readable,
+    volumes_of,
     workloads_of,
 )
 from lane_operator.sharers import sharers_of
@@ -138,6 +139,7 @@ async def _references(world: World, lane: Lane) -> tuple[References, Assignment,
         sharers=sharers_of(world.cache, lane),
         forced_delivery=world.lanes.forced_delivery,
         configs=configs_of(world.cache, lane),
+        volumes=volumes_of(world.cache, lane),
     )
     assignment = _with_existing(world, lane, references, await assign(world, lane, pool))
     provisioned = await provision(

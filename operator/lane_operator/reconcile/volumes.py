@@ -11,6 +11,7 @@ from typing import Any
 from lane_api.conditions import Reason
 from lane_api.names import (
     ADDRESS_ANNOTATION,
+    CLAIM_BEFORE_ANNOTATION,
     CLASS_LABEL,
     LANE_LABEL,
     MANAGED_BY,
@@ -42,6 +43,7 @@ async def retain(world: World, lane: Lane, slot: str, volume: str) -> None:
     labels = {**MANAGED_BY, LANE_LABEL: lane.name, SLOT_LABEL: slot, NAMESPACE_LABEL: lane.namespace}
     labels[CLASS_LABEL] = lane.spec.traffic_class.value
     annotations = {name: noted[name] for name in (ADDRESS_ANNOTATION, POOL_ANNOTATION) if name in noted}
+    annotations[CLAIM_BEFORE_ANNOTATION] = claim["metadata"]["uid"]
     annotations[RECLAIM_ANNOTATION] = body["spec"].get("persistentVolumeReclaimPolicy", "Delete")
     operations: list[dict[str, Any]] = [
         {"op": "add", "path": "/metadata/labels", "value": {**(metadata.get("labels") or {}), **labels}},
@@ -99,26 +101,31 @@ async def _adopting(world: World, lane: Lane, manifest: Manifest) -> Manifest:
     name, slot = manifest["metadata"]["name"], (manifest["metadata"].get("labels") or {}).get(SLOT_LABEL)
     live = world.cache.get(VOLUME_CLAIM.kind, lane.namespace, name)
     if live is not None:
-        volume = (live["metadata"].get("annotations") or {}).get(ADOPTED_ANNOTATION)
-        return _bound(manifest, volume) if volume else manifest
+        noted = live["metadata"].get("annotations") or {}
+        volume = noted.get(ADOPTED_ANNOTATION)
+        return _bound(manifest, volume, noted.get(CLAIM_BEFORE_ANNOTATION, "")) if volume else manifest
     body = next((one for one in _kept(world, lane) if one["metadata"]["labels"].get(SLOT_LABEL) == slot), None)
     if body is None:
         return manifest
     claim = {"apiVersion": "v1", "kind": VOLUME_CLAIM.kind, "namespace": lane.namespace, "name": name}
-    if body["spec"].get("claimRef", {}).get("uid"):  # of the claim that went with the old namespace
+    gone = body["spec"].get("claimRef", {}).get("uid", "")
+    if gone:  # of the claim that went with the old namespace
         operation = {"op": "add", "path": "/spec/claimRef", "value": claim}
         metadata = body["metadata"]
         changed = await world.kube.patch_json(
             PERSISTENT_VOLUME, None, metadata["name"], [operation], metadata["resourceVersion"]
         )
         world.cache.put(PERSISTENT_VOLUME.kind, changed)
-    return _bound(manifest, body["metadata"]["name"])
+    before = (body["metadata"].get("annotations") or {}).get(CLAIM_BEFORE_ANNOTATION, gone)
+    return _bound(manifest, body["metadata"]["name"], before)
 
 
-def _bound(manifest: Manifest, volume: str) -> Manifest:
+def _bound(manifest: Manifest, volume: str, before: str) -> Manifest:
     """The claim for this volume; the field stays ours for good, since a claim's volume cannot change."""
     metadata = manifest["metadata"]
     annotations = {**(metadata.get("annotations") or {}), ADOPTED_ANNOTATION: volume}
+    if before:
+        annotations[CLAIM_BEFORE_ANNOTATION] = before
     return {
         **manifest,
         "metadata": {**metadata, "annotations": annotations},
@@ -139,7 +146,7 @@ def _kept(world: World, lane: Lane) -> list[Manifest]:
 async def _let_go(world: World, body: Manifest) -> None:
     metadata = body["metadata"]
     ours = {*MANAGED_BY, CLASS_LABEL, LANE_LABEL, SLOT_LABEL, NAMESPACE_LABEL}
-    noted = {ADDRESS_ANNOTATION, POOL_ANNOTATION, RECLAIM_ANNOTATION}
+    noted = {ADDRESS_ANNOTATION, POOL_ANNOTATION, RECLAIM_ANNOTATION, CLAIM_BEFORE_ANNOTATION}
     labels = {name: value for name, value in (metadata.get("labels") or {}).items() if name not in ours}
     annotations = {name: value for name, value in (metadata.get("annotations") or {}).items() if name not in noted}
     policy = (metadata.get("annotations") or {}).get(RECLAIM_ANNOTATION, "Retain")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lane_api.relayconfig import RelayConfig
+from lane_api.relayconfig import RelayConfig, SpoolClaim
 from lane_relay.orders.book import MOST
 from lane_relay.orders.restored import RESTORED, Mark, mark_of
 from lane_relay.spool.memory import MemoryVolume
@@ -102,3 +102,65 @@ async def test_a_copy_with_as_many_orders_as_may_stand_is_held_and_its_orders_ca
     back = Rig(rig.spool.volume, _config(rig.spool.volume, 10**6))
     assert back.keeper.stands(RESTORED) is not None
     assert len(back.keeper.standing()) == MOST + 1
+
+
+def _under(volume: MemoryVolume, claim: str, before: str = "", mark: int | None = None) -> RelayConfig:
+    of = _config(volume, mark)
+    return of.model_copy(update={"spool": of.spool.model_copy(update={"claim": SpoolClaim(uid=claim, before=before)})})
+
+
+async def _at_work(claim: str = "a") -> MemoryVolume:
+    """A volume with mail on it, that was under this claim."""
+    rig = Rig(of=_under(MemoryVolume(), claim))
+    await rig.later("spring")
+    return rig.spool.volume
+
+
+async def test_a_volume_under_another_claim_is_held_though_all_else_is_as_old_as_itself() -> None:
+    volume = await _at_work("a")
+    rig = Rig(volume, _under(volume, "b", mark=0))
+    assert "restored" in rig.keeper.standing()[0]["reason"]
+    await rig.keeper.revoke(RESTORED, "jane", "it was never sent")
+    assert not _is_held(volume, _under(volume, "b"))
+    assert _is_held(volume, _under(volume, "a"))
+
+
+@pytest.mark.parametrize(
+    ("claim", "before", "held"),
+    [("a", "", False), ("b", "a", False), ("c", "b", True)],
+    ids=["the same", "kept beyond its claim", "kept, and a copy of it"],
+)
+async def test_a_volume_that_stays_itself_is_not_held(claim: str, before: str, held: bool) -> None:
+    volume = await _at_work("a")
+    assert _is_held(volume, _under(volume, claim, before)) == held
+
+
+async def test_without_a_known_claim_nothing_changes_and_the_first_is_taken_as_the_volumes_own() -> None:
+    rig, _, _ = await _snapshot()
+    await rig.later("spring")
+    volume = rig.spool.volume
+    assert not _is_held(volume, _config(volume))
+    assert Rig(volume, _under(volume, "a")).keeper.stands(RESTORED) is None
+    assert not _is_held(volume, _config(volume))
+    assert _is_held(volume, _under(volume, "b"))
+
+
+async def test_a_claim_that_a_running_slot_hears_of_later_holds_what_is_in_delivery_too() -> None:
+    volume = await _at_work("a")
+    rig = Rig(volume, _under(volume, "a"))
+    for entry in rig.spool.recover():
+        rig.deliver(entry)
+    assert rig.delivery
+    rig.config = _under(volume, "b")
+    rig.keeper.apply()
+    assert not rig.delivery
+    assert rig.keeper.stands(RESTORED) is not None
+    rig.keeper.apply()
+    assert len(rig.keeper.standing()) == 1
+
+
+async def test_mail_that_came_to_an_empty_copy_is_not_held_at_the_next_start() -> None:
+    empty = Rig(of=_under(MemoryVolume(), "a")).spool.volume
+    rig = Rig(empty, _under(empty, "b"))
+    await rig.later("spring")
+    assert not _is_held(empty, _under(empty, "b"))

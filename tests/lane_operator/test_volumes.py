@@ -1,0 +1,72 @@
+"""Queue volumes beyond their claims: which claim each was under stays known, so that no copy passes for it."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from lane_api.names import CLAIM_BEFORE_ANNOTATION
+from lane_operator.desired.stamp import child
+from lane_operator.desired.volume_claim import volume_claim
+from lane_operator.inputs import Manifest
+from lane_operator.reconcile import World
+from lane_operator.reconcile.volumes import adopted, retain, settle_adopted
+from tests.lane_operator import made
+from tests.lane_operator.small_api import SmallApi, small_api
+from tests.lane_operator.test_broken_objects import world
+
+PV = "/api/v1/persistentvolumes/pv-1"
+LANE = made.lane()
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[tuple[SmallApi, World]]:
+    async with small_api() as (api, kube):
+        here = world(kube)
+        yield api, here
+        await here.observer.close()
+
+
+def manifest() -> Manifest:
+    return child(LANE, volume_claim(LANE, made.claim(0)), slot="otp-0", owned=False)
+
+
+def bound(given: Manifest, uid: str, version: str) -> Manifest:
+    """The claim as the API server has it."""
+    metadata = {**given["metadata"], "uid": uid, "resourceVersion": version}
+    return {
+        **given,
+        "metadata": metadata,
+        "spec": {**given["spec"], "volumeName": "pv-1"},
+        "status": {"phase": "Bound"},
+    }
+
+
+def noted(body: Manifest) -> dict[str, Any]:
+    found: dict[str, Any] = body["metadata"].get("annotations") or {}
+    return found
+
+
+async def test_a_volume_that_is_kept_and_adopted_says_which_claim_it_was_under(rig: tuple[SmallApi, World]) -> None:
+    api, here = rig
+    spec = {"claimRef": {"namespace": "mail", "name": "queue-otp-0", "uid": "first"}}
+    api.put(PV, {"kind": "PersistentVolume", "metadata": {"name": "pv-1", "uid": "v"}, "spec": spec})
+    here.cache.put("PersistentVolumeClaim", first := bound(manifest(), "first", "7"))
+    await retain(here, LANE, "otp-0", "pv-1")
+    assert noted(api.objects[PV])[CLAIM_BEFORE_ANNOTATION] == "first"
+    here.cache.drop("PersistentVolumeClaim", first)
+
+    for _ in range(2):  # also where the claim could not be made the first time
+        (again,) = await adopted(here, LANE, (manifest(),))
+        assert noted(again)[CLAIM_BEFORE_ANNOTATION] == "first"
+    here.cache.put("PersistentVolumeClaim", bound(again, "second", "8"))
+    (later,) = await adopted(here, LANE, (manifest(),))
+    assert noted(later)[CLAIM_BEFORE_ANNOTATION] == "first"
+
+    await settle_adopted(here, LANE)
+    assert CLAIM_BEFORE_ANNOTATION not in noted(api.objects[PV])
+
+
+async def test_a_claim_that_adopts_nothing_says_nothing_of_another(rig: tuple[SmallApi, World]) -> None:
+    _, here = rig
+    assert await adopted(here, LANE, (manifest(),)) == (manifest(),)
