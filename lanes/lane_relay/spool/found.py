@@ -150,17 +150,20 @@ class Recovered:
     # --- columns of facts ---
 
     def _take_deferred(self, footer: Footer) -> None:
+        """There may be several of each message that waits: what is the same for many is worked out once."""
         if not footer.deferred:
             return
-        where, packed = self._table(), self._packed
-        columns = zip(split_ids(footer.deferred), footer.deferred_by, footer.dues, footer.said, strict=True)
-        for message_id, by, due, said_at in columns:
-            home, recipients, attempts, notified = footer.deferred_tags[by]
-            place = where.get(message_id)
+        where, packed, now = self._table(), self._packed, self.now
+        ids, tags = split_ids(footer.deferred), footer.deferred_tags
+        histories = [attempts << 1 | notified for _, _, attempts, notified in tags]
+        columns = zip(map(where.get, ids), ids, footer.deferred_by, footer.dues, footer.said, strict=True)
+        for place, message_id, by, due, said_at in columns:
+            home, recipients, attempts, notified = tags[by]
             if place is not None:
                 part, row = packed[place >> _PART_SHIFT], place & _ROW
-                if part.recipients_of(row) == recipients:
-                    part.put_off(row, due_after(due, said_at, self.now), attempts, notified=notified)
+                if part.recipients[part.tags[row]] == recipients:
+                    part.dues[row] = due_after(due, said_at, now) if said_at > now else due
+                    part.histories[row] = histories[by]
                     continue
                 self._unpack(message_id, place)
             self._deferred(DeferredIndex(message_id, home, recipients, due, attempts, notified, said_at))

@@ -40,18 +40,18 @@ class Packed:
 
     __slots__ = (
         "_domains",
-        "_dues",
         "_expires",
         "_gone",
-        "_histories",
         "_sizes",
         "_slots",
-        "_tags",
         "campaigns",
         "domains",
+        "dues",
+        "histories",
         "ids",
         "recipients",
         "senders",
+        "tags",
     )
 
     def __init__(self, footer: Footer, slots: "array[int]") -> None:
@@ -60,11 +60,13 @@ class Packed:
         self._slots = slots
         self._sizes = footer.sizes
         self._domains = footer.domains
-        self._tags = footer.tags
+        self.tags = footer.tags
+        """Of each, its place in `recipients`, `campaigns` and `senders`."""
         self._expires = footer.expires
-        self._dues = array("d", bytes(8 * len(slots)))
+        self.dues = array("d", bytes(8 * len(slots)))
         """When each is due; 0: it was not put off."""
-        self._histories = array("I", bytes(4 * len(slots)))
+        self.histories = array("I", bytes(4 * len(slots)))
+        """As in QueueEntry; `found` writes both."""
         self._gone = bytearray(len(slots))
         self.domains = [intern(one) for one in footer.domain_names]
         tags: list[MessageTag] = footer.message_tags
@@ -75,18 +77,9 @@ class Packed:
     def __len__(self) -> int:
         return len(self._slots)
 
-    def recipients_of(self, row: int) -> tuple[int, ...]:
-        """The recipients of the message in this row."""
-        return self.recipients[self._tags[row]]
-
     def slot_of(self, row: int) -> int:
         """Its place in the index."""
         return self._slots[row]
-
-    def put_off(self, row: int, due: float, attempts: int, *, notified: bool) -> None:
-        """It waits until `due`, a Unix time."""
-        self._dues[row] = due
-        self._histories[row] = attempts << 1 | notified
 
     def drop(self, row: int) -> None:
         """It is not given out any more."""
@@ -94,15 +87,15 @@ class Packed:
 
     def entry(self, row: int, now: float) -> QueueEntry:
         """The message in this row, for who finds it now."""
-        message_id, tag = _from_bytes(self.ids[12 * row : 12 * row + 12], "big"), self._tags[row]
+        message_id, tag = _from_bytes(self.ids[12 * row : 12 * row + 12], "big"), self.tags[row]
         return QueueEntry(
             message_id,
             self._slots[row],
             self.domains[self._domains[row]],
             self.recipients[tag],
             shared_size(self._sizes[row]),
-            self._dues[row] or min(received_at(message_id), now),
-            self._histories[row],
+            self.dues[row] or min(received_at(message_id), now),
+            self.histories[row],
             self.campaigns[tag],
             self.senders[tag],
             self._expires[row] or 0.0,
@@ -118,11 +111,11 @@ class Packed:
 
     def _portion(self, portion: slice, now: float) -> list[QueueEntry]:
         ids = [_from_bytes(one, "big") for one in split_ids(self.ids[12 * portion.start : 12 * portion.stop])]
-        tags = self._tags[portion]
+        tags = self.tags[portion]
         sizes = self._sizes[portion]
         shared = {size: shared_size(size) for size in set(sizes)}
         dues = [at if (at := received_at(one)) < now else now for one in ids]
-        put_off = self._dues[portion]
+        put_off = self.dues[portion]
         if any(put_off):
             dues = [later or due for later, due in zip(put_off, dues, strict=True)]
         expires = self._expires[portion]
@@ -135,7 +128,7 @@ class Packed:
                 map(self.recipients.__getitem__, tags),
                 map(shared.__getitem__, sizes),
                 dues,
-                self._histories[portion],
+                self.histories[portion],
                 map(self.campaigns.__getitem__, tags),
                 map(self.senders.__getitem__, tags),
                 [one or 0.0 for one in expires] if any(expires) else repeat(0.0),
