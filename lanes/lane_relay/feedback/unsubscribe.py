@@ -4,7 +4,7 @@
 and the page's button the same. `GET /u/TOKEN` shows the page and changes nothing, since programs that scan mail follow
 its links. Before it: an Ingress or load balancer. After it: the desk. Invariants: no cookie, no redirect, no address
 on any page; a link that is not ours, and one that is not whole, get one and the same answer; connections are bounded,
-and silent ones are closed.
+and silent ones are closed, the longest silent first.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from lane_relay.mail.token import Token, TokenKind, read_token
 __all__ = ["UnsubscribeServer"]
 
 LIMITS: Final = IntakeLimits(sessions=1000, sessions_per_client=1000)
-"""Connections open at a time; all may come from one balancer. More are refused, so that no crowd of them can take the
-sockets that mail needs."""
+"""Connections open at a time; all may come from one balancer. Of more the longest silent one goes, so that a crowd can
+neither take the sockets that mail needs nor keep anybody out."""
 _SWEEP_EVERY_S: Final = 5.0
 _RETRY_AFTER_S: Final = "60"
 _LINK = re.compile(r"/u/([A-Za-z2-7]{1,100})")
@@ -61,7 +61,7 @@ class UnsubscribeServer:
     def __init__(self, unsubscribe: Callable[[Token, Source], Awaitable[None]], limits: IntakeLimits = LIMITS) -> None:
         self._unsubscribe = unsubscribe
         self._key = b""
-        self._connections = Connections(self._respond, limits, time.monotonic, lambda _client: None)
+        self._connections = Connections(self._respond, limits, time.monotonic, lambda _client: None, makes_room=True)
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self.port = 0

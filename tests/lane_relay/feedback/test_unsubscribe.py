@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 import aiohttp
 import pytest
@@ -24,8 +25,13 @@ class Desk:
     def __init__(self) -> None:
         self.heard: list[Token] = []
         self.fails = False
+        self.waits: asyncio.Event | None = None
+        self.under_way = 0
 
     async def unsubscribe(self, token: Token, _source: Source) -> None:
+        self.under_way += 1
+        if self.waits is not None:
+            await self.waits.wait()
         if self.fails:
             raise RelayError("no room")
         self.heard.append(token)
@@ -81,17 +87,33 @@ async def test_who_could_not_be_unsubscribed_is_told_so(made: Made) -> None:
     assert "try again" in text
 
 
-async def test_a_crowd_of_silent_connections_takes_a_bounded_number_of_sockets(made: Made) -> None:
+async def test_a_crowd_of_silent_connections_takes_a_bounded_number_of_sockets_and_keeps_nobody_out(made: Made) -> None:
     server, desk = await made(connections=3)
-    silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
+    silent = []
+    for times in range(1, 4):
+        silent += [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(9)]
+        silent[-1][1].write(b"POST /u")
+        assert (await ask(server, "POST", LINK))[0] == 200
+        assert len(desk.heard) == times
+        assert len(server._connections.open) <= 3
     async with asyncio.timeout(10):
-        while len(server._connections.open) < 3:  # noqa: ASYNC110 -- there is no event for tests
+        for reader, _ in silent[:-3]:
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+    async with asyncio.timeout(10):
+        while len(server._connections.connections) > 3:  # noqa: ASYNC110 -- there is no event for tests
             await asyncio.sleep(0.01)
-    assert (await ask(server, "POST", LINK))[0] == 503
     for _, writer in silent:
         writer.close()
+
+
+async def test_a_wish_that_is_being_kept_is_not_cut_for_others(made: Made) -> None:
+    server, desk = await made(connections=1)
+    desk.waits = asyncio.Event()
+    asked = asyncio.create_task(ask(server, "POST", LINK))
     async with asyncio.timeout(10):
-        while server._connections.open:  # noqa: ASYNC110
+        while not desk.under_way:  # noqa: ASYNC110 -- there is no event for tests
             await asyncio.sleep(0.01)
-    assert (await ask(server, "POST", LINK))[0] == 200
-    assert desk.heard == [ANN]
+    assert (await ask(server, "POST", LINK))[0] == 503
+    desk.waits.set()
+    assert (await asked)[0] == 200

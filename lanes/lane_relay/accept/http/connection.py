@@ -34,13 +34,14 @@ _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnectio
 class Connection(RequestHandler):
     """Knows when its client was last heard of, and whether a request of it is in work."""
 
-    __slots__ = ("_connections", "_refused", "began", "client", "in_work", "last_active")
+    __slots__ = ("_connections", "_is_admitted", "_refused", "began", "client", "in_work", "last_active")
 
     def __init__(self, connections: "Connections", client: str, **settings: Any) -> None:
         super().__init__(connections, **settings)
         self._connections = connections
         self.client = client
         self.in_work = False
+        self._is_admitted = False
         self._refused: asyncio.Transport | None = None
         self.began = self.last_active = connections.now()
 
@@ -54,6 +55,7 @@ class Connection(RequestHandler):
         if not self._connections.admit(self):
             self._refuse(cast("asyncio.Transport", transport))  # uvloop's are no instances of it
             return
+        self._is_admitted = True
         super().connection_made(transport)
 
     def _refuse(self, transport: asyncio.Transport) -> None:
@@ -68,6 +70,7 @@ class Connection(RequestHandler):
         """Bytes of the client."""
         self.last_active = self._connections.now()
         if self in self._connections.open:
+            self._connections.heard(self)
             super().data_received(data)
         elif self._refused is not None and not self._refused.is_closing():
             self._refused.write(_FULL)
@@ -81,7 +84,7 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is gone."""
         self._connections.refused.discard(self)
-        if self in self._connections.open:
+        if self._is_admitted:
             self._connections.forget(self)
             super().connection_lost(exc)
 
@@ -119,14 +122,21 @@ class Connections(web.Server):
         limits: IntakeLimits,
         now: Callable[[], float],
         judge: Callable[[str], Reply | None],
+        *,
+        makes_room: bool = False,
     ) -> None:
-        """`now` is monotonic, in seconds; `judge` says whether this client may connect once more."""
+        """`now` is monotonic, in seconds; `judge` says whether this client may connect once more.
+
+        With `makes_room` nobody is refused while there is one that is silent: the longest silent one goes instead.
+        """
         super().__init__(handler, handler_cancellation=False)
         self.limits = limits
         """In force; may be replaced."""
         self._judge = judge
         self.now = now
-        self.open: set[Connection] = set()
+        self._makes_room = makes_room
+        self.open: dict[Connection, None] = {}
+        """The longest silent first."""
         self.refused: set[Connection] = set()
         """Beyond the limits, and to be told so."""
         self._by_client: Counter[str] = Counter()
@@ -139,13 +149,28 @@ class Connections(web.Server):
     def admit(self, connection: Connection) -> bool:
         """Takes a new connection in, unless there are too many."""
         limits, client = self.limits, connection.client
-        if len(self.open) >= limits.sessions or self._by_client[client] >= limits.sessions_per_client:
+        is_full = len(self.open) >= limits.sessions or self._by_client[client] >= limits.sessions_per_client
+        if is_full and not (self._makes_room and self._send_one_away()):
             return False
         if self._judge(client) is not None:
             return False
-        self.open.add(connection)
+        self.open[connection] = None
         self._by_client[connection.client] += 1
         return True
+
+    def _send_one_away(self) -> bool:
+        """The longest silent one; False if all have a request in work."""
+        found = next((one for one in self.open if not one.in_work), None)
+        if found is None:
+            return False
+        self.forget(found)
+        found.end()
+        return True
+
+    def heard(self, connection: Connection) -> None:
+        """It is the last one to be sent away now."""
+        del self.open[connection]
+        self.open[connection] = None
 
     def wait_for_request(self, connection: Connection) -> bool:
         """A refused client may be told why."""
@@ -155,8 +180,10 @@ class Connections(web.Server):
         return True
 
     def forget(self, connection: Connection) -> None:
-        """The connection is over."""
-        self.open.discard(connection)
+        """The connection is over, or as good as over."""
+        if connection not in self.open:
+            return
+        del self.open[connection]
         self._by_client[connection.client] -= 1
         if not self._by_client[connection.client]:
             del self._by_client[connection.client]
