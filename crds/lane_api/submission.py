@@ -222,8 +222,8 @@ class Submission(ApiModel):
 
     smtp: SmtpListener = SmtpListener()
     http: HttpListener | None = None
-    """Write `http: {}` for submission by HTTP. An idempotency key is known to the slot that answered, so that a client
-    that repeats a request sends it to the same slot (`SLOT.LANE-slots.NAMESPACE.svc`). Default: none."""
+    """Write `http: {}` for submission by HTTP. An idempotency key is known to all slots of the lane: a request may be
+    repeated to any of them. Default: none."""
     service: Service = Service()
     tls: SubmissionTls = SubmissionTls()
     auth: Auth = Auth()

@@ -50,7 +50,7 @@ class Action(AnswerModel):
     created: str
     expires: str | None
     """null: it stands until it is revoked."""
-    state: Literal["standing", "working", "done"]
+    state: Literal["standing", "working", "done", "ended"]
     entries: int
     """How many it holds, or has acted upon."""
     unreadable: int = 0

@@ -15,6 +15,7 @@ from pydantic import Field
 from lane_relay.api.handover import PREFIX, Giver, Knows, names_of, sibling_check
 from lane_relay.api.operation import AnswerModel, Operation
 from lane_relay.api.refusals import refusal
+from lane_relay.api.suppressions import NO_LIST
 from lane_relay.feedback.siblings import COMPLAINT_NAME, CURSOR_FIELD, MORE_FIELD, PAGE_NAME
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.handover.ability import ABILITY_NAME, Ability
@@ -90,7 +91,7 @@ def operations(
 
     async def read_on(request: web.Request, query: _ReadOn) -> web.Response:
         if suppressions is None:
-            return refusal(404, "this slot keeps no suppression list: give suppression.path and suppression.keyFile")
+            return refusal(404, NO_LIST)
         of_lane = partner.knows(query.giver, names_of(request))
         if of_lane:
             suppressions.read_by(query.giver, query.after)

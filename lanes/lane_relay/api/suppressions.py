@@ -18,13 +18,16 @@ from lane_relay.feedback.exchange import COLUMNS, BadLine, Brought, header, read
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.smtp.address import BadAddress, parse_mailbox
 
-__all__ = ["operations"]
+__all__ = ["NO_LIST", "operations"]
 
 _PATH: Final = "/v1/suppressions"
 _AT_ONCE: Final = 1000
 """Lines between two fsyncs, and between two turns of the loop."""
 _MOST_TOLD: Final = 100
-_NO_LIST: Final = "this lane keeps no suppression list: give suppression.path and suppression.keyFile"
+NO_LIST: Final = (
+    "this slot keeps no suppression list: set `feedback: {}` in the lane's spec; without Kubernetes, suppression.path "
+    "and suppression.keyFile"
+)
 
 
 class _Wanted(Query):
@@ -112,7 +115,7 @@ def operations(suppressions: SuppressionList | None) -> list[Operation]:
 
     async def show(request: web.Request, query: _Wanted) -> web.StreamResponse:
         if suppressions is None:
-            return refusal(404, _NO_LIST)
+            return refusal(404, NO_LIST)
         if query.address:
             return _about(suppressions, query.address, query.domain)
         if query.format == "csv" or "text/csv" in request.headers.get("Accept", ""):
@@ -121,10 +124,10 @@ def operations(suppressions: SuppressionList | None) -> list[Operation]:
         return web.json_response({"entries": [shown(word) for word in words], "next": cursor, "more": more})
 
     async def bring(request: web.Request, _query: Query) -> web.Response:
-        return refusal(404, _NO_LIST) if suppressions is None else await _import(suppressions, request)
+        return refusal(404, NO_LIST) if suppressions is None else await _import(suppressions, request)
 
     async def lift(_request: web.Request, query: _Whose) -> web.Response:
-        return refusal(404, _NO_LIST) if suppressions is None else await _lift(suppressions, query)
+        return refusal(404, NO_LIST) if suppressions is None else await _lift(suppressions, query)
 
     none, full = {404: "This lane keeps no list."}, {507: "The list is full, or its volume failed."}
     return [

@@ -91,13 +91,13 @@ class OrderKeeper:
 
         `body` is an OrderRequest as JSON. Raises ValidationError, OrderError, and SpoolError if it cannot be kept.
         """
-        return [self._shown(order) for order in await self._place(OrderRequest.model_validate_json(body))]
-
-    async def _place(self, request: OrderRequest) -> list[Order]:
+        request = OrderRequest.model_validate_json(body)
         if request.action in _ENDS:
             return await self._end_all(request)
-        if request.action in WITH_SIBLING:
-            return [await self._done_with_sibling(request)]
+        order = await (self._done_with_sibling if request.action in WITH_SIBLING else self._place)(request)
+        return [self._shown(order)]
+
+    async def _place(self, request: OrderRequest) -> Order:
         now = self._clock.now()
         order = Order(
             id=secrets.token_hex(4),
@@ -113,7 +113,7 @@ class OrderKeeper:
         await self._spool.flush()
         if order.verb is not Verb.REQUEUE:
             self._places.look_again()
-        return [order]
+        return order
 
     async def _done_with_sibling(self, request: OrderRequest) -> Order:
         """Done, and recorded, by hand-over: nothing of it stands."""
@@ -159,9 +159,7 @@ class OrderKeeper:
         order = self._book.get(order_id)
         if order is None:
             raise OrderError(f"no order {order_id!r:.80} stands: see GET /v1/actions")
-        shown = self._shown(order)
-        await self._end([order], owner, reason)
-        return shown
+        return (await self._end([order], owner, reason))[0]
 
     def standing(self) -> list[dict[str, Any]]:
         """Every order as `/v1/actions` shows it."""
@@ -183,17 +181,19 @@ class OrderKeeper:
             "unreadable": self._finisher.unreadable[order.id],
         }
 
-    async def _end_all(self, request: OrderRequest) -> list[Order]:
+    async def _end_all(self, request: OrderRequest) -> list[dict[str, Any]]:
         verb, selector = _ENDS[request.action], request.selector
         found = [one for one in self._book.orders if one.verb is verb and _covers(selector, one.selector)]
         if not found:
             raise OrderError(f"no {verb} with this selector stands: see GET /v1/actions, or revoke one by its id")
-        await self._end(found, request.owner, request.reason)
-        return found
+        return await self._end(found, request.owner, request.reason)
 
-    async def _end(self, orders: list[Order], owner: str, reason: str) -> None:
+    async def _end(self, orders: list[Order], owner: str, reason: str) -> list[dict[str, Any]]:
+        """As they were when they ended: what they held goes on with this."""
+        ended = [{**self._shown(order), "state": "ended"} for order in orders]
         self._remove(orders, owner, reason)
         await self._spool.flush()
+        return ended
 
     def _remove(self, orders: list[Order], owner: str, reason: str) -> None:
         self._book.remove(orders)

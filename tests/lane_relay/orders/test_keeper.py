@@ -32,7 +32,8 @@ async def test_suspended_mail_is_held_on_its_way_and_goes_on_when_it_is_resumed(
         assert rig.delivery == []
         assert [one["entries"] for one in rig.keeper.standing()] == [2]
 
-        await rig.order(action="resume", **BY[by])
+        ended = await rig.order(action="resume", **BY[by])
+        assert (ended["state"], ended["entries"]) == ("ended", 2)
         assert rig.delivery == [entry, late]
         assert rig.keeper.standing() == []
 
@@ -214,7 +215,8 @@ async def test_an_order_that_was_given_by_a_clock_that_was_ahead_stands_no_longe
 async def test_who_gave_and_revoked_an_order_and_why_is_on_record() -> None:
     async with Rig() as rig:
         order = await rig.order(action="hold", campaign="spring", owner="jane", reason="wrong price")
-        await rig.keeper.revoke(order["id"], "joe", "right after all")
+        ended = await rig.keeper.revoke(order["id"], "joe", "right after all")
+        assert ended == {**order, "state": "ended"}
         records = [json.loads(line) for line in rig.spool.volume.records]
         assert [(one["user"], one["meta"]["reason"]) for one in records] == [
             ("jane", "wrong price"),
