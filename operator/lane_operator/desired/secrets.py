@@ -31,6 +31,8 @@ class _Need:
     """The field of the spec that names it."""
     keys: tuple[str, ...] = ()
     any_of: tuple[str, ...] = ()
+    copied_from: str = ""
+    """The Secret that a person makes, and who names it, where this one is the operator's copy of it."""
 
 
 def secret_needs(lane: Lane, pool: Pool | None) -> tuple[str, ...]:
@@ -86,6 +88,12 @@ def _unusable_keys(lane: Lane, references: References) -> Iterator[Refusal]:
 def _missing(need: _Need, lane: Lane, references: References) -> Refusal | None:
     facts = references.secrets.get(need.name)
     where = f"Secret {need.name} in namespace {lane.namespace} ({need.path})"
+    if facts is None and need.copied_from:
+        message = (
+            f"{need.copied_from} does not exist or has no entry {', '.join(need.keys)}: create it; "
+            f"its copy {need.name} beside the lane is the operator's to make"
+        )
+        return Refusal(Reason.SECRET_NOT_FOUND, message, waiting=Reason.WAITING_FOR_SECRET)
     if facts is None:
         return Refusal(Reason.SECRET_NOT_FOUND, f"{where} does not exist: create it", waiting=Reason.WAITING_FOR_SECRET)
     absent = [key for key in need.keys if key not in facts.keys]
@@ -122,7 +130,6 @@ def _needs(lane: Lane, pool: Pool | None) -> Iterator[_Need]:
         yield _Need(webhook.secret_name, "audit.webhook.secretName", any_of=("key", "authorization"))
     proof = proof_secret(lane, pool)
     if proof is not None and pool is not None:
-        source = (
-            f"a copy of {pool.spec.verification.secret_name} in namespace {pool.namespace}, verification.secretName"
-        )
-        yield _Need(proof, source, ("key",))
+        field = f"IPPool {pool.name}, verification.secretName"
+        source = f"Secret {pool.spec.verification.secret_name} in namespace {pool.namespace} ({field})"
+        yield _Need(proof, field, ("key",), copied_from=source)

@@ -266,6 +266,17 @@ def test_a_missing_secret_touches_no_workload_but_configuration_still_flows() ->
     assert "Secret lane-tls in namespace mail (submission.tls.secretName)" in found.refusals[0].message
 
 
+def test_a_missing_reflector_key_names_the_secret_that_a_person_makes_and_not_its_copy() -> None:
+    """Who makes the copy by hand stops the operator from making it, and later from renewing it."""
+    of, pool = made.lane(), made.pool()
+    found = desired(of, secrets={**made.references(of, pool).secrets, "otp-proof": None})
+
+    (refusal,) = found.refusals
+    source = f"Secret {pool.spec.verification.secret_name} in namespace {pool.namespace} (IPPool {pool.name}, "
+    assert refusal.message.startswith(source)
+    assert "create it; its copy otp-proof beside the lane is the operator's to make" in refusal.message
+
+
 def test_a_lane_that_is_being_deleted_is_rendered_in_full_though_a_secret_is_missing() -> None:
     of = made.lane(deleting_since="2026-11-23T08:00:00Z")
     whole = made.references(of, made.pool())
