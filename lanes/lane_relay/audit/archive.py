@@ -7,7 +7,6 @@ Before: the chain's files. After: `stores`; the journal is told what it may let 
 """
 
 import asyncio
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import zstandard
 
 from lane_api.relayconfig import Archive as ArchiveConfig
 from lane_relay.audit.chain import Chain, day_of, head_name
+from lane_relay.audit.cursor import Cursor, keep_cursor, kept_cursor, target_of
 from lane_relay.audit.head import Head, HeadKind, parse
 from lane_relay.audit.segment import index_name, segment_name
 from lane_relay.audit.stores import ArchiveStore, ConflictError, UnavailableError, open_archive
@@ -25,7 +25,6 @@ from lane_relay.clock import Clock
 
 __all__ = ["Archiver"]
 
-CURSOR_NAME: Final = "archive.json"
 LOOK_EVERY_S: Final = 2.0
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 300.0
@@ -57,6 +56,8 @@ class Archiver:
         self._config: ArchiveConfig | None = None
         self._store: ArchiveStore | None = None
         self._changed = asyncio.Event()
+        self._kept = Cursor()
+        """What is kept of the archive and not confirmed by it."""
         self.number = 0
         """Of the last entry that is in the archive."""
         self.seq = 0
@@ -68,12 +69,15 @@ class Archiver:
         """Unix time since which the oldest entry waits that is not there; 0: none."""
 
     def apply(self, config: ArchiveConfig | None) -> None:
-        """Another archive, or none; a new one is given all that is still kept."""
+        """Another archive, or none; a new one is given all that is still kept.
+
+        Where it was is believed until it is asked, if it is the same place as before; of any other, once it says so.
+        """
         if config == self._config:
             return
         self._config, self._store = config, None
-        self.number, self.seq = self._cursor() if config is not None else (0, 0)
-        self._journal.archived(self.seq, self.number)
+        self._kept = Cursor() if config is None else kept_cursor(self._folder, config, self._chain.journal)
+        self._say(self._kept if self._kept.is_same_place else Cursor())
         self.failure, self._since = "", 0.0
         self._changed.set()
 
@@ -90,14 +94,16 @@ class Archiver:
     async def ship(self) -> bool:
         """Ships all that is sealed now; False after a failure, which is said once and counted."""
         try:
-            while self._config is not None and self.number < self._chain.last_number:
+            while (config := self._config) is not None and (self._kept.number or self.number < self._chain.last_number):
                 self._since = self._since or self._clock.now()
-                config, store = self._config, self._store
-                shipped = await asyncio.to_thread(self._ship_next, config, store)
+                if self._kept.number:
+                    await self._resume(config, self._kept)
+                    continue
+                store, cursor = await asyncio.to_thread(self._ship_next, config, self._store)
                 if config is self._config:  # else it went to the archive of before
-                    self._store, self.number, self.seq = shipped
-                    self._journal.archived(self.seq, self.number)
-                    await asyncio.to_thread(self._keep_cursor, config, self.number, self.seq)
+                    self._store = store
+                    self._say(cursor)
+                    await asyncio.to_thread(keep_cursor, self._folder, config, self._chain.journal, cursor)
         except (UnavailableError, ConflictError, OSError) as error:
             self.failures += 1
             if str(error) != self.failure:
@@ -108,6 +114,21 @@ class Archiver:
             _log.info("the archive takes records again")
         self.failure, self._since = "", 0.0
         return True
+
+    async def _resume(self, config: ArchiveConfig, kept: Cursor) -> None:
+        """Goes on where the archive says that it is, else from the beginning; raises as it does."""
+        store, found = await asyncio.to_thread(self._confirmed, config, kept)
+        if config is not self._config:
+            return
+        self._store, self._kept = store, Cursor()
+        if not found.number:
+            _log.warning("the archive has not what it was given before: it is given all that is kept", head=kept.number)
+        self._say(found)
+
+    def _say(self, cursor: Cursor) -> None:
+        """How far the archive is, to the journal, which lets go what is there."""
+        self.number, self.seq = min(cursor.number, self._chain.last_number), cursor.seq
+        self._journal.archived(self.seq, self.number)
 
     async def close(self, within_s: float) -> None:
         """Ships the rest, for so long; what is left goes at the next start."""
@@ -124,7 +145,7 @@ class Archiver:
         if self._config is None:
             return {}
         return {
-            "target": _target(self._config),
+            "target": target_of(self._config),
             "archivedSeq": self.seq,
             "archivedHead": self.number,
             "lastHead": self._chain.last_number,
@@ -134,23 +155,33 @@ class Archiver:
 
     # --- on a thread
 
-    def _ship_next(self, config: ArchiveConfig, store: ArchiveStore | None) -> tuple[ArchiveStore | None, int, int]:
-        """The store that it went to, and how far the archive is then, as (number, seq)."""
+    def _confirmed(self, config: ArchiveConfig, kept: Cursor) -> tuple[ArchiveStore, Cursor]:
+        """The store, and where it is by its own word."""
+        store = open_archive(config)
+        content = None if kept.head else self._chain.read(min(kept.number, self._chain.last_number))
+        if content is not None:  # kept by a release that did not say under which name
+            head = parse(content).head
+            kept = Cursor.at(head.number, kept.seq, _folder_of(head) + head_name(head.number), content)
+        return store, kept if kept.is_true_of(store) else Cursor()
+
+    def _ship_next(self, config: ArchiveConfig, store: ArchiveStore | None) -> tuple[ArchiveStore | None, Cursor]:
+        """The store that it went to, and how far the archive is then."""
         number, seq = max(self.number + 1, self._chain.oldest_number), self.seq
         content = self._chain.read(number)
-        if content is not None:
-            try:
-                head = parse(content).head
-            except ValueError as error:
-                raise UnavailableError(f"head {number} on the volume is damaged: {error}") from error
-            store = store or open_archive(config)
-            self._put(store, head, content)
-            if head.kind is HeadKind.SEGMENT:
-                seq = head.last_seq
-        return store, number, seq
+        if content is None:
+            return store, Cursor(number, seq)
+        try:
+            head = parse(content).head
+        except ValueError as error:
+            raise UnavailableError(f"head {number} on the volume is damaged: {error}") from error
+        store = store or open_archive(config)
+        self._put(store, head, content)
+        if head.kind is HeadKind.SEGMENT:
+            seq = head.last_seq
+        return store, Cursor.at(number, seq, _folder_of(head) + head_name(number), content)
 
     def _put(self, store: ArchiveStore, head: Head, content: bytes) -> None:
-        place = f"{head.lane}/{head.slot}/{head.journal}/{day_of(head.began or head.at)}/"
+        place = _folder_of(head)
         if head.kind is HeadKind.SEGMENT:
             with suppress(FileNotFoundError):  # dropped before it came here: a statement says so
                 packed = _packed(self._folder / segment_name(head.first_seq))
@@ -159,27 +190,6 @@ class Archiver:
                     index = (self._folder / index_name(head.first_seq)).read_bytes()
                     store.put(place + index_name(head.first_seq), index)
         store.put(place + head_name(head.number), content)
-
-    def _cursor(self) -> tuple[int, int]:
-        """Where it was; from the beginning if that is not known, for putting again does no harm."""
-        try:
-            kept = json.loads((self._folder / CURSOR_NAME).read_bytes())
-            if (
-                self._config is None
-                or kept["target"] != _target(self._config)
-                or kept["journal"] != self._chain.journal
-            ):
-                return 0, 0
-            return min(int(kept["number"]), self._chain.last_number), int(kept["seq"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0, 0
-
-    def _keep_cursor(self, config: ArchiveConfig, number: int, seq: int) -> None:
-        part = self._folder / (CURSOR_NAME + ".new")
-        kept = {"target": _target(config), "journal": self._chain.journal, "number": number, "seq": seq}
-        with suppress(OSError):  # a full volume: then it is put again after a restart
-            part.write_text(json.dumps(kept))
-            part.replace(self._folder / CURSOR_NAME)
 
     def _wait(self, tries: int) -> float:
         longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(tries - 1, 20))
@@ -194,8 +204,6 @@ def _packed(path: Path) -> bytes:
     return b"".join([*pieces, packing.flush()])
 
 
-def _target(config: ArchiveConfig) -> str:
-    """As people write it."""
-    if config.s3 is not None:
-        return "/".join(part for part in (f"s3://{config.s3.bucket}", config.s3.prefix) if part)
-    return str(config.path)
+def _folder_of(head: Head) -> str:
+    """Where an entry and its segment lie in the archive."""
+    return f"{head.lane}/{head.slot}/{head.journal}/{day_of(head.began or head.at)}/"

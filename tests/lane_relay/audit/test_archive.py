@@ -1,6 +1,7 @@
 """The archive, in a real S3 server and in a folder: complete, in order, nothing put over, nothing lost by a failure."""
 
 import asyncio
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,14 +182,67 @@ async def test_wrong_credentials_name_the_folder_and_new_ones_are_read_without_a
     assert await slot.archiver.ship()
 
 
-async def test_a_restart_goes_on_where_it_was(slot: Slot, server: S3Server) -> None:
+async def test_a_restart_goes_on_where_it_was_and_asks_for_the_last_head_alone(slot: Slot, server: S3Server) -> None:
     slot.sealed(10)
     assert await slot.archiver.ship()
-    before = server.way.connections
+    server.way.fault = "refuse"
     again = slot.new_archiver()
-    assert (again.seq, again.number) == (10, 3)
+    assert (again.seq, again.number) == (10, 3), "what is there stays archived while the server is away"
+    assert not await again.ship()
+    server.way.fault = ""
+    before = server.way.connections
     assert await again.ship()
-    assert server.way.connections == before  # nothing was asked
+    assert (again.seq, again.number) == (10, 3)
+    assert server.way.connections == before + 1
+    assert await again.ship()
+    assert server.way.connections == before + 1
+
+
+async def test_a_bucket_of_the_same_name_elsewhere_is_given_everything_and_believed_in_nothing(
+    slot: Slot, server: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    slot.sealed(10)
+    assert await slot.archiver.ship()
+    assert slot.archive.s3 is not None
+    with s3_server(tmp_path_factory.mktemp("elsewhere")) as other:
+        moved = slot.archive.s3.model_copy(update={"endpoint": other.endpoint})
+        slot.archive = Archive(s3=moved)
+        slot.archiver.apply(slot.archive)
+        assert (slot.archiver.seq, slot.archiver.number) == (0, 0), "nothing is dropped as archived"
+        assert await slot.archiver.ship()
+        report = judge(_store(slot))
+        assert (report.findings, report.records) == ([], 10)
+        assert (slot.archiver.seq, slot.archiver.number) == (10, 3)
+
+
+async def test_another_folder_under_the_same_path_is_given_everything(tmp_path: Path) -> None:
+    """As when `audit.archive.pvc` names another claim: the relay sees the same path."""
+    slot = Slot(tmp_path / "records", {"path": str(tmp_path / "archive")})
+    slot.sealed(10)
+    assert await slot.archiver.ship()
+    (tmp_path / "archive").rename(tmp_path / "before")
+    again = slot.new_archiver()
+    assert (again.seq, again.number) == (0, 0), "nothing is dropped as archived"
+    assert await again.ship()
+    report = judge(tmp_path / "archive")
+    assert (report.findings, report.records) == ([], 10)
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["the same", "another"])
+async def test_where_a_release_before_was_is_believed_if_the_archive_says_so(tmp_path: Path, moved: bool) -> None:
+    slot = Slot(tmp_path / "records", {"path": str(tmp_path / "archive")})
+    slot.sealed(10)
+    assert await slot.archiver.ship()
+    old = {"target": str(tmp_path / "archive"), "journal": slot.chain.journal, "number": 3, "seq": 10}
+    (slot.folder / "archive.json").write_text(json.dumps(old))
+    if moved:
+        (tmp_path / "archive").rename(tmp_path / "before")
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "archive").rglob("*.json")}
+    again = slot.new_archiver()
+    assert await again.ship()
+    assert (again.seq, again.number) == (10, 3)
+    assert judge(tmp_path / "archive").records == 10
+    assert times == {path: path.stat().st_mtime_ns for path in times}
 
 
 async def test_a_lost_cursor_puts_nothing_over(slot: Slot, server: S3Server) -> None:
