@@ -354,15 +354,17 @@ def lanes_with_standby_slots() -> Iterator[Story]:
     story = served("a standby slot")
     story.changed(standbyReplicas=1)
     story.claims = (*both, spare)
-    story.step("it starts", COMING, *story.slots(), story.slot(2, name="otp-s0", pod_ready=False), after=1)
-    story.step("it stands by", AS_ASKED, *story.slots(), story.slot(2, name="otp-s0"), after=MINUTE)
-    bad = story.slot(2, name="otp-s0", proof_state="PortBlocked")
+    spare_says: dict[str, Any] = {"name": "otp-s0", "pod_ready": False}  # takes no mail, so its pod is never ready
+    story.step("it starts", COMING, *story.slots(), story.slot(2, **spare_says, reachable=False), after=1)
+    story.step("it stands by", AS_ASKED, *story.slots(), story.slot(2, **spare_says), after=MINUTE)
+    story.step("for days", AS_ASKED, *story.slots(), story.slot(2, **spare_says, rolling=True), after=9999 * MINUTE)
+    bad = story.slot(2, **spare_says, proof_state="PortBlocked")
     story.step("it is not proved", COMING, *story.slots(), bad, after=MINUTE)
     story.step("for 10 minutes", STUCK, *story.slots(), bad, after=10 * MINUTE)
     refused = Quarantine(by="gmail/listed", isps=("gmail",), since="s", until="u", stood_in_by="otp-s0")
     story.claims = (both[0], replace(both[1], quarantine=refused), replace(
         spare, role=SlotRole.PROMOTED, stands_in_for=("otp-1",)))  # fmt: skip
-    story.step("it stands in", AS_ASKED, *story.slots(), story.slot(2, name="otp-s0"), after=MINUTE)
+    story.step("it stands in", AS_ASKED, *story.slots(), story.slot(2, **spare_says), after=MINUTE)
     yield story
 
     story = served("an address is refused, and nobody stands in")

@@ -1,5 +1,7 @@
 """Passes over pools, and assignments, with an API server on which pools go and change in between."""
 
+import dataclasses
+import datetime as dt
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -179,3 +181,23 @@ async def test_a_deleted_pool_that_cannot_be_read_goes_too(rig: tuple[SmallApi, 
 
     assert PATH not in api.objects
     assert here.cache.get("IPPool", *POOL) is None
+
+
+async def test_an_address_of_another_pools_is_looked_at_again_when_there_is_no_hope_left(
+    rig: tuple[SmallApi, World],
+) -> None:
+    api, here = rig
+    a_pool(api, here)
+    here.cache.put("IPPool", body("IPPool", "a-pool", made.pool(addresses=[ADDRESS]).spec, resourceVersion="9"))
+
+    assert await reconcile_pool(here, POOL) == 30
+    assert _abnormal(api) == {"Reconciling": "AddressConflict"}
+
+    late = dataclasses.replace(here, wall=lambda: made.NOW + dt.timedelta(seconds=30))
+    assert await reconcile_pool(late, POOL) is None
+    assert _abnormal(api) == {"Stalled": "AddressConflict"}
+
+
+def _abnormal(api: SmallApi) -> dict[str, str]:
+    said = api.objects[PATH]["status"]["conditions"]
+    return {one["type"]: one["reason"] for one in said if one["type"] in {"Reconciling", "Stalled"}}

@@ -21,7 +21,7 @@ from lane_operator.status.figures import oldest, rounded
 from lane_operator.status.patience import DNS, RESTART
 from lane_operator.status.progress import deadline, put_draining, put_progress
 from lane_operator.status.quarantine import put_quarantined
-from lane_operator.status.slot_waits import waiting_since
+from lane_operator.status.slot_waits import slot_waits
 from lane_operator.status.slots import SHARED, egress_reason, is_proved, slot_status
 from lane_operator.status.view import View
 from lane_operator.status.volumes import put_mail_held, put_records_at_risk
@@ -43,7 +43,8 @@ def lane_status(
     book = Book(lane.status.conditions, lane.generation, now)
     put_draining(book, view)
     put_dns(book, view)
-    settled = put_progress(book, view)
+    waits = slot_waits(view)
+    settled = put_progress(book, view, waits)
     _put_ready(book, view, settled=settled)
     _put_egress(book, view)
     _put_config(book, view)
@@ -52,7 +53,9 @@ def lane_status(
     put_quarantined(book, view)
     put_mail_held(book, view)
     put_records_at_risk(book, view)
-    slots = tuple(slot_status(lane, claim, observation, waiting_since(view, claim)) for claim in assignment.claims)
+    slots = tuple(
+        slot_status(lane, claim, observation, waits.since.get(claim.slot_name)) for claim in assignment.claims
+    )
     return LaneStatus(
         observed_generation=lane.generation,
         replicas=sum(claim.slot_index < STANDBY_FROM for claim in assignment.claims),

@@ -12,7 +12,7 @@ from lane_operator.inputs import Lane, Refusal, SlotObservation
 from lane_operator.status.book import Book
 from lane_operator.status.figures import oldest, rounded
 from lane_operator.status.patience import DNS, over
-from lane_operator.status.slot_waits import SlotWaits, slot_waits
+from lane_operator.status.slot_waits import SlotWaits
 from lane_operator.status.view import View
 from lane_operator.status.waiting import waited
 
@@ -25,12 +25,11 @@ LONGEST_S = 36_525 * 86_400
 """A century: what lasts longer passes the calendar's end, and is for ever anyway."""
 
 
-def put_progress(book: Book, view: View) -> bool:
+def put_progress(book: Book, view: View, slots: SlotWaits) -> bool:
     """The verdict on Reconciling and Stalled, never both; True: nothing is refused, and every slot serves as asked.
 
     DNSPublished must have been put before.
     """
-    slots = slot_waits(view)
     refusals = (*view.desired.refusals, *_overdue(book, view), *slots.stuck)
     settled = not refusals and not slots.waiting
     stuck = [one for one in refusals if one.waiting is None or waited(book, one.reason, one.waiting, view.now)]

@@ -4,6 +4,7 @@ A lane of many slots restarts one at a time, so the clock is the slot's own (`wa
 stands still while the slot waits for its turn. A new generation of the lane starts it anew.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lane_api.conditions import Reason
@@ -13,7 +14,7 @@ from lane_operator.status.patience import RESTART, over
 from lane_operator.status.slots import egress_reason, is_proved, slot_trouble
 from lane_operator.status.view import View
 
-__all__ = ["SlotWaits", "slot_waits", "waiting_since"]
+__all__ = ["SlotWaits", "slot_waits"]
 
 _STEPS = {
     Reason.SLOT_NOT_READY: "see `kubectl describe pod {slot}-0`",
@@ -36,51 +37,64 @@ class SlotWaits:
     """Of Reconciling, while there is hope."""
     stuck: tuple[Refusal, ...]
     """Those for which there is none."""
+    since: Mapping[str, str]
+    """By slot: since when it does not serve as asked; none for a slot that waits for its turn."""
+
+
+_NOTHING = SlotWaits((), (), Reason.WAITING_FOR_SLOTS, (), {})
 
 
 def slot_waits(view: View) -> SlotWaits:
     """What the lane's slots wait for."""
-    found = [(claim, _cause(view, view.observation.slot(claim.slot_name))) for claim in _judged(view)]
-    waiting = [(claim, cause) for claim, cause in found if cause is not None]
-    later = [claim.slot_name for claim, cause in found if cause is None and _rolls(view, claim)]
-    stuck = []
-    for claim, cause in waiting:
-        since = waiting_since(view, claim)
-        if view.lane.deleting_since is None and since is not None and over(since, RESTART, view.now):
-            stuck.append(Refusal(cause, _message(view, claim, cause, since)))
+    active = view.active
+    taking = frozenset(claim.slot_name for claim in active)
+    standby = [one for one in view.standby if one.slot_name not in taking and one.quarantine is None]
+    waiting, later = [], []
+    for claim in (*active, *standby):
+        seen = view.observation.slot(claim.slot_name)
+        takes = claim.slot_name in taking
+        cause = _cause(view, seen, takes=takes)
+        if cause is not None:
+            waiting.append((claim, cause))
+        elif seen is not None and seen.rolling and takes:
+            later.append(claim.slot_name)
+    if not waiting and not later:
+        return _NOTHING
+    since = _since(view, (claim.slot_name for claim, _ in waiting))
     proof = bool(waiting) and all(cause in _OF_PROOF for _, cause in waiting)
     return SlotWaits(
-        waiting=tuple(claim.slot_name for claim, _ in waiting if claim in view.active),
+        waiting=tuple(claim.slot_name for claim, _ in waiting if claim.slot_name in taking),
         moving=tuple(sorted([*(claim.slot_name for claim, _ in waiting), *later])),
         reason=Reason.WAITING_FOR_PROOF if proof else Reason.WAITING_FOR_SLOTS,
-        stuck=tuple(stuck),
+        stuck=tuple(
+            Refusal(cause, _message(view, claim, cause, since[claim.slot_name]))
+            for claim, cause in waiting
+            if claim.slot_name in since and over(since[claim.slot_name], RESTART, view.now)
+        ),
+        since=since,
     )
 
 
-def waiting_since(view: View, claim: Claim) -> str | None:
-    """Since when the slot does not serve as asked; None where it does, waits for its turn, or is to go."""
-    if claim not in _judged(view) or view.lane.deleting_since is not None:
-        return None
-    if _cause(view, view.observation.slot(claim.slot_name)) is None:
-        return None
+def _since(view: View, names: Iterable[str]) -> dict[str, str]:
+    """Since when each of these does not serve as asked; a lane that is being deleted has no such clocks."""
+    if view.lane.deleting_since is not None:
+        return {}
     status = view.lane.status
     known = {one.name: one.waiting_since for one in status.slots}
-    same = status.observed_generation == view.lane.generation
-    return (known.get(claim.slot_name) if same else None) or stamp(view.now)
-
-
-def _judged(view: View) -> tuple[Claim, ...]:
-    """Slots that are to serve, or to be ready to."""
-    active = view.active
-    return (*active, *(one for one in view.standby if one not in active and one.quarantine is None))
+    if status.observed_generation != view.lane.generation:
+        known = {}
+    return {name: known.get(name) or stamp(view.now) for name in names}
 
 
 _OF_PROOF = {Reason.PROBE_FAILED, Reason.MISMATCH, Reason.PORT_BLOCKED}
 
 
-def _cause(view: View, seen: SlotObservation | None) -> Reason | None:
-    """Why the slot does not serve as asked, as Stalled will say it; None where it does, or waits for its turn."""
-    if seen is None or not seen.pod_ready or (seen.rolling and not seen.rolls_later):
+def _cause(view: View, seen: SlotObservation | None, *, takes: bool) -> Reason | None:
+    """Why the slot does not serve as asked, as Stalled will say it; None where it does, or waits for its turn.
+
+    The pod of a slot that takes no mail is never ready, so its StatefulSet never says that it has restarted either.
+    """
+    if seen is None or (takes and (not seen.pod_ready or (seen.rolling and not seen.rolls_later))):
         return Reason.SLOT_NOT_READY
     if not seen.reachable:
         return Reason.SLOT_UNREACHABLE
@@ -89,11 +103,6 @@ def _cause(view: View, seen: SlotObservation | None) -> Reason | None:
     if not is_proved(seen):
         return egress_reason([seen])[1]
     return Reason.SLOT_BEHIND if seen.config_generation < view.lane.generation else None
-
-
-def _rolls(view: View, claim: Claim) -> bool:
-    seen = view.observation.slot(claim.slot_name)
-    return seen is not None and seen.rolling
 
 
 def _message(view: View, claim: Claim, cause: Reason, since: str) -> str:

@@ -9,7 +9,7 @@ from lane_api.conditions import Condition
 from lane_api.ippool import AddressStatus, Capacity, IPPoolStatus
 from lane_api.isppolicy import ISPPolicyStatus
 from lane_operator.inputs import Policy
-from lane_operator.status import policy_status, pool_status
+from lane_operator.status import next_end, policy_status, pool_status
 from tests.lane_operator import made
 
 
@@ -122,3 +122,14 @@ def test_a_repeated_verdict_keeps_its_time() -> None:
     second = policy_status(replace(policy, status=first), (), made.NOW.replace(hour=20))
 
     assert second == first
+
+
+def test_who_loses_a_tie_is_stalled_in_the_end_and_who_wins_it_is_in_force() -> None:
+    loser, winner = made.policy("google"), made.policy("gmail")
+    first = judged(loser, winner)
+    late = policy_status(replace(loser, status=first), (winner,), made.NOW.replace(minute=1))
+
+    assert verdicts(first)["Reconciling"] == ("True", "PolicyConflict")
+    assert next_end(first.conditions, made.NOW) == 30
+    assert verdicts(late)["Stalled"] == ("True", "PolicyConflict")
+    assert not {"Reconciling", "Stalled"} & verdicts(judged(winner, loser)).keys()
