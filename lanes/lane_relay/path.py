@@ -129,9 +129,11 @@ class MessagePath:
                 self._backlog.add(received_at(entry.id))
             self.schedule.add_all(self.exchange.ours(chunk) if self.exchange is not None else chunk)
             resumed += len(chunk)
-            if not resumed % TOLD_EVERY or len(chunk) < RECOVERY_CHUNK:
+            if not resumed % TOLD_EVERY:
                 _log.info("resumed", entries=resumed)
             await asyncio.sleep(0)
+        if resumed % TOLD_EVERY:
+            _log.info("resumed", entries=resumed)
         memory.give_back()
         if self.exchange is not None:
             self.exchange.giver.recovered()
