@@ -89,8 +89,10 @@ class Acts:
         """When replies of (rule, subject) came, for triggers."""
         self._slowed: dict[str, Act] = {}
         """Back-offs of whole sites, which the sites live by; here they are for the next process alone."""
-        self._slots: dict[tuple[str, str], float] = {}
-        """When the next message of a slowed-down (site, domain) may go."""
+        self._turns: dict[tuple[str, str], tuple[float, float]] = {}
+        """Of a slowed-down (site, domain): when its next message may go, and the last turn that one waits for."""
+        self._with_domains: frozenset[str] = frozenset()
+        """Sites, an empty one for all, where mail of some From domain waits."""
         self._quarantined: frozenset[str] = frozenset()
         self.has_domains = False
         """Mail of some From domain waits somewhere."""
@@ -160,12 +162,13 @@ class Acts:
         return self._slowed.get(site)
 
     def _changed(self) -> None:
-        self.has_domains = any(act.domain for act in self._acts.values())
+        self._with_domains = frozenset(act.site for act in self._acts.values() if act.domain)
+        self.has_domains = bool(self._with_domains)
         self._quarantined = frozenset(
             act.site for act in self._acts.values() if act.action is Action.QUARANTINE_IP and not act.domain
         )
         about = {(act.site, act.domain) for act in self._acts.values() if act.every}
-        self._slots = {key: at for key, at in self._slots.items() if key in about}
+        self._turns = {key: turns for key, turns in self._turns.items() if key in about}
 
     def listed(self) -> tuple[Act, ...]:
         """All in force, the first to end first."""
@@ -184,10 +187,15 @@ class Acts:
         """Sites that refuse this slot's address; an empty one: all."""
         return self._quarantined
 
-    def wait_of(self, site: str, domain: str, now: float) -> tuple[Act, float] | None:
+    def has_domains_at(self, site: str) -> bool:
+        """Mail of some From domain waits at this site."""
+        return self.has_domains and (site in self._with_domains or "" in self._with_domains)
+
+    def wait_of(self, site: str, domain: str, now: float, *, takes: bool = True) -> tuple[Act, float] | None:
         """What this From domain's next message to the site waits for, and for how many seconds; None: it may go.
 
-        A message of a domain that is slowed down takes its turn by being asked for.
+        A message of a domain that is slowed down takes its turn by being asked for, unless `takes` says otherwise; one
+        that waits has a turn behind all that wait already.
         """
         for where in (site, ""):
             stop = self._acts.get(("stop", where, domain))
@@ -196,12 +204,15 @@ class Acts:
         for where in (site, ""):
             slow = self._acts.get(("slow", where, domain))
             if slow is not None and slow.until > now:
-                turn = max(self._slots.get((where, domain), now), now)
-                if turn >= slow.until:
-                    return slow, slow.until - now
-                self._slots[where, domain] = turn + slow.every
-                if turn > now:
+                may_go, last = self._turns.get((where, domain), (now, now))
+                if now < may_go:
+                    turn = max(last + slow.every, may_go)
+                    if turn >= slow.until:
+                        return slow, slow.until - now
+                    self._turns[where, domain] = may_go, turn
                     return slow, turn - now
+                if takes:
+                    self._turns[where, domain] = now + slow.every, max(last, now)
         return None
 
     # -- over restarts

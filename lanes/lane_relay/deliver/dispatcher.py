@@ -87,11 +87,11 @@ class Dispatcher:
         self._held = HeldEntries()
         self._lookahead = Lookahead(self._preparer, self._held, self._on_ready, self._on_room)
         self._lookahead.limit(config.active_bytes)
-        total, look = config.delivery.total_connections, FirstLook(self._preparer, self._held)
-        self._connections = Connections(self, self._maker, self._lookahead, look, clock.monotonic, total)
         self.sites: dict[str, ReadyQueue] = {}
         self.judgement = Judgement(config, self.sites, self._lookahead, clock, on_attempt, keep_acts)
         self.table = self.judgement.table
+        total, look = config.delivery.total_connections, FirstLook(self._preparer, self._held, self.judgement)
+        self._connections = Connections(self, self._maker, self._lookahead, look, clock.monotonic, total)
         self._limits_by_policy: dict[str, SiteLimits] = {}
         self._days = days or DayCounts(clock, lambda _name: "", lambda _name, _value: None)
         self.whereabouts = Whereabouts(self.sites, self._held, self._connections, self.judgement, self._why_shut)
@@ -468,8 +468,7 @@ class Dispatcher:
             self._connections.pump_all(self.sites.values())
         self._gate_was_open = is_open
         self._days.keep(now)
-        if self._running and self._upkeep.go_on(now):  # while stopping nobody can settle what is overdue
-            self._maker.forget(now)
+        self._go_round(now)
 
     def _gives_way(self, session: Session, now: float) -> bool:
         """It has waited for an answer for long, and others wait for its place; never with a whole message out there."""
@@ -478,3 +477,8 @@ class Dispatcher:
             return False
         self._connections.silent(session.destination.site)
         return self._connections.is_pressed and not session.client.awaits_verdict
+
+    def _go_round(self, now: float) -> None:
+        """What waits, a portion of it."""
+        if self._running and self._upkeep.go_on(now):  # else nobody can settle it any more: the next process finds it
+            self._maker.forget(now)

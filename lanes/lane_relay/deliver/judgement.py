@@ -220,16 +220,32 @@ class Judgement:
 
     def puts_off(self, destination: Destination, prepared: Prepared) -> bool:
         """Whether mail of this message's From domain waits here; then its entry has left, to come back in time."""
-        message, site = prepared.message, destination.site
-        held = self.acts.wait_of(site.name, message.from_domain, self._clock.now())
+        failure = self._wait(destination.site, prepared.message, takes=True)
+        if failure is not None:
+            self.report(destination, prepared, same_results(prepared.entry, failure), None)
+        return failure is not None
+
+    def puts_off_unprepared(self, site: ReadyQueue, entry: QueueEntry, message: Message) -> bool:
+        """The same of an entry that waits for a connection: what must not leave is no reason to open one."""
+        failure = self._wait(site, message, takes=False)
+        if failure is not None:
+            self._not_made(site.name, entry, message, failure)
+        return failure is not None
+
+    def _wait(self, site: ReadyQueue, message: Message, *, takes: bool) -> Failure | None:
+        held = self.acts.wait_of(site.name, message.from_domain, self._clock.now(), takes=takes)
         if held is None:
-            return False
+            return None
         act, seconds = held
         text = f"4.7.1 not sent: mail from {message.from_domain} waits until {_time(act.until)} by {act.rule}"
         verdict = Verdict(Category.OTHER, Action.RETRY, Scope.DOMAIN, seconds, rule=act.rule)
-        failure = Failure(Stage.CONNECT, Reply(451, (text,)), verdict, ours=True)
-        self.report(destination, prepared, same_results(prepared.entry, failure), None)
-        return True
+        return Failure(Stage.CONNECT, Reply(451, (text,)), verdict, ours=True)
+
+    def _not_made(self, site: str, entry: QueueEntry, message: Message, failure: Failure) -> None:
+        """An attempt that could not be made."""
+        now = self._clock.now()
+        self.attempts += 1
+        self._on_attempt(Attempt(entry, message, site, now, now, same_results(entry, failure)))
 
     # -- what sessions report
 
@@ -363,10 +379,7 @@ class Judgement:
         text = f"4.4.7 not sent within its lifetime; held by {hold.limit}"
         reply = Reply(451, (f"{text}: {hold.detail}" if hold.detail else text,))
         verdict = Verdict(Category.MESSAGE_EXPIRED, Action.RETRY, Scope.MESSAGE)
-        now = self._clock.now()
-        self.attempts += 1
-        results = same_results(entry, Failure(Stage.CONNECT, reply, verdict, ours=True))
-        self._on_attempt(Attempt(entry, message, site, now, now, results))
+        self._not_made(site, entry, message, Failure(Stage.CONNECT, reply, verdict, ours=True))
 
 
 def _subject(act: Act) -> str:

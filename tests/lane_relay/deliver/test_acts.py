@@ -113,6 +113,39 @@ def test_messages_of_a_slowed_down_from_domain_take_turns_and_none_waits_beyond_
     assert acts.wait_of("isp", "a.example", 25.0) is None
 
 
+def test_a_message_of_a_slowed_down_from_domain_goes_when_its_turn_has_come() -> None:
+    acts = Acts()
+    acts.place(act(domain="a.example", action=Action.BACKOFF, every=10.0, until=1000.0))
+    assert acts.wait_of("isp", "a.example", 0.0) is None
+    due, gone = [1.0, 2.0, 3.0], list[float]()
+    while due:
+        at = due.pop(0)
+        found = acts.wait_of("isp", "a.example", at)
+        if found is None:
+            gone.append(at)
+        else:
+            due.append(at + found[1])
+    assert gone == [10.0, 20.0, 30.0]
+
+
+def test_a_look_ahead_takes_no_turn_of_a_slowed_down_from_domain() -> None:
+    acts = Acts()
+    acts.place(act(domain="a.example", action=Action.BACKOFF, every=10.0, until=1000.0))
+    assert [acts.wait_of("isp", "a.example", 0.0, takes=False) for _ in range(3)] == [None] * 3
+    assert acts.wait_of("isp", "a.example", 0.0) is None
+    assert acts.wait_of("isp", "a.example", 1.0, takes=False) is not None
+
+
+def test_mail_is_looked_at_only_where_that_of_some_from_domain_waits() -> None:
+    acts = Acts()
+    acts.place(act(domain="a.example", action=Action.SUSPEND_DOMAIN))
+    assert (acts.has_domains_at("isp"), acts.has_domains_at("other")) == (True, False)
+    acts.place(act(site="", domain="b.example", action=Action.SUSPEND_DOMAIN))
+    assert acts.has_domains_at("other")
+    acts.expire(100.0)
+    assert not acts.has_domains_at("isp")
+
+
 def test_a_restart_finds_what_was_stopped_and_not_what_is_over() -> None:
     acts = Acts()
     acts.place(act(until=100.0, reply="550 blocked " + "x" * 500))

@@ -138,7 +138,7 @@ async def test_sites_in_line_for_a_connection_that_want_it_no_more_do_not_keep_i
         for number in range(40):
             delivery.send(route_to(peer.port, site=f"late-{number}"), age=7200.0)
         delivery.send(route_to(peer.port, site="last"))
-        delivery.dispatcher._upkeep.go_on(delivery.dispatcher.monotonic() + 60.0)  # the late ones are told
+        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)  # the late ones are told
         await delivery.attempted(40)
         peer.script["end"] = b"250 ok\r\n"
         peer.release.set()
@@ -283,7 +283,7 @@ async def test_entries_past_their_lifetime_are_handed_on_although_their_site_is_
         await delivery.attempted(1)
         old = delivery.send(route, age=7200.0)
         young = delivery.send(route)
-        delivery.dispatcher._upkeep.go_on(delivery.dispatcher.monotonic() + 60.0)
+        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)
         attempts = await delivery.attempted(2)
         assert attempts[1].entry is old
         assert attempts[1].results[0].reply.enhanced == "4.4.7"
@@ -299,7 +299,7 @@ async def test_what_was_made_ready_expires_too_when_no_session_comes_for_it() ->
         for _ in range(4):
             delivery.send(route_to(peer.port), age=7200.0)
         await until(lambda: delivery.dispatcher.figures().in_flight == 1 and delivery.messages.loaded == 4)
-        delivery.dispatcher._upkeep.go_on(delivery.dispatcher.monotonic() + 60.0)
+        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)
         attempts = await delivery.attempted(3)
         assert {attempt.results[0].reply.enhanced for attempt in attempts} == {"4.4.7"}
         assert delivery.dispatcher.sites["peer"].body_bytes == len(BODY)
@@ -331,7 +331,7 @@ async def test_a_quiet_dispatcher_forgets_its_sites() -> None:
             delivery.send(route_to(peer.port, site=f"site-{number}"))
         await delivery.attempted(30)
         await until(lambda: delivery.dispatcher.figures().connections == 0)
-        delivery.dispatcher._upkeep.go_on(delivery.dispatcher.monotonic() + 60.0)
+        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)
         assert delivery.dispatcher.sites == {}
 
 
@@ -343,12 +343,12 @@ async def test_a_quiet_site_s_rate_is_not_forgotten_before_its_window_is_over() 
         await delivery.attempted(1)
         await until(lambda: delivery.dispatcher.figures().connections == 0)
         dispatcher = delivery.dispatcher
-        dispatcher._upkeep.go_on(dispatcher.monotonic() + 60.0)
+        dispatcher._go_round(dispatcher.monotonic() + 60.0)
         delivery.send(route_to(peer.port, site="isp", policy="isp"))
         state = dispatcher.explain_site("isp")
         assert state is not None
         assert state.hold.limit == "message-rate"
-        dispatcher._upkeep.go_on(dispatcher.monotonic() + 7200.0)
+        dispatcher._go_round(dispatcher.monotonic() + 7200.0)
         assert "isp" in dispatcher.sites  # something waits
 
 
@@ -427,10 +427,10 @@ async def test_many_overdue_entries_are_handed_on_in_portions() -> None:
         for _ in range(1200):
             delivery.send(route_to(1), age=7200.0)
         now = delivery.dispatcher.monotonic() + 60.0
-        delivery.dispatcher._upkeep.go_on(now)
+        delivery.dispatcher._go_round(now)
         assert len(delivery.attempts) == 500
-        delivery.dispatcher._upkeep.go_on(now)
-        delivery.dispatcher._upkeep.go_on(now)
+        delivery.dispatcher._go_round(now)
+        delivery.dispatcher._go_round(now)
         await delivery.attempted(1200)
         assert {attempt.results[0].reply.enhanced for attempt in delivery.attempts} == {"4.4.7"}
         assert "gate" in delivery.attempts[0].results[0].reply.text

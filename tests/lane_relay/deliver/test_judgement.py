@@ -8,8 +8,9 @@ import pytest
 from lane_api.isppolicy import Action, Scope
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.deliver.ready_queue import Limit
+from lane_relay.deliver.session_settings import Timeouts
 from lane_relay.errors import SpoolError
-from tests.lane_relay.deliver.delivery import delivering, route_to, until
+from tests.lane_relay.deliver.delivery import PATIENT, delivering, route_to, until
 from tests.lane_relay.deliver.scripted_peer import Peer, running
 
 BLOCKED = "550 5.7.1 Unfortunately, messages from [192.0.2.7] weren't sent. It is on our block list (S3150)."
@@ -224,6 +225,28 @@ async def test_a_from_domain_that_is_suspended_waits_and_the_others_are_delivere
         assert state is not None
         assert [act.domain for act in state.acts] == ["bad.example"]
     assert len(peer.messages) == 1
+
+
+@pytest.mark.parametrize("cold", [False, True])
+async def test_mail_of_a_suspended_from_domain_costs_the_isp_no_connection(*, cold: bool) -> None:
+    peer = refusing()
+    brief = Timeouts(stages=PATIENT, idle=0.0)
+    rules = policy(action="SuspendDomain", **{"for": "1h"})
+    async with running(peer), delivering(policies=[rules], timeouts=brief) as delivery:
+        delivery.messages.cold = cold
+        route = route_to(peer.port, site="isp", policy="isp")
+        delivery.send(route, from_domain="bad.example")
+        await delivery.attempted(1)
+        await until(lambda: not delivery.dispatcher.figures().connections)
+        for _ in range(150):
+            delivery.send(route, from_domain="bad.example")
+        await delivery.attempted(151)
+        assert {one.results[0].ours for one in delivery.attempts[1:]} == {True}
+        assert peer.connections == 1
+        del peer.script["mail"]
+        delivery.send(route, from_domain="good.example")
+        await delivery.attempted(152)
+        assert (peer.connections, len(peer.messages)) == (2, 1)
 
 
 async def test_thousands_that_are_put_off_do_not_hold_up_the_loop_in_one_go() -> None:

@@ -142,10 +142,10 @@ async def test_of_what_is_not_attempted_and_late_senders_hear_once_and_it_goes_o
     async with delivering(lifetime="48h", state="Suspended") as delivery:
         late, fresh = delivery.send(route_to(1), age=5 * 3600.0), delivery.send(route_to(1))
         late.sender_domain = fresh.sender_domain = "sender.test"
-        delivery.dispatcher._upkeep.go_on(delivery.dispatcher.monotonic() + 60.0)
+        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)
         await until(lambda: delivery.rerouted == [late])
         delivery.dispatcher.add(late, route_to(1))
-        delivery.dispatcher._upkeep.go_on(delivery.dispatcher.monotonic() + 120.0)
+        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 120.0)
         assert delivery.dispatcher.figures().waiting == 2
         assert delivery.late == [(late, "gate: Suspended")]
         assert delivery.attempts == []
@@ -177,7 +177,7 @@ async def test_the_sender_of_what_an_order_holds_hears_that_it_is_late_and_it_st
         late.sender_domain = "sender.test"
         delivery.dispatcher.hold(late, route_to(1), why)
         for minute in (60.0, 120.0):
-            delivery.dispatcher._upkeep.go_on(delivery.dispatcher.monotonic() + minute)
+            delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + minute)
             await until(lambda: bool(delivery.late) and delivery.dispatcher.held("order o1") == 1)
         assert delivery.late == [(late, "order: held by order o1 of jane: why")]
         assert (delivery.rerouted, delivery.attempts) == ([], [])
@@ -191,7 +191,7 @@ async def test_an_order_that_ends_while_a_sender_is_told_leaves_nothing_held() -
         next(iter(delivery.dispatcher.sites.values())).destinations.clear()
         delivery.dispatcher.hold(late, route_to(1), why)
         delivery.messages.gate.clear()
-        delivery.dispatcher._upkeep.go_on(delivery.dispatcher.monotonic() + 60.0)
+        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)
         delivery.dispatcher.release("order o1")
         delivery.messages.gate.set()
         await until(lambda: delivery.rerouted == [late])

@@ -398,7 +398,7 @@ async def test_a_halted_dispatcher_finishes_what_is_under_way_and_hands_nothing_
             delivery.send(route_to(peer.port), age=7200.0 if number > 3 else 0.0)
         await until(lambda: delivery.dispatcher.figures().in_flight == 2)
         delivery.dispatcher.halt()
-        delivery.dispatcher._upkeep.go_on(delivery.dispatcher.monotonic() + 60.0)
+        delivery.dispatcher._go_round(delivery.dispatcher.monotonic() + 60.0)
         delivery.send(route_to(peer.port))
         peer.script["end"] = b"250 ok\r\n"
         peer.release.set()
