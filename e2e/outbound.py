@@ -110,7 +110,7 @@ class Outbound:
 
     def endpoints(self, lane_name: str) -> set[str]:
         """The pods that the submission Service sends clients to."""
-        chosen = ("-n", self.here.namespace, "-l", f"{LANE_LABEL}={lane_name}")
+        chosen = ("-n", self.here.namespace, "-l", f"kubernetes.io/service-name={lane_name}")
         slices = self.here.cluster.get("endpointslices", *chosen)["items"]
         return {
             one["targetRef"]["name"]

@@ -244,7 +244,7 @@ class Pipeline:
         self._exchange: Exchange | None = None
         if transfers is not None:
             self._exchange = Exchange(transfers, config, self._spool, self._settler, clock, self._around())
-            self._dispatcher.judgement.has_standby = self._exchange.relief.has_standby
+            self._dispatcher.judgement.stand_ins = self._exchange.relief
         handing_over = self._exchange.look_again if self._exchange is not None else None
         places = places_of(self._dispatcher, self._schedule, handing_over)
         siblings = self._exchange.orders if self._exchange is not None else None

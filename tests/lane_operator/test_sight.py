@@ -4,8 +4,18 @@ import pytest
 
 from lane_api.conditions import Condition
 from lane_api.lane_status import LaneStatus
-from lane_operator.reconcile.sight import is_settled
+from lane_operator.reconcile.sight import is_settled, visited_every
+from lane_operator.settings import Settings
 from tests.lane_operator import made
+
+
+@pytest.mark.parametrize(("standby", "often"), [(0, False), (1, True)])
+def test_a_lane_with_standby_slots_is_looked_at_often_for_what_isps_refuse(standby: int, often: bool) -> None:
+    ready = Condition(type="Ready", status="True", reason="AllSlotsVerified")
+    of = made.lane(standbyReplicas=standby, status=LaneStatus(observed_generation=3, conditions=(ready,)))
+    settings = Settings("relay", "resolver")
+
+    assert visited_every(of, settings) == (settings.observe_busy_s if often else settings.observe_settled_s)
 
 
 @pytest.mark.parametrize(

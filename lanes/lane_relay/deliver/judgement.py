@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec.structs import replace
 
+from lane_api.classes import Protection
 from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import Clock
@@ -38,7 +39,7 @@ from lane_relay.errors import SpoolError
 from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Reply, Verdict
 from lane_relay.smtp.client import Closed, RecipientReply
 
-__all__ = ["Judgement", "Told"]
+__all__ = ["Judgement", "StandIns", "Told"]
 
 _CHUNK: Final = 500
 """Entries told of a failure in one turn of the loop."""
@@ -48,6 +49,8 @@ _LOOKED_AT_S: Final = 2.0
 """A stopped site waits so much longer than the act: once a second acts are ended, or its wait is told anew."""
 _ABOUT_THE_SOURCE: Final = (Action.BACKOFF, Action.SUSPEND_SITE, Action.QUARANTINE_IP)
 _SLOW_DOMAIN_FOR_S: Final = 1800.0
+_STAND_IN_WITHIN_S: Final = 30.0
+"""So long the operator has to promote a standby slot, before mail that is never paused goes on without."""
 _log = logging.getLogger(__name__)
 
 
@@ -59,6 +62,26 @@ class Told(Enum):
     """There are more that can be told at once."""
     UNREAD = "unread"
     """The next one is on its way from disk."""
+
+
+class StandIns(Protocol):
+    """The lane's standby slots."""
+
+    def has_standby(self, site: str) -> bool:
+        """One in standby could send to this site now."""
+
+    def is_relieved(self, site: str) -> bool:
+        """One that stands in for this slot can send to this site now."""
+
+
+class _Nobody:
+    """A slot without siblings."""
+
+    def has_standby(self, _site: str) -> bool:
+        return False
+
+    def is_relieved(self, _site: str) -> bool:
+        return False
 
 
 class Judgement:
@@ -84,8 +107,7 @@ class Judgement:
         self._keep = keep
         self._config = config
         self._said: dict[str, float] = {}
-        self.has_standby: Callable[[str], bool] = lambda _site: True
-        """Whether a standby slot can send to this site now, where the configuration says that there is one."""
+        self.stand_ins: StandIns = _Nobody()
         self.attempts = self.delivered = 0
         self.done: Counter[tuple[str, str]] = Counter()
         self.tls: Counter[tuple[str, str]] = Counter()
@@ -121,14 +143,25 @@ class Judgement:
     def hold(self, site: ReadyQueue) -> None:
         """Tells a site what stops it now, or that nothing does."""
         act = self.acts.stop_of(site.name)
+        if act is not None and self._goes_on(act, site.name):
+            if not site.backed_off:
+                verdict = Verdict(Category.OTHER, Action.BACKOFF, Scope.IP, rule=act.rule)
+                site.slow_down(verdict, act.reply, self._clock.monotonic())
+            act = None
         if act is None:
             site.suspended = None
             return
         until = self._clock.monotonic() + max(act.until - self._clock.now(), 0.0) + _LOOKED_AT_S
         site.suspended = Hold(Limit.SUSPENDED, until, f"{act.action} until {_time(act.until)} by {act.rule}")
 
+    def _goes_on(self, act: Act, site: str) -> bool:
+        """What is never paused leaves an address for a stand-in only: while there is none it goes on, slowly."""
+        if act.action is not Action.QUARANTINE_IP or self._config.delivery.protection is not Protection.NEVER_PAUSE:
+            return False
+        return self._clock.now() - act.since > _STAND_IN_WITHIN_S and not self.stand_ins.is_relieved(site)
+
     def expire(self) -> bool:
-        """Ends the acts that are over; True if there were some."""
+        """Ends the acts that are over; True if some mail need not wait any more."""
         now = self._clock.now()
         is_shorter, ended = self.acts.follow(now), self.acts.expire(now)
         for act in ended:
@@ -138,14 +171,17 @@ class Judgement:
         # also those that go on: their ends are told by a clock that may be set, and sites wait by one that is not
         about = {act.site for act in (*ended, *self.acts.listed())}
         known = self._sites.values() if "" in about else [self._sites[one] for one in about if one in self._sites]
+        freed = bool(ended)
         for site in known:
+            waited = site.suspended is not None
             self.hold(site)
-        return bool(ended)
+            freed = freed or (waited and site.suspended is None)
+        return freed
 
     def _act(self, site: ReadyQueue, verdict: Verdict, reply: Reply, domain: str) -> None:
         """Does what a verdict asks for beyond another try, if it is time for it and the lane allows it."""
         delivery = self._config.delivery
-        has_standby = delivery.standby and self.has_standby(site.name)
+        has_standby = delivery.standby and self.stand_ins.has_standby(site.name)
         asked = weigh(verdict, delivery.protection, self._config.lane.traffic_class, has_standby=has_standby)
         about_domain = verdict.scope is Scope.DOMAIN and bool(domain)
         subject = f"{site.name} {domain}" if about_domain else site.name

@@ -15,6 +15,7 @@ from lane_relay.handover.ability import Abilities
 __all__ = ["Relief"]
 
 _LOOK_EVERY_S: Final = 1.0
+_NONE: Final[frozenset[str]] = frozenset()
 
 
 class Relief:
@@ -51,6 +52,10 @@ class Relief:
         """Sites that refuse this address, to which nobody sends in its place now."""
         return self._quarantined() - self._now()
 
+    def is_relieved(self, site: str) -> bool:
+        """A slot that stands in for us can send to this site now."""
+        return any(one.stands_in and self._can(one, site) for one in self._siblings)
+
     def has_standby(self, site: str) -> bool:
         """A slot in standby could send to this site now, if it came to that."""
         return any(one.role == "Standby" and self._can(one, site) for one in self._siblings)
@@ -69,10 +74,7 @@ class Relief:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     def _now(self) -> frozenset[str]:
-        if not self.is_promised:
-            return frozenset()
-        stand_ins = [one for one in self._siblings if one.stands_in]
-        return frozenset(site for site in self._quarantined() if any(self._can(one, site) for one in stand_ins))
+        return frozenset(site for site in self._quarantined() if self.is_relieved(site)) if self.is_promised else _NONE
 
     def _can(self, sibling: Sibling, site: str) -> bool:
         """It is there, and mail for the site leaves from it; a site with a policy has its name."""

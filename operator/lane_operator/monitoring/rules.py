@@ -137,8 +137,8 @@ def _standby(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         f"max by (slot) ({queries.metric('quarantine_unrelieved')}) > 0",
         "2m",
         "critical",
-        "ISPs refuse the address of slot {{ $labels.slot }}, and no standby slot can send their mail: it waits. "
-        "See the condition AddressQuarantined.",
+        "ISPs refuse the address of slot {{ $labels.slot }}, and no standby slot can send their mail: it "
+        "waits, or leaves slowly where protection is NeverPause. See the condition AddressQuarantined.",
     )
     attempts = queries.metric("attempts_total", 'result="delivered"')
     delivered = f"increase({attempts}[1d])"

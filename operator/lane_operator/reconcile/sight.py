@@ -10,8 +10,9 @@ from lane_operator.kube import POD, VOLUME_CLAIM
 from lane_operator.observe import Target, pod_observation, process_of
 from lane_operator.provision import Provisioned
 from lane_operator.reconcile.world import World
+from lane_operator.settings import Settings
 
-__all__ = ["aim", "is_settled", "observation_of"]
+__all__ = ["aim", "is_settled", "observation_of", "visited_every"]
 
 ADMIN_PORT_NAME = "admin"
 
@@ -43,7 +44,7 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
         if kind == POD.kind and not child["metadata"].get("deletionTimestamp")
     }
     configs = {_slot_of(one): one for one in desired.manifests if one["kind"] == "Secret" and _config(one)}
-    settled = world.settings.observe_settled_s if is_settled(lane) else world.settings.observe_busy_s
+    interval_s = visited_every(lane, world.settings)
     targets = []
     for claim in assignment.claims:
         name = claim.slot_name
@@ -65,7 +66,7 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
             serial=desired.config_serials.get(name, 0),
             generation=lane.generation,
             intake="Closed" if closed else "Open",
-            interval_s=settled,
+            interval_s=interval_s,
             process=process_of(pod),
         )
         targets.append(target)
@@ -81,6 +82,12 @@ def _known(world: World, lane: Lane, assignment: Assignment) -> frozenset[str]:
         or (kind == VOLUME_CLAIM.kind and QUEUE_FINALIZER in (child["metadata"].get("finalizers") or ()))
     }
     return frozenset({claim.slot_name for claim in assignment.claims} | left - {""})
+
+
+def visited_every(lane: Lane, settings: Settings) -> float:
+    """Seconds between two visits: an address that is refused is told in one, and mail waits for the promotion."""
+    rests = is_settled(lane) and not lane.spec.standby_replicas
+    return settings.observe_settled_s if rests else settings.observe_busy_s
 
 
 def is_settled(lane: Lane) -> bool:

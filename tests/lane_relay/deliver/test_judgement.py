@@ -1,12 +1,14 @@
 """What replies come to on the wire: who is stopped, slowed down or told, what is kept, and when it ends."""
 
 import re
+from dataclasses import dataclass
 
 import msgspec
 import pytest
 
 from lane_api.isppolicy import Action, Scope
 from lane_relay.clock import SYSTEM_CLOCK
+from lane_relay.deliver.acts import Act, Acts
 from lane_relay.deliver.ready_queue import Limit
 from lane_relay.deliver.session_settings import Timeouts
 from lane_relay.errors import SpoolError
@@ -19,6 +21,19 @@ BLOCKED = "550 5.7.1 Unfortunately, messages from [192.0.2.7] weren't sent. It i
 def policy(**rule: object) -> dict[str, object]:
     values = {"id": "r", "pattern": "S3150", "category": "spam-related", "examples": [BLOCKED], **rule}
     return {"name": "isp", "connections": 1, "responses": [values]}
+
+
+@dataclass
+class Spare:
+    """A standby slot that can send to one site."""
+
+    site: str
+
+    def has_standby(self, site: str) -> bool:
+        return site == self.site
+
+    def is_relieved(self, site: str) -> bool:
+        return site == self.site
 
 
 def refusing(stage: str = "mail", reply: str = BLOCKED) -> Peer:
@@ -180,13 +195,46 @@ async def test_a_lane_that_is_never_paused_leaves_an_address_only_for_a_standby_
     rules = [policy(action="QuarantineIP")]
     async with running(peer), delivering(policies=rules, protection="NeverPause", standby=True) as delivery:
         judgement = delivery.dispatcher.judgement
-        judgement.has_standby = lambda site: able and site == "isp"
+        judgement.stand_ins = Spare("isp" if able else "")
         delivery.send(route_to(peer.port, site="isp", policy="isp"))
         await delivery.attempted(1)
         state = delivery.dispatcher.explain_site("isp")
         assert state is not None
         assert bool(state.backed_off) is not able
         assert judgement.acts.quarantined() == ({"isp"} if able else set())
+
+
+def listed(seconds_ago: float) -> str:
+    """What an earlier process kept of a refusal."""
+    acts, now = Acts(), SYSTEM_CLOCK.now()
+    acts.place(Act(Action.QUARANTINE_IP, "isp", now - seconds_ago, now + 3600, "isp/r", BLOCKED))
+    return acts.dump()
+
+
+async def test_what_is_never_paused_goes_on_slowly_where_nobody_stands_in() -> None:
+    peer = Peer()
+    async with running(peer), delivering(protection="NeverPause", kept=listed(60)) as delivery:
+        delivery.send(route_to(peer.port, site="isp", policy="isp"))
+        await delivery.attempted(1)
+        state = delivery.dispatcher.explain_site("isp")
+        assert state is not None
+        assert state.backed_off == BLOCKED
+        assert (state.delivered, len(state.acts)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("protection", "since", "relieved"), [("NeverPause", 60, True), ("NeverPause", 5, False), ("Pausable", 60, False)]
+)
+async def test_what_a_stand_in_sends_or_may_be_paused_waits(protection: str, since: float, relieved: bool) -> None:
+    peer = Peer()
+    async with running(peer), delivering(protection=protection, kept=listed(since)) as delivery:
+        judgement = delivery.dispatcher.judgement
+        judgement.stand_ins = Spare("isp" if relieved else "")
+        delivery.send(route_to(peer.port, site="isp", policy="isp"))
+        assert judgement.expire() is False
+        state = delivery.dispatcher.explain_site("isp")
+        assert state is not None
+        assert (state.hold.limit, state.waiting, peer.connections) == (Limit.SUSPENDED, 1, 0)
 
 
 async def test_an_act_with_a_trigger_waits_for_the_second_reply() -> None:

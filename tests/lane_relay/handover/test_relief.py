@@ -45,6 +45,7 @@ def test_nothing_looks_again_until_somebody_stands_in() -> None:
     assert rig.looks_after() == 1
     assert rig.looks_after() == 1, "once"
     assert (rig.relief.is_promised, rig.relief.unrelieved()) == (True, frozenset())
+    assert rig.relief.is_relieved("gmail")
 
 
 def test_another_site_that_refuses_looks_again() -> None:
