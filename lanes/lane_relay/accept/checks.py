@@ -18,12 +18,12 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from ipaddress import IPv6Network, ip_address
 from typing import Final
 
 import structlog
 from msgspec import Struct
 
+from lane_relay.accept.policy import network_of
 from lane_relay.accept.users import Users
 from lane_relay.turns import Turns
 
@@ -83,7 +83,7 @@ class PasswordChecks:
         An answer that is cancelled gives its place back.
         """
         loop = asyncio.get_running_loop()
-        check = _Check(_network(client), users, username, password, loop.create_future())
+        check = _Check(network_of(client), users, username, password, loop.create_future())
         if self._is_closed or self._recalling >= _MOST:
             check.answer.set_exception(_busy())
             return check.answer
@@ -99,11 +99,11 @@ class PasswordChecks:
 
     def count(self, client: str) -> int:
         """Those of this client."""
-        return self._places[_network(client)]
+        return self._places[network_of(client)]
 
     def pause(self, client: str) -> float:
         """Seconds that this client waits to hear that a password was wrong."""
-        over = self._failed(_network(client)) - _FREE_FAILURES
+        over = self._failed(network_of(client)) - _FREE_FAILURES
         return min(_FIRST_PAUSE_S * 2.0 ** min(over, 16.0), _LONGEST_PAUSE_S) if over > 0 else 0.0
 
     def close(self) -> None:
@@ -193,12 +193,6 @@ class PasswordChecks:
         self._failures.move_to_end(client)
         if len(self._failures) > _MAX_CLIENTS:
             self._failures.popitem(last=False)
-
-
-def _network(client: str) -> str:
-    """What one client has: an IPv4 address, or a /64 (RFC 6177 section 2: sites get no less)."""
-    address = ip_address(client) if client else None
-    return str(IPv6Network((int(address) >> 64 << 64, 64))) if address is not None and address.version == 6 else client
 
 
 def _busy() -> OSError:

@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol, ABC):
 
     __slots__ = (
         "_early", "_held", "_held_since", "_host", "_is_read", "_replies_stuck", "_server", "_transport", "client",
-        "last_active",
+        "counted_as", "last_active",
     )  # fmt: skip
 
     closing: Reply
@@ -105,6 +105,8 @@ class Connection(asyncio.Protocol, ABC):
         self._early: bytes | None = None
         """Not None while TLS is being started: what came decrypted before the upgrade's task went on."""
         self.client = client
+        self.counted_as = client
+        """By the listener's limits."""
         self.last_active = host.tick
 
     # -- what a session adds

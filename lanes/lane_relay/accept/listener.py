@@ -148,7 +148,7 @@ class Listener:
     def let_in(self, door: Door, connection: socket.socket, peer: Peer) -> None:
         """As many may be shaking hands as may have sessions, in all and of each client; so a flood of them is bounded,
         and one client's does not shut out the others. A balancer brings many clients."""
-        limits, name = self._intake.limits, str(peer)
+        limits, name = self._intake.limits, self.policy.counted_as(str(peer))
         is_one_too_many = (
             door.shakes_hands and self._arriving[name] >= limits.sessions_per_client and not self.policy.is_proxy(peer)
         )
@@ -156,11 +156,10 @@ class Listener:
             connection.close()
             return
         self._arriving[name] += 1
-        self.own(self._welcome(door, connection, peer))
+        self.own(self._welcome(door, connection, peer, name))
 
-    async def _welcome(self, door: Door, connection: socket.socket, peer: Peer) -> None:
+    async def _welcome(self, door: Door, connection: socket.socket, peer: Peer, name: str) -> None:
         """Until it has a session, or nothing has become of it."""
-        name = str(peer)
         try:
             await door.welcome(connection, peer)
         finally:
@@ -214,17 +213,17 @@ class Listener:
 
     def admit(self, session: Session) -> Reply | None:
         """Takes a new session in, or says why not."""
-        refusal = None
+        refusal, session.counted_as = None, self.policy.counted_as(session.client)
         if self._is_stopping or not self.policy.is_open:
             refusal = CLOSED
-        elif self._is_full(session.client):
+        elif self._is_full(session.counted_as):
             refusal = _TOO_MANY
         else:
-            refusal = self.allowances.connect(session.client, self.clock.monotonic())
+            refusal = self.allowances.connect(session.counted_as, self.clock.monotonic())
         if refusal is not None:
             return refusal
         self._sessions.add(session)
-        self._by_client[session.client] += 1
+        self._by_client[session.counted_as] += 1
         return None
 
     def _is_full(self, client: str) -> bool:
@@ -236,10 +235,10 @@ class Listener:
         if session not in self._sessions:
             return
         self._sessions.discard(session)
-        self.allowances.err(session.client, session.errors, self.clock.monotonic())
-        self._by_client[session.client] -= 1
-        if not self._by_client[session.client]:
-            del self._by_client[session.client]
+        self.allowances.err(session.counted_as, session.errors, self.clock.monotonic())
+        self._by_client[session.counted_as] -= 1
+        if not self._by_client[session.counted_as]:
+            del self._by_client[session.counted_as]
         if not self._sessions:
             self._all_gone.set()
 

@@ -16,7 +16,7 @@ from lane_relay.mail.headers import Header
 from lane_relay.records import Reply
 from lane_relay.smtp.address import Mailbox, normalise_domain
 
-__all__ = ["AUTH_REQUIRED", "CLOSED", "Policy", "client_address"]
+__all__ = ["AUTH_REQUIRED", "CLOSED", "Policy", "client_address", "network_of"]
 
 _MAX_HOPS: Final = 50
 """Received fields before a loop is assumed; RFC 5321 section 6.3 asks for 100 at most, Postfix takes 50."""
@@ -32,6 +32,12 @@ def client_address(text: str) -> IPv4Address | IPv6Address:
     address = ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
+
+
+def network_of(client: str) -> str:
+    """What one client has: an IPv4 address, or a /64 (RFC 6177 section 2: sites get no less)."""
+    address = client_address(client) if client else None
+    return str(IPv6Network((int(address) >> 64 << 64, 64))) if address is not None and address.version == 6 else client
 
 
 IsSuppressed = Callable[[str, TrafficClass], str]
@@ -69,6 +75,12 @@ class Policy:
     def is_trusted(self, address: IPv4Address | IPv6Address) -> bool:
         """This client may submit without AUTH."""
         return any(address in network for network in self._networks)
+
+    def counted_as(self, client: str) -> str:
+        """Whom limits take a client for. The lane's own are told apart by address: pods of one node share a /64."""
+        if ":" not in client or self.is_trusted(client_address(client)):
+            return client
+        return network_of(client)
 
     def is_proxy(self, address: IPv4Address | IPv6Address) -> bool:
         """This peer speaks for others, and must say for whom."""

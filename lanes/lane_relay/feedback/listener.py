@@ -15,6 +15,7 @@ import structlog
 
 from lane_api.relayconfig import Endpoint, RelayConfig
 from lane_relay.accept.certificate import Certificate
+from lane_relay.accept.policy import network_of
 from lane_relay.clock import Clock
 from lane_relay.errors import ConfigError
 from lane_relay.feedback.addresses import Addressee
@@ -135,7 +136,8 @@ class FeedbackListener:
 
     def admit(self, session: FeedbackSession) -> Reply | None:
         """Takes a new session in, or says why not."""
-        limits, client = self._limits, session.client
+        limits = self._limits
+        client = session.counted_as = network_of(session.client)
         if self._is_stopping:
             return STOPPING
         if len(self._sessions) >= limits.sessions or self._by_client[client] >= limits.sessions_per_client:
@@ -148,9 +150,9 @@ class FeedbackListener:
         """The session is over."""
         if session in self._sessions:
             self._sessions.discard(session)
-            self._by_client[session.client] -= 1
-            if not self._by_client[session.client]:
-                del self._by_client[session.client]
+            self._by_client[session.counted_as] -= 1
+            if not self._by_client[session.counted_as]:
+                del self._by_client[session.counted_as]
 
     def pace(self, client: str) -> Reply | None:
         """Counts a mail that is to come, or refuses it until the minute is over."""

@@ -60,7 +60,7 @@ class FeedbackSession(Connection):
             return _CLOSED
         if self._listener.held_bytes + size > self._listener.memory_budget:
             return MEMORY_FULL
-        return self._listener.pace(self.client)
+        return self._listener.pace(self.counted_as)
 
     def recipient(self, recipient: Mailbox, _count: int) -> Reply | None:
         """Only addresses of ours; of all others none is told from another."""

@@ -170,3 +170,26 @@ async def test_limits_count_the_clients_behind_a_balancer(start: Start) -> None:
     for client in clients:
         await client.close()
     await eventually(lambda: listener.session_count == 0)
+
+
+async def test_limits_take_a_strangers_64_for_one_client_and_the_lanes_own_for_as_many_as_they_are(
+    start: Start,
+) -> None:
+    own = "2001:db8:aaaa::/48"
+    listener = await start(make_config(proxies=["127.0.0.0/8"], clients=[own], limits={"sessions_per_client": 2}))
+    said = {}
+    clients = []
+    for source in (
+        "2001:db8:1::1", "2001:db8:1::2", "2001:db8:1::3", "2001:db8:1:1::1",
+        "2001:db8:aaaa::1", "2001:db8:aaaa::2", "2001:db8:aaaa::3",
+    ):  # fmt: skip
+        client = await Raw.connect(listener.ports[0])
+        client.writer.write(header(source))
+        said[source] = (await client.reader.readline())[:3]
+        clients.append(client)
+    assert [one for one, code in said.items() if code != b"220"] == ["2001:db8:1::3"]
+    assert said["2001:db8:1::3"] == b"421"
+    for client in clients:
+        await client.close()
+    await eventually(lambda: not listener.session_count)
+    assert not listener._by_client

@@ -11,6 +11,7 @@ from lane_api.relayconfig import Endpoint, RelayConfig
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.feedback.addresses import Addressee, Addresses
 from lane_relay.feedback.listener import FeedbackListener, Limits
+from lane_relay.feedback.session import FeedbackSession
 from lane_relay.records import Reply
 
 KEY = b"k" * 32
@@ -236,6 +237,21 @@ async def test_one_client_has_so_many_sessions_and_others_have_theirs(made: Made
     assert [line[:3] for line in heard] == ["220", "220", "421"]
     for peer in peers:
         await peer.leave()
+
+
+async def test_who_has_a_64_is_one_client(made: Made) -> None:
+    listener, _ = await made(sessions_per_client=2)
+    sessions = []
+    for number in range(3):
+        sessions.append(FeedbackSession(listener))
+        sessions[-1].client = f"2001:db8:1::{number}"
+    assert [listener.admit(one) is None for one in sessions] == [True, True, False]
+    other = FeedbackSession(listener)
+    other.client = "2001:db8:2::1"
+    assert listener.admit(other) is None
+    for one in (*sessions, other):
+        listener.forget(one)
+    assert not listener._by_client
 
 
 async def test_one_client_brings_so_much_a_minute(made: Made) -> None:

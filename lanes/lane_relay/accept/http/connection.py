@@ -34,12 +34,12 @@ _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnectio
 class Connection(RequestHandler):
     """Knows when its client was last heard of, and whether a request of it is in work."""
 
-    __slots__ = ("_connections", "_is_admitted", "_refused", "began", "client", "in_work", "last_active")
+    __slots__ = ("_connections", "_is_admitted", "_refused", "began", "client", "counted_as", "in_work", "last_active")
 
     def __init__(self, connections: "Connections", client: str, **settings: Any) -> None:
         super().__init__(connections, **settings)
         self._connections = connections
-        self.client = client
+        self.client = self.counted_as = client
         self.in_work = False
         self._is_admitted = False
         self._refused: asyncio.Transport | None = None
@@ -124,10 +124,12 @@ class Connections(web.Server):
         judge: Callable[[str], Reply | None],
         *,
         makes_room: bool = False,
+        counted_as: Callable[[str], str] = str,
     ) -> None:
         """`now` is monotonic, in seconds; `judge` says whether this client may connect once more.
 
         With `makes_room` nobody is refused while there is one that is silent: the longest silent one goes instead.
+        `counted_as`: whom the limits take a client for.
         """
         super().__init__(handler, handler_cancellation=False)
         self.limits = limits
@@ -135,6 +137,7 @@ class Connections(web.Server):
         self._judge = judge
         self.now = now
         self._makes_room = makes_room
+        self._counted_as = counted_as
         self.open: dict[Connection, None] = {}
         """The longest silent first."""
         self.refused: set[Connection] = set()
@@ -148,14 +151,15 @@ class Connections(web.Server):
 
     def admit(self, connection: Connection) -> bool:
         """Takes a new connection in, unless there are too many."""
-        limits, client = self.limits, connection.client
+        limits, client = self.limits, self._counted_as(connection.client)
+        connection.counted_as = client
         is_full = len(self.open) >= limits.sessions or self._by_client[client] >= limits.sessions_per_client
         if is_full and not (self._makes_room and self._send_one_away()):
             return False
         if self._judge(client) is not None:
             return False
         self.open[connection] = None
-        self._by_client[connection.client] += 1
+        self._by_client[client] += 1
         return True
 
     def _send_one_away(self) -> bool:
@@ -184,9 +188,9 @@ class Connections(web.Server):
         if connection not in self.open:
             return
         del self.open[connection]
-        self._by_client[connection.client] -= 1
-        if not self._by_client[connection.client]:
-            del self._by_client[connection.client]
+        self._by_client[connection.counted_as] -= 1
+        if not self._by_client[connection.counted_as]:
+            del self._by_client[connection.counted_as]
 
     def sweep(self) -> None:
         """Closes what has been silent for too long."""

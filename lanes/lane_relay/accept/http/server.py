@@ -84,6 +84,7 @@ class HttpServer:
             config.intake.limits,
             listener.clock.monotonic,
             lambda client: listener.allowances.connect(client, listener.clock.monotonic()),
+            counted_as=lambda client: listener.policy.counted_as(client),  # noqa: PLW0108 -- of the policy in force
         )
         self._door: Door | None = None
         self._at_door: asyncio.Task[None] | None = None
@@ -329,11 +330,11 @@ class HttpServer:
     def _has_erred_too_often(self, client: str) -> bool:
         """It may not connect now: nor go on over a connection that it has."""
         listener = self._listener
-        return bool(listener.allowances.error_wait(client, listener.clock.monotonic()))
+        return bool(listener.allowances.error_wait(listener.policy.counted_as(client), listener.clock.monotonic()))
 
     def _reject(self, reply: Reply, client: str) -> None:
         """Without the name: people send passwords there. It counts as an error of the client's."""
-        self._listener.allowances.err(client, 1, self._listener.clock.monotonic())
+        self._listener.allowances.err(self._listener.policy.counted_as(client), 1, self._listener.clock.monotonic())
         self._listener.reject(Rejection(Stage.EHLO, reply, None, (), client, "", ""), may_submit=False)
 
 
