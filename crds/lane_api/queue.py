@@ -90,7 +90,8 @@ class DrainPolicy(StrEnum):
     WAIT = "Wait"
     """Intake stops, delivery goes on from the slot's own address until it is empty."""
     HOLD = "Hold"
-    """Intake and delivery stop; the volume stays as it is, for a slot of its name to send."""
+    """Intake and delivery stop; the volume stays as it is, for a slot of its name to send. It still waits until no
+    other slot may ask it what became of mail that it gave it."""
 
 
 class Drain(ApiModel):

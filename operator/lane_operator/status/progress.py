@@ -131,7 +131,7 @@ def _parting(view: View) -> str:
 def _unproven(view: View) -> str:
     """Which slots have sent everything, and what else they wait for; under Hold only what nothing gets them out of."""
     holds = view.lane.spec.drain.policy is DrainPolicy.HOLD
-    closed = () if holds else [seen for seen in view.heard() if seen.intake == "Closed" and not seen.queued]
+    closed = () if holds else [seen for seen in _closed(view) if not seen.queued]
     others = (text for seen in closed for text in (*_waits_for(seen), *_keeps_list(view, seen)))
     return _joined((*_owes(view), *others))
 
@@ -140,12 +140,19 @@ def _joined(texts: Iterable[str]) -> str:
     return "".join(f"; {text}" for text in texts)
 
 
+def _closed(view: View) -> Iterable[SlotObservation]:
+    """What slots say that are on their way out; in standby, or quarantined, a slot takes no mail either."""
+    going = {claim.slot_name for claim in view.going}
+    for seen in view.heard():
+        if seen.intake == "Closed" and (seen.name in going or view.lane.deleting_since is not None):
+            yield seen
+
+
 def _owes(view: View) -> Iterable[str]:
     """Which slots may still ask one that goes what became of mail that they gave it: nobody else could tell them."""
     empty = [one.name for one in view.observation.slots if one.stopped and not one.queued]
-    for seen in view.heard():
-        owed = seen.owed_to_others_than(empty)
-        if owed and seen.intake == "Closed":
+    for seen in _closed(view):
+        if owed := seen.owed_to_others_than(empty):
             yield f"{seen.name} still has to answer {', '.join(owed)}: {_FORGET}"
 
 

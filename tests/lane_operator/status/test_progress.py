@@ -68,6 +68,16 @@ def test_a_slot_that_another_may_still_ask_what_became_of_its_mail_says_so_with_
     assert "still has to answer" not in said(lane, made.claim(1))
 
 
+def test_a_slot_in_standby_takes_no_mail_either_and_nobody_waits_for_it() -> None:
+    standby = made.seen(1, intake="Closed", suppressed=0, owed=OWED, untold=3)
+    known = made.assignment(made.claim(0, role=SlotRole.DRAINING), made.claim(1, role=SlotRole.STANDBY))
+    going = made.seen(0, intake="Closed", suppressed=0)
+    text = message(status(settled(), made.observation(going, standby), claims=known), "Draining")
+
+    assert "otp-1 has" not in text
+    assert "still has to answer" not in text
+
+
 def test_a_webhook_that_holds_a_scale_in_is_named_with_the_way_out_and_hold_is_one() -> None:
     deaf: dict[str, Any] = {"untold": 4, "webhook_failure": "hooks.example does not answer"}
 

@@ -123,6 +123,9 @@ def test_kills_of_either_side_at_random_instants_lose_nothing_and_double_nothing
         victim.start()
         eventually(partial(goes_on, giver, survivor, before), "some progress")
     eventually(lambda: is_empty(giver) and giver.metric("handover_in_doubt") == 0, "all handed over")
+    eventually(
+        lambda: taker.metric("handover_owed") == 0, "the giver needs no answer, whatever a kill kept it from saying"
+    )
     assert taker.metric("queue_messages") == 400
     taker.change(delivery={"state": "Running"})
     sink.wait(400)
