@@ -1,5 +1,7 @@
 """Every alert, as Prometheus reckons it: silent on a good day, firing on the bad one that it is for, silent then."""
 
+import inspect
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -7,13 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from lane_operator.monitoring import monitoring_children
+from lane_operator.monitoring import monitoring_children, rules
 from tests.lane_operator import made
 
 LANE = made.lane(
     feedback={},
     submission={"senders": ["@notify.example.com"], "http": {}},
     audit={"archive": {"pvc": {"claimName": "evidence"}}},
+    standbyReplicas=1,
 )
 LATENCY = "delivery_latency_seconds"
 
@@ -22,6 +25,7 @@ CASES: dict[str, dict[str, str]] = {
     "LaneOldestMessageOld": {"oldest_undelivered_age_seconds{}": "10x19 1e6x19 10x30"},
     "LaneSlotsMissing": {
         "info{}": "1x90",
+        'info{slot="otp-2"}': "1x90",
         'info{slot="otp-1"}': "1x19 _x19 1x30",
     },
     "LaneEgressUnproved": {"egress_open{}": "1x19 0x19 1x30"},
@@ -33,6 +37,13 @@ CASES: dict[str, dict[str, str]] = {
     "LaneSpoolFailed": {"spool_failed{}": "0x19 1x19 0x30"},
     "LaneMailInDoubt": {"handover_in_doubt_age_seconds{}": "0x19 0+60x19 0x30"},
     "LaneMailStranded": {"handover_stranded{}": "0x19 3x19 0x30"},
+    "LaneQuarantineUnrelieved": {"quarantine_unrelieved{}": "0x19 1x19 0x30"},
+    "LaneStandbyForgotten": {
+        "standby{}": "0x450",
+        'standby{slot="otp-1"}': "1x450",
+        'attempts_total{result="delivered"}': "0+100x450",
+        'attempts_total{slot="otp-1",result="delivered"}': "0+10x60 600x200 610+10x180",
+    },
     "LaneKeysFailed": {"http_keys_failed{}": "0x19 1x19 0x30"},
     "LaneStoppedByReplies": {'acts_in_force{policy="google",action="quarantine"}': "0x19 1x19 0x30"},
     "LaneReplyNeedsLook": {'reply_alerts_total{policy="google",rule="r"}': "1x19 2+1x19 21x30"},
@@ -52,7 +63,9 @@ CASES: dict[str, dict[str, str]] = {
         'attempts_total{result="delivered"}': "0+600x19 11400+60x19 12600+600x30",
     },
 }
-QUIET, LOUD, QUIET_AGAIN = "18m", "37m", "65m"
+TIMES = ("18m", "37m", "65m")
+LONG_TIMES = {"LaneStandbyForgotten": ("10h", "40h", "70h")}
+"""Of alerts that look at a day; their values are of ten minutes."""
 
 
 def _alerts() -> set[str]:
@@ -61,8 +74,8 @@ def _alerts() -> set[str]:
 
 
 def _rules(manifests: Any) -> dict[str, Any]:
-    (rules,) = (one["spec"] for one in manifests if one["kind"] == "PrometheusRule")
-    return dict(rules)
+    (found,) = (one["spec"] for one in manifests if one["kind"] == "PrometheusRule")
+    return dict(found)
 
 
 def _series(name: str) -> str:
@@ -73,7 +86,9 @@ def _series(name: str) -> str:
 
 
 def test_there_is_a_bad_day_for_every_alert() -> None:
-    assert _alerts() == set(CASES), "each alert needs a case above that makes it fire"
+    written = set(re.findall(r'"(Lane[A-Z]\w+)"', inspect.getsource(rules)))
+    assert written == set(CASES), "each alert needs a case above that makes it fire"
+    assert _alerts() == written, "the lane above asks for all that alerts are about"
 
 
 @pytest.mark.parametrize("alert", CASES)
@@ -81,15 +96,16 @@ def test_an_alert_fires_on_its_bad_day_only(tmp_path: Path, alert: str) -> None:
     manifests, _ = monitoring_children(LANE, made.KINDS, {})
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(_rules(manifests)))
     firing = f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)'
+    every = "10m" if alert in LONG_TIMES else "1m"
     case = {
-        "interval": "1m",
+        "interval": every,
         "input_series": [{"series": _series(name), "values": values} for name, values in CASES[alert].items()],
         "promql_expr_test": [
             {"expr": firing, "eval_time": at, "exp_samples": [{"labels": "{}", "value": count}]}
-            for at, count in ((QUIET, 0), (LOUD, 1), (QUIET_AGAIN, 0))
+            for at, count in zip(LONG_TIMES.get(alert, TIMES), (0, 1, 0), strict=True)
         ],
     }
-    test = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [case]}
+    test = {"rule_files": ["rules.yaml"], "evaluation_interval": every, "tests": [case]}
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
     command = ["promtool", "test", "rules", str(tmp_path / "test.yaml")]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
