@@ -35,6 +35,8 @@ CONFIG_SERIAL_ANNOTATION = "lanewright.dev/config-serial"
 """On a slot's config Secret: the serial of its relay.yaml."""
 SPOOL_SEEN_ANNOTATION = "lanewright.dev/spool-seen"
 """On a slot's config Secret: id and mark of its spool as last seen; tells a volume put back from a snapshot."""
+HEADS_AT_ANNOTATION = "lanewright.dev/heads-at"
+"""On the ConfigMap SLOT-heads: when its newest head was kept, in Unix seconds."""
 CLAIM_BEFORE_ANNOTATION = "lanewright.dev/claim-before"
 """On a volume kept beyond its claim, and on the claim that adopts it: uid of that claim, so that it is no copy's."""
 NOT_IN_BACKUPS = {"velero.io/exclude-from-backup": "true"}

@@ -187,6 +187,8 @@ class Handed:
     spool_id: str = ""
     spool_mark: int | None = None
     """How far its spool had come when it was seen last; None: not seen, or by a relay that does not say."""
+    head: str = ""
+    """The newest signed head of its records, as it said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,8 @@ class References:
     """Slot name -> the Secret with its configuration as it stands; it holds paths, and nothing secret."""
     volumes: Mapping[str, Manifest] = field(default_factory=dict)
     """Slot name -> its volume claim as it stands."""
+    heads: Mapping[str, Manifest] = field(default_factory=dict)
+    """Slot name -> the ConfigMap with signed heads of its records as it stands."""
     handed: Mapping[str, Handed] = field(default_factory=dict)
     """By slot name, of those that are visited."""
     read_at: int = 0
@@ -423,6 +427,8 @@ class SlotObservation:
     """The slot's archive has every one of them."""
     list_failure: str = ""
     """Why the archive has not, or empty."""
+    head: str = ""
+    """The newest signed head of its records, a line of JSON."""
     sealing_failure: str = ""
     """Why its records are not sealed."""
     doubts: tuple[str, ...] = ()

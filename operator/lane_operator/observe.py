@@ -49,6 +49,7 @@ _FLEETING: dict[str, Any] = {
     "list_archived": False,
     "list_failure": "",
     "owed": {},
+    "head": "",
 }
 """What comes and goes in a slot that takes mail."""
 log = structlog.get_logger(__name__)
@@ -159,7 +160,7 @@ class Observer:
         if seen is None:
             return Handed(target.config_digest, target.serial)
         reported = seen.config_serial or 0
-        return Handed(target.config_digest, target.serial, reported, seen.spool_id, seen.spool_mark)
+        return Handed(target.config_digest, target.serial, reported, seen.spool_id, seen.spool_mark, seen.head)
 
     def _stop(self, key: tuple[Key, str], *, forget: bool) -> None:
         visited = self._slots.pop(key)
@@ -344,6 +345,7 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
         list_read_by=tuple(map(str, known.get("readBy") or ())),
         list_archived=known.get("archived") is True,
         list_failure=str(known.get("failure") or ""),
+        head=str(records.get("head") or ""),
         sealing_failure=str(records.get("failure") or ""),
         restored=str(delivery.get("restored") or ""),
         quarantines=tuple(_quarantines(delivery)),

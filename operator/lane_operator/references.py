@@ -28,7 +28,7 @@ from lane_api.names import (
 from lane_api.queue import DrainPolicy
 from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.cache import Cache
-from lane_operator.desired import config_name
+from lane_operator.desired import config_name, heads_name
 from lane_operator.errors import ForbiddenError
 from lane_operator.inputs import (
     Demand,
@@ -44,6 +44,7 @@ from lane_operator.inputs import (
     Refusal,
 )
 from lane_operator.kube import (
+    CONFIG_MAP,
     IP_POOL,
     ISP_POLICY,
     NETWORK_ATTACHMENT,
@@ -62,6 +63,7 @@ __all__ = [
     "UnreadableError",
     "configs_of",
     "demands_of",
+    "heads_of",
     "holdings_of",
     "lane_of",
     "lanes_of_pool",
@@ -285,6 +287,13 @@ def workloads_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:
     """The lane's StatefulSets by slot."""
     children = cache.children(lane.key).items()
     return {slot: child for (kind, _), child in children if kind == STATEFUL_SET.kind and (slot := _slot(child))}
+
+
+def heads_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:
+    """The ConfigMaps with signed heads of the lane's records by slot, of those that go, too."""
+    maps = {name: child for (kind, name), child in cache.children(lane.key).items() if kind == CONFIG_MAP.kind}
+    slots = {slot for child in maps.values() if (slot := _slot(child))}
+    return {slot: maps[heads_name(slot)] for slot in slots if heads_name(slot) in maps}
 
 
 def volumes_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:

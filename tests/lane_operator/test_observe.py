@@ -34,6 +34,8 @@ class Slot:
     live: int | float = 0
     owed: int = 0
     """Transfers that otp-1 may still ask about."""
+    head: str = ""
+    """The newest of its records."""
     asked: "asyncio.Queue[None]" = field(default_factory=asyncio.Queue)
     refuses: str = ""
     deaf: int = 0
@@ -61,6 +63,7 @@ class Slot:
             "domains": [{"name": "example.com", "selector": "s", "published": True, "message": ""}],
             "certificate": {"selfSigned": True, "notAfter": None},
             "handover": {"owed": [{"slot": "otp-1", "transfers": self.owed, "since": None}] if self.owed else []},
+            "records": {"head": self.head},
         }
 
     async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
@@ -302,6 +305,19 @@ async def test_an_unchanged_slot_wakes_nobody(rig: Rig) -> None:
     await rig.woken.again()
 
     assert rig.woken.count == before + 1
+
+
+async def test_a_new_head_of_the_records_is_no_news_and_is_handed_on_with_the_next_pass(rig: Rig) -> None:
+    rig.observer.aim(LANE, (rig.target,))
+    await rig.woken.again()
+    before = rig.woken.count
+
+    rig.slot.head = '{"head":{}}'
+    await visited_again(rig.slot)
+    await visited_again(rig.slot)
+
+    assert rig.woken.count == before
+    assert rig.observer.handed(LANE, "otp-0").head == '{"head":{}}'
 
 
 async def test_what_is_owed_is_news_of_a_slot_that_goes_alone(rig: Rig) -> None:

@@ -82,7 +82,7 @@ async def test_held_mail_of_an_older_copy_and_records_that_are_not_sealed_are_se
     report = await Slot().report()
     plain = slot_answer("otp-0", report)
     report["delivery"]["restored"] = "the volume is older"
-    seen = slot_answer("otp-0", {**report, "records": {"failure": "No space left"}})
+    seen = slot_answer("otp-0", {**report, "records": {"failure": "No space left", "head": "{}"}})
 
-    assert (plain.restored, plain.sealing_failure) == ("", "")
-    assert (seen.restored, seen.sealing_failure) == ("the volume is older", "No space left")
+    assert (plain.restored, plain.sealing_failure, plain.head) == ("", "", "")
+    assert (seen.restored, seen.sealing_failure, seen.head) == ("the volume is older", "No space left", "{}")

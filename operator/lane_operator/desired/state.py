@@ -15,6 +15,7 @@ from lane_operator.desired.cold import shared_domains
 from lane_operator.desired.config_secret import config_secret, digest
 from lane_operator.desired.disruption_budget import disruption_budget
 from lane_operator.desired.feedback import feedback_service
+from lane_operator.desired.heads import kept_heads
 from lane_operator.desired.kept import kept_config, kept_resolver
 from lane_operator.desired.policies import unknown_isps
 from lane_operator.desired.relayconfig import numbered, relay_config, rendered
@@ -86,6 +87,7 @@ def desired_state(
         else:
             workload = not withhold or claim.role.is_going
             _add_slot(parts, lane, references, claim, engine, settings, workload, lifts, others)
+        _add_heads(parts, lane, references, claim.slot_name)
     monitoring, left_out = monitoring_children(lane, references.kinds, settings.monitoring_labels)
     parts.manifests += [child(lane, manifest) for manifest in monitoring]
     return Desired(
@@ -136,6 +138,14 @@ def _config(parts: _Parts, references: References, slot: str, config: RelayConfi
     number = serial(content, before, handed, references.read_at)
     parts.digests[slot], parts.serials[slot] = content, number
     return config_secret(slot, numbered(text, number), resolver, marks(content, number) | spool_seen_note(seen))
+
+
+def _add_heads(parts: _Parts, lane: Lane, references: References, slot: str) -> None:
+    """What was kept of the slot's records outlives slot and lane, like the key that they are judged by."""
+    said = references.handed.get(slot, Handed()).head
+    heads = kept_heads(slot, references.heads.get(slot), said, references.read_at)
+    if heads is not None:
+        parts.manifests.append(child(lane, heads, slot=slot, owned=False))
 
 
 def _add_slot(

@@ -42,6 +42,7 @@ from lane_operator.reconcile.world import World
 from lane_operator.references import (
     UnreadableError,
     configs_of,
+    heads_of,
     lane_of,
     multus_network,
     neighbours_of,
@@ -140,6 +141,7 @@ async def _references(world: World, lane: Lane) -> tuple[References, Assignment,
         forced_delivery=world.lanes.forced_delivery,
         configs=configs_of(world.cache, lane),
         volumes=volumes_of(world.cache, lane),
+        heads=heads_of(world.cache, lane),
     )
     assignment = _with_existing(world, lane, references, await assign(world, lane, pool))
     provisioned = await provision(

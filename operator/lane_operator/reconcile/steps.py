@@ -6,8 +6,9 @@ import structlog
 
 from lane_api.names import DRAIN_FINALIZER, QUEUE_FINALIZER
 from lane_operator.apply import delete_children
+from lane_operator.desired import heads_name
 from lane_operator.inputs import Lane, Manifest
-from lane_operator.kube import POD, SENDING_LANE, STATEFUL_SET, VOLUME_CLAIM, Kind
+from lane_operator.kube import CONFIG_MAP, POD, SENDING_LANE, STATEFUL_SET, VOLUME_CLAIM, Kind
 from lane_operator.lifecycle import (
     DRAINED_ANNOTATION,
     DeleteWorkload,
@@ -22,6 +23,7 @@ from lane_operator.provision import kept_secrets
 from lane_operator.reconcile.finalizers import set_finalizers
 from lane_operator.reconcile.volumes import retain
 from lane_operator.reconcile.world import QueueKey, World
+from lane_operator.references import heads_of
 
 __all__ = ["run_steps"]
 
@@ -49,7 +51,8 @@ async def run_steps(
             case DeleteWorkload(slot, uid):
                 await world.kube.delete(STATEFUL_SET, lane.namespace, slot, uid=uid)
             case LetGo():
-                gone = await delete_children(world.kube, world.cache, lane, kept_secrets(lane))
+                heads = {(CONFIG_MAP.kind, heads_name(slot)) for slot in heads_of(world.cache, lane)}
+                gone = await delete_children(world.kube, world.cache, lane, kept_secrets(lane) | heads)
                 gone.raise_passing()  # a child without owner that stays behind now is found by nobody later
                 fresh = world.cache.get(SENDING_LANE.kind, *lane.key) or body
                 await _without_finalizer(world, SENDING_LANE, fresh, DRAIN_FINALIZER)
