@@ -1,20 +1,17 @@
 """The cache's promises and the router's bounds, with answers handed in and a clock that is turned by hand."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import pairwise
 from random import Random
 from typing import Any
 
 from lane_api.relayconfig import RelayConfig
-from lane_api.selector import SelectorFinding
 from lane_relay.clock import Clock
-from lane_relay.mail.dkim import Publication
 from lane_relay.records import Route, Unroutable
 from lane_relay.resolve.answers import Answer, Family, MxRecord, Status
 from lane_relay.resolve.cache import CachedLookups, TtlCache
 from lane_relay.resolve.router import Destination, Router
-from lane_relay.resolve.selectors import Prove, SelectorWatch, judge_record
 
 
 class Hands:
@@ -347,9 +344,6 @@ async def test_a_new_policy_gives_known_domains_their_new_site() -> None:
     await router.close()
 
 
-KEY = "MIIBkey"
-
-
 async def test_a_lookup_under_way_ends_by_the_configuration_of_its_end() -> None:
     wire, clock, found = Wire(), Hands(), list[Destination]()
     router = _router(wire, clock)
@@ -361,109 +355,3 @@ async def test_a_lookup_under_way_ends_by_the_configuration_of_its_end() -> None
     assert isinstance(route, Route)
     assert route.hops[0].addresses == ("192.0.2.77",)
     assert router.route("customer.test", found.append) == route
-
-
-OURS = Publication("a.test", "s1._domainkey.a.test", KEY)
-
-
-async def _proves(_key: Publication, _record: str) -> str:
-    return ""
-
-
-def _watch(
-    answer: Callable[[str], Awaitable[Answer[str]]], clock: Hands, prove: Prove = _proves
-) -> tuple[SelectorWatch, list[str]]:
-    changed: list[str] = []
-    return SelectorWatch(answer, prove, Clock(clock.monotonic, clock.monotonic), changed.append), changed
-
-
-def test_a_record_is_live_only_with_this_very_key_and_no_other_beside_it() -> None:
-    ours, other = "v=DKIM1; k=rsa; p=MIIBkey", "v=DKIM1; p=other"
-    cases = {
-        (ours,): SelectorFinding.PUBLISHED,
-        ("v=DKIM1; p= MIIB key ;",): SelectorFinding.PUBLISHED,
-        (ours, "google-site-verification=x"): SelectorFinding.PUBLISHED,
-        (other,): SelectorFinding.OTHER,
-        (ours, other): SelectorFinding.OTHER,
-        (ours, ours): SelectorFinding.OTHER,
-        ("v=DKIM1; p=",): SelectorFinding.OTHER,
-        ("hello",): SelectorFinding.OTHER,
-    }
-    for records, finding in cases.items():
-        assert judge_record(Answer(Status.FOUND, records), KEY)[0] is finding
-    assert judge_record(Answer(Status.NXDOMAIN), KEY)[0] is SelectorFinding.ABSENT
-    assert judge_record(Answer(Status.SERVFAIL), KEY)[0] is SelectorFinding.UNANSWERED
-    assert judge_record(Answer(Status.TIMEOUT), KEY)[0] is SelectorFinding.UNANSWERED
-
-
-async def test_a_selector_is_watched_until_it_is_live_and_an_outage_keeps_it_live() -> None:
-    wire, clock = Wire(), Hands()
-    watch, changed = _watch(wire.txt, clock)
-    watch.apply((OURS,))
-    assert not watch.is_live(OURS.record_name)
-    await watch.check(OURS.record_name)
-    assert not watch.is_live(OURS.record_name)
-    wire.answers[OURS.record_name] = Answer(Status.FOUND, (f"p={KEY}",))
-    await watch.check(OURS.record_name)
-    assert (watch.is_live(OURS.record_name), changed) == (True, ["a.test"])
-    wire.answers[OURS.record_name] = Answer(Status.SERVFAIL)
-    await watch.check(OURS.record_name)
-    assert (watch.is_live(OURS.record_name), changed) == (True, ["a.test"])
-    wire.answers[OURS.record_name] = Answer(Status.FOUND, ("p=",))
-    await watch.check(OURS.record_name)
-    (state,) = watch.states()
-    assert (state.live, state.detail) == (False, "the published key is revoked (an empty p=)")
-    assert changed == ["a.test", "a.test"]
-
-
-async def test_a_selector_is_not_live_while_dns_was_never_heard() -> None:
-    wire, clock = Wire(), Hands()
-    wire.answers[OURS.record_name] = Answer(Status.TIMEOUT)
-    watch, changed = _watch(wire.txt, clock)
-    watch.apply((OURS,))
-    await watch.check(OURS.record_name)
-    assert (watch.is_live(OURS.record_name), changed) == (False, [])
-
-
-async def test_the_right_key_in_a_record_that_verifies_nothing_is_not_live() -> None:
-    wire, clock = Wire(), Hands()
-    wire.answers[OURS.record_name] = Answer(Status.FOUND, (f"h=sha1; p={KEY}",))
-
-    async def prove(key: Publication, record: str) -> str:
-        return f"{key.domain}: {record}"
-
-    watch, changed = _watch(wire.txt, clock, prove)
-    watch.apply((OURS,))
-    await watch.check(OURS.record_name)
-    (state,) = watch.states()
-    assert (state.live, state.finding) == (False, SelectorFinding.OTHER)
-    assert state.detail == f"a.test: h=sha1; p={KEY}"
-    assert changed == []
-
-
-async def test_the_keys_of_one_domain_are_watched_each_by_itself() -> None:
-    wire, clock = Wire(), Hands()
-    second = Publication("a.test", "s1-ed._domainkey.a.test", "ed", holds_mail=False)
-    wire.answers[second.record_name] = Answer(Status.FOUND, ("k=ed25519; p=ed",))
-    watch, changed = _watch(wire.txt, clock)
-    watch.apply((OURS, second))
-    for key in (OURS, second):
-        await watch.check(key.record_name)
-    assert [(state.live, state.holds_mail) for state in watch.states()] == [(False, True), (True, False)]
-    assert changed == ["a.test"]
-
-
-async def test_the_watch_asks_again_after_a_configuration_with_another_key() -> None:
-    wire, clock = Wire(), Hands()
-    wire.answers[OURS.record_name] = Answer(Status.FOUND, (f"p={KEY}",))
-    watch, changed = _watch(wire.txt, clock)
-    watch.apply((OURS,))
-    task = asyncio.create_task(watch.run())
-    await turns(lambda: watch.is_live(OURS.record_name))
-    watch.apply((OURS,))
-    assert watch.is_live(OURS.record_name)
-    watch.apply((Publication("a.test", OURS.record_name, "another"),))
-    assert not watch.is_live(OURS.record_name)
-    await turns(lambda: watch.states()[0].detail == "another key is published")
-    assert changed == ["a.test"]
-    task.cancel()
