@@ -93,7 +93,8 @@ class CachedLookups:
         self.stale_served = 0
 
     def replace_wire(self, wire: Lookups) -> None:
-        """Another resolver from now on; what is known stays."""
+        """Another resolver from now on; what is known stays. The old one goes, with its sockets, with the last question
+        that it was asked: nothing else holds it."""
         self._wire = wire
 
     async def mx(self, name: str) -> Answer[MxRecord]:

@@ -21,22 +21,40 @@ MAX_HOSTS: Final = 20
 _MAX_ADDRESSES: Final = 10
 """Addresses tried a host."""
 
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+
 
 class Ourselves:
     """How we recognise that a route leads back to us."""
 
     def __init__(self, hostname: str, addresses: Sequence[str] = ()) -> None:
         self.hostname = hostname.lower()
-        self.addresses = frozenset(addresses)
-        self.on_loopback = not addresses or any(ipaddress.ip_address(address).is_loopback for address in addresses)
+        self._own = frozenset(map(_plain, addresses))
+        self.on_loopback = not addresses or any(address.is_loopback for address in self._own)
         """Loopback destinations make sense only for a relay that sends from there, or whose address is unknown."""
 
     def is_reached_at(self, address: str) -> bool:
-        """True if the address is ours, or on this machine."""
-        if address in self.addresses:
+        """True if the address is ours, or on this machine, however it is written."""
+        parsed = _plain(address)
+        if parsed in self._own:
             return True
-        parsed = ipaddress.ip_address(address)
         return parsed.is_unspecified or parsed.is_multicast or (parsed.is_loopback and not self.on_loopback)
+
+
+def _plain(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address that is meant: the IPv4 one inside, where an IPv6 one stands for it (RFC 4291 section 2.5.5.2, and
+    RFC 6052 section 2.1 for the well-known prefix of NAT64)."""
+    parsed = ipaddress.ip_address(text)
+    if parsed.version == 4:
+        return parsed
+    if parsed in _NAT64:
+        return ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+    return parsed.ipv4_mapped or parsed
+
+
+def _is_mapped(address: str) -> bool:
+    """An IPv4 address as an IPv6 one: no address of a host on any network, and a way around all that knows families."""
+    return ":" in address and ipaddress.IPv6Address(address).ipv4_mapped is not None
 
 
 def choose_hosts(domain: str, answer: Answer[MxRecord], random: Random, own_name: str) -> tuple[str, ...] | Unroutable:
@@ -66,7 +84,7 @@ def make_hops(
     hops: list[Hop] = []
     failure: Status | None = None
     for host in hosts:
-        found = [address for answer in answers[host] for address in answer.records]
+        found = [address for answer in answers[host] for address in answer.records if not _is_mapped(address)]
         if any(ourselves.is_reached_at(address) for address in found):
             # RFC 5321 section 5.1: what is preferred no more than ourselves would come back to us
             equals = _no_better_than(host, records)

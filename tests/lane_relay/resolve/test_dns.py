@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import weakref
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -240,3 +241,22 @@ def test_an_answer_without_records_is_definite_only_if_the_name_spoke() -> None:
         Status.NODATA,
         Status.NXDOMAIN,
     ]
+
+
+async def test_a_resolver_that_another_one_replaces_goes_with_its_last_question(named: Named) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.setblocking(False)
+        old = WireResolver([f"127.0.0.1:{silent.getsockname()[1]}"], try_s=0.1, tries=1)
+        lookups, is_gone = CachedLookups(old, SYSTEM_CLOCK.monotonic), asyncio.Event()
+        weakref.finalize(old, is_gone.set)
+        del old
+        asked = asyncio.create_task(lookups.mx("two.example.test"))
+        await asyncio.get_running_loop().sock_recv(silent, 512)
+        lookups.replace_wire(WireResolver([named.server]))
+        assert not is_gone.is_set()
+        assert (await asked).status is Status.TIMEOUT
+        async with asyncio.timeout(5):
+            await is_gone.wait()  # and its sockets with it
+        assert (await lookups.mx("plain.example.test")).status is Status.NODATA
+    await lookups.close()

@@ -87,11 +87,40 @@ def test_only_definite_answers_make_a_permanent_failure(statuses: tuple[Status, 
     assert outcome.reply.code == code
 
 
-@pytest.mark.parametrize("address", ["192.0.2.9", "127.0.0.1", "::1", "0.0.0.0", "224.0.0.1"])
+@pytest.mark.parametrize(
+    "address", ["192.0.2.9", "127.0.0.1", "::1", "0.0.0.0", "224.0.0.1", "64:ff9b::192.0.2.9", "64:ff9b::7f00:1"]
+)
 def test_a_host_at_our_own_address_would_be_a_loop(address: str) -> None:
     outcome = make_hops("d.test", ("a",), {"a": [addresses(address)]}, Ourselves(US, ["192.0.2.9"]))
     assert isinstance(outcome, Unroutable)
     assert outcome.reply.enhanced == "5.4.6"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "::ffff:192.0.2.9",
+        "::FFFF:c000:209",
+        "::ffff:127.0.0.1",
+        "::ffff:0.0.0.0",
+        "2001:db8:0:0:0:0:0:9",
+        "2001:DB8::9",
+    ],
+)
+def test_our_own_addresses_are_recognised_however_they_are_written(address: str) -> None:
+    assert Ourselves(US, ["192.0.2.9", "2001:db8::9"]).is_reached_at(address)
+    assert Ourselves(US, ["::ffff:192.0.2.9", "2001:db8::9", "::ffff:127.0.0.1"]).is_reached_at("192.0.2.9")
+    assert not Ourselves(US, ["192.0.2.9"]).is_reached_at("64:ff9b::192.0.2.8")
+    assert not Ourselves(US, ["127.0.0.9"]).is_reached_at("::ffff:127.0.0.5")
+
+
+def test_an_ipv4_address_written_as_an_ipv6_one_is_no_address_of_a_host() -> None:
+    answers = {"a": [addresses("::ffff:198.51.100.7", "2001:db8::7")], "b": [addresses("::ffff:192.0.2.9")]}
+    ourselves = Ourselves(US, ["2001:db8::9"])
+    assert make_hops("d.test", ("a", "b"), answers, ourselves) == (Hop("a", ("2001:db8::7",)),)
+    outcome = make_hops("d.test", ("b",), answers, ourselves)
+    assert isinstance(outcome, Unroutable)
+    assert (outcome.reply.code, outcome.reply.enhanced) == (550, "5.4.4")
 
 
 def test_hosts_preferred_no_more_than_the_one_at_our_address_are_dropped_in_whatever_order_they_come() -> None:
