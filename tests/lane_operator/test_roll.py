@@ -4,8 +4,8 @@ from typing import Any
 
 from lane_operator.compare import prepared
 from lane_operator.inputs import Manifest
-from lane_operator.lifecycle import staggered
-from tests.lane_operator.made import claim
+from lane_operator.lifecycle import rolled, staggered
+from tests.lane_operator.made import claim, observation
 
 CLAIMS = (claim(0), claim(1))
 
@@ -71,3 +71,17 @@ def test_a_template_edited_by_hand_is_repaired_one_slot_at_a_time_too() -> None:
 
 def test_slots_as_they_are_to_be_wait_for_nobody() -> None:
     assert applied(running(0), running(1, readyReplicas=0), wanted="old") == ["otp-0", "otp-1"]
+
+
+def test_slots_are_seen_to_roll_until_their_pods_have_the_newest_template_and_some_wait_for_their_turn() -> None:
+    wanted = (workload(0, "new"), workload(1, "new"))
+
+    def seen(*live: Manifest) -> list[tuple[bool, bool]]:
+        known = {one["metadata"]["name"]: one for one in live}
+        found = rolled(observation(), wanted, staggered(wanted, CLAIMS, known.get), known.get)
+        return [(slot.rolling, slot.rolls_later) for slot in found.slots]
+
+    assert seen(running(0, "new", observedGeneration=3), running(1)) == [(True, False), (True, True)]
+    assert seen(running(0, "new", updateRevision="b"), running(1)) == [(True, False), (True, True)]
+    assert seen(running(0, "new"), running(1, "new")) == [(False, False), (False, False)]
+    assert seen() == [(False, False), (False, False)], "not made yet: its pod is not ready either"

@@ -27,3 +27,13 @@ def test_a_slot_that_only_holds_its_mail_keeps_nobody_busy(reason: str, settled:
     of = made.lane(status=LaneStatus(observed_generation=3, conditions=(ready, draining)))
 
     assert is_settled(of) is settled
+
+
+def test_a_record_that_nobody_has_published_yet_keeps_nobody_busy_either() -> None:
+    ready = Condition(type="Ready", status="True", reason="WaitingForDNS")
+    waits = Condition(type="Reconciling", status="True", reason="WaitingForDNS")
+    of = made.lane(status=LaneStatus(observed_generation=3, conditions=(ready, waits)))
+
+    assert is_settled(of)
+    slots = waits.model_copy(update={"reason": "WaitingForSlots"})
+    assert not is_settled(made.lane(status=LaneStatus(observed_generation=3, conditions=(ready, slots))))
