@@ -81,6 +81,8 @@ RUNNING = SlotFacts(
 PROOF = Drained("s1", "v1", 7, 0)
 STOPPED = replace(RUNNING, drained=PROOF, pod=False, observation=None)
 
+WORKLOAD = {"kind": "StatefulSet", "metadata": {"name": "otp-0"}, "spec": {"replicas": 1}}
+
 
 def steps(lane: Lane, *slots: SlotFacts, terminating: bool = False, may_retain: bool = True) -> tuple[Any, ...]:
     return next_steps(lane, slots, terminating=terminating, may_retain=may_retain)
@@ -308,3 +310,9 @@ def test_an_unreadable_proof_proves_nothing() -> None:
     assert Drained.parse("{}") is None
     assert Drained.parse("not json") is None
     assert Drained.parse(None) is None
+
+
+@pytest.mark.parametrize("role", [SlotRole.ACTIVE, SlotRole.STANDBY, SlotRole.PROMOTED, SlotRole.QUARANTINED])
+def test_a_slot_that_is_to_stay_is_not_stopped_however_empty_and_closed_it_is(role: SlotRole) -> None:
+    assert steps(lane(deleting=False), replace(RUNNING, role=role)) == ()
+    assert shaped([WORKLOAD], [replace(STOPPED, role=role)], (), deleting=False) == (WORKLOAD,)

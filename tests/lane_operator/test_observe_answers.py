@@ -86,3 +86,18 @@ async def test_held_mail_of_an_older_copy_and_records_that_are_not_sealed_are_se
 
     assert (plain.restored, plain.sealing_failure, plain.head) == ("", "", "")
     assert (seen.restored, seen.sealing_failure, seen.head) == ("the volume is older", "No space left", "{}")
+
+
+async def test_what_isps_refuse_the_address_for_is_seen_and_other_acts_are_not() -> None:
+    act = {
+        "action": "QuarantineIP", "site": "gmail", "since": "2026-11-23T07:50:00Z", "until": "2026-11-23T08:20:00Z",
+        "rule": "gmail/listed", "reply": "550 listed",
+    }  # fmt: skip
+    acts = [act, {**act, "site": "*"}, {**act, "action": "SuspendSite"}, {**act, "domain": "brand.test"}]
+    said = await Slot().report()
+    seen = slot_answer("otp-0", {**said, "delivery": {**said["delivery"], "acts": acts}})
+
+    assert [one.isps for one in seen.quarantines] == [("gmail",), ()]
+    assert (seen.quarantines[0].by, seen.quarantines[0].reply) == ("gmail/listed", "550 listed")
+    assert (seen.quarantines[0].since, seen.quarantines[0].until) == (act["since"], act["until"])
+    assert slot_answer("otp-0", said).quarantines == ()
