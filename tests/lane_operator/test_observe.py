@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from lane_api.relayconfig import Admin, Endpoint, TlsFiles
 from lane_operator import credentials
 from lane_operator.inputs import Handed, Key, SlotObservation
-from lane_operator.observe import UNANSWERED, Observer, Target, pod_observation, slot_answer
+from lane_operator.observe import UNANSWERED, Observer, Target
 from lane_relay.api.server import AdminServer
 from lane_relay.errors import ConfigError
 
@@ -463,47 +463,3 @@ async def test_a_slot_that_is_no_target_any_more_is_forgotten(rig: Rig) -> None:
     rig.observer.aim(LANE, ())
 
     assert rig.observer.seen(LANE, "otp-0") is None
-
-
-async def test_a_slot_that_still_recovers_its_spool_has_no_answer_yet() -> None:
-    report = await Slot().report()
-    del report["queue"], report["spoolId"]
-
-    with pytest.raises(KeyError):
-        slot_answer("otp-0", report)
-
-
-@pytest.mark.parametrize(
-    ("status", "reason"),
-    [
-        ({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/2 nodes"}]}, "0/2 nodes"),
-        (
-            {"containerStatuses": [{"name": "relay", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]},
-            "relay: ImagePullBackOff",
-        ),
-        ({"phase": "Pending"}, "Pending"),
-    ],
-)
-def test_a_pod_that_is_not_ready_says_why(status: dict[str, Any], reason: str) -> None:
-    pod = {"metadata": {}, "spec": {"nodeName": "n1"}, "status": status}
-
-    seen = pod_observation("otp-0", pod, None, "v1")
-
-    assert (seen.pod_ready, seen.pod_reason, seen.node) == (False, reason, "n1")
-
-
-def test_without_a_pod_the_last_words_are_old() -> None:
-    said = SlotObservation("otp-0", reachable=True, queued=4)
-
-    seen = pod_observation("otp-0", None, said, "v1")
-
-    assert (seen.reachable, seen.queued, seen.pod_ready) == (False, 4, False)
-
-
-@pytest.mark.parametrize(("uid", "restarts", "reachable"), [("p1", 0, True), ("p1", 1, False), ("p2", 0, False)])
-def test_what_an_earlier_process_said_is_old(uid: str, restarts: int, reachable: bool) -> None:
-    said = SlotObservation("otp-0", reachable=True, intake="Closed", process="p1/0")
-    statuses = [{"name": "unbound", "restartCount": 7}, {"name": "relay", "restartCount": restarts}]
-    pod = {"metadata": {"uid": uid}, "spec": {}, "status": {"containerStatuses": statuses}}
-
-    assert pod_observation("otp-0", pod, said, "v1").reachable is reachable

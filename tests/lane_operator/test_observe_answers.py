@@ -1,10 +1,11 @@
-"""What a slot's answer says of what only its volume has yet."""
+"""What a slot's answer says of what only its volume has yet, and what its pod says where there is none."""
 
 from typing import Any
 
 import pytest
 
-from lane_operator.observe import slot_answer
+from lane_operator.inputs import SlotObservation
+from lane_operator.observe import pod_observation, slot_answer
 from tests.lane_operator.test_observe import Slot
 
 
@@ -101,3 +102,47 @@ async def test_what_isps_refuse_the_address_for_is_seen_and_other_acts_are_not()
     assert (seen.quarantines[0].by, seen.quarantines[0].reply) == ("gmail/listed", "550 listed")
     assert (seen.quarantines[0].since, seen.quarantines[0].until) == (act["since"], act["until"])
     assert slot_answer("otp-0", said).quarantines == ()
+
+
+async def test_a_slot_that_still_recovers_its_spool_has_no_answer_yet() -> None:
+    report = await Slot().report()
+    del report["queue"], report["spoolId"]
+
+    with pytest.raises(KeyError):
+        slot_answer("otp-0", report)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/2 nodes"}]}, "0/2 nodes"),
+        (
+            {"containerStatuses": [{"name": "relay", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]},
+            "relay: ImagePullBackOff",
+        ),
+        ({"phase": "Pending"}, "Pending"),
+    ],
+)
+def test_a_pod_that_is_not_ready_says_why(status: dict[str, Any], reason: str) -> None:
+    pod = {"metadata": {}, "spec": {"nodeName": "n1"}, "status": status}
+
+    seen = pod_observation("otp-0", pod, None, "v1")
+
+    assert (seen.pod_ready, seen.pod_reason, seen.node) == (False, reason, "n1")
+
+
+def test_without_a_pod_the_last_words_are_old() -> None:
+    said = SlotObservation("otp-0", reachable=True, queued=4)
+
+    seen = pod_observation("otp-0", None, said, "v1")
+
+    assert (seen.reachable, seen.queued, seen.pod_ready) == (False, 4, False)
+
+
+@pytest.mark.parametrize(("uid", "restarts", "reachable"), [("p1", 0, True), ("p1", 1, False), ("p2", 0, False)])
+def test_what_an_earlier_process_said_is_old(uid: str, restarts: int, reachable: bool) -> None:
+    said = SlotObservation("otp-0", reachable=True, intake="Closed", process="p1/0")
+    statuses = [{"name": "unbound", "restartCount": 7}, {"name": "relay", "restartCount": restarts}]
+    pod = {"metadata": {"uid": uid}, "spec": {}, "status": {"containerStatuses": statuses}}
+
+    assert pod_observation("otp-0", pod, said, "v1").reachable is reachable
