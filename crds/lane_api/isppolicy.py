@@ -162,9 +162,11 @@ class Match(ApiModel):
     )
 
     mx: Annotated[tuple[MxPattern, ...], Field(max_length=64)] = ()
-    """Exact MX hosts or `*.example.com`; a domain with an MX host beside them is not matched. Default: none."""
+    """Exact MX hosts or `*.example.com`; a domain with an MX host beside them is not matched. The host of
+    a lane's fixed route is matched as if it were an MX host. Default: none."""
     domains: Annotated[tuple[MailDomain, ...], Field(max_length=256)] = ()
-    """Recipient domains, exact, without patterns, whatever their MX. Default: none."""
+    """Recipient domains, exact, without patterns, whatever their MX; not those that a fixed route takes. Default:
+    none."""
 
 
 class ResponseRule(ApiModel):

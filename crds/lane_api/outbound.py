@@ -134,8 +134,8 @@ class Route(ApiModel):
     domains: Annotated[tuple[DomainName, ...], Field(min_length=1, max_length=256)]
     """Exact domains, `*.example.com`, or `*` for all."""
     host: DomainName
-    """Name, of which A and AAAA are asked and no MX, or address. It is an ISP of its own, held to `limits`: no
-    ISPPolicy is for it."""
+    """Name, of which A and AAAA are asked and no MX, or address. The ISPPolicy whose `match.mx` it matches gives its
+    pace, limits and reply rules, as for an MX set of one; without one it is an ISP of its own, held to `limits`."""
     port: Port | None = None
     """Default 25; 465 with tls Implicit (RFC 8314)."""
     tls: Literal["None", "Opportunistic", "Required", "Implicit"] | None = None

@@ -293,7 +293,7 @@ class Route(Struct, frozen=True, gc=False):
     """Where mail for a domain goes."""
 
     site: str
-    """The bucket of limits: a policy's name, a rolled-up MX set, or `route:HOST` for a fixed route."""
+    """The bucket of limits: a policy's name, a rolled-up MX set, or `route:HOST` for a fixed route without a policy."""
     policy: str
     """Name of the SitePolicy in force, or empty for the lane's own limits."""
     hops: tuple[Hop, ...]

@@ -271,7 +271,8 @@ class Router:
             return Unroutable(reply, Category.BAD_CONFIGURATION), ttl
         # a lane that asks every site for a proof has no MX here to ask: the certificate has to carry the host's name
         tls = fixed.tls or ("Required" if self._protection.asks_for_proof else "")
-        return Route(f"route:{host}", "", hops, fixed.port, tls, fixed.auth_dir or ""), ttl
+        _, policy = self._sites.site("", (host,))  # as an MX set of one; whose domain it is says nothing of the host
+        return Route(policy or f"route:{host}", policy, hops, fixed.port, tls, fixed.auth_dir or ""), ttl
 
     async def _addresses(self, hosts: Sequence[str]) -> dict[str, list[Answer[str]]]:
         """Of each host, one answer a family; all asked at once."""

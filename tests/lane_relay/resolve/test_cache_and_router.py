@@ -322,6 +322,26 @@ async def test_fixed_routes_come_before_mx_and_the_first_that_fits_wins() -> Non
     await router.close()
 
 
+async def test_a_smart_host_is_held_to_the_policy_that_its_name_matches_and_not_to_that_of_the_domain() -> None:
+    wire, clock = Wire(), Hands()
+    policies = [
+        {"name": "named", "domains": ["a.test"]},
+        {"name": "relayhost", "mx": ["*.relay.test"], "messageRate": "14/s"},
+    ]
+    routes = [
+        {"domains": ["a.test"], "host": "SMTP.Relay.test", "port": 587},
+        {"domains": ["*"], "host": "192.0.2.50"},
+    ]
+    router = _router(wire, clock, routes=routes, policies=policies)
+    matched = await _route(router, "a.test")
+    other = await _route(router, "b.test")
+    assert isinstance(matched, Route)
+    assert isinstance(other, Route)
+    assert (matched.site, matched.policy, matched.port) == ("relayhost", "relayhost", 587)
+    assert (other.site, other.policy) == ("route:192.0.2.50", "")
+    await router.close()
+
+
 async def test_a_smart_host_without_an_address_never_bounces() -> None:
     wire, clock = Wire(), Hands()
     wire.answers["smart.test A"] = Answer(Status.NXDOMAIN)
