@@ -7,9 +7,11 @@ CLUSTERS ?= 3
 # many tests wait for processes, so two workers a core
 WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 EXAMPLES ?= 2000
+COMPILED_TESTS ?= $(addprefix tests/lane_relay/,test_compiled.py smtp mail account accept deliver \
+  whole/test_end_to_end.py whole/test_intake.py whole/test_feedback.py)
 PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 python3.11 python3))
 
-.PHONY: chaos-relay gitops replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract admin-contract
+.PHONY: compiled chaos-relay gitops replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract admin-contract
 
 help: ## lists the targets
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -36,6 +38,9 @@ crds: setup ## generates crds/*.yaml from the models
 
 unit: peers ## tests that need no cluster
 	$(RUN)/pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+compiled: peers ## tests of the relay as its image has it: hot modules compiled to C
+	PYTHONPATH=$$($(RUN)/python -m e2e.compiled) LANE_RELAY_FORM=compiled $(RUN)/pytest $(COMPILED_TESTS) -n $(WORKERS) --dist loadfile
 
 http-contract: peers ## schemathesis against a running relay, for long (EXAMPLES=2000 requests a phase)
 	EXAMPLES=$(EXAMPLES) $(RUN)/pytest tests/lane_relay/whole/test_http_contract.py -n 0
@@ -78,9 +83,10 @@ fuzz: setup ## ten million inputs into every door of the relay, coverage-guided;
 chaos-relay: setup ## kills relays a thousand times (KILLS=N for fewer), breaks disk, clock, names, peers; needs root and gcc
 	$(RUN)/python -m tests.chaos --kills $(or $(KILLS),1000)
 
-test: lint unit e2e ## everything, from the gates to the cluster
+test: lint unit compiled e2e ## everything, from the gates to the cluster
 
 lock: setup ## renews the lock files from pyproject.toml
 	$(RUN)/uv pip compile -q pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate -o tests/requirements.lock
 	$(RUN)/uv pip compile -q pyproject.toml --extra relay --generate-hashes --no-emit-index-url --no-header --no-annotate -o lanes/requirements.lock
+	$(RUN)/uv pip compile -q pyproject.toml --extra compile --extra relay -c lanes/requirements.lock --generate-hashes --no-emit-index-url --no-header --no-annotate -o lanes/compile.lock
 	$(RUN)/uv pip compile -q pyproject.toml --extra operator --generate-hashes --no-emit-index-url --no-header --no-annotate -o operator/requirements.lock

@@ -16,6 +16,7 @@ from time import monotonic, sleep
 import yaml
 
 from bench.load import wait_for_port
+from e2e import compiled
 
 __all__ = ["Relay"]
 
@@ -40,9 +41,11 @@ _POLICY = {
 }
 
 
-def _compiled(bytecode: Path) -> dict[str, str]:
-    """An environment in which modules are compiled once, as the image has them, whatever this machine does."""
+def _as_in_its_image(bytecode: Path) -> dict[str, str]:
+    """An environment in which hot modules are compiled to C, where this machine can, and others to bytecode once."""
     given = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    if "PYTHONPATH" not in given and not compiled.why_not():
+        given["PYTHONPATH"] = str(compiled.source())
     return {**given, "PYTHONPYCACHEPREFIX": str(bytecode)}
 
 
@@ -68,13 +71,10 @@ class Relay:
         self._config = self._render(folder, reflector, resolver, dkim_key, state, retry)
         (folder / "relay.yaml").write_text(yaml.safe_dump(self._config, sort_keys=False))
         self._log = folder / "log"
+        command = [sys.executable, "-m", "lane_relay", "--config", str(folder / "relay.yaml")]
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "lane_relay", "--config", str(folder / "relay.yaml")],
-                stderr=log,
-                stdout=log,
-                env=_compiled(folder.parent / "bytecode"),
-            )
+            surroundings = _as_in_its_image(folder.parent / "bytecode")
+            self._process = subprocess.Popen(command, stderr=log, stdout=log, env=surroundings)
         self.pid = self._process.pid
         if not await_proof:
             return
@@ -154,7 +154,8 @@ class Relay:
 
     def describe(self) -> str:
         """The configuration as it ran."""
-        return f"{self.name}\n  {json.dumps(self._config)}"
+        form = "pure Python" if compiled.why_not() else "hot modules compiled"
+        return f"{self.name}, {form}\n  {json.dumps(self._config)}"
 
     def stop(self) -> None:
         """Ends it as Kubernetes does; raises RuntimeError if it keeps mail back or does not end well."""

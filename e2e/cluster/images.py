@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from e2e import compiled
 from e2e.cluster import cache, oci, prerequisites
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.identity import Layout
@@ -25,6 +26,7 @@ from e2e.cluster.progress import Say, run_shown, step
 REGISTRY: Final = "lanewright.local"
 SUITE: Final = "bookworm"  # Debian 12, as python:3.11-slim-bookworm
 UID: Final = 10001
+_GLIBC: Final = (2, 36)  # bookworm's
 # not read by any program in a container
 _LEFT_OUT: Final = (
     "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian", "var/cache/apt",
@@ -169,6 +171,8 @@ class Images:
         for package in program.packages:
             source = self._layout.checkout / package
             shutil.copytree(source, app / source.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        if program.name == "relay":
+            self._add_extensions(app)
         for path in app.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
         _compile(app, f"{_HOME}/app")
@@ -177,6 +181,16 @@ class Images:
         start.write_text(launcher(program.module))
         start.chmod(0o755)
         return oci.write_layer(staging, staging.with_suffix(".tar"))
+
+    def _add_extensions(self, app: Path) -> None:
+        """The compiled form beside the pure one, where what this machine compiles runs on Debian 12's Python."""
+        lacking = _misfit() or compiled.why_not(self._layout.checkout)
+        if lacking:
+            print(f"the relay's image gets the pure form, which is slower: {lacking}", file=sys.stderr)
+            return
+        built = compiled.source(self._layout.checkout, self._layout.caches)
+        for extension in built.rglob("*.so"):
+            shutil.copy(extension, app / extension.relative_to(built))
 
     def _layer(
         self, name: str, inputs: Sequence[tuple[str, bytes]], make: Callable[[Path, Say], None], expect: str = ""
@@ -190,6 +204,16 @@ class Images:
                 shutil.rmtree(half / "root")
 
         return oci.read_layer(cache.folder(self._cache / f"{name}-{key}", build) / "layer.tar")
+
+
+def _misfit() -> str:
+    """Why an extension that is compiled here would not load in an image, or empty."""
+    if sys.implementation.cache_tag != "cpython-311":
+        return f"it runs CPython 3.11, and this is {sys.implementation.cache_tag}"
+    name, version = platform.libc_ver()
+    if name != "glibc" or tuple(map(int, version.split("."))) > _GLIBC:
+        return f"it has glibc 2.36, and this machine {name or 'another libc'} {version}"
+    return ""
 
 
 def launcher(module: str) -> str:

@@ -27,7 +27,11 @@ SWAKS = {
     "swaks": "swaks",
     "/usr/share/doc/libnet-ssleay-perl": "libnet-ssleay-perl",
 }  # for intake: a client that speaks every form of AUTH, TLS and the PROXY protocol
-COMPILER = {"gcc": "gcc", "/usr/include/stdio.h": "libc6-dev"}  # for the slow disk of the chaos campaign
+COMPILER = {
+    "gcc": "gcc",
+    "/usr/include/stdio.h": "libc6-dev",
+    "/usr/bin/python3-config": "python3-dev",
+}  # for the compiled relay (lanes/compile.py) and the slow disk of the chaos campaign
 CURL = {"curl": "curl", "zstd": "zstd"}  # for the examples of docs/http.md and docs/feedback.md
 _POLICY = Path("/usr/sbin/policy-rc.d")  # asked by invoke-rc.d; exit status 101 forbids the start
 _FORBID = "#!/bin/sh\nexit 101\n"

@@ -162,7 +162,7 @@ class Pipeline:
                 memory.settle()
                 self._dispatcher.start()
                 self._schedule.start()
-                _log.info("taking mail", ports=self._ports(), intake=self.slot.intake_state())
+                _log.info("taking mail", ports=self._ports(), intake=self.slot.intake_state(), form=self.slot.form)
                 await self._stopping.wait()
                 await self._drain(admin)
                 for task in tasks:

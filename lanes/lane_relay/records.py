@@ -26,6 +26,7 @@ __all__ = [
     "QueueEntry",
     "RecipientOptions",
     "RecipientResult",
+    "Record",
     "Reply",
     "Route",
     "TlsDemand",
@@ -33,6 +34,7 @@ __all__ = [
     "TlsPolicy",
     "TlsResult",
     "Tlsa",
+    "TrackedRecord",
     "Unroutable",
     "Verdict",
     "age_key",
@@ -68,6 +70,14 @@ def first_age_key(unix: float) -> int:
 def message_id_text(message_id: int) -> str:
     """The spool id as records, logs and `trace` show it: 24 hexadecimal digits."""
     return f"{message_id:024x}"
+
+
+class Record(Struct, frozen=True, gc=False):
+    """Base of records in modules that may be compiled, where only what a base says of a class holds (`compiled`)."""
+
+
+class TrackedRecord(Struct, frozen=True):
+    """The same of records that may be part of a cycle, or hold much."""
 
 
 class Reply(Struct, frozen=True, gc=False):

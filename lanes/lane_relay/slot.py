@@ -18,6 +18,7 @@ from lane_relay.account.unroutable import UnroutableMail
 from lane_relay.audit.auditor import Auditor
 from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
+from lane_relay.compiled import form
 from lane_relay.config import ConfigSource
 from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.deliver.signer import Signer
@@ -95,6 +96,8 @@ class Slot:
         """Absent until the spool is recovered."""
         self.listening = False
         """The sockets are open, and the relay is not stopping."""
+        self.form = form()
+        """`compiled` or `pure`."""
         self.latency = LatencyHistogram(config.slo_latency)
         self.trigger_latency = LatencyHistogram(config.slo_latency)
         self.counters = Counters()
@@ -148,6 +151,7 @@ class Slot:
         config = self._source.current
         figures = Figures(
             version=__version__,
+            form=self.form,
             lane=f"{config.lane.namespace}/{config.lane.name}",
             slot=config.slot.name,
             traffic_class=config.lane.traffic_class,

@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol, ABC):
 
     closing: Reply
     """What a peer is told when the listener closes."""
-    held_while_waiting: int = 64 * 1024
+    held_while_waiting: int = 65_536
     """Bytes a peer may pipeline into a wait before its socket is read no more; none while memory is full.
 
     Below 0: it is not read at all.

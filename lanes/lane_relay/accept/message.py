@@ -6,13 +6,12 @@ Before it: `accept.session` (and whatever else takes mail). After it: `deposit`.
 from collections.abc import Callable
 from typing import Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from lane_relay.accept.policy import Policy
 from lane_relay.mail.author import Author
 from lane_relay.mail.headers import Trace, add_trace, read_header, redirected_field
-from lane_relay.records import Envelope, Message, Reply, message_id_text
+from lane_relay.records import Envelope, Message, Record, Reply, message_id_text
 
 __all__ = ["LONG_HEADER", "MAX_HEADER", "Origin", "has_long_header", "make_message", "redirect"]
 
@@ -25,7 +24,7 @@ _CLOCK_SKEW_S: Final = 300.0
 """Of the sending system's clock against ours."""
 
 
-class Origin(Struct, frozen=True, gc=False):
+class Origin(Record, frozen=True, gc=False):
     """Who hands a message in, and how."""
 
     hostname: str

@@ -9,12 +9,20 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
-from msgspec import Struct
-
 from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_api.relayconfig import RelayRetry
 from lane_relay.account.backoff import asked_delay, is_expired, last_try, scheduled_delay
-from lane_relay.records import Attempt, Message, Notify, QueueEntry, RecipientResult, Reply, Verdict, received_at
+from lane_relay.records import (
+    Attempt,
+    Message,
+    Notify,
+    QueueEntry,
+    RecipientResult,
+    Record,
+    Reply,
+    Verdict,
+    received_at,
+)
 
 __all__ = [
     "FAILED",
@@ -62,21 +70,21 @@ _TOGETHER: Final = 0.1
 much of its own wait."""
 
 
-class OutcomeOf(Struct, frozen=True, gc=False):
+class OutcomeOf(Record, frozen=True, gc=False):
     """One recipient's result and what it comes to."""
 
     result: RecipientResult
     outcome: Outcome
 
 
-class Wait(Struct, frozen=True, gc=False):
+class Wait(Record, frozen=True, gc=False):
     """Recipients that are tried again together, and when, in Unix time."""
 
     recipients: tuple[int, ...]
     due: float
 
 
-class Terms(Struct, frozen=True, gc=False):
+class Terms(Record, frozen=True, gc=False):
     """How long the lane goes on trying, and when it says that it still does; seconds."""
 
     retry: RelayRetry
@@ -88,7 +96,7 @@ class Terms(Struct, frozen=True, gc=False):
     """Also where its sender did not ask for it."""
 
 
-class Settlement(Struct, frozen=True, gc=False):
+class Settlement(Record, frozen=True, gc=False):
     """What is to be done about one attempt; recipients by their indexes."""
 
     outcomes: tuple[OutcomeOf, ...]
@@ -105,7 +113,7 @@ class Settlement(Struct, frozen=True, gc=False):
     """Of the deferred, those whose sender is to hear that they are late."""
 
 
-class Ending(Struct, frozen=True, gc=False):
+class Ending(Record, frozen=True, gc=False):
     """What becomes of recipients that are not attempted, and why."""
 
     recipients: tuple[int, ...]

@@ -10,7 +10,6 @@ from functools import partial
 from math import inf
 
 import structlog
-from msgspec import Struct
 from msgspec.structs import replace
 
 from lane_api.relayconfig import RelayConfig
@@ -38,7 +37,7 @@ from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError
 from lane_relay.mail.dsn import News
 from lane_relay.metrics import OTHER_POLICY
-from lane_relay.records import Attempt, Message, QueueEntry, message_id_text, received_at
+from lane_relay.records import Attempt, Message, QueueEntry, TrackedRecord, message_id_text, received_at
 from lane_relay.spool.base import Spool
 
 __all__ = ["Settler", "Surroundings"]
@@ -48,7 +47,7 @@ _UNKNOWN = "4.4.2 it is not known whether it was delivered"
 _GOES_ON = (Outcome.DELIVERED, Outcome.DEFERRED)
 
 
-class Surroundings(Struct, frozen=True):
+class Surroundings(TrackedRecord, frozen=True):
     """What the settler calls; all on the event loop, none blocks."""
 
     reschedule: Callable[[QueueEntry], None]

@@ -6,15 +6,13 @@ Invariant: every recipient of the entry gets exactly one result.
 
 from collections.abc import Iterable
 
-from msgspec import Struct
-
 from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_relay.deliver.default_rules import CLOSING_RULE
 from lane_relay.deliver.prepared import Prepared
 from lane_relay.deliver.ready_queue import Failure
 from lane_relay.deliver.rules import DELIVERED, ReplyTable
 from lane_relay.deliver.trouble import Ending, Trouble
-from lane_relay.records import Message, QueueEntry, RecipientResult, Reply, Verdict
+from lane_relay.records import Message, QueueEntry, RecipientResult, Record, Reply, Verdict
 from lane_relay.smtp.client import Closed, RecipientReply
 
 __all__ = [
@@ -34,7 +32,7 @@ _CLOSES = 421
 _ENDS_SESSION = (Scope.SITE, Scope.IP, Scope.LANE)
 
 
-class Summary(Struct, frozen=True, gc=False):
+class Summary(Record, frozen=True, gc=False):
     """What an attempt means beyond its recipients."""
 
     delivered: bool

@@ -8,15 +8,13 @@ from enum import StrEnum
 from math import inf
 from typing import Final
 
-from msgspec import Struct
-
 from lane_api.outbound import Backoff
 from lane_api.quantities import Rate
 from lane_api.relayconfig import Delivery, SitePolicy
 from lane_relay.deliver.backoff import SiteBackoff
 from lane_relay.deliver.day_count import DayCount
 from lane_relay.deliver.limits import Pace
-from lane_relay.records import Verdict
+from lane_relay.records import Record, Verdict
 
 __all__ = ["Hold", "Limit", "Pacing", "SiteLimits", "site_limits"]
 
@@ -53,7 +51,7 @@ class Limit(StrEnum):
     """Bodies on their way take all the memory there is for this site."""
 
 
-class Hold(Struct, frozen=True, gc=False):
+class Hold(Record, frozen=True, gc=False):
     """Why not now, and until when (monotonic seconds; infinite: until something happens)."""
 
     limit: Limit
@@ -61,7 +59,7 @@ class Hold(Struct, frozen=True, gc=False):
     detail: str = ""
 
 
-class SiteLimits(Struct, frozen=True, gc=False):
+class SiteLimits(Record, frozen=True, gc=False):
     """The full limits of one site."""
 
     connections: int

@@ -8,10 +8,8 @@ Before it: `dispatcher`, when a transaction is over. After it: the next one, or 
 
 from typing import Final
 
-from msgspec import Struct
-
 from lane_api.isppolicy import Stage
-from lane_relay.records import Reply
+from lane_relay.records import Record, Reply
 from lane_relay.smtp.client import RecipientReply
 
 __all__ = ["Portion", "after", "first", "without_taken"]
@@ -22,7 +20,7 @@ _TOO_MANY_ENHANCED: Final = ("", "4.5.3", "5.5.3")
 """RFC 3463 section 3.6; a 452 4.2.2 is about a full mailbox, and stays that."""
 
 
-class Portion(Struct, frozen=True, gc=False):
+class Portion(Record, frozen=True, gc=False):
     """How a message stands between two transactions."""
 
     recipients: tuple[int, ...] = ()

@@ -11,15 +11,13 @@ Campaigns take turns wherever something is scarce: a destination's entries, the 
 from math import inf
 from typing import Any, Final
 
-from msgspec import Struct
-
 from lane_api.isppolicy import Action, Stage
 from lane_api.relayconfig import RelayRetry
 from lane_relay.deliver.day_count import DayCount
 from lane_relay.deliver.limits import may_open
 from lane_relay.deliver.pacing import Hold, Limit, Pacing, SiteLimits, site_limits
 from lane_relay.deliver.prepared import Prepared
-from lane_relay.records import QueueEntry, Reply, Route, TlsDemand, TlsResult, Verdict
+from lane_relay.records import QueueEntry, Record, Reply, Route, TlsDemand, TlsResult, Verdict
 from lane_relay.turns import Turns
 
 __all__ = ["Destination", "Failure", "Hold", "Limit", "ReadyQueue", "SiteLimits", "Target", "place_of", "site_limits"]
@@ -34,7 +32,7 @@ _HOLDS_OFF: Final = (Action.BACKOFF, Action.SUSPEND_SITE, Action.QUARANTINE_IP)
 """Acts about the whole source, which a destination that refuses every connection must not be asked again before."""
 
 
-class Target(Struct, frozen=True, gc=False):
+class Target(Record, frozen=True, gc=False):
     """One address to connect to."""
 
     host: str
@@ -52,7 +50,7 @@ def _addresses(route: Route) -> frozenset[str]:
     return frozenset([address for hop in route.hops for address in hop.addresses])
 
 
-class Failure(Struct, frozen=True, gc=False):
+class Failure(Record, frozen=True, gc=False):
     """Why a connection did not come to be, and what that means."""
 
     stage: Stage

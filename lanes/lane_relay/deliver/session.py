@@ -7,21 +7,20 @@ owner is told exactly once that the session is gone, when the kernel has let go 
 """
 
 import asyncio
-import socket
 from collections.abc import Coroutine
-from typing import Final, cast
+from typing import cast
 
 from msgspec import structs
 
 from lane_api.isppolicy import Category, Stage
+from lane_relay.deliver.dialling import connect, upgrade
 from lane_relay.deliver.owner import Owner
 from lane_relay.deliver.portions import Portion
 from lane_relay.deliver.prepared import Prepared
 from lane_relay.deliver.ready_queue import Destination, Target
-from lane_relay.deliver.resumption import offer
 from lane_relay.deliver.session_settings import SessionSettings
 from lane_relay.deliver.tls import TlsMode, failure_of_handshake
-from lane_relay.deliver.trouble import Ending, Trouble, our_trouble, reason, tls_trouble
+from lane_relay.deliver.trouble import Ending, Trouble, reason, tls_trouble
 from lane_relay.guard import report
 from lane_relay.records import Peer, Reply, TlsFailure, TlsResult
 from lane_relay.smtp.client import (
@@ -38,9 +37,6 @@ from lane_relay.smtp.client import (
 )
 
 __all__ = ["Session"]
-
-_IP_BIND_ADDRESS_NO_PORT: Final = 24
-"""linux/in.h: the port is chosen at connect, so that one source may use a port towards several hosts at once."""
 
 
 class Session(asyncio.Protocol):
@@ -126,7 +122,7 @@ class Session(asyncio.Protocol):
 
     def open(self) -> None:
         """Begins to connect."""
-        self._run(self._connect())
+        self._run(connect(self))
 
     def give_up(self, trouble: Trouble) -> None:
         """Ends without a connection."""
@@ -248,7 +244,7 @@ class Session(asyncio.Protocol):
             self._choose_next()
         elif isinstance(event, TlsReady):
             self.deadline = self._owner.monotonic() + self._settings.timeouts.tls
-            self._run(self._upgrade())
+            self._run(upgrade(self))
         elif isinstance(event, TlsRefused):
             self.use_tls = False
             self._go_without(f"STARTTLS was refused: {event.reply}")
@@ -333,96 +329,10 @@ class Session(asyncio.Protocol):
 
     # -- the socket
 
-    async def _connect(self) -> None:
-        family = socket.AF_INET6 if ":" in self.target.address else socket.AF_INET
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        except OSError as error:  # no descriptor is left, or the kernel does not speak this family
-            text = f"4.3.0 no socket to {self.target.address}: {error.strerror}"
-            self.give_up(Trouble(Stage.CONNECT, Reply(451, (text,)), Category.BAD_CONFIGURATION))
-            return
-        try:
-            trouble = await self._open_socket(asyncio.get_running_loop(), sock)
-        except BaseException:
-            sock.close()
-            raise
-        if trouble is not None:
-            sock.close()
-            self.give_up(trouble)
-
-    async def _open_socket(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> Trouble | None:
-        """Binds, connects, checks the source, and hands the socket to the transport; or why not."""
-        settings, where = self._settings, self._where()
-        try:
-            if settings.source:
-                sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-                sock.bind((settings.source, 0))
-        except OSError as error:
-            return our_trouble(f"cannot send from {settings.source}: {error.strerror}")
-        try:
-            await loop.sock_connect(sock, (self.target.address, self.destination.route.port))
-        except OSError as error:
-            reply = Reply(421, (f"4.4.1 connect to {where}: {error.strerror or error}",))
-            return Trouble(Stage.CONNECT, reply, Category.NO_ANSWER_FROM_HOST)
-        except asyncio.CancelledError:
-            return self._cancelled(f"connect to {where}")
-        own = sock.getsockname()[0]
-        if settings.source and own != settings.source:
-            return our_trouble(f"connected from {own} instead of {settings.source}")
-        self.peer = Peer(self.target.host, self.target.address, self.destination.route.port, own)
-        self._owner.session_connected(self)
-        return await self._hand_over(loop, sock, where)
-
-    async def _hand_over(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, where: str) -> Trouble | None:
-        timeouts = self._settings.timeouts
-        implicit = self._settings.tls.mode is TlsMode.IMPLICIT
-        self.deadline = self._owner.monotonic() + timeouts.tls
-        offer(self._settings.kept)
-        try:
-            await loop.create_connection(
-                lambda: self,
-                sock=sock,
-                ssl=self._settings.context if implicit else None,
-                server_hostname=self._settings.tls.server_name(self.target.host) if implicit else None,
-                ssl_handshake_timeout=timeouts.tls if implicit else None,
-                ssl_shutdown_timeout=timeouts.quit if implicit else None,
-            )
-        except (OSError, ValueError, asyncio.CancelledError) as error:  # ValueError: a host name that IDNA refuses
-            if isinstance(error, asyncio.CancelledError) and self.ending is not Ending.TIMEOUT:
-                return self._cancelled(f"TLS with {where}")
-            return self._broken_handshake(error)
-        return None
-
     def _cancelled(self, what: str) -> Trouble:
         """The sweep found that it took too long, or the relay is going down: both end here, as a value."""
         text = f"4.4.1 {what}: {'timed out' if self.ending is Ending.TIMEOUT else 'given up'}"
         return Trouble(Stage.CONNECT, Reply(421, (text,)), Category.NO_ANSWER_FROM_HOST)
-
-    async def _upgrade(self) -> None:
-        """The handshake after STARTTLS."""
-        transport, timeouts = self._transport, self._settings.timeouts
-        if transport is None:
-            return
-        offer(self._settings.kept)
-        try:
-            upgraded = await asyncio.get_running_loop().start_tls(
-                transport, self, self._settings.context,
-                server_hostname=self._settings.tls.server_name(self.target.host),
-                ssl_handshake_timeout=timeouts.tls, ssl_shutdown_timeout=timeouts.quit,
-            )  # fmt: skip
-        except (OSError, ValueError, RuntimeError, asyncio.CancelledError) as error:
-            # ValueError: a host name that IDNA refuses; RuntimeError: the peer has closed before the upgrade began
-            self._fail_upgrade(self._broken_handshake(error))
-            return
-        if upgraded is None or self._over:
-            return
-        self._transport = upgraded
-        wrong = self._read_tls()
-        if wrong:
-            self._fail_upgrade(tls_trouble(f"TLS with {self._where()}: {wrong}{self._settings.tls.wants}", self.tls))
-            return
-        self._write(self.client.greet())
-        self._set_deadline(self._owner.monotonic())
 
     def _broken_handshake(self, error: BaseException) -> Trouble:
         plan = self._settings.tls

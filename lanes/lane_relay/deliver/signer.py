@@ -15,14 +15,12 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
-from msgspec import Struct
-
 from lane_api.relayconfig import SigningDomain
 from lane_relay.clock import Clock
 from lane_relay.deliver.prepared import Held
 from lane_relay.errors import ConfigError
 from lane_relay.mail.dkim import DkimKey, Publication, cover
-from lane_relay.records import Message
+from lane_relay.records import Message, TrackedRecord
 
 __all__ = ["Signer", "SigningKey", "available_cores", "quota_cores"]
 
@@ -39,7 +37,7 @@ _RENEWED_AFTER_S: Final = 24 * 3600.0
 _CPU_MAX: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
-class SigningKey(Struct, frozen=True):
+class SigningKey(TrackedRecord, frozen=True):
     """One key of a domain."""
 
     selector: str

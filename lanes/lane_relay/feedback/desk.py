@@ -17,7 +17,8 @@ import structlog
 from msgspec import Struct, structs
 
 from lane_api.isppolicy import Stage
-from lane_relay.account.records import EnhancedCode, PeerAddress, RecordType, RecordWriter, Response
+from lane_relay.account.log_record import EnhancedCode
+from lane_relay.account.records import PeerAddress, RecordType, RecordWriter, Response
 from lane_relay.clock import Clock
 from lane_relay.errors import RelayError
 from lane_relay.feedback.addresses import Addressee, Desk

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from lane_api.isppolicy import Stage
 from lane_relay.accept.connection import MEMORY_FULL, Connection
 from lane_relay.feedback.addresses import Addressee
-from lane_relay.feedback.desk import TAKEN
+from lane_relay.feedback.taking import CLOSED, take_mail
 from lane_relay.records import Reply
 from lane_relay.smtp.address import Mailbox
 from lane_relay.smtp.server import Event, MessageReceived, StartTls
@@ -27,10 +25,6 @@ __all__ = ["FeedbackSession"]
 
 STOPPING: Final = Reply(421, ("4.3.2 This host stops, try another",))
 _NOBODY: Final = Reply(550, ("5.1.1 There is no such mailbox here",))
-_CLOSED: Final = Reply(451, ("4.3.2 Nothing is taken here now, try again or try another host",))
-_BROKEN: Final = Reply(451, ("4.3.0 This mail cannot be taken now",))
-
-_log = structlog.get_logger("feedback")
 
 
 class FeedbackSession(Connection):
@@ -57,7 +51,7 @@ class FeedbackSession(Connection):
         """Anybody may report; most do it from the null sender."""
         self._found = []
         if not self._listener.takes:
-            return _CLOSED
+            return CLOSED
         if self._listener.held_bytes + size > self._listener.memory_budget:
             return MEMORY_FULL
         return self._listener.pace(self.counted_as)
@@ -87,26 +81,7 @@ class FeedbackSession(Connection):
         self._finish(event)
 
     async def _take(self, addressees: tuple[Addressee, ...], content: bytes) -> None:
-        """One mail through the desk, for each of its addressees; the worst answer is the answer."""
-        size = len(content)
-        taken: list[Addressee] = []
-        self._listener.held_bytes += size
-        takes = self._listener.takes  # or no more, since its MAIL
-        reply = TAKEN if takes else _CLOSED
-        try:
-            for addressee in self._listener.partly_taken.left(content, addressees) if takes else ():
-                reply = await self._listener.take(addressee, content, self.client, self._server.helo)
-                if reply.code >= 400:
-                    break
-                taken.append(addressee)
-        except Exception:  # noqa: BLE001 -- what one stranger sends must not end the relay
-            _log.exception("returned mail refused, it broke us", client=self.client)
-            reply = _BROKEN
-        finally:
-            self._listener.held_bytes -= size
-        if reply.code >= 400:
-            self._listener.partly_taken.refused(content, taken)
-        else:
-            self._listener.partly_taken.done(content)
+        """One mail through the desk, for each of its addressees."""
+        reply = await take_mail(self._listener, addressees, content, self.client, self._server.helo)
         self._with_desk = False
         self._go_on(partial(self._server.reply, reply))

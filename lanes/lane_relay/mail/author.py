@@ -10,8 +10,7 @@ from email.headerregistry import AddressHeader
 from functools import lru_cache
 from typing import Final
 
-from msgspec import Struct
-
+from lane_relay.records import Record
 from lane_relay.smtp.address import BadAddress, parse_mailbox
 
 __all__ = ["Author", "NoAuthor", "parse_author"]
@@ -35,7 +34,7 @@ _MAX_COMMENTS: Final = 10
 """Opening parentheses; that parser recurses into each."""
 
 
-class Author(Struct, frozen=True, gc=False):
+class Author(Record, frozen=True, gc=False):
     """Who the message says it is from."""
 
     address: str
@@ -43,7 +42,7 @@ class Author(Struct, frozen=True, gc=False):
     """Lower case, A-labels."""
 
 
-class NoAuthor(Struct, frozen=True, gc=False):
+class NoAuthor(Record, frozen=True, gc=False):
     """Why the message has no author that can be judged."""
 
     reason: str

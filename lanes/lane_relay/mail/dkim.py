@@ -15,9 +15,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from msgspec import Struct
 
 from lane_relay.errors import ConfigError
+from lane_relay.records import Record, TrackedRecord
 
 __all__ = ["Covered", "DkimKey", "Publication", "cover", "generate_ed25519_key", "generate_key"]
 
@@ -38,7 +38,7 @@ _LINE: Final = 72
 _WHITESPACE = re.compile(rb"[ \t\r\n]+")
 
 
-class Covered(Struct, frozen=True, gc=False):
+class Covered(Record, frozen=True, gc=False):
     """What every signature of one message covers."""
 
     names: bytes
@@ -49,7 +49,7 @@ class Covered(Struct, frozen=True, gc=False):
     """The value of bh=."""
 
 
-class Publication(Struct, frozen=True):
+class Publication(TrackedRecord, frozen=True):
     """What DNS has to answer before a key may sign."""
 
     domain: str

@@ -6,14 +6,14 @@ reaches a field of ours unless it is free of line ends and of characters that wo
 """
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
-from msgspec import Struct
-
 from lane_relay.mail.author import Author, NoAuthor, parse_author
 from lane_relay.mail.lane_fields import NO_LANE_FIELDS, PREFIX, LaneFields, read_lane_fields
+from lane_relay.records import Record
 
 __all__ = ["Header", "Trace", "add_trace", "read_header", "redirected_field", "rfc5322_date"]
 
@@ -45,7 +45,7 @@ _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-class Header(Struct, frozen=True, gc=False):
+class Header(Record, frozen=True, gc=False):
     """What intake needs to know of a message's header."""
 
     end: int
@@ -72,7 +72,7 @@ class Header(Struct, frozen=True, gc=False):
     lane: LaneFields = NO_LANE_FIELDS
 
 
-class Trace(Struct, frozen=True, gc=False):
+class Trace(Record, frozen=True, gc=False):
     """What the Received field says, and what missing fields are made of."""
 
     hostname: str
@@ -150,9 +150,14 @@ def _lane_fields(
     if not is_for_lane and campaign not in present:
         return NO_LANE_FIELDS
     names = sorted(name for name in present if name == campaign or name.startswith(PREFIX))
-    # one by one: the first that there is not ends it, else a header of nothing else would be read for each of them
-    fields = ((name, " ".join(_printable(value).split())) for name in names for value in _values(head, lower, name))
-    return read_lane_fields(fields, campaign_field)
+    return read_lane_fields(_said(head, lower, names), campaign_field)
+
+
+def _said(head: bytes, lower: bytes, names: list[bytes]) -> Iterator[tuple[bytes, str]]:
+    """One by one: the first that there is not ends it, else a header of nothing else would be read for each of them."""
+    for name in names:
+        for value in _values(head, lower, name):
+            yield name, " ".join(_printable(value).split())
 
 
 def _values(head: bytes, lower: bytes, name: bytes) -> list[bytes]:

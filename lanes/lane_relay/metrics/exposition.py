@@ -62,8 +62,8 @@ class _Once:
     def collect(self) -> Iterable[Metric]:
         """All families, the relay's identity first."""
         figures = self._figures
-        identity = GaugeMetricFamily(PREFIX + "info", "The relay.", labels=("version", "lane", "slot", "class"))
-        identity.add_metric([figures.version, figures.lane, figures.slot, figures.traffic_class], 1.0)
+        identity = GaugeMetricFamily(PREFIX + "info", "The relay.", labels=("version", "lane", "slot", "class", "form"))
+        identity.add_metric([figures.version, figures.lane, figures.slot, figures.traffic_class, figures.form], 1.0)
         yield identity
         for declared in CATALOGUE:
             yield _family(declared, figures)

@@ -75,6 +75,8 @@ class Figures:
     slot: str
     traffic_class: str
     latency: LatencyHistogram
+    form: str = "pure"
+    """`compiled`, `pure` or `mixed`: see `compiled`."""
     trigger_latency: LatencyHistogram = field(default_factory=lambda: LatencyHistogram(None))
     accepted: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)

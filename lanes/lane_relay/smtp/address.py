@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import Final
 
 import idna
-from msgspec import Struct
+
+from lane_relay.records import Record
 
 __all__ = ["BadAddress", "Mailbox", "normalise_domain", "parse_mailbox"]
 
@@ -24,7 +25,7 @@ _MAX_LOCAL, _MAX_DOMAIN, _MAX_MAILBOX = 64, 253, 254
 _CACHED_DOMAINS: Final = 16384
 
 
-class Mailbox(Struct, frozen=True, gc=False):
+class Mailbox(Record, frozen=True, gc=False):
     """`local` is as written, quotes included if they are needed; `domain` is normalised."""
 
     local: str
@@ -35,7 +36,7 @@ class Mailbox(Struct, frozen=True, gc=False):
         return f"{self.local}@{self.domain}"
 
 
-class BadAddress(Struct, frozen=True, gc=False):
+class BadAddress(Record, frozen=True, gc=False):
     """Why a text is no mailbox that a lane takes."""
 
     reason: str

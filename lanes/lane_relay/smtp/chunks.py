@@ -7,16 +7,14 @@ Before it: `smtp.server`, which cuts the command lines between chunks.
 
 import re
 
-from msgspec import Struct
-
-from lane_relay.records import Reply
+from lane_relay.records import Record, Reply
 
 __all__ = ["Chunk", "Chunks", "parse_chunk"]
 
 _ARGUMENT = re.compile(r" *([0-9]{1,19})(?: +(LAST))? *", re.IGNORECASE)
 
 
-class Chunk(Struct, frozen=True, gc=False):
+class Chunk(Record, frozen=True, gc=False):
     """The argument of BDAT."""
 
     size: int

@@ -6,9 +6,7 @@ Invariant: what does not parse is a value (None), never an exception. Before it:
 import re
 from typing import Final
 
-from msgspec import Struct
-
-from lane_relay.records import Notify, RecipientOptions, Reply
+from lane_relay.records import Notify, RecipientOptions, Record, Reply
 
 __all__ = [
     "FIXED_REPLIES",
@@ -59,7 +57,7 @@ _TWICE: Final = Reply(501, ("5.5.4 Each parameter may stand once",))
 _NOTIFY: Final = {"SUCCESS": Notify.SUCCESS, "FAILURE": Notify.FAILURE, "DELAY": Notify.DELAY}
 
 
-class Path(Struct, frozen=True, gc=False):
+class Path(Record, frozen=True, gc=False):
     """The argument of MAIL or RCPT."""
 
     address: str
@@ -67,7 +65,7 @@ class Path(Struct, frozen=True, gc=False):
     parameters: str
 
 
-class MailParameters(Struct, frozen=True, gc=False):
+class MailParameters(Record, frozen=True, gc=False):
     """The parameters of MAIL that we offer."""
 
     size: int = 0

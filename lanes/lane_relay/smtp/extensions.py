@@ -5,14 +5,12 @@ Before it: a reply of `smtp.reply`; after it: the commands that `smtp.client` se
 
 from collections.abc import Sequence
 
-from msgspec import Struct
-
-from lane_relay.records import Envelope, Notify, RecipientOptions, Reply
+from lane_relay.records import Envelope, Notify, RecipientOptions, Record, Reply
 
 __all__ = ["Extensions", "is_ascii", "needs_utf8", "read_extensions"]
 
 
-class Extensions(Struct, frozen=True, gc=False):
+class Extensions(Record, frozen=True, gc=False):
     """What the peer's EHLO answer offers; all absent after HELO."""
 
     host: str = ""

@@ -7,9 +7,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from typing import Final
 
-from msgspec import Struct
-
-from lane_relay.records import Reply
+from lane_relay.records import Record, Reply
 
 __all__ = ["Challenge", "Credentials", "SaslExchange", "begin_sasl"]
 
@@ -18,13 +16,13 @@ _FIRST_CHALLENGES: Final = {"PLAIN": b"334 \r\n", "LOGIN": b"334 VXNlcm5hbWU6\r\
 _ASK_PASSWORD: Final = b"334 UGFzc3dvcmQ6\r\n"
 
 
-class Challenge(Struct, frozen=True, gc=False):
+class Challenge(Record, frozen=True, gc=False):
     """The reply line that asks for the next answer."""
 
     line: bytes
 
 
-class Credentials(Struct, frozen=True, gc=False):
+class Credentials(Record, frozen=True, gc=False):
     """What the exchange came to."""
 
     username: str

@@ -7,10 +7,8 @@ where mail is refused, which the server tells its policy.
 from functools import lru_cache
 from typing import Final
 
-from msgspec import Struct
-
 from lane_api.isppolicy import Stage
-from lane_relay.records import Envelope, RecipientOptions, Reply
+from lane_relay.records import Envelope, RecipientOptions, Record, Reply
 from lane_relay.smtp.address import BadAddress, Mailbox, parse_mailbox
 from lane_relay.smtp.command import (
     NO_OPTIONS,
@@ -31,7 +29,7 @@ _CACHED_SENDERS: Final = 1024
 _parse_sender: Final = lru_cache(maxsize=_CACHED_SENDERS)(parse_mailbox)
 
 
-class Refusal(Struct, frozen=True, gc=False):
+class Refusal(Record, frozen=True, gc=False):
     """Mail that is not taken, as counters and records are to know it."""
 
     stage: Stage

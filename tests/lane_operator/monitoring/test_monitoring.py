@@ -23,7 +23,7 @@ DECLARED = {
     f"lane_relay_{metric.name}{suffix}": set(metric.labels)
     for metric in CATALOGUE
     for suffix in SUFFIXES.get(metric.kind, ("_count", "_sum"))
-} | {"lane_relay_info": {"version", "lane", "slot", "class"}}
+} | {"lane_relay_info": {"version", "lane", "slot", "class", "form"}}
 SCRAPED = {"namespace", "lane", "slot", "pod", "le"}
 
 
