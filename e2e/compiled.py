@@ -5,9 +5,11 @@ all that went into it, so that an edited checkout never meets an older extension
 Before it: `lanes/compile.py`, which compiles. After it: `bench.lanewright`, `cluster.images`, the Makefile.
 """
 
+import compileall
 import importlib.util
 import os
 import platform
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -51,6 +53,8 @@ def source(checkout: Path = CHECKOUT, cached: Path | None = None) -> Path:
         if done.returncode:
             sys.stderr.write(f"{done.stdout}{done.stderr}")
             done.check_returncode()
+        # the others to bytecode, once: a folder in a cache may be run by those who write none
+        compileall.compile_dir(half, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
         _forget(folder)
 
     return cache.folder(folder / key, build)

@@ -184,11 +184,15 @@ class Images:
 
     def _add_extensions(self, app: Path) -> None:
         """The compiled form beside the pure one, where what this machine compiles runs on Debian 12's Python."""
-        lacking = _misfit() or compiled.why_not(self._layout.checkout)
-        if lacking:
+        lacking, built = _misfit() or compiled.why_not(self._layout.checkout), None
+        if not lacking:
+            try:
+                built = compiled.source(self._layout.checkout, self._layout.caches)
+            except subprocess.CalledProcessError:  # its words are on standard error; `make compiled` fails for it
+                lacking = "compiling failed"
+        if built is None:
             print(f"the relay's image gets the pure form, which is slower: {lacking}", file=sys.stderr)
             return
-        built = compiled.source(self._layout.checkout, self._layout.caches)
         for extension in built.rglob("*.so"):
             shutil.copy(extension, app / extension.relative_to(built))
 
