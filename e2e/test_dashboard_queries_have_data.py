@@ -105,13 +105,13 @@ async def test_dashboard_queries_have_data(watched: Installation, cluster: Clust
         quiet = {name: prometheus.query(expression) for name, expression in alerts.items()}
         rate = prometheus.value(panels["Accepted and settled: accepted"])
         assert quiet == {name: [] for name in alerts}
-        assert prometheus.value(queries.within(PROMISE_S)) == 1.0
+        assert prometheus.value(queries.in_time(PROMISE_S)) == 1.0
 
         # a slow ISP raises the alert while the promise is still kept
         await isp(watched.internet, round_trip_s=0.0, delays={Stage.END_OF_DATA: SLOW_S})
         submit(20)
         eventually(lambda: prometheus.query(alerts["LaneLatencyP95High"]), "a slow ISP raises the alert", within=20)
-        assert prometheus.value(queries.within(PROMISE_S)) == 1.0
+        assert prometheus.value(queries.in_time(PROMISE_S)) == 1.0
         assert prometheus.value(panels["Accepted and settled: accepted"]) > rate
         eventually(lambda: prometheus.alerts()["LaneLatencyP95High"][1] != "inactive", "its rule is pending", within=10)
 
@@ -122,12 +122,12 @@ async def test_dashboard_queries_have_data(watched: Installation, cluster: Clust
             lambda: prometheus.query(alerts["LaneLatencyExpected"]), "a queue that stands still raises one", within=8
         )
         oldest = prometheus.value(panels["Oldest message: {{slot}}"])
-        assert prometheus.value(queries.within(PROMISE_S)) == 1.0
+        assert prometheus.value(queries.in_time(PROMISE_S)) == 1.0
         assert prometheus.value(panels["Queue: {{slot}}"]) >= 10
         eventually(
             lambda: prometheus.value(panels["Oldest message: {{slot}}"]) > oldest + 1, "the oldest ages", within=10
         )
-        eventually(lambda: prometheus.value(queries.within(PROMISE_S)) < 1.0, "then the promise is broken", within=25)
+        eventually(lambda: prometheus.value(queries.in_time(PROMISE_S)) < 1.0, "then the promise is broken", within=25)
         assert {health for health, _ in prometheus.alerts().values()} == {"ok"}
     await isp(watched.internet)
 

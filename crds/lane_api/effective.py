@@ -27,6 +27,8 @@ class Effective:
     retry_max_s: float
     slo_latency_s: float | None
     p95_alert_s: float | None
+    slo_objective: float
+    """Percent."""
     guaranteed: bool
     cpu: str
     memory: str
@@ -53,7 +55,7 @@ class Effective:
             "pod": {"cpu": self.cpu, "memory": self.memory, "qos": "Guaranteed" if self.guaranteed else "Burstable"},
         }
         if self.slo_latency_s is not None:
-            shown["slo"] = {"latency": format_duration(self.slo_latency_s)}
+            shown["slo"] = {"latency": format_duration(self.slo_latency_s), "objective": self.slo_objective}
         if self.p95_alert_s is not None:
             shown.setdefault("slo", {})["p95Alert"] = format_duration(self.p95_alert_s)
         return shown
@@ -72,6 +74,7 @@ def effective(spec: SendingLaneSpec) -> Effective:
         retry_max_s=retry.max if retry.max is not None else max(of_class.retry_max_s, first_s or 0.0),
         slo_latency_s=latency_s,
         p95_alert_s=_first_given(spec.slo.p95_alert, _alert_before(latency_s)),
+        slo_objective=spec.slo.objective,
         guaranteed=of_class.guaranteed and not spec.pod.resources,
         cpu=of_class.cpu,
         memory=of_class.memory,

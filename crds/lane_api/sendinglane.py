@@ -49,6 +49,10 @@ class Slo(ApiModel):
     p95_alert: Span | None = None
     """The alert fires when the 95th percentile passes this, before the promise is broken. Default: a third of
     `latency`; where that is none either, nothing alerts on latency."""
+    objective: Annotated[float, Field(ge=95, le=99.99)] = 99.7
+    """Percent of recipients that are to get their mail within `latency`. What expires, bounces for another reason than
+    its own mailbox or domain, or still waits by then counts against it; the alerts LaneErrorBudgetFast and
+    LaneErrorBudgetSlow say when the rest is being used up. Means nothing without `latency`. Default 99.7."""
 
 
 class SendingLaneSpec(ApiModel):

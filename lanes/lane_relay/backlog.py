@@ -36,3 +36,7 @@ class Backlog:
     def oldest_since(self) -> float | None:
         """Unix time, to the second, since which the oldest entry waits; None if there is none."""
         return float(min(self._by_second)) if self._by_second else None
+
+    def before(self, moment: float) -> int:
+        """Entries of messages that were accepted before this Unix time, to the second."""
+        return sum(count for second, count in self._by_second.items() if second + 1 <= moment)

@@ -220,6 +220,7 @@ class Slot:
         counters = self.counters
         figures.recipients_accepted, figures.recipients_recovered = counters.accepted, counters.recovered
         figures.recipients_finished = {outcome.value: count for outcome, count in counters.finished.items()}
+        figures.recipients_missed = counters.missed
         figures.recipients_queued = spool.live_recipients
         figures.orders = stages.orders.counts()
         figures.recipients_unaccounted = counters.unaccounted(spool.live_recipients)
@@ -229,6 +230,8 @@ class Slot:
         figures.http_keys_failed = stages.http is not None and bool(stages.http.ledger.failed)
         figures.live = spool.live_messages
         figures.oldest_age_s = max(0.0, self._clock.now() - oldest) if oldest is not None else 0.0
+        promise = self._source.current.slo_latency
+        figures.late = stages.backlog.before(self._clock.now() - promise) if promise is not None else 0
         figures.spool_bytes = spool.disk_bytes
         figures.spool_budget_bytes = spool.budget_bytes
         figures.spool_failed = bool(spool.failed)

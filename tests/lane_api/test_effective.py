@@ -70,5 +70,5 @@ def test_status_shows_the_values_as_users_write_them() -> None:
     shown = effective(spec()).as_status()
 
     assert shown["queue"]["lifetime"] == "4h"
-    assert shown["slo"] == {"latency": "1m", "p95Alert": "20s"}
+    assert shown["slo"] == {"latency": "1m", "objective": 99.7, "p95Alert": "20s"}
     assert shown["pod"] == {"cpu": "500m", "memory": "512Mi", "qos": "Guaranteed"}

@@ -22,3 +22,12 @@ def test_the_oldest_is_always_the_least_of_what_is_left(times: list[float], rand
         assert backlog.entries == len(left)
         backlog.remove(left.pop())
     assert (backlog.oldest_since(), backlog.entries) == (None, 0)
+
+
+def test_what_is_late_is_counted_to_the_second() -> None:
+    backlog = Backlog()
+    for time in (10.2, 10.9, 12.0, 99.0):
+        backlog.add(time)
+    assert [backlog.before(moment) for moment in (9.0, 10.9, 11.0, 12.9, 13.0, 200.0)] == [0, 0, 2, 2, 3, 4]
+    backlog.remove(10.2)
+    assert backlog.before(13.0) == 2

@@ -12,13 +12,19 @@ from lane_relay.account.settle import Outcome, OutcomeOf
 
 __all__ = ["Counters"]
 
+_THEIR_OWN: Final = frozenset(
+    {Category.BAD_MAILBOX, Category.INACTIVE_MAILBOX, Category.BAD_DOMAIN, Category.QUOTA_ISSUES}
+)
+"""What is about the recipient: no sender gets mail there, in however much time."""
 FINAL: Final = tuple(outcome for outcome in Outcome if outcome is not Outcome.DEFERRED)
+
+_GIVEN_UP: Final = (Outcome.BOUNCED, Outcome.EXPIRED)
 
 
 class Counters:
     """Counts of this process's life; `settler` and the pipeline are the only writers."""
 
-    __slots__ = ("accepted", "attempts", "deferred", "failures", "finished", "recovered")
+    __slots__ = ("accepted", "attempts", "deferred", "failures", "finished", "missed", "recovered")
 
     def __init__(self) -> None:
         """Nothing happened yet."""
@@ -29,6 +35,8 @@ class Counters:
         """Attempts that ended in waiting; a recipient may be in it many times."""
         self.finished = dict.fromkeys(FINAL, 0)
         """Recipients by what became of them; each is in it once."""
+        self.missed = 0
+        """Recipients that are bounced or expired for another reason than their own mailbox or domain."""
         self.attempts: dict[tuple[str, str], int] = {}
         """By (policy, outcome)."""
         self.failures: dict[tuple[str, str, str], int] = {}
@@ -47,6 +55,8 @@ class Counters:
             category: Category = one.result.verdict.category
             key = (policy, name, str(category))
             self.failures[key] = self.failures.get(key, 0) + 1
+            if outcome in _GIVEN_UP and category not in _THEIR_OWN:
+                self.missed += 1
 
     def unaccounted(self, queued: int) -> int:
         """Recipients of whom nobody knows what became of them; 0 while all is well."""

@@ -52,6 +52,12 @@ CATALOGUE: Final = (
         "recipients_finished",
         ("outcome",),
     ),
+    Declared(
+        "recipients_missed",
+        Kind.COUNTER,
+        "Recipients bounced or expired for another reason than their own mailbox or domain.",
+        "recipients_missed",
+    ),
     Declared("recipients_queued", Kind.GAUGE, "Recipients that nothing has become of so far.", "recipients_queued"),
     Declared(
         "recipients_unaccounted",
@@ -97,6 +103,13 @@ CATALOGUE: Final = (
     ),
     Declared("queue_messages", Kind.GAUGE, "Messages accepted and not settled for every recipient.", "live"),
     Declared("in_flight_attempts", Kind.GAUGE, "Attempts that a session holds now.", "in_flight"),
+    Declared(
+        "queue_late",
+        Kind.GAUGE,
+        "Of what is queued, those that wait for longer than the lane promises (one for each recipient domain of a "
+        "message); 0 without a promise.",
+        "late",
+    ),
     Declared(
         "oldest_undelivered_age_seconds",
         Kind.GAUGE,

@@ -86,6 +86,7 @@ class Figures:
     recipients_recovered: int = 0
     recipients_finished: Mapping[str, int] = field(default_factory=dict)
     """By what became of them."""
+    recipients_missed: int = 0
     recipients_queued: int = 0
     recipients_unaccounted: int = 0
     orders: Mapping[str, int] = field(default_factory=dict)
@@ -100,6 +101,7 @@ class Figures:
     sites_backing_off: Mapping[str, int] = field(default_factory=dict)
     live: int = 0
     in_flight: int = 0
+    late: int = 0
     oldest_age_s: float = 0.0
     spool_bytes: int = 0
     spool_budget_bytes: int = 0

@@ -59,7 +59,7 @@ def _rows(lane: Lane) -> Iterable[tuple[_Panel, ...]]:
     yield _isps(queries)
     yield _slots(queries)
     if values.slo_latency_s is not None:
-        share = ("share", queries.within(values.slo_latency_s))
+        share = ("share", queries.in_time(values.slo_latency_s))
         title = f"Delivered within {values.slo_latency_s:g} s"
         yield (_Panel(title, "percentunit", (share,), "The share that kept the lane's promise."),)
 

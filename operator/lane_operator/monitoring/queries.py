@@ -41,11 +41,21 @@ class Queries:
         buckets = f"rate({self.metric('delivery_latency_seconds_bucket')}[{window}])"
         return f"histogram_quantile({quantile}, sum by (le) ({buckets}))"
 
-    def within(self, seconds: float, window: str = "5m") -> str:
-        """The share of deliveries that took at most so long."""
+    def in_time(self, seconds: float, window: str = "5m") -> str:
+        """Of recipients whose mail came to an end in the window or is late now, the share that got it in that time."""
         inside = self.metric("delivery_latency_seconds_bucket", f'le="{bound(seconds)}"')
-        count = self.metric("delivery_latency_seconds_count")
-        return f"sum(rate({inside}[{window}])) / sum(rate({count}[{window}]))"
+        return f"(sum(increase({inside}[{window}])) or vector(0)) / ({self._due(window)} > 0)"
+
+    def late(self, seconds: float, window: str = "5m") -> str:
+        """How many of them did not: delivered later, given up for no reason of their own, or waiting still."""
+        inside = self.metric("delivery_latency_seconds_bucket", f'le="{bound(seconds)}"')
+        return f"({self._due(window)} - (sum(increase({inside}[{window}])) or vector(0)))"
+
+    def _due(self, window: str) -> str:
+        """All of them; nobody is in it twice, since what is late now has not come to an end."""
+        delivered, missed = self.metric("delivery_latency_seconds_count"), self.metric("recipients_missed_total")
+        ended = (f"(sum(increase({one}[{window}])) or vector(0))" for one in (delivered, missed))
+        return f"({' + '.join(ended)} + (sum({self.metric('queue_late')}) or vector(0)))"
 
     def deliveries(self, window: str = "5m") -> str:
         """Recipients delivered in the window."""

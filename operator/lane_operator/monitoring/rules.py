@@ -39,6 +39,8 @@ def prometheus_rule(lane: Lane, extra_labels: Mapping[str, str]) -> Manifest:
 def _rules(lane: Lane) -> Iterator[Manifest]:
     queries, values = Queries.of(lane), effective(lane.spec)
     yield from _indicators(lane, queries, values)
+    if values.slo_latency_s is not None:
+        yield from _budget(lane, queries, values.slo_latency_s, values.slo_objective)
     if values.p95_alert_s is not None:
         yield from _latency(lane, queries, values, values.p95_alert_s)
     half = values.lifetime_s / 2
@@ -239,7 +241,10 @@ def _indicators(lane: Lane, queries: Queries, values: Effective) -> Iterator[Man
         "lane:lane_relay_egress_shut:ratio_rate5m": queries.egress_shut(),
     }
     if values.slo_latency_s is not None:
-        shares["lane:lane_relay_delivered_in_time:ratio_rate5m"] = queries.within(values.slo_latency_s)
+        for window in ("5m", "1h"):
+            name = f"lane:lane_relay_delivered_in_time:ratio_rate{window}"
+            shares[name] = queries.in_time(values.slo_latency_s, window)
+        shares["lane:lane_relay_delivered_in_time:objective"] = f"vector({values.slo_objective / 100:.4f})"
     for name, expression in shares.items():
         yield {"record": name, "expr": expression, "labels": _labels(lane)}
 
@@ -269,6 +274,26 @@ def _latency(lane: Lane, queries: Queries, values: Effective, p95_s: float) -> I
         "critical",
         f"The queue of lane {name} grows and would take longer than {format_duration(p95_s)} to empty{promise}.",
     )
+
+
+def _budget(lane: Lane, queries: Queries, promise_s: float, objective: float) -> Iterator[Manifest]:
+    """What misses the promise, against what may: Google's SRE workbook, chapter 5, 2 % and 5 % of a month's budget."""
+    allowed = 1 - objective / 100
+    for name, long, short, times, severity in (
+        ("LaneErrorBudgetFast", "1h", "5m", 14.4, "critical"),
+        ("LaneErrorBudgetSlow", "6h", "30m", 6.0, "warning"),
+    ):
+        burns = (f"1 - {queries.in_time(promise_s, window)} > {times * allowed:.6f}" for window in (long, short))
+        yield _alert(
+            lane,
+            name,
+            f"{' and '.join(burns)} and {queries.late(promise_s, long)} > {FEW}",
+            "1m",
+            severity,
+            f"{{{{ $value | humanizePercentage }}}} of the recipients of lane {lane.namespace}/{lane.name} in {long} "
+            f"did not get their mail within {format_duration(promise_s)} (objective: {objective:g} % do). "
+            "What expires, bounces for another reason than the mailbox, or still waits counts.",
+        )
 
 
 def _alert(lane: Lane, name: str, expression: str, wait: str, severity: str, summary: str) -> Manifest:

@@ -20,6 +20,12 @@ LANE = made.lane(
 )
 LATENCY = "delivery_latency_seconds"
 
+DEAD_ISP = {  # nothing is delivered, so that no latency is measured either
+    f'{LATENCY}_bucket{{le="60.0"}}': "0+60x19 1140x19 1140+60x30",
+    f"{LATENCY}_count{{}}": "0+60x19 1140x19 1140+60x30",
+    "queue_late{}": "0x19 100x19 0x30",
+}
+
 # Values a minute: twenty of a good day, twenty of a bad one (longer where a counter has to show it), then good again.
 CASES: dict[str, dict[str, str]] = {
     "LaneOldestMessageOld": {"oldest_undelivered_age_seconds{}": "10x19 1e6x19 10x30"},
@@ -58,6 +64,8 @@ CASES: dict[str, dict[str, str]] = {
         f'{LATENCY}_bucket{{le="+Inf"}}': "0+60x19 1200+60x19 2340+60x30",
         f"{LATENCY}_count{{}}": "0+60x90",
     },
+    "LaneErrorBudgetFast": DEAD_ISP,
+    "LaneErrorBudgetSlow": DEAD_ISP,
     "LaneLatencyExpected": {
         "queue_messages{}": "5x19 100+600x19 5x30",
         'attempts_total{result="delivered"}': "0+600x19 11400+60x19 12600+600x30",

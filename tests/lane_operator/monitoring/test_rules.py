@@ -119,3 +119,35 @@ def test_without_standby_slots_nothing_is_said_of_them() -> None:
         for rule in one["spec"]["groups"][0]["rules"]
         if rule.get("alert") == "LaneSlotsMissing"
     )
+
+
+DELIVERED, LATE = "lane_relay_delivery_latency_seconds", "lane_relay_queue_late{}"
+
+
+def test_half_of_the_mail_that_expires_uses_up_the_error_budget_though_the_rest_is_in_time(tmp_path: Path) -> None:
+    """Codes that expire are in no latency: only what was delivered was measured, and that was in time."""
+    series = {
+        f'{DELIVERED}_bucket{{le="60.0"}}': "0+30x90",
+        f"{DELIVERED}_count{{}}": "0+30x90",
+        "lane_relay_recipients_missed_total{}": "0x29 0+30x60",
+    }
+    fires(tmp_path, "LaneErrorBudgetFast", series, {"28m": 0, "45m": 1})
+
+
+def test_a_lower_objective_and_a_handful_of_late_mail_page_nobody(tmp_path: Path) -> None:
+    little = {f'{DELIVERED}_bucket{{le="60.0"}}': "0+1x90", f"{DELIVERED}_count{{}}": "0+1x90", LATE: "8x90"}
+    fires(tmp_path, "LaneErrorBudgetFast", little, {"45m": 0})
+    some = {
+        f'{DELIVERED}_bucket{{le="60.0"}}': "0+90x90",
+        f"{DELIVERED}_count{{}}": "0+100x90",
+        LATE: "0x90",
+    }
+    fires(tmp_path, "LaneErrorBudgetFast", some, {"45m": 1})
+    fires(tmp_path, "LaneErrorBudgetFast", some, {"45m": 0}, {"slo": {"latency": "1m", "objective": 99}})
+
+
+def test_a_class_without_promise_has_no_error_budget() -> None:
+    manifests, _ = monitoring_children(made.lane(trafficClass="Bulk"), made.KINDS, {})
+    (rules,) = (one["spec"]["groups"][0]["rules"] for one in manifests if one["kind"] == "PrometheusRule")
+    names = [one.get("alert") or one["record"] for one in rules]
+    assert not [name for name in names if "Budget" in name or "in_time" in name]
