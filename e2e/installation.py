@@ -20,6 +20,7 @@ from e2e.eventually import eventually
 from e2e.internet import addresses
 from e2e.internet.__main__ import ground_of
 from e2e.internet.internet import Internet, Weights, default_policy
+from e2e.internet.lane_records import unpublished
 from e2e.internet.records import Message, Record
 from e2e.release import OPERATOR_NAMESPACE, RELEASE, image_values, upgrade
 from e2e.secrecy import shown_secrets
@@ -97,10 +98,8 @@ class Installation:
     def _is_ready(self, lane: str) -> bool:
         found = self.get("sendinglane", lane)
         status = found.get("status", {})
-        for domain in status.get("domains", ()):
-            for key in (domain["dkim"], domain["dkim"].get("ed25519", {})):
-                if key.get("record") and not key.get("published"):
-                    self.internet.dns.publish_txt(key["recordName"], key["record"])
+        for record, text in unpublished(status):
+            self.internet.dns.publish_txt(record, text)
         types = {one["type"]: one["status"] for one in status.get("conditions", ())}
         is_news = status.get("observedGeneration") == found["metadata"]["generation"]  # else it is of the spec before
         return is_news and types.get("Ready") == "True" and types.get("DNSPublished") == "True"

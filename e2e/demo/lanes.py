@@ -28,6 +28,7 @@ from e2e.demo.measure import Door, Way
 from e2e.internet import addresses
 from e2e.internet.addresses import MailProvider
 from e2e.internet.internet import CHECKOUT, Internet, InternetError
+from e2e.internet.lane_records import unpublished
 from e2e.release import image_values, upgrade
 from lane_api.names import LANE_LABEL
 
@@ -271,11 +272,8 @@ class Lanes:
     def _missing(self, lane: QuickstartLane) -> str:
         """What keeps a lane from being Ready, or nothing; publishes DKIM records that wait for it."""
         status = self._status(lane)
-        for domain in status.get("domains", ()):
-            dkim = domain.get("dkim", {})
-            for key in (dkim, dkim.get("ed25519", {})):
-                if key.get("record") and not key.get("published"):
-                    self._internet.publish_txt(key["recordName"].rstrip("."), key["record"])
+        for name, text in unpublished(status):
+            self._internet.publish_txt(name, text)
         for condition in status.get("conditions", ()):
             if condition["type"] == "Ready":
                 ready = condition["status"] == "True"

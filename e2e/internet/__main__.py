@@ -1,4 +1,4 @@
-"""`python -m e2e.internet up|down|status`: the internet of this checkout's cluster, for a person.
+"""`python -m e2e.internet up|down|status|publish NAMESPACE/LANE`: this checkout's internet, for a person.
 
 Invariant: `up` may be repeated; `down` without a cluster is no error; without one, nothing is made.
 """
@@ -12,7 +12,9 @@ from collections.abc import Sequence
 
 from e2e.cluster import Cluster, ClusterError, open_cluster
 from e2e.internet import addresses
+from e2e.internet.dns import DnsError
 from e2e.internet.internet import Ground, Internet, InternetError, Weights
+from e2e.internet.lane_records import unpublished
 
 
 def ground_of(cluster: Cluster) -> Ground:
@@ -25,7 +27,7 @@ def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
-async def _up(cluster: Cluster) -> None:
+async def _up(cluster: Cluster, _lane: str) -> None:
     internet = await Internet.up(cluster.place("net"), ground_of(cluster))
     internet.start_reflectors()
     for provider in addresses.PROVIDERS:
@@ -38,14 +40,27 @@ async def _up(cluster: Cluster) -> None:
     await internet.close()
 
 
-async def _down(cluster: Cluster) -> None:
+async def _down(cluster: Cluster, _lane: str) -> None:
     await Internet(cluster.place("net"), ground_of(cluster), Weights()).take_down()
 
 
-async def _status(cluster: Cluster) -> None:
+async def _status(cluster: Cluster, _lane: str) -> None:
     internet = Internet(cluster.place("net"), ground_of(cluster), Weights())
     for name, running in internet.status().items():
         _print(f"{name:16} {'runs' if running else '-'}")
+
+
+async def _publish(cluster: Cluster, lane: str) -> None:
+    """Puts the DKIM records that a lane waits for into DNS, as its owner would with his provider."""
+    namespace, _, name = lane.rpartition("/")
+    found = await asyncio.to_thread(cluster.get, "sendinglanes.lanewright.dev", name, "-n", namespace or "default")
+    internet = Internet(cluster.place("net"), ground_of(cluster), Weights())
+    wanted = list(unpublished(found.get("status", {})))
+    for record, text in wanted:
+        await asyncio.to_thread(internet.publish_txt, record, text)
+        _print(f"{record} TXT {text}")
+    if not wanted:
+        _print(f"{lane} waits for no record (its status names them a moment after it is made)")
 
 
 def _is_there(cluster: Cluster) -> bool:
@@ -58,16 +73,20 @@ def _is_there(cluster: Cluster) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Reads the command and does it; the exit status."""
-    commands = {"up": _up, "down": _down, "status": _status}
+    commands = {"up": _up, "down": _down, "status": _status, "publish": _publish}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=sorted(commands))
-    command = parser.parse_args(arguments).command
+    parser.add_argument("lane", nargs="?", default="", help="for publish: NAMESPACE/LANE, such as mail/transactional")
+    given = parser.parse_args(arguments)
+    command = given.command
+    if (command == "publish") != bool(given.lane):
+        parser.error("publish takes a lane, such as mail/transactional; nothing else does")
     try:
         cluster, _ = open_cluster()
         if _is_there(cluster):
-            asyncio.run(commands[command](cluster))
+            asyncio.run(commands[command](cluster, given.lane))
             return 0
-    except (ClusterError, InternetError) as error:
+    except (ClusterError, DnsError, InternetError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stderr.write(

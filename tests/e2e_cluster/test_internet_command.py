@@ -35,11 +35,13 @@ def absent(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     return cluster
 
 
-@pytest.mark.parametrize(("word", "status"), [("up", 1), ("status", 1), ("down", 0)])
+@pytest.mark.parametrize(
+    ("words", "status"), [(["up"], 1), (["status"], 1), (["down"], 0), (["publish", "mail/transactional"], 1)]
+)
 def test_without_a_cluster_there_is_one_sentence_and_no_trace(
-    absent: Cluster, word: str, status: int, capsys: pytest.CaptureFixture[str]
+    absent: Cluster, words: list[str], status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.main([word]) == status
+    assert command.main(words) == status
 
     said = capsys.readouterr()
     assert said.out == ""
@@ -60,3 +62,11 @@ def test_a_cluster_whose_network_is_there_has_an_internet_to_look_at(
 
     assert command.main(["status"]) == 0
     assert "reflector-1      -\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["publish"], ["up", "mail/transactional"]])
+def test_a_lane_is_named_for_its_records_alone(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(words)
+
+    assert "publish takes a lane, such as mail/transactional" in capsys.readouterr().err
