@@ -19,7 +19,7 @@ __all__ = ["MovedMail", "Routes"]
 
 _EVERY_S: Final = 30.0
 """Between the beginnings of two looks: no answer of DNS is believed for less (`resolve.cache`)."""
-_LOOKS: Final = 10_000
+_LOOKS: Final = 5000
 """Sites and entries in one portion: a few milliseconds."""
 _STRIDE: Final = 1000
 """Entries of one queue in a row."""

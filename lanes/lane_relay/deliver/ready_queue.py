@@ -171,9 +171,9 @@ class ReadyQueue:
     """All that is known of one site; small, since a lane may wait for hundreds of thousands."""
 
     __slots__ = (
-        "answers", "attempts", "body_bytes", "connections", "delivered", "destinations", "foreign", "lacks_room",
-        "last_failure", "limits", "line", "name", "pacing", "policy", "stands_for", "suspended", "token_line",
-        "wake_at",
+        "_last", "answers", "attempts", "body_bytes", "connections", "delivered", "destinations", "foreign",
+        "lacks_room", "last_failure", "limits", "line", "name", "pacing", "policy", "stands_for", "suspended",
+        "token_line", "wake_at",
     )  # fmt: skip
 
     def __init__(self, name: str, policy: str, limits: SiteLimits, day: DayCount | None = None) -> None:
@@ -182,6 +182,8 @@ class ReadyQueue:
         self.policy = policy
         self.limits = limits
         self.destinations: dict[tuple[object, ...], Destination] = {}
+        self._last: Destination | None = None
+        """Whose entry came last: the next one mostly has the same route."""
         self.line: Turns[Destination] = Turns()
         """Destinations that want a connection, a place for each campaign that made them want one."""
         self.stands_for: tuple[str, ...] = ()
@@ -216,17 +218,22 @@ class ReadyQueue:
 
     def destination(self, route: Route) -> Destination:
         """The destination of this route, made if it is new."""
+        last = self._last
+        if last is not None and last.route is route:
+            return last
         key = place_of(route)
         known = self.destinations.get(key)
         if known is None:
             known = self.destinations[key] = Destination(self, route)
         else:
             known.update(route)
+        self._last = known
         return known
 
     def give_up(self, destination: Destination) -> None:
         """It is none of the site's any more, though its connections count until they end."""
         destination.given_up = True
+        self._last = None
         self.destinations.pop(place_of(destination.route), None)
 
     @property
@@ -236,6 +243,7 @@ class ReadyQueue:
 
     def forget_empty(self, now: float, *, crowded: bool = False) -> None:
         """Drops destinations of which nothing is left to know; `crowded`: also that they did not answer lately."""
+        self._last = None
         for key in [
             key
             for key, known in self.destinations.items()

@@ -35,6 +35,19 @@ def test_routes_to_the_same_hosts_in_any_order_are_one_destination() -> None:
     assert site.destination(Route("isp", "isp", route("a", "b").hops, tls="Required")) is not one
 
 
+def test_a_destination_that_was_given_up_or_forgotten_is_not_found_again() -> None:
+    site, way = ReadyQueue("isp", "isp", limits()), route("a")
+    one = site.destination(way)
+    assert site.destination(way) is one
+    site.give_up(one)
+    other = site.destination(way)
+    assert (other is one, one.given_up, other.given_up) == (False, True, False)
+    one.put(entry())
+    assert not site.wants_connection(one)
+    site.forget_empty(0.0)
+    assert site.destination(way) is not other
+
+
 def test_a_new_destination_is_probed_with_few_connections_first() -> None:
     site = ReadyQueue("isp", "isp", limits(connections=10))
     destination = site.destination(route("a"))
