@@ -7,7 +7,8 @@ CLUSTERS ?= 3
 # many tests wait for processes, so two workers a core
 WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 EXAMPLES ?= 2000
-COMPILED_TESTS ?= $(addprefix tests/lane_relay/,test_compiled.py smtp mail account accept deliver \
+COMPILED_TESTS ?= $(addprefix tests/lane_relay/,test_compiled.py smtp account deliver mail/test_headers.py mail/test_dkim.py \
+  accept/test_message.py accept/test_session.py accept/test_open_relay.py \
   whole/test_end_to_end.py whole/test_intake.py whole/test_feedback.py)
 PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 python3.11 python3))
 
