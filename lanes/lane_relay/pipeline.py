@@ -291,7 +291,7 @@ class Pipeline:
         _log.info(
             "recovered", messages=state.live_messages, bytes=state.live_bytes, s=round(clock.monotonic() - began, 3)
         )
-        self.slot.counters.recovered = state.live_recipients
+        self.slot.counters.recovered = state.live_recipients + state.missing_recipients
         for damage in state.damage:
             _log.error("damaged in the spool", where=damage)
 

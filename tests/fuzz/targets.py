@@ -32,6 +32,7 @@ from lane_relay.smtp.client_events import Ready, Write
 from lane_relay.smtp.data import stuff, unfit_content
 from lane_relay.smtp.reply import ReplyParser
 from lane_relay.smtp.server import Event, MessageReceived
+from lane_relay.spool.base import Balance
 from lane_relay.spool.recovery import recover
 from tests.lane_relay.smtp.talking import server, talk
 from tests.lane_relay.spool.disk import Image, SimulatedDisk
@@ -211,6 +212,9 @@ class _Journal:
     def reconcile(self, synced: int, records: "object") -> int:
         list(records)  # type: ignore[call-overload]
         return 0
+
+    def balance(self, after: int) -> Balance:
+        return Balance(0, whole=False)
 
     def append(self, first_seq: int, records: "object") -> bool:
         return True

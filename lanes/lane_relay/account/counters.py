@@ -30,7 +30,8 @@ class Counters:
         """Nothing happened yet."""
         self.accepted = 0
         self.recovered = 0
-        """Recipients that were in the spool at the start."""
+        """Recipients that waited in the spool at the start, by what the log and the records say of it: one that is not
+        found there is unaccounted for."""
         self.deferred = 0
         """Attempts that ended in waiting; a recipient may be in it many times."""
         self.finished = dict.fromkeys(FINAL, 0)

@@ -21,11 +21,13 @@ from typing import Final
 from msgspec import Struct
 
 from lane_api.relayconfig import Records as RecordsConfig
+from lane_relay.account.balance import balance_of
 from lane_relay.audit.chain import Chain, day_of
 from lane_relay.audit.head import Reason
 from lane_relay.audit.segment import Summary, index_name, segment_name, summarise
 from lane_relay.clock import Clock
 from lane_relay.errors import RelayError
+from lane_relay.spool.base import Balance
 from lane_relay.spool.files import POSIX_FILES, AppendFile, Files
 
 __all__ = ["Journal", "journal_files"]
@@ -223,6 +225,12 @@ class Journal:
             if not self.append(seq, [record]):
                 raise OSError(ENOSPC, "no room for the accounting records that a crash kept back")
         return missing
+
+    def balance(self, after: int) -> Balance:
+        """See JournalSink."""
+        found = journal_files(self._files, self._directory)
+        later = [path for at, (_, path) in enumerate(found) if at + 1 == len(found) or found[at + 1][0] > after + 1]
+        return balance_of((line for path in later for line in self._files.read(path).split(b"\n")[:-1]), after)
 
     def _find_end(self) -> None:
         """Notes the files and the last whole line; what a crash did to the end is for `reconcile`."""

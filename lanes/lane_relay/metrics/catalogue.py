@@ -44,7 +44,12 @@ CATALOGUE: Final = (
         ("policy", "result"),
     ),
     Declared("recipients_accepted", Kind.COUNTER, "Recipients of messages on disk.", "recipients_accepted"),
-    Declared("recipients_recovered", Kind.COUNTER, "Recipients in the spool at the start.", "recipients_recovered"),
+    Declared(
+        "recipients_recovered",
+        Kind.COUNTER,
+        "Recipients that should wait in the spool at the start.",
+        "recipients_recovered",
+    ),
     Declared(
         "recipients_finished",
         Kind.COUNTER,

@@ -20,7 +20,7 @@ from lane_relay.errors import SpoolError
 from lane_relay.records import Message, QueueEntry
 from lane_relay.spool.entries import Waiting
 
-__all__ = ["DamagedMessageError", "Done", "JournalSink", "Spool", "SpoolState"]
+__all__ = ["Balance", "DamagedMessageError", "Done", "JournalSink", "Spool", "SpoolState"]
 
 Done = Callable[[int, SpoolError | None], None]
 """(location, error): called on the event loop; location is valid if error is None."""
@@ -58,6 +58,17 @@ class SpoolState(Struct, frozen=True):
     """Seconds they took, write and sync."""
     live_recipients: int = 0
     """Recipients of live messages that no settlement has been said of."""
+    missing_recipients: int = 0
+    """Of those that should have waited at the opening, how many were not found; negative: more were found."""
+
+
+class Balance(Struct, frozen=True):
+    """What accounting records come to."""
+
+    recipients: int
+    """Those that came in less those that were done with."""
+    whole: bool
+    """No record is missing among them; else only messages count whose reception is there."""
 
 
 class JournalSink(Protocol):
@@ -80,6 +91,9 @@ class JournalSink(Protocol):
         Records up to `synced` were durable in the journal; `records` are the (number, record)s that the log still
         holds. Called once, before anything is appended.
         """
+
+    def balance(self, after: int) -> Balance:
+        """What the records after this number come to; reads them all."""
 
     def append(self, first_seq: int, records: Sequence[bytes]) -> bool:
         """Appends records that follow the last one; False, and nothing appended, if its volume has no room."""

@@ -37,8 +37,10 @@ from lane_relay.spool.format import (
     id_bytes,
     pack_index,
     salt_of,
+    unpack_flags,
 )
 from lane_relay.spool.segments import RESERVE_NAME, segment_path
+from lane_relay.spool.tally import LIVE, live_text
 
 __all__ = ["Barrier", "Committed", "Committer", "Fact", "LogPosition", "Put"]
 
@@ -68,6 +70,8 @@ class Fact(Struct, frozen=True, gc=False):
     home: int = 0
     slot: int = -1
     """Which slot is free once this is durable; -1: none."""
+    settled: int = 0
+    """Recipients that it settles."""
 
 
 class Barrier(Struct, frozen=True, gc=False):
@@ -112,6 +116,8 @@ class LogPosition(Struct, frozen=True):
     next_number: int
     next_seq: int
     flags: dict[str, str]
+    live: int
+    """Recipients that wait."""
 
 
 class _NoRoomError(Exception):
@@ -150,6 +156,8 @@ class Committer:
         self._number = position.next_number - 1
         self._next_seq = position.next_seq
         self._flags = pack_index(FlagsIndex(position.flags))
+        self._live = position.live
+        """Recipients that wait, by what is durable."""
         self._file: AppendFile | None = None
         self._salt = 0
         self._footer = Footer()
@@ -254,7 +262,7 @@ class Committer:
         file = self._room(result)
         at = file.size
         commit_at = 0 if self._fresh else at
-        seq = self._next_seq
+        seq, live = self._next_seq, self._live
         parts: list[bytes] = []
         lines: list[bytes] = []
         facts: list[FooterEntry] = []
@@ -268,9 +276,11 @@ class Committer:
                 noted = _message_index(message, one.groups, one.waiting)
                 index = pack_index(noted)
                 records: tuple[bytes, ...] = (one.record,)
+                live += len(message.envelope.recipients)
             elif isinstance(one, Fact):
                 kind, index, records, data = one.kind, one.index, one.accounting, ()
                 result.facts.append(one)
+                live -= one.settled
                 if kind is Kind.FLAGS:
                     flags = index
             else:
@@ -297,7 +307,7 @@ class Committer:
             at += length
             seq += len(records)
         result.seconds = self._make_durable(file, parts)
-        self._flags = flags
+        self._flags, self._live = flags, live
         self._footer.add_messages(messages)
         self._footer.add(facts)
         self._next_seq = seq
@@ -348,9 +358,10 @@ class Committer:
         )
         self._salt = salt_of(self._spool_id, number)
         self._footer = Footer()
+        said = pack_index(FlagsIndex({**unpack_flags(self._flags).flags, LIVE: live_text(number, self._live)}))
         flags, length = encode(
             Kind.FLAGS,
-            self._flags,
+            said,
             b"",
             (),
             seq=self._next_seq,
@@ -373,7 +384,7 @@ class Committer:
             raise
         # the entry in the directory and the first commit's bytes are both durable before anything is called done
         self._files.sync_directory(self._directory)
-        self._footer.add([FooterEntry(Kind.FLAGS, HEADER_SIZE, length, self._flags)])
+        self._footer.add([FooterEntry(Kind.FLAGS, HEADER_SIZE, length, said)])
         self._fresh = True
         return file
 

@@ -31,6 +31,7 @@ from lane_relay.spool.format import (
 )
 from lane_relay.spool.index import LiveIndex, SegmentState
 from lane_relay.spool.packed import Packed, without
+from lane_relay.spool.tally import LIVE, Tally
 
 __all__ = ["Damage", "Recovered"]
 
@@ -76,6 +77,9 @@ class Recovered:
         self.last_stamp = 0
         """Ids given from now on begin with no less: it is beyond those that were found, and the last segment's time."""
         self.damage: list[Damage] = []
+        self.tally = Tally()
+        self.missing = 0
+        """Recipients that should wait and were not found; negative: more were found."""
         self.torn_bytes = 0
         """Bytes of a commit that was cut off."""
         self.stored: set[int] = set()
@@ -99,6 +103,7 @@ class Recovered:
 
     def take(self, footer: Footer, segment: SegmentState) -> None:
         """Takes in what the next segment holds; its footer is used up."""
+        self.tally.begin(footer, segment)
         self._note_ids(footer)
         segment.homes |= {home for home, _, _ in footer.settled_tags} | {home for home, _, _, _ in footer.deferred_tags}
         segment.homes.discard(segment.number)
@@ -201,6 +206,7 @@ class Recovered:
             self._message(entry, segment)
         elif kind == Kind.SETTLED:
             settled = unpack_settled(entry.index)
+            self.tally.went(len(settled.recipients))
             segment.homes |= {settled.home} - {segment.number}
             self._unpack_if_packed(settled.id)
             self._settled(settled)
@@ -211,6 +217,7 @@ class Recovered:
             self._deferred(deferred)
         elif kind == Kind.FLAGS:
             self.flags = unpack_flags(entry.index).flags
+            self.flags.pop(LIVE, None)
         else:
             raise SpoolError(f"{segment.path} holds a record of unknown kind {kind}: run the newer image")
 
@@ -230,10 +237,12 @@ class Recovered:
             self.stored.add(message_id)
         sender = intern(index.sender_domain) if index.sender_domain else ""
         expires, size = index.expires_at or 0.0, shared_size(index.size)
-        slot = self.index.add(segment.number, entry.offset, entry.length, _count(index.groups))
+        recipients = _count(index.groups)
+        self.tally.came(recipients)
+        slot = self.index.add(segment.number, entry.offset, entry.length, recipients)
         parts = [
-            QueueEntry(message_id, slot, intern(domain), recipients, size, due, 0, campaign, sender, expires)
-            for domain, recipients in index.groups
+            QueueEntry(message_id, slot, intern(domain), indexes, size, due, 0, campaign, sender, expires)
+            for domain, indexes in index.groups
         ]
         if index.waiting is not None:
             for part in parts:

@@ -93,6 +93,7 @@ class SegmentSpool:
         self._stored = frozenset(found.stored)
         self._index = found.index
         self._flags = found.flags
+        self._missing = found.missing
         self._damage: list[str] = []
         for one in found.damage:
             self._note_damage(str(one))
@@ -141,7 +142,7 @@ class SegmentSpool:
             self._loop,
             self._on_committed,
             lambda after: accounting_after(files, directory, spool_id, after),
-            LogPosition(found.next_number, found.next_seq, found.flags),
+            LogPosition(found.next_number, found.next_seq, found.flags, found.index.live_recipients),
             segment_size=segment_size,
             reserve_size=min(_RESERVE_SIZE, self._budget // 64),
         )
@@ -212,6 +213,7 @@ class SegmentSpool:
             self._commits,
             self._commit_s,
             self._index.live_recipients,
+            self._missing,
         )
 
     @property
@@ -264,7 +266,7 @@ class SegmentSpool:
         index = pack_index(SettledIndex(id_bytes(entry.id), home, recipients, final))
         if final:
             self._bodies.drop(entry.id)
-        self._say(Fact(Kind.SETTLED, index, tuple(records), home, slot if final else -1))
+        self._say(Fact(Kind.SETTLED, index, tuple(records), home, slot if final else -1, len(recipients)))
 
     def defer(self, entry: QueueEntry, records: Iterable[bytes]) -> None:
         """See Spool."""

@@ -87,7 +87,31 @@ def _complete(journal: JournalSink, files: Files, directory: Path, found: Recove
     if missing:
         found.damage.append(Damage("journal", 0, 0, f"{missing} accounting records are neither in it nor in the log"))
     journal.sync()
+    found.missing = _should_wait(journal, found) - found.index.live_recipients
+    if found.missing and not found.damage:
+        found.damage.append(Damage("log", 0, 0, _in_words(found.missing)))
     found.next_seq = max(found.next_seq, journal.last_seq + 1)
+
+
+def _should_wait(journal: JournalSink, found: Recovered) -> int:
+    """Recipients that were promised and not done with, whatever the log still holds of them.
+
+    The journal is asked only where the log is damaged, or knows less than the journal was told after it: its end is
+    gone.
+    """
+    live, said = found.index.live_recipients, found.tally.recipients
+    if not found.damage and journal.last_seq < found.next_seq:
+        return live if said is None else said
+    told = journal.balance(found.tally.since_seq - 1)
+    if told.whole:
+        return found.tally.base + told.recipients
+    return max(live, said or 0, told.recipients)
+
+
+def _in_words(missing: int) -> str:
+    if missing > 0:
+        return f"{missing} recipients that waited are in no segment: a segment, or the end of one, is gone"
+    return f"{-missing} recipients wait again that were done with: a segment, or the end of one, is gone"
 
 
 def accounting_after(files: Files, directory: Path, spool_id: bytes, after: int) -> Iterator[tuple[int, bytes]]:
@@ -133,6 +157,7 @@ def _read_segment(
     if header is not None:
         segment.cleaned_at = header.cleaned_at
         segment.next_seq = max(found.next_seq, header.first_seq)
+        found.tally.first_seq = segment.next_seq
         found.journal_synced = max(found.journal_synced, header.journal_synced)
         found.created_ms[number] = header.created_ms
     salt = salt_of(spool_id, number)

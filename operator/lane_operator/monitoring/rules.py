@@ -111,6 +111,7 @@ def _slots(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         "critical",
         "Slot {{ $labels.slot }} could not write its spool and takes no mail until its pod is restarted.",
     )
+    yield from _volume(lane, queries)
     yield _alert(
         lane,
         "LaneMailInDoubt",
@@ -128,6 +129,27 @@ def _slots(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         "warning",
         "Slot {{ $labels.slot }} has mail that its address must not send, and no other slot can take it. See the "
         "condition MailHeld.",
+    )
+
+
+def _volume(lane: Lane, queries: Queries) -> Iterator[Manifest]:
+    """What a slot's volume did not give back."""
+    yield _alert(
+        lane,
+        "LaneMailUnaccounted",
+        f"max by (slot) (abs({queries.metric('recipients_unaccounted')})) > 0",
+        "1m",
+        "critical",
+        "Slot {{ $labels.slot }} does not know what became of {{ $value }} recipients: lost, or counted twice. Its log "
+        "since the start says what is missing; GET /v1/slot names damaged places.",
+    )
+    yield _alert(
+        lane,
+        "LaneSpoolDamaged",
+        f"max by (slot) ({queries.metric('spool_damaged_places')}) > 0",
+        "1m",
+        "warning",
+        "Slot {{ $labels.slot }} cannot read {{ $value }} places of its spool; GET /v1/slot names them.",
     )
 
 

@@ -92,6 +92,8 @@ def test_a_class_without_promise_has_no_latency_alert() -> None:
         "LaneIntakeRefused",
         "LaneConfigRefused",
         "LaneSpoolFailed",
+        "LaneMailUnaccounted",
+        "LaneSpoolDamaged",
         "LaneMailInDoubt",
         "LaneMailStranded",
         "LaneStoppedByReplies",

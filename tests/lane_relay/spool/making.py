@@ -47,14 +47,19 @@ def message_for(spool: Spool, recipients: tuple[str, ...] = ("user@example.com",
     )
 
 
-def record_of(what: str, message_id: int) -> bytes:
-    return json.dumps({"type": what, "id": f"{message_id:024x}"}).encode()
+def record_of(what: str, message_id: int, recipients: tuple[str, ...] = ("user@example.com",)) -> bytes:
+    recipient = recipients if len(recipients) > 1 else recipients[0]
+    return json.dumps({"type": what, "id": f"{message_id:024x}", "recipient": recipient}).encode()
+
+
+def reception_of(message: Message) -> bytes:
+    return record_of("Reception", message.id, message.envelope.recipients)
 
 
 async def put(spool: Spool, message: Message) -> list[QueueEntry]:
     """Stores a message and waits until it is on disk."""
     stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    spool.put(message, record_of("Reception", message.id), answer_to(stored))
+    spool.put(message, reception_of(message), answer_to(stored))
     location = await stored
     return list(entries_of(message, location, NOW))
 

@@ -9,7 +9,7 @@ from lane_relay.clock import Clock
 from lane_relay.records import received_at
 from lane_relay.spool.entries import Waiting
 from tests.lane_relay.spool.disk import SimulatedDisk
-from tests.lane_relay.spool.making import NOW, answer_to, defer, message_for, open_spool, put, record_of, settle
+from tests.lane_relay.spool.making import NOW, answer_to, defer, message_for, open_spool, put, reception_of, settle
 
 DAY = 86_400.0
 
@@ -38,7 +38,7 @@ async def _stored_a_day_ahead(disk: SimulatedDisk) -> None:
     message = message_for(spool, ("a@sibling.example",))
     stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     waiting = Waiting(now + 900, 4, said_at=now)
-    spool.put(message, record_of("Reception", message.id), answer_to(stored), waiting)
+    spool.put(message, reception_of(message), answer_to(stored), waiting)
     await stored
     await spool.close()
 

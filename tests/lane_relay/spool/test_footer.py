@@ -31,7 +31,7 @@ from lane_relay.spool.format import (
 )
 from lane_relay.spool.log import SegmentSpool
 from tests.lane_relay.spool.disk import Image, SimulatedDisk
-from tests.lane_relay.spool.making import NOW, answer_to, message_for, open_spool, put, record_of, settle
+from tests.lane_relay.spool.making import NOW, answer_to, message_for, open_spool, put, reception_of, record_of, settle
 from tests.lane_relay.spool.old_footer import records, segments, with_row_footers, without_footers
 
 SALT = 77
@@ -87,7 +87,7 @@ class _Life:
 
     async def _put_tried(self, message: Message, state: Waiting) -> None:
         stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.spool.put(message, record_of("Reception", message.id), answer_to(stored), state)
+        self.spool.put(message, reception_of(message), answer_to(stored), state)
         for entry in entries_of(message, await stored, NOW):
             state.laid_on(entry, NOW)
             self.waiting.append(entry)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lane_relay.spool.files import POSIX_FILES
-from tests.lane_relay.spool.making import message_for, open_spool, record_of
+from tests.lane_relay.spool.making import message_for, open_spool, reception_of
 
 MESSAGES = 3000
 
@@ -13,7 +13,7 @@ async def test_what_is_put_in_one_turn_of_the_loop_is_one_commit(tmp_path: Path)
     stored: list[int] = []
     for _ in range(MESSAGES):  # long enough that a thread which was woken at the first would have begun
         message = message_for(spool)
-        spool.put(message, record_of("Reception", message.id), lambda location, _error: stored.append(location))
+        spool.put(message, reception_of(message), lambda location, _error: stored.append(location))
     await spool.flush()
     assert (len(stored), spool.state.commits) == (MESSAGES, 1)
     await spool.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from lane_relay.records import QueueEntry
 from lane_relay.spool.files import Files
 from lane_relay.spool.log import SegmentSpool
-from tests.lane_relay.spool.making import NOW, answer_to, defer, message_for, record_of, settle, until
+from tests.lane_relay.spool.making import NOW, answer_to, defer, message_for, reception_of, record_of, settle, until
 
 Mark = tuple[str, int | str]
 """What happened, and to which message or flag."""
@@ -36,7 +36,7 @@ class Ledger:
         for body in bodies:
             message = message_for(self.spool, recipients, body)
             stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            self.spool.put(message, record_of("Reception", message.id), self._promising(message.id, stored))
+            self.spool.put(message, reception_of(message), self._promising(message.id, stored))
             waiting.append((message, stored))
         entries = []
         for message, stored in waiting:
