@@ -106,6 +106,7 @@ class Reason(StrEnum):
     VOLUME_RESTORED = "VolumeRestored"
     IN_DOUBT = "InDoubt"
     NO_WAY_OUT = "NoWayOut"
+    BY_ORDER = "ByOrder"
     # RecordsAtRisk
     ARCHIVE_MISSING = "ArchiveMissing"
     ARCHIVE_FAILING = "ArchiveFailing"

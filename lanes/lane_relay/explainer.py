@@ -16,6 +16,7 @@ from lane_relay.clock import Clock, rfc3339
 from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.deliver.explain import Place
 from lane_relay.deliver.ready_queue import Hold, Limit, ReadyQueue
+from lane_relay.orders.order import Order
 from lane_relay.records import Hop, QueueEntry, Route, TlsPolicy, message_id_text, received_at
 from lane_relay.resolve.router import Router
 
@@ -53,9 +54,10 @@ class Explainer:
         router: Router,
         trace: Trace,
         handing_over: Callable[[], Iterable[Place]] = tuple,
+        order_of: Callable[[str], Order | None] = lambda _: None,
     ) -> None:
         """`config()` is in force; `scheduled()`: what waits for its time; `trace(name, "")`: a message's records;
-        `handing_over()`: what goes to siblings."""
+        `handing_over()`: what goes to siblings; `order_of(id)`: the order, if it stands."""
         self._config = config
         self._clock = clock
         self._dispatcher = dispatcher
@@ -63,6 +65,7 @@ class Explainer:
         self._router = router
         self._trace = trace
         self._handing_over = handing_over
+        self._order_of = order_of
         self._counts: tuple[float, dict[str, dict[str, list[float]]]] = (-_FRESH_S, {})
         self._counting = asyncio.Lock()
 
@@ -116,6 +119,10 @@ class Explainer:
             "since": self._unix(place.since),
             "until": self._unix(hold.until),
         }
+        order = self._order_of(place.order) if place.order else None
+        if order is not None:
+            until = rfc3339(order.expires) if order.expires else None
+            said |= {"since": rfc3339(order.created), "until": until}
         policy = site.policy if site is not None else place.route.policy
         field = _FIELD_OF.get(hold.limit)
         if field is not None:

@@ -373,7 +373,7 @@ class Pipeline:
         authority = config.handover.ca_file if config.handover is not None else None
         explainer = Explainer(
             lambda: self._source.current, self._clock, self._dispatcher, self._schedule.portions, self._router,
-            self._auditor.trace, self._exchange.places if self._exchange is not None else tuple,
+            self._auditor.trace, self._exchange.places if self._exchange is not None else tuple, self._orders.stands,
         )  # fmt: skip
         queued = QueuedMessages(
             explainer.everything, explainer.waits, self._auditor.trace, self._spool.peek, self._auditor.recipients_key

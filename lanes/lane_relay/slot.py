@@ -30,6 +30,7 @@ from lane_relay.feedback.office import FeedbackOffice
 from lane_relay.metrics import OTHER_POLICY, Figures, LatencyHistogram, expose
 from lane_relay.orders.keeper import OrderKeeper
 from lane_relay.orders.restored import RESTORED, Mark
+from lane_relay.orders.screener import under_order
 from lane_relay.resolve.selectors import SelectorWatch
 from lane_relay.slot_report import (
     HandoverFigures,
@@ -284,8 +285,14 @@ class Slot:
             return []
         dispatcher = self.stages.dispatcher
         stopped = {act.site for act in dispatcher.judgement.acts.listed() if act.site}
-        states = (dispatcher.explain_site(name) for name in sorted({*dispatcher.sites, *stopped}))
-        return [site_as_json(state) for state in states if state is not None]
+        ordered = {order.selector.value: (order, n) for order, n in self.stages.orders.holding() if order.by_site}
+        rows = []
+        for name in sorted({*dispatcher.sites, *stopped, *ordered}):
+            state = dispatcher.explain_site(name, ordered=name in ordered)
+            if state is not None and name in ordered:
+                state = under_order(state, *ordered[name])
+            rows += [site_as_json(state)] if state is not None else []
+        return rows
 
     def replies(self) -> dict[str, Any]:
         """Replies that no rule of a policy was for, as samples, the most frequent first."""
@@ -328,6 +335,7 @@ class Slot:
         said["spool"] = {"id": stages.spool.spool_id, "mark": self._mark.value(self._clock.monotonic())}
         restored = stages.orders.stands(RESTORED)
         said["delivery"]["restored"] = restored.reason if restored is not None else ""
+        said["delivery"]["orders"] = [order.words for order, _ in stages.orders.holding()]
         said["intake"]["ordered"] = self.intake_kept()
         said["delivery"]["proof"] = {
             "state": proof.state,

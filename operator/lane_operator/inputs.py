@@ -441,6 +441,8 @@ class SlotObservation:
     """Some mail must not leave from its address, and no other slot can take it."""
     restored: str = ""
     """Why the mail that its volume brought is held, since the volume may be an older copy; empty: it is not."""
+    orders: tuple[str, ...] = ()
+    """What persons have ordered that some of its mail waits for, in words."""
 
     def owed_to_others_than(self, empty: Collection[str]) -> tuple[str, ...]:
         """Who may still ask it what became of a transfer, in words; slots that were stopped empty never will."""

@@ -348,6 +348,7 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
         head=str(records.get("head") or ""),
         sealing_failure=str(records.get("failure") or ""),
         restored=str(delivery.get("restored") or ""),
+        orders=tuple(map(str, delivery.get("orders") or ())),
         quarantines=tuple(_quarantines(delivery)),
         doubts=tuple(_doubts(answer.get("handover") or {})),
         owed=dict(_owed(answer.get("handover") or {})),

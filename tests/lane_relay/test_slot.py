@@ -55,7 +55,7 @@ class Stages:
         self.backlog = SimpleNamespace(oldest_since=lambda: None)
         self.selectors = SimpleNamespace(states=tuple)
         self.signer = SimpleNamespace(problems={})
-        self.orders = SimpleNamespace(stands=lambda _order_id: None)
+        self.orders = SimpleNamespace(stands=lambda _order_id: None, holding=list)
 
 
 async def test_a_closed_slot_is_not_empty_while_something_is_on_its_way_to_the_volume(tmp_path: Path) -> None:

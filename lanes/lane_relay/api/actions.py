@@ -55,6 +55,8 @@ class Action(AnswerModel):
     """How many it holds, or has acted upon."""
     unreadable: int = 0
     """How many more it was to end since the slot started, whose bytes on the disk are damaged: they stay there."""
+    note: str = ""
+    """In the answer to whoever gives it: nothing falls under it now, or another order says the same already."""
 
 
 class ActionList(AnswerModel):

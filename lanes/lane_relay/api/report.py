@@ -60,6 +60,8 @@ class DeliveryReport(AnswerModel):
     state: str
     restored: str | None = None
     """Why the mail of a volume that may be an older copy is held; empty: it is not."""
+    orders: list[str] | None = None
+    """What persons have ordered that mail waits for now, in words; GET /v1/actions has all that stands."""
     proof: Proof | None = None
     acts: list[Act] | None = None
 

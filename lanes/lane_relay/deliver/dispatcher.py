@@ -245,9 +245,10 @@ class Dispatcher:
             unreadable=len(self._preparer.unreadable),
         )
 
-    def explain_site(self, name: str) -> SiteState | None:
-        """Which limit holds this site now, and what reply rules stop; None: nothing waits for it, and none does."""
-        return self.whereabouts.site(name, self._limits_of(name)[0])
+    def explain_site(self, name: str, *, ordered: bool = False) -> SiteState | None:
+        """Which limit holds this site now, and what reply rules stop; None: nothing waits for it, and none does, and
+        it is not asked for because of an order (`ordered`)."""
+        return self.whereabouts.site(name, self._limits_of(name)[0], ordered=ordered)
 
     def explain_entry(self, message_id: int) -> tuple[SiteState | Hold, ...]:
         """Where each entry of this message is and what holds it; empty: not here, so in the scheduled queue or done."""

@@ -86,6 +86,8 @@ class Place(Struct, frozen=True):
     site: ReadyQueue | None = None
     since: float | None = None
     """Monotonic time since which the hold holds, where that is known."""
+    order: str = ""
+    """The order that holds them, by its id."""
 
 
 class Whereabouts:
@@ -126,12 +128,12 @@ class Whereabouts:
         shut = self._why_shut()
         return Hold(Limit.GATE, detail=shut) if shut is not None else (site.suspended or Hold(Limit.NONE))
 
-    def site(self, name: str, limits: SiteLimits) -> SiteState | None:
-        """As of now; None: nothing waits for it, and no act is about it. `limits`: of a site of which only acts are
-        known."""
+    def site(self, name: str, limits: SiteLimits, *, ordered: bool = False) -> SiteState | None:
+        """As of now; None: nothing waits for it, and neither act nor order is about it. `limits`: of a site of which
+        nothing else is known."""
         site, acts = self._sites.get(name), self._judgement.acts.of_site(name)
         if site is None:
-            if not acts:
+            if not acts and not ordered:
                 return None
             site = ReadyQueue(name, name, limits)
             self._judgement.hold(site)
@@ -159,7 +161,7 @@ class Whereabouts:
                     yield self.of(destination)
         for key in self._held.keys:
             for item in tuple(self._held.waiting_for(key)):
-                yield Place("Held", item.route, item.hold, (item.entry,))
+                yield Place("Held", item.route, item.hold, (item.entry,), order=item.why.order)
 
     def of(self, destination: Destination) -> Place:
         """What waits for one host set."""

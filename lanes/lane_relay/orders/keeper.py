@@ -38,6 +38,7 @@ _OURSELVES: Final = "lane-relay"
 WithSibling = Callable[[str, str, str], Awaitable[int]]
 """(sibling, owner, reason): does what is ordered about it; of how much. Raises RelayError, SpoolError."""
 _NOWHERE: Final = Route("", "", ())
+_HOLDING: Final = (Verb.HOLD, Verb.SUSPEND)
 _ENDS: Final = {Verb.RESUME: Verb.SUSPEND, Verb.RELEASE: Verb.HOLD}
 
 
@@ -94,8 +95,26 @@ class OrderKeeper:
         request = OrderRequest.model_validate_json(body)
         if request.action in _ENDS:
             return await self._end_all(request)
+        note = self._note_on(request)
         order = await (self._done_with_sibling if request.action in WITH_SIBLING else self._place)(request)
-        return [self._shown(order)]
+        return [{**self._shown(order), "note": note}]
+
+    def _note_on(self, request: OrderRequest) -> str:
+        """What whoever gives an order should know, though it is kept as it is."""
+        by, value = request.selector.by, request.selector.value
+        policies = {one.name for one in self._config().delivery.policies}
+        if by is By.POLICY and value not in policies:
+            return "the lane has no ISPPolicy of this name, so no mail falls under the order"
+        if by is By.SITE and value not in policies and not self._places.has_site(value):
+            return "no site is named so now (GET /v1/sites names those that are known): the order is for later mail"
+        return next(
+            (
+                f"order {one.id} of {one.owner} says the same until {rfc3339(one.expires)}"
+                for one in self._book.orders
+                if one.verb is request.action and one.verb in _HOLDING and one.selector == request.selector
+            ),
+            "",
+        )
 
     async def _place(self, request: OrderRequest) -> Order:
         now = self._clock.now()
@@ -166,7 +185,7 @@ class OrderKeeper:
         return [self._shown(order) for order in self._book.orders]
 
     def _shown(self, order: Order) -> dict[str, Any]:
-        holds = order.verb in (Verb.HOLD, Verb.SUSPEND)
+        holds = order.verb in _HOLDING
         state = "standing" if order.verb not in (Verb.REQUEUE, *WITH_SIBLING) else "done"
         return {
             "id": order.id,
@@ -179,7 +198,13 @@ class OrderKeeper:
             "state": state if order.swept or holds else "working",
             "entries": self._places.held(order.key) if holds else order.entries,
             "unreadable": self._finisher.unreadable[order.id],
+            "note": "",
         }
+
+    def holding(self) -> list[tuple[Order, int]]:
+        """Orders of persons that mail waits for now, and how many entries each holds."""
+        found = [(one, self._places.held(one.key)) for one in self._book.orders if one.verb in _HOLDING]
+        return [(order, count) for order, count in found if count and order.id != RESTORED]
 
     async def _end_all(self, request: OrderRequest) -> list[dict[str, Any]]:
         verb, selector = _ENDS[request.action], request.selector

@@ -99,6 +99,17 @@ class Order(Struct, kw_only=True):
         """What its mail is held under."""
         return f"order {self.id}"
 
+    @property
+    def by_site(self) -> bool:
+        """It names a site; that of mail which a policy is for has the policy's name."""
+        return self.selector.by in (By.SITE, By.POLICY)
+
+    @property
+    def words(self) -> str:
+        """What is ordered, by whom and why, such as `suspend site gmail of jane (they ask)`."""
+        about = f"{self.selector.by} {self.selector.value}".rstrip()
+        return f"{self.verb} {about} of {self.owner} ({self.reason})"
+
 
 _Text = Annotated[str, Field(min_length=1, max_length=500)]
 _Value = Annotated[str, Field(min_length=1, max_length=320)]

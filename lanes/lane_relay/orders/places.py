@@ -26,6 +26,8 @@ class Places(Struct, frozen=True):
     """Sends what is held under this key past `OrderKeeper.takes` again."""
     held: Callable[[str], int]
     """How many entries are held under this key."""
+    has_site: Callable[[str], bool]
+    """Whether a site of this name is known now."""
 
 
 def places_of(dispatcher: Dispatcher, schedule: Runner, handing_over: Callable[[], None] | None = None) -> Places:
@@ -36,4 +38,9 @@ def places_of(dispatcher: Dispatcher, schedule: Runner, handing_over: Callable[[
         if handing_over is not None:
             handing_over()
 
-    return Places(schedule.sweep, schedule.add, look_again, dispatcher.hold, dispatcher.release, dispatcher.held)
+    def has_site(name: str) -> bool:
+        return dispatcher.explain_site(name) is not None
+
+    return Places(
+        schedule.sweep, schedule.add, look_again, dispatcher.hold, dispatcher.release, dispatcher.held, has_site
+    )

@@ -4,17 +4,21 @@ Before it: `deliver`, which has the message in its hands. After it: `account`, w
 Invariant: it says of nobody that he may be attempted who was settled here.
 """
 
+from msgspec.structs import replace
+
 from lane_api.isppolicy import Category
 from lane_relay.account.screen import Screen
 from lane_relay.account.settle import Ending, Outcome
 from lane_relay.account.settler import Settler
 from lane_relay.clock import Clock
+from lane_relay.deliver.explain import SiteState
 from lane_relay.deliver.prepared import GONE, Gone, Held
+from lane_relay.deliver.ready_queue import Hold, Limit
 from lane_relay.orders.book import OrderBook
 from lane_relay.orders.order import FINAL, Order, Verb
 from lane_relay.records import Message, QueueEntry, Reply
 
-__all__ = ["Screener", "ending_of", "held_by"]
+__all__ = ["Screener", "ending_of", "held_by", "under_order"]
 
 _MODE = "(delivery.mode)"
 
@@ -55,6 +59,11 @@ def ending_of(order: Order, entry: QueueEntry) -> Ending:
     reply = Reply(550, (f"5.7.0 {'Dropped' if dropped else 'Given up'} by order {order.id}: {order.reason}",))
     outcome = Outcome.DROPPED if dropped else Outcome.BOUNCED
     return Ending(entry.recipients, outcome, reply, Category.OTHER, order.key.replace(" ", "/"))
+
+
+def under_order(state: SiteState, order: Order, entries: int) -> SiteState:
+    """A site whose mail an order holds: so many entries wait there that are not in its ready queue."""
+    return replace(state, waiting=state.waiting + entries, hold=Hold(Limit.ORDER, detail=held_by(order).reason))
 
 
 def held_by(order: Order) -> Held:

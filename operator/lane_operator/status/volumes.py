@@ -12,10 +12,14 @@ from lane_operator.status.view import View
 
 __all__ = ["put_mail_held", "put_records_at_risk"]
 
+_MOST_ORDERS = 5
+"""Of one slot are told; two hundred may stand."""
+
 
 def put_mail_held(book: Book, view: View) -> None:
-    """Mail that waits until somebody decides or helps: it may have left already, or has no way out."""
-    found = [one for one in (_restored(view), _in_doubt(view), _stranded(view)) if one is not None]
+    """Mail that waits until somebody decides or helps: it may have left already, has no way out, or is to wait."""
+    looked = (_restored(view), _in_doubt(view), _stranded(view), _ordered(view))
+    found = [one for one in looked if one is not None]
     if found:
         book.put(ConditionType.MAIL_HELD, True, found[0][0], "; ".join(message for _, message in found))
 
@@ -51,6 +55,22 @@ def _stranded(view: View) -> tuple[Reason, str] | None:
             f"{', '.join(slots)} has mail that its address must not send (isps of the address in the pool), and no "
             "other slot of the lane that may can be reached: give the lane another slot, on an address without isps, "
             "or see to those it has"
+        )
+    return None
+
+
+def _ordered(view: View) -> tuple[Reason, str] | None:
+    """Somebody has ordered that mail is to wait; who wonders why it does is to find out here."""
+    held = [
+        f"{seen.name}: {', '.join(seen.orders[:_MOST_ORDERS])}"
+        + (f" and {more} more" if (more := len(seen.orders) - _MOST_ORDERS) > 0 else "")
+        for seen in view.heard()
+        if seen.orders
+    ]
+    if held:
+        return Reason.BY_ORDER, (
+            f"mail waits as ordered; {'; '.join(held)}. GET /v1/actions of the slot says until when and how to end it "
+            "(docs/admin.md)"
         )
     return None
 

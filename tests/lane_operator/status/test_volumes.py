@@ -33,6 +33,13 @@ def test_a_volume_put_back_from_a_snapshot_is_named_with_what_to_do_and_the_lane
     [
         ({"doubts": ("3 messages with otp-0 since 2026-11-28T10:00:00Z",)}, "InDoubt", "otp-1: 3 messages with otp-0"),
         ({"doubts": ("3 messages with otp-0 since then",)}, "InDoubt", "action take-back"),
+        (
+            {"orders": ("suspend site gmail of jane (they ask)",)},
+            "ByOrder",
+            "otp-1: suspend site gmail of jane (they ask)",
+        ),
+        ({"orders": ("suspend site gmail of jane (they ask)",)}, "ByOrder", "docs/admin.md"),
+        ({"stranded": True, "orders": ("hold all of jane (x)",)}, "NoWayOut", "otp-1: hold all of jane (x)"),
         ({"stranded": True}, "NoWayOut", "otp-1 has mail that its address must not send"),
         ({"stranded": True, "restored": "older"}, "VolumeRestored", "otp-1 has mail that its address must not send"),
     ],

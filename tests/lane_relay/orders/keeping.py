@@ -58,6 +58,7 @@ class Rig:
             self.held.add,
             self._release,
             lambda key: len(self.held.waiting_for(key)),
+            lambda site: site == ROUTE.site,
         )
         self.keeper = OrderKeeper(self.spool, self.book, self.settler, self.clock, places, lambda: self.config)
         self._running: asyncio.Task[None] | None = None

@@ -115,7 +115,9 @@ async def test_an_order_says_what_it_could_not_read_and_is_done_with_the_rest() 
         schedule = ScheduledQueue()
         for entry in slot.entries:
             schedule.add(entry)
-        places = Places(schedule.sweep, schedule.add, lambda: None, lambda *_: None, lambda _: None, lambda _: 0)
+        places = Places(
+            schedule.sweep, schedule.add, lambda: None, lambda *_: None, lambda _: None, lambda _: 0, lambda _: True
+        )
         keeper = OrderKeeper(slot.spool, slot.book, slot.settler, CLOCK, places, config)
         running = asyncio.create_task(keeper.run())
         await keeper.place(json.dumps({"action": "drop", "all": True, "owner": "jane", "reason": "why not"}).encode())

@@ -10,7 +10,7 @@ from lane_relay.account.settle import Outcome
 from lane_relay.deliver.prepared import GONE, Held
 from lane_relay.orders.book import MOST, OrderError
 from tests.lane_relay.account.attempts import NOW
-from tests.lane_relay.orders.keeping import Rig
+from tests.lane_relay.orders.keeping import ROUTE, Rig
 from tests.lane_relay.spool.making import until
 
 BY: dict[str, dict[str, Any]] = {
@@ -277,3 +277,14 @@ async def test_orders_are_bounded_in_number() -> None:
         await rig.order(action="suspend", campaign=f"c{number}")
     with pytest.raises(OrderError, match="revoke some"):
         await rig.order(action="suspend", all=True)
+
+
+async def test_an_order_that_nothing_falls_under_or_that_stands_already_says_so() -> None:
+    async with Rig() as rig:
+        assert "no site is named so now" in (await rig.order(action="suspend", site="nosuchsite"))["note"]
+        assert "no ISPPolicy of this name" in (await rig.order(action="hold", policy="nosuchpolicy"))["note"]
+        first = await rig.order(action="suspend", site=ROUTE.site)
+        assert first["note"] == ""
+        again = await rig.order(action="suspend", site=ROUTE.site)
+        assert f"order {first['id']} of jane says the same" in again["note"]
+        assert all(one["note"] == "" for one in rig.keeper.standing()), "only the answer to the order has it"

@@ -67,6 +67,31 @@ def test_suspended_mail_stays_over_a_kill_until_it_is_resumed(relay: Relay, sink
     assert [record["user"] for record in relay.records() if record["type"] == "AdminAction"] == ["jane", "jane"]
 
 
+def test_a_suspended_site_is_seen_wherever_somebody_looks_for_its_mail(relay: Relay, sink: Sink) -> None:
+    admin = _started(relay)
+    _submit(relay, _letter(1, "spring"))
+    sink.wait(1)
+    site = admin.ask("GET", "/v1/explain?domain=isp.test")[1]["route"]["site"]
+    order = _order(admin, action="suspend", site=site, expiresIn="2h")
+    _submit(relay, _letter(2, "spring"))
+
+    def row() -> dict[str, Any]:
+        rows = [one for one in admin.ask("GET", "/v1/sites")[1]["sites"] if one["site"] == site]
+        return rows[0] if rows and rows[0]["waiting"] else {}
+
+    seen = eventually(row, "the site has a row with its mail")
+    assert (seen["waiting"], seen["heldBy"]) == (1, "order")
+    assert f"suspended by order {order['id']} of jane: the price is wrong" in seen["detail"]
+    (told,) = admin.ask("GET", "/v1/explain?domain=isp.test")[1]["entries"]
+    assert (told["heldBy"]["since"], told["heldBy"]["until"]) == (order["created"], order["expires"])
+    (words,) = admin.ask("GET", "/v1/slot")[1]["delivery"]["orders"]
+    assert words == f"suspend site {site} of jane (the price is wrong)"
+
+    _order(admin, action="resume", site=site)
+    sink.wait(2)
+    assert admin.ask("GET", "/v1/slot")[1]["delivery"]["orders"] == []
+
+
 def test_a_bounced_campaign_is_reported_and_the_other_one_goes_on(relay: Relay, sink: Sink) -> None:
     sink.answer_with = lambda stage, address: "451 4.3.0 later" if address.startswith("ann") else None
     admin = _started(relay)
