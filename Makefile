@@ -81,8 +81,8 @@ interop: peers ## both ways with Postfix, Exim, OpenSMTPD, Haraka and clients; s
 fuzz: setup ## ten million inputs into every door of the relay, coverage-guided; FUZZ_INPUTS=N for fewer
 	$(RUN)/python -m tests.fuzz --inputs $(or $(FUZZ_INPUTS),10000000)
 
-chaos-relay: setup ## kills relays a thousand times (KILLS=N for fewer), breaks disk, clock, names, peers; needs root and gcc
-	$(RUN)/python -m tests.chaos --kills $(or $(KILLS),1000)
+chaos-relay: setup ## kills compiled relays a thousand times (KILLS=N for fewer), breaks disk, clock, names, peers; needs root and gcc
+	CHAOS_COMPILED=$$($(RUN)/python -m e2e.compiled) $(RUN)/python -m tests.chaos --kills $(or $(KILLS),1000)
 
 test: lint unit compiled e2e ## everything, from the gates to the cluster
 

@@ -29,9 +29,8 @@ from tests.chaos.judge import LANE_DOMAIN, Findings, Key, in_flight, judge
 from tests.chaos.lane import ChaosLane
 from tests.chaos.layer import Layer
 from tests.chaos.mutants import NONE
-from tests.chaos.slots import Slot
+from tests.chaos.slots import Slot, nursery_of
 from tests.chaos.traffic import DOMAINS, HELD, LOOP, Traffic
-from tests.lane_relay.forked import Nursery
 from tests.lane_relay.running import eventually
 from tests.lane_relay.whole.test_feedback import DSN
 
@@ -117,7 +116,7 @@ class Killing:
             self._internet = stack.enter_context(ChaosInternet(self._folder, policies()))
             layer = Layer(self._folder)
             layer.steer(delay_ms=SYNC_MS)
-            nursery = Nursery("tests.chaos.nursery", self._mutant, env=layer.environment)
+            nursery = nursery_of(self._mutant, layer)
             stack.callback(nursery.close)
             stack.enter_context(small_volume(self._folder / "volume", "8g"))
             self._lane = ChaosLane(self._folder / "volume", nursery)

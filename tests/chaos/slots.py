@@ -3,12 +3,26 @@
 Before: a campaign. After: `nursery`, and `tests.lane_relay.running`, whose configuration and figures these share.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
+from tests.chaos import mutants
+from tests.chaos.layer import Layer
 from tests.lane_relay.forked import Nursery
 from tests.lane_relay.running import Relay, eventually
+
+COMPILED: Final = "CHAOS_COMPILED"
+"""The variable that names the folder of a compiled relay."""
+
+
+def nursery_of(mutant: str, layer: Layer) -> Nursery:
+    """Relays as the image has them, where the environment says where such are; only of Python can broken ones be made."""
+    environment = layer.environment
+    if os.environ.get(COMPILED) and mutant == mutants.NONE:
+        environment |= {"PYTHONPATH": os.environ[COMPILED]}
+    return Nursery("tests.chaos.nursery", mutant, env=environment)
 
 
 @dataclass

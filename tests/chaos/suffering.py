@@ -25,7 +25,7 @@ from tests.chaos.internet import RESOLVER, ChaosInternet
 from tests.chaos.judge import LANE_DOMAIN
 from tests.chaos.layer import Layer
 from tests.chaos.mutants import NONE
-from tests.chaos.slots import Slot
+from tests.chaos.slots import Slot, nursery_of
 from tests.lane_relay.forked import Nursery
 from tests.lane_relay.running import eventually
 
@@ -106,7 +106,7 @@ class Suffering:
         with ExitStack() as stack:
             internet = stack.enter_context(ChaosInternet(self._folder, policies))
             layer = Layer(self._folder)
-            nursery = Nursery("tests.chaos.nursery", self._mutant, env=layer.environment)
+            nursery = nursery_of(self._mutant, layer)
             stack.callback(nursery.close)
             if self._fault.volume:
                 stack.enter_context(small_volume(self._folder / "volume", self._fault.volume))
