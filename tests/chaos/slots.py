@@ -18,7 +18,7 @@ COMPILED: Final = "CHAOS_COMPILED"
 
 
 def nursery_of(mutant: str, layer: Layer) -> Nursery:
-    """Relays as the image has them, where the environment says where such are; only of Python can broken ones be made."""
+    """Relays as the image has them, where the environment says where those are; broken ones can only be of Python."""
     environment = layer.environment
     if os.environ.get(COMPILED) and mutant == mutants.NONE:
         environment |= {"PYTHONPATH": os.environ[COMPILED]}
