@@ -187,6 +187,12 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
     ("a_pool_that_cold_shares", pool, put("classes", ["Bulk", "Cold"]), "a pool for Cold is for Cold alone"),
     ("a_pool_for_no_class", pool, put("classes", []), "spec.classes"),
     ("a_lane_without_senders", lane, put("submission.senders", []), "spec.submission.senders"),
+    (
+        "no_sender_of_a_domain",
+        lane,
+        put("submission.senders", ["@b.example", "@x.notify.example.com"]),
+        "is to be among",
+    ),
     ("a_sender_without_at", lane, put("submission.senders", ["notify.example.com"]), "must be @domain for every"),
     ("a_redirection_to_nowhere", lane, put("delivery", {"mode": "Redirect"}), "to is the one address of mode Redirect"),
     ("an_address_for_live_mail", lane, put("delivery", {"to": "a@x.example"}), "set it with Redirect, and only then"),

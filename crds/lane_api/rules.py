@@ -32,6 +32,12 @@ has(self.resolver.trustAD) ? self.resolver.trustAD \
 
 LANE_SPEC_RULES = (
     (
+        "self.submission.senders.exists(s, self.domains.exists(d, s.lowerAscii().endsWith('@' + d.name)))",
+        """\
+no sender may write from any of the lane's domains, so all mail would be refused: the domain of a sender (the header \
+From must match one) is to be among domains, in full""",
+    ),
+    (
         (
             "has(self.feedback) || self.domains.all(d, !has(d.returnPath) "
             "|| (has(d.returnPath.mode) && d.returnPath.mode == 'Keep'))"

@@ -230,7 +230,8 @@ class Submission(ApiModel):
     clients: Clients = Clients()
     limits: SubmissionLimits = SubmissionLimits()
     senders: Annotated[tuple[Sender, ...], Field(min_length=1, max_length=256)]
-    """`@domain` or `local@domain`: envelope sender and the single header From must both match one, else 550 5.7.1."""
+    """`@domain` or `local@domain`: envelope sender and the single header From must both match one, else 550 5.7.1. The
+    header From's domain must be one of `domains` as well, so that of one sender at least is."""
     max_message_size: Annotated[
         ByteSize,
         Field(

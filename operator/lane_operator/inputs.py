@@ -381,6 +381,8 @@ class SlotObservation:
     """It waits for its turn: one slot of a lane restarts at a time."""
     reachable: bool = False
     """False: it did not answer, and every field below is what it said last, or nothing."""
+    is_asked: bool = True
+    """False: nobody asks it, for want of what it is to be told; it may well serve."""
     is_fresh: bool = True
     """False: the last visit had no answer in time; too little to call it silent, too much to act on for good."""
     config_generation: int = 0

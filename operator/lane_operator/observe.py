@@ -167,9 +167,11 @@ class Observer:
         if visited.task is not None:
             visited.task.cancel()
         if not forget and visited.seen is not None:
-            self._slots[key] = _Visited(visited.target, seen=replace(visited.seen, reachable=False))
+            last = replace(visited.seen, reachable=False, is_asked=False)
+            self._slots[key] = _Visited(visited.target, seen=last)
 
     def _start(self, key: tuple[Key, str], target: Target, seen: SlotObservation | None) -> None:
+        seen = replace(seen, is_asked=True) if seen is not None else None
         visited = self._slots[key] = _Visited(target, seen=seen)
         visited.task = asyncio.create_task(self._keep_visiting(visited), name=f"visit {key[0][0]}/{key[1]}")
 

@@ -407,6 +407,20 @@ async def test_a_slot_that_does_not_answer_keeps_its_last_words_as_old(rig: Rig)
     assert (rig.seen().reachable, rig.seen().queued) == (False, 12)
 
 
+async def test_a_slot_that_nobody_may_ask_now_keeps_its_last_words_and_is_not_called_silent(rig: Rig) -> None:
+    rig.slot.live = 12
+    rig.observer.aim(LANE, (rig.target,))
+    await rig.woken.again()
+
+    rig.observer.aim(LANE, (), frozenset({rig.target.slot}))
+    assert (rig.seen().reachable, rig.seen().is_asked, rig.seen().queued) == (False, False, 12)
+
+    rig.observer.aim(LANE, (rig.target,))
+    assert rig.seen().is_asked
+    await rig.woken.again()
+    assert rig.seen().reachable
+
+
 async def test_an_answer_that_nobody_foresaw_is_none_and_the_visits_go_on(rig: Rig) -> None:
     rig.slot.generation = 7
     rig.slot.live = float("inf")  # JSON that Python reads, and that is no count

@@ -41,7 +41,9 @@ def put_certificate(book: Book, view: View) -> None:
     """The verdict on CertificateReady."""
     name = view.lane.spec.submission.tls.secret_name
     shown = [seen.certificate_self_signed for seen in view.heard()]
-    if name is not None and True not in shown and view.references.secrets.get(name) is not None:
+    is_there = name is not None and view.references.secrets.get(name) is not None
+    # a stalled lane's Secrets may be out of sight, and what its slots said last counts
+    if name is not None and True not in shown and (is_there or False in shown):
         book.put(ConditionType.CERTIFICATE_READY, True, Reason.ISSUED, f"clients see the certificate of Secret {name}")
         return
     fix = (

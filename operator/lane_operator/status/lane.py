@@ -141,17 +141,20 @@ def _put_egress(book: Book, view: View) -> None:
 def _egress_message(view: View, status: bool | None, reason: Reason) -> str:
     if reason is Reason.MATCHED:
         return "each slot's traffic was seen leaving from its own address"
-    if reason is Reason.PROOF_STALE:
-        return (
-            "no reflector answers, so the proof is not renewed; proved slots go on sending, new ones wait: see to the "
-            "reflectors of the pool"
-        )
+    stale = reason is Reason.PROOF_STALE
     said = []
     for claim in view.running:
         seen = view.observation.slot(claim.slot_name)
-        if not is_proved(seen):
+        if seen is not None and seen.proof_state == "ProofStale" if stale else not is_proved(seen):
             text = seen.proof_message if seen and seen.proof_message else "has not said yet what it sees"
             said.append(f"{claim.slot_name} ({claim.address.ip if claim.address else SHARED}): {text}")
+    if stale:
+        secret = view.references.pool.spec.verification.secret_name if view.references.pool is not None else None
+        key = f"see that they run, and that their key is the one in Secret {secret}" if secret else "see that they run"
+        return (
+            "no reflector of the pool confirms the address, so the proof is not renewed; proved slots go on sending, "
+            f"new ones wait: {key}; {'; '.join(said)}"
+        )
     if not said:
         return "no slot runs" if view.assignment.claims else "no slot has an address yet"
     return "; ".join(said) if status is None else f"nothing leaves from {'; '.join(said)}"

@@ -96,6 +96,8 @@ def _cause(view: View, seen: SlotObservation | None, *, takes: bool) -> Reason |
     """
     if seen is None or (takes and (not seen.pod_ready or (seen.rolling and not seen.rolls_later))):
         return Reason.SLOT_NOT_READY
+    if not seen.reachable and not seen.is_asked and view.desired.refusals:
+        return None  # what is missing says so itself
     if not seen.reachable:
         return Reason.SLOT_UNREACHABLE
     if seen.config_refused:

@@ -81,12 +81,18 @@ def slot_trouble(lane: Lane, claim: Claim, seen: SlotObservation | None) -> str:
     if not seen.reachable:
         if claim.role in (SlotRole.STANDBY, SlotRole.PROMOTED) and not claim.takes_mail:
             return f"does not answer the operator{f': {seen.pod_reason}' if seen.pod_reason else ''}"
-        return "does not answer the operator" if seen.pod_ready else ""
+        return _silence(seen) if seen.pod_ready else ""
     if seen.config_refused:
         return f"refused configuration {lane.generation}: {seen.config_refused}"
     if not is_proved(seen):
         return f"sends nothing: {seen.proof_message or 'its egress address is not proved yet'}"
     return ""
+
+
+def _silence(seen: SlotObservation) -> str:
+    if seen.is_asked:
+        return "does not answer the operator"
+    return "is not asked until what the lane waits for is there; it goes on with what it has"
 
 
 def _node_network(claim: Claim, seen: SlotObservation) -> str:
