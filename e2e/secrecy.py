@@ -19,7 +19,7 @@ PUBLIC = frozenset(
 SHORTEST = 8  # what is shorter is found anywhere by accident
 _KINDS = (
     "events,sendinglanes,ippools,isppolicies,statefulsets,controllerrevisions,pods,services,configmaps,"
-    "persistentvolumeclaims,serviceaccounts,poddisruptionbudgets,network-attachment-definitions"
+    "persistentvolumeclaims,serviceaccounts,poddisruptionbudgets,networkpolicies,network-attachment-definitions"
 )
 
 

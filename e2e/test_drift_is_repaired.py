@@ -32,6 +32,7 @@ def test_what_a_hand_breaks_is_repaired_within_seconds(installation: Installatio
         ("service", "drift"),
         ("service", "drift-slots"),
         ("poddisruptionbudget", "drift-0"),
+        ("networkpolicy", "drift"),
         ("configmap", "drift-dashboard"),
         ("secret", "drift-0-config"),
         ("serviceaccount", "drift-relay"),

@@ -98,6 +98,7 @@ class Reason(StrEnum):
     SINGLE_NODE = "SingleNode"
     # ChildrenIncomplete
     KIND_ABSENT = "KindAbsent"
+    NO_NETWORK_POLICY = "NoNetworkPolicy"
     # AddressQuarantined
     STANDBY_PROMOTED = "StandbyPromoted"
     NO_STANDBY = "NoStandby"

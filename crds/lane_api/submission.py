@@ -10,6 +10,7 @@ from lane_api.quantities import ByteSize, Duration, RateField, Span
 __all__ = [
     "Auth",
     "AuthUser",
+    "ClientNamespaces",
     "Clients",
     "HttpListener",
     "Service",
@@ -147,11 +148,25 @@ Network = Annotated[
 """A network by its prefix."""
 
 
+class ClientNamespaces(ApiModel):
+    """Namespaces of this cluster, by their labels."""
+
+    match_labels: Annotated[
+        dict[str, Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]],
+        Field(min_length=1, max_length=16),
+    ]
+    """All of them; `kubernetes.io/metadata.name` is a namespace's name."""
+
+
 class Clients(ApiModel):
-    """Which clients may submit without authentication."""
+    """Who may submit, and who of them without authentication."""
 
     cidrs: Annotated[tuple[Network, ...], Field(max_length=64)] = ()
     """Networks whose clients may submit without AUTH; everybody else must authenticate, under TLS."""
+    namespaces: ClientNamespaces | None = None
+    """Only pods of these namespaces, and whoever is in `cidrs` or `proxies`, reach the submission ports; who is not in
+    `cidrs` authenticates. By the lane's NetworkPolicy, so only where the cluster's network enforces such, and not with
+    HostNetwork (docs/network.md). Default: everybody reaches them."""
     proxies: Annotated[tuple[Network, ...], Field(max_length=16)] = ()
     """Networks of load balancers that speak the PROXY protocol, version 2 (`service.proxyProtocol`): the client is who
     they say, in policy, limits, Received and records. A connection of theirs without it is refused, and so is one with

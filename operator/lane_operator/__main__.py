@@ -22,7 +22,7 @@ from lane_operator import metrics
 from lane_operator.cache import Cache
 from lane_operator.errors import ConflictError, KubeError, UnavailableError
 from lane_operator.handlers import Intake, register
-from lane_operator.inputs import DesiredSettings, ForcedDelivery
+from lane_operator.inputs import DesiredSettings, ForcedDelivery, NetworkPolicies
 from lane_operator.kube import SENDING_LANE, Kube, configuration
 from lane_operator.observe import Observer
 from lane_operator.queue import WorkQueue
@@ -65,6 +65,7 @@ async def serve(
 ) -> None:
     """Serves until stopped; everything that runs is a task of this one group."""
     forced = ForcedDelivery(settings.force_delivery, settings.force_delivery_to) if settings.force_delivery else None
+    policies = NetworkPolicies(settings.closed_networks, settings.metrics_from) if settings.network_policies else None
     queue: WorkQueue[QueueKey] = WorkQueue(time.monotonic, random.random)
     observer = Observer(lambda lane: queue.add(QueueKey(SENDING_LANE.kind, *lane)))
     world = World(
@@ -80,6 +81,7 @@ async def serve(
             image_pull_secrets=settings.image_pull_secrets,
             monitoring_labels=dict(label.split("=", 1) for label in settings.monitoring_labels),
             forced_delivery=forced,
+            network_policies=policies,
         ),
         enqueue=queue.add,
         wall=lambda: dt.datetime.now(dt.UTC),

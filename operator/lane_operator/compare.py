@@ -31,8 +31,12 @@ _MERGE_KEYS: dict[str, tuple[str, ...]] = {
     "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
 }
 _PORT_KEYS = (("containerPort", "protocol"), ("port", "protocol"))
-_ATOMIC_MAPS = frozenset({"selector", "labelSelector", "matchLabels", "nodeSelector"})
+_ATOMIC_MAPS = frozenset(
+    {"selector", "labelSelector", "matchLabels", "nodeSelector", "podSelector", "namespaceSelector"}
+)
 """One writer owns the whole (x-kubernetes-map-type: atomic): a key more is an edit, and selects something else."""
+_ATOMIC_LISTS = frozenset({"ingress", "egress"})
+"""Rules of a NetworkPolicy, in which the API fills in nothing: whatever else stands there opens or closes something."""
 _SETS = frozenset({"finalizers"})
 _QUANTITY_FIELDS = frozenset({"requests", "limits", "capacity"})
 _QUANTITY = re.compile(r"^([+-]?[0-9.]+(?:e[+-]?[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$")
@@ -83,6 +87,8 @@ def _covers(wanted: Any, live: Any, field: str) -> bool:
 def _list_covers(wanted: list[Any], live: Any, field: str) -> bool:
     if not isinstance(live, list):
         return not wanted and live is None
+    if field in _ATOMIC_LISTS:
+        return wanted == live
     if field in _SETS:
         return set(wanted) <= set(live)
     keys = _keys_of(wanted, field)

@@ -31,6 +31,7 @@ __all__ = [
     "LaneDomains",
     "LaneSenders",
     "Manifest",
+    "NetworkPolicies",
     "NodeFacts",
     "Observation",
     "Policy",
@@ -335,6 +336,16 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkPolicies:
+    """What an installation adds to every lane's NetworkPolicy."""
+
+    closed: tuple[str, ...] = ()
+    """Networks of pods and nodes: no mail goes there, only to what a lane names."""
+    metrics_from: tuple[str, ...] = ()
+    """Namespaces that scrape; empty: everybody may."""
+
+
+@dataclass(frozen=True, slots=True)
 class DesiredSettings:
     """What an installation decides for all lanes."""
 
@@ -346,6 +357,8 @@ class DesiredSettings:
     monitoring_labels: Mapping[str, str] = field(default_factory=dict)
     """Extra labels of PodMonitor and PrometheusRule, such as `release: kube-prometheus-stack`."""
     forced_delivery: ForcedDelivery | None = None
+    network_policies: NetworkPolicies | None = field(default_factory=NetworkPolicies)
+    """None: lanes get none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +368,8 @@ class Desired:
     manifests: tuple[Manifest, ...] = ()
     left_out: tuple[str, ...] = ()
     """Kinds that the lane asks for and the cluster does not serve."""
+    unfenced: str = ""
+    """Why a part of the spec that a NetworkPolicy is to enforce keeps nobody out, with the fix."""
     refusals: tuple[Refusal, ...] = ()
     complete: bool = True
     """False: an input was missing, so what is not listed here may still be wanted; nothing is pruned."""

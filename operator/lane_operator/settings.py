@@ -5,6 +5,7 @@ them: credentials are files or the service account.
 """
 
 import dataclasses
+import ipaddress
 from collections.abc import Mapping
 
 from lane_api.model import PLAIN_ADDRESS
@@ -41,6 +42,12 @@ class Settings:
     """Whether we may read nodes; without, a drained node's slots all go at once."""
     volumes: bool = True
     """Whether we may patch PersistentVolumes, so that mail outlives a deleted namespace."""
+    network_policies: bool = True
+    """Whether lanes get a NetworkPolicy."""
+    closed_networks: tuple[str, ...] = ()
+    """Networks of pods and nodes that no mail goes to, where NetworkPolicies are enforced."""
+    metrics_from: tuple[str, ...] = ()
+    """Namespaces that may scrape the slots, where NetworkPolicies are enforced; empty: everybody may."""
     force_delivery: str = ""
     """Redirect or Discard: no lane delivers to its mail's recipients, whatever it says itself. Empty: as lanes say."""
     force_delivery_to: str = ""
@@ -63,6 +70,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raises ValueError for what must not be misread: mail would reach those whom it was kept from."""
+        for network in self.closed_networks:
+            if not _is_part_of_a_family(network):
+                raise ValueError(f"{PREFIX}CLOSED_NETWORKS: {network!r} is no network such as 10.244.0.0/16")
         if self.force_delivery not in ("", "Redirect", "Discard"):
             raise ValueError(
                 f"{PREFIX}FORCE_DELIVERY={self.force_delivery!r}: write Redirect or Discard, or leave it out"
@@ -89,6 +99,14 @@ class Settings:
             elif field.default is dataclasses.MISSING:
                 raise ValueError(f"{variable} is not set")
         return cls(**values)  # type: ignore[arg-type]  # each value was parsed to its field's type just above
+
+
+def _is_part_of_a_family(network: str) -> bool:
+    """Whether it is a network, and not all of IPv4 or IPv6: that would close everything, and no policy may say it."""
+    try:
+        return ipaddress.ip_network(network, strict=False).prefixlen > 0
+    except ValueError:
+        return False
 
 
 def _parse(variable: str, default: object, text: str) -> object:

@@ -11,6 +11,7 @@ import yaml
 from jsonschema import Draft7Validator
 
 from lane_api import __version__
+from lane_operator.kube import CHILD_KINDS, SECRET
 from lane_operator.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,44 @@ def test_every_variable_of_the_deployment_is_a_setting() -> None:
     known = {PREFIX + field.name.upper() for field in dataclasses.fields(Settings)}
     assert variables
     assert variables <= known
+
+
+def _rules() -> list[dict[str, Any]]:
+    """What the operator may do in every watched namespace, with every switch on."""
+    template = (CHART / "templates" / "_names.tpl").read_text()
+    block = template.split('define "lanewright.rules"')[1].split('{{- define "lanewright.volumes"')[0]
+    lines = [line for line in block.splitlines()[1:] if "{{" not in line]
+    found: list[dict[str, Any]] = yaml.safe_load("\n".join(lines))
+    return found
+
+
+def test_every_kind_of_child_may_be_written_and_nothing_else_may() -> None:
+    writes = {"get", "list", "watch", "create", "patch", "delete"}
+    granted = {
+        (rule["apiGroups"][0], resource)
+        for rule in _rules()
+        if set(rule["verbs"]) == writes
+        for resource in rule["resources"]
+    }
+
+    assert granted == {(kind.group, kind.plural) for kind in CHILD_KINDS if kind is not SECRET}  # those: `rights.yaml`
+    others = [rule for rule in _rules() if set(rule["verbs"]) != writes]
+    assert not [
+        rule for rule in others if {"create", "delete"} & set(rule["verbs"]) and rule["resources"] != ["events"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [({"closed": ["10.244.0.0/16", "2001:db8::/32"]}, True), ({"closed": ["0.0.0.0/0"]}, False),
+     ({"closed": ["10.244.0.1"]}, False), ({"metricsFrom": ["Mon"]}, False), ({"ports": []}, False)],
+)  # fmt: skip
+def test_networks_to_close_are_networks(given: dict[str, Any], allowed: bool) -> None:
+    validator = Draft7Validator(json.loads((CHART / "values.schema.json").read_text()))
+    values: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+    policies = values["networkPolicies"] | given
+
+    assert (not list(validator.iter_errors({**values, "networkPolicies": policies}))) is allowed
 
 
 def test_what_carries_our_finalizer_may_be_patched() -> None:

@@ -151,3 +151,36 @@ def test_preparing_leaves_the_manifest_as_it_is() -> None:
     prepared(WANTED)
 
     assert before == WANTED
+
+
+POLICY: dict[str, Any] = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "otp", "namespace": "mail"},
+    "spec": {
+        "podSelector": {"matchLabels": {"lane": "otp"}},
+        "ingress": [{"from": [{"namespaceSelector": {}}], "ports": [{"protocol": "TCP", "port": 5587}]}],
+        "egress": [{"ports": [{"protocol": "TCP", "port": 25}]}],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda spec: spec["ingress"][0]["ports"].append({"protocol": "TCP", "port": 22}),
+        lambda spec: spec["ingress"][0]["from"][0]["namespaceSelector"].update(matchLabels={"a": "b"}),
+        lambda spec: spec["ingress"].append({}),
+        lambda spec: spec["egress"][0].update(to=[{"podSelector": {}}]),
+        lambda spec: spec["podSelector"].update(matchExpressions=[{"key": "a", "operator": "Exists"}]),
+    ],
+    ids=["port", "selector", "rule", "peer", "pods"],
+)
+def test_whatever_a_hand_opens_or_closes_in_a_network_policy_is_a_difference(edit: Any) -> None:
+    wanted = prepared(POLICY)
+    live = copy.deepcopy(wanted)
+    assert is_in_force(wanted, live)
+
+    edit(live["spec"])
+
+    assert not is_in_force(wanted, live)

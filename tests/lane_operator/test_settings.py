@@ -62,3 +62,11 @@ def test_delivery_is_forced_on_all_lanes() -> None:
     redirected = {PREFIX + "FORCE_DELIVERY": "Redirect", PREFIX + "FORCE_DELIVERY_TO": "all@test.example"}
 
     assert Settings.from_environment(IMAGES | redirected).force_delivery_to == "all@test.example"
+
+
+@pytest.mark.parametrize("network", ["everything", "0.0.0.0/0", "::/0"])
+def test_a_network_to_close_that_is_none_or_is_everything_stops_the_operator(network: str) -> None:
+    given = {"LANEWRIGHT_CLOSED_NETWORKS": f"10.96.0.0/12,{network}"}
+
+    with pytest.raises(ValueError, match="LANEWRIGHT_CLOSED_NETWORKS"):
+        Settings.from_environment(IMAGES | given)

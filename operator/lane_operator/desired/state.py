@@ -17,7 +17,9 @@ from lane_operator.desired.disruption_budget import disruption_budget
 from lane_operator.desired.feedback import feedback_service
 from lane_operator.desired.heads import kept_heads
 from lane_operator.desired.kept import kept_config, kept_resolver
+from lane_operator.desired.network_policy import network_policy, unfenced
 from lane_operator.desired.policies import unknown_isps
+from lane_operator.desired.reached import Sink, dns_sinks, sinks_of
 from lane_operator.desired.relayconfig import numbered, relay_config, rendered
 from lane_operator.desired.resolver import unbound_config
 from lane_operator.desired.secrets import missing_secrets
@@ -55,6 +57,8 @@ class _Parts:
     digests: dict[str, str] = field(default_factory=dict)
     serials: dict[str, int] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
+    sinks: set[Sink] = field(default_factory=set)
+    names_all_sinks: bool = True
     complete: bool = True
 
 
@@ -88,11 +92,13 @@ def desired_state(
             workload = not withhold or claim.role.is_going
             _add_slot(parts, lane, references, claim, engine, settings, workload, lifts, others)
         _add_heads(parts, lane, references, claim.slot_name)
+    _add_network_policy(parts, lane, references, assignment, settings)
     monitoring, left_out = monitoring_children(lane, references.kinds, settings.monitoring_labels)
     parts.manifests += [child(lane, manifest) for manifest in monitoring]
     return Desired(
         manifests=tuple(parts.manifests),
         left_out=left_out,
+        unfenced=unfenced(lane, assignment.claims, settings.network_policies),
         refusals=tuple(parts.refusals),
         complete=parts.complete,
         config_digests=parts.digests,
@@ -122,6 +128,7 @@ def _leave_slot(
     parts.left.add(slot)
     config = kept_config(lane, references, claim, others)
     if config is None:
+        parts.names_all_sinks = False
         return
     secret = _config(parts, references, slot, config, kept_resolver(references.configs.get(slot)))
     parts.manifests += [
@@ -131,6 +138,7 @@ def _leave_slot(
 
 def _config(parts: _Parts, references: References, slot: str, config: RelayConfig, resolver: str | None) -> Manifest:
     """The slot's configuration, with the serial that its content has."""
+    parts.sinks.update(sinks_of(config))
     before, handed = references.configs.get(slot), references.handed.get(slot, Handed())
     seen = spool_seen(before, handed)
     text = rendered(with_spool_seen(config, seen, references.volumes.get(slot)))
@@ -138,6 +146,20 @@ def _config(parts: _Parts, references: References, slot: str, config: RelayConfi
     number = serial(content, before, handed, references.read_at)
     parts.digests[slot], parts.serials[slot] = content, number
     return config_secret(slot, numbered(text, number), resolver, marks(content, number) | spool_seen_note(seen))
+
+
+def _add_network_policy(
+    parts: _Parts, lane: Lane, references: References, assignment: Assignment, settings: DesiredSettings
+) -> None:
+    """First of all children, so that no pod is there before it; it stays as it is while a slot's needs are unknown."""
+    if not parts.names_all_sinks:
+        return
+    sinks = parts.sinks.union(dns_sinks(lane.spec.resolver))
+    policy = network_policy(
+        lane, references, assignment.claims, sinks, settings.network_policies, settings.operator_namespace
+    )
+    if policy is not None:
+        parts.manifests.insert(0, child(lane, policy))
 
 
 def _add_heads(parts: _Parts, lane: Lane, references: References, slot: str) -> None:

@@ -17,6 +17,7 @@ __all__ = ["LIMITS", "claim"]
 LIMITS = (
     "the node needs an address for mail beside its internal one, on which the slots listen",
     "a slot cannot leave its node: while that is down its mail waits and the lane's other slots serve",
+    "NetworkPolicy does not hold in a node's network: the lane gets none",
     "the namespace must allow pods in the node's network: label it pod-security.kubernetes.io/enforce=privileged",
 )
 

@@ -194,7 +194,16 @@ def _put_marks(book: Book, view: View) -> None:
     elif len(nodes) > 1 and len(set(nodes)) == 1:
         message = f"all slots run on node {nodes[0]} and fail with it: give the pool or the cluster another node"
         book.put(ConditionType.NO_REDUNDANCY, True, Reason.SINGLE_NODE, message)
-    if view.desired.left_out and lane.deleting_since is None:
+    if lane.deleting_since is None:
+        _put_incomplete(book, view)
+
+
+def _put_incomplete(book: Book, view: View) -> None:
+    """What the lane asks for and does not get; what leaves a door open is the reason, where there are both."""
+    said = [view.desired.unfenced] if view.desired.unfenced else []
+    reason = Reason.NO_NETWORK_POLICY if said else Reason.KIND_ABSENT
+    if view.desired.left_out:
         kinds = ", ".join(view.desired.left_out)
-        message = f"the cluster does not serve {kinds}: install it, or switch it off under spec.monitoring"
-        book.put(ConditionType.CHILDREN_INCOMPLETE, True, Reason.KIND_ABSENT, message)
+        said.append(f"the cluster does not serve {kinds}: install it, or switch it off under spec.monitoring")
+    if said:
+        book.put(ConditionType.CHILDREN_INCOMPLETE, True, reason, "; ".join(said))

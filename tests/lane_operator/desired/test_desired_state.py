@@ -38,6 +38,7 @@ MODELS: dict[str, Any] = {
     "ServiceAccount": client.V1ServiceAccount,
     "PodDisruptionBudget": client.V1PodDisruptionBudget,
     "ConfigMap": client.V1ConfigMap,
+    "NetworkPolicy": client.V1NetworkPolicy,
 }
 CUSTOM = {"NetworkAttachmentDefinition", "PodMonitor", "PrometheusRule"}
 ENGINES = ["ClusterDefault", "HostNetwork", "Multus"]

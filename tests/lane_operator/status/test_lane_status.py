@@ -293,13 +293,6 @@ def test_one_slot_or_one_node_is_no_redundancy() -> None:
     assert verdict(one_node, "NoRedundancy") == ("True", "SingleNode")
 
 
-def test_kinds_that_the_cluster_does_not_serve_are_named() -> None:
-    said = status(left_out=("PodMonitor.monitoring.coreos.com",))
-
-    assert verdict(said, "ChildrenIncomplete") == ("True", "KindAbsent")
-    assert verdict(said, "Ready") == ("True", "AllSlotsVerified")
-
-
 def test_a_deleted_lane_says_what_it_waits_for_and_the_way_out_that_works() -> None:
     going = "2026-11-23T07:59:59Z"
     both = made.observation(made.seen(0, queued=3), made.seen(1))

@@ -1,0 +1,39 @@
+"""What a lane asks for and does not get: kinds that the cluster lacks, doors that no NetworkPolicy closes."""
+
+from typing import Any
+
+from lane_api.conditions import Condition
+from lane_operator.inputs import Desired
+from lane_operator.status import lane_status
+from tests.lane_operator import made
+
+POD_MONITOR = "PodMonitor.monitoring.coreos.com"
+GOING = "2026-11-23T07:59:59Z"
+
+
+def conditions(deleting_since: str | None = None, **desired: Any) -> dict[str, Condition]:
+    of = made.lane(deleting_since=deleting_since)
+    references = made.references(of, made.pool())
+    said = lane_status(of, references, made.assignment(), Desired(**desired), made.observation(), made.NOW)
+    return {one.type: one for one in said.conditions}
+
+
+def test_kinds_that_the_cluster_does_not_serve_are_named() -> None:
+    said = conditions(left_out=(POD_MONITOR,))
+
+    assert said["ChildrenIncomplete"].reason == "KindAbsent"
+    assert said["ChildrenIncomplete"].message.startswith(f"the cluster does not serve {POD_MONITOR}: ")
+    assert (said["Ready"].status, said["Ready"].reason) == ("True", "AllSlotsVerified")
+
+
+def test_a_door_that_no_network_policy_closes_is_the_reason_beside_kinds_that_are_missing() -> None:
+    said = conditions(unfenced="clients.namespaces keeps nobody out", left_out=(POD_MONITOR,))
+
+    assert said["ChildrenIncomplete"].reason == "NoNetworkPolicy"
+    assert said["ChildrenIncomplete"].message.startswith("clients.namespaces keeps nobody out; the cluster does not")
+    assert said["Ready"].status == "True"
+
+
+def test_nothing_is_missing_of_a_whole_lane_nor_of_one_that_goes() -> None:
+    assert "ChildrenIncomplete" not in conditions()
+    assert "ChildrenIncomplete" not in conditions(GOING, unfenced="open", left_out=(POD_MONITOR,))
