@@ -18,6 +18,7 @@ from lane_api.relayconfig import RelayConfig
 from lane_relay import health, memory
 from lane_relay.accept.http.ledger import Ledger
 from lane_relay.accept.listener import Listener
+from lane_relay.account.admin_actions import AdminActions
 from lane_relay.account.journal import Journal
 from lane_relay.account.late import LateMail
 from lane_relay.account.screen import Screen
@@ -248,6 +249,7 @@ class Pipeline:
         handing_over = self._exchange.look_again if self._exchange is not None else None
         places = places_of(self._dispatcher, self._schedule, handing_over)
         siblings = self._exchange.orders if self._exchange is not None else None
+        self._admin_actions = AdminActions(self._spool, self._settler, clock)
         self._orders = OrderKeeper(
             self._spool, book, self._settler, clock, places, lambda: self._source.current, siblings
         )
@@ -342,6 +344,7 @@ class Pipeline:
             self._backlog,
             self._orders,
             self._unroutable,
+            self._admin_actions,
             self._http,
         )
 
@@ -380,7 +383,8 @@ class Pipeline:
         )
         rooms = [
             *actions.operations(self._orders), *evidence.operations(self._auditor), *explain.operations(explainer),
-            *messages.operations(queued), *suppressions.operations(self._feedback.suppressions),
+            *messages.operations(queued),
+            *suppressions.operations(self._feedback.suppressions, self._admin_actions.keep),
         ]  # fmt: skip
         if self._exchange is not None:
             rooms += keys.operations(self._exchange, self._http)
@@ -412,6 +416,7 @@ class Pipeline:
         self._settler.apply(config)
         self._screen.apply(config)
         self._orders.apply()
+        self._admin_actions.in_force(self._source.current)
         if self._exchange is not None:
             self._exchange.apply(config)
         self._warmer.apply(config)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from lane_api import __version__
 from lane_api.relayconfig import RelayConfig
 from lane_relay.accept.listener import Listener
+from lane_relay.account.admin_actions import AdminActions
 from lane_relay.account.counters import Counters
 from lane_relay.account.unroutable import UnroutableMail
 from lane_relay.audit.auditor import Auditor
@@ -67,6 +68,7 @@ class Stages:
     backlog: Backlog
     orders: OrderKeeper
     unroutable: UnroutableMail
+    admin: AdminActions
     http: "HttpServer | None" = None
     """Absent where the lane takes no mail by HTTP."""
 
@@ -254,12 +256,13 @@ class Slot:
         """Nothing is left and nothing is to come: what there is of records need not wait to be sealed."""
         return self.stages is not None and self.intake_state() == "Closed" and not self.stages.spool.state.live_messages
 
-    async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
-        """Opens or closes intake and keeps the order in the spool; raises SpoolError if it could not be kept."""
+    async def set_intake(self, state: Literal["Open", "Closed"], owner: str, reason: str) -> str:
+        """Opens or closes intake and keeps the order in the spool, on record; raises SpoolError if that failed."""
         if self.stages is None:
             raise SpoolError("the spool is being recovered")
         self._ordered = order = self._ordered + 1
         self.stages.spool.set_flag("intake", "" if state == "Open" else "Closed")
+        self.stages.admin.note(f"intake {state}", owner, reason)
         self._apply()
         await self.stages.spool.flush()
         self._kept = max(self._kept, order)

@@ -34,6 +34,8 @@ node are no news, and must not make a lane unready for a moment. Whether it take
 AGAIN_S = 2.0
 """Until such a slot is visited again."""
 RELAY_CONTAINER = "relay"
+OWNER = "lanewright-operator"
+"""As whom records of what it does name it."""
 EVERY_SITE = "*"
 CONTEXTS = 512  # TLS contexts kept, one a lane's authority
 _FORESEEN = (aiohttp.ClientError, TimeoutError, OSError, ValueError, TypeError, KeyError, AttributeError)
@@ -198,7 +200,7 @@ class Observer:
                 await self._push(visited)
                 answer = await self._ask(target, "GET", "slot")
             if not _is_kept(answer, target.intake):
-                await self._ask(target, "PUT", "intake", json={"state": target.intake})
+                await self._order_intake(target)
                 answer = await self._ask(target, "GET", "slot")
             metrics.relay_requests.labels(result="ok").inc()
             visited.unanswered, visited.answered_at = 0, time.monotonic()
@@ -216,6 +218,17 @@ class Observer:
             if visited.seen is not None and visited.seen.reachable and not self._is_silent(visited):
                 return replace(visited.seen, is_fresh=False)
             return replace(visited.seen or SlotObservation(target.slot), reachable=False)
+
+    async def _order_intake(self, target: Target) -> None:
+        """Has the slot open or close intake, by our name."""
+        lane = "/".join(target.lane)
+        why = {"owner": OWNER, "reason": f"generation {target.generation} of SendingLane {lane} asks for it"}
+        try:
+            await self._ask(target, "PUT", "intake", json={"state": target.intake, **why})
+        except aiohttp.ClientResponseError as refused:
+            if refused.status != 422:
+                raise
+            await self._ask(target, "PUT", "intake", json={"state": target.intake})  # a relay of an older image
 
     def _is_silent(self, visited: _Visited) -> bool:
         silent_s = time.monotonic() - visited.answered_at

@@ -36,6 +36,8 @@ class Slot:
     """Transfers that otp-1 may still ask about."""
     head: str = ""
     """The newest of its records."""
+    by: tuple[str, str] = ("", "")
+    """Who closed or opened intake, and why."""
     asked: "asyncio.Queue[None]" = field(default_factory=asyncio.Queue)
     refuses: str = ""
     deaf: int = 0
@@ -66,8 +68,9 @@ class Slot:
             "records": {"head": self.head},
         }
 
-    async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
+    async def set_intake(self, state: Literal["Open", "Closed"], owner: str, reason: str) -> str:
         self.intake = self.ordered = state
+        self.by = (owner, reason)
         return state
 
     def push(self, text: str) -> int:
@@ -271,7 +274,8 @@ async def test_intake_is_closed_and_the_answer_is_from_afterwards(rig: Rig) -> N
     rig.observer.aim(LANE, (replace(rig.target, intake="Closed"),))
     await rig.woken.again()
 
-    assert rig.slot.intake == "Closed"
+    assert (rig.slot.intake, rig.slot.by[0]) == ("Closed", "lanewright-operator")
+    assert rig.slot.by[1] == "generation 7 of SendingLane mail/otp asks for it"
     assert rig.seen().intake == "Closed"
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from lane_relay.account.admin_actions import AdminActions
+from lane_relay.account.records import RecordWriter
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.config import ConfigSource
 from lane_relay.errors import SpoolError
@@ -33,13 +35,16 @@ class FailsOnce(MemorySpool):
 async def test_an_order_that_was_not_kept_is_kept_by_the_next_that_is(tmp_path: Path) -> None:
     file = tmp_path / "relay.yaml"
     file.write_text(text())
-    slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None)
-    stages: Any = SimpleNamespace(spool=FailsOnce(SYSTEM_CLOCK, asyncio.get_running_loop()))
+    source = ConfigSource(file)
+    slot = Slot(source, SYSTEM_CLOCK, lambda: None)
+    spool = FailsOnce(SYSTEM_CLOCK, asyncio.get_running_loop())
+    settler: Any = SimpleNamespace(writer=RecordWriter(source.current.lane, source.current.slot))
+    stages: Any = SimpleNamespace(spool=spool, admin=AdminActions(spool, settler, SYSTEM_CLOCK))
     slot.stages = stages
     with pytest.raises(SpoolError):
-        await slot.set_intake("Closed")
+        await slot.set_intake("Closed", "jane", "a move")
     assert (slot.intake_state(), slot.intake_kept()) == ("Closed", "Open")
-    assert await slot.set_intake("Closed") == "Closed"
+    assert await slot.set_intake("Closed", "jane", "a move") == "Closed"
     assert slot.intake_kept() == "Closed"
 
 

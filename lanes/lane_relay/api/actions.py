@@ -3,12 +3,12 @@
 Invariant: what is answered with an order is on disk. Before: the operator and `kubectl lane`. After: `orders`.
 """
 
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from aiohttp import web
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from lane_relay.api.operation import AnswerModel, Body, Operation, Query
+from lane_relay.api.operation import AnswerModel, Body, Name, Operation, Query
 from lane_relay.api.refusals import refusal, words_of
 from lane_relay.errors import RelayError, SpoolError
 from lane_relay.orders.order import OrderRequest, Verb
@@ -70,8 +70,8 @@ class _Revoked(Query):
 
     fix = "say who revokes it and why: DELETE /v1/actions/ID?owner=...&reason=..."
 
-    owner: Annotated[str, Field(min_length=1, max_length=500)]
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    owner: Name
+    reason: Name
 
 
 def operations(actions: Actions) -> list[Operation]:

@@ -16,7 +16,8 @@ from pydantic.alias_generators import to_camel
 from lane_relay.api.refusals import refusal, words_of
 
 __all__ = [
-    "MOST", "USUAL", "AnswerModel", "Body", "Count", "Operation", "Page", "Query", "Text", "read_body", "routes_of",
+    "MOST", "USUAL", "AnswerModel", "Body", "Count", "Name", "Operation", "Page", "Query", "Text",
+    "read_body", "routes_of",
 ]  # fmt: skip
 
 MOST: Final = 1000
@@ -34,6 +35,8 @@ def _digits(given: Any) -> Any:
 Count = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_digits)]
 """A whole number as parameters have it; exact in JSON."""
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
+Name = Annotated[str, Field(min_length=1, max_length=500)]
+"""Who does something, and why: both go on record."""
 
 
 class AnswerModel(BaseModel):

@@ -9,11 +9,11 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from lane_api.selector import SelectorFinding
-from lane_relay.api.operation import AnswerModel
+from lane_relay.api.operation import AnswerModel, Name
 from lane_relay.deliver.pacing import Limit
 from lane_relay.egress.proof import ProofState
 
-__all__ = ["ConfigInForce", "IntakeState", "Replies", "Sites", "SlotReport"]
+__all__ = ["ConfigInForce", "IntakeOrder", "IntakeState", "Replies", "Sites", "SlotReport"]
 
 State = Literal["Open", "Closed"]
 
@@ -304,6 +304,14 @@ class IntakeState(AnswerModel):
     """Whether mail is taken: as ordered, and as it is in force."""
 
     state: State
+
+
+class IntakeOrder(IntakeState):
+    """Whether mail is to be taken."""
+
+    owner: Name
+    """Who says so."""
+    reason: Name
 
 
 class ConfigInForce(AnswerModel):

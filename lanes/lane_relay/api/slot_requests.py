@@ -3,16 +3,18 @@
 Before: `server` has checked the token. After: the slot, over its stages.
 """
 
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from aiohttp import web
 
 from lane_relay.api.operation import AnswerModel, Body, Operation, Query, read_body
 from lane_relay.api.refusals import refusal
-from lane_relay.api.report import ConfigInForce, IntakeState, Replies, Sites, SlotReport
+from lane_relay.api.report import ConfigInForce, IntakeOrder, IntakeState, Replies, Sites, SlotReport
 from lane_relay.errors import ConfigError, SpoolError
 
 __all__ = ["Slot", "operations"]
+
+_EXAMPLE: Final = '{"state": "Open", "owner": "jane", "reason": "..."}, or "Closed"'
 
 
 class Slot(Protocol):
@@ -21,9 +23,9 @@ class Slot(Protocol):
     async def report(self) -> dict[str, Any]:
         """The answer to GET /v1/slot."""
 
-    async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
-        """Opens or closes intake, kept over a restart; gives the state in force (the configuration may keep it
-        closed). Raises SpoolError if the order could not be kept."""
+    async def set_intake(self, state: Literal["Open", "Closed"], owner: str, reason: str) -> str:
+        """Opens or closes intake, on record and kept over a restart; gives the state in force (the configuration may
+        keep it closed). Raises SpoolError if the order could not be kept."""
 
     def push(self, text: str) -> int:
         """Puts a configuration in force and gives its generation; raises ConfigError."""
@@ -57,11 +59,11 @@ def operations(slot: Slot) -> list[Operation]:
         return web.json_response(slot.replies())
 
     async def intake(request: web.Request, _query: Query) -> web.Response:
-        wanted = await read_body(request, IntakeState, '{"state": "Open"} or {"state": "Closed"}')
+        wanted = await read_body(request, IntakeOrder, _EXAMPLE)
         if isinstance(wanted, web.Response):
             return wanted
         try:
-            return web.json_response({"state": await slot.set_intake(wanted.state)})
+            return web.json_response({"state": await slot.set_intake(wanted.state, wanted.owner, wanted.reason)})
         except SpoolError as failed:
             return refusal(503, f"the order could not be kept: {failed}; replace the slot's volume")
 
@@ -83,7 +85,7 @@ def operations(slot: Slot) -> list[Operation]:
         Operation("GET", "/v1/replies", "listReplies", "Replies that no rule is for.", replies, Replies),
         Operation(
             "PUT", "/v1/intake", "setIntake", "Opens or closes intake, kept over a restart.", intake, IntakeState,
-            body=Body(model=IntakeState), refusals=too_large | {503: "The order could not be kept."},
+            body=Body(model=IntakeOrder), refusals=too_large | {503: "The order could not be kept."},
         ),
         Operation("GET", "/v1/config", "showConfig", "Which configuration is in force.", in_force, ConfigInForce),
         Operation(

@@ -5,13 +5,13 @@ never goes out; a file of any length is read line by line, and what was read bef
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Literal, Self
 
 from aiohttp import web
 from pydantic import Field, model_validator
 
-from lane_relay.api.operation import AnswerModel, Body, Operation, Query, Text
+from lane_relay.api.operation import AnswerModel, Body, Name, Operation, Query, Text
 from lane_relay.api.refusals import refusal
 from lane_relay.errors import RelayError
 from lane_relay.feedback.exchange import COLUMNS, BadLine, Brought, header, read_line, shown, write_lines
@@ -24,6 +24,8 @@ _PATH: Final = "/v1/suppressions"
 _AT_ONCE: Final = 1000
 """Lines between two fsyncs, and between two turns of the loop."""
 _MOST_TOLD: Final = 100
+Keep = Callable[[str, str, str], Awaitable[None]]
+"""(action, owner, reason): on record when it returns; raises SpoolError."""
 NO_LIST: Final = (
     "this slot keeps no suppression list: set `feedback: {}` in the lane's spec; without Kubernetes, suppression.path "
     "and suppression.keyFile"
@@ -43,10 +45,25 @@ class _Wanted(Query):
     format: Literal["json", "csv"] = "json"
 
 
-class _Whose(Query):
-    """Whose words are taken back."""
+class _By(Query):
+    """Who brings words, and why."""
 
-    fix = "say whose: ?address=ann@example.com or ?digest=, as an export has it"
+    fix = "say who brings them and why: ?owner=jane&reason=..."
+
+    owner: Name
+    reason: Name
+
+
+class _Whose(Query):
+    """Whose words are taken back, by whom and why."""
+
+    fix = (
+        "say whose, who takes them back and why: ?address=ann@example.com&owner=jane&reason=...; "
+        "or ?digest= for ?address=, as an export has it"
+    )
+
+    owner: Name
+    reason: Name
 
     address: Text = ""
     domain: Text = ""
@@ -110,8 +127,8 @@ class Lifted(AnswerModel):
     lifted: int
 
 
-def operations(suppressions: SuppressionList | None) -> list[Operation]:
-    """The requests about the list; None: there is none."""
+def operations(suppressions: SuppressionList | None, keep: Keep) -> list[Operation]:
+    """The requests about the list; None: there is none. `keep` puts on record what is done to it."""
 
     async def show(request: web.Request, query: _Wanted) -> web.StreamResponse:
         if suppressions is None:
@@ -123,11 +140,13 @@ def operations(suppressions: SuppressionList | None) -> list[Operation]:
         words, cursor, more = suppressions.page(query.after)
         return web.json_response({"entries": [shown(word) for word in words], "next": cursor, "more": more})
 
-    async def bring(request: web.Request, _query: Query) -> web.Response:
-        return refusal(404, NO_LIST) if suppressions is None else await _import(suppressions, request)
+    async def bring(request: web.Request, query: _By) -> web.Response:
+        if suppressions is None:
+            return refusal(404, NO_LIST)
+        return await _import(suppressions, request, lambda said: keep(said, query.owner, query.reason))
 
     async def lift(_request: web.Request, query: _Whose) -> web.Response:
-        return refusal(404, NO_LIST) if suppressions is None else await _lift(suppressions, query)
+        return refusal(404, NO_LIST) if suppressions is None else await _lift(suppressions, query, keep)
 
     none, full = {404: "This lane keeps no list."}, {507: "The list is full, or its volume failed."}
     return [
@@ -136,7 +155,7 @@ def operations(suppressions: SuppressionList | None) -> list[Operation]:
             _Wanted, also="text/csv", refusals=none,
         ),
         Operation(
-            "POST", _PATH, "importSuppressions", "Takes words in.", bring, Imported,
+            "POST", _PATH, "importSuppressions", "Takes words in.", bring, Imported, _By,
             body=Body("text/csv", description=f"A line of names, address or digest and any of {', '.join(COLUMNS)}."),
             refusals=none | full,
         ),
@@ -168,7 +187,10 @@ async def _export(suppressions: SuppressionList, request: web.Request) -> web.St
     return answer
 
 
-async def _import(suppressions: SuppressionList, request: web.Request) -> web.Response:
+async def _import(
+    suppressions: SuppressionList, request: web.Request, keep: Callable[[str], Awaitable[None]]
+) -> web.Response:
+    """On record before the first word counts, and with what came of it."""
     lines = _lines(request)
     columns = header(await anext(lines, ""))
     if isinstance(columns, BadLine):
@@ -178,6 +200,7 @@ async def _import(suppressions: SuppressionList, request: web.Request) -> web.Re
     told = {"read": 0, "added": 0, "refused": 0}
     number = 1
     try:
+        await keep("import of suppressions")
         async for line in lines:
             number += 1
             found = read_line(columns, line)
@@ -194,6 +217,7 @@ async def _import(suppressions: SuppressionList, request: web.Request) -> web.Re
                 told["added"] += await suppressions.bring(waiting)
                 waiting = []
         told["added"] += await suppressions.bring(waiting)
+        await keep(f"imported suppressions: {', '.join(f'{count} {what}' for what, count in told.items())}")
     except RelayError as failed:
         return refusal(507, f"after line {number}: {failed}; {told['added']} words before it are kept")
     return web.json_response({**told, "wrong": wrong})
@@ -214,7 +238,8 @@ async def _lines(request: web.Request) -> AsyncIterator[str]:
         yield rest.decode("utf-8", "replace").rstrip("\r")
 
 
-async def _lift(suppressions: SuppressionList, query: _Whose) -> web.Response:
+async def _lift(suppressions: SuppressionList, query: _Whose, keep: Keep) -> web.Response:
+    """On record, by digest, before the first word counts no more."""
     if query.address:
         mailbox = parse_mailbox(query.address)
         if isinstance(mailbox, BadAddress):
@@ -226,6 +251,8 @@ async def _lift(suppressions: SuppressionList, query: _Whose) -> web.Response:
             return refusal(422, _Whose.fix)
         digests = [found.digest]
     try:
+        named = ", ".join(one.hex() for one in digests)
+        await keep(f"lift of what is suppressed: {named}", query.owner, query.reason)
         lifted = sum([await suppressions.lift(one) for one in digests])
     except RelayError as failed:
         return refusal(507, str(failed))

@@ -23,7 +23,7 @@ def served() -> list[Operation]:
         *evidence.operations(UNASKED),
         *explain.operations(UNASKED),
         *messages.operations(UNASKED),
-        *suppressions.operations(UNASKED),
+        *suppressions.operations(UNASKED, UNASKED),
         *siblings.operations(UNASKED, None, UNASKED, UNASKED),
         *handover.operations(UNASKED, lambda: 1, UNASKED),
     ]

@@ -33,6 +33,7 @@ REPORT: dict[str, Any] = {
     "certificate": {"selfSigned": True, "notAfter": None},
 }
 """Of a slot whose spool is being recovered."""
+CLOSE = b'{"state": "Closed", "owner": "jane", "reason": "a move"}'
 SITE: dict[str, Any] = {
     "site": "gmail", "policy": "gmail", "waiting": 0, "oldestSince": None, "connections": 1, "connectionLimit": 20,
     "messagesPerSecond": None, "backedOff": "", "heldBy": "none", "detail": "", "lastFailure": "", "attempts": 4,
@@ -45,16 +46,17 @@ class RecordedSlot:
 
     def __init__(self) -> None:
         self.intake = "Open"
+        self.by = ("", "")
         self.pushed: list[str] = []
         self.broken = False
 
     async def report(self) -> dict[str, Any]:
         return REPORT
 
-    async def set_intake(self, state: Literal["Open", "Closed"]) -> str:
+    async def set_intake(self, state: Literal["Open", "Closed"], owner: str, reason: str) -> str:
         if self.broken:
             raise SpoolError("no space")
-        self.intake = state
+        self.intake, self.by = state, (owner, reason)
         return state
 
     def push(self, text: str) -> int:
@@ -177,19 +179,30 @@ async def test_an_empty_token_file_admits_nobody(client: Client, tmp_path: Path)
 
 
 async def test_intake_is_closed_by_order(client: Client, slot: RecordedSlot) -> None:
-    assert await client.ask("PUT", "/v1/intake", b'{"state": "Closed"}') == (200, {"state": "Closed"})
-    assert slot.intake == "Closed"
+    assert await client.ask("PUT", "/v1/intake", CLOSE) == (200, {"state": "Closed"})
+    assert (slot.intake, slot.by) == ("Closed", ("jane", "a move"))
 
 
-@pytest.mark.parametrize("body", [b"", b"closed", b'{"state": "closed"}', b'{"state": "Open", "x": 1}', b"[]"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"closed",
+        b'{"state": "closed", "owner": "jane", "reason": "a move"}',
+        b'{"state": "Open", "owner": "jane", "reason": "a move", "x": 1}',
+        b"[]",
+        b'{"state": "Closed"}',
+        b'{"state": "Closed", "owner": "jane", "reason": ""}',
+    ],
+)
 async def test_an_intake_order_that_is_none_is_answered_with_the_two_there_are(client: Client, body: bytes) -> None:
     status, answer = await client.ask("PUT", "/v1/intake", body)
-    assert (status, '{"state": "Open"}' in answer["error"]) == (422, True)
+    assert (status, '{"state": "Open", "owner": "jane"' in answer["error"]) == (422, True)
 
 
 async def test_an_intake_order_that_cannot_be_kept_is_not_acknowledged(client: Client, slot: RecordedSlot) -> None:
     slot.broken = True
-    status, answer = await client.ask("PUT", "/v1/intake", b'{"state": "Closed"}')
+    status, answer = await client.ask("PUT", "/v1/intake", CLOSE)
     assert (status, "replace the slot's volume" in answer["error"]) == (503, True)
 
 
@@ -258,7 +271,7 @@ async def test_what_breaks_us_is_said_in_our_words_and_told_in_the_log(
     client: Client, slot: RecordedSlot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slot.set_intake = None  # type: ignore[method-assign,assignment] # a mistake of ours
-    status, answer = await client.ask("PUT", "/v1/intake", b'{"state": "Open"}')
+    status, answer = await client.ask("PUT", "/v1/intake", CLOSE)
     assert status == 500
     assert "this is our fault: the slot's log has what broke" in answer["error"]
     assert "s3cret" not in "".join(capsys.readouterr())

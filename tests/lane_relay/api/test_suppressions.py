@@ -16,14 +16,31 @@ from lane_relay.api import suppressions
 from lane_relay.api.openapi import document
 from lane_relay.api.operation import routes_of
 from lane_relay.clock import SYSTEM_CLOCK
+from lane_relay.errors import SpoolError
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionStore
 from tests.lane_relay.api.described import Described
 
 KEY = b"s" * 32
 PATH = "/v1/suppressions"
-DESCRIBED = Described(document(suppressions.operations(None)))
+BY = "owner=jane&reason=they%20asked"
 Client = TestClient[web.Request, web.Application]
+
+
+class Records:
+    """What was put on record, and whether it can be."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[str, str, str]] = []
+        self.broken = False
+
+    async def keep(self, action: str, owner: str, reason: str) -> None:
+        if self.broken:
+            raise SpoolError("no space")
+        self.kept.append((action, owner, reason))
+
+
+DESCRIBED = Described(document(suppressions.operations(None, Records().keep)))
 
 
 def opened(path: Path, *, max_entries: int = 1000, traffic_class: TrafficClass = TrafficClass.BULK) -> SuppressionList:
@@ -31,9 +48,9 @@ def opened(path: Path, *, max_entries: int = 1000, traffic_class: TrafficClass =
     return SuppressionList(config, traffic_class, KEY, SuppressionStore.open(path, max_entries), SYSTEM_CLOCK)
 
 
-async def client_of(known: SuppressionList | None) -> Client:
+async def client_of(known: SuppressionList | None, records: Records | None = None) -> Client:
     application = web.Application()
-    application.router.add_routes(routes_of(suppressions.operations(known)))
+    application.router.add_routes(routes_of(suppressions.operations(known, (records or Records()).keep)))
     client: Client = TestClient(TestServer(application))
     await client.start_server()
     return client
@@ -47,8 +64,13 @@ async def known(tmp_path: Path) -> AsyncIterator[SuppressionList]:
 
 
 @pytest.fixture
-async def client(known: SuppressionList) -> AsyncIterator[Client]:
-    made = await client_of(known)
+def records() -> Records:
+    return Records()
+
+
+@pytest.fixture
+async def client(known: SuppressionList, records: Records) -> AsyncIterator[Client]:
+    made = await client_of(known, records)
     yield made
     await made.close()
 
@@ -61,7 +83,7 @@ async def read(client: Client, query: str) -> Any:
 
 
 async def bring(client: Client, text: str) -> tuple[int, Any]:
-    async with client.post(PATH, data=text.encode()) as answer:
+    async with client.post(f"{PATH}?{BY}", data=text.encode()) as answer:
         said = json.loads(await answer.text())
         DESCRIBED.check("POST", PATH, answer.status, said)
         return answer.status, said
@@ -107,7 +129,7 @@ async def test_an_export_has_no_address_and_another_list_with_the_key_takes_it_i
     client: Client, known: SuppressionList, tmp_path: Path
 ) -> None:
     await bring(client, "address,reason,expires\nann@example.com,complaint,\nbob@example.com,hard-bounce,2099-01-01\n")
-    async with client.delete(f"{PATH}?address=ann@example.com") as answer:
+    async with client.delete(f"{PATH}?address=ann@example.com&{BY}") as answer:
         assert await answer.json() == {"lifted": 1}
     async with client.get(f"{PATH}?format=csv") as answer:
         assert answer.content_type == "text/csv"
@@ -130,7 +152,7 @@ async def test_what_is_lifted_counts_no_more_and_is_still_told(client: Client, k
     await bring(client, "address\nann@example.com\n")
     status, told = await read(client, "?address=ANN@example.com")
     assert (status, [entry["lifted"] for entry in told["entries"]]) == (200, [""])
-    async with client.delete(f"{PATH}?digest={told['entries'][0]['digest']}") as answer:
+    async with client.delete(f"{PATH}?digest={told['entries'][0]['digest']}&{BY}") as answer:
         assert await answer.json() == {"lifted": 1}
     assert known.is_suppressed("ann@example.com", TrafficClass.BULK) == ""
     assert [entry["lifted"] for entry in (await read(client, "?address=ann@example.com"))[1]["entries"]] == ["true"]
@@ -159,14 +181,56 @@ async def test_a_full_list_says_how_much_of_the_file_is_kept(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("query", ["", "?address=nobody", "?digest=ff", "?digest=zz", "?adress=ann@example.com"])
 async def test_lifting_asks_for_whom(client: Client, query: str) -> None:
-    async with client.delete(PATH + query) as answer:
+    async with client.delete(f"{PATH}{query or '?'}&{BY}") as answer:
         assert answer.status == 422
+
+
+@pytest.mark.parametrize("by", ["", "owner=jane", "reason=why", "owner=&reason=why"])
+async def test_nobody_changes_the_list_without_a_name_and_a_reason(
+    client: Client, known: SuppressionList, records: Records, by: str
+) -> None:
+    await bring(client, "address,reason\nann@example.com,complaint\n")
+    records.kept.clear()
+    async with client.delete(f"{PATH}?address=ann@example.com&{by}") as answer:
+        assert (answer.status, "owner=jane" in (await answer.json())["error"]) == (422, True)
+    async with client.post(f"{PATH}?{by}", data=b"address\nbob@example.com\n") as answer:
+        assert (answer.status, "owner=jane" in (await answer.json())["error"]) == (422, True)
+    assert known.is_suppressed("ann@example.com", TrafficClass.BULK)
+    assert not known.is_suppressed("bob@example.com", TrafficClass.BULK)
+    assert records.kept == []
+
+
+async def test_who_takes_a_complaint_back_is_on_record_by_digest(
+    client: Client, known: SuppressionList, records: Records
+) -> None:
+    await bring(client, "address,reason\nann@example.com,complaint\nbob@example.com,spite\n")
+    async with client.delete(f"{PATH}?address=ann@example.com&{BY}") as answer:
+        assert answer.status == 200
+    digest = known.digests("ann@example.com", "")[0].hex()
+    assert [said for said, _, _ in records.kept] == [
+        "import of suppressions",
+        "imported suppressions: 2 read, 1 added, 1 refused",
+        f"lift of what is suppressed: {digest}",
+    ]
+    assert {(owner, reason) for _, owner, reason in records.kept} == {("jane", "they asked")}
+
+
+async def test_what_cannot_be_put_on_record_is_not_done(
+    client: Client, known: SuppressionList, records: Records
+) -> None:
+    await bring(client, "address\nann@example.com\n")
+    records.broken = True
+    async with client.delete(f"{PATH}?address=ann@example.com&{BY}") as answer:
+        assert answer.status == 507
+    assert (await bring(client, "address\nbob@example.com\n"))[0] == 507
+    assert known.is_suppressed("ann@example.com", TrafficClass.BULK)
+    assert not known.is_suppressed("bob@example.com", TrafficClass.BULK)
 
 
 async def test_a_lane_without_a_list_says_so() -> None:
     client = await client_of(None)
     for method in ("GET", "POST", "DELETE"):
-        query = "?address=ann@example.com" if method == "DELETE" else ""
+        query = {"GET": "", "POST": f"?{BY}", "DELETE": f"?address=ann@example.com&{BY}"}[method]
         async with client.request(method, PATH + query) as answer:
             assert answer.status == 404
             assert "suppression.path" in (await answer.json())["error"]

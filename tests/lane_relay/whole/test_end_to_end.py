@@ -256,7 +256,10 @@ def test_the_slot_report_tells_what_the_operator_needs(new_relay: NewRelay, sink
 def test_an_order_to_close_intake_is_kept_over_a_restart(relay: Relay) -> None:
     admin = AdminClient(relay)
     relay.start()
-    assert admin.ask("PUT", "/v1/intake", b'{"state": "Closed"}') == (200, {"state": "Closed"})
+    assert admin.ask("PUT", "/v1/intake", b'{"state": "Closed", "owner": "jane", "reason": "a move"}') == (
+        200,
+        {"state": "Closed"},
+    )
     relay.kill()
     relay.start(ready=False)
     eventually(lambda: relay.probe("/livez")[0] == 200, "the relay lives")
@@ -265,8 +268,10 @@ def test_an_order_to_close_intake_is_kept_over_a_restart(relay: Relay) -> None:
     assert (said["state"], said["ordered"]) == ("Closed", "Closed")
     with pytest.raises(smtplib.SMTPException):
         relay.submit(1)
-    assert admin.ask("PUT", "/v1/intake", b'{"state": "Open"}')[0] == 200
+    assert admin.ask("PUT", "/v1/intake", b'{"state": "Open", "owner": "jim", "reason": "it is done"}')[0] == 200
     relay.submit(1)
+    acts = [(one["meta"]["action"], one["user"]) for one in relay.records() if one["type"] == "AdminAction"]
+    assert [one for one in acts if "intake" in one[0]] == [("intake Closed", "jane"), ("intake Open", "jim")]
 
 
 def test_a_pushed_configuration_is_in_force_at_once(relay: Relay, sink: Sink) -> None:
@@ -276,6 +281,9 @@ def test_a_pushed_configuration_is_in_force_at_once(relay: Relay, sink: Sink) ->
     pushed = {**relay.config(), "delivery": {"state": "Held"}}
     assert admin.ask("PUT", "/v1/config", json.dumps(pushed).encode()) == (200, {"generation": 7})
     assert admin.ask("GET", "/v1/slot")[1]["delivery"]["state"] == "Held"
+    assert admin.ask("PUT", "/v1/config", json.dumps(pushed).encode())[0] == 200
+    acts = [one["meta"]["action"] for one in relay.records() if one["type"] == "AdminAction"]
+    assert [act.partition(", sha256")[0] for act in acts] == ["configuration in force: generation 7, serial 0"]
     status, answer = admin.ask("PUT", "/v1/config", b"lane: {name: otp, colour: red}")
     assert status == 422
     assert "lane.colour: unknown field" in answer["error"]

@@ -95,9 +95,9 @@ def test_a_drained_slot_says_when_all_of_its_records_are_in_the_archive(
     eventually(lambda: evident.metric("queue_messages") == 0, "an empty queue")
     evident.change(intake={"state": "Closed"})
     eventually(
-        lambda: evident.metric("records_archived_total") == evident.metric("records_written_total") == 2, "all archived"
+        lambda: evident.metric("records_archived_total") == evident.metric("records_written_total") == 3, "all archived"
     )
-    assert evident.metric("records_sealed_total") == 2
+    assert evident.metric("records_sealed_total") == 3
     assert evident.metric("records_lost_total") == 0
 
 

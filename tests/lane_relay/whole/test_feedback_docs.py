@@ -81,8 +81,8 @@ def test_an_archived_list_comes_into_another_cluster_with_its_key_and_names_nobo
     admin = AdminClient(gone)
     gone.start()
     words = b"address,reason\nann@isp.test,complaint\nbob@isp.test,manual\n"
-    assert admin.ask("POST", "/v1/suppressions", words)[1]["added"] == 2
-    assert admin.ask("PUT", "/v1/intake", b'{"state": "Closed"}')[0] == 200
+    assert admin.ask("POST", "/v1/suppressions?owner=jane&reason=known", words)[1]["added"] == 2
+    assert admin.ask("PUT", "/v1/intake", b'{"state": "Closed", "owner": "jane", "reason": "a move"}')[0] == 200
     eventually(lambda: admin.ask("GET", "/v1/slot")[1]["suppressions"]["archived"], "the list in the archive")
     gone.terminate()
     (place,) = (tmp_path / "archive").rglob("suppressions")

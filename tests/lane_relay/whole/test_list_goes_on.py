@@ -25,7 +25,7 @@ def test_a_closed_slot_says_who_has_its_list(tmp_path: Path, new_relay: NewRelay
         return known
 
     assert said() == {"words": 0, "readBy": [], "archived": False, "failure": ""}
-    assert ask(lane, "otp-0", "POST", "/v1/suppressions", WORDS)["added"] == 2
+    assert ask(lane, "otp-0", "POST", "/v1/suppressions?owner=jane&reason=known", WORDS)["added"] == 2
     assert (said()["words"], said()["readBy"]) == (2, [])
     stays.start()
     eventually(lambda: said()["readBy"] == ["otp-1"], "the sibling that has read to the end")

@@ -60,8 +60,8 @@ def test_what_is_in_doubt_with_a_lost_sibling_is_explained_and_comes_back_by_ord
     sink.wait(3)
     assert arrived(sink) == {1: 1, 2: 1, 3: 1}
     eventually(lambda: giver.metric("handover_in_doubt") == 0, "nothing in doubt")
-    (record,) = [record for record in giver.records() if record["type"] == "AdminAction"]
-    assert (record["user"], record["meta"]["reason"]) == ("jane", "the volume is lost")
+    (record,) = [record for record in giver.records() if record.get("user") == "jane"]
+    assert (record["type"], record["meta"]["reason"]) == ("AdminAction", "the volume is lost")
     assert ask(lane, "otp-0", "GET", "/v1/actions", None)["actions"] == []
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask(lane, "otp-0", "POST", "/v1/actions", ORDER)
@@ -100,8 +100,8 @@ def test_a_slot_says_what_givers_that_are_down_may_still_ask_it_until_they_have_
     assert (action["action"], action["sibling"], action["state"], action["entries"]) == ("forget", "otp-0", "done", 1)
     assert _owed(lane) == []
     assert list(folder.iterdir()) == []
-    (record,) = [record for record in taker.records() if record["type"] == "AdminAction"]
-    assert (record["user"], record["meta"]["reason"]) == ("jane", "its volume is lost")
+    (record,) = [record for record in taker.records() if record.get("user") == "jane"]
+    assert (record["type"], record["meta"]["reason"]) == ("AdminAction", "its volume is lost")
     assert "is owed nothing" in _refused(lane)
 
 

@@ -1,6 +1,7 @@
 """Who unsubscribes while a slot is drained: what was answered with 200 is in the list that was handed on, always."""
 
 import http.client
+import json
 import threading
 import time
 from pathlib import Path
@@ -58,7 +59,8 @@ class Drained:
             connection.close()
 
     def order(self, state: str) -> None:
-        status, said = self.admin.ask("PUT", "/v1/intake", f'{{"state": "{state}"}}'.encode())
+        order = {"state": state, "owner": "jane", "reason": "a drain"}
+        status, said = self.admin.ask("PUT", "/v1/intake", json.dumps(order).encode())
         assert status == 200, said
 
     def statement(self) -> dict[str, Any] | None:
