@@ -36,6 +36,7 @@ from lane_relay.deliver.trouble import Ending, Trouble
 from lane_relay.deliver.upkeep import OnLate, Upkeep
 from lane_relay.records import Attempt, QueueEntry, Route
 from lane_relay.smtp.client import Closed, RecipientReply
+from lane_relay.smtp.extensions import NOT_EIGHT_BIT
 
 __all__ = ["Dispatcher"]
 
@@ -296,6 +297,8 @@ class Dispatcher:
                 if destination.looks_ahead:
                     self._lookahead.fill(destination)
                 return
+            if refusal is NOT_EIGHT_BIT and self._lookahead.reduce(destination, prepared):
+                continue
             session.started_at = self._clock.now()
             self.judgement.of_unfit(session, prepared, refusal)
 

@@ -86,6 +86,15 @@ class Lookahead:
         destination.put_back(prepared.entry)
         self._leave(destination, prepared.entry)
 
+    def reduce(self, destination: Destination, prepared: Prepared) -> bool:
+        """After a host did not take 8-bit mail: it is next again, in 7-bit form; False: it is in that form."""
+        if prepared.reduced:
+            return False
+        destination.seven_bit = True
+        self.empty(destination)
+        self.give_back(destination, prepared)
+        return True
+
     def fill(self, destination: Destination) -> None:
         """Prepares so many entries that sessions need not wait, within the bound on bodies in memory."""
         wanted = 2 * destination.sessions + _AHEAD
@@ -118,7 +127,8 @@ class Lookahead:
     def _prepare(self, destination: Destination) -> Prepared | None:
         """Begins with the first entry; Prepared if that is all there is to it."""
         entry = destination.entries.popleft()
-        outcome = self._preparer.prepare(entry, partial(self._prepared, destination, self._epoch))
+        then = partial(self._prepared, destination, self._epoch)
+        outcome = self._preparer.prepare(entry, then, seven_bit=destination.seven_bit)
         if isinstance(outcome, Prepared):
             return outcome
         if outcome is not None:

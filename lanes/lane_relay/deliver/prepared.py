@@ -11,9 +11,12 @@ from functools import partial
 from typing import Final, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lane_relay.errors import SpoolError
 from lane_relay.guard import report
+from lane_relay.mail.seven_bit import is_signed
+from lane_relay.mail.seven_bit import seven_bit as to_seven_bit
 from lane_relay.records import Message, QueueEntry
 
 __all__ = ["GONE", "Bodies", "Gone", "Held", "Prepared", "Preparer", "Screening", "Signing"]
@@ -69,6 +72,8 @@ class Prepared(Struct, frozen=True, gc=False):
     chunks: tuple[bytes, ...]
     """What is sent: signature (if any) and body, unstuffed."""
     size: int
+    reduced: bool = False
+    """The body is 7-bit, if it can be."""
 
 
 class Screening(Protocol):
@@ -134,12 +139,17 @@ class Preparer:
         """Only the disk can tell whether the entry must not leave now, and that may be so."""
         return self._signing is not None and self._bodies.cached(entry) is None and self._signing.holds_some()
 
-    def prepare(self, entry: QueueEntry, then: Callable[[QueueEntry, Outcome | None], None]) -> Outcome | None:
-        """The entry made ready or held; None: `then` is called with it later (with None if it cannot be read)."""
+    def prepare(
+        self, entry: QueueEntry, then: Callable[[QueueEntry, Outcome | None], None], *, seven_bit: bool = False
+    ) -> Outcome | None:
+        """The entry made ready or held; None: `then` is called with it later (with None if it cannot be read).
+
+        `seven_bit`: it is for a host without 8BITMIME.
+        """
         message = self._bodies.cached(entry)
         if message is not None:
-            return self._sign(entry, message, then)
-        task = asyncio.get_running_loop().create_task(self._load(entry, then))
+            return self._sign(entry, message, then, seven_bit=seven_bit)
+        task = asyncio.get_running_loop().create_task(self._load(entry, then, seven_bit=seven_bit))
         self._loading.add(task)
         task.add_done_callback(self._loading.discard)
         task.add_done_callback(report)
@@ -186,7 +196,9 @@ class Preparer:
             self.unreadable.append(entry)
             return None
 
-    async def _load(self, entry: QueueEntry, then: Callable[[QueueEntry, Outcome | None], None]) -> None:
+    async def _load(
+        self, entry: QueueEntry, then: Callable[[QueueEntry, Outcome | None], None], *, seven_bit: bool
+    ) -> None:
         message = await self._message(entry)
         if message is None:
             then(entry, None)
@@ -194,22 +206,52 @@ class Preparer:
         if self._bodies.cached(entry) is None and id(entry) not in self._lent:
             self._lent[id(entry)] = len(message.body)
             self._bodies.lend(len(message.body))
-        outcome = self._sign(entry, message, then)
+        outcome = self._sign(entry, message, then, seven_bit=seven_bit)
         if outcome is not None:
             then(entry, outcome)
 
     def _sign(
-        self, entry: QueueEntry, message: Message, then: Callable[[QueueEntry, Outcome | None], None]
+        self,
+        entry: QueueEntry,
+        message: Message,
+        then: Callable[[QueueEntry, Outcome | None], None],
+        *,
+        seven_bit: bool,
     ) -> Outcome | None:
         if self._screening is not None:
             stop = self._screening.admit(entry, message)
             if stop is not None:
                 return stop
+        if seven_bit:
+            return self._sign_reduced(entry, message, then)
         if self._signing is None:
             return Prepared(entry, message, (message.body,), len(message.body))
 
         found = self._signing.signature(message, partial(_signed, entry, message, then))
         return None if found is None else _outcome(entry, message, found)
+
+    def _sign_reduced(
+        self, entry: QueueEntry, message: Message, then: Callable[[QueueEntry, Outcome | None], None]
+    ) -> Outcome | None:
+        """The signature covers what is sent, so it is made for the 7-bit form, under an id that no message has."""
+        made = to_seven_bit(message.body)
+        if self._signing is None:
+            return _reduced(entry, message, made, b"")
+        if made is None or made is message.body:
+            found = self._signing.signature(message, lambda found: then(entry, _reduced(entry, message, None, found)))
+            return None if found is None else _reduced(entry, message, None, found)
+        other = replace(message, id=~message.id, body=made)
+        found = self._signing.signature(other, lambda found: then(entry, _reduced(entry, message, made, found)))
+        return None if found is None else _reduced(entry, message, made, found)
+
+
+def _reduced(entry: QueueEntry, message: Message, made: bytes | None, found: bytes | Held) -> Outcome:
+    """Where we do not sign, a signature of the sender's own is not broken: the message stays as it is."""
+    if isinstance(found, Held):
+        return found
+    body = message.body if made is None or (not found and is_signed(message.body)) else made
+    chunks = (found, body) if found else (body,)
+    return Prepared(entry, message, chunks, len(found) + len(body), reduced=True)
 
 
 def _signed(

@@ -68,7 +68,7 @@ class Destination:
     __slots__ = (
         "bad", "blame", "blame_left", "connecting", "entries", "failures", "given_up", "idle", "looked", "looking",
         "looks_ahead", "parked_at", "parked_until", "preparing", "proven", "ready", "refused", "route", "sessions",
-        "site", "stands_for", "wakes_at",
+        "seven_bit", "site", "stands_for", "wakes_at",
     )  # fmt: skip
 
     def __init__(self, site: "ReadyQueue", route: Route) -> None:
@@ -80,6 +80,8 @@ class Destination:
         self.preparing = 0
         self.looks_ahead = False
         """Its entries could not be made ready at once lately, so they are prepared before a session asks."""
+        self.seven_bit = False
+        """A host of it without 8BITMIME was to get mail that needs it: all of it goes as 7-bit from then on."""
         self.sessions = 0
         """Connections, from the decision to open them until they are gone."""
         self.connecting = 0

@@ -4,10 +4,14 @@ Before it: a reply of `smtp.reply`; after it: the commands that `smtp.client` se
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from lane_relay.records import Envelope, Notify, RecipientOptions, Record, Reply
 
-__all__ = ["Extensions", "is_ascii", "needs_utf8", "read_extensions"]
+__all__ = ["NOT_EIGHT_BIT", "Extensions", "is_ascii", "needs_utf8", "read_extensions"]
+
+NOT_EIGHT_BIT: Final = Reply(554, ("5.6.3 The host does not offer 8BITMIME, and the message is not 7-bit",))
+"""Why a host cannot take a message that it could take in another form."""
 
 
 class Extensions(Record, frozen=True, gc=False):
@@ -40,7 +44,7 @@ class Extensions(Record, frozen=True, gc=False):
         if not self.smtp_utf8 and needs_utf8(envelope, recipients, body):
             return Reply(550, ("5.6.7 The host does not offer SMTPUTF8, which this message needs",))
         if not self.eight_bit and not is_ascii(body):
-            return Reply(554, ("5.6.3 The host does not offer 8BITMIME, and the message is not 7-bit",))
+            return NOT_EIGHT_BIT
         return None
 
     def mail_parameters(self, envelope: Envelope, recipients: Sequence[int], body: Sequence[bytes]) -> bytes:
