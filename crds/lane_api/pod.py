@@ -63,7 +63,7 @@ class PodSettings(ApiModel):
     tolerations: Annotated[tuple[FreeForm, ...], Field(max_length=32)] = ()
     """Taints that the slots tolerate. Default: none."""
     topology_spread_constraints: Annotated[tuple[FreeForm, ...], Field(max_length=16)] = ()
-    """Beside the preference, always there, for a node of its own for each slot. Default: none."""
+    """Beside the preference, always there, for a node of its own and a zone of its own for each slot. Default: none."""
     priority_class_name: Annotated[str, Field(max_length=253)] = ""
     """Default: the cluster's."""
 

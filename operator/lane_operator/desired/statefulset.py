@@ -160,8 +160,13 @@ def _locked_down() -> Manifest:
 
 
 def _affinity(lane: Lane, engine: EngineClaim) -> dict[str, Any]:
-    """Slots of one lane apart, and Transactional away from Bulk and Cold, where nodes allow it."""
-    terms = [_away_from({"matchLabels": {LANE_LABEL: lane.name}}, weight=100, everywhere=False)]
+    """Slots of one lane on other nodes and, of these, in other zones, and Transactional away from Bulk and Cold, where
+    the cluster allows it."""
+    siblings = {"matchLabels": {LANE_LABEL: lane.name}}
+    terms = [
+        _away_from(siblings, weight=100, everywhere=False),
+        _away_from(siblings, weight=50, everywhere=False, within="topology.kubernetes.io/zone"),
+    ]
     if lane.spec.traffic_class is TrafficClass.TRANSACTIONAL:
         noisy = {"key": CLASS_LABEL, "operator": "In", "values": ["Bulk", "Cold"]}
         terms.append(_away_from({"matchExpressions": [noisy]}, weight=50, everywhere=True))
@@ -171,8 +176,10 @@ def _affinity(lane: Lane, engine: EngineClaim) -> dict[str, Any]:
     return affinity
 
 
-def _away_from(selector: Mapping[str, Any], *, weight: int, everywhere: bool) -> dict[str, Any]:
-    term: dict[str, Any] = {"labelSelector": dict(selector), "topologyKey": "kubernetes.io/hostname"}
+def _away_from(
+    selector: Mapping[str, Any], *, weight: int, everywhere: bool, within: str = "kubernetes.io/hostname"
+) -> dict[str, Any]:
+    term: dict[str, Any] = {"labelSelector": dict(selector), "topologyKey": within}
     if everywhere:
         term["namespaceSelector"] = {}  # every namespace
     return {"weight": weight, "podAffinityTerm": term}
