@@ -12,9 +12,10 @@ def test_a_slot_that_nobody_can_ask_is_not_said_to_be_silent() -> None:
     unasked = (made.seen(0, reachable=False, is_asked=False), made.seen(1, reachable=False, is_asked=False))
     said = status(settled(), seen=made.observation(*unasked), refusals=(FORBIDDEN,))
 
-    assert verdict(said, "Ready")[0] == "False"
+    assert "False" in (verdict(said, "Ready") or ())
     assert "otp-0 is not asked until what the lane waits for is there" in message(said, "Ready")
-    assert "does not answer" not in "".join(one.message for one in (*said.conditions, *said.slots))
+    told = [*(one.message for one in said.conditions), *(one.message for one in said.slots)]
+    assert "does not answer" not in "".join(told)
 
 
 def test_a_given_certificate_that_was_seen_is_in_use_also_while_its_secret_is_out_of_sight() -> None:
