@@ -19,8 +19,8 @@ from tests.fuzz.targets import CORPUS, SEEDS, TARGETS
 
 _COMMAND: Final = "make fuzz"
 _SHARES: Final = {
-    "esmtp_server": 10, "esmtp_client": 20, "replies": 15, "reply_rules": 10, "reports": 10, "headers": 20, "merge": 10,
-    "spool_recovery": 5,
+    "esmtp_server": 10, "esmtp_client": 20, "replies": 15, "reply_rules": 10, "reports": 10, "headers": 15, "merge": 10,
+    "eight_bit": 5, "spool_recovery": 5,
 }  # fmt: skip
 """Of a hundred inputs: as many as each target's speed allows in about the same time."""
 _BATTERIES: Final = ("tests/lane_relay/smtp/test_smuggling.py", "tests/lane_relay/accept/test_open_relay.py")

@@ -26,6 +26,7 @@ from lane_relay.deliver.rules import ReplyTable
 from lane_relay.errors import SpoolError
 from lane_relay.mail.headers import read_header
 from lane_relay.mail.reports.read import read_report
+from lane_relay.mail.seven_bit import is_signed, seven_bit
 from lane_relay.records import Envelope, Notify, QueueEntry, RecipientOptions, Reply
 from lane_relay.smtp.client import Client, Closed, TransactionDone
 from lane_relay.smtp.client_events import Ready, Write
@@ -157,6 +158,13 @@ def headers(data: bytes) -> None:
     assert header.end <= len(data) + 2
     refusal = _POLICY.judge_content(header, smtp_utf8=True)
     assert refusal is None or refusal.is_permanent
+
+
+def eight_bit(data: bytes) -> None:
+    """A message in any state becomes 7-bit, or cannot; what it becomes is left alone a second time."""
+    made = seven_bit(data)
+    assert made is None or (made.isascii() and seven_bit(made) is made)
+    assert isinstance(is_signed(data), bool)
 
 
 def merge(data: bytes) -> None:
@@ -314,9 +322,15 @@ _TABLE: Final = ReplyTable(
     (SitePolicy.model_validate({"name": "gmail", "domains": ["gmail.com"], "responses": _RULES}),)
 )
 
+_EIGHT_BIT: Final = (
+    b"DKIM-Signature: v=1\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary*=utf-8''b%62\r\n\r\n"
+    b"--bb\r\nContent-Type: text/plain; charset*=nosuch''x\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+    b"Gr\xc3\xbc\xc3\x9fe\r\n"
+    b"--bb\r\nContent-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\n\xff\xfe\r\n--bb--\r\n"
+)
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     target.__name__: target
-    for target in (esmtp_server, esmtp_client, replies, reply_rules, reports, headers, merge, spool_recovery)
+    for target in (esmtp_server, esmtp_client, replies, reply_rules, reports, headers, eight_bit, merge, spool_recovery)
 }
 """By name."""
 
@@ -351,6 +365,7 @@ SEEDS: Final[dict[str, tuple[bytes, ...]]] = {
     "reply_rules": (b"^421[- ]4\\.7\n421-4.7.28 slow\ntext",),
     "reports": (_REPORT,),
     "headers": (b"From: a@x.example\r\nDate: x\r\nMessage-ID: <a@b>\r\nX-Lane-Expires-In: 5m\r\n\r\n",),
+    "eight_bit": (_EIGHT_BIT,),
     "merge": (_REQUEST,),
     "spool_recovery": (hashlib.sha256(b"seed").digest(),),
 }

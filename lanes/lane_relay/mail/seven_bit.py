@@ -75,7 +75,7 @@ def _entity(header: bytes, body: bytes, fields: Fields, level: int) -> tuple[byt
     if kind in _UNTOUCHED or encoding not in _PLAIN or level > _MOST_LEVELS:
         return None
     if kind.startswith("multipart/"):
-        parts = _multipart(body, fields.get_boundary() or "", level)
+        parts = _multipart(body, _boundary(fields), level)
         return None if parts is None else (_encoded(header, b"7bit"), parts)
     if kind == "message/rfc822":
         inner = _message(body, level + 1)
@@ -87,6 +87,14 @@ def _entity(header: bytes, body: bytes, fields: Fields, level: int) -> tuple[byt
     if quoted and len(quoted) <= _LONGER * len(based):
         return _encoded(header, b"quoted-printable"), quoted
     return _encoded(header, b"base64"), based
+
+
+def _boundary(fields: Fields) -> str:
+    """Empty if there is none that can be read: the standard library stumbles over some forms of RFC 2231."""
+    try:
+        return fields.get_boundary() or ""
+    except (TypeError, ValueError, LookupError):
+        return ""
 
 
 def _multipart(body: bytes, boundary: str, level: int) -> bytes | None:

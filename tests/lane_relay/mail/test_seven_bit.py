@@ -97,6 +97,8 @@ def test_text_without_mime_is_called_what_it_is() -> None:
         HEAD + b"Content-Type: message/delivery-status\r\n\r\n" + LATIN,
         HEAD + b"Content-Type: multipart/mixed\r\n\r\n" + LATIN,
         HEAD + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + LATIN + b"--b\r\n\r\nx\r\n--b--\r\n",
+        HEAD + b"Content-Type: multipart/mixed; boundary*0=a; boundary*=b\r\n\r\n--b\r\n\r\n" + LATIN + b"--b--\r\n",
+        HEAD + b"Content-Type: multipart/mixed; boundary*=a%00''b\r\n\r\n--b\r\n\r\n" + LATIN + b"--b--\r\n",
         HEAD + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + LATIN,
         "Subject: ü\r\n\r\nbody\r\n".encode(),
     ],
