@@ -141,7 +141,7 @@ def _volume(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         "1m",
         "critical",
         "Slot {{ $labels.slot }} does not know what became of {{ $value }} recipients: lost, or counted twice. Its log "
-        "since the start says what is missing; GET /v1/slot names damaged places.",
+        "since the start says what is missing.",
     )
     yield _alert(
         lane,
@@ -149,7 +149,7 @@ def _volume(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         f"max by (slot) ({queries.metric('spool_damaged_places')}) > 0",
         "1m",
         "warning",
-        "Slot {{ $labels.slot }} cannot read {{ $value }} places of its spool; GET /v1/slot names them.",
+        "Slot {{ $labels.slot }} cannot read {{ $value }} places of its spool; its log since the start names them.",
     )
 
 
