@@ -40,7 +40,7 @@ def install_command(images: Mapping[str, str], namespace: str = "mail") -> str:
     """What a person types to install the chart with images that are on the nodes already."""
     repository, _, tag = images["operator"].rpartition(":")
     return (
-        f"helm install {RELEASE} charts/lanewright -n {OPERATOR_NAMESPACE} --create-namespace "
+        f"helm upgrade --install {RELEASE} charts/lanewright -n {OPERATOR_NAMESPACE} --create-namespace "
         f"--set 'servedNamespaces={{{namespace}}}' --set image.repository={repository},image.tag={tag},"
         f"relay.image={images['relay']},resolver.image={images['unbound']}"
     )

@@ -239,6 +239,8 @@ class Demonstration:
         (FOLDER / "report.txt").write_text(console.export_text())
         note(f"chart: {_near(picture)}   the same in words: {_near(FOLDER / 'report.txt')}")
         note(next_commands(self._lanes.otp, _near(FOLDER)))
+        if short:
+            note(f"the demo ran, and its promise was not shown, because {'; '.join(short)}")
         return 1 if short else 0
 
     def _say_conditions(self, console: Console, shared: result.Outcome) -> None:

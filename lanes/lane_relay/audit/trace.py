@@ -41,8 +41,16 @@ class Wanted(Struct, frozen=True):
 def trace(store: Store, wanted: Wanted) -> list[dict[str, Any]]:
     """The records of every message that fits, in order of time; empty if there is none. Raises OSError.
 
-    With an id and a recipient: that recipient's records of the message, and what is about the message as a whole.
+    With an id and a recipient: that recipient's records of the message, and what is about the message as a whole. A
+    Message-ID may come without its angle brackets, as many tools show it.
     """
+    lines = _found(store, wanted)
+    if not lines and "@" in wanted.id and not wanted.id.startswith("<"):
+        return _found(store, msgspec.structs.replace(wanted, id=f"<{wanted.id}>"))
+    return lines
+
+
+def _found(store: Store, wanted: Wanted) -> list[dict[str, Any]]:
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for files in journals(store.names()):
         search = _Search(store, files)

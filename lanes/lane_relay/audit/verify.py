@@ -103,7 +103,12 @@ def verify(
     chain = _read_chain(store, files, report)
     if not chain:
         if not report.findings:
-            report.add(Kind.NOTHING, files.folder or ".", "no head is there, so nothing can be proven")
+            report.add(
+                Kind.NOTHING,
+                files.folder or "the folder",
+                "no head is there, so nothing can be proven; a slot seals its first records after audit.sealEvery "
+                "(15m)",
+            )
         return report
     newest = chain[max(chain)]
     report.lane, report.slot, report.journal = newest.head.lane, newest.head.slot, newest.head.journal

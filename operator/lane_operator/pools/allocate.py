@@ -296,10 +296,12 @@ def _exhausted(ledger: Ledger, one: _Asking, now: dt.datetime) -> Refusal:
     barred = f"{capacity.quarantined} quarantined, " if capacity.quarantined else ""
     active = [index for index in one.wanted if index < STANDBY_FROM]
     standby = len(one.wanted) - len(active)
+    wait = ", wait for those that cool down or lower spec.cooldown of the pool" if ends else ""
     missing = []
     if active:
         missing.append(
-            f"{len(active)} of {one.demand.replicas} slots have none: add addresses to the pool, or lower replicas"
+            f"{len(active)} of {one.demand.replicas} slots have none: add addresses to the pool{wait}, or lower "
+            "replicas"
         )
     if standby:
         missing.append(

@@ -28,8 +28,8 @@ def pool_status(pool: Pool, allocated: IPPoolStatus, now: dt.datetime) -> IPPool
     if pool.deleting:
         holders = sorted({one.lane for one in allocated.addresses if one.lane and one.released_at is None})
         message = (
-            f"{message}; it is being deleted, gives nothing new, and goes once no lane holds an address of it; now do: "
-            f"{', '.join(holders) or 'none'}"
+            f"{message}; it is being deleted, gives nothing new, and goes once no lane holds an address of it; "
+            f"held now by: {', '.join(holders) or 'none'}"
         )
     book.put(ConditionType.READY, not pool.deleting, Reason.DRAINING if pool.deleting else Reason.ACCEPTED, message)
     _put_valid(book, pool, allocated, now)

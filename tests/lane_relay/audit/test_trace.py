@@ -85,6 +85,13 @@ def test_every_name_of_a_message_finds_its_whole_life(folder: Path, number: int,
     assert {record["id"] for record in found} == {spool_id(number)}
 
 
+def test_a_message_id_is_found_without_its_brackets_as_mail_programs_show_it(folder: Path) -> None:
+    with_brackets = trace(DirectoryStore(folder), Wanted("<3@brand.test>"))
+    assert with_brackets
+    assert trace(DirectoryStore(folder), Wanted("3@brand.test")) == with_brackets
+    assert trace(DirectoryStore(folder), Wanted("4711@brand.test")) == []
+
+
 def test_a_recipient_finds_it_as_well_and_nobody_elses(folder: Path) -> None:
     assert types(trace(DirectoryStore(folder), Wanted(recipients=("user7@isp.test",)))) == WHOLE
     assert trace(DirectoryStore(folder), Wanted(recipients=("ser7@isp.test",))) == []
