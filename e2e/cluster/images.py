@@ -6,9 +6,7 @@ is the hash of its inputs. The images hold what `lanes/Dockerfile` and `operator
 same paths.
 """
 
-import compileall
 import platform
-import py_compile
 import shutil
 import subprocess
 import sys
@@ -162,7 +160,7 @@ class Images:
         fix = "check the network and the package index that pip uses"
         run_shown([*command, *arguments, f"--target={target}", "-r", str(lock)], say, log, fix=fix)
         shutil.rmtree(target / "bin", ignore_errors=True)
-        _compile(target, f"{_HOME}/lib")
+        bytecode(target, f"{_HOME}/lib")
 
     def _source(self, program: Program) -> oci.Layer:
         staging = self._layout.state / "images" / program.name
@@ -175,7 +173,7 @@ class Images:
             self._add_extensions(app)
         for path in app.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        _compile(app, f"{_HOME}/app")
+        bytecode(app, f"{_HOME}/app")
         start = staging / "usr/local/bin" / program.command
         start.parent.mkdir(parents=True)
         start.write_text(launcher(program.module))
@@ -244,8 +242,11 @@ def _busybox_root(half: Path, binary: Path) -> None:
         (root / "bin" / applet).symlink_to("busybox")
 
 
-def _compile(folder: Path, inside: str) -> None:
-    """Compile for a read-only root file system; without Python 3.11 here it starts slower, and that is all."""
+def bytecode(folder: Path, inside: str) -> None:
+    """Compile for a read-only root file system; without Python 3.11 here it starts slower, and that is all.
+
+    In a process of its own: the bytes depend on what the compiling one has imported (marshal's references).
+    """
     if sys.implementation.cache_tag == "cpython-311":
-        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-        compileall.compile_dir(folder, quiet=2, stripdir=str(folder), prependdir=inside, invalidation_mode=mode)
+        options = ["-q", "-q", "-s", str(folder), "-p", inside, "--invalidation-mode", "unchecked-hash"]
+        subprocess.run([sys.executable, "-I", "-m", "compileall", *options, str(folder)], check=False)
