@@ -25,6 +25,7 @@ from e2e.demo.lanes import (
     SUBMISSION_PORT,
     Lanes,
     QuickstartLane,
+    apart,
     connections_per_ip,
     first_delivery,
     total_connections,
@@ -230,6 +231,7 @@ class Demonstration:
         for name, value in vars(seeded).items():
             figures.record(file, f"{name}_seeded", value, "messages", vars(counts)[name] + 1, "higher", command)
         short = [*result.shortcomings(lanes, self._scale.backlog), *result.no_contrast(shared, self._scale)]
+        short += apart(self._lanes.pods())
         if not found_all(counts, seeded):
             short.append(f"the counting did not find the seeded faults: {seeded} after {counts}")
         if time.time() - self._began > AT_MOST_S:

@@ -117,6 +117,18 @@ def total_connections(
     return sum(connections_per_ip(lane, policies, provider) * int(lane.spec.get("replicas", 1)) for lane in lanes)
 
 
+def apart(pods: Iterable[LanePod]) -> list[str]:
+    """What of the slots' places makes the run one of something else; empty where all share a node and its disk."""
+    places = sorted({f"{one.lane} on {one.node}" for one in pods})
+    if len({place.rpartition(" ")[2] for place in places}) < 2:
+        return []
+    said = (
+        f"the lanes do not share a node and its disk ({', '.join(places)}): lanes that were there before keep their "
+        "volumes, so `make cluster-down` first"
+    )
+    return [said]
+
+
 def operator_values(images: Mapping[str, str], namespaces: Iterable[str]) -> dict[str, Any]:
     """The chart's values for images that are on the nodes already."""
     return {**image_values(images), "servedNamespaces": sorted(set(namespaces))}

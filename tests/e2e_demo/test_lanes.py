@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from e2e.demo.lanes import (
+    LanePod,
     QuickstartLane,
+    apart,
     at_home,
     connections_per_ip,
     first_delivery,
@@ -103,3 +105,13 @@ def test_the_charts_values_name_the_images_on_the_nodes() -> None:
 def test_the_first_mail_is_infinitely_late_if_there_is_none() -> None:
     assert first_delivery([], 5.0) == math.inf
     assert first_delivery([9.0, 7.0], 5.0) == 2.0
+
+
+def test_lanes_on_two_nodes_are_told_since_they_share_no_disk() -> None:
+    def pod(lane: str, node: str) -> LanePod:
+        return LanePod(lane, f"{lane}-0-0", node, "Burstable", "100m", True, "10.0.0.1", 9590)
+
+    assert apart([pod("bulk", "n1"), pod("otp", "n1")]) == []
+    (said,) = apart([pod("bulk", "n1"), pod("otp", "n2")])
+    assert "bulk on n1, otp on n2" in said
+    assert "`make cluster-down` first" in said
