@@ -39,6 +39,12 @@ _FIELD_OF: Final = {
     Limit.BACKOFF: "backoff",
 }
 
+_STATES: Final = {
+    "Suspended": "Suspended: spec.suspend of the lane, or what its conditions say",
+    "Held": "Held: drain.policy Hold of a slot that goes",
+    "Running": "the egress address is not proved, or the volume has failed: see GET /v1/slot",
+}
+
 Trace = Callable[[str, str], Awaitable[list[dict[str, Any]]]]
 
 
@@ -115,7 +121,7 @@ class Explainer:
         hold, site = place.hold or Hold(Limit.NONE), place.site
         said: dict[str, Any] = {
             "limit": hold.limit,
-            "detail": hold.detail,
+            "detail": _STATES.get(hold.detail, hold.detail) if hold.limit is Limit.GATE else hold.detail,
             "since": self._unix(place.since),
             "until": self._unix(hold.until),
         }
@@ -264,11 +270,17 @@ class Explainer:
         return rfc3339(monotonic - self._clock.monotonic() + self._clock.now())
 
 
+def _source(delivery: Delivery, field: str) -> str:
+    """Whose value a limit of the lane is; what a lane gives and what it leaves out look alike where they are equal."""
+    is_default = getattr(delivery, field) == Delivery.model_fields[field].default
+    return "limits (the default)" if is_default else "limits"
+
+
 def _values(delivery: Delivery, policy: SitePolicy | None) -> list[tuple[str, Any, str]]:
     """(field as in the resources, value, where it comes from if nobody says otherwise)."""
-    total = ("totalConnectionsPerIP", delivery.total_connections, "limits")
+    total = ("totalConnectionsPerIP", delivery.total_connections, _source(delivery, "total_connections"))
     if policy is None:
-        return [("connectionsPerIP", delivery.connections, "limits"), total]
+        return [("connectionsPerIP", delivery.connections, _source(delivery, "connections")), total]
     values = (
         ("connectionsPerIP", policy.connections),
         ("messagesPerConnection", policy.messages_per_connection),

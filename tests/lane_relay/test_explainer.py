@@ -172,7 +172,9 @@ async def test_a_domain_says_where_its_mail_goes_or_why_nowhere() -> None:
         said = await asked.explainer.domain("ISP.test.")
         assert said is not None
         assert said["route"]["hosts"] == [{"host": "mx.isp.test", "addresses": ["192.0.2.1"]}]
-        assert (said["queued"], said["entries"][0]["heldBy"]["limit"]) == ({"Ready": 1}, Limit.GATE)
+        held = said["entries"][0]["heldBy"]
+        assert (said["queued"], held["limit"]) == ({"Ready": 1}, Limit.GATE)
+        assert "spec.suspend" in held["detail"]
 
         asked.wire.answers["null.test"] = Answer(Status.FOUND, (MxRecord(0, ""),), 300.0)
         gone = asyncio.Event()
@@ -208,7 +210,7 @@ async def test_a_policy_that_nothing_is_for_now_shows_its_limits() -> None:
         values = {row["field"]: (row["value"], row["from"]) for row in said["limits"]}
         assert values["messagesPerDay"] == (500, "default")
         assert values["connectionsPerIP"] == (1, "isps")
-        assert values["totalConnectionsPerIP"] == (200, "limits")
+        assert values["totalConnectionsPerIP"] == (200, "limits (the default)")
         assert asked.explainer.site("elsewhere") is None
 
 
