@@ -45,7 +45,7 @@ class IntakeLimits(ConfigModel):
     message_rate_per_client: RateField | None = None
     """Messages; beyond it 451. Absent: no limit."""
     error_rate_per_client: RateField | None = Rate(600, 60.0)
-    """Refused commands and failed authentications; beyond it new connections get 421."""
+    """Refused commands and failed authentications, of strangers refused mail too; beyond it new connections get 421."""
     tarpit: Tarpit = Tarpit()
 
 

@@ -205,7 +205,8 @@ class SubmissionLimits(ApiModel):
     message_rate_per_client: RateField | None = None
     """Messages; beyond it 451 4.7.1 says when to come again. Default: no limit."""
     error_rate_per_client: RateField | None = None
-    """Refused commands and failed authentications; beyond it new connections get 421. Default 600/m."""
+    """Refused commands and failed authentications, of strangers refused mail too; beyond it new connections get 421.
+    Default 600/m."""
     tarpit: Tarpit = Tarpit()
 
 

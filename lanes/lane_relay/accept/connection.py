@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol, ABC):
         """See SessionPolicy."""
 
     @abstractmethod
-    def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> None:
+    def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> bool:
         """See SessionPolicy."""
 
     @abstractmethod

@@ -16,7 +16,7 @@ from lane_relay.mail.headers import Header
 from lane_relay.records import Reply
 from lane_relay.smtp.address import Mailbox, normalise_domain
 
-__all__ = ["AUTH_REQUIRED", "CLOSED", "Policy", "client_address", "network_of"]
+__all__ = ["AUTH_REQUIRED", "CLOSED", "IsSuppressed", "Policy", "client_address", "network_of"]
 
 _MAX_HOPS: Final = 50
 """Received fields before a loop is assumed; RFC 5321 section 6.3 asks for 100 at most, Postfix takes 50."""

@@ -94,11 +94,13 @@ class Session(Connection):
             return listener.allowances.judge(self.client, self._server.user, count + 1, listener.clock.monotonic())
         return refusal
 
-    def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> None:
-        """Mail was refused."""
+    def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> bool:
+        """Mail was refused; an error of strangers alone."""
         server = self._server
         rejection = Rejection(stage, reply, sender, tuple(recipients), self.client, server.user, server.helo)
-        self._listener.reject(rejection, may_submit=self._may_submit())
+        may_submit = self._may_submit()
+        self._listener.reject(rejection, may_submit=may_submit)
+        return not may_submit
 
     # -- events
 

@@ -64,10 +64,11 @@ class FeedbackSession(Connection):
         self._found.append(found)
         return None
 
-    def refused(self, stage: Stage, _reply: Reply, _sender: str | None, _recipients: Sequence[str]) -> None:
+    def refused(self, stage: Stage, _reply: Reply, _sender: str | None, _recipients: Sequence[str]) -> bool:
         """Counted, without a record: anybody may knock, and records have an end."""
         if stage is Stage.RCPT:
             self._listener.count_refusal()
+        return True
 
     # -- events
 

@@ -39,6 +39,10 @@ class Conduct:
         """A message was taken."""
         self._commands = self._errors = 0
 
+    def on_refusal(self) -> None:
+        """Mail was refused of a peer who may send: an answer that it came for, such as that somebody is suppressed."""
+        self._commands = 0
+
     def on_error(self) -> Reply | float:
         """A permanent refusal: the end, or the seconds that its answer takes."""
         self._errors += 1

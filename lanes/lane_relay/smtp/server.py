@@ -39,12 +39,7 @@ from typing import Final
 from lane_api.isppolicy import Stage
 from lane_relay.records import Reply
 from lane_relay.smtp.chunks import parse_chunk
-from lane_relay.smtp.command import (
-    FIXED_REPLIES,
-    MAX_COMMAND_LINE,
-    broken_line,
-    no_command,
-)
+from lane_relay.smtp.command import FIXED_REPLIES, MAX_COMMAND_LINE, broken_line, no_command
 from lane_relay.smtp.conduct import Conduct
 from lane_relay.smtp.content import CHUNK_TAKEN, ContentReader
 from lane_relay.smtp.errors import LocalProtocolError
@@ -64,16 +59,8 @@ from lane_relay.smtp.server_events import (
 from lane_relay.smtp.server_transaction import InboundTransaction, Refusal
 
 __all__ = [
-    "AuthAttempt",
-    "Closed",
-    "Event",
-    "MessageReceived",
-    "Options",
-    "Pause",
-    "Server",
-    "SessionPolicy",
-    "StartTls",
-]
+    "AuthAttempt", "Closed", "Event", "MessageReceived", "Options", "Pause", "Server", "SessionPolicy", "StartTls",
+]  # fmt: skip
 
 
 class State(IntEnum):
@@ -270,8 +257,9 @@ class Server:
             return None
         if self._mail.recipients:
             return self._end_content(outcome)
+        event = self._count_behind_a_refusal(outcome)
         self._end_transaction()
-        return self._count_error(outcome)
+        return event
 
     def _end_content(self, reply: Reply) -> Event | None:
         event = None
@@ -302,12 +290,12 @@ class Server:
         """A command that is not understood or not allowed now."""
         return self._count_error(Reply(code, (text,)))
 
-    def _count_error(self, reply: Reply) -> Event | None:
+    def _count_error(self, reply: Reply, *, is_error: bool = True) -> Event | None:
         """A negative reply; only permanent ones are counted (452 asks for another transaction)."""
         if reply.code == 421:
             return self._close(reply)
         self._output.append(format_reply(reply.code, *reply.lines))
-        if reply.code < 500:
+        if reply.code < 500 or not is_error:
             return None
         cost = self._conduct.on_error()
         if isinstance(cost, Reply):
@@ -317,11 +305,18 @@ class Server:
         self._state = State.PAUSE
         return Pause(cost)
 
+    def _count_behind_a_refusal(self, reply: Reply) -> Event | None:
+        """What is pipelined behind refused mail comes to nothing, and is as much of an error as that was."""
+        return self._count_error(reply, is_error=not self._mail.is_turned_down)
+
     def _refuse(self, refusal: Reply | Refusal) -> Event | None:
         if isinstance(refusal, Reply):
             return self._count_error(refusal)
-        self._policy.refused(refusal.stage, refusal.reply, refusal.sender, refusal.recipients)
-        return self._count_error(refusal.reply)
+        is_error = self._policy.refused(refusal.stage, refusal.reply, refusal.sender, refusal.recipients)
+        if not is_error:
+            self._conduct.on_refusal()
+            self._mail.is_turned_down = True
+        return self._count_error(refusal.reply, is_error=is_error)
 
     def _end_transaction(self) -> None:
         self._mail.end()
@@ -390,7 +385,7 @@ class Server:
 
     def _on_rcpt(self, argument: str) -> Event | None:
         if self._mail.sender is None:
-            return self._count_error(_NO_SENDER)
+            return self._count_behind_a_refusal(_NO_SENDER)
         if self._content.is_chunked:
             return self._error(503, _IN_CHUNKS)
         refusal = self._mail.add(argument)
@@ -404,9 +399,9 @@ class Server:
         if argument.strip():
             return self._error(501, "5.5.4 DATA takes no argument")
         if self._mail.sender is None:
-            return self._count_error(_NO_SENDER)
+            return self._count_behind_a_refusal(_NO_SENDER)
         if not self._mail.recipients:
-            return self._count_error(_NO_RECIPIENTS)
+            return self._count_behind_a_refusal(_NO_RECIPIENTS)
         if self._content.is_chunked:
             return self._error(503, _IN_CHUNKS)
         self._state = State.CONTENT

@@ -67,8 +67,11 @@ class SessionPolicy(Protocol):
     def recipient(self, recipient: Mailbox, count: int) -> Reply | None:
         """May mail go to this recipient, beside so many."""
 
-    def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> None:
-        """Mail was refused, by the policy or by the protocol; told once for each refusal, for counters and records."""
+    def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> bool:
+        """Mail was refused, by the policy or by the protocol; told once for each refusal, for counters and records.
+
+        Is it the peer's error? Of who may send it is not: a list with suppressed recipients is no misconduct.
+        """
 
 
 class StartTls(Struct, frozen=True, gc=False):

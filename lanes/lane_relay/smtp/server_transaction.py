@@ -41,7 +41,7 @@ class Refusal(Record, frozen=True, gc=False):
 class InboundTransaction:
     """Sender and recipients of one message; used again and again by its session."""
 
-    __slots__ = ("_asked", "_options", "_policy", "parameters", "recipients", "sender")
+    __slots__ = ("_asked", "_options", "_policy", "is_turned_down", "parameters", "recipients", "sender")
 
     def __init__(self, options: Options, policy: SessionPolicy) -> None:
         self._options = options
@@ -52,10 +52,13 @@ class InboundTransaction:
         self._asked: list[RecipientOptions] = []
         """Of each recipient; empty until one asks for something."""
         self.parameters = NO_PARAMETERS
+        self.is_turned_down = False
+        """It, or a recipient of it, was refused, and that is no error of the peer's."""
 
     def end(self) -> None:
         """Forgets all of it."""
         self.sender = None
+        self.is_turned_down = False
         self.parameters = NO_PARAMETERS
         if self.recipients:
             self.recipients = []
@@ -76,6 +79,7 @@ class InboundTransaction:
 
     def open(self, argument: str) -> Reply | Refusal | None:
         """The argument of MAIL; a transaction that is refused is not open."""
+        self.is_turned_down = False
         path = parse_path("FROM", argument)
         if path is None:
             return _say(501, "5.5.4 Write MAIL FROM:<address>")

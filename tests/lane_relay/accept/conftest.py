@@ -12,6 +12,7 @@ import uvloop
 from lane_api.relayconfig import RelayConfig
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.listener import Listener, Stored
+from lane_relay.accept.policy import IsSuppressed
 from lane_relay.clock import SYSTEM_CLOCK, Clock
 from lane_relay.records import Message
 
@@ -71,13 +72,16 @@ async def start(spool: Spool) -> AsyncIterator[Start]:
     started: list[Listener] = []
     ids = itertools.count(1)
 
-    async def start_one(config: RelayConfig | None = None, *, clock: Clock = SYSTEM_CLOCK) -> Listener:
+    async def start_one(
+        config: RelayConfig | None = None, *, clock: Clock = SYSTEM_CLOCK, is_suppressed: IsSuppressed | None = None
+    ) -> Listener:
         listener = Listener(
             config or make_config(clients=["127.0.0.0/8"]),
             deposit=spool.deposit,
             new_id=lambda: (1_790_000_000_000 << 48) + next(ids),
             clock=clock,
             on_rejection=spool.rejections.append,
+            is_suppressed=is_suppressed,
         )
         await listener.start()
         started.append(listener)

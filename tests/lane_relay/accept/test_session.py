@@ -108,3 +108,33 @@ async def test_a_client_that_leaves_a_tarpit_leaves_nothing_behind(start: Start)
 
     assert transport.written[0].startswith(b"421 4.7.1 Client 127.0.0.1 made too many errors (2/m): come again in ")
     assert listener.session_count == 0
+
+
+async def test_a_client_that_may_submit_is_not_shut_out_for_its_suppressed_recipients(start: Start) -> None:
+    listener = await start(
+        make_config(clients=["127.0.0.0/8"]), is_suppressed=lambda to, _: "bounce" * to.count("gone")
+    )
+    for _ in range(2):
+        session, transport = Session(listener, tls=False), Transport()
+        session.connection_made(transport)
+        session.data_received(b"EHLO a\r\n")
+        for number in range(700):
+            session.data_received(
+                f"MAIL FROM:<otp@notify.example.com>\r\nRCPT TO:<gone{number}@isp.example>\r\nRSET\r\n".encode()
+            )
+        assert transport.is_read
+        session.data_received(b"MAIL FROM:<otp@notify.example.com>\r\nRCPT TO:<ann@isp.example>\r\n")
+        assert transport.written[-1].endswith(b"250 2.1.5 Ok\r\n")
+        session.connection_lost(None)
+
+
+async def test_a_stranger_is_shut_out_for_what_is_refused(start: Start) -> None:
+    listener = await start(make_config(limits={"errorRatePerClient": "2/m"}))
+    for _ in range(2):
+        session, transport = Session(listener, tls=False), Transport()
+        session.connection_made(transport)
+        session.data_received(b"EHLO a\r\nMAIL FROM:<otp@notify.example.com>\r\n")
+        session.connection_lost(None)
+    late, transport = Session(listener, tls=False), Transport()
+    late.connection_made(transport)
+    assert transport.written[0].startswith(b"421 4.7.1 Client 127.0.0.1 made too many errors")

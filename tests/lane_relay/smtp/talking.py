@@ -18,6 +18,7 @@ class Policy:
 
     def __init__(self, senders: dict[str, Reply] | None = None, recipients: dict[str, Reply] | None = None) -> None:
         self.senders, self.recipients = senders or {}, recipients or {}
+        self.may_submit = False
         self.refusals: list[tuple[Stage, int, str | None, tuple[str, ...]]] = []
 
     def sender(self, sender: Mailbox | None, size: int) -> Reply | None:
@@ -26,8 +27,9 @@ class Policy:
     def recipient(self, recipient: Mailbox, count: int) -> Reply | None:
         return self.recipients.get(str(recipient))
 
-    def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> None:
+    def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> bool:
         self.refusals.append((stage, reply.code, sender, tuple(recipients)))
+        return not self.may_submit
 
 
 def server(

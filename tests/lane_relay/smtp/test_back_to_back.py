@@ -27,8 +27,8 @@ class Policy:
     def recipient(self, recipient: Mailbox, count: int) -> Reply | None:
         return Reply(550, ("5.1.1 no",)) if recipient.local == "no" else None
 
-    def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> None:
-        return None
+    def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> bool:
+        return True
 
 
 class Wire:
