@@ -72,7 +72,9 @@ async def test_a_closed_slot_is_not_empty_while_something_is_on_its_way_to_the_v
     assert [(await slot.report())["queue"]["inFlight"] for _ in range(2)] == [1, 0]
 
 
-_DOUBTS = [SlotDoubt("t-1", 1, 5, SYSTEM_CLOCK.now() - 301, ""), SlotDoubt("t-2", 1, 1, SYSTEM_CLOCK.now(), "")]
+def _doubts() -> list[SlotDoubt]:
+    """An old one and one of now."""
+    return [SlotDoubt("t-1", 1, 5, SYSTEM_CLOCK.now() - 301, ""), SlotDoubt("t-2", 1, 1, SYSTEM_CLOCK.now(), "")]
 
 
 async def test_what_siblings_hand_over_and_what_comes_back_is_in_flight_until_it_is_kept(tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ async def test_what_siblings_hand_over_and_what_comes_back_is_in_flight_until_it
     stages: Any = Stages(MemorySpool(SYSTEM_CLOCK, asyncio.get_running_loop()))
     slot.stages = stages
     owed = [SlotOwed("t-1", 3, 1_800_000_000.0, "refused")]
-    handover: Any = SimpleNamespace(taking=2, waiting=4, stranded=3, in_doubt=2, doubts=_DOUBTS, owed=owed)
+    handover: Any = SimpleNamespace(taking=2, waiting=4, stranded=3, in_doubt=2, doubts=_doubts(), owed=owed)
     feedback: Any = SimpleNamespace(under_way=3, outbox=Outbox(tmp_path / "outbox"), list_report=dict)
     slot.handover, slot.feedback = handover, feedback
     said = await slot.report()
