@@ -29,6 +29,8 @@ _SEEN_BY_KILLS: Final[dict[str, Callable[[KillsReport], object]]] = {
     "settles-before-the-reply": lambda one: one.findings.lost,
     "settles-late": lambda one: one.findings.unexplained,
     "forgets-transfers": lambda one: one.two_owners,
+    "takes-up-a-part": lambda one: one.findings.stranded,
+    "never-asks-again": lambda one: one.findings.stranded,
 }
 """What each broken relay must be found out by."""
 _SEEN_BY_FAULTS: Final[tuple[tuple[str, str, Callable[[FaultReport], object]], ...]] = (

@@ -53,6 +53,11 @@ def zeroes(
     return (
         ("lost", len(found.lost) + sum(len(one.lost) for one in suffered), f"recipients of {accepted} accepted"),
         (
+            "stranded",
+            len(found.stranded),
+            f"recipients in the spools after the drain, of {found.accepted + found.in_doubt} accepted or in doubt",
+        ),
+        (
             "unexplained_duplicates",
             len(found.unexplained) + sum(len(one.unexplained) for one in suffered),
             f"recipients of {accepted} accepted; {repeated} repeated",

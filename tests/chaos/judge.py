@@ -1,7 +1,8 @@
 """What was promised against what the ISPs wrote down: pure, one recipient of one message at a time.
 
-Invariants: only what got 250 or 200 can be lost; a second copy is explained by the ISP's records and the time of a kill
-alone, by the rules of `e2e.load.ledger`; a report is one more recipient that was promised.
+Invariants: only what got 250 or 200 can be lost; what a spool has after the drain is stranded; a second copy is
+explained by the ISP's records and the time of a kill alone, by the rules of `e2e.load.ledger`; a report is one more
+recipient that was promised.
 Before: `traffic` (offers), the ISPs' records. After: the campaigns, which add the denominators.
 """
 
@@ -55,8 +56,9 @@ class Findings:
     in_doubt: int = 0
     reports: int = 0
     arrived: int = 0
-    queued: int = 0
     lost: list[Key] = field(default_factory=list)
+    stranded: list[Key] = field(default_factory=list)
+    """What the spools still had when all should have left: promised or in doubt, arrived or not."""
     duplicates: int = 0
     unexplained: list[str] = field(default_factory=list)
     details: list[str] = field(default_factory=list)
@@ -74,7 +76,7 @@ def judge(
     offers: Iterable[Offer], records: Sequence[Record], kills: Sequence[Kill], queued: frozenset[Key] = frozenset()
 ) -> Findings:
     """`queued`: what the spools still owned at the end."""
-    found = Findings()
+    found = Findings(stranded=sorted(queued))
     messages = [one for one in records if isinstance(one, Message)]
     arrived = {key for message in messages for key in keys_of(message)}
     found.arrived = len(arrived)
@@ -89,9 +91,7 @@ def judge(
                 found.reports += offer.expects[0] == REPORT
                 if offer.expects in arrived:
                     continue
-                if (MAIL, offer.recipient) in queued or offer.expects in queued:
-                    found.queued += 1
-                else:
+                if (MAIL, offer.recipient) not in queued and offer.expects not in queued:
                     found.lost.append(offer.expects)
     connections = [one for one in records if isinstance(one, Connection)]
     taken, refused = _repeated(messages), _refused_again(records, connections)

@@ -42,6 +42,8 @@ _CENSUS_EVERY: Final = 25
 _DRAINED_WITHIN_S: Final = 180.0
 _MUTANT_DRAINED_WITHIN_S: Final = 20.0
 """One that lost count of its queue never says that it is empty."""
+_QUIET_LOOKS: Final = 3
+"""While one slot is looked at, the other may hand over to the one that was looked at before."""
 _HOLD: Final = b'{"action":"hold","queue":"held.test","owner":"chaos","reason":"a hold outlives kills"}'
 _GONE: Final = RecipientRule(match="gone*", reply=Reply(code=550, text="5.1.1 No such user here"))
 _DEFER: Final = RecipientRule(match="defer*", reply=Reply(code=450, text="4.2.0 Come back later"), times=1)
@@ -72,10 +74,16 @@ class KillsReport:
     def told(self) -> str:
         """One line."""
         found = self.findings
-        examples = [*found.lost[:2], *found.unexplained[:2], *self.two_owners[:2], *self.orders_broken[:2]]
+        examples = [
+            *found.lost[:2],
+            *found.stranded[:2],
+            *found.unexplained[:2],
+            *self.two_owners[:2],
+            *self.orders_broken[:2],
+        ]
         return (
             f"{len(self.kills)} kills, {self.counted} with {IN_FLIGHT} deliveries in flight; of {found.accepted} "
-            f"accepted {len(found.lost)} lost, {found.queued} queued; {found.duplicates} repeated, "
+            f"accepted {len(found.lost)} lost, {len(found.stranded)} stranded; {found.duplicates} repeated, "
             f"{len(found.unexplained)} of them unexplained; {len(self.two_owners)} with two owners of {self.owned}; "
             f"{self.handed_over} handed over, {len(self.reports_lost)} of {self.reports_taken} reports lost, "
             f"{len(self.orders_broken)} orders broken; memory {self.memory_most / 1e6:.0f} MB at most, "
@@ -243,7 +251,9 @@ class Killing:
                 path = f"/v1/actions/{order['id']}?owner=chaos&reason=over"
                 self._lane.insist(slot, "DELETE", path, None, 200, 404)
         deadline = time.monotonic() + (_DRAINED_WITHIN_S if self._mutant == NONE else _MUTANT_DRAINED_WITHIN_S)
-        while time.monotonic() < deadline and any(self._waits(one) for one in self._lane.slots):
+        quiet = 0
+        while time.monotonic() < deadline and quiet < _QUIET_LOOKS:
+            quiet = 0 if any(self._waits(one) for one in self._lane.slots) else quiet + 1
             time.sleep(0.2)
         for slot in self._lane.slots:
             slot.terminate()

@@ -4,7 +4,7 @@ Before: `nursery`, which applies one by name before the first fork. Nothing here
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +15,7 @@ from lane_relay.deliver.opening import SessionMaker
 from lane_relay.deliver.session import Session
 from lane_relay.deliver.session_settings import Timeouts
 from lane_relay.handover.book import Book
+from lane_relay.handover.doubts import Doubt, Doubts
 from lane_relay.path import MessagePath
 from lane_relay.records import Message, QueueEntry
 from lane_relay.resolve.dns import WireResolver
@@ -90,6 +91,25 @@ def _forgets_transfers() -> None:
     Book.put_given = lambda self, transfer, given: None  # type: ignore[method-assign]
 
 
+def _takes_up_a_part() -> None:
+    """Of what a restart finds in the spool, every fourth entry stays there, and nobody looks at it."""
+    recover = SegmentSpool.recover
+
+    def part(self: SegmentSpool) -> Iterator[QueueEntry]:
+        return (entry for at, entry in enumerate(recover(self)) if at % 4)
+
+    SegmentSpool.recover = part  # type: ignore[method-assign]
+
+
+def _never_asks_again() -> None:
+    """A transfer that has had no answer is left in doubt for ever."""
+
+    async def ask(self: Doubts, doubt: Doubt) -> None:
+        return None
+
+    Doubts._ask = ask  # type: ignore[method-assign]
+
+
 def _holds_all_bodies() -> None:
     """Every message that was accepted stays in memory, however many there are."""
 
@@ -128,6 +148,8 @@ MUTANTS: Final[dict[str, Callable[[], None]]] = {
     "settles-before-the-reply": _settles_before_the_reply,
     "settles-late": _settles_late,
     "forgets-transfers": _forgets_transfers,
+    "takes-up-a-part": _takes_up_a_part,
+    "never-asks-again": _never_asks_again,
     "holds-all-bodies": _holds_all_bodies,
     "gives-up-early": _gives_up_early,
     "asks-one-by-one": _asks_one_by_one,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.figures import zeroes
+from tests.chaos.judge import Findings
 from tests.chaos.kills import KillsReport
 from tests.chaos.suffering import FaultReport
 from tests.chaos.test_kills import campaign
@@ -24,8 +25,10 @@ def test_each_zero_of_the_campaign_counts_kills_and_faults_and_names_its_denomin
         "disk", accepted=7, lost=["a", "b"], refused=3, refused_for_good=["c"], unexplained=["d"], repeated=4,
         memory_exceeded=5, memory_samples=6,
     )  # fmt: skip
-    found = {name: (value, unit) for name, value, unit in zeroes(KillsReport(memory_samples=1), [broken], ["m"], 8)}
-    assert found["lost"] == (2, "recipients of 7 accepted")
-    assert found["unexplained_duplicates"] == (1, "recipients of 7 accepted; 4 repeated")
+    killed = KillsReport(findings=Findings(accepted=5, in_doubt=2, stranded=[("mail", "e")]), memory_samples=1)
+    found = {name: (value, unit) for name, value, unit in zeroes(killed, [broken], ["m"], 8)}
+    assert found["lost"] == (2, "recipients of 12 accepted")
+    assert found["stranded"] == (1, "recipients in the spools after the drain, of 7 accepted or in doubt")
+    assert found["unexplained_duplicates"] == (1, "recipients of 12 accepted; 4 repeated")
     assert found["memory_bound_exceeded"] == (5, "samples of 7")
     assert (found["refused_for_good"][0], found["mutants_missed"]) == (1, (1, "broken relays of 8"))

@@ -35,7 +35,15 @@ def refusal(at: float, number: int) -> Refusal:
 def test_what_was_accepted_and_is_nowhere_is_lost_and_what_was_refused_or_is_queued_is_not() -> None:
     others = [replace(OFFER, recipient="user3@one.test", outcome="refused"), replace(OFFER, recipient="user4@one.test")]
     found = judge([OFFER, *others], [], [], frozenset({(MAIL, "user4@one.test")}))
-    assert (found.accepted, found.refused, found.queued, found.lost) == (2, 1, 1, [(MAIL, OFFER.recipient)])
+    assert (found.accepted, found.refused, found.lost) == (2, 1, [(MAIL, OFFER.recipient)])
+
+
+def test_what_a_spool_still_has_at_the_end_is_stranded_whether_it_was_accepted_in_doubt_or_has_arrived() -> None:
+    doubtful = replace(OFFER, recipient="user3@one.test", outcome="in-doubt")
+    left = frozenset({(MAIL, OFFER.recipient), (MAIL, doubtful.recipient)})
+    assert judge([OFFER, doubtful], [], [], left).stranded == sorted(left)
+    assert judge([OFFER, doubtful], [message(10.2)], [], left).stranded == sorted(left)
+    assert judge([OFFER], [message(10.2)], []).stranded == []
 
 
 def test_a_bounce_is_complete_with_its_report() -> None:

@@ -28,9 +28,15 @@ def test_promise_2_kills_under_mixed_traffic_lose_nothing_and_repeat_only_what_w
     assert found["findings"]["accepted"] > 100
     assert found["handed_over"] > 100
     assert (found["findings"]["lost"], found["findings"]["unexplained"], found["two_owners"]) == ([], [], [])
+    assert found["findings"]["stranded"] == []
     assert (found["orders_broken"], found["reports_lost"], found["memory_exceeded"]) == ([], [], 0)
 
 
 def test_a_relay_that_answers_before_the_disk_has_it_is_found_out(tmp_path: Path) -> None:
     found = campaign(tmp_path / "report", "--kills", "2", "--mutant", "answers-before-the-disk")
     assert found["findings"]["lost"]
+
+
+def test_a_relay_that_does_not_take_up_again_all_that_a_kill_left_is_found_out(tmp_path: Path) -> None:
+    found = campaign(tmp_path / "report", "--kills", "2", "--mutant", "takes-up-a-part")
+    assert found["findings"]["stranded"]
