@@ -66,6 +66,8 @@ class Lookahead:
             if isinstance(stop, Held):  # its selector has gone since
                 self._held.add(prepared.entry, destination.route, stop)
             self._leave(destination, prepared.entry)
+        if destination.preparing and self._has_enough(destination):
+            return None
         while destination.entries.length and self._room.take(destination.site, destination.entries.first.size):
             found = self._prepare(destination)
             if found is not None:
@@ -76,6 +78,11 @@ class Lookahead:
         if destination.entries.length:  # no room: when its turn comes, it takes its body before it opens a connection
             destination.looks_ahead = True
         return None
+
+    def _has_enough(self, destination: Destination) -> bool:
+        """Whoever asks waits for what is on its way: what is begun no longer takes turns with the mail that comes."""
+        most = 2 * destination.sessions + _AHEAD if self._bytes < self._ahead_limit else destination.sessions
+        return destination.preparing >= most
 
     def done(self, destination: Destination, prepared: Prepared) -> None:
         """A body that `next` gave out is in nobody's hands any more; others may have its room."""

@@ -49,6 +49,21 @@ async def test_retries_of_a_large_campaign_are_no_wall_either() -> None:
         assert _count(await _through(relay, "small", 10), "large") <= 10 + 10
 
 
+async def test_a_small_campaign_is_no_worse_off_where_all_bodies_are_read_from_disk_as_after_a_restart() -> None:
+    policy = {"name": "isp", "domains": ["x.test"], "connections": 2, "message_rate": "100/s"}
+    peer = Peer()
+    async with running(peer), delivering(policies=[policy]) as relay:
+        relay.messages.cold = True
+        route = route_to(peer.port, site="isp", policy="isp")
+        relay.send(route, campaign="large")
+        await relay.attempted(1)  # an idle session asks for each entry as it comes
+        for _ in range(2000):
+            relay.send(route, campaign="large")
+        for _ in range(10):
+            relay.send(route, campaign="small")
+        assert _count(await _through(relay, "small", 10), "large") <= 10 + 10
+
+
 async def test_campaigns_share_the_connections_of_a_site_however_many_host_sets_the_large_one_is_for() -> None:
     peer = Peer()
     async with running(peer), delivering(connections=2) as relay:
