@@ -86,8 +86,11 @@ class Door:
                 continue
             let_in(connection, client_address(peer[0]))
 
-    async def welcome(self, connection: socket.socket, peer: Peer) -> None:
-        """Makes a session of a connection; what fails is the peer's affair."""
+    async def welcome(self, connection: socket.socket, peer: Peer, may_come: Callable[[Peer], bool]) -> None:
+        """Makes a session of a connection; what fails is the peer's affair.
+
+        `may_come` is asked about a client whom a balancer names; False: its connection is closed.
+        """
         taken = False
         try:
             client = await self._client(connection, peer) if self._is_proxy(peer) else peer
@@ -95,6 +98,8 @@ class Door:
                 _log.warning("named as a balancer, and no PROXY header came in front: refused", peer=str(peer))
                 if self._certificate is None:
                     await _say_and_end(connection, _NO_PREFACE)
+                return
+            if client != peer and not may_come(client):
                 return
             taken = True  # from here on its transport closes it
             await self.take(connection, lambda: self._make(str(client)))

@@ -18,6 +18,7 @@ import structlog
 
 from lane_api.relayconfig import Endpoint, RelayConfig
 from lane_relay.accept.allowances import Allowances
+from lane_relay.accept.arrivals import Arrival, Arrivals
 from lane_relay.accept.certificate import Certificate
 from lane_relay.accept.checks import PasswordChecks
 from lane_relay.accept.door import Door, Peer
@@ -40,6 +41,8 @@ Deposit = Callable[[Message, Stored], None]
 """Puts a message on disk; raises SpoolFullError or SpoolError if it is refused at once."""
 
 _SWEEP_EVERY_S: Final = 5.0
+_TURNED_AWAY: Final = "421 4.7.0"
+"""As a client would have heard it, had there been words."""
 _TOO_MANY: Final = Reply(421, ("4.7.0 Too many sessions, try again later",))
 
 _log = structlog.get_logger(__name__)
@@ -74,8 +77,8 @@ class Listener:
         self._strangers = StrangerBudget(self.tick)
         self._sessions: set[Session] = set()
         self._by_client: Counter[str] = Counter()
-        self._arriving: Counter[str] = Counter()
-        """By client: connections that have no session yet."""
+        self._arrivals: dict[Door, Arrivals] = {}
+        """Connections that have no session yet, those of `http` too."""
         self._doors: list[Door] = []
         self._at_doors: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -146,26 +149,44 @@ class Listener:
         self._at_doors.append(task)
 
     def let_in(self, door: Door, connection: socket.socket, peer: Peer) -> None:
-        """As many may be shaking hands as may have sessions, in all and of each client; so a flood of them is bounded,
-        and one client's does not shut out the others. A balancer brings many clients."""
-        limits, name = self._intake.limits, self.policy.counted_as(str(peer))
-        is_one_too_many = (
-            door.shakes_hands and self._arriving[name] >= limits.sessions_per_client and not self.policy.is_proxy(peer)
-        )
-        if is_one_too_many or self._arriving.total() >= limits.sessions:
+        """Into a place among those who arrive at this door, see `arrivals`; closed if there is none for it."""
+        limits, arrivals = self._intake.limits, self._arrivals.setdefault(door, Arrivals())
+        arrival = arrivals.come(connection, limits.sessions)
+        if arrival is None:
             connection.close()
-            return
-        self._arriving[name] += 1
-        self.own(self._welcome(door, connection, peer, name))
+        elif self.policy.is_proxy(peer) or self._knows(door, arrival, peer):  # else who it is comes in front
+            self.own(self._welcome(door, arrival, peer))
+        else:
+            arrivals.go(arrival)
+            connection.close()
 
-    async def _welcome(self, door: Door, connection: socket.socket, peer: Peer, name: str) -> None:
+    def _knows(self, door: Door, arrival: Arrival, client: Peer) -> bool:
+        """Whose connection it is; a client may shake hands as often at a time as it may have sessions."""
+        limits, policy = self._intake.limits, self.policy
+        if policy.is_proxy(client):
+            return True
+        return self._arrivals[door].name(
+            arrival,
+            policy.counted_as(str(client)),
+            may_submit=policy.is_trusted(client),
+            most=limits.sessions_per_client if door.shakes_hands else limits.sessions,
+        )
+
+    async def _welcome(self, door: Door, arrival: Arrival, peer: Peer) -> None:
         """Until it has a session, or nothing has become of it."""
         try:
-            await door.welcome(connection, peer)
+            await door.welcome(arrival.connection, peer, partial(self._knows, door, arrival))
         finally:
-            self._arriving[name] -= 1
-            if not self._arriving[name]:
-                del self._arriving[name]
+            self._arrivals[door].go(arrival)
+
+    def _note_turned_away(self) -> None:
+        for door, arrivals in self._arrivals.items():
+            count = arrivals.take_turned_away()
+            if count:
+                self.counters.refused[_TURNED_AWAY] += count
+                _log.warning(
+                    "connections closed before they had a session: too many at once", port=door.port, count=count
+                )
 
     def _is_proxy(self, peer: Peer) -> bool:
         """By the policy of the moment."""
@@ -221,6 +242,7 @@ class Listener:
         else:
             refusal = self.allowances.connect(session.counted_as, self.clock.monotonic())
         if refusal is not None:
+            self.counters.refused[f"{refusal.code} {refusal.enhanced}"] += 1
             return refusal
         self._sessions.add(session)
         self._by_client[session.counted_as] += 1
@@ -271,6 +293,7 @@ class Listener:
         for session in tuple(self._sessions):
             session.sweep(self.tick)
         self.allowances.renew(self.tick)
+        self._note_turned_away()
         left_out = self._strangers.renew(self.tick)
         if left_out:
             _log.warning("strangers were refused too often for a record of each", without_record=left_out)

@@ -1,6 +1,7 @@
 """Clients that write what they are told to, and a clock that is set by hand."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
 
 from lane_relay.clock import Clock
@@ -24,8 +25,8 @@ class Raw:
         self.reader, self.writer = reader, writer
 
     @classmethod
-    async def connect(cls, port: int) -> "Raw":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def connect(cls, port: int, source: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> "Raw":
+        return cls(*await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0), ssl=tls))
 
     async def ask(self, data: bytes, lines: int = 1) -> list[str]:
         self.writer.write(data)
