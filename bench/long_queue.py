@@ -5,6 +5,7 @@ Memory is that of a relay whose delivery is held, less that of one with an empty
 """
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -39,6 +40,7 @@ def run(folder: Path, count: int) -> None:
         print(f"{count:,} messages put in {time.monotonic() - began:.0f} s", flush=True)
         full = _memory_of(bench.relay(state="Held", room="full", await_proof=False), queued=count)
         before = sink.arrived
+        _forget(folder / "full")
         began = time.monotonic()
         relay = bench.relay(state="Running", room="full", await_proof=False)
         try:
@@ -48,10 +50,23 @@ def run(folder: Path, count: int) -> None:
     each = (full - base) / count
     total, empty = full / 2**20, base / 2**20
     print(f"{count:,} queued: {total:.0f} MB (less than 400), {each:.0f} B each over {empty:.0f} MB (<= 300)")
-    print(f"from the start of the process to the first delivery: {first:.1f} s (<= 10)", flush=True)
+    print(
+        f"from the start of the process, nothing of the volume in memory, to the first delivery: {first:.1f} s (<= 10)",
+        flush=True,
+    )
     record("bench.json", "rss_1m_mb", round(full / 2**20, 1), "MB", 400, "lower", _COMMAND)
     record("bench.json", "bytes_per_queued", round(each), "B", 300, "lower", _COMMAND)
     record("bench.json", "recovery_1m_s", round(first, 2), "s", 10, "lower", _COMMAND)
+
+
+def _forget(room: Path) -> None:
+    """Has the system read the volume from the disk again, as on another node."""
+    for file in room.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            os.fsync(descriptor)  # what is not written yet cannot be forgotten
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
 
 
 def _memory_of(relay: Relay, queued: int = 0) -> int:

@@ -1,7 +1,8 @@
 """A second ISP's p99 while a first one answers 421 to everything, over its p99 in quiet.
 
 Open loop: 1,000 messages to the second ISP at 50 a second, each timed from its scheduled instant to the ISP's receipt
-of its last byte, in quiet and again while 20,000 messages wait for the first ISP, which is tried all the time.
+of its last byte, in quiet and again while 20,000 messages wait for the first ISP, which is tried all the time. Three
+times, for it says 421 as greeting, to each recipient, or to each whole message; the figure is the worst of them.
 """
 
 import asyncio
@@ -23,17 +24,22 @@ __all__ = ["run"]
 
 _RATE, _MESSAGES, _FLOOD = 50, 1000, 20_000
 _TARGET = 1.2
+_LEAST_TRIES = 10
+"""In the 20 s beside it: it is backed off, not forgotten."""
+GREETING = "GREETING"
+_BUSY = b"421 4.7.0 try again later\r\n"
 _GREETING = b"220 mx.fast.test ESMTP\r\n"
 _COMMAND = "python -m bench --only second-isp"
 
 
 class Isp:
-    """A small SMTP server in a thread: notes when each numbered message came, or says 421 to everybody."""
+    """A small SMTP server in a thread: notes when each numbered message came, or says 421 at the stage given."""
 
-    def __init__(self, address: str, *, busy: bool) -> None:
+    def __init__(self, address: str, busy: str = "") -> None:
+        """`busy`: GREETING, or the verb that is answered 421; RCPT or DATA (to the whole message)."""
         self._busy = busy
         self.came: dict[int, float] = {}
-        self.connections = 0
+        self.refused = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -44,13 +50,20 @@ class Isp:
         self._server = await asyncio.start_server(self._serve, address, 25)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         try:
-            writer.write(b"421 4.7.0 try again later\r\n" if self._busy else _GREETING)
-            while not self._busy and (line := await reader.readline()):
+            if self._busy == GREETING:
+                self.refused += 1
+                writer.write(_BUSY)
+                return
+            writer.write(_GREETING)
+            while line := await reader.readline():
                 if line[:4].upper() == b"DATA":
                     writer.write(b"354 go on\r\n")
-                writer.write(await self._answer(line, reader))
+                answer = await self._answer(line, reader)
+                writer.write(answer)
+                if answer == _BUSY:
+                    self.refused += 1
+                    return
         except (ConnectionError, asyncio.IncompleteReadError):
             return
         finally:
@@ -60,9 +73,11 @@ class Isp:
         verb = line[:4].upper()
         if verb == b"EHLO":
             return b"250-mx\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
+        content = await reader.readuntil(b"\r\n.\r\n") if verb == b"DATA" else b""
+        if verb == self._busy.encode():
+            return _BUSY
         if verb != b"DATA":
             return b"250 ok\r\n"
-        content = await reader.readuntil(b"\r\n.\r\n")
         number = int(content.split(b"Subject: ")[1].split(b"\r\n")[0])
         self.came.setdefault(number, time.monotonic())
         return b"250 ok\r\n"
@@ -84,26 +99,33 @@ def run(folder: Path) -> None:
     """Measures and records."""
     bench = Bench(folder)
     with bench.surroundings():
-        fast, slow = Isp(FAST, busy=False), Isp(SLOW, busy=True)
-        relay = bench.relay(retry="2s")
-        try:
-            quiet = asyncio.run(_phase(relay, fast, 0))
-            asyncio.run(_flood(relay))
-            before = slow.connections
-            busy = asyncio.run(_phase(relay, fast, _MESSAGES))
-            tried, waiting = slow.connections - before, relay.metric("queue_messages")
-        finally:
-            relay.kill()
-            fast.stop()
-            slow.stop()
-    ratio = busy / quiet
+        worst = max([_ratio(bench, stage) for stage in (GREETING, "RCPT", "DATA")])
+    print(f"second ISP, worst of them: {worst:.2f} x (<= {_TARGET})", flush=True)
+    record("bench.json", "second_isp_p99_ratio", round(worst, 3), "x", _TARGET, "lower", _COMMAND)
+
+
+def _ratio(bench: Bench, stage: str) -> float:
+    """Of a relay of its own."""
+    fast, slow = Isp(FAST), Isp(SLOW, stage)
+    relay = bench.relay(retry="2s", room=f"busy-{stage.lower()}")
+    try:
+        quiet = asyncio.run(_phase(relay, fast, 0))
+        asyncio.run(_flood(relay))
+        before = slow.refused
+        busy = asyncio.run(_phase(relay, fast, _MESSAGES))
+        tried, waiting = slow.refused - before, relay.metric("queue_messages")
+    finally:
+        relay.kill()
+        fast.stop()
+        slow.stop()
     print(
-        f"second ISP, p99 of {_MESSAGES}: {quiet * 1000:.0f} ms quiet, {busy * 1000:.0f} ms beside the busy one", end=""
+        f"second ISP, p99 of {_MESSAGES}: {quiet * 1000:.0f} ms quiet, {busy * 1000:.0f} ms beside one that says 421 "
+        f"to each {stage} = {busy / quiet:.2f} x; {waiting:.0f} waited, {tried} tries were answered 421",
+        flush=True,
     )
-    print(f" = {ratio:.2f} x (<= {_TARGET}); {waiting:.0f} waited, {tried} connections were answered 421", flush=True)
-    if waiting < _FLOOD or not tried:
+    if waiting < _FLOOD or tried < _LEAST_TRIES:
         raise RuntimeError("the first ISP was not flooded, so nothing is shown")
-    record("bench.json", "second_isp_p99_ratio", round(ratio, 3), "x", _TARGET, "lower", _COMMAND)
+    return busy / quiet
 
 
 async def _flood(relay: Relay) -> None:

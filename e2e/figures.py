@@ -36,7 +36,7 @@ def record(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{file.removesuffix('.json')}.json"
     row = {"name": name, "value": value, "unit": unit, "target": target, "better": better, "command": command}
-    row |= {"commit": commit(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    row |= {"commit": commit(), "at": now()}
     with (folder / ".lock").open("w") as lock:  # tests run side by side
         fcntl.flock(lock, fcntl.LOCK_EX)
         rows = json.loads(path.read_text()) if path.exists() else []
@@ -44,6 +44,25 @@ def record(
         half = path.with_name(f"{path.name}.{os.getpid()}")
         half.write_text(json.dumps(sorted(rows, key=lambda one: str(one["name"])), indent=1) + "\n")
         half.replace(path)
+
+
+def now() -> str:
+    """As figures are dated."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def missed(file: str, since: str = "", *, folder: Path = FIGURES) -> list[str]:
+    """The figures that are not as good as they are to be, one sentence each; `since`: those recorded from then on."""
+    path = folder / f"{file.removesuffix('.json')}.json"
+    rows = json.loads(path.read_text()) if path.exists() else []
+    return [
+        f"{row['name']}: {row['value']} {row['unit']}, {'at least' if row['better'] == 'higher' else 'at most'} "
+        f"{row['target']} asked"
+        for row in rows
+        if row["target"] is not None
+        and row["at"] >= since
+        and (row["value"] < row["target"] if row["better"] == "higher" else row["value"] > row["target"])
+    ]
 
 
 def clear(file: str, *, folder: Path = FIGURES) -> None:

@@ -37,3 +37,13 @@ def test_a_figure_from_a_shell_lands_in_the_same_form(tmp_path: Path) -> None:
 def test_a_figure_that_is_neither_better_low_nor_high_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="neither lower nor higher"):
         figures.main(["ci", "x", "1", "s", "-", "sideways", "make"], tmp_path)
+
+
+def test_figures_that_are_not_as_good_as_asked_are_named_and_those_of_an_earlier_run_are_not(tmp_path: Path) -> None:
+    figures.record("x", "fast", 5.7, "x", 6.0, "higher", "make bench", folder=tmp_path)
+    figures.record("x", "small", 0.3, "MB", 0.4, "lower", "make bench", folder=tmp_path)
+    figures.record("x", "late", 1.3, "x", 1.2, "lower", "make bench", folder=tmp_path)
+    figures.record("x", "told", 9.0, "x", None, "lower", "make bench", folder=tmp_path)
+    assert figures.missed("x", folder=tmp_path) == ["fast: 5.7 x, at least 6.0 asked", "late: 1.3 x, at most 1.2 asked"]
+    assert figures.missed("x", "2999", folder=tmp_path) == []
+    assert figures.missed("y", folder=tmp_path) == []
