@@ -160,7 +160,7 @@ class PoolWarmUp(ApiModel):
             ),
         ),
     ] = ()
-    """Messages a step, for each ISP with a policy and for all others together. Default: 50 (others 200), doubled up to
+    """Recipients a step, at each ISP with a policy and at all others together. Default: 50 (others 200), doubled up to
     5,000, by half up to 50,000, by a quarter up to 1,000,000."""
     step_every: Span = 24 * 3600.0
     """Default 24h."""

@@ -347,7 +347,7 @@ class WarmUp(ConfigModel):
     """
 
     steps: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    """Messages a step, to each ISP with a policy and to all others together. Empty: 50 (others 200), doubled up to
+    """Recipients a step, at each ISP with a policy and at all others together. Empty: 50 (others 200), doubled up to
     5,000, by half up to 50,000, by a quarter up to 1,000,000."""
     step_every: Annotated[Duration, Field(gt=0)] = 24 * 3600.0
     connections: Annotated[int, Field(ge=1)] = 2

@@ -317,13 +317,13 @@ class Exchange:
     def sends_here(self, entry: QueueEntry, policy: str, site: str = "", *, has_room: bool = True) -> bool:
         """Whether the entry leaves from this slot; else it is on its way to a sibling, or waits for one.
 
-        `has_room`: today's warm-up allows another message to this ISP.
+        `has_room`: today's warm-up allows another recipient at this ISP.
         """
         place = self._whither(entry, policy, site, has_room)
         if place is Place.HERE:
             return True
         if isinstance(place, str):
-            self._abilities.gave(place, policy)
+            self._abilities.gave(place, policy, len(entry.recipients))
             self.giver.give(entry, place)
         else:
             self._stranded.add(entry)

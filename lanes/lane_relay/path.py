@@ -15,8 +15,9 @@ from itertools import islice
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
-from lane_api.isppolicy import Stage
+from lane_api.isppolicy import Action, Stage
 from lane_relay import memory
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.listener import Stored
@@ -194,14 +195,18 @@ class MessagePath:
         warms_up = warmer.is_active
         if (warms_up or self.exchange is not None) and self.is_over(entry):
             return True  # delivery ends it before an attempt; waiting here it would never be told
-        has_room = not warms_up or warmer.has_room(policy, entry)
-        if self.exchange is not None and not self.exchange.sends_here(entry, policy, route.site, has_room=has_room):
+        room = warmer.room(policy, entry) if warms_up else 1
+        if self.exchange is not None and not self.exchange.sends_here(entry, policy, route.site, has_room=room > 0):
             return False
-        if not has_room:
+        if not room:
             self._wait_for_room(entry, policy)
             return False
         if warms_up:
+            rest = _part_off(entry, room)
             warmer.admit(policy, entry)
+            if rest is not None:
+                self.on_parted(rest)
+                self._on_routed(rest, route)
         return True
 
     def _wait_for_room(self, entry: QueueEntry, policy: str) -> None:
@@ -238,13 +243,17 @@ class MessagePath:
         if self.feedback.counts_complaints and one.outcome is Outcome.DELIVERED:
             self.feedback.delivered(policy, entry.id)
         if self.warmer.is_active:
-            outcome = None if one.result.ours else one.outcome
+            result = one.result
+            outcome = None if result.ours else one.outcome
             self.warmer.attempted(
                 policy,
                 entry,
+                result.index,
                 delivered=outcome is Outcome.DELIVERED,
                 deferred=outcome is Outcome.DEFERRED,
                 bounced=outcome is Outcome.BOUNCED,
+                # what the peer refused for good, and waits only until the report about it can be stored, was sent
+                is_sent=not result.ours or result.verdict.action is Action.BOUNCE,
             )
 
     def on_complaint(self, policy: str, asked: Asked | None) -> None:
@@ -287,3 +296,12 @@ class MessagePath:
         )
         with suppress(SpoolError):  # a spool that failed keeps no records; the client is to hear why all the same
             self.spool.record([record])
+
+
+def _part_off(entry: QueueEntry, most: int) -> QueueEntry | None:
+    """The recipients beyond the first `most` as an entry of their own; None: there are none. A restart finds one."""
+    if len(entry.recipients) <= most:
+        return None
+    rest = replace(entry, recipients=entry.recipients[most:])
+    entry.recipients = entry.recipients[:most]
+    return rest

@@ -151,8 +151,7 @@ class Settler:
             part = replace(entry, recipients=gone)
             entry.recipients = left
             self._around.parted(part)
-        else:
-            self._around.withdrawn(entry)
+        self._around.withdrawn(part)
         now = self._clock.now()
         outcomes = tuple([result_of(ending, index) for ending in endings for index in ending.recipients])
         attempt = Attempt(part, message, site, 0.0, now, tuple([one.result for one in outcomes]))

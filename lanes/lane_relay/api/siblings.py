@@ -56,7 +56,7 @@ class SiblingAbility(AnswerModel):
     stopped: list[str]
     """Sites to which a reply rule has stopped it or slows it down; an empty one: all."""
     room: dict[str, int]
-    """Messages that its warm-up lets go now, by ISP (`other`: without a policy); where it is warm it does not say."""
+    """Recipients for whom its warm-up has room, by ISP (`other`: without a policy); warm: it does not say."""
 
 
 class Neighbourly(Knows, Protocol):

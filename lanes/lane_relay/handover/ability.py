@@ -30,7 +30,7 @@ class Ability(Struct, frozen=True):
     stopped: tuple[str, ...] = ()
     """Sites to which a reply rule has stopped it or slows it down; an empty one: all."""
     room: dict[str, int] = {}
-    """Messages that its warm-up lets go now, by ISP (`other`: without a policy); where it is warm it does not say."""
+    """Recipients for whom its warm-up has room, by ISP (`other`: without a policy); warm: it does not say."""
 
     def is_for(self, site: str) -> bool:
         """Mail for this site leaves from there now."""
@@ -48,7 +48,7 @@ class Abilities:
         self._fetch = fetch
         self._known: dict[str, Ability] = {}
         self._given: dict[tuple[str, str], int] = {}
-        """Messages for (slot, ISP) since it said what it can send."""
+        """Recipients for (slot, ISP) since it said what it can send."""
 
     def can_send(self, slot: str, site: str, policy: str = "") -> bool:
         """As far as it has said, and was not given since."""
@@ -59,12 +59,12 @@ class Abilities:
         room = known.room.get(isp)
         return known.is_for(site) and (room is None or room > self._given.get((slot, isp), 0))
 
-    def gave(self, slot: str, policy: str) -> None:
-        """Another message goes there, for this ISP."""
+    def gave(self, slot: str, policy: str, recipients: int = 1) -> None:
+        """Another message goes there, for so many at this ISP."""
         known = self._known.get(slot)
         if known is not None and known.room:
             key = (slot, policy or OTHER_POLICY)
-            self._given[key] = self._given.get(key, 0) + 1
+            self._given[key] = self._given.get(key, 0) + recipients
 
     async def look(self, slots: Iterable[str]) -> None:
         """Asks these, all at once."""

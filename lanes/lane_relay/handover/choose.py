@@ -45,7 +45,7 @@ def choose(
     is_quarantined: bool = False,
     was_tried: bool = False,
 ) -> Whither:
-    """Where to; `policy` is that of the site, or empty. `has_budget`: today's warm-up allows another message.
+    """Where to; `policy` is that of the site, or empty. `has_budget`: today's warm-up allows another recipient.
 
     `can_send`: mail for this site leaves from the sibling now; what might as well wait here goes to no other.
     `is_quarantined`: the ISP refuses this slot's address. `was_tried`: the ISP has seen the message from here.

@@ -19,7 +19,7 @@ _FIRST_OTHER: Final = 200
 _DOUBLES_UNTIL: Final = 5_000
 _HALF_MORE_UNTIL: Final = 50_000
 _LAST: Final = 1_000_000
-"""Messages a day to one ISP at which an address counts as warm."""
+"""Recipients a day at one ISP at which an address counts as warm."""
 _USED: Final = 0.7
 """Of a step's amount that must have been sent before it says anything (SparkPost's automatic warm-up asks for 0.9)."""
 _DEFERRED_HOLD: Final = 0.10
@@ -56,7 +56,7 @@ class Judged(Struct, frozen=True):
 
 @cache
 def default_steps(*, is_other: bool = False) -> tuple[int, ...]:
-    """Messages a step: doubled up to 5,000, by half up to 50,000, by a quarter beyond; all small ISPs share one."""
+    """Recipients a step: doubled up to 5,000, by half up to 50,000, by a quarter beyond; all small ISPs share one."""
     steps, amount = [], _FIRST_OTHER if is_other else _FIRST
     while amount < _LAST:
         steps.append(amount)
@@ -90,7 +90,7 @@ def judge(counted: Counted, amount: int) -> Judged:
 
 
 def allowance(amount: int, elapsed: float, step_s: float) -> int:
-    """How many of a step's messages may have been sent after so many seconds of it: the burst of a morning is spread.
+    """How many of a step's recipients may be reached within its first seconds: the burst of a morning is spread.
 
     A step that is shorter than a day is spread in proportion.
     """

@@ -1,7 +1,8 @@
 """What of a cold address's daily amounts is used, per ISP; kept in the spool, so that a restart begins no day anew.
 
-Invariants: an entry is counted once while it is on its way, however often its route is asked for; an ISP without a
-policy of its own shares the group `other`; without a warm-up in the configuration nothing is counted and nothing kept.
+Invariants: recipients are counted, as ISPs do; each is counted once while it is on its way, however often its route is
+asked for; an ISP without a policy of its own shares the group `other`; without a warm-up in the configuration nothing
+is counted and nothing kept.
 Before it: `path`, which asks before an entry goes to delivery, and tells what became of it. After it: `choose`.
 """
 
@@ -36,7 +37,7 @@ class IspWarmUp(Struct):
     began: float
     """Unix time of the step's beginning."""
     admitted: int = 0
-    """Messages sent or on their way in this step."""
+    """Recipients reached or on their way in this step."""
     delivered: int = 0
     deferred: int = 0
     bounced: int = 0
@@ -56,8 +57,8 @@ class Warmer:
         """`read`: the fact as it was kept; `write(name, value)` keeps it."""
         self._clock = clock
         self._write = write
-        self._on_the_way: dict[tuple[int, str], str] = {}
-        """(spool id, domain) of what was admitted and has not been attempted, and the ISP that it is for."""
+        self._on_the_way: dict[tuple[int, int], str] = {}
+        """(spool id, recipient) of what was admitted and has not been attempted, and the ISP that it is for."""
         self._isps: dict[str, IspWarmUp] = {}
         self._is_changed = False
         self._next_keep = 0.0
@@ -85,20 +86,25 @@ class Warmer:
 
     # -- asked before an entry goes to delivery
 
-    def has_room(self, policy: str, entry: QueueEntry | None = None) -> bool:
-        """One more message may go to this ISP now; one that is on its way there has its room already."""
+    def room(self, policy: str, entry: QueueEntry) -> int:
+        """How many of the entry's recipients may go to this ISP now; one that is on its way there has its room already.
+
+        All of an entry's recipients are on their way, or none.
+        """
+        asked = len(entry.recipients)
         if self._config is None:
-            return True
-        if entry is not None and self._on_the_way.get((entry.id, entry.domain)) == self._group(policy):
-            return True
-        isp = self._of(self._group(policy), self._clock.now())
-        amount = self._amount(self._group(policy), isp.step)
+            return asked
+        group, now = self._group(policy), self._clock.now()
+        if self._on_the_way.get((entry.id, entry.recipients[0])) == group:
+            return asked
+        isp = self._of(group, now)
+        amount = self._amount(group, isp.step)
         if amount is None:
-            return True
-        return isp.admitted < allowance(amount, self._clock.now() - isp.began, self._config.step_every)
+            return asked
+        return min(asked, max(0, allowance(amount, now - isp.began, self._config.step_every) - isp.admitted))
 
     def rooms(self) -> dict[str, int]:
-        """How many messages may go now to each ISP for which the address is cold."""
+        """How many recipients may be sent to now at each ISP for which the address is cold."""
         if self._config is None:
             return {}
         now, found = self._clock.now(), {}
@@ -124,22 +130,36 @@ class Warmer:
 
     def admit(self, policy: str, entry: QueueEntry) -> None:
         """The entry is on its way to this ISP from here."""
-        key = (entry.id, entry.domain)
-        if self._config is None or key in self._on_the_way:
+        if self._config is None:
             return
-        group = self._on_the_way[key] = self._group(policy)
-        self._of(group, self._clock.now()).admitted += 1
+        group, on_the_way = self._group(policy), self._on_the_way
+        isp = self._of(group, self._clock.now())
+        for index in entry.recipients:
+            if (entry.id, index) not in on_the_way:
+                on_the_way[entry.id, index] = group
+                isp.admitted += 1
         self._is_changed = True
 
     # -- told afterwards
 
     def attempted(
-        self, policy: str, entry: QueueEntry, *, delivered: int = 0, deferred: int = 0, bounced: int = 0
+        self,
+        policy: str,
+        entry: QueueEntry,
+        index: int,
+        *,
+        delivered: int = 0,
+        deferred: int = 0,
+        bounced: int = 0,
+        is_sent: bool = True,
     ) -> None:
-        """What became of recipients of an entry in one attempt."""
+        """What became of one recipient of an entry in an attempt; `is_sent`: the ISP has heard of that recipient."""
         if self._config is None:
             return
-        self._on_the_way.pop((entry.id, entry.domain), None)
+        if is_sent:
+            self._on_the_way.pop((entry.id, index), None)
+        else:
+            self._give_back(entry.id, index)
         isp = self._of(self._group(policy), self._clock.now())
         isp.delivered += delivered
         isp.deferred += deferred
@@ -154,7 +174,11 @@ class Warmer:
 
     def withdrawn(self, entry: QueueEntry) -> None:
         """The entry ended without an attempt: it has used nothing, else mail that is too old uses up every day."""
-        group = self._on_the_way.pop((entry.id, entry.domain), None)
+        for index in entry.recipients:
+            self._give_back(entry.id, index)
+
+    def _give_back(self, spool_id: int, index: int) -> None:
+        group = self._on_the_way.pop((spool_id, index), None)
         if group is not None:
             isp = self._of(group, self._clock.now())
             isp.admitted = max(0, isp.admitted - 1)
@@ -213,7 +237,7 @@ class Warmer:
         return self._amount(name, self._isps[name].step if name in self._isps else 0) is not None
 
     def _amount(self, name: str, step: int) -> int | None:
-        """Messages of a step; None beyond the last one."""
+        """Recipients of a step; None beyond the last one."""
         steps = (self._config.steps if self._config is not None else ()) or default_steps(is_other=name == OTHER_POLICY)
         return steps[step] if step < len(steps) else None
 

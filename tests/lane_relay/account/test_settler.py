@@ -174,7 +174,7 @@ async def test_recipients_that_are_not_attempted_leave_the_others_where_they_are
 
     assert entry.recipients == (1,)
     (part,) = rig.parts
-    assert rig.finished == [part]
+    assert rig.finished == rig.withdrawn == [part]
     (report,) = rig.reports
     assert b"user0@example.com" in report.body
     assert b"user2@example.com" not in report.body

@@ -59,3 +59,5 @@ async def test_a_sibling_that_warms_up_gets_no_more_than_it_has_room_for() -> No
     assert not abilities.can_send("b", "mx.isp.test", ""), "without a policy"
     await abilities.look(["b"])
     assert abilities.can_send("b", "gmail", "gmail"), "asked again"
+    abilities.gave("b", "gmail", recipients=2)
+    assert not abilities.can_send("b", "gmail", "gmail"), "one message for two"

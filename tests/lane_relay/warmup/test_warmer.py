@@ -27,19 +27,20 @@ class Rig:
     def warmer(self, **warmup: Any) -> Warmer:
         return Warmer(config(**warmup), self.clock, self.kept, self.write)
 
-    def entry(self) -> QueueEntry:
+    def entry(self, recipients: int = 1) -> QueueEntry:
         self.number += 1
-        return QueueEntry(self.number, 0, "d.test", (0,), 1, 0.0)
+        return QueueEntry(self.number, 0, "d.test", tuple(range(recipients)), 1, 0.0)
 
     def send(self, warmer: Warmer, policy: str, count: int, **became: int) -> int:
         """How many of `count` there was room for; each was delivered unless `became` says otherwise."""
         sent = 0
         for _ in range(count):
-            if not warmer.has_room(policy):
-                break
             entry = self.entry()
+            if not warmer.room(policy, entry):
+                break
             warmer.admit(policy, entry)
-            warmer.attempted(policy, entry, **(became or {"delivered": 1}))
+            delivered, deferred = (became or {"delivered": 1}).get("delivered", 0), became.get("deferred", 0)
+            warmer.attempted(policy, entry, 0, delivered=delivered, deferred=deferred)
             sent += 1
         return sent
 
@@ -114,7 +115,7 @@ def test_an_entry_whose_route_is_asked_for_again_counts_once(rig: Rig) -> None:
         warmer.admit("gmail", entry)
     ((_, isp, _),) = warmer.states()
     assert isp.admitted == 1
-    warmer.attempted("gmail", entry, deferred=1)
+    warmer.attempted("gmail", entry, 0, deferred=1)
     warmer.admit("gmail", entry)  # its next attempt is another message to the ISP
     assert isp.admitted == 2
 
@@ -145,7 +146,7 @@ def test_a_cold_isp_gets_few_connections(rig: Rig) -> None:
     assert [policy.connections for policy in cold.delivery.policies] == [2, 1]
     assert cold.delivery.connections == 2
     rig.all_day(warmer, "gmail", 100)
-    warmer.has_room("gmail")
+    warmer.room("gmail", rig.entry())
     assert [policy.connections for policy in warmer.lay_over(config()).delivery.policies] == [8, 1]
 
 
@@ -169,22 +170,61 @@ def test_what_is_on_its_way_keeps_its_room_when_its_route_is_asked_for_again(rig
     first, second = rig.entry(), rig.entry()
     for entry in (first, second):
         warmer.admit("gmail", entry)
-    assert not warmer.has_room("gmail", rig.entry())
-    assert warmer.has_room("gmail", first)
-    assert warmer.has_room("yahoo", first)  # of its own
-    warmer.attempted("gmail", first, deferred=1)
-    assert not warmer.has_room("gmail", first)
+    assert not warmer.room("gmail", rig.entry())
+    assert warmer.room("gmail", first)
+    assert warmer.room("yahoo", first)  # of its own
+    warmer.attempted("gmail", first, 0, deferred=1)
+    assert not warmer.room("gmail", first)
 
 
 def test_what_ends_without_an_attempt_uses_nothing_of_the_day(rig: Rig) -> None:
     warmer = rig.warmer(steps=[24])
     for _ in range(10):
         entry = rig.entry()
-        assert warmer.has_room("gmail")
+        assert warmer.room("gmail", entry)
         warmer.admit("gmail", entry)
         warmer.withdrawn(entry)
         warmer.withdrawn(entry)
     assert rig.send(warmer, "gmail", 100) == 2
+
+
+def test_recipients_are_counted_as_the_isp_counts_them(rig: Rig) -> None:
+    warmer = rig.warmer(steps=[60])  # five in the first hour
+    entry = rig.entry(recipients=3)
+    assert warmer.room("gmail", entry) == 3
+    warmer.admit("gmail", entry)
+    assert warmer.room("gmail", rig.entry(recipients=100)) == 2
+    assert warmer.room("gmail", entry) == 3, "it has its room"
+    for index in entry.recipients:
+        warmer.attempted("gmail", entry, index, delivered=1)
+    ((_, isp, _),) = warmer.states()
+    assert (isp.admitted, isp.delivered) == (3, 3)
+    assert warmer.rooms()["gmail"] == 2
+
+
+def test_recipients_that_the_peer_never_heard_of_use_nothing_of_the_day(rig: Rig) -> None:
+    warmer = rig.warmer(steps=[60])
+    entry = rig.entry(recipients=5)
+    warmer.admit("gmail", entry)
+    warmer.attempted("gmail", entry, 0, delivered=1)
+    for index in (1, 2, 3):
+        warmer.attempted("gmail", entry, index, is_sent=False)
+    entry.recipients = (4,)
+    warmer.withdrawn(entry)
+    ((_, isp, _),) = warmer.states()
+    assert (isp.admitted, isp.delivered, isp.deferred) == (1, 1, 0)
+
+
+def test_parts_of_a_message_have_each_their_own_room(rig: Rig) -> None:
+    warmer = rig.warmer(steps=[60])
+    part, rest = rig.entry(), rig.entry()
+    rest.id, part.recipients, rest.recipients = part.id, (0, 1), (2, 3)
+    warmer.admit("gmail", part)
+    assert warmer.room("gmail", rest) == 2
+    warmer.admit("gmail", rest)
+    warmer.withdrawn(part)
+    assert warmer.room("gmail", rest) == 2
+    assert warmer.rooms()["gmail"] == 3
 
 
 def test_complaints_hold_an_address_on_its_step_over_a_restart(rig: Rig) -> None:

@@ -5,11 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.lane_relay.running import Relay, Sink, eventually
+from tests.lane_relay.running import Relay, Sink, eventually, letter
 from tests.lane_relay.whole.conftest import NewRelay
 from tests.lane_relay.whole.test_handover import Lane
 
 pytestmark = pytest.mark.timeout(120)
+
+
+def submit_to_many(relay: Relay, recipients: int) -> None:
+    """One message, one transaction, all recipients at one ISP."""
+    with relay.session() as client:
+        client.send_message(letter(0), to_addrs=[f"ann{number}@isp.test" for number in range(recipients)])
+
+
+def reached(sink: Sink) -> list[str]:
+    return sorted(recipient for one in sink.arrived for recipient in one.recipients)
 
 
 def helos(sink: Sink) -> Counter[str]:
@@ -86,3 +96,49 @@ def test_what_waits_for_room_expires_at_the_end_of_its_lifetime(relay: Relay, si
     relay.start().submit(*range(4))
     eventually(lambda: [one["type"] for one in relay.records()].count("Expiration") == 2, "two that expired")
     assert len([one for one in sink.arrived if one.sender]) == 2
+
+
+def test_a_message_to_many_uses_the_day_s_amount_up_by_its_recipients(relay: Relay, sink: Sink) -> None:
+    relay.write({**relay.overrides, "warmup": {"steps": [60]}})
+    relay.start()
+    submit_to_many(relay, 40)  # five in the first hour
+    sink.wait(1)
+    eventually(lambda: relay.metric("queue_messages") == 1, "the others that wait, as one entry")
+    assert len(reached(sink)) == 5
+    relay.terminate()
+    relay.start()
+    relay.submit(1)
+    eventually(lambda: relay.metric("queue_messages") == 2, "both that wait")
+    assert len(reached(sink)) == 5
+    relay.change(warmup=None)
+    relay.terminate()
+    relay.start()
+    sink.wait(3)
+    assert reached(sink) == sorted(["ann@isp.test", *(f"ann{number}@isp.test" for number in range(40))])
+
+
+def test_recipients_with_return_paths_of_their_own_are_counted_too(tmp_path: Path, relay: Relay, sink: Sink) -> None:
+    key = tmp_path / "key"
+    key.write_text("k" * 32)
+    path = {"name": "brand.test", "mode": "Off", "returnPath": {"domain": "b.brand.test"}}
+    relay.write({**relay.overrides, "feedback": {"keyFile": str(key)}, "domains": [path], "warmup": {"steps": [60]}})
+    relay.start()
+    submit_to_many(relay, 40)
+    sink.wait(5)
+    eventually(lambda: relay.metric("queue_messages") == 1, "the others that wait")
+    assert len(reached(sink)) == len(sink.arrived) == 5
+
+
+def test_of_a_message_to_many_a_warm_sibling_sends_what_is_beyond_the_amount(
+    tmp_path: Path, new_relay: NewRelay, sink: Sink
+) -> None:
+    lane = Lane(tmp_path)
+    warm = new_relay(**lane.slot("otp-1", sink, "Running")).start()
+    cold = new_relay(**lane.slot("otp-0", sink, "Running"), warmup={"steps": [60]}).start()
+    submit_to_many(cold, 40)
+    sink.wait(2)
+    assert sorted((one.helo, len(one.recipients)) for one in sink.arrived) == [
+        ("otp-0.brand.test", 5),
+        ("otp-1.brand.test", 35),
+    ]
+    eventually(lambda: cold.metric("queue_messages") + warm.metric("queue_messages") == 0, "two empty queues")
