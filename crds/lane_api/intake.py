@@ -37,7 +37,7 @@ class IntakeLimits(ConfigModel):
     """What one slot takes of all, and of one client address."""
 
     sessions: Annotated[int, Field(ge=1)] = 1000
-    """At a time; connections beyond them get 421."""
+    """At a time; beyond them a silent stranger's makes room, or the connection gets 421."""
     sessions_per_client: Annotated[int, Field(ge=1)] = 500
     """At a time. Behind a NodePort all clients may show one address; this only stops one from taking everything."""
     connect_rate_per_client: RateField | None = Rate(6000, 60.0)

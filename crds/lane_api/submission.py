@@ -197,7 +197,7 @@ class SubmissionLimits(ApiModel):
     LoadBalancer with `externalTrafficPolicy: Cluster` many clients may show one address."""
 
     sessions: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    """At a time; connections beyond them get 421. Default 1000."""
+    """At a time; beyond them a silent stranger's makes room, or the connection gets 421. Default 1000."""
     sessions_per_client: Annotated[int, Field(ge=1, le=100_000)] = 500
     """At a time. Default 500."""
     connect_rate_per_client: RateField | None = None

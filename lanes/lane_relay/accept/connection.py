@@ -40,6 +40,8 @@ _SMALL: Final = 1024
 MEMORY_FULL: Final = Reply(452, ("4.3.1 Too much mail is coming in at once, try again later",))
 _NO_MEMORY: Final = Reply(421, MEMORY_FULL.lines)
 _TIMED_OUT: Final = Reply(421, ("4.4.2 Nothing came for too long",))
+_MAKES_ROOM: Final = Reply(421, ("4.7.0 Too many sessions, and this one brought nothing: try again later",))
+_LAST_WORDS_S: Final = 1.0
 _TOO_SLOW: Final = Reply(421, ("4.4.2 Too little came for too long while much mail is coming in, try again later",))
 
 
@@ -132,6 +134,11 @@ class Connection(asyncio.Protocol, ABC):
     def _has_message(self) -> bool:
         """A message of it is with us: it is not the peer that is slow."""
 
+    @property
+    @abstractmethod
+    def may_be_sent_away(self) -> bool:
+        """For another's sake, when there are too many: see `crowd`."""
+
     # -- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -192,12 +199,28 @@ class Connection(asyncio.Protocol, ABC):
         """How often the peer erred."""
         return self._server.errors
 
-    def sweep(self, now: float) -> None:
+    @property
+    def is_in_transaction(self) -> bool:
+        """The peer has said MAIL, and what it began is not over."""
+        return self._server.has_transaction
+
+    def send_away(self) -> None:
+        """Ends the session for another's sake, with words where they go out at once."""
+        transport = self._transport
+        if transport is None:
+            return
+        if self._server.tls or self._early is not None or self._replies_stuck or transport.is_closing():
+            transport.abort()  # TLS would wait for the peer's goodbye
+            return
+        self._finish(self._server.stop(_MAKES_ROOM, at_once=True))
+        asyncio.get_running_loop().call_later(_LAST_WORDS_S, transport.abort)
+
+    def sweep(self, now: float, patience: float = TIMEOUT_S) -> None:
         """Ends the session if the peer is to blame for how long it takes; a second time, at once."""
         transport = self._transport
         if transport is None or self._has_message:
             return
-        is_silent = now - self.last_active >= TIMEOUT_S
+        is_silent = now - self.last_active >= patience
         if not is_silent and not self.is_overdue(now):
             return
         if self._replies_stuck or transport.is_closing():  # its last words may not be taken for ever

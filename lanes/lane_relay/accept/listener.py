@@ -8,7 +8,6 @@ and `options`, swapped as a whole by `apply`; memory held for mail that is comin
 import asyncio
 import secrets
 import socket
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,8 @@ from lane_relay.accept.allowances import Allowances
 from lane_relay.accept.arrivals import Arrival, Arrivals
 from lane_relay.accept.certificate import Certificate
 from lane_relay.accept.checks import PasswordChecks
+from lane_relay.accept.connection import TIMEOUT_S
+from lane_relay.accept.crowd import Crowd
 from lane_relay.accept.door import Door, Peer
 from lane_relay.accept.intake import IntakeCounters, Rejection
 from lane_relay.accept.policy import CLOSED, IsSuppressed, Policy
@@ -75,8 +76,7 @@ class Listener:
         self._on_rejection = on_rejection
         self._is_suppressed = is_suppressed
         self._strangers = StrangerBudget(self.tick)
-        self._sessions: set[Session] = set()
-        self._by_client: Counter[str] = Counter()
+        self._sessions: Crowd[Session] = Crowd()
         self._arrivals: dict[Door, Arrivals] = {}
         """Connections that have no session yet, those of `http` too."""
         self._doors: list[Door] = []
@@ -124,7 +124,7 @@ class Listener:
         """
         self._set(config)
         if not self.policy.is_open:
-            for session in tuple(self._sessions):
+            for session in self._sessions:
                 session.stop()
         self.certificate.replace(config.intake.tls, hostname=config.slot.hostname, now=self.clock.now())
 
@@ -185,8 +185,12 @@ class Listener:
             if count:
                 self.counters.refused[_TURNED_AWAY] += count
                 _log.warning(
-                    "connections closed before they had a session: too many at once", port=door.port, count=count
+                    "connections closed before they had a session, too many at once", port=door.port, count=count
                 )
+        count = self._sessions.take_sent_away()
+        if count:
+            self.counters.refused[_TURNED_AWAY] += count
+            _log.warning("strangers' sessions closed to make room, all places were taken", count=count)
 
     def _is_proxy(self, peer: Peer) -> bool:
         """By the policy of the moment."""
@@ -215,7 +219,7 @@ class Listener:
             door.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for session in tuple(self._sessions):
+        for session in self._sessions:
             session.stop()
         if self._sessions:
             self._all_gone.clear()
@@ -223,7 +227,7 @@ class Listener:
                 await asyncio.wait_for(self._all_gone.wait(), grace_s)
             except TimeoutError:
                 _log.warning("sessions cut off at the end of the grace period", count=len(self._sessions))
-        for session in tuple(self._sessions):
+        for session in self._sessions:
             session.abort()
         for task in tuple(self._tasks):
             task.cancel()
@@ -234,34 +238,25 @@ class Listener:
 
     def admit(self, session: Session) -> Reply | None:
         """Takes a new session in, or says why not."""
-        refusal, session.counted_as = None, self.policy.counted_as(session.client)
+        limits, client = self._intake.limits, self.policy.counted_as(session.client)
+        session.counted_as = client
+        refusal: Reply | None = None
         if self._is_stopping or not self.policy.is_open:
             refusal = CLOSED
-        elif self._is_full(session.counted_as):
+        elif self._sessions.count(client) >= limits.sessions_per_client:
             refusal = _TOO_MANY
         else:
-            refusal = self.allowances.connect(session.counted_as, self.clock.monotonic())
+            refusal = self.allowances.connect(client, self.clock.monotonic())
+            if refusal is None and not self._sessions.admit(session, limits.sessions, self.tick):
+                refusal = _TOO_MANY
         if refusal is not None:
             self.counters.refused[f"{refusal.code} {refusal.enhanced}"] += 1
-            return refusal
-        self._sessions.add(session)
-        self._by_client[session.counted_as] += 1
-        return None
-
-    def _is_full(self, client: str) -> bool:
-        limits = self._intake.limits
-        return len(self._sessions) >= limits.sessions or self._by_client[client] >= limits.sessions_per_client
+        return refusal
 
     def forget(self, session: Session) -> None:
         """The session is over."""
-        if session not in self._sessions:
-            return
-        self._sessions.discard(session)
         self.allowances.err(session.counted_as, session.errors, self.clock.monotonic())
-        self._by_client[session.counted_as] -= 1
-        if not self._by_client[session.counted_as]:
-            del self._by_client[session.counted_as]
-        if not self._sessions:
+        if self._sessions.forget(session) and not self._sessions:
             self._all_gone.set()
 
     def reject(self, rejection: Rejection, *, may_submit: bool) -> None:
@@ -290,8 +285,7 @@ class Listener:
     def sweep(self) -> None:
         """Ends sessions that are silent for too long, begins minutes, and takes a certificate that has changed."""
         self.tick = self.clock.monotonic()
-        for session in tuple(self._sessions):
-            session.sweep(self.tick)
+        self._sessions.sweep(self.tick, self._intake.limits.sessions, TIMEOUT_S)
         self.allowances.renew(self.tick)
         self._note_turned_away()
         left_out = self._strangers.renew(self.tick)

@@ -60,6 +60,11 @@ class Session(Connection):
     def _has_message(self) -> bool:
         return bool(self._in_commit)
 
+    @property
+    def may_be_sent_away(self) -> bool:
+        """It may not submit, and its password is not being checked."""
+        return not self._in_commit and self._checking is None and not self._may_submit()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; what is on its way to the disk gets there all the same."""
         if self._checking is not None:

@@ -15,6 +15,8 @@ import structlog
 
 from lane_api.relayconfig import Endpoint, RelayConfig
 from lane_relay.accept.certificate import Certificate
+from lane_relay.accept.connection import TIMEOUT_S
+from lane_relay.accept.crowd import Crowd
 from lane_relay.accept.policy import network_of
 from lane_relay.clock import Clock
 from lane_relay.errors import ConfigError
@@ -71,8 +73,7 @@ class FeedbackListener:
         self.tick = clock.monotonic()
         self._clock = clock
         self._limits = limits or Limits()
-        self._sessions: set[FeedbackSession] = set()
-        self._by_client: Counter[str] = Counter()
+        self._sessions: Crowd[FeedbackSession] = Crowd()
         self._minute: Counter[str] = Counter()
         self._minute_began = self.tick
         self._tasks: set[asyncio.Task[None]] = set()
@@ -122,11 +123,11 @@ class FeedbackListener:
             self._server.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for session in tuple(self._sessions):
+        for session in self._sessions:
             session.stop()
         if self._tasks:
             await asyncio.wait(tuple(self._tasks), timeout=grace_s)
-        for session in tuple(self._sessions):
+        for session in self._sessions:
             session.abort()
         for task in tuple(self._tasks):
             task.cancel()
@@ -140,19 +141,14 @@ class FeedbackListener:
         client = session.counted_as = network_of(session.client)
         if self._is_stopping:
             return STOPPING
-        if len(self._sessions) >= limits.sessions or self._by_client[client] >= limits.sessions_per_client:
+        has_too_many = self._sessions.count(client) >= limits.sessions_per_client
+        if has_too_many or not self._sessions.admit(session, limits.sessions, self.tick):
             return _TOO_MANY
-        self._sessions.add(session)
-        self._by_client[client] += 1
         return None
 
     def forget(self, session: FeedbackSession) -> None:
         """The session is over."""
-        if session in self._sessions:
-            self._sessions.discard(session)
-            self._by_client[session.counted_as] -= 1
-            if not self._by_client[session.counted_as]:
-                del self._by_client[session.counted_as]
+        self._sessions.forget(session)
 
     def pace(self, client: str) -> Reply | None:
         """Counts a mail that is to come, or refuses it until the minute is over."""
@@ -183,8 +179,10 @@ class FeedbackListener:
     def sweep(self) -> None:
         """Ends silent sessions, takes a changed certificate."""
         self.tick = self._clock.monotonic()
-        for session in tuple(self._sessions):
-            session.sweep(self.tick)
+        self._sessions.sweep(self.tick, self._limits.sessions, TIMEOUT_S)
+        made_room = self._sessions.take_sent_away()
+        if made_room:
+            _log.warning("sessions closed to make room, all places were taken", count=made_room)
         try:
             self.certificate.reload()
         except ConfigError as error:

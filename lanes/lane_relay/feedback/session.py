@@ -45,6 +45,11 @@ class FeedbackSession(Connection):
     def _has_message(self) -> bool:
         return self._with_desk
 
+    @property
+    def may_be_sent_away(self) -> bool:
+        """Anybody, but for what is with the desk."""
+        return not self._with_desk
+
     # -- smtp.server's policy
 
     def sender(self, _sender: Mailbox | None, size: int) -> Reply | None:

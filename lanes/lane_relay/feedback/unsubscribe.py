@@ -61,7 +61,9 @@ class UnsubscribeServer:
     def __init__(self, unsubscribe: Callable[[Token, Source], Awaitable[None]], limits: IntakeLimits = LIMITS) -> None:
         self._unsubscribe = unsubscribe
         self._key = b""
-        self._connections = Connections(self._respond, limits, time.monotonic, lambda _client: None, makes_room=True)
+        self._connections = Connections(
+            self._respond, limits, time.monotonic, lambda _client: None, may_go=lambda _client: True
+        )
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self.port = 0

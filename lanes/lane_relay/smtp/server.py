@@ -130,6 +130,11 @@ class Server:
         return self._state >= State.TLS
 
     @property
+    def has_transaction(self) -> bool:
+        """MAIL was taken, and what it began is not over."""
+        return self._mail.sender is not None
+
+    @property
     def is_paused(self) -> bool:
         """Nothing is to be read until the pause is over."""
         return self._state is State.PAUSE

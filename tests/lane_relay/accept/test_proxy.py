@@ -192,4 +192,4 @@ async def test_limits_take_a_strangers_64_for_one_client_and_the_lanes_own_for_a
     for client in clients:
         await client.close()
     await eventually(lambda: not listener.session_count)
-    assert not listener._by_client
+    assert not listener._sessions._by_client

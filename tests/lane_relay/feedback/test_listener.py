@@ -77,8 +77,8 @@ class Peer:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def connect(cls, listener: FeedbackListener) -> "Peer":
-        return cls(*await asyncio.open_connection("127.0.0.1", listener.port))
+    async def connect(cls, listener: FeedbackListener, source: str = "127.0.0.1") -> "Peer":
+        return cls(*await asyncio.open_connection("127.0.0.1", listener.port, local_addr=(source, 0)))
 
     async def hear(self) -> str:
         """The last line of a reply."""
@@ -239,6 +239,26 @@ async def test_one_client_has_so_many_sessions_and_others_have_theirs(made: Made
         await peer.leave()
 
 
+async def test_silent_peers_shut_out_nobody_who_reports(made: Made) -> None:
+    listener, desk = await made(sessions=5, sessions_per_client=2)
+    reporting = await Peer.connect(listener)
+    await reporting.hear()
+    await reporting.say("EHLO mx.isp.test")
+    assert (await reporting.say("MAIL FROM:<>")).startswith("250")
+    silent = [await Peer.connect(listener, f"127.0.1.{number // 2}") for number in range(4)]
+    for peer in silent:
+        assert (await peer.hear()).startswith("220")
+    late = await Peer.connect(listener, "127.0.2.1")
+    assert (await late.hear()).startswith("220")
+    await late.say("EHLO mx.other.test")
+    assert (await late.bring()).startswith("250")
+    assert (await silent[0].hear()).startswith("421 4.7.0 Too many sessions, and this one brought nothing")
+    assert (await reporting.say(f"RCPT TO:<{TO}>")).startswith("250")
+    assert len(desk.taken) == 1
+    for peer in (*silent, late, reporting):
+        await peer.leave()
+
+
 async def test_who_has_a_64_is_one_client(made: Made) -> None:
     listener, _ = await made(sessions_per_client=2)
     sessions = []
@@ -251,7 +271,7 @@ async def test_who_has_a_64_is_one_client(made: Made) -> None:
     assert listener.admit(other) is None
     for one in (*sessions, other):
         listener.forget(one)
-    assert not listener._by_client
+    assert not listener._sessions._by_client
 
 
 async def test_one_client_brings_so_much_a_minute(made: Made) -> None:

@@ -34,13 +34,25 @@ _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnectio
 class Connection(RequestHandler):
     """Knows when its client was last heard of, and whether a request of it is in work."""
 
-    __slots__ = ("_connections", "_is_admitted", "_refused", "began", "client", "counted_as", "in_work", "last_active")
+    __slots__ = (
+        "_connections",
+        "_is_admitted",
+        "_refused",
+        "began",
+        "client",
+        "counted_as",
+        "in_work",
+        "last_active",
+        "may_go",
+    )
 
     def __init__(self, connections: "Connections", client: str, **settings: Any) -> None:
         super().__init__(connections, **settings)
         self._connections = connections
         self.client = self.counted_as = client
         self.in_work = False
+        self.may_go = False
+        """For another's sake, when there are too many and no request of it is in work."""
         self._is_admitted = False
         self._refused: asyncio.Transport | None = None
         self.began = self.last_active = connections.now()
@@ -123,12 +135,13 @@ class Connections(web.Server):
         now: Callable[[], float],
         judge: Callable[[str], Reply | None],
         *,
-        makes_room: bool = False,
+        may_go: Callable[[str], bool] = lambda _client: False,
         counted_as: Callable[[str], str] = str,
     ) -> None:
         """`now` is monotonic, in seconds; `judge` says whether this client may connect once more.
 
-        With `makes_room` nobody is refused while there is one that is silent: the longest silent one goes instead.
+        In a full house nobody is refused while there is a silent one whose client `may_go`: the longest silent one
+        goes instead; where it is one client that has too many, one of its own.
         `counted_as`: whom the limits take a client for.
         """
         super().__init__(handler, handler_cancellation=False)
@@ -136,7 +149,7 @@ class Connections(web.Server):
         """In force; may be replaced."""
         self._judge = judge
         self.now = now
-        self._makes_room = makes_room
+        self._may_go = may_go
         self._counted_as = counted_as
         self.open: dict[Connection, None] = {}
         """The longest silent first."""
@@ -153,18 +166,21 @@ class Connections(web.Server):
         """Takes a new connection in, unless there are too many."""
         limits, client = self.limits, self._counted_as(connection.client)
         connection.counted_as = client
-        is_full = len(self.open) >= limits.sessions or self._by_client[client] >= limits.sessions_per_client
-        if is_full and not (self._makes_room and self._send_one_away()):
-            return False
+        has_too_many = self._by_client[client] >= limits.sessions_per_client
         if self._judge(client) is not None:
             return False
+        is_full = has_too_many or len(self.open) >= limits.sessions
+        if is_full and not self._send_one_away(client if has_too_many else ""):
+            return False
+        connection.may_go = self._may_go(connection.client)
         self.open[connection] = None
         self._by_client[client] += 1
         return True
 
-    def _send_one_away(self) -> bool:
-        """The longest silent one; False if all have a request in work."""
-        found = next((one for one in self.open if not one.in_work), None)
+    def _send_one_away(self, client: str) -> bool:
+        """The longest silent one, of this client or with an empty one of all; False if none may go."""
+        waiting = (one for one in self.open if one.may_go and not one.in_work)
+        found = next((one for one in waiting if not client or one.counted_as == client), None)
         if found is None:
             return False
         self.forget(found)

@@ -84,6 +84,7 @@ class HttpServer:
             config.intake.limits,
             listener.clock.monotonic,
             lambda client: listener.allowances.connect(client, listener.clock.monotonic()),
+            may_go=lambda client: not listener.policy.is_trusted(client_address(client)),
             counted_as=lambda client: listener.policy.counted_as(client),  # noqa: PLW0108 -- of the policy in force
         )
         self._door: Door | None = None

@@ -319,6 +319,17 @@ async def test_connections_beyond_the_limits_are_told_to_come_again(http: StartH
     assert (await running.post()).status == 200
 
 
+async def test_silent_strangers_make_room_for_whoever_asks(http: StartHttp) -> None:
+    running = await http(clients=["127.0.0.1/32"], limits={"sessions": 3})
+    port = running.server.ports[0]
+    silent = [socket.create_connection(("127.0.0.1", port), 30, (f"127.0.1.{number}", 0)) for number in range(3)]
+    await until(lambda: len(running.server._connections.open) == 3)
+    assert (await running.post()).status == 200
+    assert await asyncio.to_thread(silent[0].recv, 1) == b""
+    for one in silent:
+        one.close()
+
+
 async def test_what_a_client_or_user_may_send_in_a_minute_counts_here_too(http: StartHttp) -> None:
     running = await http(limits={"message_rate_per_client": "2/m"})
     answer = await running.post(message("a@isp.example", "b@isp.example", "c@isp.example"), key="k")
