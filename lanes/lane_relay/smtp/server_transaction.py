@@ -41,7 +41,7 @@ class Refusal(Record, frozen=True, gc=False):
 class InboundTransaction:
     """Sender and recipients of one message; used again and again by its session."""
 
-    __slots__ = ("_asked", "_options", "_policy", "is_turned_down", "parameters", "recipients", "sender")
+    __slots__ = ("_asked", "_known", "_options", "_policy", "is_turned_down", "parameters", "recipients", "sender")
 
     def __init__(self, options: Options, policy: SessionPolicy) -> None:
         self._options = options
@@ -51,6 +51,8 @@ class InboundTransaction:
         self.recipients: list[str] = []
         self._asked: list[RecipientOptions] = []
         """Of each recipient; empty until one asks for something."""
+        self._known: set[str] = set()
+        """The recipients, once there are two."""
         self.parameters = NO_PARAMETERS
         self.is_turned_down = False
         """It, or a recipient of it, was refused, and that is no error of the peer's."""
@@ -63,6 +65,8 @@ class InboundTransaction:
         if self.recipients:
             self.recipients = []
             self._asked = []
+            if self._known:
+                self._known = set()
 
     def received(self, content: bytes) -> MessageReceived:
         """The message, for its content has come."""
@@ -104,7 +108,7 @@ class InboundTransaction:
         return self._policy.sender(sender, parameters.size)
 
     def add(self, argument: str) -> Reply | Refusal | None:
-        """The argument of RCPT."""
+        """The argument of RCPT; who is named again is one recipient, as named first, for nobody wants it twice."""
         path = parse_path("TO", argument)
         if path is None or not path.address:
             return _say(501, "5.5.4 Write RCPT TO:<address>")
@@ -112,14 +116,25 @@ class InboundTransaction:
         if isinstance(options, Reply):
             return options
         recipient = parse_mailbox(path.address)
+        name = str(recipient)
+        if self.recipients and self._is_known(name):
+            return None
         refusal = self._judge_recipient(recipient)
         if refusal is not None:
             return Refusal(Stage.RCPT, refusal, self.sender, (path.address,))
         if self._asked or options is not NO_OPTIONS:
             self._asked += [NO_OPTIONS] * (len(self.recipients) - len(self._asked))
             self._asked.append(options)
-        self.recipients.append(str(recipient))
+        self.recipients.append(name)
+        if self._known:
+            self._known.add(name)
         return None
+
+    def _is_known(self, name: str) -> bool:
+        """A message has one recipient nearly always: of more there is a set."""
+        if not self._known:
+            self._known = set(self.recipients)
+        return name in self._known
 
     def _judge_recipient(self, recipient: Mailbox | BadAddress) -> Reply | None:
         if isinstance(recipient, BadAddress):
