@@ -147,8 +147,9 @@ class PoolWarmUp(ApiModel):
     """How addresses that are new to the ISPs come to send as much as others.
 
     Each has a daily amount for each ISP, spread over the day, which grows on evidence alone: at least 70% of it was
-    used, less than 10% deferred and 2% bounced. 20% deferred is two steps back. What is beyond the amount leaves from
-    another slot of the lane at once, or waits where there is none.
+    used, less than 10% deferred and 2% bounced. 20% deferred or 14 days in which the ISP took nothing are two steps
+    back, 30 such days half of them, 90 all. What is beyond the amount leaves from another slot of the lane at once, or
+    waits where there is none.
     """
 
     steps: Annotated[

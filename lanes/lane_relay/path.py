@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
-from lane_api.isppolicy import Action, Stage
+from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_relay import memory
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.listener import Stored
@@ -252,6 +252,7 @@ class MessagePath:
                 delivered=outcome is Outcome.DELIVERED,
                 deferred=outcome is Outcome.DEFERRED,
                 bounced=outcome is Outcome.BOUNCED,
+                blocked=outcome is Outcome.DEFERRED and _is_block(result.verdict),
                 # what the peer refused for good, and waits only until the report about it can be stored, was sent
                 is_sent=not result.ours or result.verdict.action is Action.BOUNCE,
             )
@@ -296,6 +297,15 @@ class MessagePath:
         )
         with suppress(SpoolError):  # a spool that failed keeps no records; the client is to hear why all the same
             self.spool.record([record])
+
+
+def _is_block(verdict: Verdict) -> bool:
+    """The ISP refuses the address, and not its pace."""
+    return (
+        verdict.action in (Action.SUSPEND_SITE, Action.QUARANTINE_IP)
+        and verdict.scope in (Scope.IP, Scope.LANE)
+        and verdict.category is not Category.RATE_LIMITED
+    )
 
 
 def _part_off(entry: QueueEntry, most: int) -> QueueEntry | None:

@@ -1,7 +1,8 @@
 """The ladder of a warm-up and the judgement at the end of each step; pure.
 
 An address that is new to an ISP sends little at first and more only on evidence that the last amount was liked: a
-schedule that climbs by the calendar alone climbs into a block. Before it: counts of one step. After it: `warmer`.
+schedule that climbs by the calendar alone climbs into a block. An ISP forgets an address that it does not see: what was
+climbed is gone by the calendar alone. Before it: counts of one step. After it: `warmer`.
 """
 
 from functools import cache
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 from lane_relay.proportion import at_least
 
-__all__ = ["Counted", "Judged", "allowance", "default_steps", "judge"]
+__all__ = ["Counted", "Judged", "aged", "allowance", "default_steps", "judge"]
 
 _FIRST: Final = 50
 _FIRST_OTHER: Final = 200
@@ -26,7 +27,14 @@ _DEFERRED_HOLD: Final = 0.10
 _DEFERRED_DROP: Final = 0.20
 _BOUNCED_HOLD: Final = 0.02
 _COMPLAINED_HOLD: Final = 0.001
+_BLOCKED: Final = 3
+"""As often as it takes for the default rules to stop the ISP's mail; one reply may be a rule's mistake."""
 _DROP: Final = 2
+_FADES_S: Final = 14 * 86_400.0
+_HALF_GONE_S: Final = 30 * 86_400.0
+"""The window over which ISPs are taken to remember; none of them publishes its own (sources: anonymousserverhosting,
+suped, bigboxhosting)."""
+_GONE_S: Final = 90 * 86_400.0
 _HOURS: Final = 12
 """A step's amount is spread over so many hours at least."""
 
@@ -39,6 +47,8 @@ class Counted(Struct, frozen=True):
     bounced: int = 0
     complained: int = 0
     """Heard of in this step, whenever their mail went out."""
+    blocked: int = 0
+    """Of the deferred, those at whom the ISP refused the address itself."""
 
     @property
     def attempts(self) -> int:
@@ -74,6 +84,8 @@ def judge(counted: Counted, amount: int) -> Judged:
     attempts = counted.attempts
     if not attempts:
         return Judged(0, "nothing was sent")
+    if counted.blocked >= _BLOCKED:  # few of many: the rest was stopped by that
+        return Judged(-_DROP, "the ISP refused the address")
     deferred, bounced = counted.deferred / attempts, counted.bounced / attempts
     if deferred >= _DEFERRED_DROP:
         return Judged(-_DROP, f"{deferred:.0%} of the attempts were deferred")
@@ -87,6 +99,20 @@ def judge(counted: Counted, amount: int) -> Judged:
     if attempts < _USED * amount:
         return Judged(0, f"only {attempts} of {amount} were sent")
     return Judged(1, f"{attempts} of {amount} were sent, {deferred:.0%} deferred, {bounced:.1%} bounced")
+
+
+def aged(step: int, used: int, idle: float) -> int:
+    """The step of an address from which an ISP took nothing for `idle` seconds, the last of it on the step `used`.
+
+    After 14 days two steps below that, after 30 half-way up to it, after 90 the first one.
+    """
+    if idle > _GONE_S:
+        return 0
+    if idle > _HALF_GONE_S:
+        return min(step, used // 2)
+    if idle > _FADES_S:
+        return min(step, max(0, used - _DROP))
+    return step
 
 
 def allowance(amount: int, elapsed: float, step_s: float) -> int:

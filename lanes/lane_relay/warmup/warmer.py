@@ -18,12 +18,13 @@ from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError
 from lane_relay.metrics import OTHER_POLICY
 from lane_relay.records import QueueEntry
-from lane_relay.warmup.ladder import Counted, allowance, default_steps, judge
+from lane_relay.warmup.ladder import Counted, aged, allowance, default_steps, judge
 
 __all__ = ["WARM_UP", "IspWarmUp", "Warmer"]
 
 WARM_UP: Final = "warm-up"
 """The fact's name in the spool."""
+_DAY_S: Final = 86_400.0
 _KEEP_EVERY_S: Final = 5.0
 """What a crash may forget of today's count."""
 
@@ -42,6 +43,12 @@ class IspWarmUp(Struct):
     deferred: int = 0
     bounced: int = 0
     complained: int = 0
+    blocked: int = 0
+    """Of the deferred, those at whom the ISP refused the address itself."""
+    last: float = 0.0
+    """Unix time of the last delivery."""
+    last_step: int = 0
+    """The step of that time."""
     reason: str = "new to this ISP"
     """Why it stands on this step."""
 
@@ -67,6 +74,9 @@ class Warmer:
         self._policies: frozenset[str] = frozenset()
         try:
             self._isps = _decode(read) if read else {}
+            for isp in self._isps.values():
+                if not isp.last:  # kept by a release that did not note it
+                    isp.last, isp.last_step = isp.began, isp.step
         except (DecodeError, ValidationError) as error:
             _log.error("the state of the warm-up cannot be read, it begins anew", reason=str(error))
         self.apply(config)
@@ -151,9 +161,13 @@ class Warmer:
         delivered: int = 0,
         deferred: int = 0,
         bounced: int = 0,
+        blocked: int = 0,
         is_sent: bool = True,
     ) -> None:
-        """What became of one recipient of an entry in an attempt; `is_sent`: the ISP has heard of that recipient."""
+        """What became of one recipient of an entry in an attempt; `is_sent`: the ISP has heard of that recipient.
+
+        `blocked`: it was deferred since the ISP refuses the address.
+        """
         if self._config is None:
             return
         if is_sent:
@@ -164,6 +178,9 @@ class Warmer:
         isp.delivered += delivered
         isp.deferred += deferred
         isp.bounced += bounced
+        isp.blocked += blocked
+        if delivered:
+            isp.last, isp.last_step = self._clock.now(), isp.step
         self._is_changed = True
 
     def complained(self, policy: str) -> None:
@@ -242,28 +259,33 @@ class Warmer:
         return steps[step] if step < len(steps) else None
 
     def _of(self, name: str, now: float) -> IspWarmUp:
-        """The ISP's state, judged where a step is over; days in which nothing was asked for change nothing."""
+        """The ISP's state, judged where a step is over; a day in which nothing was asked for is none that climbs."""
         isp = self._isps.get(name)
         if isp is None:
             isp = self._isps[name] = IspWarmUp(0, now)
             self._is_changed = True
         if isp.began > now:  # the clock was set back: nothing waits for a time that was wrong
-            isp.began = now
+            isp.began, isp.last = now, min(isp.last, now)
             self._is_changed = True
         step_s = self._config.step_every if self._config is not None else 0.0
         if step_s and now - isp.began >= step_s:
-            self._judge(name, isp, now - (now - isp.began) % step_s)
+            self._judge(name, isp, now, step_s)
         return isp
 
-    def _judge(self, name: str, isp: IspWarmUp, began: float) -> None:
+    def _judge(self, name: str, isp: IspWarmUp, now: float, step_s: float) -> None:
         amount = self._amount(name, isp.step)
-        counted = Counted(isp.delivered, isp.deferred, isp.bounced, isp.complained)
+        counted = Counted(isp.delivered, isp.deferred, isp.bounced, isp.complained, isp.blocked)
         before = isp.step
         if amount is not None and counted.attempts:
             judged = judge(counted, amount)
             isp.step, isp.reason = max(0, isp.step + judged.change), judged.reason
-        isp.began, isp.admitted, isp.delivered, isp.deferred, isp.bounced = began, 0, 0, 0, 0
-        isp.complained = 0
+        isp.began = now - (now - isp.began) % step_s
+        isp.admitted = isp.delivered = isp.deferred = isp.bounced = isp.complained = isp.blocked = 0
+        idle = now - isp.last
+        lower = aged(isp.step, isp.last_step, idle)
+        if lower < isp.step:
+            isp.step, isp.reason = lower, f"nothing was delivered for {idle / _DAY_S:.0f} days"
+            isp.began = now  # spread over a day of its own
         self._is_changed = True
         if isp.step != before:
             _log.info("warm-up", isp=name, step=isp.step, amount=self._amount(name, isp.step), reason=isp.reason)

@@ -101,11 +101,90 @@ def test_a_restart_begins_no_day_anew(rig: Rig) -> None:
     assert (name, isp.step, amount) == ("gmail", 0, 50)
 
 
-def test_days_without_mail_change_nothing(rig: Rig) -> None:
+def test_a_few_days_without_mail_change_nothing(rig: Rig) -> None:
     warmer = rig.warmer()
     rig.all_day(warmer, "gmail", 1000)
     rig.now += 10 * DAY
     assert rig.all_day(warmer, "gmail", 1000) == 100
+
+
+def kept(isp: str, step: int, began: float) -> str:
+    """As a release kept it that knew nothing of the last delivery."""
+    return f'{{"{isp}": {{"step": {step}, "began": {began}}}}}'
+
+
+@pytest.mark.parametrize(("idle_days", "step"), [(13, 15), (20, 13), (60, 7), (180, 0)])
+def test_an_address_that_sends_nothing_for_weeks_goes_down_its_ladder(rig: Rig, idle_days: int, step: int) -> None:
+    rig.kept = kept("gmail", 15, rig.now)
+    warmer = rig.warmer()
+    assert rig.send(warmer, "gmail", 1) == 1
+    warmer.keep(at_once=True)
+    for _ in range(idle_days):  # whether anybody looks meanwhile or not
+        rig.now += DAY
+        warmer.rooms()
+    (looked,) = warmer.states()
+    (slept,) = rig.warmer().states()
+    assert looked[1].step == slept[1].step == step
+    assert ("nothing was delivered for" in looked[1].reason) is (step < 15)
+
+
+def test_the_amount_of_an_address_that_was_forgotten_is_spread_over_its_first_day(rig: Rig) -> None:
+    warmer = rig.warmer()
+    rig.all_day(warmer, "gmail", 1000)
+    rig.now += 100.6 * DAY
+    assert rig.send(warmer, "gmail", 1000) == 5  # the first hour's of 50
+    assert rig.all_day(warmer, "gmail", 1000) == 45
+    ((_, isp, _),) = warmer.states()
+    assert isp.step == 1, "what it delivered since counts again"
+
+
+def test_attempts_that_deliver_nothing_do_not_keep_an_address_known(rig: Rig) -> None:
+    rig.kept = kept("gmail", 15, rig.now)
+    warmer = rig.warmer()
+    for _ in range(20):
+        entry = rig.entry()
+        warmer.admit("gmail", entry)
+        warmer.attempted("gmail", entry, 0, bounced=1)
+        rig.now += DAY
+    ((_, isp, _),) = warmer.states()
+    assert isp.step == 13
+
+
+def test_an_address_that_was_warm_and_was_idle_for_months_is_cold_again(rig: Rig) -> None:
+    warmer = rig.warmer(steps=[12, 24])
+    for _ in range(2):
+        rig.all_day(warmer, "gmail", 100)
+    assert rig.send(warmer, "gmail", 500) == 500
+    warmer.lay_over(config())
+    rig.now += 91 * DAY
+    assert rig.send(warmer, "gmail", 500) == 1
+    assert warmer.is_outdated
+    assert [policy.connections for policy in warmer.lay_over(config()).delivery.policies] == [2, 1]
+
+
+def test_an_isp_that_refuses_the_address_sends_it_two_steps_back(rig: Rig) -> None:
+    rig.kept = kept("gmail", 5, rig.now)
+    warmer = rig.warmer()
+    rig.send(warmer, "gmail", 100)
+    warmer.admit("gmail", entry := rig.entry(recipients=3))
+    for index in entry.recipients:
+        warmer.attempted("gmail", entry, index, deferred=1, blocked=1)
+    warmer.keep(at_once=True)
+    rig.now += DAY
+    ((_, isp, _),) = rig.warmer().states()
+    assert (isp.step, isp.reason) == (3, "the ISP refused the address")
+
+
+def test_a_clock_that_was_ahead_does_not_keep_an_address_known(rig: Rig) -> None:
+    rig.kept = kept("gmail", 15, rig.now)
+    warmer = rig.warmer()
+    rig.now += 5 * DAY
+    rig.send(warmer, "gmail", 1)
+    rig.now -= 5 * DAY
+    warmer.rooms()
+    rig.now += 15 * DAY
+    ((_, isp, _),) = warmer.states()
+    assert isp.step == 13
 
 
 def test_an_entry_whose_route_is_asked_for_again_counts_once(rig: Rig) -> None:

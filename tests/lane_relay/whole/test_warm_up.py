@@ -7,6 +7,7 @@ import pytest
 
 from tests.lane_relay.running import Relay, Sink, eventually, letter
 from tests.lane_relay.whole.conftest import NewRelay
+from tests.lane_relay.whole.test_end_to_end import AdminClient
 from tests.lane_relay.whole.test_handover import Lane
 
 pytestmark = pytest.mark.timeout(120)
@@ -142,3 +143,36 @@ def test_of_a_message_to_many_a_warm_sibling_sends_what_is_beyond_the_amount(
         ("otp-1.brand.test", 35),
     ]
     eventually(lambda: cold.metric("queue_messages") + warm.metric("queue_messages") == 0, "two empty queues")
+
+
+def test_recipients_for_whom_a_connection_had_no_transaction_left_use_nothing_of_the_day(
+    tmp_path: Path, relay: Relay, sink: Sink
+) -> None:
+    key = tmp_path / "key"
+    key.write_text("k" * 32)
+    path = {"name": "brand.test", "mode": "Off", "returnPath": {"domain": "b.brand.test"}}
+    policy = {"name": "isp", "mx": [sink.address], "messagesPerConnection": 2}
+    delivery = {**relay.overrides["delivery"], "policies": [policy]}
+    feedback = {"keyFile": str(key)}
+    relay.write({"delivery": delivery, "feedback": feedback, "domains": [path], "warmup": {"steps": [60]}})
+    relay.start()
+    submit_to_many(relay, 5)  # all that may leave in the first hour, by two in a connection
+    sink.wait(5)
+    assert len(set(reached(sink))) == 5
+
+
+def test_an_isp_that_refuses_the_address_is_the_reason_of_its_step(relay: Relay, sink: Sink) -> None:
+    refusal = "550 5.7.1 Your IP address 203.0.113.10 has been blocked by local policy"
+    sink.answer_with = lambda stage, _address: refusal if stage == "MAIL" else None
+    relay.write({**relay.overrides, "warmup": {"steps": [60], "stepEvery": "4s"}})
+    admin = AdminClient(relay)
+    relay.start().submit(1, 2, 3)
+    report = eventually(
+        lambda: [
+            one
+            for one in admin.ask("GET", "/v1/slot")[1].get("warmup", ())
+            if one["reason"] == "the ISP refused the address"
+        ],
+        "a step that was judged",
+    )
+    assert [(one["isp"], one["step"]) for one in report] == [("other", 0)]
