@@ -53,12 +53,25 @@ TRICKS = {
     "TURN and ETRN": f"TURN\r\nETRN {DOMAIN}\r\n{transaction(SENDER)}",
 }
 
+SECRETS = [b"", b"\0", b"\0\0", b"\0app\0", b"\0app\0wrong", b"\0.\0", b"\0..\0x", b"app\0app\0"]
+AUTHORS = [
+    f"boss@{DOMAIN}", f"{SENDER}, boss@{DOMAIN}", f"{SENDER}\r\nFrom: boss@{DOMAIN}", f"boss@{DOMAIN} <{SENDER}x>",
+    f"({SENDER}) boss@{DOMAIN}", f'"{SENDER}" <boss@{DOMAIN}>', f"{SENDER}@{DOMAIN}",
+    f"boss@{DOMAIN}\r\nSender: {SENDER}",
+]  # fmt: skip
+BATTERY = len(TRICKS) + len(SECRETS) + len(NMAP[1:]) + len(AUTHORS)
+"""How many tricks there are, whatever the number of event loops that they are tried on."""
+
 
 def strict(tmp_path: Path) -> RelayConfig:
     (tmp_path / "app").write_text("secret")
     limits = {"tarpit": {"max": "0s"}}
     clients = ["10.0.0.0/8"]
     return make_config(users_dir=str(tmp_path), clients=clients, senders=["@notify.example.com"], limits=limits)
+
+
+def test_no_trick_is_counted_twice() -> None:
+    assert len({*TRICKS.values()}) + len({*SECRETS}) + len({*NMAP[1:]}) + len({*AUTHORS}) == BATTERY == 63
 
 
 @pytest.mark.parametrize("trick", TRICKS.values(), ids=TRICKS)
@@ -75,9 +88,7 @@ async def test_nothing_of_a_stranger_gets_in(start: Start, spool: Spool, tmp_pat
     await client.close()
 
 
-@pytest.mark.parametrize(
-    "secret", [b"", b"\0", b"\0\0", b"\0app\0", b"\0app\0wrong", b"\0.\0", b"\0..\0x", b"app\0app\0"]
-)
+@pytest.mark.parametrize("secret", SECRETS)
 async def test_no_empty_or_odd_credentials_let_a_stranger_in(
     start: Start, spool: Spool, trusting: ssl.SSLContext, tmp_path: Path, secret: bytes
 ) -> None:
@@ -105,12 +116,7 @@ async def test_the_lanes_own_client_sends_as_nobody_else(start: Start, spool: Sp
     await client.close()
 
 
-@pytest.mark.parametrize(
-    "author",
-    [f"boss@{DOMAIN}", f"{SENDER}, boss@{DOMAIN}", f"{SENDER}\r\nFrom: boss@{DOMAIN}", f"boss@{DOMAIN} <{SENDER}x>",
-     f"({SENDER}) boss@{DOMAIN}", f'"{SENDER}" <boss@{DOMAIN}>', f"{SENDER}@{DOMAIN}",
-     f"boss@{DOMAIN}\r\nSender: {SENDER}"],
-)  # fmt: skip
+@pytest.mark.parametrize("author", AUTHORS)
 async def test_nor_does_it_write_another_author_above_its_mail(start: Start, spool: Spool, author: str) -> None:
     listener = await start(make_config(clients=["127.0.0.0/8"], senders=["@notify.example.com"]))
     client = await Raw.connect(listener.ports[0])

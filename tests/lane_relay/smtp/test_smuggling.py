@@ -25,6 +25,11 @@ PAYLOADS = {
     "vertical tab": b"\r\n\x0b.\r\n", "form feed": b"\x0c.\x0c", "NEL": b"\xc2\x85.\xc2\x85",
     "line separator": "\u2028.\u2028".encode(), "NUL behind the dot": b"\r\n.\x00\r\n",
 }  # fmt: skip
+SEQUENCES = frozenset(PAYLOADS.values())
+"""What is counted: some are on several lists under names of their own."""
+PIECES = [1, 5000]
+WAYS = len(PIECES) + 1
+"""Each is tried behind DATA in pieces of either size, and in a chunk of BDAT."""
 SECOND = (
     b"mail FROM:<evil@x.example>\r\nrcpt TO:<v@y.example>\r\ndata\r\nFrom: evil@x.example\r\n\r\nx\r\n.\r\nQUIT\r\n"
 )
@@ -38,7 +43,7 @@ def ends_somewhere(sent: bytes) -> bool:
 
 
 @pytest.mark.parametrize("sequence", PAYLOADS.values(), ids=PAYLOADS)
-@pytest.mark.parametrize("piece", [1, 5000])
+@pytest.mark.parametrize("piece", PIECES)
 def test_a_payload_ends_no_content_and_what_is_taken_leaves_as_one_message(sequence: bytes, piece: int) -> None:
     machine, events = server(), []
     stream = GROUP + b"Subject: x\r\n\r\nhello" + sequence + SECOND
