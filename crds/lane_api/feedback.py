@@ -86,8 +86,9 @@ class UnsubscribeSpec(ApiModel):
 
 
 class ComplaintsSpec(ApiModel):
-    """Complaints by delivered mail, as fractions: of each slot and ISP, over a day of 500 deliveries or seven days with
-    as many, and only as far as the counts prove them (95 %). `protection` says what may be done; NeverPause: alerts."""
+    """Complaints by delivered mail, as fractions: of each slot and ISP whose policy names `reporters`, over a day of
+    500 deliveries or seven days with as many, and only as far as the counts prove them (95 %). `protection` says what
+    is done about it; NeverPause: alerts."""
 
     model_config = ConfigDict(
         json_schema_extra=cel(

@@ -228,6 +228,23 @@ class ResponseRule(ApiModel):
         return ""
 
 
+_REPORTER = "^([A-Za-z0-9._=+-]+@)?([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])+[a-z]([-a-z0-9]*[a-z0-9])?$"
+Reporter = Annotated[
+    str,
+    Field(
+        min_length=3,
+        max_length=254,
+        json_schema_extra=cel(
+            (
+                f"self.matches('{_REPORTER}') && self == self.lowerAscii()",
+                "must be a mailbox or a domain in lower case, such as feedback@arf.mail.yahoo.com",
+            )
+        ),
+    ),
+]
+"""Who reports complaints."""
+
+
 class ISPPolicySpec(ApiModel):
     """Limits and reply rules of one ISP."""
 
@@ -266,6 +283,12 @@ class ISPPolicySpec(ApiModel):
         ),
     ] = ()
     """The first that matches decides; where none does, the relay's own table. Default: none."""
+    reporters: Annotated[
+        tuple[Reporter, ...], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = ()
+    """Who reports complaints about mail to this ISP: mailboxes such as feedback@arf.mail.yahoo.com, or domains for all
+    of their mailboxes. Only with their DKIM signature a complaint counts towards `feedback.complaints`; never name a
+    domain in which users have mailboxes. Default: none, so that its complaints suppress and count in no rate."""
 
 
 class ISPPolicyStatus(ApiModel):

@@ -229,6 +229,8 @@ class SitePolicy(ConfigModel):
     retry_after: Duration | None = None
     backoff: Backoff = Backoff()
     responses: tuple[ResponseRule, ...] = ()
+    reporters: tuple[str, ...] = ()
+    """Mailboxes, and domains for all of theirs, whose complaints count towards the rate at this ISP."""
     origins: tuple[Origins, ...] = ()
     """Of the values that somebody gives. Decides nothing; for `explain`."""
 

@@ -234,6 +234,7 @@ class Pipeline:
             path.judge_reply,
             path.on_complaint,
             clock,
+            self._lookups.txt,
             self.slot.is_drained,
         )
         self.slot.feedback = self._feedback = FeedbackOffice(config, neighbours)

@@ -40,6 +40,8 @@ class _Complaint(Giver):
     """Spool id."""
     index: int = Field(ge=0, le=SEVERAL)
     """Of the recipient in the envelope; 65535: not known."""
+    reporter: str = ""
+    """Mailbox that was proved to have reported it; only one that the ISP's policy names counts towards its rate."""
 
 
 class CountedComplaint(AnswerModel):
@@ -69,17 +71,17 @@ class Neighbourly(Knows, Protocol):
 def operations(
     partner: Neighbourly,
     suppressions: SuppressionList | None,
-    count: Callable[[int, int], Awaitable[str]],
+    count: Callable[[int, int, str], Awaitable[str]],
     ability: Callable[[], Ability],
 ) -> list[Operation]:
-    """The requests; they must stand before those of hand-over, which take any name. `count(id, index)` counts a
-    complaint and says where its mail went; `ability()`: what can be sent from here now."""
+    """The requests; they must stand before those of hand-over, which take any name. `count(id, index, reporter)`
+    counts a complaint and says where its mail went; `ability()`: what can be sent from here now."""
 
     async def tell_ability(_request: web.Request, _query: Giver) -> web.Response:
         return web.json_response(to_builtins(ability()))
 
     async def complained(_request: web.Request, query: _Complaint) -> web.Response:
-        return web.json_response({"site": await count(int(query.message, 16), query.index)})
+        return web.json_response({"site": await count(int(query.message, 16), query.index, query.reporter)})
 
     def admit(request: web.Request) -> web.Response | None:
         giver, names = request.query.get("giver", ""), names_of(request)

@@ -24,6 +24,7 @@ from lane_relay.errors import RelayError
 from lane_relay.feedback.addresses import Addressee, Desk
 from lane_relay.feedback.judge import Finding, judge_report, proved
 from lane_relay.feedback.readers import Readers
+from lane_relay.feedback.reporters import AskTxt, Unknown, vouched
 from lane_relay.feedback.samples import Samples
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionsFullError
@@ -40,6 +41,8 @@ _NOT_KEPT: Final = Reply(451, ("4.3.0 The report cannot be kept now, send it aga
 _SAME_WISH_S: Final = 60.0
 """A link that is used again so soon is the same wish: whoever has one could fill the records with it."""
 _MOST_WISHES: Final = 10_000
+_UNAUTHENTICATED_S: Final = 30 * 24 * 3600
+"""A complaint of nobody who is named as a reporter: whoever has seen the mail's header could have made it."""
 
 _log = structlog.get_logger("feedback")
 
@@ -56,7 +59,7 @@ class FeedbackCounters:
 
     def __init__(self) -> None:
         self.reports: Counter[str] = Counter()
-        """By what they were: `bounce`, `delay`, `complaint`, `unproved`, ...; a bounded set."""
+        """By what they were: `bounce`, `delay`, `complaint`, `unauthenticated`, `unproved`, ...; a bounded set."""
         self.bounces: Counter[str] = Counter()
         """Reported bounces by category."""
         self.complaints: Counter[str] = Counter()
@@ -86,8 +89,9 @@ class Around(Struct, frozen=True):
     forward: Callable[[Heard], Awaitable[None]]
     to_people: Callable[[Addressee, bytes], Awaitable[bool]]
     """Passes on what a person is to read, and returns when that is on the volume; False: it is for nobody."""
-    complained: Callable[[Token], Awaitable[str]]
-    """Counts a complaint; where its message was delivered to, or empty."""
+    complained: Callable[[Token, str], Awaitable[str]]
+    """Counts a complaint of a proved reporter; where its message was delivered to, or empty."""
+    txt: AskTxt
 
 
 class Records(Protocol):
@@ -121,6 +125,8 @@ class FeedbackDesk:
         self._wishes: dict[Token, _Wish] = {}
         """To unsubscribe, of the last minute."""
         self.counters = FeedbackCounters()
+        self.reporters: tuple[str, ...] = ()
+        """Who may be believed about complaints, of all policies."""
         self.wishes_under_way = 0
         """To unsubscribe, and not kept yet."""
 
@@ -147,14 +153,16 @@ class FeedbackDesk:
     async def _reported(self, addressee: Addressee, reading: Reading, content: bytes, reporter: PeerAddress) -> Reply:
         token = proved(reading, addressee.token, partial(read_token, self._key))
         finding = judge_report(reading, token, self._digests(token, reading), self._around.judge_reply)
+        by = ""
+        if finding.record is RecordType.FEEDBACK and token is not None:
+            by = await self._reporter(token, content, reporter.addr)
+            finding = finding if by else structs.replace(finding, label="unauthenticated")
         self.counters.reports[finding.label] += 1
         if finding.keep_sample:
             await self._set_aside(addressee, content)
         if finding.record is None or token is None:
             return TAKEN
-        site = ""
-        if finding.record is RecordType.FEEDBACK:
-            site = await self._around.complained(token)
+        site = await self._around.complained(token, by) if by else ""
         if finding.is_bounce and finding.category is not None:
             self.counters.bounces[finding.category.value] += 1
         record = self._records.writer.returned(
@@ -168,17 +176,29 @@ class FeedbackDesk:
             rule=finding.rule,
             reporter=PeerAddress(finding.remote, "") if finding.remote else reporter,
             message_id=reading.message_id,
-            meta={**finding.meta, "recipient_index": str(token.index)},
+            meta={**finding.meta, **_said_by(finding, by), "recipient_index": str(token.index)},
         )
         source = Source.COMPLAINT_REPORT if finding.record is RecordType.FEEDBACK else Source.BOUNCE_REPORT
         try:
-            await self._suppress(token, finding.suppress, source)
+            await self._suppress(token, finding.suppress, source, is_believed=bool(by) or finding.is_bounce)
         except SuppressionsFullError:
             finding = structs.replace(finding, suppress=None)
         await self._keep(record)
         if finding.is_bounce:
             await self._around.forward(Heard(token, reading, finding, addressee.domain))
         return TAKEN
+
+    async def _reporter(self, token: Token, content: bytes, peer: str) -> str:
+        """The mailbox that this complaint is proved to be from, or empty; raises RelayError while that is unknown.
+
+        What is signed has to have the token: the address that a report came to is not under its signature.
+        """
+        found = await vouched(self._readers, self._around.txt, peer, content, self.reporters, self._clock.now())
+        if isinstance(found, Unknown):
+            raise RelayError("DNS does not answer for the key of who reports")
+        if found is None or proved(found.reading, None, partial(read_token, self._key)) != token:
+            return ""
+        return found.reporter
 
     def _digests(self, token: Token | None, reading: Reading) -> Callable[[str], bytes]:
         """How an address of a report is compared with the token's."""
@@ -246,10 +266,12 @@ class FeedbackDesk:
 
     # -- keeping: first the suppression, then the record; what cannot be kept is brought again, and is on record once
 
-    async def _suppress(self, token: Token, reason: Reason | None, source: Source) -> None:
+    async def _suppress(self, token: Token, reason: Reason | None, source: Source, *, is_believed: bool = True) -> None:
         if reason is None or self._suppressions is None:
             return
         word = self._suppressions.word(token.digest, reason, source, domain_scoped=token.domain_scoped)
+        if word is not None and not is_believed and reason is Reason.COMPLAINT:
+            word = self._suppressions.for_a_while(word, _UNAUTHENTICATED_S)
         if word is not None:
             await self.suppress(self._suppressions, reason, [word])
 
@@ -268,6 +290,13 @@ class FeedbackDesk:
     def close(self) -> None:
         """Gives up the readers."""
         self._readers.close()
+
+
+def _said_by(finding: Finding, by: str) -> dict[str, str]:
+    """Of a complaint: who was proved to report it, or that nobody was."""
+    if finding.record is not RecordType.FEEDBACK:
+        return {}
+    return {"authenticated_reporter": by} if by else {"unauthenticated": "true"}
 
 
 def _from_domain(reading: Reading) -> str:

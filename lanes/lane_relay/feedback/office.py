@@ -26,6 +26,7 @@ from lane_relay.feedback.forwarding import Deposit, Forwarder
 from lane_relay.feedback.list_archive import ListArchive
 from lane_relay.feedback.listener import FeedbackListener
 from lane_relay.feedback.outbox import Outbox
+from lane_relay.feedback.reporters import AskTxt, is_named
 from lane_relay.feedback.return_path import Keys, ReturnPaths
 from lane_relay.feedback.samples import Samples
 from lane_relay.feedback.siblings import SiblingLists, Way, ask_siblings
@@ -61,6 +62,8 @@ class Neighbours(Struct, frozen=True):
     complained: Callable[[str, Asked | None], None]
     """A complaint about mail to this ISP was counted here, and what the rate now asks for."""
     clock: Clock
+    txt: AskTxt
+    """The key records of who reports."""
     is_drained: Callable[[], bool] = lambda: False
     """Nothing is left to be sent, and nothing is to come."""
 
@@ -118,7 +121,9 @@ class FeedbackOffice:
         self._outbox = Outbox(self._folder / "outbox")
         spool, clock = neighbours.spool, neighbours.clock
         self._forwarder = Forwarder(neighbours.deposit, spool.new_id, self._outbox, clock)
-        around = Around(neighbours.judge_reply, self._forwarder.forward, self._forwarder.to_people, self._complained)
+        around = Around(
+            neighbours.judge_reply, self._forwarder.forward, self._forwarder.to_people, self._complained, neighbours.txt
+        )
         self.counts_complaints = config.feedback is not None
         self.complaints = Complaints(spool.flag(COMPLAINTS), clock.now())
         self._siblings: Way | None = None
@@ -173,7 +178,8 @@ class FeedbackOffice:
             self._is_handed_on = False
         if self._archive is not None:
             self._archive.apply(config)
-        self._policies = frozenset(policy.name for policy in config.delivery.policies)
+        self._reporters = {policy.name: policy.reporters for policy in config.delivery.policies}
+        self.desk.reporters = tuple({one for named in self._reporters.values() for one in named})
         self._addresses = Addresses(config, self._keys.feedback)
         self._paths = ReturnPaths(config, self._keys) if config.feedback is not None else None
         self._forwarder.apply(config)
@@ -237,24 +243,27 @@ class FeedbackOffice:
         """A recipient at this ISP got this message; called for each, where complaints are counted."""
         self.complaints.delivered(policy, message_id)
 
-    async def _complained(self, token: Token) -> str:
+    async def _complained(self, token: Token, reporter: str) -> str:
         """Counts a complaint at the slot that the mail left from; the site that got it, empty: nobody knows."""
-        site = await self.count_complaint(token.id, token.index)
+        site = await self.count_complaint(token.id, token.index, reporter)
         if not site and self._siblings is not None:
-            site = await ask_siblings(self._siblings, token)
+            site = await ask_siblings(self._siblings, token, reporter)
         if not site:
             self.desk.counters.complaints[""] += 1
         return site
 
-    async def count_complaint(self, message_id: int, index: int) -> str:
-        """Counts a complaint about mail that left from here; where it went, empty: it did not leave from here."""
+    async def count_complaint(self, message_id: int, index: int, reporter: str) -> str:
+        """Counts a complaint about mail that left from here; where it went, empty: it did not leave from here.
+
+        Towards the rate it counts if the policy of where it went names the reporter.
+        """
         site = await self._forwarder.site_of(message_id)
         feedback = self._config.feedback
         if not site or feedback is None:
             return ""
         self.desk.counters.complaints[site] += 1
-        policy = site if site in self._policies else OTHER_POLICY
-        if not self.complaints.knows(message_id, index):
+        policy = site if site in self._reporters else OTHER_POLICY
+        if is_named(reporter, self._reporters.get(site, ())) and not self.complaints.knows(message_id, index):
             now, rates = self._neighbours.clock.now(), feedback.complaints
             rated = self.complaints.complained(policy, message_id, index, now, rates)
             protection, observe = self._config.delivery.protection, rates.automation == "Observe"

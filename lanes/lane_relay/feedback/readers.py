@@ -9,6 +9,8 @@ Before it: the desk. After it: `mail.reports.read`.
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -18,10 +20,12 @@ from lane_relay.turns import Turns
 
 __all__ = ["Readers"]
 
+T = TypeVar("T")
+
 
 class _Waiting(Struct, frozen=True):
-    content: bytes
-    answer: asyncio.Future[Reading]
+    work: Callable[[], Any]
+    answer: asyncio.Future[Any]
 
 
 class Readers:
@@ -40,12 +44,17 @@ class Readers:
 
     async def read(self, peer: str, content: bytes) -> Reading:
         """What this peer's mail says, when its turn has come."""
+        return await self.work(peer, partial(self._read, content))
+
+    async def work(self, peer: str, work: Callable[[], T]) -> T:
+        """Something else about this peer's mail, in the same line."""
         loop = asyncio.get_running_loop()
-        mine = _Waiting(content, loop.create_future())
+        answer: asyncio.Future[T] = loop.create_future()
+        mine = _Waiting(work, answer)
         self._line.append(peer, mine)
         if self._worker is None:
             self._worker = loop.create_task(self._work(loop))
-        return await mine.answer
+        return await answer
 
     async def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -54,7 +63,7 @@ class Readers:
                 if one.answer.done():
                     continue  # nobody waits for it any more
                 try:
-                    reading = await loop.run_in_executor(self._thread, self._read, one.content)
+                    reading = await loop.run_in_executor(self._thread, one.work)
                 except Exception as broken:  # noqa: BLE001 -- it is the caller's, whose mail it is
                     if not one.answer.done():
                         one.answer.set_exception(broken)

@@ -45,12 +45,12 @@ class Way(Protocol):
         """What a sibling answers, with its header; raises RelayError if it does not."""
 
 
-async def ask_siblings(way: Way, token: Token) -> str:
+async def ask_siblings(way: Way, token: Token, reporter: str) -> str:
     """The site that the token's message was delivered to from a sibling, which counts the complaint; empty: none knows.
 
     A sibling that is away knows nothing: its complaint is on record, and in nobody's rate.
     """
-    params = {"message": message_id_text(token.id), "index": str(token.index)}
+    params = {"message": message_id_text(token.id), "index": str(token.index), "reporter": reporter}
     for slot in way.siblings:
         try:
             body, _ = await way.fetch(slot, COMPLAINT_NAME, params)

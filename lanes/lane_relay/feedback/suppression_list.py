@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Collection, Iterator
 from typing import Final
 
+from msgspec import structs
+
 from lane_api.classes import TrafficClass
 from lane_api.relayfeedback import Suppression, SuppressionScope
 from lane_relay.clock import Clock
@@ -184,6 +186,15 @@ class SuppressionList:
         if domain_scoped is not None:
             scope = SuppressionScope.DOMAIN if domain_scoped else self._lane_scope()
         return Suppressed(digest, reason, self._class, source, now, expires, scope)
+
+    def for_a_while(self, word: Suppressed, seconds: int) -> Suppressed | None:
+        """The word, so that it runs out; None: one that lasts longer is there, and it would take its place."""
+        ends = min(word.created + seconds, 2**32 - 1)
+        for known in self._store.table.about(word.digest):
+            same = known.reason is word.reason and known.about is word.about
+            if same and known.is_in_force(self._clock.now()) and (not known.expires or known.expires > ends):
+                return None
+        return structs.replace(word, expires=ends)
 
     async def suppress(self, words: list[Suppressed]) -> int:
         """Keeps words; returns how many were news, when they are on the volume. Raises what `SuppressionStore` does."""

@@ -3,24 +3,46 @@ signer but the key's record.
 
 A record may carry the right key and still fail everywhere: for other hashes (h=), other services (s=), of another kind
 (k=), or with a text that no verifier reads. It is written as the RFC says it, line by line, where the signer is written
-for speed; the tests hold both against dkimpy. Before it: the record as DNS answers it. After it: `resolve.selectors`.
+for speed; the tests hold both against dkimpy. Signatures of others are checked by the same words, within bounds that
+keep the time for a hostile header that of its size.
+Before it: the record as DNS answers it. After it: `resolve.selectors`, and `feedback.reporters` for who reports.
 """
 
 import binascii
 import hashlib
 import re
 from base64 import b64decode
+from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from msgspec import Struct
 
-__all__ = ["signature_problem"]
+__all__ = ["Signature", "signature_problem", "signatures", "signed_part", "verify_problem"]
 
 _MIN_BITS = 1024
 """RFC 8301 section 3.2: verifiers take nothing below it."""
+_MOST_HEAD: Final = 128 * 1024
+_MOST_FIELDS: Final = 500
+_MOST_SIGNATURES: Final = 4
+_MOST_NAMES: Final = 200
+_NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_FORMS: Final = ("relaxed", "simple")
 Tags = dict[str, str]
+Fields = list[tuple[str, str]]
+
+
+class Signature(Struct, frozen=True):
+    """One DKIM-Signature of a message that may verify; all of the body is under it."""
+
+    at: int
+    """Its place among the fields."""
+    domain: str
+    record_name: str
+    """Where its key is."""
+    tags: Tags
 
 
 class _FailedError(Exception):
@@ -36,19 +58,90 @@ def signature_problem(message: bytes, record: str) -> str:
     return ""
 
 
+def signatures(message: bytes) -> tuple[Signature, ...]:
+    """The first signatures of a message, without those that cover a part of the body or say what no RFC has."""
+    head = message.partition(b"\r\n\r\n")[0]
+    fields = _fields(head) if len(head) <= _MOST_HEAD else []
+    if len(fields) > _MOST_FIELDS:
+        return ()
+    found = [at for at, (name, _) in enumerate(fields) if name.strip().lower() == "dkim-signature"]
+    read = [_signature(at, fields[at][1]) for at in found[:_MOST_SIGNATURES]]
+    return tuple(one for one in read if one is not None)
+
+
+def verify_problem(message: bytes, signature: Signature, record: str, now: float) -> str:
+    """Why this signature of `signatures(message)` does not verify with this record at this time, or empty."""
+    expires = signature.tags.get("x", "")
+    if expires and (not expires.isdecimal() or int(expires[:20]) < now):
+        return "the signature has run out"
+    head, _, body = message.partition(b"\r\n\r\n")
+    try:
+        _check(_fields(head), signature.at, signature.tags, body, record)
+    except _FailedError as failed:
+        return str(failed)
+    return ""
+
+
+def signed_part(message: bytes, signature: Signature) -> bytes:
+    """The message without the fields that the signature does not cover: anybody may have added those."""
+    head, gap, body = message.partition(b"\r\n\r\n")
+    taken = _taken(_fields(head), signature.tags["h"])
+    lines = "\r\n".join(f"{name}:{value}" for name, value in taken)
+    return lines.encode("utf-8", "surrogateescape") + gap + body
+
+
+def _signature(at: int, value: str) -> Signature | None:
+    try:
+        tags = _tags(value, "the signature")
+    except _FailedError:
+        return None
+    domain, selector = tags.get("d", "").lower(), tags.get("s", "").lower()
+    header, _, body = tags.get("c", "simple").lower().partition("/")
+    names = [one.strip().lower() for one in tags.get("h", "").split(":")]
+    if (
+        not all(tags.get(name) for name in ("a", "b", "bh", "d", "h", "s"))
+        or tags.get("v") != "1"
+        or "l" in tags  # what is behind the length is anybody's
+        or header not in _FORMS
+        or (body or "simple") not in _FORMS
+        or not _NAME.fullmatch(domain)
+        or not _NAME.fullmatch(selector)
+        or "from" not in names
+        or len(names) > _MOST_NAMES
+    ):
+        return None
+    return Signature(at, domain, f"{selector}._domainkey.{domain}", tags)
+
+
 def _verify(message: bytes, record: str) -> None:
     head, _, body = message.partition(b"\r\n\r\n")
     fields = _fields(head)
-    name, value = next(((name, value) for name, value in fields if name.lower() == "dkim-signature"), ("", ""))
-    if not name:
+    at = next((at for at, (name, _) in enumerate(fields) if name.lower() == "dkim-signature"), -1)
+    if at < 0:
         raise _FailedError("the trial message carries no signature")
-    tags = _tags(value, "the signature")
+    _check(fields, at, _tags(fields[at][1], "the signature"), body, record)
+
+
+def _check(fields: Fields, at: int, tags: Tags, body: bytes, record: str) -> None:
+    """The signature at this place verifies with this record, or _FailedError."""
     key = _key(_tags(record, "the record"), tags)
-    if b64decode(_packed(tags["bh"])) != hashlib.sha256(_relaxed_body(body)).digest():
+    header_form, _, body_form = tags.get("c", "simple").lower().partition("/")
+    canonical = _relaxed_body(body) if body_form == "relaxed" else _simple_body(body)
+    if _decoded(tags["bh"]) != hashlib.sha256(canonical).digest():
         raise _FailedError("a trial signature does not verify with it: the body's hash is another")
-    signed = _signed_fields(fields, tags["h"]) + _relaxed_field(name, re.sub(r"(?<=[; \t\n]b=)[^;]*", "", value))
-    if not _is_valid(key, b64decode(_packed(tags["b"])), signed.encode("utf-8", "surrogateescape")):
+    form = _relaxed_field if header_form == "relaxed" else _simple_field
+    name, value = fields[at]
+    own = form(name, re.sub(r"(?<=[; \t\n]b=)[^;]*", "", value))
+    signed = "".join(form(*field) + "\r\n" for field in _taken(fields, tags["h"])) + own
+    if not _is_valid(key, _decoded(tags["b"]), signed.encode("utf-8", "surrogateescape")):
         raise _FailedError("a trial signature does not verify with it")
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return b64decode(_packed(text), validate=True)
+    except ValueError:
+        raise _FailedError("the signature is no base64") from None
 
 
 def _key(record: Tags, signature: Tags) -> rsa.RSAPublicKey | Ed25519PublicKey:
@@ -105,7 +198,7 @@ def _packed(text: str) -> str:
     return re.sub(r"[ \t\r\n]+", "", text)
 
 
-def _fields(head: bytes) -> list[tuple[str, str]]:
+def _fields(head: bytes) -> Fields:
     """Names and values as they stand, folding kept."""
     lines = re.split(r"\r\n(?![ \t])", head.decode("utf-8", "surrogateescape"))
     return [(name, value) for name, colon, value in (line.partition(":") for line in lines) if colon]
@@ -117,16 +210,29 @@ def _relaxed_field(name: str, value: str) -> str:
     return f"{name.strip().lower()}:{re.sub(r'[ ' + chr(9) + r']+', ' ', unfolded).strip()}"
 
 
-def _signed_fields(fields: list[tuple[str, str]], names: str) -> str:
+def _simple_field(name: str, value: str) -> str:
+    """RFC 6376 section 3.4.1."""
+    return f"{name}:{value}"
+
+
+def _taken(fields: Fields, names: str) -> Fields:
     """The fields of h= in its order, of one name the last first; those that are not there count as nothing."""
     left = list(fields)
-    text = ""
+    found = []
     for wanted in names.split(":"):
         for at in range(len(left) - 1, -1, -1):
             if left[at][0].strip().lower() == wanted.strip().lower():
-                text += _relaxed_field(*left.pop(at)) + "\r\n"
+                found.append(left.pop(at))
                 break
-    return text
+    return found
+
+
+def _simple_body(body: bytes) -> bytes:
+    """RFC 6376 section 3.4.3."""
+    end = len(body)
+    while body.endswith(b"\r\n", 0, end):
+        end -= 2
+    return body[:end] + b"\r\n"
 
 
 def _relaxed_body(body: bytes) -> bytes:

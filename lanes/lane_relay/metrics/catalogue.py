@@ -263,7 +263,8 @@ CATALOGUE: Final = (
         "feedback_reports",
         Kind.COUNTER,
         "Mail that came back, by what it was: bounce, delay, success, complaint, unsubscribe, not-spam, automatic, "
-        "not-understood, or unproved where no token of ours was in it.",
+        "not-understood, unauthenticated for a complaint of nobody whom a policy names, or unproved where no token of "
+        "ours was in it.",
         "feedback_reports",
         ("kind",),
     ),

@@ -80,6 +80,7 @@ def _site(name: str, policies: list[Policy], override: IspOverride, connections:
             "domains": tuple(dict.fromkeys(domain for spec in specs for domain in spec.match.domains)),
             "backoff": _backoff(override, specs),
             "responses": _responses(specs),
+            "reporters": tuple(dict.fromkeys(one for spec in specs for one in spec.reporters)),
             "origins": _origins(policies, override, connections),
             **{field: value for field, value in given.items() if value is not None},
         }

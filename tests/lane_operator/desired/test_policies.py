@@ -65,7 +65,12 @@ def test_policies_keep_their_order_of_precedence() -> None:
 
 def test_a_policy_of_the_lanes_namespace_lies_over_the_operators_of_that_name() -> None:
     own = made.policy(
-        "gmail", "mail", connectionsPerIP=2, match={"domains": ["gmail.com"]}, responses=[rule("a", "own")]
+        "gmail",
+        "mail",
+        connectionsPerIP=2,
+        match={"domains": ["gmail.com"]},
+        responses=[rule("a", "own")],
+        reporters=["loop@isp.test"],
     )
     shared = made.policy(
         "gmail",
@@ -73,6 +78,7 @@ def test_a_policy_of_the_lanes_namespace_lies_over_the_operators_of_that_name() 
         messageRate="20/s",
         backoff={"for": "90m"},
         responses=[rule("a", "shared"), rule("b", "more")],
+        reporters=["arf.isp.test", "loop@isp.test"],
     )
 
     (site,) = site_policies(made.lane().spec, [own, shared])
@@ -82,6 +88,7 @@ def test_a_policy_of_the_lanes_namespace_lies_over_the_operators_of_that_name() 
     assert site.backoff.for_ == 5400
     assert (site.domains, site.mx) == (("gmail.com",), ("*.google.com",))
     assert [(one.id, one.pattern) for one in site.responses] == [("a", "own"), ("b", "more")]
+    assert site.reporters == ("loop@isp.test", "arf.isp.test")
 
 
 def test_an_override_that_lies_over_nothing_is_waited_for_and_named() -> None:

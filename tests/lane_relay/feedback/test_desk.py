@@ -1,5 +1,6 @@
 """Returned mail at the desk: what is kept, and in which order."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,9 +19,12 @@ from lane_relay.feedback.samples import Samples
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionsFullError, SuppressionStore
 from lane_relay.feedback.suppressions import Source
-from lane_relay.mail.token import Token, TokenKind, address_digest
+from lane_relay.mail.dkim import DkimKey, cover, generate_key
+from lane_relay.mail.token import Token, TokenKind, address_digest, write_token
+from lane_relay.resolve.answers import Answer, Status
 
 KEY = b"k" * 32
+PEM = generate_key()
 
 
 class Spool:
@@ -61,6 +65,8 @@ class Desks:
         self.wanted = Suppression(path=str(tmp_path / "list"), key_file="/unused", max_entries=entries)
         self.list = SuppressionList(self.wanted, TrafficClass.BULK, KEY, self.store, SYSTEM_CLOCK)
         self.forwarded: list[Heard] = []
+        self.counted: list[tuple[Token, str]] = []
+        self.published: Answer[str] = Answer(Status.FOUND, (DkimKey.load(PEM).public_record(),), 60.0)
         table = ReplyTable(())
         self.desk = FeedbackDesk(
             cast("Any", self.spool),
@@ -68,9 +74,16 @@ class Desks:
             self.list,
             Samples(tmp_path / "samples"),
             SYSTEM_CLOCK,
-            Around(table.judge, self._forward, cast("Any", None), cast("Any", None)),
+            Around(table.judge, self._forward, cast("Any", None), self._complained, self._txt),
         )
         self.desk.apply(KEY, KEY)
+
+    async def _complained(self, token: Token, reporter: str) -> str:
+        self.counted.append((token, reporter))
+        return "isp"
+
+    async def _txt(self, _name: str) -> Answer[str]:
+        return self.published
 
     async def _forward(self, heard: Heard) -> None:
         self.forwarded.append(heard)
@@ -125,3 +138,64 @@ async def test_a_bounce_of_mail_from_before_the_scope_was_another_suppresses_its
         assert await of.list.lift(token.digest) == 1
         assert of.list.is_suppressed("ann@isp.test", TrafficClass.BULK) == ""
     await of.close()
+
+
+def complaint(token: Token) -> bytes:
+    """An ARF report as its ISP signs it."""
+    text = f"""From: Loop <fbl@isp.test>
+MIME-Version: 1.0
+Content-Type: message/feedback-report
+
+Feedback-Type: abuse
+User-Agent: L/1
+Original-Mail-From: <b-{write_token(KEY, token)}@b.brand.test>
+""".replace("\n", "\r\n").encode()
+    field = DkimKey.load(PEM).sign(cover(text), domain="isp.test", selector="s1", now=SYSTEM_CLOCK.now())
+    return field + text
+
+
+async def _told(made: Desks, content: bytes, to: Token | None = None) -> Any:
+    """What the desk answers; its last record, if it made one."""
+    before = len(made.spool.records)
+    reply = await made.desk.take(Addressee(Desk.COMPLAINTS, "b.brand.test", to), content, "192.0.2.1", "mx.isp.test")
+    return reply.code, (json.loads(made.spool.records[-1]) if len(made.spool.records) > before else None)
+
+
+async def test_only_a_complaint_that_a_named_reporter_signed_is_counted(tmp_path: Path) -> None:
+    made = Desks(tmp_path, 1000)
+    made.desk.reporters = ("fbl@isp.test",)
+    code, record = await _told(made, complaint(person(1)))
+    assert (code, made.counted) == (250, [(person(1), "fbl@isp.test")])
+    assert record["meta"]["authenticated_reporter"] == "fbl@isp.test"
+    (word,) = made.list.page("")[0]
+    assert word.expires == 0
+    unsigned = b"From:" + complaint(person(2)).partition(b"\r\nFrom:")[2]
+    for forged in (unsigned, complaint(person(1))):  # the latter is about somebody else than it is brought to
+        code, record = await _told(made, forged, person(2))
+        assert (code, len(made.counted)) == (250, 1)
+        assert record["meta"]["unauthenticated"] == "true"
+    assert made.desk.counters.reports == {"complaint": 1, "unauthenticated": 2}
+    await made.close()
+
+
+async def test_an_unauthenticated_complaint_suppresses_for_a_month_and_shortens_no_other(tmp_path: Path) -> None:
+    made = Desks(tmp_path, 1000)
+    await _told(made, complaint(person(1)))
+    (word,) = made.list.page("")[0]
+    assert 29 * 86400 < word.expires - SYSTEM_CLOCK.now() <= 30 * 86400
+    made.desk.reporters = ("fbl@isp.test",)
+    await _told(made, complaint(person(1)))
+    made.desk.reporters = ()
+    await _told(made, complaint(person(1)))
+    assert [one.expires for one in made.store.table.about(person(1).digest)] == [0]
+    await made.close()
+
+
+async def test_a_complaint_is_brought_again_while_its_reporter_s_key_cannot_be_asked_for(tmp_path: Path) -> None:
+    made = Desks(tmp_path, 1000)
+    made.desk.reporters = ("isp.test",)
+    made.published = Answer(Status.TIMEOUT)
+    assert await _told(made, complaint(person(1))) == (451, None)
+    assert made.list.rows == 0
+    assert not made.desk.counters.reports
+    await made.close()

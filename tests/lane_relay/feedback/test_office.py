@@ -35,7 +35,7 @@ async def test_a_key_that_comes_after_its_configuration_is_taken_when_it_is_ther
     (tmp_path / "own").write_bytes(b"o" * 32)
     spool = SimpleNamespace(flag=lambda _name: "", new_id=lambda: 1)
     nothing = cast("Any", None)
-    around = Neighbours(cast("Any", spool), nothing, nothing, nothing, nothing, SYSTEM_CLOCK)
+    around = Neighbours(cast("Any", spool), nothing, nothing, nothing, nothing, SYSTEM_CLOCK, nothing)
     office = FeedbackOffice(config(tmp_path), around)
     known = office.suppressions
     assert known is not None

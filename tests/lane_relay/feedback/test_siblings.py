@@ -108,7 +108,7 @@ class Asked(Ways):
         return ("away", "nonsense", "none", "has-it", "not-asked")
 
     async def fetch(self, slot: str, name: str, params: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
-        assert (name, params) == ("complaint", {"message": f"{7:024x}", "index": "2"})
+        assert (name, params) == ("complaint", {"message": f"{7:024x}", "index": "2", "reporter": "fbl@isp.test"})
         assert slot != "not-asked"
         if slot == "away":
             raise RelayError("away")
@@ -116,8 +116,8 @@ class Asked(Ways):
 
 
 async def test_a_complaint_finds_the_slot_that_its_mail_left_from_whoever_is_away() -> None:
-    assert await ask_siblings(Asked(), Token(TokenKind.PERSON, 7, 2)) == "google"
-    assert await ask_siblings(Ways(), Token(TokenKind.PERSON, 7, 2)) == ""
+    assert await ask_siblings(Asked(), Token(TokenKind.PERSON, 7, 2), "fbl@isp.test") == "google"
+    assert await ask_siblings(Ways(), Token(TokenKind.PERSON, 7, 2), "fbl@isp.test") == ""
 
 
 async def test_a_sibling_has_the_list_once_it_asks_for_what_comes_behind_its_end(tmp_path: Path) -> None:

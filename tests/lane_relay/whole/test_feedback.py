@@ -10,8 +10,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import dkim
 import pytest
 
+from bench.nameserver import NameServer
 from tests.lane_relay.running import Arrived, Relay, Sink, eventually, fixed_route, letter
 from tests.lane_relay.whole.conftest import NewRelay
 from tests.lane_relay.whole.test_end_to_end import AdminClient
@@ -337,27 +339,44 @@ def test_mail_to_the_postmaster_reaches_a_person(new_lane: Callable[..., Lane]) 
     assert b"Who are you?" in arrived.content
 
 
-def test_complaints_that_prove_a_rate_stop_a_conservative_lane_over_a_restart(new_lane: Callable[..., Lane]) -> None:
-    lane = new_lane(traffic_class="Cold", delivery={"protection": "Conservative"})
+def test_complaints_that_prove_a_rate_stop_a_conservative_lane_over_a_restart_and_those_of_strangers_do_not(
+    new_lane: Callable[..., Lane], tmp_path: Path, signing_key: tuple[Path, str]
+) -> None:
+    key_file, published = signing_key
+    dns = NameServer(tmp_path / "dns", free_port(), f"s1._domainkey.arf.isp IN TXT {published}")
+    policy = {"name": "isp", "mx": ["127.0.0.71"], "reporters": ["feedback@arf.isp.test"]}
+    delivery = {"protection": "Conservative", "policies": [policy], "resolvers": [dns.address]}
+    lane = new_lane(traffic_class="Cold", delivery=delivery)
     for number in range(6):
         lane.submit(number, *(f"a{number}-{one}@isp.test" for one in range(100)))
     arrived = lane.sink.wait(600)
     eventually(lambda: len(lane.records("Delivery")) == 600, "the deliveries on record")
     fbl = f"fbl@{RETURN_PATH}"
+
+    def reported(sent: Arrived) -> str:
+        return ARF.format(to=fbl, header="Subject: x").replace("Loop/1.0", f"L\nOriginal-Mail-From: <{sent.sender}>")
+
+    for sent in arrived[-10:]:  # of the same address, but anybody can write that
+        assert lane.bring(fbl, reported(sent), "x@evil.test")[0] == 250
+    assert lane.relay.metric("feedback_reports_total{kind=unauthenticated}") == 10
+    assert lane.relay.metric("complaint_level{policy=isp}") == 0
     stopped = []
     for sent in arrived[:5]:
-        content = ARF.format(to=fbl, header="Subject: x").replace("Loop/1.0", f"L\nOriginal-Mail-From: <{sent.sender}>")
+        content = reported(sent).replace("\n", "\r\n").encode()
+        signature = dkim.sign(content, b"s1", b"arf.isp.test", key_file.read_bytes()).replace(b"\r\n", b"\n")
         for _ in range(2):  # who reports twice counts once
-            assert lane.bring(fbl, content, "fbl@isp.test")[0] == 250
-        stopped.append(lane.relay.metric("acts_in_force{action=SuspendSite,policy=other}"))
-    assert stopped == [0, 0, 0, 0, 1]
-    assert lane.relay.metric("complaint_level{policy=other}") == 3
+            assert lane.bring(fbl, signature.decode() + reported(sent), "fbl@isp.test")[0] == 250
+        stopped.append(lane.relay.metric("acts_in_force{action=SuspendSite,policy=isp}"))
+    dns.stop()
+    assert stopped == [0, 0, 1, 1, 1]
+    assert lane.relay.metric("complaint_level{policy=isp}") == 3
     admin = AdminClient(lane.relay)
     lane.relay.stop()
     lane.relay.start()
-    assert lane.relay.metric("complaint_level{policy=other}") == 3
+    assert lane.relay.metric("complaint_level{policy=isp}") == 3
     lane.submit(7, "late@isp.test")
     (held,) = eventually(lambda: admin.ask("GET", "/v1/sites")[1]["sites"], "the site of the letter")
     assert (held["heldBy"], held["waiting"]) == ("suspended", 1)
-    assert "5 complaints of 600 delivered in a day" in held["acts"][0]["reply"]
+    replies = [one["reply"].partition(":")[0] for one in held["acts"]]
+    assert replies == [f"{count} complaints of 600 delivered in a day" for count in (3, 5)]  # there, and everywhere
     assert len(lane.sink.arrived) == 600

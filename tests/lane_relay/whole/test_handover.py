@@ -12,8 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dkim
 import pytest
 
+from bench.nameserver import NameServer
 from lane_operator import credentials
 from tests.lane_relay.running import Relay, Sink, eventually, fixed_route, letter
 from tests.lane_relay.whole.conftest import NewRelay
@@ -213,16 +215,21 @@ def test_a_bounce_at_one_slot_is_known_to_its_sibling(lane: Lane, new_relay: New
 
 
 def test_a_complaint_is_counted_at_the_slot_that_its_mail_left_from(
-    lane: Lane, new_relay: NewRelay, sink: Sink
+    lane: Lane, new_relay: NewRelay, sink: Sink, signing_key: tuple[Path, str]
 ) -> None:
     lane.write("feedback.key", b"f" * 32)
+    key_file, published = signing_key
+    dns = NameServer(lane.folder / "dns", free_port(), f"s1._domainkey.isp IN TXT {published}")
     ports = {name: free_port() for name in lane.ports}
 
     def slot(name: str) -> dict[str, Any]:
         smtp = {"host": "127.0.0.1", "port": ports[name]}
         path = [{"name": "brand.test", "mode": "Off", "returnPath": {"domain": "b.brand.test"}}]
         feedback = {"keyFile": str(lane.folder / "feedback.key"), "smtp": smtp}
-        return {**lane.slot(name, sink, "Running"), "domains": path, "feedback": feedback}
+        whole = {**lane.slot(name, sink, "Running"), "domains": path, "feedback": feedback}
+        policy = {"name": "isp", "mx": [sink.address], "reporters": ["fbl@isp.test"]}
+        whole["delivery"] |= {"resolvers": [dns.address], "policies": [policy]}
+        return whole
 
     first, second = (new_relay(**slot(name)).start() for name in lane.ports)
     first.submit(1)
@@ -231,13 +238,19 @@ def test_a_complaint_is_counted_at_the_slot_that_its_mail_left_from(
     report = f"Feedback-Type: abuse\r\nUser-Agent: L/1\r\nOriginal-Mail-From: <{sent.sender}>\r\n"
     fields = "From: fbl@isp.test\r\nMIME-Version: 1.0\r\nContent-Type: message/feedback-report\r\n"
     with smtplib.SMTP("127.0.0.1", ports["otp-1"], timeout=30) as peer:
-        peer.sendmail("fbl@isp.test", ["fbl@b.brand.test"], f"{fields}\r\n{report}")
+        content = f"{fields}\r\n{report}".encode()
+        peer.sendmail(
+            "fbl@isp.test",
+            ["fbl@b.brand.test"],
+            dkim.sign(content, b"s1", b"isp.test", key_file.read_bytes()) + content,
+        )
     (record,) = eventually(
         lambda: [one for one in second.records() if one["type"] == "Feedback"], "the complaint on record where it came"
     )
-    assert record["site"] == f"route:{sink.address}"
-    assert first.metric("complaints_total{policy=other}") == 1
-    assert second.metric("complaints_total{policy=other}") == 0
+    dns.stop()
+    assert record["site"] == "isp"
+    assert first.metric("complaints_total{policy=isp}") == 1
+    assert second.metric("complaints_total{policy=isp}") == 0
 
 
 def test_mail_that_an_order_holds_is_not_handed_over_to_a_sibling_that_knows_nothing_of_it(
