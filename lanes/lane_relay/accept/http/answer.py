@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lane_relay.accept.http.request import Submission
 from lane_relay.records import Reply, message_id_text
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Result",
     "Results",
     "accepted",
+    "for_each",
     "problem",
     "refused",
     "result_of",
@@ -154,6 +156,12 @@ def accepted(to: str, message_id: int) -> Result:
 def result_of(to: str, reply: Reply) -> Result:
     """This recipient gets nothing, and why."""
     return Result(to=to, status="refused", code=_code(reply), text=_words(reply))
+
+
+def for_each(request: Submission, found: dict[int, Result]) -> list[Result]:
+    """What each recipient hears; one that is named again, what it did the first time, under its name now."""
+    heard = zip(request.recipients, map(found.__getitem__, request.first_places), strict=True)
+    return [one if one.to == named.to else one.model_copy(update={"to": named.to}) for named, one in heard]
 
 
 def results(slot: str, found: list[Result], headers: dict[str, str] | None = None) -> Answer:

@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from lane_api.isppolicy import Stage
 from lane_relay.accept.connection import MEMORY_FULL
-from lane_relay.accept.http.answer import Answer, Result, accepted, problem, refused, result_of, results
+from lane_relay.accept.http.answer import Answer, Result, accepted, for_each, problem, refused, result_of, results
 from lane_relay.accept.http.composers import Composers
 from lane_relay.accept.http.ledger import Entry, Ledger, Outcome
 from lane_relay.accept.http.letters import BadPartError, Letters, Refusal
@@ -241,7 +241,7 @@ class Injector:
             )
         if known.is_open:  # its disk failed between the spool's write and its answer
             return refused(_KEYS_FAILED)
-        if len(known.outcomes) < len(asked.request.recipients):
+        if not known.outcomes.keys() >= set(asked.request.first_places):
             return known
         return results(self._slot, _answered(asked.request, known), {"Idempotent-Replayed": "true"})
 
@@ -282,7 +282,7 @@ class Injector:
     async def _take(self, work: _Work) -> Answer:
         release = self._keep() if work.key else None
         rejections: dict[Refusal, list[str]] = {}
-        waiting = [place for place in range(len(work.request.recipients)) if place not in work.found]
+        waiting = [place for place in sorted(set(work.request.first_places)) if place not in work.found]
         try:
             while waiting:
                 made = await self._compose(work, waiting)
@@ -299,7 +299,7 @@ class Injector:
                 self._finishing.add(task)
                 task.add_done_callback(self._finishing.discard)
                 task.add_done_callback(report)
-        return results(self._slot, [work.found[place] for place in range(len(work.request.recipients))])
+        return results(self._slot, for_each(work.request, work.found))
 
     async def _compose(self, work: _Work, waiting: list[int]) -> list[tuple[int, Message | Refusal]]:
         """The next portion; ids and suppressions are for the loop's thread alone to ask for."""
@@ -493,8 +493,8 @@ def _result(request: Submission, place: int, outcome: Outcome) -> Result:
 def _answered(request: Submission, entry: Entry, otherwise: Reply | None = None) -> list[Result]:
     """What was decided of each; the others, if there are any, get `otherwise`."""
     return [
-        _result(request, place, entry.outcomes[place])
-        if otherwise is None or place in entry.outcomes
-        else result_of(one.to, otherwise)
-        for place, one in enumerate(request.recipients)
+        _result(request, place, entry.outcomes[first])
+        if otherwise is None or first in entry.outcomes
+        else result_of(request.recipients[place].to, otherwise)
+        for place, first in enumerate(request.first_places)
     ]

@@ -57,6 +57,8 @@ def read_request(body: bytes, most_recipients: int) -> Read | Answer:
     if isinstance(digest, Answer):
         return digest
     request = read(body)
+    if isinstance(request, Submission):
+        _ = request.first_places  # kept with it: a request may have many, and this is no thread of the loop
     return Read(request, digest, parts * VALUE_BYTES) if isinstance(request, Submission) else _faulty(request)
 
 

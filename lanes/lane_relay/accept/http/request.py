@@ -7,8 +7,11 @@ ones costs no more. Before it: `reading`. After it: `injection`.
 
 import re
 from binascii import Error, a2b_base64
+from collections import Counter
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal, Self
 
+from msgspec.json import Encoder
 from pydantic import (
     AwareDatetime,
     BaseModel,
@@ -27,6 +30,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from lane_api.quantities import parse_duration
+from lane_relay.smtp.address import normalise_domain
 
 __all__ = [
     "EXAMPLES",
@@ -79,6 +83,9 @@ _Base64 = Annotated[bytes, BeforeValidator(_decoded), WithJsonSchema({"type": "s
 _Duration = Annotated[
     float, BeforeValidator(_seconds), WithJsonSchema({"type": "string", "pattern": _DURATION, "maxLength": 24})
 ]
+
+
+_encode: Final = Encoder(order="deterministic").encode
 
 
 class _Part(BaseModel):
@@ -224,6 +231,19 @@ class Submission(_Part):
             return self.template == "Jinja"
         return bool(self.substitutions) or any(one.substitutions for one in self.recipients)
 
+    @cached_property
+    def first_places(self) -> tuple[int, ...]:
+        """For each recipient, the first place where the same mailbox is to get the same: its own, nearly always.
+
+        Domains are compared without case. With other substitutions it is another message, and wanted.
+        """
+        mailboxes = [_without_case(one.to) for one in self.recipients]
+        times, found = Counter(mailboxes), dict[tuple[str, bytes], int]()
+        return tuple(
+            found.setdefault((mailbox, _encode(one.substitutions)), place) if times[mailbox] > 1 else place
+            for place, (mailbox, one) in enumerate(zip(mailboxes, self.recipients, strict=True))
+        )
+
     @model_validator(mode="after")
     def _one_content(self) -> Self:
         if self.raw is not None:
@@ -246,3 +266,8 @@ class Submission(_Part):
         if self.html is None and any(one.cid is not None for one in self.attachments):
             raise ValueError("an attachment with cid is shown inside html, and there is none: take cid out")
         return self
+
+
+def _without_case(address: str) -> str:
+    local, _, domain = address.rpartition("@")
+    return f"{local}@{normalise_domain(domain) or domain}"

@@ -319,6 +319,32 @@ async def test_connections_beyond_the_limits_are_told_to_come_again(http: StartH
     assert (await running.post()).status == 200
 
 
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_a_recipient_that_a_request_names_again_gets_one_message_and_each_name_its_id(
+    http: StartHttp, key: str | None
+) -> None:
+    running = await http()
+    named = ["a@isp.example", {"to": "b@isp.example"}, {"to": "a@ISP.example", "name": "Ann"}, "A@isp.example", "bad@"]
+    wanted = message(*named, "bad@", "a@isp.example")
+    for _ in range(2 if key else 1):
+        answer = await running.post(wanted, key=key)
+        ids = [one.get("id") for one in answer.body["results"]]
+        assert (answer.status, answer.body["accepted"], answer.body["refused"]) == (200, 5, 2)
+        assert ids[0] == ids[2] == ids[6]
+        assert len(set(ids)) == 4
+        assert [one["to"] for one in answer.body["results"]][2] == "a@ISP.example"
+        stored = [one.envelope.recipients for one in running.spool.messages]
+        assert stored == [("a@isp.example",), ("b@isp.example",), ("A@isp.example",)]
+
+
+async def test_the_same_recipient_with_other_values_gets_another_message(http: StartHttp) -> None:
+    running = await http()
+    named = [{"to": "a@isp.example", "substitutions": {"order": number}} for number in (1, 2, 1)]
+    answer = await running.post(message(*named, text="Order {{ order }}"))
+    ids = [one["id"] for one in answer.body["results"]]
+    assert (len(running.spool.messages), ids[0] == ids[2], len(set(ids))) == (2, True, 2)
+
+
 async def test_silent_strangers_make_room_for_whoever_asks(http: StartHttp) -> None:
     running = await http(clients=["127.0.0.1/32"], limits={"sessions": 3})
     port = running.server.ports[0]
