@@ -1,7 +1,8 @@
 /* Faults between a relay and its kernel: preloaded, steered through a file that both sides map.
  *
- * What CHAOS_LAYER names holds four 64-bit numbers: errno of every sync (0: none), milliseconds that a sync takes longer,
- * seconds that the wall clock is off, and how many syncs met a fault, which the layer counts.
+ * What CHAOS_LAYER names holds five 64-bit numbers: errno of every sync (0: none), milliseconds that a sync takes longer,
+ * seconds that the wall clock is off; and what the layer writes: how many syncs met a fault, and microseconds that the
+ * longest of them took.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -14,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static volatile int64_t nothing[4];
+static volatile int64_t nothing[5];
 static volatile int64_t *steering = nothing;
 static int (*real_fdatasync)(int);
 static int (*real_fsync)(int);
@@ -39,9 +40,27 @@ static int faulty(void) {
   return steering[0] != 0;
 }
 
-int fdatasync(int file) { return faulty() ? -1 : real_fdatasync(file); }
+static int64_t microseconds(void) {
+  struct timespec at;
+  real_clock_gettime(CLOCK_MONOTONIC, &at);
+  return (int64_t)at.tv_sec * 1000000 + at.tv_nsec / 1000;
+}
 
-int fsync(int file) { return faulty() ? -1 : real_fsync(file); }
+static int sync_with(int (*real)(int), int file) {
+  int64_t began = microseconds();
+  int result = faulty() ? -1 : real(file);
+  int error = errno;
+  int64_t took = microseconds() - began, longest = steering[4];
+  while (took > longest && !__atomic_compare_exchange_n(&steering[4], &longest, took, 0, __ATOMIC_RELAXED,
+                                                        __ATOMIC_RELAXED)) {
+  }
+  errno = error;
+  return result;
+}
+
+int fdatasync(int file) { return sync_with(real_fdatasync, file); }
+
+int fsync(int file) { return sync_with(real_fsync, file); }
 
 int clock_gettime(clockid_t clock, struct timespec *at) {
   int failed = real_clock_gettime(clock, at);

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-_NUMBERS: Final = struct.Struct("4q")
+_NUMBERS: Final = struct.Struct("5q")
 
 
 class Layer:
@@ -32,7 +32,13 @@ class Layer:
 
     def steer(self, *, error: int = 0, delay_ms: int = 0, clock_s: int = 0) -> None:
         """From now on every sync fails with `error`, or takes longer, and the clock is off."""
-        self._mapped[: _NUMBERS.size] = _NUMBERS.pack(error, delay_ms, clock_s, self.met)
+        self._mapped[: _NUMBERS.size] = _NUMBERS.pack(error, delay_ms, clock_s, self.met, 0)
+
+    def longest_sync_s(self) -> float:
+        """What the longest sync took since this was asked last, or since it was steered."""
+        longest = _NUMBERS.unpack(self._mapped[: _NUMBERS.size])[-1]
+        self._mapped[_NUMBERS.size - 8 : _NUMBERS.size] = bytes(8)
+        return int(longest) / 1e6
 
     @property
     def met(self) -> int:

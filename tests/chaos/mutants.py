@@ -5,6 +5,7 @@ Before: `nursery`, which applies one by name before the first fork. Nothing here
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +26,6 @@ from lane_relay.spool.format import Kind
 from lane_relay.spool.log import SegmentSpool
 
 NONE: Final = "none"
-_LATE_S: Final = 2.5
 _TAKES_ALL: Final = ("three.test", "four.test")
 
 
@@ -73,13 +73,13 @@ def _settles_before_the_reply() -> None:
     Session.go_on = early  # type: ignore[method-assign]
 
 
-def _settles_late() -> None:
-    """What the ISP answered is journalled seconds later."""
+def _settles_late(late_s: float) -> None:
+    """What the ISP answered is journalled so much later."""
     say = SegmentSpool._say
 
     def late(self: SegmentSpool, fact: Any) -> None:
         if fact.kind is Kind.SETTLED:
-            asyncio.get_running_loop().call_later(_LATE_S, say, self, fact)
+            asyncio.get_running_loop().call_later(late_s, say, self, fact)
         else:
             say(self, fact)
 
@@ -146,7 +146,8 @@ MUTANTS: Final[dict[str, Callable[[], None]]] = {
     NONE: lambda: None,
     "answers-before-the-disk": _answers_before_the_disk,
     "settles-before-the-reply": _settles_before_the_reply,
-    "settles-late": _settles_late,
+    "settles-late": partial(_settles_late, 2.5),
+    "settles-a-little-late": partial(_settles_late, 0.05),
     "forgets-transfers": _forgets_transfers,
     "takes-up-a-part": _takes_up_a_part,
     "never-asks-again": _never_asks_again,

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+from msgspec import structs
+
 from e2e.internet.records import Connection, Message, Record, Refusal
-from e2e.load.ledger import Kill
-from tests.chaos.judge import MAIL, Offer, in_flight, judge
+from tests.chaos.judge import MAIL, Offer, TimedKill, in_flight, judge
 
 SOURCE = "198.51.100.1"
 OFFER = Offer("user1@one.test", "m1@brand.test", "accepted", 10.0, 10.1)
@@ -56,23 +57,23 @@ def test_a_second_copy_is_explained_by_a_kill_just_after_the_first_and_by_nothin
     records: list[Record] = [
         connection(1, 5.0, 10.5),
         connection(2, 11.0, None),
-        message(10.2),
+        message(10.48),
         message(11.5, connection=2, opened=11.0),
     ]
-    assert judge([OFFER], records, [Kill(10.5, SOURCE)]).unexplained == []
-    for kills in ([], [Kill(12.0, SOURCE)], [Kill(11.3, SOURCE)], [Kill(10.5, "198.51.100.2")]):
+    assert judge([OFFER], records, [TimedKill(10.5, SOURCE)]).unexplained == []
+    for kills in ([], [TimedKill(12.0, SOURCE)], [TimedKill(11.3, SOURCE)], [TimedKill(10.5, "198.51.100.2")]):
         found = judge([OFFER], records, kills)
         assert (found.duplicates, len(found.unexplained)) == (1, 1)
 
 
 def test_a_second_refusal_and_a_second_report_need_a_kill_as_well() -> None:
-    records: list[Record] = [connection(1, 5.0, 10.5), connection(2, 11.0, None), refusal(10.2, 1), report(10.4)]
+    records: list[Record] = [connection(1, 5.0, 10.5), connection(2, 11.0, None), refusal(10.46, 1), report(10.48)]
     again = [*records, refusal(11.5, 2), report(11.9, "<s@x>")]
-    assert judge([BOUNCED], again, [Kill(10.5, SOURCE)]).unexplained == []
+    assert judge([BOUNCED], again, [TimedKill(10.5, SOURCE)]).unexplained == []
     assert len(judge([BOUNCED], again, []).unexplained) == 1
     reported_only = [*records, report(11.9, "<s@x>")]  # the recipient is suppressed when its attempt is repeated
-    assert judge([BOUNCED], reported_only, [Kill(10.5, SOURCE)]).unexplained == []
-    assert len(judge([BOUNCED], reported_only, [Kill(11.5, SOURCE)]).unexplained) == 1
+    assert judge([BOUNCED], reported_only, [TimedKill(10.5, SOURCE)]).unexplained == []
+    assert len(judge([BOUNCED], reported_only, [TimedKill(11.5, SOURCE)]).unexplained) == 1
 
 
 def test_a_delivery_is_in_flight_where_a_connection_was_open_and_said_something_just_then() -> None:
@@ -84,9 +85,9 @@ def test_a_delivery_is_in_flight_where_a_connection_was_open_and_said_something_
 
 
 def test_a_kill_explains_no_more_copies_than_it_ended_connections_and_none_of_another_kill() -> None:
-    kills = [Kill(10.5, SOURCE), Kill(10.9, SOURCE)]
+    kills = [TimedKill(10.5, SOURCE), TimedKill(10.9, SOURCE)]
     records: list[Record] = [connection(1, 5.0, 10.5), connection(2, 10.6, 10.9), connection(3, 11.0, None)]
-    for number, (at, over, opened) in enumerate([(10.3, 1, 5.0), (10.7, 2, 10.6)]):
+    for number, (at, over, opened) in enumerate([(10.48, 1, 5.0), (10.88, 2, 10.6)]):
         recipient = f"user{number}@one.test"
         records += [
             message(at, connection=over, opened=opened, recipient=recipient),
@@ -94,20 +95,39 @@ def test_a_kill_explains_no_more_copies_than_it_ended_connections_and_none_of_an
         ]
     assert (judge([], records, kills).duplicates, judge([], records, kills).unexplained) == (2, [])
     records += [
-        message(10.35, recipient="more@one.test"),
+        message(10.475, recipient="more@one.test"),
         message(11.6, connection=3, opened=11.0, recipient="more@one.test"),
     ]
     assert len(judge([], records, kills).unexplained) == 1
 
 
-def test_what_a_connection_brought_just_before_the_kill_was_on_its_way_to_the_disk_however_much_it_is() -> None:
+def twice(*firsts: float, by: str = SOURCE) -> list[Record]:
+    """Recipients whose first copies one connection brought before the kill at 10.5, and the second ones another."""
     records: list[Record] = [connection(1, 5.0, 10.5), connection(2, 11.0, None)]
-    for number in range(5):
+    for number, at in enumerate(firsts):
         recipient = f"user{number}@one.test"
-        records += [
-            message(10.48, recipient=recipient),
-            message(11.5, connection=2, opened=11.0, recipient=recipient),
-        ]
-    assert judge([], records, [Kill(10.5, SOURCE)]).unexplained == []
-    records += [message(10.48, recipient="same@one.test"), message(10.49, recipient="same@one.test")]
-    assert len(judge([], records, [Kill(10.5, SOURCE)]).unexplained) == 1, "over the connection of before the kill"
+        second = message(11.5, connection=2, opened=11.0, recipient=recipient)
+        records += [message(at, recipient=recipient), structs.replace(second, source_ip=by)]
+    return records
+
+
+def test_a_first_copy_had_time_to_be_settled_in_two_syncs_and_what_the_process_may_have_been_behind() -> None:
+    quick, slow = TimedKill(10.5, SOURCE, 0.005), TimedKill(10.5, SOURCE, 0.1)
+    for at, found_quick, found_slow in ((10.47, 0, 0), (10.45, 1, 0), (10.28, 1, 0), (10.26, 1, 1)):
+        assert len(judge([], twice(at), [quick]).unexplained) == found_quick, at
+        assert len(judge([], twice(at), [slow]).unexplained) == found_slow, at
+
+
+def test_a_connection_brings_no_more_between_two_commits_than_its_isp_answers_in_that_time() -> None:
+    kill = TimedKill(10.5, SOURCE, 0.005)
+    many = [10.465 + number * 1e-4 for number in range(200)]
+    assert len(judge([], twice(*many), [kill]).unexplained) == 199
+    assert judge([], twice(10.40, 10.48), [TimedKill(10.5, SOURCE, 0.05)]).unexplained == []
+
+
+def test_a_second_copy_by_the_other_slot_or_over_a_connection_of_before_the_kill_is_never_explained() -> None:
+    kill = TimedKill(10.5, SOURCE, 0.005)
+    assert judge([], twice(10.48), [kill]).unexplained == []
+    assert len(judge([], twice(10.48, by="198.51.100.2"), [kill]).unexplained) == 1
+    same = [message(10.48, recipient="same@one.test"), message(10.49, recipient="same@one.test")]
+    assert len(judge([], [*twice(), *same], [kill]).unexplained) == 1

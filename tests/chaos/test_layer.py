@@ -43,6 +43,8 @@ def test_a_process_on_the_layer_meets_what_is_steered_and_nothing_after_it(tmp_p
         layer.steer(delay_ms=50)
         failed, took, _ = probe()
         assert (failed, took >= 50) == (0, True)
+        assert 0.05 <= layer.longest_sync_s() <= (took + 1) / 1e3
+        assert layer.longest_sync_s() == 0, "since it was asked last"
         layer.steer(clock_s=-3600)
         assert -3700 < probe()[2] < -3500
         assert layer.met == 2
