@@ -123,7 +123,9 @@ def _keyless(space: str) -> Refused:
 
 def _cold(space: str) -> Refused:
     own = lane("cold", space, pool="cold", trafficClass="Cold")
-    sharing = lane("cold", space, pool="cold", trafficClass="Cold", domains=[{"name": "offers.sound.example.com"}])
+    taken = "offers.sound.example.com"
+    sharing = lane("cold", space, pool="cold", trafficClass="Cold", domains=[{"name": taken}])
+    sharing["spec"]["submission"]["senders"] = [f"@{taken}"]
     return Refused(
         "cold",
         "Stalled",
