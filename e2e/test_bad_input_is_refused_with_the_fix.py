@@ -131,6 +131,12 @@ def rule_of(action: str, **more: Any) -> Manifest:
 
 
 NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
+    (
+        "a_reporter_that_is_no_mailbox",
+        policy,
+        put("reporters", ["Feedback at Yahoo"]),
+        "must be a mailbox or a domain in",
+    ),
     ("an_address_that_is_no_ip", pool, put("addresses.0.ip", "203.0.113"), "must be one IP address, such as"),
     ("an_address_with_a_prefix", pool, put("addresses.0.ip", "203.0.113.0/24"), "without a prefix length"),
     (
