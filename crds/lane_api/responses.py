@@ -10,7 +10,16 @@ from typing import Protocol
 
 from lane_api.isppolicy import Action, ResponseRule, Stage
 
-__all__ = ["Compile", "Pattern", "check_rules", "matching_text", "overlap", "sound_rules", "without_echo"]
+__all__ = [
+    "Compile",
+    "Pattern",
+    "check_rules",
+    "end_of_codes",
+    "matching_text",
+    "overlap",
+    "sound_rules",
+    "without_echo",
+]
 
 _HEAD = re.compile(r"^[2-5][0-9][0-9][ -](?:[245]\.[0-9]{1,3}\.[0-9]{1,3}(?=\s|$))?")
 _ADDRESS = re.compile(
@@ -51,6 +60,12 @@ def matching_text(code: int, lines: Sequence[str]) -> str:
     return f"{code}-{' '.join([first, *rest])}"
 
 
+def end_of_codes(text: str) -> int:
+    """Where the words of a reply begin, behind its code and enhanced code, which are never an echo."""
+    head = _HEAD.match(text)
+    return head.end() if head is not None else 0
+
+
 def without_echo(text: str, locals_: Sequence[str] = ()) -> str:
     """The text of a reply as rules are matched with it: each address in it reads `x@x`.
 
@@ -65,8 +80,7 @@ def without_echo(text: str, locals_: Sequence[str] = ()) -> str:
     ]
     if not wanted:
         return text
-    head = _HEAD.match(text)
-    start = head.end() if head is not None else 0
+    start = end_of_codes(text)
     return text[:start] + re.sub(rf"(?<![A-Za-z0-9])(?:{'|'.join(wanted)})(?![A-Za-z0-9])", "x", text[start:])
 
 

@@ -13,7 +13,7 @@ import re2
 from msgspec import Struct
 
 from lane_api.isppolicy import Stage
-from lane_api.responses import matching_text
+from lane_api.responses import end_of_codes, matching_text
 from lane_relay.records import Reply, Verdict
 
 __all__ = ["ReplySample", "ReplySamples", "Suggestion", "masked", "suggestion"]
@@ -24,7 +24,6 @@ _MOST_A_SECOND: Final = 200
 """Replies looked at closely: at some 50 us each, a storm of refusals costs no more than a hundredth of a core."""
 _CHARS: Final = 300
 _PATTERN_CHARS: Final = 300
-_HEAD: Final = re.compile(r"^[2-5]\d\d[ -](?:[245]\.\d{1,3}\.\d{1,3}(?=\s|$))?")
 _PARTS: Final = re.compile(
     r"(?P<address><[^<>\s]*@[^<>]*>|[^\s<>@]+@[^\s<>@]+)"
     r"|(?P<url>https?://[^\s\]>)]+)"
@@ -74,8 +73,7 @@ def masked(code: int, lines: tuple[str, ...], about: str = "") -> str:
     `about` is the recipient that it answers: peers name it without its domain, too, which no pattern tells from a word.
     """
     text = matching_text(code, lines)
-    head = _HEAD.match(text)
-    start = head.end() if head is not None else 0
+    start = end_of_codes(text)
     rest = _PARTS.sub(lambda found: _MASKS[found.lastgroup or "id"], text[start : start + _CHARS])
     local = about.rpartition("@")[0]
     if len(local) >= _LEAST_NAME:
