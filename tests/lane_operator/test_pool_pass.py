@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -21,20 +20,11 @@ from lane_operator.reconcile import World
 from lane_operator.reconcile.pool import assign, reconcile_pool
 from lane_operator.references import lane_of, pool_of
 from tests.lane_operator import made
-from tests.lane_operator.small_api import SmallApi, small_api
-from tests.lane_operator.test_broken_objects import world
+from tests.lane_operator.small_api import SmallApi
 
 POOL: Key = ("mail", "pool")
 PATH = "/apis/lanewright.dev/v1alpha1/namespaces/mail/ippools/pool"
 ADDRESS = {"ip": "203.0.113.10", "hostname": "out0.example.com"}
-
-
-@pytest.fixture
-async def rig() -> AsyncIterator[tuple[SmallApi, World]]:
-    async with small_api() as (api, kube):
-        here = world(kube)
-        yield api, here
-        await here.observer.close()
 
 
 def body(kind: str, name: str, spec: Any, **more: Any) -> dict[str, Any]:

@@ -1,9 +1,6 @@
 """Queue volumes beyond their claims: which claim each was under stays known, so that no copy passes for it."""
 
-from collections.abc import AsyncIterator
 from typing import Any
-
-import pytest
 
 from lane_api.names import CLAIM_BEFORE_ANNOTATION
 from lane_operator.desired.stamp import child
@@ -12,19 +9,10 @@ from lane_operator.inputs import Manifest
 from lane_operator.reconcile import World
 from lane_operator.reconcile.volumes import adopted, retain, settle_adopted
 from tests.lane_operator import made
-from tests.lane_operator.small_api import SmallApi, small_api
-from tests.lane_operator.test_broken_objects import world
+from tests.lane_operator.small_api import SmallApi
 
 PV = "/api/v1/persistentvolumes/pv-1"
 LANE = made.lane()
-
-
-@pytest.fixture
-async def rig() -> AsyncIterator[tuple[SmallApi, World]]:
-    async with small_api() as (api, kube):
-        here = world(kube)
-        yield api, here
-        await here.observer.close()
 
 
 def manifest() -> Manifest:
