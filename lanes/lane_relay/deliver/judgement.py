@@ -110,9 +110,9 @@ class Judgement:
         self.stand_ins: StandIns = _Nobody()
         self.attempts = self.delivered = 0
         self.done: Counter[tuple[str, str]] = Counter()
+        """Acts done, by (policy, action)."""
         self.tls: Counter[tuple[str, str]] = Counter()
         """By `tls_outcome`: attempts, and connections whose failure another host is to make good."""
-        """Acts done, by (policy, action)."""
         self.alerts: Counter[tuple[str, str]] = Counter()
         """Alerts, by (policy, rule)."""
 
