@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,8 @@ from lane_relay.egress.proof import (
     retry_delay,
 )
 from lane_relay.errors import ConfigError
+from lane_relay.socks.protocol import Failure, Handshake, Refused
+from lane_relay.socks.tunnel import Door, door_of, open_socket
 
 __all__ = ["Gate", "claim_from"]
 
@@ -42,11 +45,15 @@ ANSWER_TIMEOUT_S: Final = 5.0
 
 def claim_from(egress: Egress) -> Claim:
     """The claim that a configuration makes; raises ConfigError that names a reflector which is no tcp://host:port."""
-    reflectors = egress.proof.reflectors if egress.proof else ()
+    address = wire.plain_address(str(egress.address)) if egress.address else ""
+    reflectors, door = egress.proof.reflectors if egress.proof else (), door_of(egress)
     return Claim(
-        address=wire.plain_address(str(egress.address)) if egress.address else "",
+        address=address,
         source=wire.plain_address(str(egress.source)) if egress.source else "",
-        reflectors=tuple(dict.fromkeys(_reflector_from(text) for text in reflectors)),
+        reflectors=tuple(
+            one for one in dict.fromkeys(_reflector_from(text) for text in reflectors) if _may_answer(one, address)
+        ),
+        way="" if door is None else door.way,
     )
 
 
@@ -64,6 +71,14 @@ def _reflector_from(text: str) -> Reflector:
     return Reflector(parts.hostname, port or REFLECTOR_PORT)
 
 
+def _may_answer(reflector: Reflector, address: str) -> bool:
+    """A reflector named by an address of the other family cannot say anything about this one; a name may have both."""
+    try:
+        return not address or ip_address(reflector.host).version == ip_address(address).version
+    except ValueError:
+        return True
+
+
 class Gate:
     """Whether mail may leave, kept true by asking reflectors; `run` is its only task."""
 
@@ -75,14 +90,18 @@ class Gate:
         *,
         dial_timeout_s: float = DIAL_TIMEOUT_S,
         translated_age_s: float = TRANSLATED_PROOF_AGE_S,
+        withheld: Callable[[str], str] = lambda _address: "",
     ) -> None:
+        """`withheld(address)`: why nothing may leave from it though it is proved, or an empty string."""
+        self._withheld = withheld
         self._dial_timeout_s = dial_timeout_s
         self._translated_age_s = translated_age_s
         self._clock = clock
         self._random = random
         self._egress = egress
         self._proof = Proof(claim_from(egress), clock.now())
-        self._open = self._proof.status.may_send
+        self._open = self.status.may_send
+        self._told = _words(self.status)
         self._failures = 0
         self._wake = asyncio.Event()
         self._flow_wakes = False
@@ -94,11 +113,18 @@ class Gate:
 
     @property
     def status(self) -> ProofStatus:
-        """The state as of now."""
-        return self._proof.status
+        """The state as of now; a proved address that is withheld is told as one that is not proved."""
+        status = self._proof.status
+        why = self._withheld(status.address) if status.may_send and status.address else ""
+        return replace(status, state=ProofState.UNPROVED, message=why, at=0.0) if why else status
+
+    @property
+    def is_open(self) -> bool:
+        """Whether mail may leave now."""
+        return self._open
 
     def may_send(self) -> bool:
-        """Whether mail may leave now; also tells the gate that mail flows."""
+        """The same; also tells the gate that mail flows."""
         if self._flow_wakes:
             self._flow_wakes = False
             self._wake.set()
@@ -114,10 +140,9 @@ class Gate:
             return
         claim = claim_from(egress)
         self._egress = egress
-        before = self._proof.status
         self._proof.change_claim(claim, self._clock.now())
         self._failures = 0
-        self._announce(before)
+        self.review()
         self._wake.set()
 
     async def run(self) -> None:
@@ -150,7 +175,9 @@ class Gate:
     async def _wait(self, seconds: float) -> bool:
         """Whether something woke us before the time was over."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            # wait_for of Python 3.11 forgets a cancellation in the turn of the wake
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
         return self._wake.is_set()
 
     async def _round(self) -> None:
@@ -174,20 +201,20 @@ class Gate:
     def _take(self, claim: Claim, observation: Observation) -> None:
         """Judges one answer, unless the claim it was asked for is no longer ours."""
         if claim is self._proof.claim:
-            before = self._proof.status
             self._proof.observe(observation)
-            self._announce(before)
+            self.review()
 
-    def _announce(self, before: ProofStatus) -> None:
+    def review(self) -> None:
         """Opens or shuts the gate, keeps the shut time, and tells whoever listens that the state is another."""
-        status = self._proof.status
+        status = self.status
         self._open = status.may_send
         if self._open and self._shut_since is not None:
             self.unproved_s += self._clock.monotonic() - self._shut_since
             self._shut_since = None
         elif not self._open and self._shut_since is None:
             self._shut_since = self._clock.monotonic()
-        if (status.state, status.message) != (before.state, before.message):
+        if _words(status) != self._told:
+            self._told = _words(status)
             self.on_change(status)
 
     def _seen(self, reflector: Reflector, outcome: Outcome, address: str = "", detail: str = "") -> Observation:
@@ -203,6 +230,9 @@ class Gate:
                 found = await loop.getaddrinfo(reflector.host, reflector.port, family=family, type=socket.SOCK_STREAM)
         except (socket.gaierror, TimeoutError, UnicodeError) as failed:
             return self._seen(reflector, Outcome.NO_NAME, detail=str(failed))
+        door = door_of(self._egress)
+        if door is not None:
+            return await self._ask_through(door, reflector, key, str(found[0][4][0]))
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
         except OSError as failed:  # no descriptor is left, or the kernel does not speak this family
@@ -214,7 +244,7 @@ class Gate:
     async def _converse(
         self, reflector: Reflector, claim: Claim, key: bytes, sock: socket.socket, where: tuple[str, int] | object
     ) -> Observation:
-        """Binds, connects, asks, reads one line."""
+        """Binds, connects, asks."""
         loop = asyncio.get_running_loop()
         try:
             if claim.source:
@@ -233,6 +263,31 @@ class Gate:
         bound = wire.plain_address(sock.getsockname()[0])
         if claim.source and bound != claim.source:
             return self._seen(reflector, Outcome.SEEN, bound)
+        return await self._question(reflector, key, sock)
+
+    async def _ask_through(self, door: Door, reflector: Reflector, key: bytes, address: str) -> Observation:
+        """The same through a proxy; one that says it left from another address is believed."""
+        tried: list[Handshake] = []
+        try:
+            async with asyncio.timeout(self._dial_timeout_s):
+                found = await open_socket(door, address, reflector.port, tried)
+        except TimeoutError:
+            if tried and tried[0].asked:
+                return self._seen(reflector, Outcome.TIMED_OUT)
+            return self._seen(reflector, Outcome.NO_PROXY, detail=f"{door} did not answer in time")
+        if isinstance(found, Refused):
+            outcome = _OF_PROXY[found.failure]
+            detail = "" if outcome in (Outcome.REFUSED, Outcome.TIMED_OUT) else f"{door}: {found.text}"
+            return self._seen(reflector, outcome, detail=detail)
+        sock, connected = found
+        with sock:
+            if door.is_wrong(connected):
+                return self._seen(reflector, Outcome.SEEN, connected.bound, f"proxy {door} says that it left from")
+            return await self._question(reflector, key, sock)
+
+    async def _question(self, reflector: Reflector, key: bytes, sock: socket.socket) -> Observation:
+        """Asks over a connection that stands, and reads one line."""
+        loop = asyncio.get_running_loop()
         nonce = secrets.token_bytes(wire.NONCE_BYTES)
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
@@ -245,6 +300,19 @@ class Gate:
         if isinstance(said, wire.BadAnswer):
             return self._seen(reflector, Outcome.BAD_ANSWER, detail=said.reason)
         return self._seen(reflector, Outcome.SEEN, said.address)
+
+
+_OF_PROXY: Final = {
+    Failure.PROXY: Outcome.NO_PROXY,
+    Failure.REFUSED: Outcome.REFUSED,
+    Failure.TIMED_OUT: Outcome.TIMED_OUT,
+    Failure.UNREACHABLE: Outcome.UNREACHABLE,
+}
+
+
+def _words(status: ProofStatus) -> tuple[ProofState, str]:
+    """What listeners are told of."""
+    return status.state, status.message
 
 
 def _outcome_of(failed: OSError) -> Outcome:

@@ -82,6 +82,7 @@ class Outcome(StrEnum):
     NO_NAME = "has no address in DNS"
     NO_KEY = "was not asked, since the shared key cannot be used"
     NO_SOURCE = "was not asked, since the source address cannot be bound"
+    NO_PROXY = "was not asked, since the proxy that holds the address cannot be used"
 
 
 _PATH_IS_OPEN: Final = frozenset({Outcome.SEEN, Outcome.REFUSED, Outcome.SILENT, Outcome.BAD_ANSWER})
@@ -109,6 +110,8 @@ class Claim:
     source: str = ""
     """What connections bind; empty: the engine translates."""
     reflectors: tuple[Reflector, ...] = ()
+    way: str = ""
+    """The proxy that connections leave through, to be compared; empty: none."""
 
     @property
     def quorum(self) -> int:
@@ -125,13 +128,13 @@ class Observation:
     at: float
     """Unix time, seconds."""
     address: str = ""
-    """With SEEN: the address that it saw (or that getsockname showed, if that is already wrong)."""
+    """With SEEN: the address that it saw (or that getsockname or the proxy showed, if that is already wrong)."""
     detail: str = ""
 
     def __str__(self) -> str:
         """One clause of a message."""
         if self.outcome is Outcome.SEEN:
-            return f"{self.reflector} saw {self.address}"
+            return f"{self.detail or f'{self.reflector} saw'} {self.address}"
         return f"{self.reflector} {self.outcome}" + (f" ({self.detail})" if self.detail else "")
 
 
@@ -169,8 +172,9 @@ class Proof:
         self.status = _before_any_answer(claim, now)
 
     def change_claim(self, claim: Claim, now: float) -> ProofStatus:
-        """Takes a new claim; shuts if the address or what is bound is another, keeps the proof otherwise."""
-        moved = (claim.address, claim.source) != (self.claim.address, self.claim.source)
+        """Takes a new claim; shuts if the address, what is bound or the proxy is another, keeps the proof otherwise."""
+        before = self.claim
+        moved = (claim.address, claim.source, claim.way) != (before.address, before.source, before.way)
         self.claim = claim
         self._round.clear()
         stay = () if moved else claim.reflectors
@@ -286,10 +290,9 @@ def _path_is_open(claim: Claim, round_: Mapping[Reflector, Observation]) -> bool
 def _mismatch_message(claim: Claim, observation: Observation) -> str:
     """What is wrong, and where to look."""
     where = "the source address is not the one bound" if claim.source else "the network translates to another address"
-    return (
-        f"{observation.reflector} saw {observation.address}, not {claim.address}: {where}; "
-        f"nothing is sent until a reflector sees {claim.address}"
-    )
+    if claim.way:
+        where = f"proxy {claim.way} leaves from another address"
+    return f"{observation}, not {claim.address}: {where}; nothing is sent until a reflector sees {claim.address}"
 
 
 def retry_delay(failures: int, random: float) -> float:

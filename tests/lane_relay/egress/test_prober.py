@@ -125,6 +125,22 @@ async def test_a_reflector_with_another_key_is_not_believed(key_file: Path) -> N
         assert not gate.may_send()
 
 
+async def test_a_key_is_rotated_at_the_relay_first_then_at_the_reflector_while_mail_goes_on(key_file: Path) -> None:
+    new, port = b"n" * 32, free_port()
+    config = egress(key_file, port)
+    assert config.proof is not None
+    gate = quick_gate(config.model_copy(update={"proof": config.proof.model_copy(update={"every": 0.05})}))
+    async with running(gate) as until:
+        async with reflector(port):
+            await until(ProofState.PROVED)
+            key_file.write_bytes(new)
+            await until(ProofState.PROOF_STALE)
+            assert gate.may_send()
+        async with reflector(port, key=new):
+            await until(ProofState.PROVED)
+            assert gate.may_send()
+
+
 async def test_a_source_that_is_not_ours_to_bind_is_told(key_file: Path) -> None:
     async with reflector() as port:
         gate = quick_gate(egress(key_file, port, address="203.0.113.1", source="203.0.113.1"))
