@@ -8,6 +8,7 @@ Before it: `cache`. After it: the resolver. Every failure is an Answer; nothing 
 
 import asyncio
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from typing import Any, Final, TypeVar
 
 import aiodns
@@ -16,7 +17,7 @@ import pycares
 from lane_relay.errors import ConfigError
 from lane_relay.resolve.answers import Answer, Family, MxRecord, Status
 
-__all__ = ["NEGATIVE_TTL_S", "WireResolver", "ask_txt_afresh", "check_server"]
+__all__ = ["NEGATIVE_TTL_S", "WireResolver", "ask_reverse_afresh", "ask_txt_afresh", "check_server"]
 
 R = TypeVar("R")
 
@@ -72,6 +73,10 @@ class WireResolver:
         """The TXT records of a name, each with its strings joined (RFC 6376 section 3.6.2.2)."""
         return await self._ask(name, "TXT", _text)
 
+    async def names(self, address: str) -> Answer[str]:
+        """The names of an address: its PTR records; aliases (RFC 2317) are followed by the resolver."""
+        return await self._ask(ip_address(address).reverse_pointer, "PTR", _name)
+
     async def close(self) -> None:
         """Gives up what is under way."""
         await self._resolver.close()
@@ -99,6 +104,16 @@ async def ask_txt_afresh(servers: Sequence[str], name: str) -> Answer[str]:
         await resolver.close()
 
 
+async def ask_reverse_afresh(servers: Sequence[str], address: str, host: str) -> tuple[Answer[str], Answer[str]]:
+    """The names of an address, and the addresses of a host in its family; past caches, as `ask_txt_afresh`."""
+    resolver = WireResolver(servers)
+    try:
+        names = await resolver.names(address)
+        return names, await resolver.addresses(host, Family.V6 if ":" in address else Family.V4)
+    finally:
+        await resolver.close()
+
+
 def _failure(status: Status) -> Answer[Any]:
     """Definite answers may be kept; of the others `cache` decides."""
     return Answer(status, (), NEGATIVE_TTL_S if status in (Status.NODATA, Status.NXDOMAIN) else 0.0)
@@ -110,6 +125,10 @@ def _mx_record(data: Any) -> MxRecord:
 
 def _address(data: Any) -> str:
     return str(data.addr)
+
+
+def _name(data: Any) -> str:
+    return str(data.dname).rstrip(".").lower()
 
 
 def _text(data: Any) -> str:

@@ -17,13 +17,15 @@ from lane_api.isppolicy import Category
 from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import Clock
 from lane_relay.records import Hop, Reply, TlsDemand, TlsFailure, TlsPolicy, Unroutable
-from lane_relay.resolve.answers import Lookups
+from lane_relay.resolve.answers import Family, Lookups
 from lane_relay.resolve.dane import DaneLookups, DaneState, HostDane
+from lane_relay.resolve.families import families_of
 from lane_relay.resolve.mx import Ourselves
 from lane_relay.resolve.secure_dns import SecureResolver
 from lane_relay.resolve.sts import StsAnswer, StsPolicies
 from lane_relay.resolve.sts_fetch import PolicyFetcher
 from lane_relay.resolve.sts_policy import StsPolicy, lists
+from lane_relay.socks.tunnel import door_of
 
 __all__ = ["Protected", "Protection", "decide"]
 
@@ -106,11 +108,13 @@ class Protection:
 
     def apply(self, config: RelayConfig, ourselves: Ourselves) -> None:
         """Another configuration from now on."""
-        delivery, source = config.delivery, config.egress.source
+        delivery, families = config.delivery, families_of(config)
         self._mode = delivery.outbound_tls
         if self._fetcher is not None:
-            self._fetcher.apply(str(source or ""), ourselves)
-        v6_only = source is not None and source.version == 6
+            source = str(config.egress.source or "")
+            of_first = families if config.egress.address is None else families[:1]
+            self._fetcher.apply(source, ourselves, families=of_first, door=door_of(config.egress))
+        v6_only = families == (Family.V6,)
         wanted = (delivery.trust_ad, delivery.resolvers, v6_only)
         if wanted != self._dane_for:  # what another resolver has said is not what this one vouches for
             self._dane_for = wanted

@@ -16,9 +16,10 @@ from lane_api.isppolicy import Category
 from lane_api.relayconfig import RelayConfig, RelayRoute
 from lane_relay.clock import Clock
 from lane_relay.guard import report
-from lane_relay.records import Hop, Reply, Route, Unroutable
+from lane_relay.records import WAY_OUT, Hop, Reply, Route, Unroutable
 from lane_relay.resolve.answers import Answer, Family, Lookups
 from lane_relay.resolve.cache import TtlCache
+from lane_relay.resolve.families import families_of
 from lane_relay.resolve.mx import Ourselves, choose_hosts, make_hops, other_family_only
 from lane_relay.resolve.protection import Protection
 from lane_relay.resolve.site_name import SiteNames
@@ -87,9 +88,10 @@ class Router:
         """Another configuration from now on: sites, fixed routes, our own name and address family."""
         self._sites = SiteNames(config.delivery.policies)
         self._fixed = config.delivery.routes
-        own = [str(address) for address in (config.egress.address, config.egress.source) if address is not None]
+        ways = [way for way in (config.egress, config.egress.second) if way is not None]
+        own = [str(one) for way in ways for one in (way.address, way.source) if one is not None]
         self._ourselves = Ourselves(config.slot.hostname, own)
-        self._families = _families(config)
+        self._families = families_of(config)
         self._protection.apply(config, self._ourselves)
         self._generation += 1
         self._routes.clear()
@@ -272,7 +274,8 @@ class Router:
         # a lane that asks every site for a proof has no MX here to ask: the certificate has to carry the host's name
         tls = fixed.tls or ("Required" if self._protection.asks_for_proof else "")
         _, policy = self._sites.site("", (host,))  # as an MX set of one; whose domain it is says nothing of the host
-        return Route(policy or f"route:{host}", policy, hops, fixed.port, tls, fixed.auth_dir or ""), ttl
+        site = WAY_OUT if fixed.hands_over else policy or f"route:{host}"
+        return Route(site, policy, hops, fixed.port, tls, fixed.auth_dir or ""), ttl
 
     async def _addresses(self, hosts: Sequence[str]) -> dict[str, list[Answer[str]]]:
         """Of each host, one answer a family; all asked at once."""
@@ -282,14 +285,6 @@ class Router:
         for (host, _), answer in zip(questions, found, strict=True):
             answers[host].append(answer)
         return answers
-
-
-def _families(config: RelayConfig) -> tuple[Family, ...]:
-    """The families that our address can reach; both where it is not known, IPv4 first as the one that mail speaks."""
-    own = config.egress.source or config.egress.address
-    if own is None:
-        return (Family.V4, Family.V6)
-    return (Family.V4,) if own.version == 4 else (Family.V6,)
 
 
 def _takes(route: RelayRoute, domain: str) -> bool:

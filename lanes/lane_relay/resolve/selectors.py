@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lane_api.selector import SelectorFinding
 from lane_relay.clock import Clock
@@ -74,6 +75,17 @@ def _published_key(record: str) -> str | None:
     return None
 
 
+def _is_same(known: Publication | None, wanted: Publication) -> bool:
+    """One record with one key, whether mail waits for it or not yet: a key that comes to sign was looked at before."""
+    if known is None:
+        return False
+    return (known.domain, known.record_name, known.public_half) == (
+        wanted.domain,
+        wanted.record_name,
+        wanted.public_half,
+    )
+
+
 class SelectorWatch:
     """Watches the selectors of all keys in use. `txt` must ask past caches (`dns.ask_txt_afresh`)."""
 
@@ -94,10 +106,12 @@ class SelectorWatch:
     def apply(self, publications: tuple[Publication, ...]) -> None:
         """The keys to watch; what is known of those that stay is kept."""
         keys = {one.record_name: one for one in publications}
-        changed = {name for name, one in keys.items() if self._keys.get(name) != one}
+        changed = {name for name, one in keys.items() if not _is_same(self._keys.get(name), one)}
         self._keys = keys
         self._states = {
-            name: SelectorState(one.domain, name, one.holds_mail) if name in changed else self._states[name]
+            name: SelectorState(one.domain, name, one.holds_mail)
+            if name in changed
+            else replace(self._states[name], holds_mail=one.holds_mail)
             for name, one in keys.items()
         }
         self._due = {name: 0.0 if name in changed else self._due[name] for name in keys}
@@ -143,8 +157,10 @@ class SelectorWatch:
             problem = await self._prove(wanted, record)
             if problem:
                 finding, detail = SelectorFinding.OTHER, problem
-        if self._keys.get(name) != wanted:
+        current = self._keys.get(name)
+        if current is None or not _is_same(current, wanted):
             return  # changed while we asked; the new one is due at once
+        wanted = current
         before = self._states[name].live
         after = before if finding is SelectorFinding.UNANSWERED else finding is SelectorFinding.PUBLISHED
         self._states[name] = SelectorState(

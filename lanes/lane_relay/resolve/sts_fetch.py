@@ -1,4 +1,4 @@
-"""Fetches MTA-STS policies over HTTPS, within the bounds of RFC 8461 section 3.3; the only HTTP client of the relay.
+"""Fetches MTA-STS policies over HTTPS, within the bounds of RFC 8461 section 3.3.
 
 It leaves from the slot's own source address, as mail does: another one could not be proved, and a host that is asked
 for its policy from one address and mailed from another would learn of both.
@@ -18,6 +18,8 @@ from msgspec import Struct
 from lane_relay.records import TlsFailure
 from lane_relay.resolve.answers import Family, Lookups
 from lane_relay.resolve.mx import Ourselves
+from lane_relay.resolve.sts_tunnel import Answered, get_through
+from lane_relay.socks.tunnel import Door
 
 __all__ = ["MAX_POLICY", "FetchFailure", "PolicyFetcher"]
 
@@ -27,6 +29,8 @@ _TOTAL_S: Final = 30.0
 """Section 3.3 suggests a minute; first mail to a domain waits so long for a dead web server."""
 _CONNECT_S: Final = 10.0
 _AT_ONCE: Final = 32
+_BOTH: Final = (Family.V4, Family.V6)
+_PATH: Final = "/.well-known/mta-sts.txt"
 
 
 class FetchFailure(Struct, frozen=True, gc=False):
@@ -46,11 +50,21 @@ class PolicyFetcher:
         self._port = port
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._source = ""
+        self._families: tuple[Family, ...] = _BOTH
+        self._door: Door | None = None
         self._ourselves = Ourselves("")
 
-    def apply(self, source: str, ourselves: Ourselves) -> None:
-        """The address to leave from (empty: any) and what is no far end."""
-        self._source = source
+    def apply(
+        self,
+        source: str,
+        ourselves: Ourselves,
+        *,
+        families: tuple[Family, ...] = _BOTH,
+        door: Door | None = None,
+    ) -> None:
+        """The address to bind (empty: none) or the proxy to leave through, the families that mail leaves by, and what
+        is no far end."""
+        self._source, self._families, self._door = source, families, door
         self._ourselves = ourselves
 
     async def fetch(self, domain: str) -> str | FetchFailure:
@@ -59,16 +73,21 @@ class PolicyFetcher:
             try:
                 async with asyncio.timeout(_TOTAL_S):
                     return await self._get(f"mta-sts.{domain}")
-            except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as error:
+            except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError, ssl.SSLError) as error:
                 return FetchFailure(TlsFailure.STS_WEBPKI, f"https://mta-sts.{domain}: {error}")
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 text = str(error) or type(error).__name__
                 return FetchFailure(TlsFailure.STS_FETCH, f"https://mta-sts.{domain}: {text}")
 
     async def _get(self, host: str) -> str | FetchFailure:
+        resolver = _Resolver(self._lookups, self._families, self._ourselves.is_reached_at)
+        if self._door is not None:
+            (found, *_) = await resolver.resolve(host)
+            said = await get_through(self._door, found["host"], self._port, self._context, host, _PATH, MAX_POLICY)
+            return _judged(f"https://{host}", said)
         port = "" if self._port == 443 else f":{self._port}"
         connector = aiohttp.TCPConnector(
-            resolver=_Resolver(self._lookups, self._source, self._ourselves.is_reached_at),
+            resolver=resolver,
             ssl=self._context,
             local_addr=(self._source, 0) if self._source else None,
             force_close=True,
@@ -76,33 +95,39 @@ class PolicyFetcher:
         )
         timeout = aiohttp.ClientTimeout(total=_TOTAL_S, sock_connect=_CONNECT_S)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as client:
-            url = f"https://{host}{port}/.well-known/mta-sts.txt"
+            url = f"https://{host}{port}{_PATH}"
             async with client.get(url, allow_redirects=False, headers={"Accept": "text/plain"}) as answer:
                 return await _read(answer)
 
 
 async def _read(answer: aiohttp.ClientResponse) -> str | FetchFailure:
+    """As much of it as is judged."""
+    body = b""
+    async for part in answer.content.iter_any():
+        body += part
+        if len(body) > MAX_POLICY:
+            break
+    return _judged(f"https://{answer.url.host}", Answered(answer.status, answer.content_type, body))
+
+
+def _judged(where: str, answer: Answered) -> str | FetchFailure:
     """Section 3.3: status 200, no redirect; section 3.2: text/plain, so that no upload of a user is a policy."""
-    where = f"https://{answer.url.host}"
     if answer.status != 200:
         moved = ", and redirects are not followed" if 300 <= answer.status < 400 else ""
         return FetchFailure(TlsFailure.STS_FETCH, f"{where}: status {answer.status}{moved}")
     if answer.content_type != "text/plain":
         return FetchFailure(TlsFailure.STS_INVALID, f"{where}: {answer.content_type[:60]} instead of text/plain")
-    body = b""
-    async for part in answer.content.iter_any():
-        body += part
-        if len(body) > MAX_POLICY:
-            return FetchFailure(TlsFailure.STS_INVALID, f"{where}: a policy of more than {MAX_POLICY} octets")
-    return body.decode("utf-8", "replace")
+    if len(answer.body) > MAX_POLICY:
+        return FetchFailure(TlsFailure.STS_INVALID, f"{where}: a policy of more than {MAX_POLICY} octets")
+    return answer.body.decode("utf-8", "replace")
 
 
 class _Resolver(AbstractResolver):
-    """Addresses from the lane's own cache, of the family that the source can reach."""
+    """Addresses from the lane's own cache, of the families that mail leaves by."""
 
-    def __init__(self, lookups: Lookups, source: str, is_ours: Callable[[str], bool]) -> None:
+    def __init__(self, lookups: Lookups, families: tuple[Family, ...], is_ours: Callable[[str], bool]) -> None:
         self._lookups = lookups
-        self._families = (Family.V6,) if ":" in source else (Family.V4,) if source else (Family.V4, Family.V6)
+        self._families = families
         self._is_ours = is_ours
 
     async def resolve(

@@ -44,6 +44,16 @@ mxboth A 127.0.0.7
 mxboth AAAA ::7
 s1._domainkey TXT "v=DKIM1; k=rsa; p=AAAA" "BBBB"
 text TXT "hello"
+out A 127.0.0.41
+"""
+REVERSE = """$TTL 300
+@ SOA ns.example.test. hostmaster.example.test. 1 3600 600 86400 60
+@ NS ns.example.test.
+41 PTR OUT.example.test.
+42 PTR pool-42.example.test.
+43 PTR out.example.test.
+44 CNAME 44.delegated
+44.delegated PTR out.example.test.
 """
 
 
@@ -89,15 +99,17 @@ async def _drain(stream: asyncio.StreamReader) -> None:
 
 @asynccontextmanager
 async def running_named(folder: Path) -> AsyncIterator[Named]:
-    """A server for `example.test`, and for `broken.test`, which it cannot load and answers with SERVFAIL."""
+    """A server for `example.test`, for 127.0.0.0/24, and for `broken.test`, which it cannot load: SERVFAIL."""
     port = free_port()
     (folder / "example.zone").write_text(ZONE)
+    (folder / "reverse.zone").write_text(REVERSE)
     (folder / "broken.zone").write_text("this is no zone\n")
     (folder / "named.conf").write_text(
         f"""options {{ directory "{folder}"; listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
         recursion no; pid-file none; session-keyfile "{folder}/session.key"; }};
         controls {{ }};
         zone "example.test" {{ type primary; file "example.zone"; }};
+        zone "0.0.127.in-addr.arpa" {{ type primary; file "reverse.zone"; }};
         zone "broken.test" {{ type primary; file "broken.zone"; }};
         """
     )

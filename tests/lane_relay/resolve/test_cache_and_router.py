@@ -8,7 +8,7 @@ from typing import Any
 
 from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import Clock
-from lane_relay.records import Route, Unroutable
+from lane_relay.records import WAY_OUT, Route, Unroutable
 from lane_relay.resolve.answers import Answer, Family, MxRecord, Status
 from lane_relay.resolve.cache import CachedLookups, TtlCache
 from lane_relay.resolve.router import Destination, Router
@@ -319,6 +319,16 @@ async def test_fixed_routes_come_before_mx_and_the_first_that_fits_wins() -> Non
     assert below.site == exact.site
     assert (other.site, other.tls, other.auth_dir) == ("route:smart.host.test", "Required", "/secrets/smart")
     assert not any(name.startswith(("exact", "below")) for name in wire.asked)
+    await router.close()
+
+
+async def test_the_way_out_is_a_site_of_its_own_with_the_pace_of_its_policy() -> None:
+    policies = [{"name": "relayhost", "mx": ["192.0.2.50"], "messageRate": "14/s"}]
+    routes = [{"domains": ["*"], "host": "192.0.2.50", "handsOver": True}]
+    router = _router(Wire(), Hands(), routes=routes, policies=policies)
+    found = await _route(router, "any.test")
+    assert isinstance(found, Route)
+    assert (found.site, found.policy) == (WAY_OUT, "relayhost")
     await router.close()
 
 

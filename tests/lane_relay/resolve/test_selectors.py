@@ -118,6 +118,41 @@ async def test_the_watch_asks_again_after_a_configuration_with_another_key() -> 
     task.cancel()
 
 
+async def test_a_key_that_comes_to_sign_is_not_asked_for_anew_and_holds_no_mail_meanwhile() -> None:
+    wire, clock = Wire(), Hands()
+    later = Publication("a.test", "s2._domainkey.a.test", "later", holds_mail=False)
+    wire.answers[later.record_name] = Answer(Status.FOUND, ("p=later",))
+    watch, changed = _watch(wire.txt, clock)
+    watch.apply((OURS, later))
+    await watch.check(later.record_name)
+    assert (watch.is_live(later.record_name), changed) == (True, ["a.test"])
+
+    watch.apply((Publication("a.test", later.record_name, "later"),))
+
+    (state,) = watch.states()
+    assert (state.live, state.holds_mail) == (True, True)
+    assert changed == ["a.test"]
+
+
+async def test_a_key_that_comes_to_sign_while_it_is_looked_at_has_what_was_found() -> None:
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def txt(_name: str) -> Answer[str]:
+        asked.set()
+        await answered.wait()
+        return Answer(Status.FOUND, ("p=later",))
+
+    watch, _ = _watch(txt, Hands())
+    later = Publication("a.test", "s2._domainkey.a.test", "later", holds_mail=False)
+    watch.apply((later,))
+    look = asyncio.create_task(watch.check(later.record_name))
+    await asked.wait()
+    watch.apply((Publication("a.test", later.record_name, "later"),))
+    answered.set()
+    await look
+    assert [(state.live, state.holds_mail) for state in watch.states()] == [(True, True)]
+
+
 async def test_names_that_are_never_answered_keep_a_new_key_from_going_live_no_longer_than_a_place_takes() -> None:
     asked, hanging = list[str](), dict[str, asyncio.Event]()
 

@@ -15,9 +15,11 @@ from lane_relay.records import TlsFailure
 from lane_relay.resolve.answers import Answer, Family, MxRecord, Status
 from lane_relay.resolve.mx import Ourselves
 from lane_relay.resolve.sts import StsPolicies
-from lane_relay.resolve.sts_fetch import MAX_POLICY, PolicyFetcher
+from lane_relay.resolve.sts_fetch import MAX_POLICY, FetchFailure, PolicyFetcher
+from lane_relay.socks.tunnel import Door
 from tests.lane_relay.deliver.certificates import Issued, make_authority
 from tests.lane_relay.resolve.policy_server import PolicyServer, policy, serving
+from tests.lane_relay.socks.dante import LEAVES_FROM, running_dante
 
 DOMAIN = "isp.test"
 WEB = f"mta-sts.{DOMAIN}"
@@ -95,6 +97,50 @@ async def test_a_policy_is_fetched_once_from_the_place_that_the_rfc_names_and_fr
         assert request == f"GET /.well-known/mta-sts.txt HTTP/1.1 Host: {WEB}:{made.web.port}"
         assert made.web.sources == ["127.0.0.1"]
         assert policies.id_of(DOMAIN) == "1"
+
+
+@pytest.mark.parametrize("bound", [LEAVES_FROM, "203.0.113.9"], ids=["as-it-should", "another-address"])
+async def test_a_slot_behind_a_proxy_asks_through_it_and_never_from_another_address(tmp_path: Path, bound: str) -> None:
+    async with world(tmp_path) as made, running_dante(tmp_path) as port:
+        fetcher = PolicyFetcher(made.names, ssl.create_default_context(cafile=str(made.trusted)), made.web.port)
+        fetcher.apply("", Ourselves("out.sender.test"), door=Door("127.0.0.1", port, bound))
+        got = await fetcher.fetch(DOMAIN)
+    if bound == LEAVES_FROM:
+        assert got == policy()
+        assert made.web.requests == [f"GET /.well-known/mta-sts.txt HTTP/1.0 Host: {WEB}:{made.web.port}"]
+    else:
+        assert isinstance(got, FetchFailure)
+        assert "instead of 203.0.113.9" in got.text
+        assert not made.web.requests
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"body": "x" * (MAX_POLICY + 1)}, "a policy of more than"),
+        ({"status": "301 Moved"}, "redirects are not followed"),
+        ({"content_type": "text/html"}, "text/html instead of text/plain"),
+    ],
+    ids=["too-long", "moved", "no-text"],
+)
+async def test_through_a_proxy_a_bad_answer_is_judged_alike(tmp_path: Path, change: dict[str, str], said: str) -> None:
+    async with world(tmp_path) as made, running_dante(tmp_path) as port:
+        for name, value in change.items():
+            setattr(made.web, name, value)
+        fetcher = PolicyFetcher(made.names, ssl.create_default_context(cafile=str(made.trusted)), made.web.port)
+        fetcher.apply("", Ourselves("out.sender.test"), door=Door("127.0.0.1", port, LEAVES_FROM))
+        got = await fetcher.fetch(DOMAIN)
+    assert isinstance(got, FetchFailure)
+    assert said in got.text
+
+
+async def test_through_a_proxy_a_certificate_of_another_name_is_refused(tmp_path: Path) -> None:
+    async with world(tmp_path, lambda root: root.issue("somebody.else.test")) as made, running_dante(tmp_path) as port:
+        fetcher = PolicyFetcher(made.names, ssl.create_default_context(cafile=str(made.trusted)), made.web.port)
+        fetcher.apply("", Ourselves("out.sender.test"), door=Door("127.0.0.1", port, LEAVES_FROM))
+        got = await fetcher.fetch(DOMAIN)
+    assert isinstance(got, FetchFailure)
+    assert got.failure is TlsFailure.STS_WEBPKI
 
 
 async def test_a_domain_that_announces_nothing_is_not_asked(tmp_path: Path) -> None:
