@@ -14,6 +14,13 @@ HERE: Final = Path(__file__).parent
 HALVES: Final = ("open", "held_back")
 FRESH: Final = "fresh"
 """Not a half of it: replies that were labelled after the rules stood."""
+BLIND: Final = "blind"
+"""Nor this one: the ISPs that have a policy, labelled after the rules stood and by somebody who had not seen them."""
+BLIND_2: Final = "blind_2"
+"""Another of that kind, by somebody else, when the first had been read and the rules had been mended by it."""
+
+TABLES: Final = "tables"
+"""The rows of the providers' own tables of codes, by which the rules are written."""
 
 
 class Sample(Struct, frozen=True, forbid_unknown_fields=True):

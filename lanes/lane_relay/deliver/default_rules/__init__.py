@@ -14,7 +14,7 @@ from lane_relay.deliver.default_rules.message import ABOUT_THE_MESSAGE
 from lane_relay.deliver.default_rules.row import HOUR, rule
 from lane_relay.deliver.default_rules.source import ABOUT_THE_SOURCE, RATES
 
-__all__ = ["CLOSING_RULE", "GREETING_RULES", "MESSAGE_RULES"]
+__all__ = ["CLOSING_RULES", "GREETING_RULES", "MESSAGE_RULES"]
 
 _CLOSING: Final = rule(
     "closing",
@@ -79,7 +79,7 @@ _BY_CLASS: Final = (
         r"(?i)^5.*(polic(y|ies)|by recipients?\b|by destination|prohibit|no permit|auth failed|local user only|"
         r"denied|blocked|spoof|refused|filtered|not "
         r"allowed|"
-        r"restricted)",
+        r"restricted|authenticat)",
         Category.POLICY_RELATED,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -110,5 +110,5 @@ MESSAGE_RULES: Final = (
     *_BY_CLASS,
 )
 """From MAIL on. In both the first that matches decides."""
-CLOSING_RULE: Final = f"default/{_CLOSING.id}"
+CLOSING_RULES: Final = frozenset({f"default/{_CLOSING.id}", "default/timed-out"})
 """A 421 that says nothing of us."""

@@ -41,12 +41,13 @@ PLAINLY_THE_MAILBOX: Final = (  # code and words agree: whatever else such a rep
     ),
     rule(
         "sender-verified-in-vain",  # Exim's call-back; the text that cPanel gives it guesses at block lists
-        r"(?i)^5.*(sender verify failed|verification failed for <>)",
+        r"(?i)^5.*(sender verify failed|verification failed for <>|unroute?able sender)",
         Category.INVALID_SENDER,
         Action.BOUNCE,
         Scope.MESSAGE,
         "550 Verification failed for <> The account or domain may not exist, they may be blacklisted, or missing the "
         "proper dns entries. Sender verify failed",
+        "550 Unroutable sender address",
     ),
 )
 
@@ -79,7 +80,7 @@ ABOUT_THE_MAILBOX: Final = (
     ),
     rule(
         "no-way-there",
-        r"(?i)^5.*(unrout(e)?able|does not accept mail|takes no mail)",
+        r"(?i)^5.*(unrout(e)?able|does not accept mail|takes no mail|\b5\.4\.4\b|unable to route)",
         Category.ROUTING_ERRORS,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -87,9 +88,10 @@ ABOUT_THE_MAILBOX: Final = (
     ),
     rule(
         "relaying-denied",
-        r"(?i)^5.*(relay(ing)?\b.{0,30}(denied|disallowed|not permitted|not allowed|prohibited|access)|unable to relay|"
+        r"(?i)^5.*(relay(ing)?\b.{0,30}(denied|disallowed|not permitted|not allowed|prohibited|access)|unable "
+        r"to relay|"
         r"not (permitted|configured) to relay|do not relay|denies relay|as a relay|insecure mail relay|"
-        r"unauthorized relay|allowed rcpthosts|not a gateway)",
+        r"unauthorized relay|allowed rcpthosts|not a gateway|credentials for relay|relay(ing)? (is )?disabled)",
         Category.RELAYING_ISSUES,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -99,11 +101,12 @@ ABOUT_THE_MAILBOX: Final = (
     ),
     rule(
         "relaying-denied-for-now",
-        r"(?i)^4.*relay(ing)?\b.{0,30}(denied|disallowed|not permitted|not allowed)",
+        r"(?i)^4.*(relay(ing)?\b.{0,30}(denied|disallowed|not permitted|not allowed)|unable to relay)",
         Category.RELAYING_ISSUES,
         Action.RETRY,
         Scope.RECIPIENT,
         "451 Open relay not allowed",
+        "450 4.7.1 Unable to Relay",
     ),
     rule(
         "address-being-verified",
@@ -117,18 +120,18 @@ ABOUT_THE_MAILBOX: Final = (
     rule(
         "sender-not-permitted",
         r"(?i)^5.*(not (allowed|permitted) to send|doesn'?t allow sending|invalid ip for sending|mail from "
-        r".{0,40}mismatch|(spf|sender "
-        r"policy)\b.{0,40}"
-        r"(fail|record|check|polic)|bad spf)",
+        r".{0,40}mismatch|\b(spf|dkim|dmarc)([^-\w]|$)|sender policy)",
         Category.AUTH_FAILURE,
         Action.BOUNCE,
         Scope.MESSAGE,
+        "550-5.7.26 Unauthenticated email from example.com is not accepted due to domain's DMARC policy.",
         "550 5.1.0 192.0.2.222 is not allowed to send from <example.net> per its SPF Record.",
         "554 INVALID IP FOR SENDING MAIL OF DOMAIN example.com",
     ),
     rule(
         "sender-refused",
-        r"(?i)^5.*(\b5\.1\.[78]\b|\b5\.7\.27\b|(sender\b|mail from\b|from:|email address\b).{0,60}(rejected|denied|"
+        r"(?i)^5.*(\b5\.1\.[78]\b|\b5\.7\.27\b|(sender\b|mail from\b|from:|email address "
+        r"is\b).{0,60}(rejected|denied|"
         r"invalid|not exist|"
         r"not verified|"
         r"not found|unknown|verif|unvalidated)|denies the sender|mail ?from failed|sender (e-?mail )?is not in|"
@@ -148,6 +151,17 @@ ABOUT_THE_MAILBOX: Final = (
         "450 4.1.8 Sender address rejected: Domain not found",
     ),
     rule(
+        "sender-refused-in-other-words",
+        r"(?i)^5.*(invalid sender|\bbatv\b|(null|empty) (envelope )?senders?|bogus mail from|emetteur "
+        r"invalide|backscatter|"
+        r"sender (domain )?(is not|isn'?t|not|is empty)|third-party dsn|returned mail not accepted)",
+        Category.INVALID_SENDER,
+        Action.BOUNCE,
+        Scope.MESSAGE,
+        "550 invalid sender",
+        "550 BATV validation failure",
+    ),
+    rule(
         "mailbox-full",
         r"(?i)^5.*(\b5\.2\.2\b|(mailbox|inbox|account|user|recipient|storage).{0,40}(full|over ?quota|quota|exceed|"
         r"exhausted)|"
@@ -157,6 +171,18 @@ ABOUT_THE_MAILBOX: Final = (
         Action.BOUNCE,
         Scope.RECIPIENT,
         "550 Mailbox is full",
+    ),
+    rule(
+        "mailbox-full-in-other-words",
+        r"(?i)^5.*((over|exceed\w*|not (enough|sufficient)|insufficient|out of|no) (the )?((allowed|disk|"
+        r"storage) )*(space|"
+        r"storage|quota)|disk ?(space )?quota|full mailbox|(mail ?folder|boite|casella|postfach)\b.{0,20}(full|plein|"
+        r"piena|voll)|quota violation|space has been used)",
+        Category.QUOTA_ISSUES,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "554 not sufficient disk space",
+        "550 boite du destinataire pleine",
     ),
     rule(
         "mailbox-full-for-now",
@@ -175,8 +201,10 @@ ABOUT_THE_MAILBOX: Final = (
         "mailbox-inactive",
         r"(?i)^5.*((mailbox|account|user|recipient|address).{0,40}(disabled|inactive|suspended|deactivated|closed|"
         r"expired|"
-        r"frozen|discontinued|not activated|no longer (valid|in use|active|available|exists))|is now disabled|"
-        r"(disabled|inactive|suspended) (recipient|email|mailbox|account|address|user)|is no longer valid|: inactive|"
+        r"frozen|discontinued|terminated|not activated|"
+        r"no longer (valid|in use|active|available|exists))|is now disabled|"
+        r"(disabled|inactive|suspended|deactivated) (recipient|email|mailbox|account|address|user)|"
+        r"is no longer valid|: inactive|"
         r"(mailbox|account|user)( \S+)?( status)?( is| has been| temporar(il)?y)? ?(blocked|locked|restricted)|"
         r"compte .{0,20}bloqu|recipient address rejected: blocked)",
         Category.INACTIVE_MAILBOX,
@@ -184,14 +212,35 @@ ABOUT_THE_MAILBOX: Final = (
         Scope.RECIPIENT,
         "550 The email account that you tried to reach is inactive.",
         "554 5.7.1 delivery error: dd This user doesn't have an account; mailbox disabled",
+        "550 Mailbox a@example.com is unavailable: user is terminated",
+    ),
+    rule(
+        "mailbox-inactive-in-other-words",
+        r"(?i)^5.*((is|been|currently|temporar(il)?y) (suspended|locked|deactivated)|no longer accepts? mail|"
+        r"recipient "
+        r"suspend|(user|mailbox|account|address) (is )?not (an )?active|archived recipient)",
+        Category.INACTIVE_MAILBOX,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 this address no longer accepts mail",
+    ),
+    rule(
+        "recipient-and-domain-changed",  # RFC 7293 section 14: since when the sender last had word of them
+        r"^5[0-9][0-9][ -]5\.7\.18\b",
+        Category.BAD_DOMAIN,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 5.7.18 Domain owner has changed",
     ),
     rule(
         "mailbox-unknown",
-        r"(?i)^5.*(\b5\.1\.[16]\b|(mailbox|account|user|recipient|address(ee)?|customer|person)\b.{0,60}"
+        r"(?i)^5.*(\b5\.1\.[1346]\b|\b5\.7\.17\b|(mailbox|account|user|recipient|address(ee)?|customer|"
+        r"person)\b.{0,60}"
         r"(unknown|not found|not exist|doesn'?t exist|invalid|not (a )?(valid|known|listed|our)|(un|not )available|"
         r"rejected|undeliverable)|"
         r"(unknown|no such|invalid|non-?existent) (mailbox|account|user|recipient|address|local|person)|"
-        r"user not local|no mailbox|not our (user|customer)|address rejected|destinataire invalide|user lookup)",
+        r"user not local|not a valid (recipient|mailbox|user)|no mailbox|not our (user|customer)|address rejected|"
+        r"destinataire invalide|user lookup)",
         Category.BAD_MAILBOX,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -213,16 +262,26 @@ ABOUT_THE_MAILBOX: Final = (
     ),
     rule(
         "mailbox-unknown-for-now",
-        r"(?i)^4.*(user|recipient|mailbox|account)\b.{0,40}(unknown|no(t| longer)? exist)",
+        r"(?i)^4.*((user|recipient|mailbox|account)\b.{0,40}(unknown|no(t| longer)? exist)|invalid recipient)",
         Category.BAD_MAILBOX,
         Action.RETRY,
         Scope.RECIPIENT,
         "450 4.1.1 <a@example.org>: Recipient address rejected: User unknown in virtual alias table",
     ),
     rule(
+        "mailbox-inactive-for-now",
+        r"(?i)^4.*\b(mailbox|account|user|recipient)\b.{0,30}(disabled|inactive|suspended|deactivated|frozen)",
+        Category.INACTIVE_MAILBOX,
+        Action.RETRY,
+        Scope.RECIPIENT,
+        "452 4.2.1 mailbox temporarily disabled: a@example.com",
+        again=HOUR,
+    ),
+    rule(
         "mailbox-unknown-after-data",
         r"(?i)^5.*(\b5\.1\.1\b|(mailbox|account|user|recipient)\b.{0,40}(unknown|not found|not exist|doesn'?t exist)|"
-        r"(unknown|no such) (mailbox|account|user|recipient)|doesn'?t have an? .{0,40}account)",
+        r"(unknown|no such|not a valid|invalid|non-?existent) (mailbox|account|user|recipient)|"
+        r"doesn'?t have an? .{0,40}account)",
         Category.BAD_MAILBOX,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -247,5 +306,37 @@ ABOUT_THE_MAILBOX: Final = (
         "550 5.1.2 Bad destination host",
         "556 5.1.10 Recipient address has null MX",
         stage=Stage.RCPT,
+    ),
+    rule(
+        "domain-unknown-in-other-words",
+        r"(?i)^5.*(no such domain|unknown (domain|host)|(domain|host) (is )?(not reachable|unreachable|must "
+        r"exist)|name or "
+        r"service not known)",
+        Category.BAD_DOMAIN,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 no such domain",
+    ),
+    rule(
+        "relaying-denied-in-other-words",
+        r"(?i)^5.*(no relaying|not an open relay|allowed rcpthost|(don'?t|do not) handle mail for|to relay through)",
+        Category.RELAYING_ISSUES,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 not an open relay, so get lost",
+    ),
+    rule(
+        "mailbox-unknown-in-other-words",  # last: what does not exist and is neither a sender nor a domain
+        r"(?i)^5.*(no (account|one|mail ?box|user)\b.{0,20}(by that name|here|at this|available)|no one at this|"
+        r"not a (local address|known user)|not present|bad(rcpt|recipient)to|validrcptto|recipient (is )?not "
+        r"(accepted|"
+        r"local|ok|found)|address could not be found|(does not|doesn'?t) exist|no existe|inconnu|nessun "
+        r"utente|nicht bekannt|"
+        r"virtual user|\bnot found\b|bad destination)",
+        Category.BAD_MAILBOX,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 there is no one at this address",
+        "550 sorry, no account by that name here",
     ),
 )

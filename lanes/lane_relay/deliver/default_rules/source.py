@@ -9,14 +9,41 @@ __all__ = ["ABOUT_THE_SOURCE", "RATES"]
 
 ABOUT_THE_SOURCE: Final = (
     rule(
-        "url-listed",
-        r"(?i)dbl\.spamhaus|\b(url|uri|link)s?\b.{0,60}\b(black|block|deny)?-?list|surbl|uribl",
+        "url-within",  # says that the message has it, so at any stage it is not about the source
+        r"(?i)^5.*\b(contain(s|ing)?|includes?|has) .{0,20}\b(url|uri|link)s?\b",
         Category.SPAM_RELATED,
         Action.BOUNCE,
         Scope.MESSAGE,
-        "550 5.7.1 Message contains a URL listed in dbl.spamhaus.org",
         "554 5.7.1 Your message contains a link that is blacklisted",
+    ),
+    rule(
+        "url-listed",
+        r"(?i)^5.*(dbl\.spamhaus|\b(url|uri|link)s?\b.{0,60}\b(black|block|deny)?-?list|surbl|uribl)",
+        Category.SPAM_RELATED,
+        Action.BOUNCE,
+        Scope.MESSAGE,
+        "550 5.7.1 Blocked, a URL is listed in dbl.spamhaus.org",
         stage=Stage.END_OF_DATA,
+    ),
+    rule(
+        "url-listed-for-now",
+        r"(?i)^4.*(dbl\.spamhaus|\b(url|uri|link)s?\b.{0,60}\b(black|block|deny)?-?list|surbl|uribl)",
+        Category.SPAM_RELATED,
+        Action.RETRY,
+        Scope.MESSAGE,
+        "451 4.7.1 Message contains a URL listed in dbl.spamhaus.org",
+        stage=Stage.END_OF_DATA,
+        again=HOUR,
+    ),
+    rule(
+        "on-a-list-of-theirs",  # one recipient's or one company's own list says nothing of others
+        r"(?i)^5.*((recipient|user|customer|personal|tenant)('?s)? (own )?(black|block|deny)-?\s?list|"
+        r"blocked senders\b|blocked by the (recipient|user)\b)",
+        Category.POLICY_RELATED,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 5.7.513 Service unavailable, Client host [203.0.113.10] blocked by example.com using Customer Block list",
+        "554 You have been blocked by the recipient",
     ),
     rule(
         "unusual-rate",
@@ -100,7 +127,7 @@ ABOUT_THE_SOURCE: Final = (
     ),
     rule(
         "block-listed",
-        r"(?i)blocked using|\bon our (block|black|deny)-?\s?list|(block|black)-?\s?listed|is listed (at|by|in|on)|"
+        r"(?i)blocked using|(block|black|deny)-?\s?list|(is|are|due to) (listed|listing) (at|by|in|on)|"
         r"(zen|sbl|xbl|pbl|css)\.spamhaus|in spamhaus|spamhaus\.org/(query|sbl|pbl|xbl|css)|spamcop\.net|"
         r"barracuda (reputation|central)|barracudacentral|\bdnsbl|\brbl\b|\[BL2[0-9]\]|\bBL[0-9]{6}\b|(csi|"
         r"cloudmark).*(csi|cloudmark)|threat (network )?list|sender ?score\.org|"
@@ -120,16 +147,20 @@ ABOUT_THE_SOURCE: Final = (
     ),
     rule(
         "no-reverse-name",
-        r"(?i)[45]\.7\.25\b|bad dns ptr|name lookup failed|ptr resource record|mismatches client ip|"
-        r"helo.{0,30}(invalid|not resolve)|\b(missing|no|cannot find your|cannot resolve your|does not have a?|"
+        r"(?i)[45]\.7\.25\b|(bad|invalid) dns ptr|name lookup failed|ptr resource record|mismatches client ip|"
+        r"helo.{0,30}(invalid|not resolve)|(bad|invalid) (helo|ehlo)|"
+        r"helo command rejected: (host not found|need fully)|^501.*invalid domain name|no (ptr|rdns)\b|"
+        r"\b(missing|no|cannot find your|cannot resolve your|does not have a?|"
         r"invalid) "
-        r"(reverse|ptr|hostname)|reverse dns|ptr record",
+        r"(reverse|ptr|hostname)|reverse[ -]dns|reverse lookup|forward dns entry|without a valid sender "
+        r"domain|\brdns\b|ptr record",
         Category.BAD_CONFIGURATION,
         Action.SUSPEND_SITE,
         Scope.IP,
         "550-5.7.25 The IP address sending this message does not have a PTR record setup",
         "450 4.7.1 Client host rejected: cannot find your reverse hostname, [203.0.113.10]",
         "554-No SMTP service Bad DNS PTR resource record.",
+        "450 4.7.1 <mail.example.net>: Helo command rejected: Host not found",
         hold=2 * HOUR,
         trigger=THRICE,
         again=HOUR,
@@ -171,8 +202,11 @@ ABOUT_THE_SOURCE: Final = (
     ),
     rule(
         "reputation-for-now",
-        r"(?i)^4.*((poor|bad|low|negative) (ip |sender |sending )?reputation|reputation of the sending|"
-        r"(due to|because of) (ip|domain|sender) reputation|too many spams from your ip|ipcheck\.proofpoint|user "
+        r"(?i)^4.*((poor|bad|low|negative|no|insufficient) (ip |sender |sending |email )?reputation|"
+        r"reputation of the "
+        r"sending|reputation (service|list|is )|"
+        r"(due to|because of|based on) ((your|its|the) )?((ip|domain|sender) )?reputation|"
+        r"too many spams from your ip|ipcheck\.proofpoint|user "
         r"complaints)",
         Category.SPAM_RELATED,
         Action.BACKOFF,
@@ -184,8 +218,11 @@ ABOUT_THE_SOURCE: Final = (
     ),
     rule(
         "source-reputation",
-        r"(?i)^5.*((poor|bad|low|negative) (ip |sender |sending )?reputation|reputation of the sending|"
-        r"(due to|because of) (ip|domain|sender) reputation|too many spams from your ip)",
+        r"(?i)^5.*((poor|bad|low|negative|no|insufficient) (ip |sender |sending |email )?reputation|"
+        r"reputation of the "
+        r"sending|reputation (service|list|is )|\bip reputation\b|"
+        r"(due to|because of|based on) ((your|its|the) )?((ip|domain|sender) )?reputation|too many spams from "
+        r"your ip)",
         Category.SPAM_RELATED,
         Action.SUSPEND_SITE,
         Scope.IP,
@@ -212,12 +249,30 @@ ABOUT_THE_SOURCE: Final = (
         again=HOUR / 2,
     ),
     rule(
+        "source-refused-in-other-words",
+        r"(?i)^5.*(banned sending ip|bad (sender )?ip\b|(rejecting|is an?) open (proxy|relay)|accepting mail "
+        r"from your|"
+        r"forbidden by your ip|no access from mail server|unwanted messages|listed as abusive|sending mta|"
+        r"submit messages "
+        r"to this e-?mail system|connections will not be accepted|reputation problem|user complaints|(blocked|"
+        r"refused) - "
+        r"see http|from (ip|host)( address)? \S+ .{0,20}blocked)",
+        Category.SPAM_RELATED,
+        Action.SUSPEND_SITE,
+        Scope.IP,
+        "554 Your access to submit messages to this e-mail system has been rejected",
+        "550 not currently accepting mail from your ip",
+        hold=HOUR,
+        trigger=THRICE,
+        again=HOUR / 2,
+    ),
+    rule(
         "client-rejected",
         r"(?i)client host( \S+)? (rejected|denied)|client host rejected|not allowed to connect|"
         r"\b(ip|host|server|connection)\b.{0,60}(is|are|has been|was) (denied|refused|rejected)|"
         r"\b(your|sending|client|source) (ip|host|server|mta)( address)? .{0,40}(reject|denied|not allowed)|"
         r"host network not allowed|client host bypassing|currently not permitted|smtp server of your isp|(dynamic|"
-        r"residential|dial-?up) (ip|address)",
+        r"residential|dial-?up|transient)[ /-]*(\w+ )?(ip|address|range)|not authorized to send (e-?)?mail directly",
         Category.POLICY_RELATED,
         Action.SUSPEND_SITE,
         Scope.IP,
@@ -225,6 +280,7 @@ ABOUT_THE_SOURCE: Final = (
         "554 5.7.1 Connection from 203.0.113.10 was refused by policy",
         "554 5.7.1 You are not allowed to connect",
         "550 5.7.0 Please use the smtp server of your ISP.",
+        "550-5.7.1 The IP you're using to send mail is not authorized to send email directly to our servers.",
         hold=HOUR,
         trigger=THRICE,
         again=HOUR / 2,
@@ -250,6 +306,22 @@ RATES: Final = (
         again=HOUR / 2,
     ),
     rule(
+        "sending-limit-reached",
+        r"(?i)((connection|message|sending|hourly|daily|rate|relay|submission|login)s? (limit|quota|rate)s?|"
+        r"e?mail (limit|"
+        r"rate)) (has been |was )?(exceeded|reached)|maximum connection limit|max e?mails per|trop de "
+        r"connexions|(submission|message|sending) rate .{0,40}exceed|"
+        r"exceed(ed|s|ing)? .{0,40}\b(connections?|rate|messages per|sessions|permitted limits)\b|reached your daily "
+        r"limit|(relay|daily) quota",
+        Category.RATE_LIMITED,
+        Action.BACKOFF,
+        Scope.IP,
+        "550 5.4.5 Daily sending quota exceeded",
+        "421 Rate limit reached. Please try again later",
+        "450 4.2.1 Peak SMTP relay limit exceeded for this customer.",
+        "421 4.4.2 Message submission rate for this client has exceeded the configured limit",
+    ),
+    rule(
         "too-many-recipients",
         r"(?i)^(4|552).*(too many recipients|rcpt numbers)",  # 552 is 452 here: RFC 5321 section 4.5.3.1.10
         Category.POLICY_RELATED,
@@ -260,24 +332,31 @@ RATES: Final = (
         again=60.0,
     ),
     rule(
+        "too-many-recipients-for-good",
+        r"(?i)^5.*(\b5\.5\.3\b.*recipients|too many recipients)",
+        Category.POLICY_RELATED,
+        Action.BOUNCE,
+        Scope.MESSAGE,
+        "550 5.5.3 Too many recipients specified",
+    ),
+    rule(
         "too-fast",
-        r"(?i)\brate[- ]?(is )?limit|throttl|too (fast|quickly)|"
-        r"too many (concurrent |simultaneous |open )?(smtp )?(connections|sessions|messages from|emails from|mails "
-        r"from|errors)|"
-        r"(connection|message|sending|hourly|daily|rate|mail|connections?) (limit|quota|rate)s? (has been |was )?"
-        r"(exceeded|reached)|exceeded .{0,40}\b(connections?|rate|messages per)\b|excessive (volume|rate|message)|"
-        r"slow down|(relay|daily) quota|\bRL[0-9]{6}\b|RP-00[123]",
+        r"(?i)\brate[- ]?(is )?limit|throttl|too (fast|quickly|frequent)|"
+        r"too (many|much) ((concurrent|simultaneous|open|invalid|unknown|bad) )?(smtp )?(connections|sessions|errors|"
+        r"unknown|users|recipients|(messages|e?mails?|traffic) (from|sent|in|per))|"
+        r"excessive (volume|rate|message)|slow down|"
+        r"\bRL[0-9]{6}\b|RP-00[123]",
         Category.RATE_LIMITED,
         Action.BACKOFF,
         Scope.IP,
         "421 4.7.0 Too many concurrent SMTP connections from this IP address",
-        "421 Rate limit reached. Please try again later",
         "421 4.2.1 RL000010 Throttled",
-        "550 5.4.5 Daily sending quota exceeded",
     ),
     rule(
         "server-busy",
-        r"(?i)^4.*(server (is )?(too )?busy|4\.7\.500|service temporarily unavailable.*load|high load|"
+        r"(?i)^4.*((server|system|service|agent)(\(\w\))? (is )?(too |currently )?busy|\b4\.4\.5\b.*congest|"
+        r"4\.7\.500|"
+        r"service temporarily unavailable.*load|high load|overload|load (is )?too high|"
         r"unable to process connection)",
         Category.RATE_LIMITED,
         Action.BACKOFF,
@@ -288,7 +367,8 @@ RATES: Final = (
     ),
     rule(
         "greylisted",
-        r"(?i)^4.*(gr[ea]y-?\s?list|postgrey|try another server|first (attempt|contact|time).{0,60}(again|later|back))",
+        r"(?i)^4.*(gr[ea]y-?\s?list|postgrey|try another server|first (attempt|contact|time).{0,60}(again|"
+        r"later|back))",
         Category.GREYLISTED,
         Action.RETRY,
         Scope.RECIPIENT,
