@@ -8,14 +8,13 @@ the first message.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Final
 
 import structlog
-from msgspec.structs import replace
 
 from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_relay import memory
@@ -29,6 +28,8 @@ from lane_relay.account.unroutable import UnroutableMail
 from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
 from lane_relay.deliver.dispatcher import Dispatcher
+from lane_relay.deliver.explain import Place
+from lane_relay.deliver.pacing import Hold, Limit
 from lane_relay.errors import SpoolError
 from lane_relay.exchange import Exchange
 from lane_relay.feedback.complaints import Asked
@@ -49,6 +50,7 @@ from lane_relay.schedule.runner import Runner
 from lane_relay.slot import Slot
 from lane_relay.spool.base import Spool
 from lane_relay.spool.entries import entries_of
+from lane_relay.warmup.line import WarmUpLine, part_off
 from lane_relay.warmup.warmer import Warmer
 
 __all__ = ["MessagePath"]
@@ -56,6 +58,8 @@ __all__ = ["MessagePath"]
 _WARMS_UP: Final = "this address is still being warmed up for its ISP, and what it may send now is used up"
 RECOVERY_CHUNK: Final = 500  # entries between two looks at everything else: a millisecond or two
 TOLD_EVERY: Final = 50_000  # entries
+_NOWHERE: Final = Route("", "", ())
+_TOLD_AGAIN_S: Final = 60.0  # after so long mail that was late asks for room again, told or not
 
 _log = structlog.get_logger("pipeline")
 
@@ -73,6 +77,8 @@ class MessagePath:
     orders: OrderKeeper
     feedback: FeedbackOffice
     warmer: Warmer
+    line: WarmUpLine
+    """Where mail waits for room in a warm-up."""
     lifetime: float
     """Seconds from acceptance, as the configuration in force has it."""
     redirect_to: str
@@ -149,6 +155,13 @@ class MessagePath:
         for entry in entries:
             self.on_due(entry)
 
+    def hand_out(self, left: int) -> None:
+        """schedule -> resolve, whether they are due or not: so many, for there is a way out of this slot now."""
+        entries = self.schedule.take(min(left, RECOVERY_CHUNK))
+        self.dispatch(entries)
+        if entries and left > len(entries):
+            asyncio.get_running_loop().call_soon(self.hand_out, left - len(entries))
+
     def on_accepted(self, recipients: int) -> None:
         """hand-over -> figures."""
         self._slot.counters.accepted += recipients
@@ -161,7 +174,7 @@ class MessagePath:
     def on_due(self, entry: QueueEntry) -> None:
         """schedule -> resolve -> deliver."""
         if self._is_emptied(entry):
-            if not self.orders.is_idle and self.orders.takes(entry, None):
+            if not self.orders.is_idle and self._is_taken(entry, None):
                 return  # a sibling knows nothing of the order
             if not self.orders.asks_sites and self._went_to_sibling(entry):
                 return  # whatever its site is
@@ -173,7 +186,7 @@ class MessagePath:
 
     def _on_routed(self, entry: QueueEntry, destination: Route | Unroutable) -> None:
         """resolve -> deliver, or to account if there is no way, unless an order stops it."""
-        if not self.orders.is_idle and self.orders.takes(entry, destination):
+        if not self.orders.is_idle and self._is_taken(entry, destination):
             return
         if isinstance(destination, Route):
             if self._leaves_from_here(entry, destination):
@@ -181,13 +194,23 @@ class MessagePath:
         elif not (self._is_emptied(entry) and self._went_to_sibling(entry)):
             self.unroutable.add(entry, destination)
 
+    def _is_taken(self, entry: QueueEntry, destination: Route | Unroutable | None) -> bool:
+        """An order has the entry now; the room that it had in a warm-up is free again."""
+        if not self.orders.takes(entry, destination):
+            return False
+        self.on_withdrawn(entry)
+        return True
+
     def _is_emptied(self, entry: QueueEntry) -> bool:
         """Everything is to leave this slot, this too."""
         return self.exchange is not None and self.exchange.is_emptying and not self.is_over(entry)
 
-    def _went_to_sibling(self, entry: QueueEntry) -> bool:
-        """It is on its way to a sibling, or waits for one, whatever its site is."""
-        return self.exchange is not None and not self.exchange.sends_here(entry, "")
+    def _went_to_sibling(self, entry: QueueEntry, policy: str = "", site: str = "", *, has_room: bool = True) -> bool:
+        """It is on its way to a sibling, or waits for one; here it needs no room any more."""
+        if self.exchange is None or self.exchange.sends_here(entry, policy, site, has_room=has_room):
+            return False
+        self.on_withdrawn(entry)
+        return True
 
     def _leaves_from_here(self, entry: QueueEntry, route: Route) -> bool:
         """Whether the entry goes to delivery; else it is on its way to a sibling, or waits."""
@@ -195,14 +218,17 @@ class MessagePath:
         warms_up = warmer.is_active
         if (warms_up or self.exchange is not None) and self.is_over(entry):
             return True  # delivery ends it before an attempt; waiting here it would never be told
-        room = warmer.room(policy, entry) if warms_up else 1
-        if self.exchange is not None and not self.exchange.sends_here(entry, policy, route.site, has_room=room > 0):
+        room = 1
+        if warms_up:  # nobody passes those who wait
+            waits = self.line.holds(policy) and not warmer.is_admitted(policy, entry)
+            room = 0 if waits else warmer.room(policy, entry)
+        if self.exchange is not None and self._went_to_sibling(entry, policy, route.site, has_room=room > 0):
             return False
         if not room:
             self._wait_for_room(entry, policy)
             return False
         if warms_up:
-            rest = _part_off(entry, room)
+            rest = part_off(entry, room)
             warmer.admit(policy, entry)
             if rest is not None:
                 self.on_parted(rest)
@@ -211,12 +237,54 @@ class MessagePath:
 
     def _wait_for_room(self, entry: QueueEntry, policy: str) -> None:
         """Until the warm-up allows more; in between its sender may have to hear that it is late."""
-        until, late_at = min(self.warmer.room_at(policy), self._end_of(entry)), self.settler.late_at(entry)
-        if late_at <= self._clock.now():
-            self.late.add(entry, _WARMS_UP, until)
+        self.warmer.withdrawn(entry)
+        now = self._clock.now()
+        if self.settler.late_at(entry) <= now:
+            self.late.add(entry, _WARMS_UP, min(now + _TOLD_AGAIN_S, self._end_of(entry)))
         else:
-            entry.due = min(until, late_at)
-            self.schedule.add(entry)
+            self.line.add(policy, entry)
+
+    # -- what the line asks: see warmup.line.Home
+
+    def looked_at(self, entry: QueueEntry) -> float:
+        """Unix time at which an entry that waits for room has to be looked at all the same."""
+        return min(self._end_of(entry), self.settler.late_at(entry))
+
+    @property
+    def has_siblings(self) -> bool:
+        """One at least can be offered something now."""
+        return self.exchange is not None and self.exchange.has_sibling
+
+    def would_leave(self, entry: QueueEntry, policy: str) -> bool:
+        """Whether a sibling would take an entry for which there is no room here."""
+        if self.exchange is None:
+            return False
+        route = self.router.fresh(entry.domain)
+        site = route.site if isinstance(route, Route) else policy
+        return self.exchange.would_leave(entry, policy, site)
+
+    def take_waiting(self, count: int) -> list[QueueEntry]:
+        """schedule, warm-up -> hand-over: so many entries that wait, whether they may go or not."""
+        taken = self.schedule.take(count)
+        return taken + self.line.take(count - len(taken))
+
+    def sweep(self, unwanted: Callable[[QueueEntry], bool]) -> Iterator[list[QueueEntry]]:
+        """schedule, warm-up -> orders: all that wait and are unwanted, in portions."""
+        yield from self.schedule.sweep(unwanted)
+        yield from self.line.sweep(unwanted)
+
+    def waiting(self) -> Iterator[Place]:
+        """Where entries are that go to a sibling, or wait for a warm-up, and what holds them there."""
+        if self.exchange is not None:
+            yield from self.exchange.places()
+        for group, entries in self.line.portions():
+            yield self._warms_up(group, tuple(entries)) if group else Place("Scheduled", _NOWHERE, None, tuple(entries))
+
+    def _warms_up(self, group: str, entries: tuple[QueueEntry, ...]) -> Place:
+        room_at = self.warmer.room_at(group)
+        until = room_at - self._clock.now() + self._clock.monotonic()
+        hold = Hold(Limit.WARM_UP, until, f"{_WARMS_UP} ({group})")
+        return Place("Scheduled", Route("", group, ()), hold, entries, not_before=room_at)
 
     def _end_of(self, entry: QueueEntry) -> float:
         """Unix time after which it is not attempted any more."""
@@ -262,7 +330,9 @@ class MessagePath:
         self.warmer.complained(policy)
         if asked is not None:
             rule, where = f"complaints/{asked.level}", "" if asked.everywhere else policy
-            self.dispatcher.judgement.of_complaints(policy, rule, asked.text, asked.action, asked.lasts, where)
+            self.dispatcher.judgement.of_complaints(
+                policy, rule, asked.text, asked.action, asked.lasts, where, observed=asked.observed
+            )
 
     def on_withdrawn(self, entry: QueueEntry) -> None:
         """account -> warm-up: nothing was sent."""
@@ -306,12 +376,3 @@ def _is_block(verdict: Verdict) -> bool:
         and verdict.scope in (Scope.IP, Scope.LANE)
         and verdict.category is not Category.RATE_LIMITED
     )
-
-
-def _part_off(entry: QueueEntry, most: int) -> QueueEntry | None:
-    """The recipients beyond the first `most` as an entry of their own; None: there are none. A restart finds one."""
-    if len(entry.recipients) <= most:
-        return None
-    rest = replace(entry, recipients=entry.recipients[most:])
-    entry.recipients = entry.recipients[:most]
-    return rest

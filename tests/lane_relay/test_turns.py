@@ -7,7 +7,7 @@ from itertools import islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lane_relay.turns import Turns, sift
+from lane_relay.turns import Turns, sift, swept
 
 
 def _line(*items: str) -> Turns[str]:
@@ -44,6 +44,31 @@ def test_what_is_put_back_is_next_also_where_its_key_had_nothing_left() -> None:
     turns.appendleft("a", item)
     assert (turns.first, turns.key) == ("a1", "a")
     assert _all(turns) == ["a1", "b1", "c1"]
+
+
+def test_what_is_left_of_an_item_is_the_first_of_its_key_once_all_others_had_their_turn() -> None:
+    turns = _line("a1", "a2", "b1", "c1")
+    turns.appendleft("a", turns.popleft(), is_next=False)
+    assert _all(turns) == ["b1", "c1", "a1", "a2"]
+    turns = _line("a1", "b1", "b2")
+    turns.appendleft("a", turns.popleft(), is_next=False)
+    assert _all(turns) == ["b1", "a1", "b2"]
+    turns = _line("a1", "a2")
+    turns.appendleft("a", turns.popleft(), is_next=False)
+    assert _all(turns) == ["a1", "a2"]
+
+
+def test_sweeping_takes_out_what_is_unwanted_in_portions_also_while_others_take_turns() -> None:
+    turns = _line(*[f"a{number}" for number in range(9)], "b1", "c1")
+    swept_away = [turns.popleft() and part for part in swept(turns, lambda item: item in {"a2", "a5", "b1", "c1"}, 3)]
+    assert [item for part in swept_away for item in part] == ["a2", "a5"], "b1 and c1 were served meanwhile"
+    assert len(turns) == 11 - 2 - len(swept_away)
+
+
+def test_what_one_key_has_is_told_in_order_and_stays() -> None:
+    turns = _line("a1", "b1", "a2")
+    assert (turns.all_of("a"), turns.all_of("b"), turns.all_of("c")) == (["a1", "a2"], ["b1"], [])
+    assert _all(turns) == ["a1", "b1", "a2"]
 
 
 def test_a_key_without_items_is_forgotten() -> None:

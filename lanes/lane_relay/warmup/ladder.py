@@ -5,6 +5,7 @@ schedule that climbs by the calendar alone climbs into a block. An ISP forgets a
 climbed is gone by the calendar alone. Before it: counts of one step. After it: `warmer`.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
@@ -12,7 +13,18 @@ from msgspec import Struct
 
 from lane_relay.proportion import at_least
 
-__all__ = ["Counted", "Judged", "aged", "allowance", "default_steps", "judge"]
+__all__ = [
+    "Counted",
+    "Judged",
+    "Seen",
+    "aged",
+    "allowance",
+    "begun_on",
+    "default_steps",
+    "judge",
+    "kept_by",
+    "remembered",
+]
 
 _FIRST: Final = 50
 _FIRST_OTHER: Final = 200
@@ -23,6 +35,8 @@ _LAST: Final = 1_000_000
 """Recipients a day at one ISP at which an address counts as warm."""
 _USED: Final = 0.7
 """Of a step's amount that must have been sent before it says anything (SparkPost's automatic warm-up asks for 0.9)."""
+_NOTICED: Final = 0.1
+"""Of a step's amount that an ISP must have taken in a step for the address to stay known as one that sends so much."""
 _DEFERRED_HOLD: Final = 0.10
 _DEFERRED_DROP: Final = 0.20
 _BOUNCED_HOLD: Final = 0.02
@@ -64,6 +78,14 @@ class Judged(Struct, frozen=True):
     reason: str
 
 
+class Seen(Struct, frozen=True, array_like=True):
+    """What an ISP took in one step keeps this step, and for a time what is near it."""
+
+    at: float
+    """Unix time."""
+    step: int
+
+
 @cache
 def default_steps(*, is_other: bool = False) -> tuple[int, ...]:
     """Recipients a step: doubled up to 5,000, by half up to 50,000, by a quarter beyond; all small ISPs share one."""
@@ -101,18 +123,45 @@ def judge(counted: Counted, amount: int) -> Judged:
     return Judged(1, f"{attempts} of {amount} were sent, {deferred:.0%} deferred, {bounced:.1%} bounced")
 
 
-def aged(step: int, used: int, idle: float) -> int:
-    """The step of an address from which an ISP took nothing for `idle` seconds, the last of it on the step `used`.
+def begun_on(sent_for_s: float, steps: Sequence[int], step_s: float) -> int:
+    """The step of an address that has sent for so many seconds as its owner says: one each, and never beyond the last,
+    for that it is warm is for evidence, or for him, to say."""
+    return max(0, min(int(sent_for_s / step_s), len(steps) - 1))
 
-    After 14 days two steps below that, after 30 half-way up to it, after 90 the first one.
+
+def kept_by(delivered: int, steps: Sequence[int]) -> int:
+    """The step that is kept by so much in one: the highest of which it is a tenth, or the one to which it climbs.
+
+    So the same again always has room, and stays where it is; beyond the last step the address is warm.
     """
-    if idle > _GONE_S:
+    if delivered >= _NOTICED * steps[-1]:
+        return len(steps)
+    noticed = max((step for step, amount in enumerate(steps) if delivered >= _NOTICED * amount), default=0)
+    return max(noticed, next((step for step, amount in enumerate(steps) if delivered < _USED * amount), len(steps)))
+
+
+def remembered(seen: Sequence[Seen], at: float, step: int) -> list[Seen]:
+    """With what was seen now: what is older, and no more, will never count again. Highest and oldest first."""
+    return [*[one for one in seen if one.step > step and at - one.at <= _GONE_S], Seen(at, step)]
+
+
+def aged(step: int, seen: Sequence[Seen], idle: float, now: float) -> int:
+    """The step of an address that nothing has kept on it for `idle` seconds: what was seen of it lately has its say.
+
+    Until 14 days nothing changes. Then what the ISP saw so long ago keeps two steps below it, after 30 days half-way
+    up to it, after 90 the first one; the best of all that it saw counts.
+    """
+    if idle <= _FADES_S:
+        return step
+    return min(step, max((_faded(one.step, now - one.at) for one in seen), default=0))
+
+
+def _faded(step: int, age: float) -> int:
+    if age > _GONE_S:
         return 0
-    if idle > _HALF_GONE_S:
-        return min(step, used // 2)
-    if idle > _FADES_S:
-        return min(step, max(0, used - _DROP))
-    return step
+    if age > _HALF_GONE_S:
+        return step // 2
+    return max(0, step - _DROP) if age > _FADES_S else step
 
 
 def allowance(amount: int, elapsed: float, step_s: float) -> int:

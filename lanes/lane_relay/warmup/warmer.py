@@ -7,6 +7,7 @@ Before it: `path`, which asks before an entry goes to delivery, and tells what b
 """
 
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, time
 from typing import Final
 
 import structlog
@@ -18,7 +19,7 @@ from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError
 from lane_relay.metrics import OTHER_POLICY
 from lane_relay.records import QueueEntry
-from lane_relay.warmup.ladder import Counted, aged, allowance, default_steps, judge
+from lane_relay.warmup.ladder import Counted, Seen, aged, allowance, begun_on, default_steps, judge, kept_by, remembered
 
 __all__ = ["WARM_UP", "IspWarmUp", "Warmer"]
 
@@ -46,11 +47,13 @@ class IspWarmUp(Struct):
     blocked: int = 0
     """Of the deferred, those at whom the ISP refused the address itself."""
     last: float = 0.0
-    """Unix time of the last delivery."""
-    last_step: int = 0
-    """The step of that time."""
+    """Unix time of the end of the last step that has kept the address where it stands, or brought it there."""
+    seen: list[Seen] = []
+    """What the ISP took in earlier steps, as far as it may still count; see `remembered`."""
     reason: str = "new to this ISP"
     """Why it stands on this step."""
+    said: float = 0.0
+    """Unix time at which all of this began on the word of the address's owner; 0: it began with nothing."""
 
 
 _encode: Final = Encoder().encode
@@ -75,8 +78,8 @@ class Warmer:
         try:
             self._isps = _decode(read) if read else {}
             for isp in self._isps.values():
-                if not isp.last:  # kept by a release that did not note it
-                    isp.last, isp.last_step = isp.began, isp.step
+                isp.last = isp.last or isp.began  # kept by a release that noted neither
+                isp.seen = isp.seen or [Seen(isp.last, isp.step)]
         except (DecodeError, ValidationError) as error:
             _log.error("the state of the warm-up cannot be read, it begins anew", reason=str(error))
         self.apply(config)
@@ -88,6 +91,11 @@ class Warmer:
         if self._config is None:
             self._isps.clear()
             self._on_the_way.clear()
+        elif self._config.started_on is not None and not self._isps:
+            now = self._clock.now()
+            for name in (*self._policies, OTHER_POLICY):
+                self._isps[name] = self._new(name, now, began=now)
+            self._is_changed = True
 
     @property
     def is_active(self) -> bool:
@@ -95,6 +103,14 @@ class Warmer:
         return self._config is not None
 
     # -- asked before an entry goes to delivery
+
+    def group(self, policy: str) -> str:
+        """Whose room mail for this ISP uses."""
+        return policy if policy in self._policies else OTHER_POLICY
+
+    def is_admitted(self, policy: str, entry: QueueEntry) -> bool:
+        """It is on its way to this ISP, and has its room."""
+        return self._on_the_way.get((entry.id, entry.recipients[0])) == self.group(policy)
 
     def room(self, policy: str, entry: QueueEntry) -> int:
         """How many of the entry's recipients may go to this ISP now; one that is on its way there has its room already.
@@ -104,7 +120,7 @@ class Warmer:
         asked = len(entry.recipients)
         if self._config is None:
             return asked
-        group, now = self._group(policy), self._clock.now()
+        group, now = self.group(policy), self._clock.now()
         if self._on_the_way.get((entry.id, entry.recipients[0])) == group:
             return asked
         isp = self._of(group, now)
@@ -119,7 +135,7 @@ class Warmer:
             return {}
         now, found = self._clock.now(), {}
         for name in (*self._policies, OTHER_POLICY):
-            isp = self._of(name, now) if name in self._isps else IspWarmUp(0, now)
+            isp = self._of(name, now) if name in self._isps else self._new(name, now)
             amount = self._amount(name, isp.step)
             if amount is not None:
                 allowed = allowance(amount, now - isp.began, self._config.step_every)
@@ -131,21 +147,22 @@ class Warmer:
         if self._config is None:
             return 0.0
         now, step_s = self._clock.now(), self._config.step_every
-        isp = self._of(self._group(policy), now)
+        isp = self._of(self.group(policy), now)
         part = step_s / 24
-        amount = self._amount(self._group(policy), isp.step) or 0
+        amount = self._amount(self.group(policy), isp.step) or 0
         if isp.admitted >= amount:
             return isp.began + step_s
         return isp.began + (int((now - isp.began) / part) + 1) * part
 
     def admit(self, policy: str, entry: QueueEntry) -> None:
-        """The entry is on its way to this ISP from here."""
+        """The entry is on its way to this ISP from here; room that it had at another one is free again."""
         if self._config is None:
             return
-        group, on_the_way = self._group(policy), self._on_the_way
+        group, on_the_way = self.group(policy), self._on_the_way
         isp = self._of(group, self._clock.now())
         for index in entry.recipients:
-            if (entry.id, index) not in on_the_way:
+            if on_the_way.get((entry.id, index)) != group:
+                self._give_back(entry.id, index)
                 on_the_way[entry.id, index] = group
                 isp.admitted += 1
         self._is_changed = True
@@ -174,19 +191,17 @@ class Warmer:
             self._on_the_way.pop((entry.id, index), None)
         else:
             self._give_back(entry.id, index)
-        isp = self._of(self._group(policy), self._clock.now())
+        isp = self._of(self.group(policy), self._clock.now())
         isp.delivered += delivered
         isp.deferred += deferred
         isp.bounced += bounced
         isp.blocked += blocked
-        if delivered:
-            isp.last, isp.last_step = self._clock.now(), isp.step
         self._is_changed = True
 
     def complained(self, policy: str) -> None:
         """A recipient at this ISP complained of mail that went out from here."""
         if self._config is not None:
-            self._of(self._group(policy), self._clock.now()).complained += 1
+            self._of(self.group(policy), self._clock.now()).complained += 1
             self._is_changed = True
 
     def withdrawn(self, entry: QueueEntry) -> None:
@@ -247,25 +262,39 @@ class Warmer:
 
     # -- the ladder
 
-    def _group(self, policy: str) -> str:
-        return policy if policy in self._policies else OTHER_POLICY
-
     def _is_cold(self, name: str) -> bool:
         return self._amount(name, self._isps[name].step if name in self._isps else 0) is not None
 
     def _amount(self, name: str, step: int) -> int | None:
         """Recipients of a step; None beyond the last one."""
-        steps = (self._config.steps if self._config is not None else ()) or default_steps(is_other=name == OTHER_POLICY)
+        steps = self._steps(name)
         return steps[step] if step < len(steps) else None
+
+    def _steps(self, name: str) -> tuple[int, ...]:
+        return (self._config.steps if self._config is not None else ()) or default_steps(is_other=name == OTHER_POLICY)
+
+    def _new(self, name: str, now: float, *, began: float = 0.0) -> IspWarmUp:
+        """Of an ISP of which nothing is known: what the owner's days gave when all of this began, as if that ISP had
+        seen it then, and forgotten since as all that ISPs have seen."""
+        began = began or min(now, self._isps[OTHER_POLICY].said if OTHER_POLICY in self._isps else 0.0)
+        started_on = self._config.started_on if self._config is not None else None
+        if self._config is None or started_on is None or not began:
+            return IspWarmUp(0, now)
+        sent_for_s = began - datetime.combine(started_on, time(), UTC).timestamp()
+        step = begun_on(sent_for_s, self._steps(name), self._config.step_every)
+        seen = [Seen(began, step)]
+        reason = f"its owner has sent since {started_on}"
+        return IspWarmUp(aged(step, seen, now - began, now), now, last=began, seen=seen, reason=reason, said=began)
 
     def _of(self, name: str, now: float) -> IspWarmUp:
         """The ISP's state, judged where a step is over; a day in which nothing was asked for is none that climbs."""
         isp = self._isps.get(name)
         if isp is None:
-            isp = self._isps[name] = IspWarmUp(0, now)
+            isp = self._isps[name] = self._new(name, now)
             self._is_changed = True
         if isp.began > now:  # the clock was set back: nothing waits for a time that was wrong
             isp.began, isp.last = now, min(isp.last, now)
+            isp.seen = [Seen(min(one.at, now), one.step) for one in isp.seen]
             self._is_changed = True
         step_s = self._config.step_every if self._config is not None else 0.0
         if step_s and now - isp.began >= step_s:
@@ -279,13 +308,24 @@ class Warmer:
         if amount is not None and counted.attempts:
             judged = judge(counted, amount)
             isp.step, isp.reason = max(0, isp.step + judged.change), judged.reason
+        self._remember(name, isp, before, isp.began + step_s)
         isp.began = now - (now - isp.began) % step_s
         isp.admitted = isp.delivered = isp.deferred = isp.bounced = isp.complained = isp.blocked = 0
         idle = now - isp.last
-        lower = aged(isp.step, isp.last_step, idle)
+        lower = aged(isp.step, isp.seen, idle, now)
         if lower < isp.step:
-            isp.step, isp.reason = lower, f"nothing was delivered for {idle / _DAY_S:.0f} days"
+            isp.reason = f"for {idle / _DAY_S:.0f} days the ISP took too little to go on knowing it on step {isp.step}"
+            isp.step = lower
             isp.began = now  # spread over a day of its own
         self._is_changed = True
         if isp.step != before:
             _log.info("warm-up", isp=name, step=isp.step, amount=self._amount(name, isp.step), reason=isp.reason)
+
+    def _remember(self, name: str, isp: IspWarmUp, before: int, over: float) -> None:
+        """What the ISP took in the step that was over at that time, on which the address had stood before it."""
+        if not isp.delivered:
+            return
+        used = min(before, kept_by(isp.delivered, self._steps(name)))
+        isp.seen = remembered(isp.seen, over, used)
+        if used >= isp.step or isp.step > before:
+            isp.last = over

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lane_relay.warmup.ladder import Counted, aged, allowance, default_steps, judge
+from lane_relay.warmup.ladder import Counted, Seen, aged, allowance, default_steps, judge, kept_by, remembered
+
+DAY = 86_400.0
 
 
 def test_the_default_ladder_climbs_gently() -> None:
@@ -53,7 +55,49 @@ def test_a_step_is_climbed_on_evidence_alone(counted: Counted, change: int) -> N
     ],
 )
 def test_an_isp_that_saw_nothing_for_long_knows_the_address_less(step: int, used: int, days: float, stays: int) -> None:
-    assert aged(step, used, days * 86_400) == stays
+    assert aged(step, [Seen(0.0, used)], days * DAY, days * DAY) == stays
+
+
+def test_what_an_isp_saw_lately_counts_beside_the_more_that_it_saw_long_ago() -> None:
+    seen = [Seen(0.0, 15), Seen(20 * DAY, 9), Seen(30 * DAY, 3)]
+    assert aged(15, seen, 15 * DAY, 15 * DAY) == 13
+    assert aged(15, seen, 31 * DAY, 31 * DAY) == 9
+    assert aged(15, seen, 35 * DAY, 35 * DAY) == 7
+    assert aged(15, seen, 14 * DAY, 35 * DAY) == 15, "something has kept it"
+    assert aged(15, [], 15 * DAY, 15 * DAY) == 0
+
+
+def test_only_what_may_still_count_is_remembered() -> None:
+    seen: list[Seen] = []
+    for day, step in enumerate((9, 15, 9, 3, 3, 9, 1)):
+        seen = remembered(seen, day * DAY, step)
+    assert seen == [Seen(DAY, 15), Seen(5 * DAY, 9), Seen(6 * DAY, 1)]
+    assert remembered(seen, 100 * DAY, 0) == [Seen(100 * DAY, 0)]
+
+
+@pytest.mark.parametrize(
+    ("delivered", "step"),
+    [
+        (0, 0),
+        (4, 0),
+        (5, 0),  # a tenth of the first
+        (50, 1),
+        (349, 1),
+        (350, 2),  # seven tenths of 500: such mail climbs
+        (3499, 2),  # of the last but one it is a tenth, and not what climbs beyond
+        (3500, 3),
+        (9999, 3),
+        (10_000, 4),  # a tenth of the last: warm
+    ],
+)
+def test_a_day_keeps_the_step_of_which_it_is_a_tenth_or_to_which_it_climbs(delivered: int, step: int) -> None:
+    assert kept_by(delivered, (50, 500, 5000, 100_000)) == step
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=30).map(sorted), st.integers(0, 10**6))
+def test_a_day_keeps_a_step_that_has_room_for_another_such_day(steps: list[int], delivered: int) -> None:
+    step = kept_by(delivered, tuple(steps))
+    assert step == len(steps) or steps[step] >= delivered
 
 
 @given(st.integers(1, 10**6), st.floats(0, 86_400))

@@ -125,7 +125,7 @@ def test_an_address_that_sends_nothing_for_weeks_goes_down_its_ladder(rig: Rig, 
     (looked,) = warmer.states()
     (slept,) = rig.warmer().states()
     assert looked[1].step == slept[1].step == step
-    assert ("nothing was delivered for" in looked[1].reason) is (step < 15)
+    assert ("took too little" in looked[1].reason) is (step < 15)
 
 
 def test_the_amount_of_an_address_that_was_forgotten_is_spread_over_its_first_day(rig: Rig) -> None:
@@ -150,13 +150,96 @@ def test_attempts_that_deliver_nothing_do_not_keep_an_address_known(rig: Rig) ->
     assert isp.step == 13
 
 
+def test_a_message_now_and_then_does_not_keep_an_address_on_its_step(rig: Rig) -> None:
+    rig.kept = kept("gmail", 15, rig.now)
+    warmer = rig.warmer()
+    steps = []
+    for _ in range(28):
+        assert rig.send(warmer, "gmail", 1) == 1
+        rig.now += 13 * DAY
+        ((_, isp, amount),) = warmer.states()
+        steps.append((isp.step, amount))
+    assert steps[0] == (15, 78_125)
+    assert steps[-1] == (0, 50)
+    assert steps == sorted(steps, reverse=True)
+
+
+@pytest.mark.parametrize(("a_day", "stays"), [(7813, (15, 78_125)), (5000, (13, 50_000)), (2000, (10, 16_875))])
+def test_an_address_that_sends_steadily_comes_to_the_step_of_which_that_is_a_tenth(
+    rig: Rig, a_day: int, stays: tuple[int, int]
+) -> None:
+    rig.kept = kept("gmail", 15, rig.now)
+    warmer = rig.warmer()
+    for _ in range(60):
+        assert rig.all_day(warmer, "gmail", a_day) == a_day
+    ((_, isp, amount),) = warmer.states()
+    assert (isp.step, amount) == stays
+
+
+LONG_STRIDES = (5, 50, 500, 10_000)
+SHORT_STRIDES = tuple(int(10 * 1.3**step) for step in range(24))
+BEYOND_A_TENTH = (10, 1000)
+
+
+@pytest.mark.parametrize(
+    ("steps", "step", "a_day", "rests_on"),
+    [
+        (LONG_STRIDES, 4, 480, 3),  # no tenth of the last one, to which it climbs from the one before
+        (SHORT_STRIDES, 24, 240, 20),  # more than the step half-way up
+        (BEYOND_A_TENTH, 2, 90, 1),
+    ],
+)
+def test_steady_mail_never_waits_for_that_the_address_was_known_for_more(
+    rig: Rig, steps: tuple[int, ...], step: int, a_day: int, rests_on: int
+) -> None:
+    rig.kept = kept("gmail", step, rig.now)
+    for _ in range(10):
+        warmer = rig.warmer(steps=steps)
+        for _ in range(10):
+            assert rig.all_day(warmer, "gmail", a_day) == a_day
+        warmer.keep(at_once=True)
+    ((_, isp, _),) = warmer.states()
+    assert isp.step == rests_on
+
+
+def test_one_day_a_week_keeps_what_it_brings(rig: Rig) -> None:
+    rig.kept = kept("gmail", 24, rig.now)
+    warmer = rig.warmer(steps=SHORT_STRIDES)
+    for _ in range(15):
+        assert rig.all_day(warmer, "gmail", 240) == 240
+        rig.now += 6 * DAY
+
+
+@pytest.mark.parametrize(("idle_days", "step"), [(13, 20), (15, 18), (31, 10), (91, 0)])
+def test_an_address_whose_steady_mail_ends_is_known_less_for_that(rig: Rig, idle_days: int, step: int) -> None:
+    rig.kept = kept("gmail", 24, rig.now)
+    warmer = rig.warmer(steps=SHORT_STRIDES)
+    for _ in range(100):
+        rig.all_day(warmer, "gmail", 240)
+    rig.now += idle_days * DAY
+    ((_, isp, _),) = warmer.states()
+    assert isp.step == step
+
+
+def test_a_step_that_was_climbed_is_kept_for_two_weeks_without_mail(rig: Rig) -> None:
+    warmer = rig.warmer()
+    for _ in range(4):
+        rig.all_day(warmer, "gmail", 1000)
+    steps = []
+    for _ in range(16):
+        rig.now += DAY
+        ((_, isp, _),) = warmer.states()
+        steps.append(isp.step)
+    assert steps == [4] * 14 + [1] * 2, "two below the last one that it used"
+
+
 def test_an_address_that_was_warm_and_was_idle_for_months_is_cold_again(rig: Rig) -> None:
     warmer = rig.warmer(steps=[12, 24])
     for _ in range(2):
         rig.all_day(warmer, "gmail", 100)
     assert rig.send(warmer, "gmail", 500) == 500
     warmer.lay_over(config())
-    rig.now += 91 * DAY
+    rig.now += 92 * DAY  # more than 90 since the end of that day
     assert rig.send(warmer, "gmail", 500) == 1
     assert warmer.is_outdated
     assert [policy.connections for policy in warmer.lay_over(config()).delivery.policies] == [2, 1]
