@@ -1,6 +1,7 @@
 """What reply rules stop or slow down, until when and why, and the counts that come before; pure.
 
-A rule's `trigger` is counted here, and the lane's protection has its say: what may not be paused is slowed down.
+A rule's `trigger` is counted here, and the lane's protection has its say: what may not be paused is slowed down. Where
+its automation is Observe nothing is: what would be is kept beside.
 Before it: `judgement`, with verdicts. After it: the ready queue, which holds a site; `judgement`, which puts mail of a
 From domain off. Invariants: every act ends by itself, whatever becomes of the wall clock; `dump` has all that are in
 force, so that a restart keeps them; acts and counts are bounded in number.
@@ -57,12 +58,28 @@ class Weighed(Struct, frozen=True, gc=False):
     scope: Scope
     alert: bool = False
     """A person should know: asked for, or more was asked for than may be done."""
+    observed: bool = False
+    """It is only said that it would be done."""
 
 
 def weigh(
-    verdict: Verdict, protection: Protection, traffic_class: TrafficClass, *, has_standby: bool = False
+    verdict: Verdict,
+    protection: Protection,
+    traffic_class: TrafficClass,
+    *,
+    has_standby: bool = False,
+    observe: bool = False,
 ) -> Weighed | None:
     """What a verdict's act comes to under this protection; None: it asks for no more than another try or a bounce."""
+    asked = _allowed(verdict, protection, traffic_class, has_standby=has_standby)
+    if not observe or asked is None or asked.action is Action.ALERT:
+        return asked
+    return Weighed(asked.action, asked.scope, alert=True, observed=True)
+
+
+def _allowed(
+    verdict: Verdict, protection: Protection, traffic_class: TrafficClass, *, has_standby: bool
+) -> Weighed | None:
     action, scope = verdict.action, verdict.scope
     if action is None or action in (Action.BOUNCE, Action.RETRY):
         return None
@@ -87,8 +104,12 @@ class Acts:
         """By what they are about: (kind, site, domain)."""
         self._counts: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
         """When replies of (rule, subject) came, for triggers."""
+        self._passed: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """Of a site: seconds of pauses, and the end of the last one."""
         self._slowed: dict[str, Act] = {}
         """Back-offs of whole sites, which the sites live by; here they are for the next process alone."""
+        self._observed: dict[tuple[str, str, str], Act] = {}
+        """What would be in force; not kept over a restart, for it stops nothing."""
         self._turns: dict[tuple[str, str], tuple[float, float]] = {}
         """Of a slowed-down (site, domain): when its next message may go, and the last turn that one waits for."""
         self._with_domains: frozenset[str] = frozenset()
@@ -100,7 +121,7 @@ class Acts:
     # -- before an act
 
     def is_due(self, verdict: Verdict, subject: str, now: float, protection: Protection) -> bool:
-        """Counts a reply about this subject; True if its act is to be done now."""
+        """Counts a reply about this subject; True if its act is to be done now, by the `time_of` its site."""
         if verdict.trigger is None or protection is Protection.CONSERVATIVE:
             return True
         count, per = verdict.trigger
@@ -115,20 +136,42 @@ class Acts:
         del self._counts[key]
         return True
 
+    def pass_over(self, site: str, began: float, ended: float) -> None:
+        """In this pause the site was not asked: it takes nothing from the time that a trigger has.
+
+        Else who refuses every connection would never reach a trigger that is shorter than the pauses. Monotonic
+        seconds; pauses come in the order of their ends, and what two have in common counts once.
+        """
+        passed, last = self._passed.get(site, (0.0, began))
+        if ended > last:
+            self._passed[site] = passed + ended - max(began, last), ended
+            self._passed.move_to_end(site)
+            if len(self._passed) > _MOST_COUNTS:
+                self._passed.popitem(last=False)
+
+    def time_of(self, site: str, now: float) -> float:
+        """The clock that triggers of a site go by: monotonic seconds less its pauses."""
+        return now - self._passed.get(site, (0.0, 0.0))[0]
+
     # -- acts in force
 
     def place(self, act: Act) -> bool:
         """Puts an act in force; False: one that lasts as long is."""
-        key = ("slow" if act.action is Action.BACKOFF else "stop", act.site, act.domain)
+        key = _about(act)
         known = self._acts.get(key)
         if known is not None and act.until < known.until + _LONGER_S:
             return False
         since = known.since if known is not None else act.since
         self._acts[key] = msgspec.structs.replace(act, since=since, reply=act.reply[:_REPLY_CHARS])
         if len(self._acts) > _MOST_ACTS:
-            del self._acts[min(self._acts, key=lambda one: self._acts[one].until)]
+            del self._acts[min((one for one in self._acts if one != key), key=self._how_soon_spared)]
         self._changed()
         return True
+
+    def _how_soon_spared(self, key: tuple[str, str, str]) -> tuple[bool, float]:
+        """What is about one From domain before what stops all mail for a site, and then what ends first."""
+        act = self._acts[key]
+        return not act.domain, act.until
 
     def follow(self, now: float) -> bool:
         """The wall clock may have been set back since: none lasts longer from now than it was to; True if one would."""
@@ -160,6 +203,28 @@ class Acts:
     def slowed(self, site: str) -> Act | None:
         """The back-off that this site had; its hold may be over, and the climb not."""
         return self._slowed.get(site)
+
+    def observe(self, act: Act) -> bool:
+        """An act that is not done; False: its rule's would be in force, so that this reply would not have come, or one
+        that lasts as long."""
+        now, key = act.since, _about(act)
+        self._observed = {one: known for one, known in self._observed.items() if known.since <= now < known.until}
+        known = self._observed.get(key)
+        if known is not None and (known.rule == act.rule or act.until < known.until + _LONGER_S):
+            return False
+        self._observed[key] = msgspec.structs.replace(act, reply=act.reply[:_REPLY_CHARS])
+        if len(self._observed) > _MOST_ACTS:
+            del self._observed[min(self._observed, key=lambda one: self._observed[one].until)]
+        return True
+
+    def observed(self, now: float) -> tuple[Act, ...]:
+        """What would be in force, the first to end first."""
+        found = [act for act in self._observed.values() if act.since <= now < act.until]
+        return tuple(sorted(found, key=lambda act: act.until))
+
+    def forget_observed(self) -> None:
+        """Acts are done from now on."""
+        self._observed = {}
 
     def _changed(self) -> None:
         self._with_domains = frozenset(act.site for act in self._acts.values() if act.domain)
@@ -234,3 +299,8 @@ class Acts:
                     self.slow(msgspec.structs.replace(act, until=min(act.until, now + act.lasts)))
             elif act.until > now:
                 self.place(act)
+
+
+def _about(act: Act) -> tuple[str, str, str]:
+    """(kind, site, domain): one act at a time is about these."""
+    return "slow" if act.action is Action.BACKOFF else "stop", act.site, act.domain

@@ -18,6 +18,9 @@ _SMALL_PART: Final = 256
 """A message of at most such a part of the limit is small: one for each of 200 connections is less than the limit."""
 _MOST_BEYOND: Final = 4
 """Sites whose first message may be large and beyond the limit: 100 MiB of the largest that lanes take by default."""
+_MOST_HALF: Final = 2
+"""As many where the message takes more than half of the limit: what is made anew for a host without 8BITMIME counts
+three times."""
 
 
 class BodyBudget:
@@ -54,7 +57,10 @@ class BodyBudget:
         if size <= free or size * _SMALL_PART <= self.limit:
             return True
         # whoever has just given its room back stands behind those that have had none
-        return len(self._beyond) < _MOST_BEYOND and (not self._with_none or site is self._called)
+        return self._may_exceed(size) and (not self._with_none or site is self._called)
+
+    def _may_exceed(self, size: int) -> bool:
+        return len(self._beyond) < (_MOST_BEYOND if 2 * size <= self.limit else _MOST_HALF)
 
     def _stand_in_line(self, site: ReadyQueue, size: int) -> None:
         site.lacks_room = True
@@ -79,7 +85,8 @@ class BodyBudget:
         self._called = None
         if not self._with_none:
             return None
-        if len(self._beyond) >= _MOST_BEYOND and self._with_none[0][1] > self.limit - self.used:
+        size = self._with_none[0][1]
+        if size > self.limit - self.used and not self._may_exceed(size):
             return None
         self._called, _ = self._with_none.popleft()
         self._called.lacks_room = False

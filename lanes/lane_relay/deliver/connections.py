@@ -230,6 +230,14 @@ class Connections:
             site.answers = False
             self._unanswered += site.connections
 
+    def delivered(self, session: Session) -> None:
+        """The peer has taken a message: the first of this session, or the first since some ended without one."""
+        destination = session.destination
+        destination.working += not session.delivered
+        session.delivered = True
+        if destination.site.took(destination):
+            asyncio.get_running_loop().call_soon(self.want, destination)
+
     # -- what became of them
 
     def rest(self, session: Session, now: float) -> None:
@@ -254,6 +262,9 @@ class Connections:
 
     def gone(self, session: Session) -> None:
         """The socket is closed; the connection counts until the peer has seen that."""
+        if session.delivered:
+            session.destination.working -= 1
+            session.destination.bad.pop(session.target.address, None)  # it takes mail, over fewer connections perhaps
         if session.peer_closed or session.peer is None:
             asyncio.get_running_loop().call_soon(self._release, session)  # after the transport has closed the socket
         else:
@@ -269,7 +280,7 @@ class Connections:
                 session.cut()
         if await self._all_end(grace):
             return
-        late = [session for session in self.sessions if not session.client.awaits_verdict]
+        late = [session for session in self.sessions if not session.awaits_verdict]
         _log.warning("%d sessions did not finish within %g s", len(late), grace)
         for session in late:
             session.cut()

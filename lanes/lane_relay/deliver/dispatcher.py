@@ -33,6 +33,7 @@ from lane_relay.deliver.session import Session
 from lane_relay.deliver.session_settings import ReturnPaths, Timeouts
 from lane_relay.deliver.tls import TlsContexts, make_contexts
 from lane_relay.deliver.trouble import Ending, Trouble
+from lane_relay.deliver.unfit import Unfit
 from lane_relay.deliver.upkeep import OnLate, Upkeep
 from lane_relay.records import Attempt, QueueEntry, Route
 from lane_relay.smtp.client import Closed, RecipientReply
@@ -72,10 +73,11 @@ class Dispatcher:
         return_paths: ReturnPaths | None = None,
         on_late: OnLate | None = None,
         routes: Routes | None = None,
+        leads_to: Callable[[str], bool] = lambda _address: True,
     ) -> None:
         """`may_send()`: the egress proof holds; `reroute(entry)`: its route may be another by now, ask for it anew;
         `keep_acts(text)`: for `judgement.restore` of the next process; `on_late(entry, message, why)`: it waits;
-        `routes`: who is asked where what waits leads to by now."""
+        `routes`: who is asked where what waits leads to by now; `leads_to`: see SessionMaker."""
         self._config = config
         self._gate = may_send
         self._clock = clock
@@ -83,7 +85,7 @@ class Dispatcher:
         self.unix_now = clock.now
         self._timeouts = timeouts or Timeouts()
         self._return_paths = return_paths
-        self._maker = SessionMaker(config, contexts or make_contexts(), self._timeouts, return_paths)
+        self._maker = SessionMaker(config, contexts or make_contexts(), self._timeouts, return_paths, leads_to)
         self._preparer = Preparer(bodies, signing, screening)
         self._held = HeldEntries()
         self._lookahead = Lookahead(self._preparer, self._held, self._on_ready, self._on_room)
@@ -91,6 +93,7 @@ class Dispatcher:
         self.sites: dict[str, ReadyQueue] = {}
         self.judgement = Judgement(config, self.sites, self._lookahead, clock, on_attempt, keep_acts)
         self.table = self.judgement.table
+        self._unfit = Unfit(self._lookahead, self.judgement, clock, self.add)
         total, look = config.delivery.total_connections, FirstLook(self._preparer, self._held, self.judgement)
         self._connections = Connections(self, self._maker, self._lookahead, look, clock.monotonic, total)
         self._limits_by_policy: dict[str, SiteLimits] = {}
@@ -299,11 +302,10 @@ class Dispatcher:
                 return
             if refusal is NOT_EIGHT_BIT and self._lookahead.reduce(destination, prepared):
                 continue
-            session.started_at = self._clock.now()
-            self.judgement.of_unfit(session, prepared, refusal)
+            self._unfit.handle(session, prepared, refusal)
 
     def _must_end(self, session: Session, site: ReadyQueue) -> bool:
-        distrusted = session.number <= self._distrusted or session.source != self._maker.source
+        distrusted = session.number <= self._distrusted or session.way != self._maker.way
         if not self.gate_is_open or distrusted or site.must_close(session.sent):
             return True
         line = site.line
@@ -379,6 +381,8 @@ class Dispatcher:
         site = session.destination.site
         if site.pacing is not None:
             site.pacing.end_message(session.began, now)
+        if (not session.delivered or session.destination.fruitless) and any(one.reply.code == 250 for one in results):
+            self._connections.delivered(session)
         begun = bool(session.portion.answered)
         if session.sent and not begun and not_looked_at(self.table, site.policy, results[0].stage, results[0].reply):
             self._lookahead.give_back(session.destination, prepared)
@@ -463,16 +467,19 @@ class Dispatcher:
         is_open = self.gate_is_open
         if self.judgement.expire():
             self._connections.pump_all(self.sites.values())
-        for session in list(self._connections.sessions):
-            if session.idle and self._must_end(session, session.destination.site):
-                session.quit()  # also those beyond a limit that has come down
-            elif now >= session.deadline or self._gives_way(session, now):
-                session.expire()
+        self._look_at_sessions(now)
         if is_open and not self._gate_was_open:
             self._connections.pump_all(self.sites.values())
         self._gate_was_open = is_open
         self._days.keep(now)
         self._go_round(now)
+
+    def _look_at_sessions(self, now: float) -> None:
+        for session in list(self._connections.sessions):
+            if session.idle and self._must_end(session, session.destination.site):
+                session.quit()  # also those beyond a limit that has come down
+            elif session.is_late(now) or self._gives_way(session, now):
+                session.expire()
 
     def _gives_way(self, session: Session, now: float) -> bool:
         """It has waited for an answer for long, and others wait for its place; never with a whole message out there."""
@@ -480,7 +487,7 @@ class Dispatcher:
         if waits_since is None or now - waits_since < self._timeouts.pressed:
             return False
         self._connections.silent(session.destination.site)
-        return self._connections.is_pressed and not session.client.awaits_verdict
+        return self._connections.is_pressed and not session.awaits_verdict
 
     def _go_round(self, now: float) -> None:
         """What waits, a portion of it."""

@@ -78,7 +78,7 @@ class Place(Struct, frozen=True):
     """Where some entries are, and what holds them there."""
 
     state: str
-    """Sending, Ready, Held, HandingOver or InDoubt."""
+    """Scheduled, Sending, Ready, Held, HandingOver or InDoubt."""
     route: Route
     hold: Hold | None
     """None: nothing does, a session has them."""
@@ -88,6 +88,8 @@ class Place(Struct, frozen=True):
     """Monotonic time since which the hold holds, where that is known."""
     order: str = ""
     """The order that holds them, by its id."""
+    not_before: float = 0.0
+    """Unix time before which none of them is due, whatever it says itself."""
 
 
 class Whereabouts:
@@ -119,6 +121,10 @@ class Whereabouts:
             return site.hold_message(now) or Hold(Limit.MEMORY if site.lacks_room else Limit.NONE)
         found = self._connections.decide(destination, now)
         return found if isinstance(found, Hold) else Hold(Limit.NONE)
+
+    def oldest_held(self, key: str) -> int:
+        """Message id of the oldest entry that is held under this key, 0 without one; looks at all of them."""
+        return self._held.oldest_of(key)
 
     def hold_of_site(self, site: ReadyQueue) -> Hold:
         """What holds the first of its host sets that has entries."""

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from lane_relay.deliver.prepared import Held
 from lane_relay.deliver.ready_queue import Hold, Limit
-from lane_relay.records import QueueEntry, Route
+from lane_relay.records import QueueEntry, Route, age_key
 
 __all__ = ["HeldEntries", "HeldEntry"]
 
@@ -67,6 +67,10 @@ class HeldEntries:
     def waiting_for(self, key: str) -> deque[HeldEntry]:
         """What waits for this now; whoever takes an entry out has it."""
         return self._by_key.get(key, deque())
+
+    def oldest_of(self, key: str) -> int:
+        """Message id of the oldest entry that waits for this, 0 without one; looks at all of them."""
+        return min((item.entry.id for item in self.waiting_for(key)), default=0, key=age_key)
 
     def holds_of(self, message_id: int) -> tuple[Hold, ...]:
         """What holds the entries of this message here."""

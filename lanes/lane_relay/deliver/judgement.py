@@ -21,6 +21,7 @@ from lane_relay.deliver.acts import Act, Acts, weigh
 from lane_relay.deliver.lookahead import Lookahead
 from lane_relay.deliver.outcomes import (
     broken_results,
+    end_of_session,
     failure_of,
     later_results,
     reply_results,
@@ -117,8 +118,10 @@ class Judgement:
         """Alerts, by (policy, rule)."""
 
     def apply(self, config: RelayConfig) -> None:
-        """Another configuration: rules and protection are those of it from now on; acts in force stay."""
+        """Another configuration: rules, protection and automation are those of it from now on; acts in force stay."""
         self._config = config
+        if not config.delivery.observes:
+            self.acts.forget_observed()
         self.table.apply(config.delivery.policies)
 
     # -- acts
@@ -182,23 +185,33 @@ class Judgement:
         """Does what a verdict asks for beyond another try, if it is time for it and the lane allows it."""
         delivery = self._config.delivery
         has_standby = delivery.standby and self.stand_ins.has_standby(site.name)
-        asked = weigh(verdict, delivery.protection, self._config.lane.traffic_class, has_standby=has_standby)
+        asked = weigh(
+            verdict,
+            delivery.protection,
+            self._config.lane.traffic_class,
+            has_standby=has_standby,
+            observe=delivery.observes,
+        )
         about_domain = verdict.scope is Scope.DOMAIN and bool(domain)
         subject = f"{site.name} {domain}" if about_domain else site.name
         if asked is None or (asked.action is Action.SUSPEND_DOMAIN and not domain):
             return
-        if not self.acts.is_due(verdict, subject, self._clock.now(), delivery.protection):
+        now = self.acts.time_of(site.name, self._clock.monotonic())
+        if not self.acts.is_due(verdict, subject, now, delivery.protection):
+            return
+        reply, everywhere = without_addresses(reply), asked.scope is Scope.LANE
+        of_domain = domain if about_domain or asked.action is Action.SUSPEND_DOMAIN else ""
+        if asked.observed:
+            act = self._made(site, asked.action, verdict, reply, "" if everywhere else site.name, of_domain)
+            self._observe(site.policy, act)
             return
         self.done[site.policy, asked.action] += 1
-        reply = without_addresses(reply)
         if asked.alert:
             self._alert(site, verdict, reply, asked.action)
-        everywhere = asked.scope is Scope.LANE
         if asked.action is Action.BACKOFF and not about_domain:
             self._slow_down(list(self._sites.values()) if everywhere else [site], verdict, str(reply))
         elif asked.action is not Action.ALERT:
-            of_domain = domain if about_domain or asked.action is Action.SUSPEND_DOMAIN else ""
-            self._place(site, asked.action, verdict, reply, "" if everywhere else site.name, of_domain)
+            self._put(self._made(site, asked.action, verdict, reply, "" if everywhere else site.name, of_domain))
 
     def _slow_down(self, sites: list[ReadyQueue], verdict: Verdict, reply: str) -> None:
         is_news, now = False, self._clock.now()
@@ -210,21 +223,38 @@ class Judgement:
         if is_news:
             self._remember()
 
-    def _place(self, site: ReadyQueue, action: Action, verdict: Verdict, reply: Reply, where: str, domain: str) -> None:
-        now = self._clock.now()
-        lasts = verdict.act_for if verdict.act_for is not None else _SLOW_DOMAIN_FOR_S
-        every = 1.0 / site.foot_per_second if action is Action.BACKOFF else 0.0
-        self._put(Act(action, where, now, now + lasts, verdict.rule, str(reply), domain, every, lasts))
+    def _made(self, site: ReadyQueue, action: Action, verdict: Verdict, reply: Reply, where: str, domain: str) -> Act:
+        now, is_slow = self._clock.now(), action is Action.BACKOFF
+        usual = site.limits.backoff.for_ if is_slow and not domain else _SLOW_DOMAIN_FOR_S
+        lasts = verdict.act_for if verdict.act_for is not None else usual
+        every = 1.0 / site.foot_per_second if is_slow and domain else 0.0
+        return Act(action, where, now, now + lasts, verdict.rule, str(reply), domain, every, lasts)
 
-    def of_complaints(self, policy: str, rule: str, said: str, action: Action, lasts: float, where: str) -> None:
-        """What came back asks for this act for so many seconds; `where` is the ISP's name, or empty: every site."""
+    def of_complaints(
+        self, policy: str, rule: str, said: str, action: Action, lasts: float, where: str, *, observed: bool = False
+    ) -> None:
+        """What came back asks for this act for so many seconds; `where` is the ISP's name, or empty: every site.
+
+        `observed`: the lane's owner asks that it be told of and not done.
+        """
         now = self._clock.now()
+        if observed:
+            self._observe(policy, Act(action, where, now, now + lasts, rule, said, lasts=lasts))
+            return
         self.done[policy, action] += 1
         self.alerts[policy, rule] += 1
         if action is not Action.ALERT:
             self._put(Act(action, where, now, now + lasts, rule, said, lasts=lasts))
         elif self._is_to_be_said(rule):
             _log.warning("alert by %s at %s: %s", rule, policy, said)
+
+    def _observe(self, policy: str, act: Act) -> None:
+        if not self.acts.observe(act):
+            return
+        self.done[policy, Action.ALERT] += 1
+        self.alerts[policy, act.rule] += 1
+        _log.warning("automation is Observe: no %s of %s until %s, by %s: %s", act.action, _subject(act),
+                     _time(act.until), act.rule, act.reply)  # fmt: skip
 
     def _put(self, act: Act) -> None:
         if not self.acts.place(act):
@@ -292,6 +322,8 @@ class Judgement:
         failure = failure_of(self.table, site.policy, trouble)
         verdict = failure.verdict
         self._note(site, failure.stage, failure.reply, verdict)
+        if site.is_after_pause(destination, now):
+            self.acts.pass_over(site.name, destination.parked_at, destination.parked_until)
         self._act(site, verdict, failure.reply, "")
         # of the source or of its pace the other hosts would say the same; of itself a host says nothing about the next
         of_source = verdict.action in _ABOUT_THE_SOURCE and verdict.scope is not Scope.SITE
@@ -303,10 +335,12 @@ class Judgement:
             return False
         if everybody and not trouble.ours:
             destination.begin_elsewhere(session.target)
-        destination.blame = failure
+        # that one host takes no mail, ever, says nothing of those that are busy or away (RFC 7504 section 4)
+        told = failure if everybody else destination.hopeful or failure
+        destination.blame, destination.hopeful = told, None
         # what is published may be another by the next attempt: all of them are to ask for their route again
         binds = trouble.tls is not None and session.target.demand is not None
-        of_all = binds or verdict.action is Action.BOUNCE
+        of_all = binds or told.verdict.action is Action.BOUNCE
         destination.blame_left = destination.waiting if of_all else 1
         return True
 
@@ -325,9 +359,10 @@ class Judgement:
         results = reply_results(self.table, session.destination.site.policy, prepared.message, taken)
         self._on_attempt(self._attempt(session, prepared, results))
 
-    def of_unfit(self, session: Session, prepared: Prepared, refusal: Reply) -> None:
-        """This peer cannot take the message, as we can tell from what it offers."""
-        self.report(session.destination, prepared, unfit_results(prepared.entry, refusal), session)
+    def of_unfit(self, session: Session, prepared: Prepared, refusal: Reply, *, unsure: bool) -> None:
+        """This peer, the last one, cannot take the message by what it offers; `unsure`: some have not said all."""
+        results = unfit_results(prepared.entry, refusal, unsure=unsure)
+        self.report(session.destination, prepared, results, session)
 
     def of_broken(self, session: Session, prepared: Prepared, closed: Closed, ending: Ending) -> None:
         """The connection ended under an entry; recipients of earlier transactions have their answers already."""
@@ -358,6 +393,8 @@ class Judgement:
                 self._note(site, result.stage, result.reply, result.verdict, about)
             for result in summary.acts:
                 self._act(site, result.verdict, result.reply, message.from_domain)
+            if summary.end_session and not session.delivered:
+                self._of_fruitless(session, results)
         if session is None:
             now = self._clock.now()
             tls = destination.blame.tls if destination.blame is not None else None
@@ -368,6 +405,16 @@ class Judgement:
         self._lookahead.done(destination, prepared)
         self._on_attempt(attempt)
         return summary.end_session
+
+    def _of_fruitless(self, session: Session, results: tuple[RecipientResult, ...]) -> None:
+        """A session ends and has brought nothing about: a run of them says that the host takes no mail now."""
+        destination, ended = session.destination, end_of_session(results)
+        if ended is None:  # a rule of the site's says what to do
+            return
+        failure = Failure(ended.stage, without_addresses(ended.reply), ended.verdict)
+        now, retry = self._clock.monotonic(), self._config.delivery.retry
+        if destination.site.ended_fruitless(destination, session.target, failure, now, retry):
+            self._lookahead.empty(destination)  # what waits for long keeps no body
 
     def _attempt(self, session: Session, prepared: Prepared, results: tuple[RecipientResult, ...]) -> Attempt:
         """What is known of an attempt that came to a peer."""
@@ -382,7 +429,7 @@ class Judgement:
             session.peer,
             session.tls,
             session.number,
-            session.client.extensions.dsn,
+            session.passes_on,
         )
 
     def _note(self, site: ReadyQueue, stage: Stage, reply: Reply, verdict: Verdict, about: str = "") -> None:

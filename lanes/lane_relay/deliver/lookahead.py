@@ -2,7 +2,8 @@
 
 Before it: the entries of `ready_queue`. After it: the dispatcher's feeding of sessions.
 Invariants: bodies held here stay within a bound, and with those in sessions within the budget; a body counts from
-before it is loaded until `done`; an entry that cannot be sent yet goes to `held` and keeps none.
+before it is loaded until `done`, for a host without 8BITMIME with its 7-bit form; an entry that cannot be sent yet goes
+to `held` and keeps none.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from lane_relay.deliver.body_budget import BodyBudget
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.prepared import Gone, Held, Prepared, Preparer
 from lane_relay.deliver.ready_queue import Destination, ReadyQueue
+from lane_relay.mail.seven_bit import MOST_LONGER
 from lane_relay.records import QueueEntry
 
 __all__ = ["Lookahead"]
@@ -22,6 +24,8 @@ _AHEAD: Final = 4
 """Entries prepared beyond two a session."""
 _PART_AHEAD: Final = 4
 """A quarter of the active bytes may wait for sessions; the rest is for the sessions themselves."""
+_FORMS: Final = 1 + MOST_LONGER
+"""Times of its size that a message takes for a host without 8BITMIME: as it is, and in 7-bit form at its longest."""
 _CALLED: Final = 100
 """Sites called in one turn of the loop, where many that waited for room want none any more."""
 
@@ -49,6 +53,8 @@ class Lookahead:
         self._epoch = 0
         """What was begun in an earlier one is not made ready any more: key, selector or its time may be another."""
         self._bytes = 0
+        self._forms: dict[int, int] = {}
+        """By the identity of an entry: what counts beyond its size, for its 7-bit form."""
 
     def limit(self, active_bytes: int) -> None:
         """Another bound on the bytes of bodies."""
@@ -68,7 +74,7 @@ class Lookahead:
             self._leave(destination, prepared.entry)
         if destination.preparing and self._has_enough(destination):
             return None
-        while destination.entries.length and self._room.take(destination.site, destination.entries.first.size):
+        while destination.entries.length and self._take(destination):
             found = self._prepare(destination)
             if found is not None:
                 return found
@@ -109,7 +115,7 @@ class Lookahead:
             destination.entries
             and len(destination.ready) + destination.preparing < wanted
             and self._bytes < self._ahead_limit
-            and self._room.take(destination.site, destination.entries.first.size)
+            and self._take(destination)
         ):
             found = self._prepare(destination)
             if found is not None:
@@ -130,6 +136,17 @@ class Lookahead:
         destination.unprepare()
         for entry in emptied:
             self._leave(destination, entry)
+
+    def _take(self, destination: Destination) -> bool:
+        """Counts the body of the first entry; False: there is no room for it now."""
+        entry = destination.entries.first
+        if not destination.seven_bit:
+            return self._room.take(destination.site, entry.size)
+        size = int(_FORMS * entry.size)
+        if not self._room.take(destination.site, size):
+            return False
+        self._forms[id(entry)] = size - entry.size
+        return True
 
     def _prepare(self, destination: Destination) -> Prepared | None:
         """Begins with the first entry; Prepared if that is all there is to it."""
@@ -165,7 +182,10 @@ class Lookahead:
         self._on_ready(destination)
 
     def _leave(self, destination: Destination, entry: QueueEntry) -> None:
-        self._room.give_back(destination.site, entry.size)
+        size = entry.size
+        if self._forms:
+            size += self._forms.pop(id(entry), 0)
+        self._room.give_back(destination.site, size)
         self._preparer.release(entry)
         if not self._left:  # later, not amid whatever the caller is at
             asyncio.get_running_loop().call_soon(self._hand_on)

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from lane_relay.deliver.ready_queue import Destination, ReadyQueue, place_of
 from lane_relay.deliver.rerouting import Rerouting
+from lane_relay.deliver.unfit import leave_out
 from lane_relay.records import QueueEntry, Route, Unroutable
 
 __all__ = ["MovedMail", "Routes"]
@@ -130,6 +131,9 @@ class MovedMail:
         """A failure for the time being says nothing; the same hosts may have other addresses by now."""
         if isinstance(found, Unroutable):
             return found.reply.is_permanent
+        left_out = destination.route.without
+        if left_out:  # else what waits here for the other hosts would go back and ask those that cannot take it
+            found = leave_out(found, left_out)
         if found.site != destination.site.name or place_of(found) != place_of(destination.route):
             return True
         if destination.update(found):

@@ -3,11 +3,14 @@
 Before it: configuration, routes, and what earlier connections have shown of a host's TLS. After it: `session`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
 from lane_api.isppolicy import Category, Stage
-from lane_api.relayconfig import RelayConfig
+from lane_api.relayconfig import Egress, RelayConfig, SecondAddress
 from lane_relay.deliver.owner import Owner
 from lane_relay.deliver.ready_queue import Destination, Target
 from lane_relay.deliver.resumption import Resumption
@@ -16,6 +19,7 @@ from lane_relay.deliver.session_settings import ReturnPaths, SessionSettings, Ti
 from lane_relay.deliver.tls import TlsContexts, TlsMode, plan_tls
 from lane_relay.deliver.trouble import Trouble
 from lane_relay.records import Reply, Route, TlsFailure
+from lane_relay.socks.tunnel import Door, door_of
 
 __all__ = ["SessionMaker"]
 
@@ -28,8 +32,11 @@ class SessionMaker:
     """Numbers sessions, too."""
 
     def __init__(
-        self, config: RelayConfig, contexts: TlsContexts, timeouts: Timeouts, return_paths: ReturnPaths | None = None
-    ) -> None:
+        self, config: RelayConfig, contexts: TlsContexts, timeouts: Timeouts, return_paths: ReturnPaths | None = None,
+        leads_to: Callable[[str], bool] = lambda _address: True,
+    ) -> None:  # fmt: skip
+        """`leads_to(address)`: our own address of its family is proved."""
+        self._leads_to = leads_to
         self._contexts = contexts
         self._timeouts = timeouts
         self._return_paths = return_paths
@@ -44,8 +51,11 @@ class SessionMaker:
         self._hostname = config.slot.hostname
         mode = config.delivery.outbound_tls
         self._outbound_tls = "Required" if mode in ("MTASTS", "DANE") else mode  # what they ask beyond, routes demand
-        self.source = str(config.egress.source) if config.egress.source is not None else ""
-        """The address that connections bind; empty: none."""
+        egress = config.egress
+        self._first, self._second = _way_of(egress), None if egress.second is None else _way_of(egress.second)
+        self._second_is_v6 = egress.second is not None and egress.second.address.version == 6
+        self.way = self._first.text if self._second is None else f"{self._first.text}, {self._second.text}"
+        """What connections leave by, to be compared."""
 
     def make(
         self, owner: Owner, destination: Destination, target: Target, now: float
@@ -55,9 +65,14 @@ class SessionMaker:
         credentials, trouble = _read_credentials(destination.route)
         plan = plan_tls(mode, bool(destination.route.tls), target.demand)
         same_for = plan.same_for(target.host, target.address, destination.route.port)
+        way = self._first
+        if self._second is not None and (":" in target.address) is self._second_is_v6:
+            way = self._second
+        if trouble is None and not self._leads_to(target.address):
+            trouble = _unproved(target)
         settings = SessionSettings(
-            self._hostname, self.source, plan, credentials, self._contexts, self._timeouts,
-            self.resumption, same_for, self.resumption.find(same_for, now), self._return_paths,
+            self._hostname, way.source, plan, credentials, self._contexts, self._timeouts,
+            self.resumption, same_for, self.resumption.find(same_for, now), self._return_paths, way.door, self.way,
         )  # fmt: skip
         self.made += 1
         until, failure = self._plain.get(target.address, _NEVER)
@@ -75,6 +90,30 @@ class SessionMaker:
     def forget(self, now: float) -> None:
         """Drops what is no longer true."""
         self._plain = {address: known for address, known in self._plain.items() if known[0] > now}
+
+
+class _Way(Struct, frozen=True):
+    """By what connections of one family leave."""
+
+    source: str
+    """What they bind; empty: nothing."""
+    door: Door | None
+
+    @property
+    def text(self) -> str:
+        """To be compared."""
+        return self.source if self.door is None else self.door.way
+
+
+def _way_of(egress: Egress | SecondAddress) -> _Way:
+    return _Way("" if egress.source is None else str(egress.source), door_of(egress))
+
+
+def _unproved(target: Target) -> Trouble:
+    """The host's other addresses, of the family that is proved, have their turn."""
+    family = "IPv6" if ":" in target.address else "IPv4"
+    text = f"4.4.0 {target.host}[{target.address}] is not connected to: our own {family} address is not proved"
+    return Trouble(Stage.CONNECT, Reply(451, (text,)), Category.NO_ANSWER_FROM_HOST)
 
 
 def _read_credentials(route: Route) -> tuple[tuple[str, str] | None, Trouble | None]:

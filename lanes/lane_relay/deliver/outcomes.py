@@ -7,7 +7,7 @@ Invariant: every recipient of the entry gets exactly one result.
 from collections.abc import Iterable
 
 from lane_api.isppolicy import Action, Category, Scope, Stage
-from lane_relay.deliver.default_rules import CLOSING_RULE
+from lane_relay.deliver.default_rules import CLOSING_RULES
 from lane_relay.deliver.prepared import Prepared
 from lane_relay.deliver.ready_queue import Failure
 from lane_relay.deliver.rules import DELIVERED, ReplyTable
@@ -18,6 +18,7 @@ from lane_relay.smtp.client import Closed, RecipientReply
 __all__ = [
     "Summary",
     "broken_results",
+    "end_of_session",
     "failure_of",
     "later_results",
     "not_looked_at",
@@ -29,6 +30,8 @@ __all__ = [
 
 
 _CLOSES = 421
+_SAYS_NO_MORE = (Action.RETRY, Action.ALERT)
+"""Actions that stop and slow down nothing."""
 _ENDS_SESSION = (Scope.SITE, Scope.IP, Scope.LANE)
 
 
@@ -126,7 +129,7 @@ def not_looked_at(table: ReplyTable, policy: str, stage: Stage, reply: Reply | N
     """
     if stage is not Stage.MAIL:
         return False
-    return reply is None or (reply.code == _CLOSES and table.judge(policy, stage, reply).rule == CLOSING_RULE)
+    return reply is None or (reply.code == _CLOSES and table.judge(policy, stage, reply).rule in CLOSING_RULES)
 
 
 def same_results(entry: QueueEntry, failure: Failure) -> tuple[RecipientResult, ...]:
@@ -144,10 +147,22 @@ def later_results(recipients: tuple[int, ...]) -> tuple[RecipientResult, ...]:
     return tuple([RecipientResult(index, Stage.RCPT, reply, verdict, ours=True) for index in recipients])
 
 
-def unfit_results(entry: QueueEntry, refusal: Reply) -> tuple[RecipientResult, ...]:
-    """Our own refusal of a message that this peer cannot take."""
+def unfit_results(entry: QueueEntry, refusal: Reply, *, unsure: bool = False) -> tuple[RecipientResult, ...]:
+    """Our own refusal of a message that no host can take by what it offers; `unsure`: one has not said all of that."""
+    if unsure:
+        text = f"4{refusal.lines[0][1:]}; not every host has said what it offers"
+        later = Verdict(Category.PROTOCOL_ERRORS, Action.RETRY, Scope.MESSAGE)
+        return same_results(entry, Failure(Stage.MAIL, Reply(451, (text,)), later, ours=True))
     verdict = Verdict(Category.CONTENT_RELATED, Action.BOUNCE, Scope.MESSAGE)
     return same_results(entry, Failure(Stage.MAIL, refusal, verdict, ours=True))
+
+
+def end_of_session(results: tuple[RecipientResult, ...]) -> RecipientResult | None:
+    """What ended the session without asking for an act of its own, so that its host may be asked again at once."""
+    for result in results:
+        if result.verdict.scope in _ENDS_SESSION and result.verdict.action in _SAYS_NO_MORE:
+            return result
+    return None
 
 
 def summarise(results: tuple[RecipientResult, ...]) -> Summary:
@@ -171,7 +186,11 @@ _DELIVERED = Summary(True)
 
 def _broken_reply(closed: Closed, where: str, ending: Ending) -> Reply:
     after = " after the whole message was sent; it may have been delivered" if closed.after_dot else ""
+    if closed.unsent:
+        after = " before the whole message was sent"
     if ending is Ending.STOP:
         return Reply(421, (f"4.3.2 this relay stopped while {where} was still to answer{after}",))
     what = "did not answer in time" if ending is Ending.TIMEOUT else (closed.problem or "dropped the connection")
+    if ending is Ending.TIMEOUT and closed.unsent:
+        what, after = "did not take the message in time", ""
     return Reply(421, (f"4.4.2 {where}: {what}{after}",))

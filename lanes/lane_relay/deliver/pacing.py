@@ -45,6 +45,8 @@ class Limit(StrEnum):
     CONNECT_RATE = "connect-rate"
     MESSAGE_RATE = "message-rate"
     DAY = "messages-per-day"
+    WARM_UP = "warm-up"
+    """The address is cold for the ISP, and what may leave now is used up."""
     SIBLING = "sibling"
     """It goes to another slot of the lane, which has to answer."""
     MEMORY = "memory"

@@ -2,7 +2,7 @@
 
 A transaction is for at most so many recipients as the site allows. Who was refused because the peer takes no more in
 one (452, RFC 5321 section 4.5.3.1.10) is in the next one, at once and on the same connection; what the peer says of the
-whole message it says of those who are left, too.
+whole message, or when it closes, it says of those who are left, too.
 Before it: `dispatcher`, when a transaction is over. After it: the next one, or the Attempt with everybody's result.
 """
 
@@ -14,6 +14,8 @@ from lane_relay.smtp.client import RecipientReply
 
 __all__ = ["Portion", "after", "first", "without_taken"]
 
+_CLOSES: Final = 421
+"""It ends the connection (RFC 5321 section 3.8), so that nobody has another transaction there."""
 _TOO_MANY: Final = (452, 552)
 """RFC 5321 section 4.5.3.1.10: 552 is to be taken for 452, which earlier standards confused."""
 _TOO_MANY_ENHANCED: Final = ("", "4.5.3", "5.5.3")
@@ -39,7 +41,7 @@ def first(recipients: tuple[int, ...], most: int) -> Portion:
 def after(replies: tuple[RecipientReply, ...], before: Portion, most: int) -> Portion:
     """After the transaction of `before.recipients`, for which the peer said `replies`."""
     answered = before.answered + replies
-    whole = next((answer for answer in replies if answer.stage is not Stage.RCPT), None)
+    whole = next((answer for answer in replies if answer.stage is not Stage.RCPT or answer.reply.code == _CLOSES), None)
     if whole is None:  # nobody was taken: a peer that takes none at all would not take fewer
         return Portion(before.left[:most], before.left[most:], answered)
     if not whole.reply.is_positive:

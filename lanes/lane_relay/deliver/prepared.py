@@ -13,10 +13,10 @@ from typing import Final, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from lane_relay.deliver.reducer import Reducer
 from lane_relay.errors import SpoolError
 from lane_relay.guard import report
-from lane_relay.mail.seven_bit import is_signed
-from lane_relay.mail.seven_bit import seven_bit as to_seven_bit
+from lane_relay.mail.seven_bit import MOST_LONGER, is_signed
 from lane_relay.records import Message, QueueEntry
 
 __all__ = ["GONE", "Bodies", "Gone", "Held", "Prepared", "Preparer", "Screening", "Signing"]
@@ -111,7 +111,8 @@ class Preparer:
         self._screening = screening
         self._loading: set[asyncio.Task[None]] = set()
         self._lent: dict[int, int] = {}
-        """By the identity of an entry whose body was loaded: its size, until `release`."""
+        """By the identity of an entry whose body was loaded or made anew: how many bytes, until `release`."""
+        self._reducer = Reducer()
         self.reading_bytes = 0
         """Of the bodies that `read` waits for."""
         self.unreadable: list[QueueEntry] = []
@@ -147,8 +148,8 @@ class Preparer:
         `seven_bit`: it is for a host without 8BITMIME.
         """
         message = self._bodies.cached(entry)
-        if message is not None:
-            return self._sign(entry, message, then, seven_bit=seven_bit)
+        if message is not None and (not seven_bit or message.body.isascii()):
+            return self._sign(entry, message, then)
         task = asyncio.get_running_loop().create_task(self._load(entry, then, seven_bit=seven_bit))
         self._loading.add(task)
         task.add_done_callback(self._loading.discard)
@@ -179,6 +180,7 @@ class Preparer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._reducer.close()
 
     async def _read(self, entry: QueueEntry, then: Callable[[QueueEntry, Message | None], None]) -> None:
         self.reading_bytes += entry.size
@@ -204,45 +206,51 @@ class Preparer:
             then(entry, None)
             return
         if self._bodies.cached(entry) is None and id(entry) not in self._lent:
-            self._lent[id(entry)] = len(message.body)
-            self._bodies.lend(len(message.body))
-        outcome = self._sign(entry, message, then, seven_bit=seven_bit)
+            self._lend(entry, len(message.body))
+        if seven_bit and not message.body.isascii():
+            await self._reduce(entry, message, then)
+            return
+        outcome = self._sign(entry, message, then)
         if outcome is not None:
             then(entry, outcome)
 
+    def _lend(self, entry: QueueEntry, size: int) -> None:
+        self._lent[id(entry)] = self._lent.get(id(entry), 0) + size
+        self._bodies.lend(size)
+
+    def _stop(self, entry: QueueEntry, message: Message) -> Held | Gone | None:
+        return self._screening.admit(entry, message) if self._screening is not None else None
+
     def _sign(
-        self,
-        entry: QueueEntry,
-        message: Message,
-        then: Callable[[QueueEntry, Outcome | None], None],
-        *,
-        seven_bit: bool,
+        self, entry: QueueEntry, message: Message, then: Callable[[QueueEntry, Outcome | None], None]
     ) -> Outcome | None:
-        if self._screening is not None:
-            stop = self._screening.admit(entry, message)
-            if stop is not None:
-                return stop
-        if seven_bit:
-            return self._sign_reduced(entry, message, then)
+        stop = self._stop(entry, message)
+        if stop is not None:
+            return stop
         if self._signing is None:
             return Prepared(entry, message, (message.body,), len(message.body))
 
         found = self._signing.signature(message, partial(_signed, entry, message, then))
         return None if found is None else _outcome(entry, message, found)
 
-    def _sign_reduced(
+    async def _reduce(
         self, entry: QueueEntry, message: Message, then: Callable[[QueueEntry, Outcome | None], None]
-    ) -> Outcome | None:
-        """The signature covers what is sent, so it is made for the 7-bit form, under an id that no message has."""
-        made = to_seven_bit(message.body)
+    ) -> None:
+        """Hands the 7-bit form to `then`, or why there is nothing to send. Its signature covers what is sent, so it is
+        made for that, under an id that no message has."""
+        stop = self._stop(entry, message) or self.why_held(message)
+        if stop is not None:
+            then(entry, stop)
+            return
+        self._lend(entry, int(MOST_LONGER * len(message.body)))
+        made = await self._reducer.reduce(message.body)
         if self._signing is None:
-            return _reduced(entry, message, made, b"")
-        if made is None or made is message.body:
-            found = self._signing.signature(message, lambda found: then(entry, _reduced(entry, message, None, found)))
-            return None if found is None else _reduced(entry, message, None, found)
-        other = replace(message, id=~message.id, body=made)
-        found = self._signing.signature(other, lambda found: then(entry, _reduced(entry, message, made, found)))
-        return None if found is None else _reduced(entry, message, made, found)
+            then(entry, _reduced(entry, message, made, b""))
+            return
+        signed = message if made is None else replace(message, id=~message.id, body=made)
+        found = self._signing.signature(signed, lambda found: then(entry, _reduced(entry, message, made, found)))
+        if found is not None:
+            then(entry, _reduced(entry, message, made, found))
 
 
 def _reduced(entry: QueueEntry, message: Message, made: bytes | None, found: bytes | Held) -> Outcome:

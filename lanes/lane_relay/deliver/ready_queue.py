@@ -28,8 +28,11 @@ _REFUSED_S: Final = 3600.0
 """One that spoke for all is passed over so much longer than all are: what it was told of is due again by then."""
 _PROBES: Final = 2
 """Connections under way at once to a destination that has not answered yet."""
+_RUN: Final = 5
+"""Sessions in a row that end without a delivery, after which it is the host and not a message: as many as Postfix opens
+at first and then counts as one failed cohort."""
 _HOLDS_OFF: Final = (Action.BACKOFF, Action.SUSPEND_SITE, Action.QUARANTINE_IP)
-"""Acts about the whole source, which a destination that refuses every connection must not be asked again before."""
+"""Acts about the whole source: another address of the host is no reason to ask it again before its time."""
 
 
 class Target(Record, frozen=True, gc=False):
@@ -42,7 +45,8 @@ class Target(Record, frozen=True, gc=False):
 
 def place_of(route: Route) -> tuple[object, ...]:
     """Which destination of its site a route leads to: the hosts, and how they are spoken to."""
-    return (route.port, route.tls, route.auth_dir, route.demands, *sorted([hop.host for hop in route.hops]))
+    hosts = sorted([hop.host for hop in route.hops])
+    return (route.port, route.tls, route.auth_dir, route.demands, route.without, *hosts)
 
 
 def _addresses(route: Route) -> frozenset[str]:
@@ -66,9 +70,9 @@ class Destination:
     """One host set of a site, and what waits for it. `idle` holds sessions that could take an entry at once."""
 
     __slots__ = (
-        "bad", "blame", "blame_left", "connecting", "entries", "failures", "given_up", "idle", "looked", "looking",
-        "looks_ahead", "parked_at", "parked_until", "preparing", "proven", "ready", "refused", "route", "sessions",
-        "seven_bit", "site", "stands_for", "wakes_at",
+        "bad", "blame", "blame_left", "connecting", "delivered_before", "entries", "failures", "fruitless", "given_up",
+        "hopeful", "idle", "looked", "looking", "looks_ahead", "parked_at", "parked_until", "preparing", "proven",
+        "ready", "refused", "route", "sessions", "seven_bit", "site", "stands_for", "unsure", "wakes_at", "working",
     )  # fmt: skip
 
     def __init__(self, site: "ReadyQueue", route: Route) -> None:
@@ -82,6 +86,8 @@ class Destination:
         """Its entries could not be made ready at once lately, so they are prepared before a session asks."""
         self.seven_bit = False
         """A host of it without 8BITMIME was to get mail that needs it: all of it goes as 7-bit from then on."""
+        self.unsure = False
+        """It is for messages that other hosts of the site could not take, and of one of those it is not sure."""
         self.sessions = 0
         """Connections, from the decision to open them until they are gone."""
         self.connecting = 0
@@ -93,11 +99,19 @@ class Destination:
         self.refused: frozenset[str] = frozenset()
         """Addresses whose word spared the others; all of them have their turn before one of these is tried again."""
         self.failures = 0
+        self.fruitless = 0
+        """Sessions that ended without a delivery since the last delivery of any."""
+        self.working = 0
+        """Connections that have brought a delivery about."""
         self.parked_at = 0.0
         self.parked_until = 0.0
+        self.delivered_before = 0
+        """What the site had delivered when this was parked last."""
         self.blame: Failure | None = None
         """The failure that the next entry, or `blame_left` of them, is told of."""
         self.blame_left = 0
+        self.hopeful: Failure | None = None
+        """What a host said that may take mail another time, since entries were told last."""
         self.wakes_at = 0.0
         """When somebody looks at it again because it was parked; 0: nobody."""
         self.looking = False
@@ -158,6 +172,11 @@ class Destination:
         if self.refused == known:
             self.refused = frozenset()
         self.bad = dict.fromkeys(self.refused, self.parked_until + _REFUSED_S)
+
+    @property
+    def is_doubted(self) -> bool:
+        """Connections come to be and bring nothing about: one at a time, until one message is taken."""
+        return self.fruitless >= _RUN
 
     def knows_more(self, now: float) -> bool:
         """It would be tried at another time, or in another order, if it were forgotten."""
@@ -330,12 +349,13 @@ class ReadyQueue:
         if self.suspended is not None:
             return self.suspended
         if now < destination.parked_until:
-            why = str(self.last_failure.reply) if self.last_failure is not None else ""
-            return Hold(Limit.PARKED, destination.parked_until, why)
+            return Hold(Limit.PARKED, destination.parked_until, self._why_parked(destination))
         if self.lacks_room and not destination.ready:
             return Hold(Limit.MEMORY)
-        probes = 1 if destination.failures else _PROBES
-        if not destination.proven and destination.connecting >= probes:
+        if destination.is_doubted:
+            if destination.sessions:
+                return Hold(Limit.CONNECTING)
+        elif not destination.proven and destination.connecting >= (1 if destination.failures else _PROBES):
             return Hold(Limit.CONNECTING)
         hold = self._hold_connections(total, total_limit)
         if hold is None and self.pacing is not None:
@@ -343,7 +363,18 @@ class ReadyQueue:
         if hold is not None:
             return hold
         target = destination.next_target(now)
-        return target if target is not None else Hold(Limit.PARKED, destination.next_chance(now))
+        if target is not None:
+            return target
+        return Hold(Limit.PARKED, destination.next_chance(now), self._why_parked(destination))
+
+    def _why_parked(self, destination: Destination) -> str:
+        failure = self.last_failure
+        if failure is None:
+            return ""
+        if not destination.is_doubted:
+            return str(failure.reply)
+        count = destination.fruitless
+        return f"{count} sessions in a row ended without a delivery, the last at {failure.stage}: {failure.reply}"
 
     def _hold_connections(self, total: int, total_limit: int) -> Hold | None:
         limit = self.connection_limit
@@ -367,6 +398,10 @@ class ReadyQueue:
             return True
         return sent >= self.limits.messages_per_connection or self.connections > self.connection_limit
 
+    def is_after_pause(self, destination: Destination, now: float) -> bool:
+        """It was left alone until lately, and since that began nobody at the site has taken anything."""
+        return 0 < destination.parked_until <= now and destination.delivered_before == self.delivered
+
     # -- what became of connections
 
     def opening(self, destination: Destination, now: float) -> None:
@@ -381,8 +416,19 @@ class ReadyQueue:
     def established(self, destination: Destination) -> None:
         """A session is ready for its first entry."""
         destination.connecting -= 1
-        destination.proven = True
-        destination.failures = 0
+        if not destination.is_doubted:
+            destination.proven = True
+            destination.failures = 0
+
+    def took(self, destination: Destination) -> bool:
+        """A message was taken there; True if that ends a doubt, so that it may have more connections again."""
+        doubted = destination.is_doubted
+        destination.fruitless = 0
+        if doubted:
+            destination.proven = True
+            destination.failures = 0
+            destination.parked_until = 0.0
+        return doubted
 
     def gone(self, destination: Destination) -> None:
         """A connection has ended on the wire."""
@@ -397,19 +443,49 @@ class ReadyQueue:
         Only while none of the destination's connections work: one refused among many says nothing about the rest.
         """
         destination.connecting -= 1
-        self.last_failure = failure
+        self._note(destination, failure)
         if now < destination.parked_until:
             return False  # a second probe of the same moment: the entries know already
         lately = {address: until for address, until in destination.bad.items() if until > now}
         destination.bad = lately | {target.address: now + _BAD_HOST_S for target in blamed}
         others_work = destination.proven and destination.sessions - destination.connecting > 1
-        if others_work or destination.next_target(now) is not None:
+        return not others_work and self._park(destination, now, retry)
+
+    def ended_fruitless(
+        self, destination: Destination, target: Target, failure: Failure, now: float, retry: RelayRetry
+    ) -> bool:
+        """A session that was ready has ended, and no message of it was taken; True if its host is left alone by now.
+
+        Once that is a run, each one counts as a connection that came to nothing: the next host, then a pause.
+        """
+        if now < destination.parked_until or destination.bad.get(target.address, 0.0) > now:
+            return True  # another of the same moment
+        destination.fruitless += 1
+        if not destination.is_doubted:
+            return False
+        self._note(destination, failure)
+        destination.bad[target.address] = now + _BAD_HOST_S
+        if not destination.working:
+            self._park(destination, now, retry)
+        return True
+
+    def _note(self, destination: Destination, failure: Failure) -> None:
+        self.last_failure = failure
+        if failure.verdict.action is not Action.BOUNCE:
+            destination.hopeful = failure
+
+    def _park(self, destination: Destination, now: float, retry: RelayRetry) -> bool:
+        """Leaves all its hosts alone for a while, unless one has not failed lately; True if so.
+
+        For how long is the lane's word alone: a rule's `retryAfter` is about the message that was refused, and what a
+        rule stops is stopped by an act, if its trigger and the lane's protection say so.
+        """
+        if destination.next_target(now) is not None:
             return False
         destination.failures += 1
         destination.proven = False
         destination.bad.clear()
         growth = retry.factor ** min(destination.failures - 1, 100)
-        asked = failure.verdict.retry_after if failure.verdict.action in _HOLDS_OFF else None
-        destination.parked_at = now
-        destination.parked_until = now + max(min(retry.first * growth, retry.max), asked or 0.0)
+        destination.parked_at, destination.parked_until = now, now + min(retry.first * growth, retry.max)
+        destination.delivered_before = self.delivered
         return True

@@ -27,7 +27,14 @@ def grouping(config: RelayConfig) -> object:
     policies = [(policy.name, policy.mx, policy.domains) for policy in delivery.policies]
     segments = [(one.slot, one.isps) for one in config.handover.siblings] if config.handover is not None else []
     elsewhere = delivery.transfers, config.egress.isps, segments
-    return policies, delivery.routes, config.egress.source, elsewhere, trust(config)
+    egress = config.egress
+    return (
+        policies,
+        delivery.routes,
+        (egress.source, egress.address, egress.proxy, egress.second),
+        elsewhere,
+        trust(config),
+    )
 
 
 def foreign_connections(destination: Destination, sessions: Iterable[Session]) -> int:

@@ -21,6 +21,7 @@ from lane_relay.deliver.ready_queue import Destination, Target
 from lane_relay.deliver.session_settings import SessionSettings
 from lane_relay.deliver.tls import TlsMode, failure_of_handshake
 from lane_relay.deliver.trouble import Ending, Trouble, reason, tls_trouble
+from lane_relay.deliver.uptake import Uptake, held_here, unconfirmed
 from lane_relay.guard import report
 from lane_relay.records import Peer, Reply, TlsFailure, TlsResult
 from lane_relay.smtp.client import (
@@ -43,10 +44,10 @@ class Session(asyncio.Protocol):
     """One connection. `deadline` is the next time limit, in monotonic seconds."""
 
     __slots__ = (
-        "_authenticated", "_encrypted", "_ended_by_us", "_failed", "_gone", "_over", "_owner", "_settings", "_tasks",
-        "_transport", "began", "client", "connect_began", "connect_ended", "current", "deadline",
-        "destination", "ending", "idle", "number", "peer", "peer_closed", "portion", "quitting", "ready", "sent",
-        "started_at", "target", "tls", "use_tls",
+        "_authenticated", "_encrypted", "_ended_by_us", "_failed", "_gone", "_over", "_owner", "_paused", "_settings",
+        "_taken_at", "_tasks", "_transport", "_uptake", "_wire", "began", "client", "connect_began", "connect_ended",
+        "current", "deadline", "delivered", "destination", "ending", "idle", "number", "passes_on", "peer",
+        "peer_closed", "portion", "quitting", "ready", "sent", "started_at", "target", "tls", "use_tls",
     )  # fmt: skip
 
     def __init__(
@@ -79,7 +80,11 @@ class Session(asyncio.Protocol):
         """Monotonic time at which `current` was given."""
         self.started_at = 0.0
         """The same as Unix time."""
+        self.passes_on = False
+        """The peer was asked to tell the sender of `current` what he asked to be told (RFC 3461)."""
         self.sent = 0
+        self.delivered = False
+        """The peer has taken a message of it."""
         self.idle = False
         self.ready = False
         self.quitting = False
@@ -92,6 +97,14 @@ class Session(asyncio.Protocol):
         self._over = False
         self.ending = Ending.PEER
         self._transport: asyncio.Transport | None = None
+        self._wire: asyncio.Transport | None = None
+        """The socket's own; TLS is upon it."""
+        self._paused = False
+        """Much of what was written has not left."""
+        self._uptake: Uptake | None = None
+        """How the peer takes the message under way, if that takes it longer than until the next sweep."""
+        self._taken_at = 0.0
+        """When it was last seen to have taken some more of one."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -105,18 +118,38 @@ class Session(asyncio.Protocol):
         return self._settings.kept is not None
 
     @property
-    def source(self) -> str:
-        """The address that it was told to bind; empty: none."""
-        return self._settings.source
+    def way(self) -> str:
+        """What it was told to leave by: the address that is bound, or a proxy; empty: neither."""
+        return self._settings.way
 
     @property
     def waits_since(self) -> float | None:
-        """Since when it has been opening, or waiting for the answers about one message; None: neither."""
+        """Since when it has been opening, or waiting for the answers about one message while the peer takes no more of
+        it; None: neither."""
         if self.quitting or self._gone:
             return None
         if not self.ready:
             return self.connect_began
-        return self.began if self.current is not None else None
+        return max(self.began, self._taken_at) if self.current is not None else None
+
+    @property
+    def awaits_verdict(self) -> bool:
+        """The whole message has left and the peer has not answered: it may have taken it."""
+        return self.client.awaits_verdict and not self._holds_some
+
+    @property
+    def _holds_some(self) -> bool:
+        """Some of what was written is still here: if the connection ends now, it never leaves."""
+        return self._paused or self._here > 0
+
+    @property
+    def _here(self) -> int:
+        """Bytes written that have not left this process."""
+        return held_here(self._wire, self._transport)
+
+    def left(self) -> int:
+        """Bytes written that the peer's kernel has not confirmed."""
+        return self._here + unconfirmed(self._wire)
 
     # -- what the dispatcher asks for
 
@@ -142,8 +175,10 @@ class Session(asyncio.Protocol):
         self.began = now
         message, paths = prepared.message, self._settings.return_paths
         envelope = message.envelope
+        self.passes_on = self.client.extensions.dsn
         if paths is not None and (sender := paths.sender(message, portion.recipients)) is not None:
-            envelope = structs.replace(envelope, sender=sender)
+            envelope = envelope.returning_to(sender, portion.recipients)
+            self.passes_on = False
         self._write(self.client.send(envelope, portion.recipients, prepared.chunks))
         self._set_deadline(now)
 
@@ -171,6 +206,26 @@ class Session(asyncio.Protocol):
             self.abort()
         else:
             self._write(self.client.quit())
+
+    def is_late(self, now: float) -> bool:
+        """The deadline has passed, as of a look at how the peer takes the message."""
+        if self.client.awaits_verdict:
+            self._look(now)
+        return now >= self.deadline
+
+    def _look(self, now: float) -> None:
+        """While it takes the message, each step of it may last as long as one write; then the answer's time begins."""
+        here, left = self._here, self.left()
+        uptake = self._uptake
+        if uptake is None or not uptake.is_of(self.began, left):
+            self._uptake = Uptake(self.began, here, left)
+            goes_on = left > 0
+        else:
+            goes_on = uptake.goes_on(here, left)
+        if goes_on:
+            self._taken_at = now
+            timeouts = self._settings.timeouts
+            self.deadline = now + (timeouts.write if here else timeouts.stages[Stage.END_OF_DATA])
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -201,6 +256,7 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is ours, and in TLS where that is implicit."""
         self._transport = cast("asyncio.Transport", transport)
+        self._wire = self._wire or self._transport
         if self._settings.tls.mode is TlsMode.IMPLICIT:
             self._read_tls()
         self._set_deadline(self._owner.monotonic())
@@ -212,6 +268,14 @@ class Session(asyncio.Protocol):
         # part of a reply buys no time: else a peer that trickles one holds its message for as long as it likes
         if self.client.replies != heard and not self.idle and not self.quitting:
             self._set_deadline(self._owner.monotonic())
+
+    def pause_writing(self) -> None:
+        """The peer does not take what was written as fast as it was."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """It has taken most of it."""
+        self._paused = False
 
     def eof_received(self) -> None:
         """The peer has closed; asyncio closes our side in turn."""
@@ -296,6 +360,8 @@ class Session(asyncio.Protocol):
 
     def _on_closed(self, closed: Closed) -> None:
         self._over = True
+        if closed.after_dot and self._holds_some:
+            closed = structs.replace(closed, after_dot=False, unsent=True)
         if not self.ready:
             self._fail(self._trouble_of(closed))
         elif self.current is not None:

@@ -15,6 +15,7 @@ from lane_relay.deliver.resumption import Kept, Resumption
 from lane_relay.deliver.tls import Check, TlsContexts, TlsPlan, examine
 from lane_relay.records import Message, TlsResult
 from lane_relay.smtp.client import REPLY_TIMEOUTS
+from lane_relay.socks.tunnel import Door
 
 __all__ = ["ReturnPaths", "SessionSettings", "Timeouts"]
 
@@ -26,7 +27,9 @@ class Timeouts(Struct, frozen=True):
     """RFC 5321 names none; Postfix takes 30 s, and a host that needs longer has lost its SYNs."""
     tls: float = 60.0
     stages: Mapping[Stage, float] = REPLY_TIMEOUTS
-    """RFC 5321 section 4.5.3.2."""
+    """RFC 5321 section 4.5.3.2; for the answer to a message from when the last of it has left."""
+    write: float = 180.0
+    """For the peer to take some more of a message (`uptake`), the same section's item 5."""
     idle: float = 25.0
     """An idle connection is kept so long for the next entry, which would pay four round trips for a new one; peers wait
     5 minutes for a command (RFC 5321 section 4.5.3.2.7), and Comcast 30 s."""
@@ -65,6 +68,10 @@ class SessionSettings(Struct, frozen=True):
     """The session to be offered."""
     return_paths: ReturnPaths | None = None
     """Absent: the message's own envelope sender goes out."""
+    door: Door | None = None
+    """The proxy that the connection leaves through; absent: none."""
+    way: str = ""
+    """What the connection leaves by, to be compared: the address that is bound, or the proxy; empty: neither."""
 
     @property
     def context(self) -> ssl.SSLContext:

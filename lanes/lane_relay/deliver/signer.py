@@ -76,6 +76,10 @@ class Signer:
         """By domain: the key without which its mail waits."""
         self._second: dict[str, SigningKey] = {}
         """By domain: the Ed25519 key that signs beside it once its own record is live; nothing waits for it."""
+        self._next: dict[str, SigningKey] = {}
+        """By domain: the key that is to sign after the present one; DNS is asked for it, and it signs trials only."""
+        self._next_second: dict[str, SigningKey] = {}
+        """By domain: its Ed25519 key."""
         self._stamps: dict[str, tuple[int, int, int]] = {}
         """By field of the configuration: the file as it was last read."""
         self.problems: dict[str, str] = {}
@@ -101,8 +105,9 @@ class Signer:
         before, self._domains = self._domains, {domain.name.lower(): domain for domain in domains}
         # an old key under a new selector would fail everywhere: only what is unchanged keeps its last good key
         same = {name for name, domain in self._domains.items() if before.get(name) == domain}
-        self._keys = {name: key for name, key in self._keys.items() if name in same}
-        self._second = {name: key for name, key in self._second.items() if name in same}
+        for keys in self._all():
+            for name in [name for name in keys if name not in same]:
+                del keys[name]
         self._stamps.clear()
         self._begin_epoch()
         self.problems.clear()
@@ -112,10 +117,17 @@ class Signer:
         """Reads key files that changed; True if any did. A file that cannot be used leaves the last good key."""
         changed = False
         for name, domain in self._domains.items():
-            if domain.mode == "Sign":
-                changed |= self._reload_one(name, domain.selector, domain.key_file, self._keys)
-            if domain.mode == "Sign" and domain.ed25519 is not None:
-                changed |= self._reload_one(name, domain.ed25519.selector, domain.ed25519.key_file, self._second)
+            if domain.mode != "Sign":
+                continue
+            changed |= self._reload_one(name, "", domain.selector, domain.key_file, self._keys)
+            if domain.ed25519 is not None:
+                second = domain.ed25519
+                changed |= self._reload_one(name, "ed25519.", second.selector, second.key_file, self._second)
+            if domain.next is not None:
+                changed |= self._reload_one(name, "next.", domain.next.selector, domain.next.key_file, self._next)
+            if domain.next is not None and domain.next.ed25519 is not None:
+                second = domain.next.ed25519
+                changed |= self._reload_one(name, "next.ed25519.", second.selector, second.key_file, self._next_second)
         if changed:
             self._begin_epoch()
         return changed
@@ -129,18 +141,21 @@ class Signer:
         self._began = self._clock.monotonic()
         self._kept.clear()
 
-    def _reload_one(self, name: str, selector: str, file: str, keys: dict[str, SigningKey]) -> bool:
-        is_second = keys is self._second
-        field = f"domains[{name}].ed25519.keyFile" if is_second else f"domains[{name}].keyFile"
+    def _all(self) -> tuple[dict[str, SigningKey], ...]:
+        return (self._keys, self._second, self._next, self._next_second)
+
+    def _reload_one(self, name: str, part: str, selector: str, file: str, keys: dict[str, SigningKey]) -> bool:
+        field = f"domains[{name}].{part}keyFile"
         try:
             found = Path(file).stat()
             stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
             if self._stamps.get(field) == stamp:
                 return False
-            key = _load(Path(file), rsa=not is_second)
+            key = _load(Path(file), rsa=not part.endswith("ed25519."))
         except (OSError, ConfigError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            self.problems.setdefault(name, f"{field} {file}: {reason}")
+            if not part.startswith("next."):  # no mail waits for a key that does not sign yet
+                self.problems.setdefault(name, f"{field} {file}: {reason}")
             return False
         self._stamps[field] = stamp
         keys[name] = SigningKey(selector, key, f"{selector}._domainkey.{name}")
@@ -151,8 +166,8 @@ class Signer:
     def publications(self) -> tuple[Publication, ...]:
         """What DNS has to answer for the keys in use; those of domains whose record is not verified are left out."""
         return tuple(
-            Publication(name, one.record_name, one.key.public_half(), holds_mail=one.key.is_rsa)
-            for keys in (self._keys, self._second)
+            Publication(name, one.record_name, one.key.public_half(), holds_mail=keys is self._keys)
+            for keys in self._all()
             for name, one in keys.items()
             if self._domains[name].verify_record
         )
@@ -163,7 +178,7 @@ class Signer:
 
     def trial(self, record_name: str, now: float) -> bytes:
         """A small message signed with the key of this record, for a check of key and record; empty: it is gone."""
-        for keys in (self._keys, self._second):
+        for keys in self._all():
             for name, one in keys.items():
                 if one.record_name == record_name:
                     content = b"From: <postmaster@%b>\r\nSubject: trial\r\n\r\n" % name.encode("ascii")

@@ -45,8 +45,8 @@ def samples_as_json(samples: ReplySamples | None) -> dict[str, Any]:
     }
 
 
-def add_figures(figures: Figures, judgement: Judgement, policies: Container[str]) -> None:
-    """What came of replies; a policy that has gone counts as `other`, its rules as themselves."""
+def add_figures(figures: Figures, judgement: Judgement, policies: Container[str], now: float) -> None:
+    """What came of replies; a policy that has gone counts as `other`, its rules as themselves. `now`: Unix seconds."""
 
     def label(policy: str) -> str:
         return policy if policy in policies else OTHER_POLICY
@@ -62,6 +62,7 @@ def add_figures(figures: Figures, judgement: Judgement, policies: Container[str]
         stopped[label(act.site), str(act.action)] += 1
     figures.reply_acts, figures.reply_alerts, figures.default_replies = acts, alerts, replies
     figures.acts_in_force = stopped
+    figures.acts_observed = Counter((label(act.site), str(act.action)) for act in judgement.acts.observed(now))
 
 
 def _sample(sample: ReplySample) -> dict[str, Any]:

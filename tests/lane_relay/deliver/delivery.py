@@ -12,10 +12,10 @@ from lane_relay.clock import SYSTEM_CLOCK, Clock
 from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.deliver.moved import Routes
 from lane_relay.deliver.prepared import Signing
-from lane_relay.deliver.session_settings import Timeouts
+from lane_relay.deliver.session_settings import ReturnPaths, Timeouts
 from lane_relay.deliver.tls import TlsContexts
 from lane_relay.errors import SpoolError
-from lane_relay.records import Attempt, Envelope, Hop, Message, QueueEntry, Route
+from lane_relay.records import Attempt, Envelope, Hop, Message, QueueEntry, RecipientOptions, Route
 
 BODY = b"From: a@sender.test\r\nTo: b@peer.test\r\nSubject: test\r\n\r\nHello\r\n.dotted\r\n"
 SHORT = 0.3
@@ -24,8 +24,8 @@ PATIENT = dict.fromkeys(Stage, 30.0)
 
 
 def make_config(**delivery: Any) -> RelayConfig:
-    """A configuration of a relay that sends from 127.0.0.1, or from `source`."""
-    source = delivery.pop("source", "127.0.0.1")
+    """A configuration of a relay that sends from 127.0.0.1, or from `source`, or as `egress` says."""
+    egress = delivery.pop("egress", None) or {"source": delivery.pop("source", "127.0.0.1")}
     extra = {name: delivery.pop(name) for name in ("active_bytes",) if name in delivery}
     return RelayConfig.model_validate(
         {
@@ -33,7 +33,7 @@ def make_config(**delivery: Any) -> RelayConfig:
             "slot": {"name": "t-0", "hostname": "out.sender.test"},
             "spool": {"path": "/s"},
             "records": {"path": "/r"},
-            "egress": {"source": source},
+            "egress": egress,
             "delivery": delivery,
             **extra,
         }
@@ -106,14 +106,15 @@ class Delivery:
         sender: str = "a@sender.test",
         age: float = 0.0,
         campaign: str = "",
+        options: tuple[RecipientOptions, ...] = (),
     ) -> QueueEntry:
         """Adds one message for these recipients."""
         self._next += 1
         recipients = recipients or ("b@peer.test",)
         accepted_ms = int((SYSTEM_CLOCK.now() - age) * 1000)
         message = Message(
-            (accepted_ms << 48) + self._next, Envelope(sender, recipients), body, client="192.0.2.1",
-            from_domain=from_domain,
+            (accepted_ms << 48) + self._next, Envelope(sender, recipients, options=options), body,
+            client="192.0.2.1", from_domain=from_domain,
         )  # fmt: skip
         self.messages.found[message.id] = message
         entry = QueueEntry(message.id, 0, "peer.test", tuple(range(len(recipients))), len(body), 0.0)
@@ -168,6 +169,8 @@ async def delivering(
     keep: Callable[[str], None] | None = None,
     clock: Clock = SYSTEM_CLOCK,
     routes: Routes | None = None,
+    leads_to: Callable[[str], bool] = lambda _address: True,
+    return_paths: ReturnPaths | None = None,
     **delivery: Any,
 ) -> AsyncIterator[Delivery]:
     """A running dispatcher."""
@@ -187,6 +190,8 @@ async def delivering(
         timeouts=timeouts or Timeouts(stages=PATIENT),
         keep_acts=keep or (lambda text: setattr(made, "kept", text)),
         routes=routes,
+        leads_to=leads_to,
+        return_paths=return_paths,
     )
     made.kept = kept
     dispatcher.judgement.restore(kept)

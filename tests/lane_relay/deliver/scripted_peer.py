@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from tests.ports import free_port
+
 DROP = "drop"
 STALL = "stall"
 Script = dict[str, "bytes | str | Callable[[str], bytes | str]"]
@@ -114,9 +116,9 @@ class Peer:
                     continue
                 reply = await self._say(writer, "data", line)
                 if not reply.startswith(b"354"):
-                    if reply:
-                        continue
-                    return
+                    if not reply or reply.startswith(b"421"):
+                        return
+                    continue
                 content = b""
                 while not (content == b".\r\n" or content.endswith(b"\r\n.\r\n")):
                     content += await reader.readuntil(b"\r\n")
@@ -154,12 +156,9 @@ class Peer:
 async def running(*peers: Peer) -> AsyncIterator[None]:
     """Runs peers, each on its addresses; all of one call share a port, as MX hosts do."""
     servers: list[asyncio.Server] = []
-    port = 0
+    port = free_port(*(host for peer in peers for host in peer.hosts))
     for peer in peers:
-        for host in peer.hosts:
-            server = await asyncio.start_server(peer.serve, host, port)
-            port = server.sockets[0].getsockname()[1]
-            servers.append(server)
+        servers += [await asyncio.start_server(peer.serve, host, port) for host in peer.hosts]
         peer.port = port
     try:
         yield

@@ -30,6 +30,28 @@ def test_an_act_waits_for_its_trigger_within_the_time_and_for_one_subject() -> N
     assert not acts.is_due(twice, "isp", 101.0, FREE)
 
 
+def test_a_pause_in_which_nobody_was_asked_is_no_time_of_a_trigger() -> None:
+    acts, thrice = Acts(), verdict(Action.BACKOFF, trigger=(3, 60.0))
+    assert not acts.is_due(thrice, "isp", acts.time_of("isp", 1000.0), FREE)
+    acts.pass_over("isp", 1000.0, 2000.0)
+    acts.pass_over("other", 1000.0, 2059.0)
+    assert not acts.is_due(thrice, "isp", acts.time_of("isp", 2001.0), FREE)
+    assert acts.is_due(thrice, "isp", acts.time_of("isp", 2059.0), FREE)
+
+
+def test_what_pauses_have_in_common_is_taken_from_a_trigger_s_time_once() -> None:
+    acts = Acts()
+    acts.pass_over("isp", 100.0, 199.0)
+    acts.pass_over("isp", 100.0, 199.0)
+    assert acts.time_of("isp", 200.0) == 101.0
+    acts.pass_over("isp", 150.0, 209.0)
+    assert acts.time_of("isp", 210.0) == 101.0
+    acts.pass_over("isp", 120.0, 130.0)
+    assert acts.time_of("isp", 210.0) == 101.0
+    acts.pass_over("isp", 300.0, 350.0)
+    assert acts.time_of("isp", 400.0) == 241.0
+
+
 def test_without_a_trigger_the_first_reply_counts_and_a_conservative_lane_waits_for_none() -> None:
     assert Acts().is_due(verdict(Action.BACKOFF), "isp", 0.0, FREE)
     assert Acts().is_due(verdict(Action.BACKOFF, trigger=(9, 60.0)), "isp", 0.0, CAREFUL)
@@ -65,6 +87,35 @@ def test_a_notification_lane_is_stopped_for_one_isp_at_most() -> None:
     everywhere = verdict(Action.SUSPEND_SITE, Scope.LANE)
     scopes = [weigh(everywhere, FREE, of) for of in (TrafficClass.NOTIFICATION, TrafficClass.BULK)]
     assert [one.scope for one in scopes if one is not None] == [Scope.IP, Scope.LANE]
+
+
+def test_a_lane_that_is_only_watched_says_what_its_protection_would_allow() -> None:
+    for protection, asked, would in (
+        (Protection.NEVER_PAUSE, Action.QUARANTINE_IP, Action.BACKOFF),
+        (FREE, Action.QUARANTINE_IP, Action.QUARANTINE_IP),
+        (CAREFUL, Action.BACKOFF, Action.SUSPEND_SITE),
+    ):
+        found = weigh(verdict(asked), protection, TrafficClass.BULK, observe=True)
+        assert found is not None
+        assert (found.action, found.observed, found.alert) == (would, True, True)
+    alert = weigh(verdict(Action.ALERT), FREE, TrafficClass.BULK, observe=True)
+    assert alert is not None
+    assert not alert.observed
+    assert weigh(verdict(Action.RETRY), FREE, TrafficClass.BULK, observe=True) is None
+
+
+def test_what_is_observed_ends_in_its_time_also_when_the_clock_is_set_back_and_is_bounded() -> None:
+    acts = Acts()
+    assert acts.observe(act(since=1000.0, until=1060.0))
+    assert not acts.observe(act(since=1030.0, until=1090.0))
+    assert [one.until for one in acts.observed(1059.0)] == [1060.0]
+    assert acts.observed(1060.0) == acts.observed(999.0) == ()
+    assert acts.observe(act(since=1060.0, until=1120.0))
+    assert acts.observe(act(since=500.0, until=560.0))
+    for number in range(300):
+        assert acts.observe(act(f"isp{number}", since=500.0, until=600.0 + number))
+    assert len(acts.observed(500.0)) == 200
+    assert acts.dump() == ""
 
 
 @pytest.mark.parametrize("action", [Action.BOUNCE, Action.RETRY])
@@ -179,14 +230,26 @@ def test_what_is_no_list_of_acts_stops_nothing(text: str) -> None:
     assert acts.listed() == ()
 
 
+def test_the_act_that_is_one_too_many_is_in_force_though_it_ends_first_and_one_about_a_domain_goes() -> None:
+    acts = Acts()
+    assert acts.place(act("first", until=500.0))
+    for number in range(199):
+        assert acts.place(act(f"isp{number}", until=1000.0 + number, domain="brand.test"))
+    assert acts.place(act("gmail", until=50.0, action=Action.QUARANTINE_IP))
+    left = [one.site for one in acts.listed()]
+    assert (len(left), left[:2], "isp0" in left) == (200, ["gmail", "first"], False)
+
+
 def test_acts_and_counts_are_bounded() -> None:
     acts, twice = Acts(), verdict(Action.BACKOFF, trigger=(2, 60.0))
     for number in range(10_000):
         acts.place(act(site=f"site{number}", until=100.0 + number))
         acts.is_due(twice, f"site{number}", 0.0, FREE)
+        acts.pass_over(f"site{number}", 0.0, 60.0)
     assert len(acts.listed()) == 200
     assert acts.listed()[0].site == "site9800"
     assert len(acts._counts) <= 4096
+    assert len(acts._passed) <= 4096
     assert len(acts.dump()) < 64 * 1024
 
 

@@ -26,6 +26,21 @@ def test_large_mail_for_many_sites_stays_within_the_limit_and_a_few_messages() -
     assert budget.used <= LIMIT + 4 * LARGE
 
 
+def test_mail_that_counts_three_times_exceeds_the_limit_for_two_sites_at_a_time() -> None:
+    budget = BodyBudget(LIMIT)
+    everybody = sites(20)
+    served = 0
+    held = [site for site in everybody if budget.take(site, 3 * LARGE)]
+    while held:
+        assert len(held) <= 2
+        assert budget.used <= LIMIT + 2 * 3 * LARGE
+        budget.give_back(held.pop(), 3 * LARGE)
+        served += 1
+        while (called := budget.call_first()) is not None and budget.take(called, 3 * LARGE):
+            held.append(called)
+    assert served == len(everybody)
+
+
 def test_small_mail_never_waits_for_room_that_large_mail_has() -> None:
     budget = BodyBudget(LIMIT)
     *stalled, healthy = sites(201)

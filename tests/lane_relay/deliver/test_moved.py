@@ -1,6 +1,7 @@
 """Mail follows its domain: what waits for hosts that a domain names no more goes where it has moved to."""
 
 import asyncio
+import os
 from random import Random
 from typing import Any
 
@@ -10,6 +11,7 @@ from lane_relay.clock import SYSTEM_CLOCK, Clock
 from lane_relay.deliver.moved import MovedMail
 from lane_relay.deliver.ready_queue import Destination, Failure, ReadyQueue, site_limits
 from lane_relay.deliver.rerouting import Rerouting
+from lane_relay.deliver.unfit import other_hosts
 from lane_relay.records import QueueEntry, Reply, Route, Verdict
 from lane_relay.resolve.answers import Answer, MxRecord, Status
 from lane_relay.resolve.cache import CachedLookups
@@ -27,8 +29,9 @@ QUARANTINED = Failure(
 )
 
 
-def mx(host: str, ttl: float = 30.0) -> Answer[Any]:
-    return Answer(Status.FOUND, (MxRecord(10, host),), ttl)
+def mx(*hosts: str) -> Answer[Any]:
+    """In this order, for 30 seconds."""
+    return Answer(Status.FOUND, tuple(MxRecord(number, host) for number, host in enumerate(hosts)), 30.0)
 
 
 class Waiting:
@@ -119,6 +122,24 @@ async def test_a_host_s_new_address_is_tried_at_once_unless_it_is_we_who_must_st
         assert (waiting.wanted, destination.parked_until <= waiting.clock.at) == ([destination] * is_tried, is_tried)
 
 
+async def test_what_one_host_cannot_take_stays_with_the_others_until_the_domain_names_others() -> None:
+    waiting = Waiting()
+    waiting.wire.answers["a.test"] = mx(OLD, "mx2.old.test")
+    (entry,) = await waiting.add("a.test")
+    route = waiting.router.fresh("a.test")
+    assert isinstance(route, Route)
+    others, _ = other_hosts(route, OLD)
+    assert others is not None
+    site, whole = waiting.sites[route.site], waiting.only()
+    left = site.destination(others)
+    left.put(whole.entries.popleft())
+    await waiting.after(62)
+    assert (waiting.moved, list(left.entries)) == ([], [entry])
+    waiting.wire.answers["a.test"] = mx(OLD, NEW)
+    await waiting.after(62)
+    assert (waiting.moved, list(left.entries)) == ([entry], [])
+
+
 async def test_a_failure_of_dns_moves_nothing_and_what_is_definite_does() -> None:
     waiting = Waiting()
     waiting.wire.answers["a.test"] = mx(OLD)
@@ -171,11 +192,12 @@ async def test_mail_without_a_route_comes_first_in_dns() -> None:
 
 async def test_what_waits_for_a_dead_host_arrives_where_the_domain_has_moved_to() -> None:
     wire, hands, peer = Wire(), Hands(), Peer()
+    here = f"127.{1 + os.getpid() // 65536 % 200}.{os.getpid() // 256 % 256}.{os.getpid() % 256}"  # port 25 is one
     wire.answers |= {"peer.test": mx(OLD), f"{OLD} A": Answer(Status.FOUND, ("127.0.1.81",), 30.0)}
-    wire.answers[f"{NEW} A"] = Answer(Status.FOUND, ("127.0.1.82",), 30.0)
+    wire.answers[f"{NEW} A"] = Answer(Status.FOUND, (here,), 30.0)
     clock = Clock(SYSTEM_CLOCK.now, hands.monotonic)
     router = Router(make_config(), CachedLookups(wire, hands.monotonic), clock, Random(1))
-    server = await asyncio.start_server(peer.serve, "127.0.1.82", 25)
+    server = await asyncio.start_server(peer.serve, here, 25)
     async with server, delivering(routes=router, clock=clock, retry={"first": "1h", "max": "1h"}) as delivery:
 
         def route(entry: QueueEntry) -> None:

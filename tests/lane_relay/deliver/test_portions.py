@@ -54,6 +54,19 @@ def test_what_is_said_of_the_message_is_said_of_those_who_are_left() -> None:
     assert [(answer.index, answer.reply) for answer in portion.answered] == [(0, spam), (1, spam), (2, spam)]
 
 
+def test_a_peer_that_closes_has_answered_for_those_who_are_left() -> None:
+    busy, unknown = Reply(421, ("4.7.0 try again later",)), Reply(550, ("5.1.1 unknown",))
+    replies = said((0,), unknown, Stage.RCPT) + said((1,), busy, Stage.RCPT)
+    portion = after(replies, first((0, 1, 2, 3), 2), 2)
+    assert (portion.recipients, portion.left) == ((), ())
+    assert [(answer.index, answer.reply) for answer in portion.answered] == [
+        (0, unknown),
+        (1, busy),
+        (2, busy),
+        (3, busy),
+    ]
+
+
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 8))
 def test_everybody_is_answered_once_whatever_the_peer_takes(count: int, most: int, takes: int) -> None:
     portion = first(tuple(range(count)), most)

@@ -7,10 +7,20 @@ from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_api.outbound import Backoff
 from lane_api.quantities import Rate
 from lane_api.relayconfig import Delivery, RelayRetry
-from lane_relay.deliver.ready_queue import Failure, Hold, Limit, ReadyQueue, SiteLimits, Target, site_limits
+from lane_relay.deliver.ready_queue import (
+    Destination,
+    Failure,
+    Hold,
+    Limit,
+    ReadyQueue,
+    SiteLimits,
+    Target,
+    site_limits,
+)
 from lane_relay.records import Hop, QueueEntry, Reply, Route, Verdict
 
 RETRY = RelayRetry(first=60.0, factor=2.0, max=600.0)
+CLOSED = Failure(Stage.RCPT, Reply(421, ("4.7.0 later",)), Verdict(Category.BAD_CONNECTION, Action.RETRY, Scope.SITE))
 REFUSED = Failure(Stage.CONNECT, Reply(421, ("4.4.1 refused",)), Verdict(Category.NO_ANSWER_FROM_HOST, Action.RETRY))
 
 
@@ -225,3 +235,96 @@ def test_a_host_that_moved_is_waited_for_by_its_new_address() -> None:
     assert hold.limit is Limit.PARKED
     assert hold.until > 101.0
     assert set(destination.bad) == {"192.0.2.99"}
+
+
+def _end_one(site: ReadyQueue, destination: Destination, now: float) -> bool:
+    """A session that came to be and brought nothing about."""
+    target = site.decide_open(destination, now, 0, 200)
+    assert isinstance(target, Target)
+    site.opening(destination, now)
+    site.established(destination)
+    left_alone = site.ended_fruitless(destination, target, CLOSED, now, RETRY)
+    site.gone(destination)
+    return left_alone
+
+
+def test_sessions_without_a_delivery_are_a_failure_of_the_host_only_once_they_are_a_run() -> None:
+    site = ReadyQueue("isp", "isp", limits(connections=10))
+    destination = site.destination(route("a"))
+    destination.put(entry())
+    for _ in range(3):
+        assert [_end_one(site, destination, 0.0) for _ in range(4)] == [False] * 4
+        assert not site.took(destination)
+    assert [_end_one(site, destination, 0.0) for _ in range(5)] == [False] * 4 + [True]
+    hold = site.decide_open(destination, 1.0, 0, 200)
+    assert isinstance(hold, Hold)
+    assert (hold.limit, hold.until) == (Limit.PARKED, 60.0)
+    assert hold.detail == "5 sessions in a row ended without a delivery, the last at Rcpt: 421 4.7.0 later"
+
+
+def test_while_a_host_is_doubted_it_has_one_connection_at_a_time_and_a_longer_pause_after_each() -> None:
+    site = ReadyQueue("isp", "isp", limits(connections=10))
+    destination = site.destination(route("a"))
+    destination.put(entry())
+    while not _end_one(site, destination, 0.0):
+        pass
+    now, pauses = 60.0, []
+    for _ in range(4):
+        assert _end_one(site, destination, now)
+        pauses.append(destination.parked_until - now)
+        now = destination.parked_until
+    assert pauses == [120.0, 240.0, 480.0, 600.0]
+    site.opening(destination, now)
+    site.established(destination)
+    hold = site.decide_open(destination, now, 1, 200)
+    assert isinstance(hold, Hold)
+    assert hold.limit is Limit.CONNECTING
+    assert site.took(destination)
+    assert isinstance(site.decide_open(destination, now, 1, 200), Target)
+    site.gone(destination)
+    assert not _end_one(site, destination, now)
+
+
+def test_hosts_that_end_their_sessions_are_passed_over_one_after_the_other_before_all_of_them_have_a_pause() -> None:
+    site = ReadyQueue("isp", "isp", limits(connections=10))
+    destination = site.destination(route("a", "b"))
+    destination.put(entry())
+    while not _end_one(site, destination, 0.0):
+        pass
+    second = site.decide_open(destination, 0.0, 0, 200)
+    assert isinstance(second, Target)
+    assert second.host == "b"
+    assert site.ended_fruitless(destination, destination.targets[0], CLOSED, 0.0, RETRY)  # begun before
+    assert destination.parked_until == 0.0
+    assert _end_one(site, destination, 0.0)
+    assert destination.parked_until == 60.0
+
+
+def test_a_host_that_takes_mail_on_some_connections_and_ends_the_others_gets_no_more_for_a_while_and_no_pause() -> None:
+    site = ReadyQueue("isp", "isp", limits(connections=10))
+    destination = site.destination(route("a"))
+    destination.put(entry())
+    destination.working = 1
+    assert [site.ended_fruitless(destination, destination.targets[0], CLOSED, 0.0, RETRY) for _ in range(5)][-1]
+    assert destination.parked_until == 0.0
+    hold = site.decide_open(destination, 1.0, 0, 200)
+    assert isinstance(hold, Hold)
+    assert (hold.limit, hold.until) == (Limit.PARKED, 60.0)
+
+
+def test_a_pause_counts_for_a_trigger_while_the_site_takes_nothing() -> None:
+    site = ReadyQueue("isp", "isp", limits())
+    one, other = site.destination(route("a")), site.destination(route("b"))
+    assert not site.is_after_pause(one, 5.0)
+    for destination in (one, other):
+        site.opening(destination, 10.0)
+        assert site.failed(destination, destination.targets, REFUSED, 10.0, RETRY)
+        site.gone(destination)
+    assert not site.is_after_pause(one, 11.0)  # another probe of that moment
+    assert site.is_after_pause(one, 70.0)
+    site.opening(other, 80.0)
+    site.established(other)
+    assert site.is_after_pause(other, 80.0)
+    site.delivered += 1
+    assert not site.is_after_pause(one, 70.0)
+    assert not site.is_after_pause(other, 81.0)

@@ -9,8 +9,9 @@ from lane_api.isppolicy import Action, Category, ResponseRule, Scope, Stage, Tri
 from lane_api.relayconfig import SitePolicy
 from lane_api.responses import check_rules, matching_text
 from lane_relay.deliver.default_rules import GREETING_RULES, MESSAGE_RULES
-from lane_relay.deliver.rules import ReplyTable
+from lane_relay.deliver.rules import ReplyTable, RuleSet, first_digits
 from lane_relay.records import Reply
+from tests.lane_relay.replies.corpus import TABLES, corpus
 
 
 def rule(name: str, pattern: str, *examples: str, **more: Any) -> ResponseRule:
@@ -79,6 +80,35 @@ def test_every_reply_gets_a_verdict_and_no_4yz_ever_bounces(code: int, stage: St
         assert verdict.action is not Action.BOUNCE
     elif stage in (Stage.CONNECT, Stage.EHLO) and code != 521:
         assert verdict.action is Action.BACKOFF
+
+
+@pytest.mark.parametrize(
+    ("pattern", "digits"),
+    [
+        ("^4.*slow", "4"),
+        ("(?i)^55[0-9] (a|b)", "5"),
+        ("^421 a|^5", "45"),
+        ("^(4|530)", "45*"),
+        ("^[45]..", "45*"),
+        ("^5.*a|b", "45*"),
+        ("^5.*(a|b)|^5[|]|^5\\|", "5"),
+        ("^5?1", "45*"),
+        ("slow", "45*"),
+    ],
+)
+def test_a_rule_is_left_out_only_where_its_pattern_cannot_match(pattern: str, digits: str) -> None:
+    assert first_digits(pattern) == {digit.strip("*") for digit in digits}
+
+
+@pytest.mark.parametrize("rules", [GREETING_RULES, MESSAGE_RULES], ids=["greeting", "message"])
+def test_rules_matched_together_find_what_each_alone_would_find(rules: tuple[ResponseRule, ...]) -> None:
+    together = RuleSet("x", rules)
+    alone = [(one, re2.compile(one.pattern)) for one in rules]
+    for text in [*(sample.text for sample in corpus(TABLES)), "354 5.0.0 the connection limit is reached", "", "2"]:
+        matching = [one for one, pattern in alone if pattern.search(text) is not None]
+        for stage in (Stage.CONNECT, Stage.RCPT, Stage.END_OF_DATA):
+            first = next((one for one in matching if one.stage in (stage, Stage.ANY)), None)
+            assert together.first(stage, text) is first, text
 
 
 def test_an_enhanced_code_alone_never_decides() -> None:

@@ -1,5 +1,7 @@
 """Mail with 8-bit bodies at hosts without 8BITMIME: it goes in 7-bit form, and is signed in that form."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from email import message_from_bytes
 from pathlib import Path
@@ -13,7 +15,7 @@ from lane_api.relayconfig import SigningDomain
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.deliver.signer import Signer
 from lane_relay.mail.dkim import DkimKey, generate_key
-from tests.lane_relay.deliver.delivery import BODY, Delivery, delivering, route_to
+from tests.lane_relay.deliver.delivery import BODY, Delivery, delivering, route_to, until
 from tests.lane_relay.deliver.scripted_peer import Peer, Script, running
 
 PEM = generate_key()
@@ -98,3 +100,43 @@ async def test_what_must_not_be_changed_bounces_and_what_comes_after_it_does_not
     assert _delivered(delivery) == [Action.BOUNCE, None]
     assert attempts[0].results[0].reply.enhanced == "5.6.3"
     assert len(peer.messages) == 1
+
+
+LARGE = EIGHT + LATIN * (300_000 // len(LATIN))
+
+
+async def test_large_messages_are_made_anew_while_others_are_sent() -> None:
+    old, quick, count = Peer(script=OLD), Peer(), 10
+    async with running(old), running(quick), delivering() as delivery:
+        for _ in range(count):
+            delivery.send(route_to(old.port, site="old"), body=LARGE)
+        await until(lambda: any(thread.name.startswith("seven-bit") for thread in threading.enumerate()))
+        delivery.send(route_to(quick.port, site="quick"), body=BODY)
+        attempts = await delivery.attempted(count + 1)
+        assert delivery.messages.lent_most >= 2 * len(LARGE)
+        await until(lambda: delivery.messages.lent == 0)
+
+    assert [attempt.entry.size for attempt in attempts].index(len(BODY)) < count // 2
+    assert all(message.content.isascii() for message in old.messages)
+
+
+async def test_both_forms_of_a_message_count_among_the_bodies_in_memory() -> None:
+    peer = Peer(script=OLD)
+    body = EIGHT + LATIN * (60_000 // len(LATIN))
+    async with running(peer), delivering(connections=1, active_bytes="256Ki") as delivery:
+        route = route_to(peer.port)
+        delivery.send(route, body=EIGHT)
+        await delivery.attempted(1)  # from now on its host is known to be without 8BITMIME
+        delivery.messages.cold = True
+        delivery.messages.gate.clear()
+        for _ in range(4):
+            delivery.send(route, body=body)
+        await until(lambda: delivery.messages.loading > 0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert delivery.messages.loading == 1
+        delivery.messages.gate.set()
+        await delivery.attempted(5)
+        await until(lambda: delivery.messages.lent == 0)
+
+    assert all(one.content.isascii() for one in peer.messages)

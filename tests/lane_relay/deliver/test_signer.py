@@ -9,7 +9,7 @@ import dkim
 import pytest
 import pytest_asyncio
 
-from lane_api.relayconfig import SecondKey, SigningDomain
+from lane_api.relayconfig import NextKey, SecondKey, SigningDomain
 from lane_relay.clock import SYSTEM_CLOCK, Clock
 from lane_relay.deliver.prepared import Held
 from lane_relay.deliver.signer import Signer, quota_cores
@@ -263,6 +263,39 @@ async def test_mail_waits_for_no_ed25519_record_and_is_not_signed_with_it_before
     both = await _sign(signer, _message())
     assert isinstance(both, bytes)
     assert b"ed25519" in both
+
+
+async def test_the_next_key_is_asked_for_and_signs_nothing_until_it_is_the_present_one(
+    signer: Signer, key_file: Path, gate: Gate
+) -> None:
+    later, second = key_file.with_name("next.key"), key_file.with_name("next.ed25519")
+    following = NextKey(
+        selector="s2", key_file=str(later), ed25519=SecondKey(selector="s2-ed25519", key_file=str(second))
+    )
+    signer.apply((SigningDomain(name="sender.test", selector="s1", key_file=str(key_file), next=following),))
+    assert (signer.problems, [one.record_name for one in signer.publications()]) == ({}, ["s1._domainkey.sender.test"])
+    pem = generate_key()
+    later.write_bytes(pem)
+    second.write_bytes(generate_ed25519_key())
+    assert signer.reload()
+    assert {one.record_name: one.holds_mail for one in signer.publications()} == {
+        "s1._domainkey.sender.test": True,
+        "s2._domainkey.sender.test": False,
+        "s2-ed25519._domainkey.sender.test": False,
+    }
+    assert _verifies(signer.trial("s2._domainkey.sender.test", time.time()), b"", pem)
+    field = await _sign(signer, _message())
+    assert isinstance(field, bytes)
+    assert field.count(b"DKIM-Signature:") == 1
+    assert b"s=s1;" in field
+
+    signer.apply((SigningDomain(name="sender.test", selector="s2", key_file=str(later)),))
+    field = await _sign(signer, _message())
+    assert isinstance(field, bytes)
+    assert b"s=s2;" in field
+    assert _verifies(field, pem=pem)
+    gate.absent.add("s2")
+    assert isinstance(await _sign(signer, _message()), Held)
 
 
 async def test_a_key_of_the_other_kind_is_not_used_and_says_so(signer: Signer, key_file: Path) -> None:
