@@ -60,6 +60,8 @@ class Asked(Struct, frozen=True):
     """Seconds."""
     everywhere: bool = False
     """To every ISP, and not to this one alone."""
+    observed: bool = False
+    """It is only said that it would be done."""
 
 
 class Complaints:
@@ -70,6 +72,8 @@ class Complaints:
         self._counts: dict[tuple[str, int], list[int]] = {}
         """By (policy, day): delivered, complained."""
         self._known: dict[tuple[int, int], None] = {}
+        self._of_nobody: dict[tuple[int, int], None] = {}
+        """Not kept over a restart: no rate is reckoned from them here."""
         self._since = now
         self.is_changed = False
         try:
@@ -102,6 +106,15 @@ class Complaints:
     def knows(self, message_id: int, index: int) -> bool:
         """This complaint was heard before, or is about mail from before counting began."""
         return (message_id, index) in self._known or received_at(message_id) < self._since
+
+    def is_new_of_nobody(self, message_id: int, index: int) -> bool:
+        """This complaint, which no named reporter is proved to have sent, was not heard before, by anybody."""
+        if self.knows(message_id, index) or (message_id, index) in self._of_nobody:
+            return False
+        self._of_nobody[message_id, index] = None
+        if len(self._of_nobody) > _MOST_KEPT:
+            del self._of_nobody[next(iter(self._of_nobody))]
+        return True
 
     def complained(self, policy: str, message_id: int, index: int, now: float, rates: ComplaintRates) -> Rated | None:
         """A recipient at this ISP complained of this message; the rate, if it is too high now."""
@@ -152,12 +165,13 @@ _STOP_S: Final = 24 * 3600.0
 def weigh(rated: Rated, protection: Protection, *, observe: bool) -> Asked:
     """What is done about a rate under this protection.
 
-    `NeverPause` and `observe` are told and not stopped. Of ISPs without a policy, which are counted together, none is
-    stopped alone.
+    `NeverPause` is told and not stopped; with `observe` it is told what would be done. Of ISPs without a policy, which
+    are counted together, none is stopped alone.
     """
     alone = rated.policy != OTHER_POLICY
     everywhere = protection is Protection.CONSERVATIVE and rated.level == "stop"
-    if observe or protection is Protection.NEVER_PAUSE or rated.level == "warn" or not (alone or everywhere):
+    if protection is Protection.NEVER_PAUSE or rated.level == "warn" or not (alone or everywhere):
         return Asked(rated.level, rated.text, Action.ALERT)
     is_short = protection is Protection.PAUSABLE and rated.level == "act"
-    return Asked(rated.level, rated.text, Action.SUSPEND_SITE, _PAUSE_S if is_short else _STOP_S, everywhere)
+    lasts = _PAUSE_S if is_short else _STOP_S
+    return Asked(rated.level, rated.text, Action.SUSPEND_SITE, lasts, everywhere, observed=observe)

@@ -22,9 +22,10 @@ from lane_relay.account.records import PeerAddress, RecordType, RecordWriter, Re
 from lane_relay.clock import Clock
 from lane_relay.errors import RelayError
 from lane_relay.feedback.addresses import Addressee, Desk
+from lane_relay.feedback.holding_back import AGAIN_S
 from lane_relay.feedback.judge import Finding, judge_report, proved
 from lane_relay.feedback.readers import Readers
-from lane_relay.feedback.reporters import AskTxt, Unknown, vouched
+from lane_relay.feedback.reporters import AskTxt, Unknown, is_named, vouched
 from lane_relay.feedback.samples import Samples
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionsFullError
@@ -42,7 +43,7 @@ _SAME_WISH_S: Final = 60.0
 """A link that is used again so soon is the same wish: whoever has one could fill the records with it."""
 _MOST_WISHES: Final = 10_000
 _UNAUTHENTICATED_S: Final = 30 * 24 * 3600
-"""A complaint of nobody who is named as a reporter: whoever has seen the mail's header could have made it."""
+"""A complaint of nobody who may report: whoever has seen the mail's header could have made it."""
 
 _log = structlog.get_logger("feedback")
 
@@ -64,10 +65,14 @@ class FeedbackCounters:
         """Reported bounces by category."""
         self.complaints: Counter[str] = Counter()
         """By the site that the mail was delivered to; empty where the journal does not know it any more."""
+        self.complaints_unauthenticated: Counter[str] = Counter()
+        """... of nobody whom the site's policy names, each mail to a recipient once."""
         self.suppressed: Counter[str] = Counter()
         """Words that were news, by reason."""
         self.left_out: Counter[str] = Counter()
         """Words for which a full list had no room, by reason."""
+        self.held_back: Counter[str] = Counter()
+        """Hard bounces that were not believed, by site: only of sites that are not believed."""
         self.refused = 0
         """Recipients that nobody here is."""
 
@@ -87,11 +92,15 @@ class Around(Struct, frozen=True):
 
     judge_reply: Callable[[str, Stage, Reply], Verdict]
     forward: Callable[[Heard], Awaitable[None]]
-    to_people: Callable[[Addressee, bytes], Awaitable[bool]]
-    """Passes on what a person is to read, and returns when that is on the volume; False: it is for nobody."""
+    to_people: Callable[[Addressee, bytes], Awaitable[Reply | None]]
+    """Passes on what a person is to read, and returns when that is on the volume; None: it is for nobody."""
     complained: Callable[[Token, str], Awaitable[str]]
-    """Counts a complaint of a proved reporter; where its message was delivered to, or empty."""
+    """Counts a complaint of this proved reporter, empty: of nobody; where its message was delivered to, or empty."""
     txt: AskTxt
+    site_of: Callable[[int], Awaitable[str]]
+    """The site that this message was delivered to from here, or empty."""
+    is_held: Callable[[str], bool]
+    """This site is not believed about mailboxes now."""
 
 
 class Records(Protocol):
@@ -155,14 +164,17 @@ class FeedbackDesk:
         finding = judge_report(reading, token, self._digests(token, reading), self._around.judge_reply)
         by = ""
         if finding.record is RecordType.FEEDBACK and token is not None:
-            by = await self._reporter(token, content, reporter.addr)
+            by = await self._reporter(token, reading, content, reporter.addr)
             finding = finding if by else structs.replace(finding, label="unauthenticated")
         self.counters.reports[finding.label] += 1
         if finding.keep_sample:
-            await self._set_aside(addressee, content)
+            return await self._set_aside(addressee, content)
         if finding.record is None or token is None:
             return TAKEN
-        site = await self._around.complained(token, by) if by else ""
+        if finding.record is RecordType.OOB:
+            site = await self._around.site_of(token.id)
+        else:
+            site = await self._around.complained(token, by)
         if finding.is_bounce and finding.category is not None:
             self.counters.bounces[finding.category.value] += 1
         record = self._records.writer.returned(
@@ -180,7 +192,7 @@ class FeedbackDesk:
         )
         source = Source.COMPLAINT_REPORT if finding.record is RecordType.FEEDBACK else Source.BOUNCE_REPORT
         try:
-            await self._suppress(token, finding.suppress, source, is_believed=bool(by) or finding.is_bounce)
+            await self._suppress(token, finding.suppress, source, is_believed=bool(by) or finding.is_bounce, site=site)
         except SuppressionsFullError:
             finding = structs.replace(finding, suppress=None)
         await self._keep(record)
@@ -188,12 +200,19 @@ class FeedbackDesk:
             await self._around.forward(Heard(token, reading, finding, addressee.domain))
         return TAKEN
 
-    async def _reporter(self, token: Token, content: bytes, peer: str) -> str:
+    async def _reporter(self, token: Token, reading: Reading, content: bytes, peer: str) -> str:
         """The mailbox that this complaint is proved to be from, or empty; raises RelayError while that is unknown.
 
+        The mailbox that the mail was for may always report it, and is no reporter of rates. No other of its domain is
+        believed for that: a provider signs the mail of each of its users.
         What is signed has to have the token: the address that a report came to is not under its signature.
         """
-        found = await vouched(self._readers, self._around.txt, peer, content, self.reporters, self._clock.now())
+        named, digest_of = self.reporters, self._digests(token, reading)
+
+        def may_report(mailbox: str) -> bool:
+            return is_named(mailbox, named) or (token.names_recipient and digest_of(mailbox) == token.digest)
+
+        found = await vouched(self._readers, self._around.txt, peer, content, may_report, self._clock.now())
         if isinstance(found, Unknown):
             raise RelayError("DNS does not answer for the key of who reports")
         if found is None or proved(found.reading, None, partial(read_token, self._key)) != token:
@@ -214,11 +233,14 @@ class FeedbackDesk:
 
         return digest
 
-    async def _set_aside(self, addressee: Addressee, content: bytes) -> None:
-        if addressee.desk is Desk.PEOPLE and await self._around.to_people(addressee, content):
-            return
+    async def _set_aside(self, addressee: Addressee, content: bytes) -> Reply:
+        if addressee.desk is Desk.PEOPLE:
+            reply = await self._around.to_people(addressee, content)
+            if reply is not None:
+                return reply
         name = f"{message_id_text(self._spool.new_id())}"
         await asyncio.to_thread(self._samples.keep, name, content)
+        return TAKEN
 
     # -- people
 
@@ -266,14 +288,58 @@ class FeedbackDesk:
 
     # -- keeping: first the suppression, then the record; what cannot be kept is brought again, and is on record once
 
-    async def _suppress(self, token: Token, reason: Reason | None, source: Source, *, is_believed: bool = True) -> None:
+    async def _suppress(
+        self, token: Token, reason: Reason | None, source: Source, *, is_believed: bool = True, site: str = ""
+    ) -> None:
         if reason is None or self._suppressions is None:
+            return
+        if reason is Reason.HARD_BOUNCE:
+            scoped = token.domain_scoped
+            await self.suppress_unknown(self._suppressions, site, [token.digest], source, domain_scoped=scoped)
             return
         word = self._suppressions.word(token.digest, reason, source, domain_scoped=token.domain_scoped)
         if word is not None and not is_believed and reason is Reason.COMPLAINT:
             word = self._suppressions.for_a_while(word, _UNAUTHENTICATED_S)
         if word is not None:
             await self.suppress(self._suppressions, reason, [word])
+
+    async def suppress_unknown(
+        self,
+        suppressions: SuppressionList,
+        site: str,
+        digests: list[bytes],
+        source: Source,
+        *,
+        domain_scoped: bool | None = None,
+    ) -> None:
+        """A site says that these mailboxes do not exist: kept as words that count, or held back; raises RelayError."""
+        doubted: list[bytes] = []
+        if self._around.is_held(site):
+            doubted = await self.hold_back(suppressions, site, digests, source, domain_scoped=domain_scoped)
+        words = [
+            word
+            for one in digests
+            if one not in doubted
+            and (word := suppressions.word(one, Reason.HARD_BOUNCE, source, domain_scoped=domain_scoped, site=site))
+        ]
+        if words:
+            await self.suppress(suppressions, Reason.HARD_BOUNCE, words)
+
+    async def hold_back(
+        self,
+        suppressions: SuppressionList,
+        site: str,
+        digests: list[bytes],
+        source: Source,
+        *,
+        domain_scoped: bool | None = None,
+    ) -> list[bytes]:
+        """Holds back words of a site that is not believed, but for what it said a day ago, too; returns which."""
+        before = self._clock.now() - AGAIN_S
+        doubted = [one for one in digests if not 0 < suppressions.held_back_since(one) <= before]
+        held = await suppressions.hold_back(doubted, site, source, domain_scoped=domain_scoped)
+        self.counters.held_back[site] += held
+        return doubted
 
     async def suppress(self, suppressions: SuppressionList, reason: Reason, words: list[Suppressed]) -> None:
         """Keeps words of one reason and counts what became of them; raises RelayError."""

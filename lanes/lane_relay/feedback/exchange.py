@@ -20,7 +20,7 @@ from lane_relay.feedback.suppressions import Reason, Source, Suppressed
 from lane_relay.mail.token import DIGEST_SIZE
 from lane_relay.smtp.address import BadAddress, parse_mailbox
 
-__all__ = ["COLUMNS", "BadLine", "Brought", "header", "read_line", "shown", "write_lines"]
+__all__ = ["COLUMNS", "BadLine", "Brought", "header", "read_line", "read_time", "shown", "write_lines", "written"]
 
 COLUMNS: Final = ("digest", "reason", "class", "scope", "source", "created", "expires", "lifted")
 _KNOWN: Final = frozenset({*COLUMNS, "address", "domain"})
@@ -92,7 +92,7 @@ def _brought(given: dict[str, str]) -> Brought:
         address = str(mailbox)
     else:
         digest = _digest(given.get("digest", ""))
-    created, expires = _time(given.get("created", ""), "created"), _time(given.get("expires", ""), "expires")
+    created, expires = (read_time(given.get(field, ""), field) for field in ("created", "expires"))
     return Brought(
         address,
         given.get("domain", "").lower(),
@@ -136,8 +136,8 @@ def _named(source: Source) -> str:
     return source.name.lower().replace("_", "-")
 
 
-def _time(text: str, field: str) -> int:
-    """Unix seconds of a time as RFC 3339 has it, of a date, or of Unix seconds; 0 for none."""
+def read_time(text: str, field: str) -> int:
+    """Unix seconds of a time as RFC 3339 has it, of a date, or of Unix seconds; 0 for none; raises ValueError."""
     if not text:
         return 0
     try:
@@ -161,13 +161,14 @@ def shown(word: Suppressed) -> dict[str, str]:
         "class": word.about.value,
         "scope": word.scope.value,
         "source": _named(word.source),
-        "created": _written(word.created),
-        "expires": _written(word.expires) if word.expires else "",
+        "created": written(word.created),
+        "expires": written(word.expires) if word.expires else "",
         "lifted": "true" if word.lifted else "",
     }
 
 
-def _written(unix: int) -> str:
+def written(unix: int) -> str:
+    """A Unix time as RFC 3339 has it."""
     return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

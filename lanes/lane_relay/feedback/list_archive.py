@@ -36,8 +36,9 @@ _log = structlog.get_logger("feedback")
 class ListArchive:
     """The list's way into the archive."""
 
-    def __init__(self, suppressions: SuppressionList, is_drained: Callable[[], bool]) -> None:
-        """`is_drained`: nothing is left to be sent, and nothing is to come."""
+    def __init__(self, suppressions: SuppressionList, is_drained: Callable[[], bool], piece: int = _PIECE) -> None:
+        """`is_drained`: nothing is left to be sent, and nothing is to come; `piece`: words of a file, or a few more."""
+        self._piece = piece
         self._suppressions = suppressions
         self._is_drained = is_drained
         self._archive: Archive | None = None
@@ -91,7 +92,7 @@ class ListArchive:
         cursor, more = "", True
         while more:
             words: list[Suppressed] = []
-            while more and len(words) < _PIECE:
+            while more and len(words) < self._piece:
                 page, cursor, more = self._suppressions.page(cursor)
                 words += page
             if words:

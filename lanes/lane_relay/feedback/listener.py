@@ -2,21 +2,26 @@
 
 While intake is closed nothing is taken: a slot that said that it is empty must stay so. Whoever reports tries again.
 
-Before it: the MX of the return paths. After it: `session`, then the desk. Invariants: sessions, memory and mail a
-minute are bounded, in all and for each client; it sends no mail of its own, whatever comes in.
+Before it: the MX of the return paths, or balancers that say for whom they speak (`accept.door`). After it: `session`,
+then the desk. Invariants: sessions, memory and mail a minute are bounded, in all and for each client; it sends no mail
+of its own, whatever comes in.
 """
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Final
 
 import structlog
 
 from lane_api.relayconfig import Endpoint, RelayConfig
+from lane_relay.accept.arrivals import Arrival, Arrivals
 from lane_relay.accept.certificate import Certificate
 from lane_relay.accept.connection import TIMEOUT_S
 from lane_relay.accept.crowd import Crowd
+from lane_relay.accept.door import Door, Peer
 from lane_relay.accept.policy import network_of
 from lane_relay.clock import Clock
 from lane_relay.errors import ConfigError
@@ -77,7 +82,10 @@ class FeedbackListener:
         self._minute: Counter[str] = Counter()
         self._minute_began = self.tick
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._door: Door | None = None
+        self._arrivals = Arrivals()
+        self._at_door: set[asyncio.Task[None]] = set()
+        """What waits for connections, and for what balancers say in front of them."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_stopping = False
         tls = config.feedback.tls if config.feedback is not None else None
@@ -90,21 +98,45 @@ class FeedbackListener:
         largest = config.intake.max_message_size + _SLACK
         self.memory_budget = max(64 * 2**20, 2 * largest)
         self.options = Options(hostname=config.slot.hostname, max_size=largest, max_recipients=20, auth=False)
+        self._proxies = config.feedback.proxies if config.feedback is not None else ()
         tls = config.feedback.tls if config.feedback is not None else None
         self.certificate.replace(tls, hostname=config.slot.hostname, now=self._clock.now())
 
     async def start(self, endpoint: Endpoint) -> None:
         """Opens the socket; raises OSError if the address cannot be bound."""
-        host = None if endpoint.host == "::" else endpoint.host
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: FeedbackSession(self), host, endpoint.port, reuse_address=True
+        door = self._door = Door(
+            endpoint,
+            certificate=None,
+            make=lambda client: FeedbackSession(self, client),
+            is_proxy=self._is_proxy,
+            named_in="feedback.proxies",
         )
+        self._attend(door.connections(partial(self._let_in, door)))
         self._sweep_again()
+
+    def _let_in(self, door: Door, connection: socket.socket, peer: Peer) -> None:
+        """Nobody is worth more than another before it is known whom a balancer speaks for."""
+        arrival = self._arrivals.come(connection, self._limits.sessions)
+        if arrival is None:
+            connection.close()
+        else:
+            self._attend(self._welcome(door, arrival, peer))
+
+    async def _welcome(self, door: Door, arrival: Arrival, peer: Peer) -> None:
+        """Until it has a session, whose share `admit` looks at, or nothing has become of it."""
+        try:
+            await door.welcome(arrival.connection, peer, lambda _client: True)
+        finally:
+            self._arrivals.go(arrival)
+
+    def _is_proxy(self, peer: Peer) -> bool:
+        """By the configuration of the moment."""
+        return any(peer in network for network in self._proxies)
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        return int(self._server.sockets[0].getsockname()[1]) if self._server is not None else 0
+        return self._door.port if self._door is not None else 0
 
     @property
     def session_count(self) -> int:
@@ -119,8 +151,11 @@ class FeedbackListener:
     async def stop(self, grace_s: float) -> None:
         """Takes no new sessions, lets mail under way be kept for so long, then cuts."""
         self._is_stopping = True
-        if self._server is not None:
-            self._server.close()
+        for task in tuple(self._at_door):
+            task.cancel()
+        await asyncio.gather(*self._at_door, return_exceptions=True)
+        if self._door is not None:
+            self._door.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for session in self._sessions:
@@ -171,16 +206,17 @@ class FeedbackListener:
 
     def own(self, work: Coroutine[object, object, None]) -> None:
         """Runs a session's coroutine as a task of this listener."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(report)
+        _run(work, self._tasks)
+
+    def _attend(self, work: Coroutine[object, object, None]) -> None:
+        """Runs what comes before there is a session: no mail is under way in it."""
+        _run(work, self._at_door)
 
     def sweep(self) -> None:
         """Ends silent sessions, takes a changed certificate."""
         self.tick = self._clock.monotonic()
         self._sessions.sweep(self.tick, self._limits.sessions, TIMEOUT_S)
-        made_room = self._sessions.take_sent_away()
+        made_room = self._sessions.take_sent_away() + self._arrivals.take_turned_away()
         if made_room:
             _log.warning("sessions closed to make room, all places were taken", count=made_room)
         try:
@@ -191,3 +227,11 @@ class FeedbackListener:
     def _sweep_again(self) -> None:
         self.sweep()
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._sweep_again)
+
+
+def _run(work: Coroutine[object, object, None], tasks: set[asyncio.Task[None]]) -> None:
+    """As a task that is one of these until it ends."""
+    task = asyncio.get_running_loop().create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    task.add_done_callback(report)

@@ -23,6 +23,7 @@ from lane_relay.feedback.addresses import Addressee, Addresses
 from lane_relay.feedback.complaints import Asked, Complaints, weigh
 from lane_relay.feedback.desk import Around, FeedbackCounters, FeedbackDesk, Records
 from lane_relay.feedback.forwarding import Deposit, Forwarder
+from lane_relay.feedback.holding_back import HoldingBack
 from lane_relay.feedback.list_archive import ListArchive
 from lane_relay.feedback.listener import FeedbackListener
 from lane_relay.feedback.outbox import Outbox
@@ -32,7 +33,7 @@ from lane_relay.feedback.samples import Samples
 from lane_relay.feedback.siblings import SiblingLists, Way, ask_siblings
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionsFullError, SuppressionStore
-from lane_relay.feedback.suppressions import Reason, Source, Suppressed
+from lane_relay.feedback.suppressions import Source
 from lane_relay.feedback.unsubscribe import UnsubscribeServer
 from lane_relay.guard import report
 from lane_relay.mail.token import Token
@@ -49,6 +50,8 @@ _KEEP_COUNTS_S: Final = 30.0
 _KEYS_AGAIN_S: Final = 5.0
 COMPLAINTS: Final = "complaints"
 """The name of the counts in the spool."""
+SHARES: Final = "mailboxes"
+"""... and of what sites said of mailboxes."""
 _log = structlog.get_logger("feedback")
 
 
@@ -110,8 +113,9 @@ def read_key(path: str, field: str) -> bytes:
 class FeedbackOffice:
     """The feedback of one slot."""
 
-    def __init__(self, config: RelayConfig, neighbours: Neighbours) -> None:
+    def __init__(self, config: RelayConfig, neighbours: Neighbours, *, keys_again_s: float = _KEYS_AGAIN_S) -> None:
         """Reads the suppression list, which blocks; raises ConfigError or RelayError."""
+        self._keys_again_s = keys_again_s
         self._neighbours = neighbours
         self._config = config
         self._keys = _keys(config)
@@ -121,8 +125,16 @@ class FeedbackOffice:
         self._outbox = Outbox(self._folder / "outbox")
         spool, clock = neighbours.spool, neighbours.clock
         self._forwarder = Forwarder(neighbours.deposit, spool.new_id, self._outbox, clock)
+        self.holding = HoldingBack(spool.flag(SHARES))
+        forwarder = self._forwarder
         around = Around(
-            neighbours.judge_reply, self._forwarder.forward, self._forwarder.to_people, self._complained, neighbours.txt
+            neighbours.judge_reply,
+            forwarder.forward,
+            forwarder.to_people,
+            self._complained,
+            neighbours.txt,
+            forwarder.site_of,
+            self._is_held,
         )
         self.counts_complaints = config.feedback is not None
         self.complaints = Complaints(spool.flag(COMPLAINTS), clock.now())
@@ -183,6 +195,7 @@ class FeedbackOffice:
         self._addresses = Addresses(config, self._keys.feedback)
         self._paths = ReturnPaths(config, self._keys) if config.feedback is not None else None
         self._forwarder.apply(config)
+        self._outbox.key_file = config.feedback.webhook_key_file if config.feedback is not None else None
         self.desk.apply(self._keys.feedback, self._keys.suppression, self._keys.earlier)
 
     # -- the path of a message
@@ -211,27 +224,38 @@ class FeedbackOffice:
 
     def attempted(self, attempt: Attempt) -> None:
         """Suppresses whom the peer does not know; the attempt's own record is what says so for good."""
-        if self.suppressions is None:
+        known = self.suppressions
+        if known is None or attempt.peer is None:
             return
-        words = []
+        delivered, unknown = 0, []
         for result in attempt.results:
             verdict = result.verdict
-            if (
-                verdict.action is Action.BOUNCE
-                and verdict.category is Category.BAD_MAILBOX
-                and attempt.peer is not None
-            ):
+            if verdict.action is None:
+                delivered += 1
+            elif verdict.action is Action.BOUNCE and verdict.category is Category.BAD_MAILBOX:
                 recipient = attempt.message.envelope.recipients[result.index]
-                digest = self.suppressions.digest(recipient, attempt.message.from_domain)
-                word = self.suppressions.word(digest, Reason.HARD_BOUNCE, Source.DELIVERY)
-                if word is not None:
-                    words.append(word)
-        if words:
-            self._own(self._suppress(self.suppressions, words))
+                unknown.append(known.digest(recipient, attempt.message.from_domain))
+        if delivered:
+            self.holding.delivered(attempt.site, delivered, attempt.ended_at)
+        if unknown:
+            before = self.holding.unknown(attempt.site, attempt.message.id, unknown, attempt.ended_at)
+            if before:
+                self._begin_to_hold(attempt.site)
+            self._own(self._suppress(known, attempt.site, unknown, before))
 
-    async def _suppress(self, suppressions: SuppressionList, words: list[Suppressed]) -> None:
+    def _begin_to_hold(self, site: str) -> None:
+        _log.warning(
+            "so many mailboxes of a site are said not to exist that it is not believed: its words are held back",
+            site=site,
+        )
+        self._keep_shares()
+
+    async def _suppress(self, known: SuppressionList, site: str, digests: list[bytes], before: list[bytes]) -> None:
+        """`before`: what was believed of late, and is not any more."""
         try:
-            await self.desk.suppress(suppressions, Reason.HARD_BOUNCE, words)
+            await self.desk.suppress_unknown(known, site, digests, Source.DELIVERY)
+            if before:
+                await self.desk.hold_back(known, site, before, Source.DELIVERY)
         except SuppressionsFullError:
             pass  # counted; the next bounce says it again
         except RelayError as failed:
@@ -244,11 +268,11 @@ class FeedbackOffice:
         self.complaints.delivered(policy, message_id)
 
     async def _complained(self, token: Token, reporter: str) -> str:
-        """Counts a complaint at the slot that the mail left from; the site that got it, empty: nobody knows."""
+        """Counts a complaint at the slot that the mail left from, empty: of nobody; the site, empty: nobody knows."""
         site = await self.count_complaint(token.id, token.index, reporter)
         if not site and self._siblings is not None:
             site = await ask_siblings(self._siblings, token, reporter)
-        if not site:
+        if not site and reporter:
             self.desk.counters.complaints[""] += 1
         return site
 
@@ -261,13 +285,16 @@ class FeedbackOffice:
         feedback = self._config.feedback
         if not site or feedback is None:
             return ""
-        self.desk.counters.complaints[site] += 1
+        self.desk.counters.complaints[site] += bool(reporter)
         policy = site if site in self._reporters else OTHER_POLICY
-        if is_named(reporter, self._reporters.get(site, ())) and not self.complaints.knows(message_id, index):
+        if not is_named(reporter, self._reporters.get(site, ())):
+            self.desk.counters.complaints_unauthenticated[site] += self.complaints.is_new_of_nobody(message_id, index)
+        elif not self.complaints.knows(message_id, index):
             now, rates = self._neighbours.clock.now(), feedback.complaints
             rated = self.complaints.complained(policy, message_id, index, now, rates)
-            protection, observe = self._config.delivery.protection, rates.automation == "Observe"
-            asked = weigh(rated, protection, observe=observe) if rated is not None else None
+            delivery = self._config.delivery
+            observe = delivery.observes or rates.automation == "Observe"
+            asked = weigh(rated, delivery.protection, observe=observe) if rated is not None else None
             self._neighbours.complained(policy, asked)
             self._keep_count()
         return site
@@ -282,11 +309,12 @@ class FeedbackOffice:
         while True:
             await asyncio.sleep(_KEEP_COUNTS_S)
             self._keep_count()
+            self._keep_shares()
 
     async def _look_for_keys(self) -> None:
         """Until the files are there that the last configuration names."""
         while True:
-            await asyncio.sleep(_KEYS_AGAIN_S)
+            await asyncio.sleep(self._keys_again_s)
             if self._wanted is not None:
                 try:
                     self.apply(self._wanted)
@@ -302,6 +330,23 @@ class FeedbackOffice:
             self._neighbours.spool.set_flag(COMPLAINTS, self.complaints.dump(self._neighbours.clock.now()))
         except SpoolError as failed:  # nothing is sent any more either
             _log.warning("the counts of complaints are not kept", reason=str(failed))
+
+    def _keep_shares(self) -> None:
+        """What is usual may be half a minute old after a crash; who is not believed is kept at once."""
+        if not self.holding.is_changed or self.suppressions is None:
+            return
+        try:
+            self._neighbours.spool.set_flag(SHARES, self.holding.dump())
+        except SpoolError as failed:
+            _log.warning("what sites say of mailboxes is not kept", reason=str(failed))
+
+    def _is_held(self, site: str) -> bool:
+        return self.holding.is_held(site, self._neighbours.clock.now())
+
+    @property
+    def doubted(self) -> dict[str, int]:
+        """1 for each site whose hard bounces are held back now."""
+        return dict.fromkeys(self.holding.held(self._neighbours.clock.now()), 1)
 
     def _own(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -335,8 +380,9 @@ class FeedbackOffice:
     def list_report(self) -> dict[str, Any]:
         """For `/v1/slot`: who else has the words of the list; without a list nobody needs to have any."""
         if self._archive is None:
-            return {"words": 0, "readBy": [], "archived": False, "failure": ""}
-        return self._archive.report(tuple(slot for way in self._ways for slot in way.siblings))
+            return {"words": 0, "readBy": [], "archived": False, "failure": "", "doubted": []}
+        of_list = self._archive.report(tuple(slot for way in self._ways for slot in way.siblings))
+        return of_list | {"doubted": sorted(self.doubted)}
 
     @property
     def ports(self) -> tuple[int, int]:
@@ -408,6 +454,7 @@ class FeedbackOffice:
             await self.suppressions.close()
         self.desk.close()
         self._keep_count()
+        self._keep_shares()
 
 
 def _keys(config: RelayConfig) -> Keys:

@@ -32,6 +32,26 @@ class Origin(Struct, frozen=True):
     recipient: str | list[str] = ""
     message_id: str = ""
     correlation_id: str = ""
+    meta: dict[str, str] = {}
+
+    @property
+    def envid(self) -> str:
+        """The sender's name for the transaction, in xtext; empty: it gave none, or one that has its recipient."""
+        found = self.meta.get("envid", "")
+        return "" if _DIGEST.search(found) else found
+
+    def wants_failures(self, index: int) -> bool:
+        """The sender did not ask to hear nothing of failures of this recipient (RFC 3461 section 4.1)."""
+        wishes = self._asked("notify", index)
+        return not wishes or "FAILURE" in wishes
+
+    def original_at(self, index: int) -> str:
+        """The recipient of this index as the sender knew it, as `type;xtext`; empty: not given, or not on record."""
+        return self._asked("orcpt", index)
+
+    def _asked(self, name: str, index: int) -> str:
+        each = self.meta.get(name, "").split()  # a word for each recipient
+        return each[index].removeprefix("-") if index < len(each) else ""
 
     def submitted_by(self, index: int, recipient: str) -> str:
         """The sender as it was submitted, where records have digests and it is made of its recipient's address (VERP).

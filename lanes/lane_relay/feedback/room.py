@@ -22,7 +22,7 @@ __all__ = ["Room", "worth"]
 
 _ROW: Final = struct.Struct(">12sBIIB")
 _LIFTED: Final = 0x80
-_HARD_BOUNCE: Final = tuple(Reason).index(Reason.HARD_BOUNCE)
+_MAY_GO: Final = tuple(tuple(Reason).index(one) for one in (Reason.HARD_BOUNCE, Reason.HELD_BACK))
 _NEVER: Final = 2**32
 _GRAIN: Final = 12
 """Bits: words that run out within 68 minutes of one another are equals."""
@@ -94,7 +94,7 @@ def worth(row: bytes, now: int) -> int | None:
         return 0
     if flags & _LIFTED:
         return 1
-    return (expires or _NEVER) if kind >> 2 == _HARD_BOUNCE else None
+    return (expires or _NEVER) if kind >> 2 in _MAY_GO else None
 
 
 def _worths(shard: bytes, now: int) -> Iterator[tuple[bytes, int | None]]:

@@ -35,8 +35,8 @@ class FeedbackSession(Connection):
     closing = STOPPING
     held_while_waiting = -1
 
-    def __init__(self, listener: "FeedbackListener") -> None:
-        super().__init__(listener)
+    def __init__(self, listener: "FeedbackListener", client: str) -> None:
+        super().__init__(listener, client=client)
         self._listener = listener
         self._found: list[Addressee] = []
         self._with_desk = False

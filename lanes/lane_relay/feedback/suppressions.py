@@ -10,11 +10,13 @@ Whom a row concerns (docs/feedback.md has the same table for people)
     reason         about class X       concerns mail of class
     hard-bounce    any                 every class: there is no such mailbox
     manual         any                 every class: a person said so
+    held-back      any                 none: a hard bounce of a site that was not believed (see `holding_back`)
     complaint      X                   X and what is less wanted than X
     unsubscribe    X                   the same, but never Transactional
     Classes from the most to the least wanted: Transactional, Notification, Bulk, Cold.
 """
 
+import zlib
 from collections.abc import Iterator
 from enum import IntEnum, StrEnum
 from typing import Final
@@ -25,7 +27,7 @@ from lane_api.classes import TrafficClass
 from lane_api.relayfeedback import SuppressionScope
 from lane_relay.mail.token import DIGEST_SIZE
 
-__all__ = ["ROW_SIZE", "Reason", "Source", "Suppressed", "SuppressionTable", "pack", "unpack"]
+__all__ = ["ROW_SIZE", "Reason", "Source", "Suppressed", "SuppressionTable", "expiring", "pack", "site_mark", "unpack"]
 
 SHARDS: Final = 4096
 KEY_SIZE: Final = DIGEST_SIZE + 1
@@ -33,6 +35,7 @@ ROW_SIZE: Final = KEY_SIZE + 4 + 4 + 1
 TOMBSTONE_LIFE_S: Final = 400 * 24 * 3600
 """A word that counts no more is remembered so long: a list that was away for a year may bring back an older one."""
 _LIFTED: Final = 0x80
+_MARK: Final = 0xFFFF
 _CLASSES: Final = (TrafficClass.TRANSACTIONAL, TrafficClass.NOTIFICATION, TrafficClass.BULK, TrafficClass.COLD)
 _RANK: Final = {one: rank for rank, one in enumerate(_CLASSES)}
 _SCOPES: Final = (SuppressionScope.LANE, SuppressionScope.NAMESPACE, SuppressionScope.DOMAIN)
@@ -45,6 +48,8 @@ class Reason(StrEnum):
     COMPLAINT = "complaint"
     UNSUBSCRIBE = "unsubscribe"
     MANUAL = "manual"
+    HELD_BACK = "held-back"
+    """A hard bounce that does not count, until a person says so or the site says it again."""
 
 
 _REASONS: Final = tuple(Reason)
@@ -77,7 +82,7 @@ class Suppressed(Struct, frozen=True, order=False, gc=False):
     created: int
     """Unix time, seconds: of the last word."""
     expires: int = 0
-    """Unix time, seconds; 0: never."""
+    """Unix time, seconds; 0: never. Of a hard bounce its last 16 bits are its site's (`expiring`)."""
     scope: SuppressionScope = SuppressionScope.LANE
     lifted: bool = False
     """Taken back: the row says that there was a word, and that it counts no more."""
@@ -90,9 +95,24 @@ class Suppressed(Struct, frozen=True, order=False, gc=False):
         """It is a word about mail of this class; see the table above."""
         if self.reason in (Reason.HARD_BOUNCE, Reason.MANUAL):
             return True
+        if self.reason is Reason.HELD_BACK:
+            return False
         if self.reason is Reason.UNSUBSCRIBE and traffic_class is TrafficClass.TRANSACTIONAL:
             return False
         return _RANK[traffic_class] >= _RANK[self.about]
+
+
+def site_mark(site: str) -> int:
+    """What stands for a site in 16 bits; of 65,536 sites two have the same."""
+    return zlib.crc32(site.encode()) & _MARK
+
+
+def expiring(at: int, site: str) -> int:
+    """The first time from `at` on that ends in the site's mark, at most 18 hours later.
+
+    So a row says whose word it was, in the place and the form that earlier releases know.
+    """
+    return at + ((site_mark(site) - at) & _MARK)
 
 
 def pack(word: Suppressed) -> bytes:
@@ -174,6 +194,11 @@ class SuppressionTable:
             if word is not None:
                 yield word
             at += ROW_SIZE
+
+    def words(self, number: int) -> list[Suppressed | None]:
+        """The words of one shard, as of now; None for what no version of ours wrote."""
+        rows = self.shard(number)
+        return [unpack(rows[at : at + ROW_SIZE]) for at in range(0, len(rows), ROW_SIZE)]
 
     def shard(self, number: int) -> bytes:
         """The rows of one shard, as of now."""

@@ -2,148 +2,195 @@
 
 Only bodies that hold 8-bit bytes are encoded anew, and only their Content-Transfer-Encoding is changed: all other bytes
 of headers, of other parts and between the parts stay as they are. Invariants: the result is ASCII, and decodes to what
-was there; what must not be changed (RFC 1847: signed and encrypted parts; RFC 2046 5.2.2: fragments) is not.
+was there; what must not be changed (RFC 1847: signed and encrypted parts; RFC 2046 5.2.2: fragments) is not; nor is
+what mail programs may read in more than one way (`entity_header`). Parts are walked by their positions, and all that
+is made goes into one buffer: besides the message it takes `MOST_LONGER` times its size at most, however it is nested.
+It takes a second or two for the largest messages, so it belongs in a thread; `pause` is called after each piece.
 Before: `deliver` has a message that a host cannot take as it is. After: it is signed, and sent.
 """
 
 import re
-from base64 import b64encode
+from base64 import encodebytes
 from binascii import a2b_qp, b2a_qp
-from collections.abc import Iterator
-from email.message import Message as Fields
-from email.parser import BytesHeaderParser
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import Final
 
-__all__ = ["is_signed", "seven_bit"]
+from lane_relay.mail.entity_header import EntityHeader, read_entity_header
 
-_ENCODING = re.compile(
-    rb"^content-transfer-encoding[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n", re.IGNORECASE | re.MULTILINE
-)
+__all__ = ["MOST_LONGER", "is_signed", "seven_bit"]
+
+_ENCODING = re.compile(rb"^content-transfer-encoding:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n", re.IGNORECASE | re.MULTILINE)
 _SIGNED = re.compile(rb"^dkim-signature[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_REST_OF_DELIMITER = re.compile(rb"(--)?[ \t]*(?:\r\n|\Z)")
 _PLAIN: Final = frozenset({"", "7bit", "8bit", "binary"})
 """Encodings that encode nothing; none is 7bit (RFC 2045 section 6.1)."""
-_UNTOUCHED: Final = frozenset({"multipart/signed", "multipart/encrypted", "message/partial", "message/external-body"})
-_MOST_LEVELS: Final = 20
-_LINE: Final = 76
+_UNTOUCHED: Final = frozenset({"multipart/signed", "multipart/encrypted"})
+_MOST_LEVELS: Final = 10
+"""A mail that was forwarded as an attachment four times, with its text in two forms. Each level is looked through once
+more for its delimiters."""
+_MOST_PARTS: Final = 10_000
+_MOST_HEADER: Final = 256 * 1024
+_PIECE: Final = 288 * 57
+"""Bytes between two pauses, less than a millisecond; whole lines of base64."""
 _LONGER: Final = 1.5
 """Text that stays legible may take so many times as much: filters look askance at text in base64."""
+MOST_LONGER: Final = 2.1
+"""Times of the message's size: `_LONGER` times base64 with its line ends; a few fields a part come on top."""
 _MIME: Final = b"MIME-Version: 1.0\r\n"
 _UNKNOWN: Final = b"Content-Type: text/plain; charset=unknown-8bit\r\n"
 """RFC 1428 section 3: what to call text whose charset nobody named."""
 
 
-def seven_bit(content: bytes) -> bytes | None:
-    """The message (CRLF line ends) without a byte above 127; None if that cannot be without breaking it."""
-    return _message(content, 0)
+def seven_bit(content: bytes, pause: Callable[[], None] = lambda: None) -> bytes | None:
+    """The message without a byte above 127; None if that cannot be without breaking it."""
+    if content.isascii():
+        return content
+    ends = content.count(b"\r\n")
+    if content.count(b"\r") != ends or content.count(b"\n") != ends:
+        return None  # some programs would take it for another end of a line
+    made = _Making(content, pause)
+    return made.out.getvalue() if made.message(0, len(content), 0, ()) else None
 
 
 def is_signed(content: bytes) -> bool:
     """It has a DKIM signature of its own, which a change of its body breaks."""
-    return _SIGNED.search(_split(content)[0]) is not None
-
-
-def _message(content: bytes, level: int) -> bytes | None:
-    if content.isascii():
-        return content
-    header, body = _split(content)
-    if not header.isascii():
-        return None
-    fields = _fields(header)
-    added = b"" if "mime-version" in fields else _MIME
-    if added and "content-type" not in fields:
-        added += _UNKNOWN
-    made = _entity(header, body, fields, level)
-    return None if made is None else made[0] + added + b"\r\n" + made[1]
-
-
-def _split(content: bytes) -> tuple[bytes, bytes]:
-    """Header with its last line end, and body; the empty line is in neither."""
     if content.startswith(b"\r\n"):
-        return b"", content[2:]
-    header, empty, body = content.partition(b"\r\n\r\n")
-    return (header + b"\r\n", body) if empty else (content, b"")
+        return False
+    end = content.find(b"\r\n\r\n")
+    return _SIGNED.search(content, 0, len(content) if end < 0 else end) is not None
 
 
-def _fields(header: bytes) -> Fields:
-    return BytesHeaderParser().parsebytes(header)
+class _Making:
+    """Walks the message and writes its other form; each step says False if there is none."""
 
+    def __init__(self, content: bytes, pause: Callable[[], None]) -> None:
+        self.out = BytesIO()
+        self._content = content
+        self._pause = pause
+        self._parts = 0
 
-def _entity(header: bytes, body: bytes, fields: Fields, level: int) -> tuple[bytes, bytes] | None:
-    """Header and body of an entity that holds 8-bit bytes, made 7-bit."""
-    kind = fields.get_content_type()
-    encoding = str(fields.get("content-transfer-encoding", "")).partition(";")[0].strip().lower()
-    if kind in _UNTOUCHED or encoding not in _PLAIN or level > _MOST_LEVELS:
-        return None
-    if kind.startswith("multipart/"):
-        parts = _multipart(body, _boundary(fields), level)
-        return None if parts is None else (_encoded(header, b"7bit"), parts)
-    if kind == "message/rfc822":
-        inner = _message(body, level + 1)
-        return None if inner is None else (_encoded(header, b"7bit"), inner)
-    if kind.startswith("message/"):
-        return None
-    quoted = _quoted(body) if kind.startswith("text/") else b""
-    based = _based(body)
-    if quoted and len(quoted) <= _LONGER * len(based):
-        return _encoded(header, b"quoted-printable"), quoted
-    return _encoded(header, b"base64"), based
+    def message(self, start: int, end: int, level: int, inside: tuple[bytes, ...]) -> bool:
+        """The whole message, or one that is attached. `inside`: the delimiters around it."""
+        return self._entity(start, end, level, inside, "text/plain", is_message=True)
 
-
-def _boundary(fields: Fields) -> str:
-    """Empty if there is none that can be read: the standard library stumbles over some forms of RFC 2231."""
-    try:
-        return fields.get_boundary() or ""
-    except (TypeError, ValueError, LookupError):
-        return ""
-
-
-def _multipart(body: bytes, boundary: str, level: int) -> bytes | None:
-    if not boundary or not boundary.isascii():
-        return None
-    made, at = [], 0
-    for start, end in _parts(body, boundary.encode("ascii")):
-        part = body[start:end]
-        if part.isascii():
-            continue
-        header, content = _split(part)
-        if not header.isascii():
-            return None
-        found = _entity(header, content, _fields(header), level + 1)
+    def _entity(
+        self, start: int, end: int, level: int, inside: tuple[bytes, ...], default: str, *, is_message: bool = False
+    ) -> bool:
+        self._parts += 1
+        if level > _MOST_LEVELS or self._parts > _MOST_PARTS:
+            return False
+        if self._is_ascii(start, end):
+            return self._copy(start, end)
+        found = self._split(start, end)
         if found is None:
-            return None
-        made += [body[at:start], found[0], b"\r\n", found[1]]
-        at = end
-    whole = b"".join([*made, body[at:]])
-    return whole if whole.isascii() else None
+            return False
+        text, body = found
+        header = read_entity_header(text, default)
+        if header is None or header.kind in _UNTOUCHED or header.encoding not in _PLAIN:
+            return False
+        added = b""
+        if is_message and not header.is_mime:
+            added = _MIME if header.has_type else _MIME + _UNKNOWN
+        if header.kind.startswith(("multipart/", "message/")):
+            self._head(text, b"7bit", added)
+            return self._nested(body, end, level, inside, header)
+        return self._leaf(text, added, body, end, inside, is_text=header.kind.startswith("text/"))
+
+    def _split(self, start: int, end: int) -> tuple[bytes, int] | None:
+        """The header with its last line end, and where the body begins behind the empty line."""
+        if self._content.startswith(b"\r\n", start, end):
+            return b"", start + 2
+        found = self._content.find(b"\r\n\r\n", start, min(end, start + _MOST_HEADER))
+        return (self._content[start : found + 2], found + 4) if found >= 0 else None
+
+    def _nested(self, body: int, end: int, level: int, inside: tuple[bytes, ...], header: EntityHeader) -> bool:
+        if header.kind == "message/rfc822":
+            return self.message(body, end, level + 1, inside)
+        if not header.boundary:
+            return False
+        delimiter = b"--" + header.boundary
+        default = "message/rfc822" if header.kind == "multipart/digest" else "text/plain"  # RFC 2046 section 5.1.5
+        at = body
+        for start, stop in self._between(body, end, delimiter):
+            if not self._copy(at, start) or not self._entity(start, stop, level + 1, (*inside, delimiter), default):
+                return False
+            at = stop
+        return self._copy(at, end)
+
+    def _between(self, body: int, end: int, delimiter: bytes) -> Iterator[tuple[int, int]]:
+        """Where each part begins and ends; the line end before a delimiter is the delimiter's (RFC 2046 5.1.1)."""
+        line = b"\r\n" + delimiter
+        start, at = -1, body - 2  # the empty line before the body ends in one
+        while (found := self._content.find(line, at, end)) >= 0:
+            at = found + len(line)
+            rest = _REST_OF_DELIMITER.match(self._content, at, end)
+            if rest is None:
+                continue
+            if start >= 0:
+                yield start, max(start, found)
+            if rest[1]:
+                return
+            start = rest.end()
+            at = start - 2 if rest[0].endswith(b"\r\n") else start
+        if start >= 0:  # the last delimiter is missing: what follows is a part all the same
+            yield start, end
+
+    def _is_ascii(self, start: int, end: int) -> bool:
+        return all(self._content[at : min(end, at + _PIECE)].isascii() for at in range(start, end, _PIECE))
+
+    def _copy(self, start: int, end: int) -> bool:
+        for at in range(start, end, _PIECE):
+            piece = self._content[at : min(end, at + _PIECE)]
+            if not piece.isascii():
+                return False
+            self.out.write(piece)
+            self._pause()
+        return True
+
+    def _head(self, text: bytes, encoding: bytes, added: bytes) -> None:
+        field = b"Content-Transfer-Encoding: %b\r\n" % encoding
+        changed, count = _ENCODING.subn(field, text)
+        self.out.write(b"%b%b%b\r\n" % (changed, b"" if count else field, added))
+        self._pause()
+
+    def _leaf(
+        self, text: bytes, added: bytes, body: int, end: int, inside: tuple[bytes, ...], *, is_text: bool
+    ) -> bool:
+        before = self.out.tell()
+        if is_text:
+            self._head(text, b"quoted-printable", added)
+            if self._quoted(body, end, inside):
+                return True
+            self.out.seek(before)
+            self.out.truncate()
+        self._head(text, b"base64", added)
+        for at in range(body, end, _PIECE):
+            self.out.write(encodebytes(self._content[at : min(end, at + _PIECE)]).replace(b"\n", b"\r\n"))
+            self._pause()
+        return True
+
+    def _quoted(self, at: int, end: int, inside: tuple[bytes, ...]) -> bool:
+        """False: it would be too long, would not decode to the same, or read as a delimiter around it."""
+        size = end - at
+        most = self.out.tell() + int(_LONGER * (4 * ((size + 2) // 3) + 2 * ((size + 56) // 57)))
+        while at < end:
+            stop = end if end - at <= _PIECE else self._content.rfind(b"\r\n", at, at + _PIECE) + 2
+            if stop <= at:  # no text has such lines
+                return False
+            made = _quoted(self._content[at:stop])
+            if not made or self.out.tell() + len(made) > most:
+                return False
+            if any(made.startswith(one) or b"\r\n" + one in made for one in inside):
+                return False
+            self.out.write(made)
+            self._pause()
+            at = stop
+        return True
 
 
-def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[int, int]]:
-    """Where each part begins and ends; the line end before a delimiter is the delimiter's (RFC 2046 section 5.1.1)."""
-    delimiter = re.compile(rb"(?:\A|\r\n)--" + re.escape(boundary) + rb"(--)?[ \t]*(?=\r\n|\Z)")
-    start = -1
-    for found in delimiter.finditer(body):
-        if start >= 0:
-            yield start, max(start, found.start())
-        if found[1]:
-            return
-        start = min(found.end() + 2, len(body))
-    if start >= 0:  # the last delimiter is missing: what follows is a part all the same
-        yield start, len(body)
-
-
-def _encoded(header: bytes, encoding: bytes) -> bytes:
-    field = b"Content-Transfer-Encoding: %b\r\n" % encoding
-    changed, count = _ENCODING.subn(field, header)
-    return changed if count else header + field
-
-
-def _quoted(body: bytes) -> bytes:
+def _quoted(lines: bytes) -> bytes:
     """Quoted-printable; empty if it would not decode to the same."""
-    text = b2a_qp(body, istext=True)
-    text = text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    return text if a2b_qp(text) == body else b""
-
-
-def _based(body: bytes) -> bytes:
-    text = b64encode(body)
-    return b"".join([text[at : at + _LINE] + b"\r\n" for at in range(0, len(text), _LINE)])
+    text = b2a_qp(lines, istext=True)
+    text = text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")  # within a piece without a line end it used \n
+    return text if a2b_qp(text) == lines else b""

@@ -120,7 +120,8 @@ def test_the_lanes_protection_has_its_say(protection: Protection, level: str, do
     action, lasts, everywhere = done
     rated = Rated(level, "isp", "so many")
     assert weigh(rated, protection, observe=False) == Asked(level, "so many", action, lasts, everywhere)
-    assert weigh(rated, protection, observe=True) == Asked(level, "so many", Action.ALERT)
+    observed = action is not Action.ALERT
+    assert weigh(rated, protection, observe=True) == Asked(level, "so many", action, lasts, everywhere, observed)
 
 
 def test_isps_that_are_counted_together_are_not_stopped_one_by_one() -> None:

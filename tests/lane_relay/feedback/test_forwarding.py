@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable
+from email import message_from_bytes
 from pathlib import Path
 
 import msgspec
@@ -13,8 +14,8 @@ from lane_relay.audit.recipients import digest, hide
 from lane_relay.clock import Clock
 from lane_relay.errors import RelayError, SpoolError
 from lane_relay.feedback.addresses import Addressee, Desk
-from lane_relay.feedback.desk import Heard
-from lane_relay.feedback.forwarding import FOR_PEOPLE, NOBODY_KNOWN, Forwarder
+from lane_relay.feedback.desk import TAKEN, Heard
+from lane_relay.feedback.forwarding import FOR_PEOPLE, MOST_FOR_PEOPLE, NOBODY_KNOWN, Forwarder
 from lane_relay.feedback.judge import Finding
 from lane_relay.feedback.outbox import Outbox
 from lane_relay.mail.reports.reading import Kind, Reading
@@ -73,7 +74,7 @@ async def test_mail_to_the_postmaster_is_passed_on_once_it_is_on_the_volume(
     ((message, done),) = volume.under_way
     assert not passing.done()
     done(None)
-    assert await passing
+    assert await passing == TAKEN
     assert message.envelope.recipients == ("ops@people.test",)
     assert message.body.endswith(CONTENT)
 
@@ -89,9 +90,34 @@ async def test_mail_to_the_postmaster_that_is_not_kept_is_not_taken(forwarder: F
 async def test_a_flood_for_the_postmaster_does_not_become_one_of_ours(forwarder: Forwarder, volume: Volume) -> None:
     volume.at_once = True
     passed = [await forwarder.to_people(POSTMASTER, CONTENT) for _ in range(FOR_PEOPLE.count + 5)]
-    assert passed.count(True) == len(volume.under_way) == FOR_PEOPLE.count
+    assert passed.count(TAKEN) == len(volume.under_way) == FOR_PEOPLE.count
     volume.time += 2 * FOR_PEOPLE.per_s
-    assert await forwarder.to_people(POSTMASTER, CONTENT)
+    assert await forwarder.to_people(POSTMASTER, CONTENT) == TAKEN
+
+
+async def test_mail_to_the_postmaster_goes_byte_for_byte_to_a_host_without_8bitmime(
+    forwarder: Forwarder, volume: Volume
+) -> None:
+    volume.at_once = True
+    for broken in (b"no field\r\n", b"Subject: \xc3\xbc\r\n", b"Content-Type: multipart/mixed\r\n"):
+        content = b"From: a@isp.test\r\n" + broken + b"\r\nGr\xc3\xbc\xc3\x9fe\r\n" * 20
+        assert await forwarder.to_people(POSTMASTER, content) == TAKEN
+        message, _ = volume.under_way.pop()
+        assert message.body.isascii()
+        assert max(map(len, message.body.split(b"\r\n"))) <= 100
+        assert message_from_bytes(message.body).get_payload(decode=True) == content
+
+
+async def test_large_mail_to_the_postmaster_counts_more_and_its_sender_hears_of_what_is_too_large(
+    forwarder: Forwarder, volume: Volume
+) -> None:
+    volume.at_once = True
+    large = CONTENT + b"x" * (MOST_FOR_PEOPLE - len(CONTENT))
+    passed = [await forwarder.to_people(POSTMASTER, large) for _ in range(20)]
+    assert passed == [TAKEN] * 9 + [None] * 11
+    refusal = await forwarder.to_people(POSTMASTER, large + b"x")
+    assert refusal is not None
+    assert str(refusal).startswith("552 5.3.4 The postmaster takes 10 MiB at most")
 
 
 # -- records with digests of recipients
@@ -100,13 +126,13 @@ DIGEST = digest(b"r" * 32, "ann@isp.test")
 
 
 async def told(
-    tmp_path: Path, volume: Volume, sender: str, recipient: str, forward: dict[str, str]
+    tmp_path: Path, volume: Volume, sender: str, recipient: str, forward: dict[str, str], **meta: str
 ) -> tuple[Forwarder, Path]:
     """Forwards a bounce of ann's, whose Reception is as records with digests have it."""
     number = 1_790_000_000_000 << 48
     hidden = hide(b"r" * 32, ("ann@isp.test",))(sender)
     record = {"type": "Reception", "id": f"{number:024x}", "timestamp": 1_790_000_000, "sender": hidden}
-    line = msgspec.json.encode(record | {"recipient": DIGEST, "message_id": "<1@brand.test>"})
+    line = msgspec.json.encode(record | {"recipient": DIGEST, "message_id": "<1@brand.test>", "meta": meta})
     (tmp_path / "records-0000000000000000.jsonl").write_bytes(line + b"\n")
     clock = Clock(now=lambda: 1_790_000_000.0, monotonic=lambda: volume.time)
     forwarder = Forwarder(volume.deposit, itertools.count(1).__next__, Outbox(tmp_path / "outbox"), clock)
@@ -149,3 +175,40 @@ async def test_a_webhook_gets_the_digest_in_a_field_of_its_own(tmp_path: Path, v
     (path,) = outbox.glob("*.json")
     event = msgspec.json.decode(path.read_bytes())["event"]
     assert (event["recipient"], event["recipientDigest"]) == ("", DIGEST)
+
+
+# -- what its sender asked for (RFC 3461)
+
+SENDER = {"forward": "Sender"}
+
+
+async def test_a_report_says_the_senders_own_name_for_the_message_and_for_the_recipient(
+    tmp_path: Path, volume: Volume
+) -> None:
+    wishes = {"envid": "Q+3D1", "orcpt": "rfc822;ann+2Bold@x.test", "notify": "SUCCESS,FAILURE"}
+    await told(tmp_path, volume, "otp@brand.test", "ann@isp.test", SENDER, **wishes)
+    message, _ = volume.under_way.pop()
+    assert b"\r\nOriginal-Envelope-Id: Q=1\r\n" in message.body
+    assert (
+        b"\r\nOriginal-Recipient: rfc822; ann+old@x.test\r\nFinal-Recipient: rfc822; ann@isp.test\r\n" in message.body
+    )
+
+
+async def test_no_digest_stands_for_the_senders_name_for_the_message(tmp_path: Path, volume: Volume) -> None:
+    await told(tmp_path, volume, "otp@brand.test", "ann@isp.test", SENDER, envid=f"for-{DIGEST}")
+    message, _ = volume.under_way.pop()
+    assert b"Original-Envelope-Id" not in message.body
+    assert b"h:" not in message.body
+
+
+@pytest.mark.parametrize(
+    ("notify", "is_told"), [("NEVER", False), ("SUCCESS,DELAY", False), ("FAILURE", True), ("", True)]
+)
+async def test_who_asked_not_to_hear_of_failures_hears_of_none_and_the_webhook_does(
+    tmp_path: Path, volume: Volume, notify: str, is_told: bool
+) -> None:
+    forwarder, _ = await told(tmp_path, volume, "otp@brand.test", "ann@isp.test", SENDER, notify=notify)
+    assert (len(volume.under_way), forwarder.not_found) == (is_told, 0)
+    hook = {"forward": "Webhook", "webhook": "https://app.example.com/bounces"}
+    _, outbox = await told(tmp_path, volume, "otp@brand.test", "ann@isp.test", hook, notify=notify)
+    assert len(list(outbox.glob("*.json"))) == 1

@@ -3,14 +3,12 @@
 import asyncio
 from pathlib import Path
 
-import pytest
 import zstandard
 
 from lane_api.classes import TrafficClass
 from lane_api.relayconfig import RelayConfig
 from lane_api.relayfeedback import Suppression
 from lane_relay.clock import SYSTEM_CLOCK
-from lane_relay.feedback import list_archive
 from lane_relay.feedback.exchange import Brought, header, read_line
 from lane_relay.feedback.list_archive import ListArchive
 from lane_relay.feedback.suppression_list import SuppressionList
@@ -24,10 +22,10 @@ PLACE = "archive/mail/otp/otp-0/suppressions"
 class Slot:
     """A list and its way into an archive."""
 
-    def __init__(self, folder: Path, archive: dict[str, object] | None = None) -> None:
+    def __init__(self, folder: Path, archive: dict[str, object] | None = None, *, piece: int = 100_000) -> None:
         self.folder, self.is_drained = folder, True
         self.list = opened(folder / "list")
-        self.archive = ListArchive(self.list, lambda: self.is_drained)
+        self.archive = ListArchive(self.list, lambda: self.is_drained, piece)
         self.apply(archive or {"path": str(folder / "archive")})
 
     def apply(self, archive: dict[str, object]) -> None:
@@ -67,11 +65,8 @@ async def bring(into: SuppressionList, packed: bytes) -> None:
     await into.bring([one for one in brought if isinstance(one, Brought)])
 
 
-async def test_a_list_from_the_archive_is_the_list_that_was_put_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(list_archive, "_PIECE", 1)  # a page of the list each
-    slot = Slot(tmp_path)
+async def test_a_list_from_the_archive_is_the_list_that_was_put_there(tmp_path: Path) -> None:
+    slot = Slot(tmp_path, piece=1)  # a page of the list each
     addresses = [f"a{number}@example.com" for number in range(PAGE_ROWS + 30)]
     await complain(slot.list, *addresses)
     await slot.list.lift(slot.list.digest(addresses[3]))

@@ -13,6 +13,7 @@ from lane_relay.feedback.addresses import Addressee, Addresses
 from lane_relay.feedback.listener import FeedbackListener, Limits
 from lane_relay.feedback.session import FeedbackSession
 from lane_relay.records import Reply
+from tests.lane_relay.accept.test_proxy import header
 
 KEY = b"k" * 32
 TO = "postmaster@b.brand.test"
@@ -20,7 +21,7 @@ CLOSED = {"state": "Closed"}
 TAKEN = Reply(250, ("2.0.0 Thank you",))
 
 
-def config() -> RelayConfig:
+def config(*proxies: str) -> RelayConfig:
     return RelayConfig.model_validate(
         {
             "lane": {"name": "otp"},
@@ -29,7 +30,7 @@ def config() -> RelayConfig:
             "records": {"path": "/unused"},
             "intake": {"maxMessageSize": 1000},
             "domains": [{"name": "brand.test", "mode": "Off", "returnPath": {"domain": "b.brand.test"}}],
-            "feedback": {"keyFile": "/unused"},
+            "feedback": {"keyFile": "/unused", "proxies": proxies},
         }
     )
 
@@ -40,11 +41,13 @@ class Desk:
 
     answer: Callable[[], Awaitable[Reply]] | None = None
     taken: list[bytes] = field(default_factory=list)
+    clients: list[str] = field(default_factory=list)
 
-    async def take(self, _addressee: Addressee, content: bytes, _client: str, _helo: str) -> Reply:
+    async def take(self, _addressee: Addressee, content: bytes, client: str, _helo: str) -> Reply:
         if self.answer is not None:
             return await self.answer()
         self.taken.append(content)
+        self.clients.append(client)
         return TAKEN
 
 
@@ -79,6 +82,10 @@ class Peer:
     @classmethod
     async def connect(cls, listener: FeedbackListener, source: str = "127.0.0.1") -> "Peer":
         return cls(*await asyncio.open_connection("127.0.0.1", listener.port, local_addr=(source, 0)))
+
+    def write(self, data: bytes) -> None:
+        """What a balancer says in front."""
+        self._writer.write(data)
 
     async def hear(self) -> str:
         """The last line of a reply."""
@@ -126,6 +133,71 @@ async def test_mail_is_taken_and_answered_once_it_is_kept(made: Made) -> None:
     kept.set()
     assert await bringing == "250 2.0.0 Thank you"
     await peer.leave()
+
+
+async def test_behind_a_balancer_each_reporter_has_a_share_of_its_own_and_is_on_record(made: Made) -> None:
+    listener, desk = await made(sessions_per_client=1, mails_per_minute_per_client=1)
+    listener.apply(config("127.0.0.0/8"))
+
+    async def come(source: str) -> tuple[Peer, str]:
+        peer = await Peer.connect(listener)
+        peer.write(header(source))
+        return peer, await peer.hear()
+
+    one, greeted = await come("203.0.113.7")
+    assert greeted.startswith("220 ")
+    other, greeted = await come("2001:db8::7")
+    assert greeted.startswith("220 ")
+    late, refused = await come("203.0.113.7")
+    assert refused.startswith("421 4.7.0 Too many sessions")
+    for peer in (one, other):
+        await peer.say("EHLO mx.isp.test")
+        assert (await peer.bring()).startswith("250")
+        assert (await peer.bring()).startswith("450 4.7.1")
+    assert desk.clients == ["203.0.113.7", "2001:db8::7"]
+    for peer in (one, other, late):
+        await peer.leave()
+
+
+@pytest.mark.parametrize(
+    ("proxies", "first", "answer"),
+    [
+        (("127.0.0.1/32",), b"EHLO mx.isp.test\r\n", "421 4.7.0 This peer is named in feedback.proxies: begin with"),
+        (
+            ("192.0.2.0/24",),
+            header("203.0.113.7"),
+            "421 4.7.0 The PROXY protocol is for peers named in submission.clie",
+        ),
+        ((), b"PROXY TCP4 203.0.113.7 192.0.2.1 40000 25\r\n", "421 4.7.0 The PROXY protocol is for peers named in su"),
+    ],
+    ids=["named and says nothing", "not named", "version 1"],
+)
+async def test_who_is_named_speaks_for_others_and_nobody_else_is_believed(
+    made: Made, proxies: tuple[str, ...], first: bytes, answer: str
+) -> None:
+    listener, _ = await made()
+    listener.apply(config(*proxies))
+    peer = await Peer.connect(listener)
+    peer.write(first)
+    heard = [await peer.hear()]
+    while heard[-1] and not heard[-1].startswith("421"):  # the header's first lines are answered one by one
+        heard.append(await peer.hear())
+    assert heard[-1].startswith(answer)
+    await peer.leave()
+
+
+async def test_who_has_not_said_for_whom_it_comes_takes_one_of_the_places_and_no_time_at_the_end(made: Made) -> None:
+    listener, _ = await made(sessions=2)
+    listener.apply(config("127.0.0.2/32"))
+    silent = [await Peer.connect(listener, "127.0.0.2") for _ in range(3)]
+    assert await silent[0].hear() == ""  # made room for the third
+    peer = await Peer.connect(listener)
+    assert (await peer.hear()).startswith("220 ")
+    assert listener.under_way == 0  # no mail
+    await listener.stop(5.0)
+    assert not listener._at_door
+    for one in (*silent, peer):
+        await one.leave()
 
 
 async def test_a_report_that_cannot_be_kept_is_to_be_sent_again(made: Made) -> None:
@@ -261,13 +333,9 @@ async def test_silent_peers_shut_out_nobody_who_reports(made: Made) -> None:
 
 async def test_who_has_a_64_is_one_client(made: Made) -> None:
     listener, _ = await made(sessions_per_client=2)
-    sessions = []
-    for number in range(3):
-        sessions.append(FeedbackSession(listener))
-        sessions[-1].client = f"2001:db8:1::{number}"
+    sessions = [FeedbackSession(listener, f"2001:db8:1::{number}") for number in range(3)]
     assert [listener.admit(one) is None for one in sessions] == [True, True, False]
-    other = FeedbackSession(listener)
-    other.client = "2001:db8:2::1"
+    other = FeedbackSession(listener, "2001:db8:2::1")
     assert listener.admit(other) is None
     for one in (*sessions, other):
         listener.forget(one)

@@ -1,15 +1,16 @@
-"""The suppression list across changes of its scope: what was said once counts on, for whom it was said."""
+"""The suppression list: across changes of its scope, and words that are chosen by reason, site and time."""
 
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from lane_api.classes import TrafficClass
 from lane_api.relayfeedback import Suppression, SuppressionScope
 from lane_relay.clock import SYSTEM_CLOCK
-from lane_relay.feedback.suppression_list import SuppressionList
+from lane_relay.feedback.suppression_list import Choice, SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionStore
-from lane_relay.feedback.suppressions import Reason, Source
+from lane_relay.feedback.suppressions import Reason, Source, Suppressed
 from lane_relay.mail.token import address_digest
 
 OWN, SHARED = b"o" * 32, b"n" * 32
@@ -68,4 +69,75 @@ async def test_a_complaint_about_all_mail_counts_for_all_mail_in_every_later_sco
     await complain(known, address_digest(key, ANN), domain_scoped=False)
     assert known.is_suppressed(ANN, TrafficClass.BULK, SHOP) == known.is_suppressed(ANN, TrafficClass.BULK)
     assert known.is_suppressed(ANN, TrafficClass.BULK) == "complaint"
+    await known.close()
+
+
+async def bounce(known: SuppressionList, site: str, *addresses: str) -> None:
+    words = [known.word(known.digest(one), Reason.HARD_BOUNCE, Source.DELIVERY, site=site) for one in addresses]
+    await known.suppress([word for word in words if word is not None])
+
+
+async def test_hard_bounces_are_chosen_by_the_site_that_said_so_also_after_a_restart(tmp_path: Path) -> None:
+    known = in_scope(tmp_path, SuppressionScope.LANE)
+    await bounce(known, "google", *[f"g{number}@gmail.test" for number in range(30)])
+    await bounce(known, "outlook", "o@outlook.test")
+    await complain(known, known.digest("g0@gmail.test"), domain_scoped=False)
+    await known.close()
+    again = in_scope(tmp_path, SuppressionScope.LANE)
+    chosen = await again.chosen(Choice(Reason.HARD_BOUNCE, "google"))
+    assert len(chosen) == 30
+    ends = {word.expires - word.created for word in chosen}
+    assert all(0 <= end - 180 * 86400 < 2**16 for end in ends)
+    await again.take_back(chosen)
+    assert await again.chosen(Choice(Reason.HARD_BOUNCE, "google")) == []
+    assert again.is_suppressed("g7@gmail.test", TrafficClass.BULK) == ""
+    assert again.is_suppressed("g0@gmail.test", TrafficClass.BULK) == "complaint"
+    assert again.is_suppressed("o@outlook.test", TrafficClass.BULK) == "hard-bounce"
+    await again.close()
+
+
+async def test_words_are_chosen_by_when_they_were_said_and_not_if_they_count_no_more(tmp_path: Path) -> None:
+    known = in_scope(tmp_path, SuppressionScope.LANE)
+    for number, created in enumerate((100, 200, 300)):
+        digest = known.digest(f"a{number}@example.com")
+        await known.suppress([Suppressed(digest, Reason.MANUAL, TrafficClass.BULK, Source.PERSON, created)])
+    await known.lift(known.digest("a1@example.com"))
+    assert {word.created for word in await known.chosen(Choice(Reason.MANUAL, "", 100, 300))} == {100, 300}
+    assert len(await known.chosen(Choice(Reason.MANUAL, "", 101, 300))) == 1
+    assert await known.chosen(Choice(Reason.MANUAL, "", 101, 299)) == []
+    await known.close()
+
+
+async def test_what_is_held_back_stops_nobody_until_it_is_believed(tmp_path: Path) -> None:
+    known = in_scope(tmp_path, SuppressionScope.LANE)
+    await bounce(known, "google", ANN)
+    digests = [known.digest(ANN), known.digest("bob@example.com")]
+    assert await known.hold_back(digests, "google", Source.DELIVERY) == 2
+    assert await known.hold_back(digests, "google", Source.DELIVERY) == 0
+    assert [known.is_suppressed(one, TrafficClass.COLD) for one in (ANN, "bob@example.com")] == ["", ""]
+    held = await known.chosen(Choice(Reason.HELD_BACK, "google"))
+    assert len(held) == 2
+    await known.believe(held)
+    assert [bool(known.is_suppressed(one, TrafficClass.TRANSACTIONAL)) for one in (ANN, "bob@example.com")] == [
+        True
+    ] * 2
+    assert await known.chosen(Choice(Reason.HELD_BACK)) == []
+    assert len(await known.chosen(Choice(Reason.HARD_BOUNCE, "google"))) == 2
+    await known.close()
+
+
+@pytest.mark.parametrize(("known_days", "days"), [(365, 365), (31, 31), (29, 30), (0, 0)])
+async def test_a_word_that_runs_out_takes_the_place_of_a_shorter_one_alone(
+    tmp_path: Path, known_days: int, days: int
+) -> None:
+    """0: without an end."""
+    known = in_scope(tmp_path, SuppressionScope.LANE)
+    word = known.word(address_digest(OWN, ANN), Reason.COMPLAINT, Source.COMPLAINT_REPORT)
+    assert word is not None
+    before = structs.replace(word, expires=word.created + known_days * 86_400 if known_days else 0)
+    await known.suppress([before])
+    later = known.for_a_while(word, 30 * 86_400)
+    assert (later is None) is (days != 30)
+    await known.suppress([later] if later is not None else [])
+    assert [one.expires for one in known.words_about(ANN)] == [word.created + days * 86_400 if days else 0]
     await known.close()
