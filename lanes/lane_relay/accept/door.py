@@ -23,7 +23,7 @@ from lane_relay.accept.proxy import HEAD_SIZE, parse_preface, parse_source
 from lane_relay.records import Reply
 from lane_relay.smtp.reply import format_reply
 
-__all__ = ["HANDSHAKE_TIMEOUT_S", "Door", "Peer", "upgrade"]
+__all__ = ["HANDSHAKE_TIMEOUT_S", "PREFACE_TIMEOUT_S", "Door", "Peer", "upgrade"]
 
 HANDSHAKE_TIMEOUT_S: Final = 30.0
 PREFACE_TIMEOUT_S: Final = 5.0
@@ -32,9 +32,6 @@ _BACKLOG: Final = 1024
 _NO_ROOM_PAUSE_S: Final = 1.0
 """Where no more files can be opened: the connections wait in the backlog meanwhile."""
 _LAST_WORDS_S: Final = 1.0
-_NO_PREFACE: Final = Reply(
-    421, ("4.7.0 This peer is named in submission.clients.proxies: begin with the PROXY protocol, version 2",)
-)
 
 Peer = IPv4Address | IPv6Address
 
@@ -42,7 +39,8 @@ _log = structlog.get_logger(__name__)
 
 
 class Door:
-    """`make` makes the session of a client at this address; `is_proxy` tells who speaks for others."""
+    """`make` makes the session of a client at this address; `is_proxy` tells who speaks for others, and is `named_in` a
+    field of the lane."""
 
     def __init__(
         self,
@@ -51,12 +49,17 @@ class Door:
         certificate: Certificate | None,
         make: Callable[[str], asyncio.BaseProtocol],
         is_proxy: Callable[[Peer], bool],
+        named_in: str = "submission.clients.proxies",
+        preface_s: float = PREFACE_TIMEOUT_S,
     ) -> None:
         """Binds the address; raises OSError if that cannot be. A certificate: TLS from the first byte."""
+        self._preface_s = preface_s
         self._socket = _bound(endpoint)
         self._certificate = certificate
         self._make = make
         self._is_proxy = is_proxy
+        text = f"4.7.0 This peer is named in {named_in}: begin with the PROXY protocol, version 2"
+        self._no_preface = Reply(421, (text,))
 
     @property
     def port(self) -> int:
@@ -97,7 +100,7 @@ class Door:
             if client is None:
                 _log.warning("named as a balancer, and no PROXY header came in front: refused", peer=str(peer))
                 if self._certificate is None:
-                    await _say_and_end(connection, _NO_PREFACE)
+                    await _say_and_end(connection, self._no_preface)
                 return
             if client != peer and not may_come(client):
                 return
@@ -122,7 +125,7 @@ class Door:
     async def _client(self, connection: socket.socket, peer: Peer) -> Peer | None:
         """Who the balancer says it is; itself where it speaks for itself. Raises EOFError if it goes."""
         try:
-            async with asyncio.timeout(PREFACE_TIMEOUT_S):
+            async with asyncio.timeout(self._preface_s):
                 preface = parse_preface(await _exactly(connection, HEAD_SIZE))
                 if preface is None:
                     return None

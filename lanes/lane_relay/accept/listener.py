@@ -22,7 +22,7 @@ from lane_relay.accept.certificate import Certificate
 from lane_relay.accept.checks import PasswordChecks
 from lane_relay.accept.connection import TIMEOUT_S
 from lane_relay.accept.crowd import Crowd
-from lane_relay.accept.door import Door, Peer
+from lane_relay.accept.door import PREFACE_TIMEOUT_S, Door, Peer
 from lane_relay.accept.intake import IntakeCounters, Rejection
 from lane_relay.accept.policy import CLOSED, IsSuppressed, Policy
 from lane_relay.accept.session import Session
@@ -61,8 +61,13 @@ class Listener:
         clock: Clock,
         on_rejection: Callable[[Rejection], None],
         is_suppressed: IsSuppressed | None = None,
+        preface_s: float = PREFACE_TIMEOUT_S,
     ) -> None:
-        """Opens nothing yet; raises ConfigError if the certificate's files cannot be used."""
+        """Opens nothing yet; raises ConfigError if the certificate's files cannot be used.
+
+        `preface_s`: how long a balancer may take to say whom it speaks for.
+        """
+        self._preface_s = preface_s
         self.deposit = deposit
         self.new_id = new_id
         self.clock = clock
@@ -142,6 +147,7 @@ class Listener:
             certificate=self.certificate if tls else None,
             make=lambda client: Session(self, tls=tls, client=client),
             is_proxy=self._is_proxy,
+            preface_s=self._preface_s,
         )
         self._doors.append(door)
         task = asyncio.get_running_loop().create_task(door.connections(partial(self.let_in, door)))

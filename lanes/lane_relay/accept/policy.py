@@ -21,7 +21,10 @@ __all__ = ["AUTH_REQUIRED", "CLOSED", "IsSuppressed", "Policy", "client_address"
 _MAX_HOPS: Final = 50
 """Received fields before a loop is assumed; RFC 5321 section 6.3 asks for 100 at most, Postfix takes 50."""
 
-CLOSED: Final = Reply(421, ("4.3.2 This slot takes no new mail; another slot of the lane does",))
+CLOSED: Final = Reply(
+    421, ("4.3.2 This slot takes no new mail: it is drained, or its lane is deleted; try the lane's Service again",)
+)
+"""Whether another slot of the lane takes mail is not known here."""
 AUTH_REQUIRED: Final = Reply(
     530, ("5.7.0 Authenticate first, or submit from a network named in submission.clients.cidrs",)
 )

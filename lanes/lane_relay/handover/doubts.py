@@ -18,11 +18,11 @@ from lane_relay.errors import RelayError, SpoolError
 from lane_relay.handover.book import Book, Given, TakenBack
 from lane_relay.handover.carriage import Carrier, NotNowError, NotSentError, UnansweredError
 from lane_relay.handover.consignment import Answer
+from lane_relay.handover.pauses import USUAL, Pauses
 from lane_relay.records import QueueEntry
 
 __all__ = ["Doubt", "Doubts", "NothingToTakeBackError", "SlotDoubt", "check_answer"]
 
-_ASK_AGAIN_S: Final = 2.0
 _ANSWERS_WITHIN_S: Final = 10.0
 """A sibling that has not answered a person's question in so long does not answer."""
 
@@ -62,8 +62,9 @@ class SlotDoubt(Struct, frozen=True):
 class Doubts:
     """Of one slot; all on the event loop."""
 
-    def __init__(self, book: Book, carrier: Carrier, now: Callable[[], float]) -> None:
+    def __init__(self, book: Book, carrier: Carrier, now: Callable[[], float], pauses: Pauses = USUAL) -> None:
         """With those that the book has; `now` in Unix time."""
+        self._pauses = pauses
         self._book = book
         self._carrier = carrier
         self._now = now
@@ -121,7 +122,7 @@ class Doubts:
                     doubt.is_answered = True
                     return answer
             try:
-                async with asyncio.timeout(_ASK_AGAIN_S):
+                async with asyncio.timeout(self._pauses.ask_again):
                     await doubt.look_again.wait()
                 doubt.look_again.clear()
             except TimeoutError:

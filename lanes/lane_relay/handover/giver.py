@@ -28,6 +28,7 @@ from lane_relay.handover.consignment import Answer, Consignment, Parcel, pack
 from lane_relay.handover.doubts import Doubt, Doubts, check_answer
 from lane_relay.handover.overdue import Home as OldHome
 from lane_relay.handover.overdue import OverdueDoubts
+from lane_relay.handover.pauses import USUAL, Pauses
 from lane_relay.records import Message, QueueEntry, message_id_text
 
 __all__ = ["Giver", "Home"]
@@ -37,7 +38,6 @@ _PORTION: Final = 200
 """Entries that are given back in one turn of the loop."""
 _BYTES: Final = 4 * 2**20
 """Of bodies in one transfer: a second of a slow network, and little memory on both sides."""
-_FORGET_AGAIN_S: Final = 60.0
 DOWN_S: Final = 2.0
 """How long nothing is offered to a sibling that could not be reached, or would not take anything."""
 
@@ -66,8 +66,11 @@ class Home(OldHome, Protocol):
 class Giver:
     """Everything that is to go to siblings; all on the event loop."""
 
-    def __init__(self, book: Book, home: Home, carrier: Carrier, slot: str, clock: Clock) -> None:
+    def __init__(
+        self, book: Book, home: Home, carrier: Carrier, slot: str, clock: Clock, pauses: Pauses = USUAL
+    ) -> None:
         """`slot` is our own name."""
+        self._pauses = pauses
         self._book = book
         self._home = home
         self._carrier = carrier
@@ -76,7 +79,7 @@ class Giver:
         self._waiting: dict[str, deque[QueueEntry]] = {}
         self._down_until: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self.doubts = Doubts(book, carrier, clock.now)
+        self.doubts = Doubts(book, carrier, clock.now, pauses)
         self.overdue = OverdueDoubts(book, self.doubts, home)
         self._frozen: dict[str, list[tuple[str, frozenset[int]]]] = {}
         """Spool id -> (transfer in doubt that a restart found, recipients)."""
@@ -88,6 +91,8 @@ class Giver:
         self._is_recovered = asyncio.Event()
         self.parcels = 0
         """Handed over in this process's life."""
+        self.setbacks = 0
+        """How often a sibling was lost: what came back from it meanwhile found it down."""
         self.unreadable = 0
         """Entries whose message the disk did not give; the spool keeps them, a restart tries again."""
         self._work: asyncio.TaskGroup | None = None
@@ -216,14 +221,19 @@ class Giver:
             return
         except UnansweredError as error:
             _log.warning("a transfer is in doubt", transfer=transfer, slot=slot, reason=str(error))
+            self.setbacks += 1
             doubt = self.doubts.open(transfer, given, [entry for entry, _ in bundle], str(error))
             if self._work is not None:  # what else waits for this sibling does not wait for its answer
                 self._work.create_task(self._clear_up(doubt))
             return
         await self._conclude(transfer, slot, bundle, answer)
 
-    def _come_back(self, slot: str, bundle: list[tuple[QueueEntry, Message]]) -> None:
+    def _is_down(self, slot: str) -> None:
         self._down_until[slot] = self._clock.monotonic() + DOWN_S
+        self.setbacks += 1
+
+    def _come_back(self, slot: str, bundle: list[tuple[QueueEntry, Message]]) -> None:
+        self._is_down(slot)
         for entry, _ in bundle:
             self._home.take_back(entry)
 
@@ -235,7 +245,7 @@ class Giver:
             _log.warning(
                 "a sibling took only a part", slot=slot, taken=len(their_ids), of=len(bundle), why=answer.reason
             )
-            self._down_until[slot] = self._clock.monotonic() + DOWN_S
+            self._is_down(slot)
         try:
             for at, (entry, message) in enumerate(bundle):
                 if at in their_ids:
@@ -302,7 +312,7 @@ class Giver:
 
     async def _forget_again(self) -> None:
         while True:
-            await asyncio.sleep(_FORGET_AGAIN_S)
+            await asyncio.sleep(self._pauses.forget_again)
             for transfer in list(self._over):
                 await self._forget(transfer)
 

@@ -11,13 +11,13 @@ from typing import Final, Protocol
 import structlog
 
 from lane_relay.errors import SpoolError
+from lane_relay.handover.pauses import USUAL, Pauses
 from lane_relay.records import Message, QueueEntry, message_id_text
 
 __all__ = ["Home", "Stranded"]
 
 _PORTION: Final = 500
 """Entries between two looks at everything else."""
-_LOOK_EVERY_S: Final = 60.0
 _WHY: Final = "it must not leave from here, and no other slot can take it"
 
 _log = structlog.get_logger("handover")
@@ -45,7 +45,8 @@ class Home(Protocol):
 class Stranded:
     """Of one slot; all on the event loop."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, pauses: Pauses = USUAL) -> None:
+        self._pauses = pauses
         self._home = home
         self._entries: deque[QueueEntry] = deque()
 
@@ -71,9 +72,9 @@ class Stranded:
                 await asyncio.sleep(0)
 
     async def watch(self) -> None:
-        """Looks through them once a minute, for ever."""
+        """Looks through them now and then, for ever."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(self._pauses.look_at_stranded)
             await self.look()
 
     async def look(self) -> None:

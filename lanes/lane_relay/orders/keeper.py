@@ -8,7 +8,7 @@ entries, the schedule, `finisher`.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -19,7 +19,7 @@ from lane_relay.clock import Clock, rfc3339
 from lane_relay.errors import SpoolError
 from lane_relay.orders.book import OrderBook, OrderError, fits
 from lane_relay.orders.finisher import Finisher
-from lane_relay.orders.order import FINAL, WITH_SIBLING, By, Order, OrderRequest, Selector, Verb
+from lane_relay.orders.order import FINAL, WITH_SIBLING, By, Order, OrderRequest, Verb
 from lane_relay.orders.places import Places
 from lane_relay.orders.restored import RESTORED, forgive, hold_of_restored
 from lane_relay.orders.screener import held_by
@@ -37,6 +37,8 @@ _SAVE_EVERY_S: Final = 10.0
 _OURSELVES: Final = "lane-relay"
 WithSibling = Callable[[str, str, str], Awaitable[int]]
 """(sibling, owner, reason): does what is ordered about it; of how much. Raises RelayError, SpoolError."""
+_NAMED: Final = 5
+"""Orders that an answer names; two hundred may stand."""
 _NOWHERE: Final = Route("", "", ())
 _HOLDING: Final = (Verb.HOLD, Verb.SUSPEND)
 _ENDS: Final = {Verb.RESUME: Verb.SUSPEND, Verb.RELEASE: Verb.HOLD}
@@ -109,9 +111,11 @@ class OrderKeeper:
             return "no site is named so now (GET /v1/sites names those that are known): the order is for later mail"
         return next(
             (
-                f"order {one.id} of {one.owner} says the same until {rfc3339(one.expires)}"
+                f"order {one.id} of {one.owner} says {_of_what(one, request)} {_until(one)}"
                 for one in self._book.orders
-                if one.verb is request.action and one.verb in _HOLDING and one.selector == request.selector
+                if one.verb is request.action
+                and one.verb in _HOLDING
+                and (one.selector == request.selector or one.selector.by is By.ALL)
             ),
             "",
         )
@@ -208,10 +212,16 @@ class OrderKeeper:
 
     async def _end_all(self, request: OrderRequest) -> list[dict[str, Any]]:
         verb, selector = _ENDS[request.action], request.selector
-        found = [one for one in self._book.orders if one.verb is verb and _covers(selector, one.selector)]
+        standing = [one for one in self._book.orders if one.verb is verb]
+        found = [one for one in standing if one.selector == selector]
+        others = _named([one for one in standing if one.selector != selector])
         if not found:
-            raise OrderError(f"no {verb} with this selector stands: see GET /v1/actions, or revoke one by its id")
-        return await self._end(found, request.owner, request.reason)
+            if not others:
+                raise OrderError(f"no {verb} stands: see GET /v1/actions")
+            fix = "say what one of them says, or revoke it by its id"
+            raise OrderError(f"no {verb} with this selector stands, but {others}: {fix}")
+        note = f"still stands: {others}" if others and selector.by is By.ALL else ""
+        return [{**ended, "note": note} for ended in await self._end(found, request.owner, request.reason)]
 
     async def _end(self, orders: list[Order], owner: str, reason: str) -> list[dict[str, Any]]:
         """As they were when they ended: what they held goes on with this."""
@@ -341,6 +351,15 @@ def _waits_for(order: Order, entry: QueueEntry, now: float) -> bool:
     return order.verb is not Verb.REQUEUE or entry.due > now
 
 
-def _covers(asked: Selector, standing: Selector) -> bool:
-    """`all` ends every one, another selector the like of it."""
-    return asked.by is By.ALL or asked == standing
+def _named(orders: Sequence[Order]) -> str:
+    """These orders in words, the first few of many."""
+    more = f" and {len(orders) - _NAMED} more (GET /v1/actions)" if len(orders) > _NAMED else ""
+    return ", ".join(f"{one.id}, {one.words}" for one in orders[:_NAMED]) + more
+
+
+def _of_what(standing: Order, asked: OrderRequest) -> str:
+    return "the same" if standing.selector == asked.selector else "so of all mail"
+
+
+def _until(order: Order) -> str:
+    return f"until {rfc3339(order.expires)}" if order.expires else "without an end"

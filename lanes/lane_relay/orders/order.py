@@ -34,7 +34,7 @@ class Verb(StrEnum):
     REQUEUE = "requeue"
     """What waits for its next attempt is due now."""
     RESUME = "resume"
-    """Ends the suspensions of the same selector."""
+    """Ends the suspensions of the same selector; by `all`, those of all mail."""
     RELEASE = "release"
     """Ends the holds of the same selector."""
     TAKE_BACK = "take-back"

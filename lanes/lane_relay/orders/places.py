@@ -7,16 +7,17 @@ from msgspec import Struct
 from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.deliver.prepared import Held
 from lane_relay.records import QueueEntry, Route
-from lane_relay.schedule.runner import Runner
 
 __all__ = ["Places", "places_of"]
+
+Sweep = Callable[[Callable[[QueueEntry], bool]], Iterator[list[QueueEntry]]]
 
 
 class Places(Struct, frozen=True):
     """All on the event loop, none blocks."""
 
-    sweep: Callable[[Callable[[QueueEntry], bool]], Iterator[list[QueueEntry]]]
-    """Takes entries out of the schedule, a portion at a time."""
+    sweep: Sweep
+    """Takes entries out of the schedule, and of where they wait for a warm-up, a portion at a time."""
     go_on: Callable[[QueueEntry], None]
     """Puts an entry into the schedule."""
     look_again: Callable[[], None]
@@ -30,8 +31,11 @@ class Places(Struct, frozen=True):
     """Whether a site of this name is known now."""
 
 
-def places_of(dispatcher: Dispatcher, schedule: Runner, handing_over: Callable[[], None] | None = None) -> Places:
-    """Those of a running relay; `handing_over()`: what has no way to a sibling is looked at again."""
+def places_of(
+    dispatcher: Dispatcher, sweep: Sweep, go_on: Callable[[QueueEntry], None], handing_over: Callable[[], None] | None
+) -> Places:
+    """Those of a running relay; `sweep` and `go_on`: see Places; `handing_over()`: what has no way to a sibling is
+    looked at again."""
 
     def look_again() -> None:
         dispatcher.look_again()
@@ -41,6 +45,4 @@ def places_of(dispatcher: Dispatcher, schedule: Runner, handing_over: Callable[[
     def has_site(name: str) -> bool:
         return dispatcher.explain_site(name) is not None
 
-    return Places(
-        schedule.sweep, schedule.add, look_again, dispatcher.hold, dispatcher.release, dispatcher.held, has_site
-    )
+    return Places(sweep, go_on, look_again, dispatcher.hold, dispatcher.release, dispatcher.held, has_site)

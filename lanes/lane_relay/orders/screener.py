@@ -16,7 +16,7 @@ from lane_relay.deliver.prepared import GONE, Gone, Held
 from lane_relay.deliver.ready_queue import Hold, Limit
 from lane_relay.orders.book import OrderBook
 from lane_relay.orders.order import FINAL, Order, Verb
-from lane_relay.records import Message, QueueEntry, Reply
+from lane_relay.records import Message, QueueEntry, Reply, age_key
 
 __all__ = ["Screener", "ending_of", "held_by", "under_order"]
 
@@ -61,9 +61,11 @@ def ending_of(order: Order, entry: QueueEntry) -> Ending:
     return Ending(entry.recipients, outcome, reply, Category.OTHER, order.key.replace(" ", "/"))
 
 
-def under_order(state: SiteState, order: Order, entries: int) -> SiteState:
-    """A site whose mail an order holds: so many entries wait there that are not in its ready queue."""
-    return replace(state, waiting=state.waiting + entries, hold=Hold(Limit.ORDER, detail=held_by(order).reason))
+def under_order(state: SiteState, order: Order, entries: int, oldest_id: int) -> SiteState:
+    """A site whose mail an order holds: so many entries wait there, since that one, that are not in its ready queue."""
+    oldest = min((one for one in (state.oldest_id, oldest_id) if one), default=0, key=age_key)
+    hold = Hold(Limit.ORDER, detail=held_by(order).reason)
+    return replace(state, waiting=state.waiting + entries, oldest_id=oldest, hold=hold)
 
 
 def held_by(order: Order) -> Held:

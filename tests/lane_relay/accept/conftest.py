@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from lane_api.relayconfig import RelayConfig
+from lane_relay.accept.door import PREFACE_TIMEOUT_S
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.listener import Listener, Stored
 from lane_relay.accept.policy import IsSuppressed
@@ -73,7 +74,11 @@ async def start(spool: Spool) -> AsyncIterator[Start]:
     ids = itertools.count(1)
 
     async def start_one(
-        config: RelayConfig | None = None, *, clock: Clock = SYSTEM_CLOCK, is_suppressed: IsSuppressed | None = None
+        config: RelayConfig | None = None,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        is_suppressed: IsSuppressed | None = None,
+        preface_s: float = PREFACE_TIMEOUT_S,
     ) -> Listener:
         listener = Listener(
             config or make_config(clients=["127.0.0.0/8"]),
@@ -82,6 +87,7 @@ async def start(spool: Spool) -> AsyncIterator[Start]:
             clock=clock,
             on_rejection=spool.rejections.append,
             is_suppressed=is_suppressed,
+            preface_s=preface_s,
         )
         await listener.start()
         started.append(listener)

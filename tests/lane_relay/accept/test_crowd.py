@@ -51,6 +51,14 @@ def test_who_spoke_since_it_was_looked_at_stays() -> None:
     assert [one.is_gone for one in guests] == [True, False, True]
 
 
+def test_who_has_logged_in_since_it_was_looked_at_stays_though_the_clock_shows_the_same() -> None:
+    crowd, guests = full_house("a", "b", "c")
+    assert crowd.admit(Somebody("d"), 3, 0.0)
+    guests[1].may_be_sent_away = False
+    assert crowd.admit(Somebody("e"), 3, 0.0)
+    assert [one.is_gone for one in guests] == [True, False, True]
+
+
 def test_nobody_goes_who_may_submit_or_whose_transaction_goes_on() -> None:
     crowd, guests = full_house("a", "b")
     guests[0].may_be_sent_away = False

@@ -64,7 +64,8 @@ def test_a_client_that_is_nobody_must_authenticate_also_for_the_null_sender(send
 def test_a_closed_intake_sends_everybody_elsewhere() -> None:
     closed = policy(state="Closed").judge_sender(None, may_submit=True)
 
-    assert str(closed) == "421 4.3.2 This slot takes no new mail; another slot of the lane does"
+    why = "it is drained, or its lane is deleted; try the lane's Service again"
+    assert str(closed) == f"421 4.3.2 This slot takes no new mail: {why}"
 
 
 def test_without_senders_every_sender_is_admitted() -> None:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lane_relay.accept import door
 from lane_relay.accept.proxy import HEAD_SIZE, Preface, parse_preface, parse_source
 from tests.lane_relay.accept.clients import CONTENT, RECIPIENT, SENDER, Raw, eventually
 from tests.lane_relay.accept.conftest import Spool, Start, make_config
@@ -110,9 +109,8 @@ async def test_a_named_balancer_that_says_nothing_of_its_client_is_refused(start
     await client.close()
 
 
-async def test_a_balancer_that_is_silent_is_refused_in_time(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "PREFACE_TIMEOUT_S", 0.05)
-    listener = await start(make_config(proxies=["127.0.0.0/8"]))
+async def test_a_balancer_that_is_silent_is_refused_in_time(start: Start) -> None:
+    listener = await start(make_config(proxies=["127.0.0.0/8"]), preface_s=0.05)
     client = await Raw.connect(listener.ports[0])
 
     assert (await client.rest()).startswith("421 4.7.0 This peer is named")

@@ -16,6 +16,7 @@ from lane_relay.handover.book import Book
 from lane_relay.handover.carriage import NotNowError, NotSentError, UnansweredError
 from lane_relay.handover.consignment import Answer, Consignment, Parcel, decode, encode
 from lane_relay.handover.giver import Giver
+from lane_relay.handover.pauses import USUAL
 from lane_relay.handover.receiver import InDoubtError, Receiver
 from lane_relay.records import Message, QueueEntry
 from lane_relay.spool.entries import entries_of
@@ -93,6 +94,8 @@ class Slot:
         self.waiting: list[QueueEntry] = []
         """What is ours, and not due."""
         self.unwilling_because = ""
+        self.pauses = USUAL
+        """Of the exchange that `giver` makes next."""
         self.sync_fails = False
         """The parcels are written, and nobody knows whether they are on the disk."""
         self.fails_after: int | None = None
@@ -140,7 +143,7 @@ class Slot:
             unwilling=lambda: self.unwilling_because,
         )
         settler = Settler(self.spool, config, clock, nothing, Counters())
-        made = Faulty(self.book, config, self.spool, settler, clock, around, wire)
+        made = Faulty(self.book, config, self.spool, settler, clock, around, wire, self.pauses)
         made.slot = self
         return made
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 from msgspec.structs import replace
 
-from lane_relay.handover import doubts
 from lane_relay.handover.giver import Giver
+from lane_relay.handover.pauses import USUAL, Pauses
 from lane_relay.records import Notify, RecipientOptions
 from tests.lane_relay.handover.slots import Slot, Wire, stored
 from tests.lane_relay.handover.test_transfer import at_work, bodies, endings, two_slots
@@ -20,10 +20,13 @@ HOUR = 3600.0
 
 
 @asynccontextmanager
-async def in_doubt(*asked: Notify, hours: float = 1.0) -> AsyncIterator[tuple[Slot, Slot, Wire, Giver]]:
+async def in_doubt(
+    *asked: Notify, hours: float = 1.0, pauses: Pauses = USUAL
+) -> AsyncIterator[tuple[Slot, Slot, Wire, Giver]]:
     """A message for each of these wishes, in one transfer whose sibling has it and does not answer."""
     async with two_slots() as (a, b):
         wire = Wire(b)
+        a.pauses = pauses
         giver = a.giver(wire)
         wire.fault = "lost-answer"
         wire.happens = lambda what: setattr(wire, "to", None if what == "answered" else wire.to)
@@ -87,9 +90,8 @@ async def test_a_late_one_is_told_of_as_late_before_that() -> None:
         assert len(a.reports) == 3
 
 
-async def test_what_its_sibling_answers_afterwards_is_settled_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doubts, "_ASK_AGAIN_S", 0.01)
-    async with in_doubt(Notify.DEFAULT) as (a, b, wire, giver):
+async def test_what_its_sibling_answers_afterwards_is_settled_as_ever() -> None:
+    async with in_doubt(Notify.DEFAULT, pauses=Pauses(ask_again=0.01)) as (a, b, wire, giver):
         a.over = True
         await giver.overdue.look()
         wire.to = b

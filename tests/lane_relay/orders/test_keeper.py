@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from lane_relay.account.settle import Outcome
 from lane_relay.deliver.prepared import GONE, Held
 from lane_relay.orders.book import MOST, OrderError
+from lane_relay.orders.order import By, Order, Selector, Verb
 from tests.lane_relay.account.attempts import NOW
 from tests.lane_relay.orders.keeping import ROUTE, Rig
 from tests.lane_relay.spool.making import until
@@ -265,7 +266,7 @@ async def test_a_bad_order_is_refused_with_the_fix(which: str) -> None:
 
 async def test_what_does_not_stand_cannot_be_ended() -> None:
     rig = Rig()
-    with pytest.raises(OrderError, match="no suspend with this selector"):
+    with pytest.raises(OrderError, match="no suspend stands: see GET /v1/actions"):
         await rig.order(action="resume", queue="a.test")
     with pytest.raises(OrderError, match="GET /v1/actions"):
         await rig.keeper.revoke("nope", "joe", "x")
@@ -286,5 +287,43 @@ async def test_an_order_that_nothing_falls_under_or_that_stands_already_says_so(
         first = await rig.order(action="suspend", site=ROUTE.site)
         assert first["note"] == ""
         again = await rig.order(action="suspend", site=ROUTE.site)
-        assert f"order {first['id']} of jane says the same" in again["note"]
+        assert f"order {first['id']} of jane says the same until 20" in again["note"]
+        rig.keeper.stand(  # as a restored volume has it
+            Order(
+                id="feed",
+                verb=Verb.HOLD,
+                selector=Selector(By.ALL),
+                owner="restored",
+                reason="a copy",
+                created=rig.now,
+                expires=0.0,
+            )
+        )
+        again = await rig.order(action="hold", all=True)
+        assert again["note"] == "order feed of restored says the same without an end"
         assert all(one["note"] == "" for one in rig.keeper.standing()), "only the answer to the order has it"
+
+
+@pytest.mark.parametrize(("action", "end"), [("suspend", "resume"), ("hold", "release")])
+async def test_an_end_for_all_ends_orders_about_all_and_names_what_others_gave(action: str, end: str) -> None:
+    async with Rig() as rig:
+        site = await rig.order(action=action, site="mx.example.com", owner="bob", reason="they ask")
+        everything = await rig.order(action=action, all=True)
+        under_all = await rig.order(action=action, queue="a.test", owner="bob", reason="they ask")
+        assert f"order {everything['id']} of jane says so of all mail until 20" in under_all["note"]
+
+        ended = await rig.order(action=end, all=True)
+
+        assert (ended["id"], ended["state"]) == (everything["id"], "ended")
+        assert f"still stands: {site['id']}, {action} site mx.example.com of bob (they ask), " in ended["note"]
+        assert [one["owner"] for one in rig.keeper.standing()] == ["bob", "bob"]
+        with pytest.raises(OrderError, match=f"no {action} with this selector stands, but {site['id']}, {action} site"):
+            await rig.order(action=end, all=True)
+
+
+async def test_an_end_that_finds_many_other_orders_names_a_few() -> None:
+    async with Rig() as rig:
+        for number in range(7):
+            await rig.order(action="hold", queue=f"{number}.test")
+        with pytest.raises(OrderError, match=r"and 2 more \(GET /v1/actions\): say what one of them says"):
+            await rig.order(action="release", queue="other.test")

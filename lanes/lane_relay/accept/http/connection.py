@@ -52,7 +52,7 @@ class Connection(RequestHandler):
         self.client = self.counted_as = client
         self.in_work = False
         self.may_go = False
-        """For another's sake, when there are too many and no request of it is in work."""
+        """For another's sake, when there are too many and no request of it is in work: nobody who may submit."""
         self._is_admitted = False
         self._refused: asyncio.Transport | None = None
         self.began = self.last_active = connections.now()

@@ -262,8 +262,7 @@ class HttpServer:
                 )
             if isinstance(body, Answer):
                 return body
-            protocol = request.protocol
-            assert isinstance(protocol, Connection)  # noqa: S101 -- Connections makes no other
+            protocol = _connection(request)
             protocol.in_work = True
             try:
                 caller = Caller(client, user, "HTTP" if self._settings.plain else "HTTPS")
@@ -315,17 +314,22 @@ class HttpServer:
                 "send Authorization: Basic or Bearer, each with base64 of user:password",
                 code="535 5.7.8",
             )
-        future = self._listener.verify(client, *credentials)
+        protocol = _connection(request)
+        protocol.in_work = True
         try:
+            future = self._listener.verify(client, *credentials)
             verified = await future if future is not None else None
         except OSError:
             verified = None
+        finally:
+            protocol.in_work = False
         if verified is None:
             return refused(_AUTH_BUSY)
         if not verified:
             self._reject(_AUTH_FAILED, client)
             await asyncio.sleep(self._listener.checks.pause(client))
             return refused(_AUTH_FAILED)
+        protocol.may_go = False
         return credentials[0]
 
     def _has_erred_too_often(self, client: str) -> bool:
@@ -354,6 +358,12 @@ def _passed_back(answer: Answer) -> PassedAnswer:
 def _settings(config: RelayConfig) -> HttpListener:
     assert config.intake.http is not None  # noqa: S101 -- the pipeline makes no server without
     return config.intake.http
+
+
+def _connection(request: web.BaseRequest) -> Connection:
+    protocol = request.protocol
+    assert isinstance(protocol, Connection)  # noqa: S101 -- Connections makes no other
+    return protocol
 
 
 def _client(request: web.BaseRequest) -> str:
