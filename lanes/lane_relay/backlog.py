@@ -40,3 +40,7 @@ class Backlog:
     def before(self, moment: float) -> int:
         """Entries of messages that were accepted before this Unix time, to the second."""
         return sum(count for second, count in self._by_second.items() if second + 1 <= moment)
+
+    def since(self, moment: float) -> int:
+        """Entries of messages that were accepted at this Unix time or later, to the second."""
+        return sum(count for second, count in self._by_second.items() if second >= int(moment))

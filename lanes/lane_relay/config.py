@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
+from lane_api.names import NEEDS_RESTART_TEXT, UNKNOWN_FIELD_TEXT
 from lane_api.quantities import Rate, format_size
 from lane_api.relayconfig import SCHEMA_VERSION, RelayConfig
 from lane_relay.errors import ConfigError
@@ -161,9 +162,16 @@ def _fix(error: Any) -> str:
     match error["type"]:
         case "extra_forbidden":
             known = ", ".join(_known_beside(error["loc"]))
-            return f"unknown field: take it out or correct it; known here: {known}"
+            return (
+                f"{UNKNOWN_FIELD_TEXT}: take it out or correct it, or use an image that knows it; known here: {known}"
+            )
         case "missing":
             return "is required: set it"
+        case "model_type" | "model_attributes_type":
+            known = ", ".join(_known_beside((*error["loc"], "")))
+            return f"must have fields of its own, of {known} (it is {_shown(error['input'])})"
+        case "tuple_type":
+            return f"must be a list (it is {_shown(error['input'])})"
         case _:
             return f"{error['msg'].removeprefix('Value error, '):.400} (it is {_shown(error['input'])})"
 
@@ -256,7 +264,7 @@ def _check_change(old: RelayConfig, new: RelayConfig) -> None:
     """Refuses a change that needs a new process, naming the field."""
     for field in NEEDS_RESTART:
         if _value(old, field) != _value(new, field):
-            raise ConfigError(f"{_written(field)}: cannot change while the relay runs: restart it with the new file")
+            raise ConfigError(f"{_written(field)}: {NEEDS_RESTART_TEXT}: restart it with the new file")
 
 
 def _value(config: RelayConfig, field: str) -> Any:

@@ -31,6 +31,7 @@ from lane_relay.handover.consignment import Answer, Consignment, Parcel, unpack
 from lane_relay.handover.doubts import SlotDoubt
 from lane_relay.handover.giver import DOWN_S, Giver
 from lane_relay.handover.owed import Owed, SlotOwed
+from lane_relay.handover.pauses import USUAL, Pauses
 from lane_relay.handover.receiver import Receiver
 from lane_relay.handover.relief import Relief
 from lane_relay.handover.stranded import Stranded
@@ -42,7 +43,6 @@ from lane_relay.spool.entries import Waiting, entries_of
 
 __all__ = ["Exchange", "Neighbourhood", "open_transfers"]
 
-_STALE_EVERY_S: Final = 24 * 3600.0
 _PORTION: Final = 500
 """Entries between two looks at everything else."""
 _LOOK_AGAIN_S: Final = 1.0
@@ -105,6 +105,7 @@ class Exchange:
         clock: Clock,
         around: Neighbourhood,
         way: Carrier | None = None,
+        pauses: Pauses = USUAL,
     ) -> None:
         """Blocks for what a crash left open; raises OSError. `way`: how mail goes to siblings, if not by HTTPS."""
         if config.handover is None or config.admin is None:  # `config` refuses the first without the second
@@ -114,16 +115,17 @@ class Exchange:
         self._settler = settler
         self._clock = clock
         self._around = around
+        self._pauses = pauses
         self.carrier = HttpsCarrier(config.handover, config.admin.tls, config.slot.name)
         self.neighbours = HttpsCarrier(_neighbours(config), config.admin.tls, config.slot.name)
         """The way to slots of other lanes, whose suppression lists this one shares."""
         self.receiver = Receiver(book, self, clock.now)
-        self.giver = Giver(book, self, way or self.carrier, config.slot.name, clock)
+        self.giver = Giver(book, self, way or self.carrier, config.slot.name, clock, pauses)
         self._owed = Owed(book, self.receiver, way or self.carrier, lambda: [one.slot for one in self._siblings()])
         self._abilities = Abilities(self._ability_of)
         self._emptying = asyncio.Event()
         self._changed = asyncio.Event()
-        self._stranded = Stranded(self)
+        self._stranded = Stranded(self, pauses)
         self.relief = Relief(self._abilities, self.giver.is_up, around.quarantined, around.look_again)
         """What a quarantine of our address stops here and a standby slot sends."""
         self.relief.apply(config.handover)
@@ -262,7 +264,7 @@ class Exchange:
             while True:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), DOWN_S)
-                if self._changed.is_set() or self._has_sibling():
+                if self._changed.is_set() or self.has_sibling:
                     self._changed.clear()
                     await self._stranded.choose_again()
 
@@ -279,7 +281,7 @@ class Exchange:
 
     async def _forget_stale(self) -> None:
         while True:
-            await asyncio.sleep(_STALE_EVERY_S)
+            await asyncio.sleep(self._pauses.stale)
             try:
                 await self.receiver.forget_stale(self._clock.now())
             except OSError as error:
@@ -287,20 +289,21 @@ class Exchange:
 
     async def _empty(self) -> None:
         """Hands over what waits for its time as well, while this slot is to be emptied, and what waits in delivery
-        because no sibling could be reached."""
-        could = False
+        because no sibling could be reached, were it for an instant only."""
+        could, setbacks = False, 0
         while True:
             await self._emptying.wait()
-            can = self._has_sibling()
-            if can and not could:
+            can = self.has_sibling
+            if can and not (could and setbacks == self.giver.setbacks):
                 self._around.look_again()
-            could = can
+            could, setbacks = can, self.giver.setbacks
             entries = self._around.scheduled(_PORTION) if can else []
             for entry in entries:
                 self._around.resume(entry)
             await asyncio.sleep(0 if entries else _LOOK_AGAIN_S)
 
-    def _has_sibling(self) -> bool:
+    @property
+    def has_sibling(self) -> bool:
         """One at least can be offered something."""
         return any(one.role != "Leaving" and self.giver.is_up(one.slot) for one in self._siblings())
 
@@ -328,6 +331,10 @@ class Exchange:
         else:
             self._stranded.add(entry)
         return False
+
+    def would_leave(self, entry: QueueEntry, policy: str, site: str) -> bool:
+        """Whether `sends_here` would say no to an entry without room."""
+        return self._whither(entry, policy, site, has_room=False) is not Place.HERE
 
     def _whither(self, entry: QueueEntry, policy: str, site: str, has_room: bool) -> Whither:
         return choose(
@@ -399,7 +406,7 @@ class Exchange:
 
     def take_back(self, entry: QueueEntry) -> None:
         """See giver.Home; what is not due yet goes on only to another sibling, and else keeps its time."""
-        if entry.due > self._clock.now() and not (self.is_emptying and self._has_sibling()):
+        if entry.due > self._clock.now() and not (self.is_emptying and self.has_sibling):
             self._around.wait(entry)
         else:
             self._around.resume(entry)

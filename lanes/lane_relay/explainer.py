@@ -59,18 +59,18 @@ class Explainer:
         scheduled: Callable[[], Iterator[list[QueueEntry]]],
         router: Router,
         trace: Trace,
-        handing_over: Callable[[], Iterable[Place]] = tuple,
+        waiting: Callable[[], Iterable[Place]] = tuple,
         order_of: Callable[[str], Order | None] = lambda _: None,
     ) -> None:
         """`config()` is in force; `scheduled()`: what waits for its time; `trace(name, "")`: a message's records;
-        `handing_over()`: what goes to siblings; `order_of(id)`: the order, if it stands."""
+        `waiting()`: what goes to siblings or waits for a warm-up; `order_of(id)`: the order, if it stands."""
         self._config = config
         self._clock = clock
         self._dispatcher = dispatcher
         self._scheduled = scheduled
         self._router = router
         self._trace = trace
-        self._handing_over = handing_over
+        self._waiting = waiting
         self._order_of = order_of
         self._counts: tuple[float, dict[str, dict[str, list[float]]]] = (-_FRESH_S, {})
         self._counting = asyncio.Lock()
@@ -111,7 +111,7 @@ class Explainer:
             "attempts": entry.attempts,
             "state": place.state,
             "site": place.route.site or None,
-            "dueAt": rfc3339(entry.due),
+            "dueAt": rfc3339(max(entry.due, place.not_before)),
         }
         if place.hold is not None:
             said["heldBy"] = self._hold(place)
@@ -236,15 +236,16 @@ class Explainer:
             if self._clock.monotonic() < at + _FRESH_S:
                 return counts
             counts = {"domain": {}, "campaign": {}}
-            async for _, entry in self.everything():
+            async for place, entry in self.everything():
+                due = max(entry.due, place.not_before)
                 for of, name in (("domain", entry.domain), ("campaign", entry.campaign)):
                     row = counts[of].get(name)
                     if row is None:
-                        counts[of][name] = [1, received_at(entry.id), entry.due]
+                        counts[of][name] = [1, received_at(entry.id), due]
                     else:
                         row[0] += 1
                         row[1] = min(row[1], received_at(entry.id))
-                        row[2] = min(row[2], entry.due)
+                        row[2] = min(row[2], due)
             self._counts = (self._clock.monotonic(), counts)
             return counts
 
@@ -260,7 +261,7 @@ class Explainer:
 
     def _places(self) -> Iterator[Place]:
         yield from self._dispatcher.whereabouts.places()
-        yield from self._handing_over()
+        yield from self._waiting()
         for portion in self._scheduled():
             yield Place("Scheduled", Route("", "", ()), None, tuple(portion))
 
@@ -290,9 +291,11 @@ def _values(delivery: Delivery, policy: SitePolicy | None) -> list[tuple[str, An
         ("recipientsPerMessage", policy.recipients_per_message),
         ("retryAfter", policy.retry_after),
     )
+    backoff = policy.backoff.model_dump(mode="json", by_alias=True, exclude_none=True)
+    whose = "default" if policy.origins else f"policy {policy.name}"  # without Kubernetes nobody else can have given it
     return [(field, value, "default") for field, value in values if value is not None] + [
         total,
-        ("backoff", policy.backoff.model_dump(mode="json", by_alias=True, exclude_none=True), f"policy {policy.name}"),
+        ("backoff", backoff, whose),
     ]
 
 

@@ -32,11 +32,13 @@ from lane_relay.clock import Clock
 from lane_relay.config import ConfigSource
 from lane_relay.deliver.day_count import DayCounts
 from lane_relay.deliver.dispatcher import Dispatcher
+from lane_relay.deliver.regrouping import grouping
 from lane_relay.deliver.rules import ReplyTable
 from lane_relay.deliver.signer import Signer
 from lane_relay.deliver.told import stopped_sites
-from lane_relay.egress.prober import Gate, claim_from
+from lane_relay.egress.gates import Gates, check_egress
 from lane_relay.egress.proof import ProofStatus
+from lane_relay.ending import READY_LAG_S, Times, finish_last
 from lane_relay.errors import ConfigError
 from lane_relay.exchange import Exchange, Neighbourhood, open_transfers
 from lane_relay.explainer import Explainer
@@ -53,22 +55,20 @@ from lane_relay.path import MessagePath
 from lane_relay.queued_messages import QueuedMessages
 from lane_relay.records import QueueEntry
 from lane_relay.resolve.cache import CachedLookups
-from lane_relay.resolve.dns import WireResolver, ask_txt_afresh, check_server
+from lane_relay.resolve.dns import WireResolver, ask_reverse_afresh, ask_txt_afresh, check_server
 from lane_relay.resolve.protection import Protection
+from lane_relay.resolve.reverse import ReverseWatch
 from lane_relay.resolve.router import Router
 from lane_relay.resolve.selectors import SelectorWatch
 from lane_relay.schedule.runner import Runner
 from lane_relay.schedule.scheduled_queue import ScheduledQueue
 from lane_relay.slot import Slot, Stages
 from lane_relay.spool.log import SegmentSpool
+from lane_relay.warmup.line import WarmUpLine
 from lane_relay.warmup.warmer import WARM_UP, Warmer
 
 __all__ = ["Pipeline", "check", "rule_problems"]
 
-READY_LAG_S: Final = 1.0  # a Service forgets an endpoint about a second after it is not ready any more
-INTAKE_GRACE_S: Final = 10.0
-DELIVERY_GRACE_S: Final = 12.0
-CLOSING_S: Final = 8.0  # of stopGrace, kept for the lag, the last cuts and the spool
 KEYS_EVERY_S: Final = 5.0
 EXIT_AT_ONCE: Final = 130  # as a shell reports an interrupt
 
@@ -77,7 +77,7 @@ _log = structlog.get_logger("pipeline")
 
 def check(config: RelayConfig) -> None:
     """Refuses what only the stages can judge; raises ConfigError that names the field."""
-    claim_from(config.egress)
+    check_egress(config.egress)
     for server in config.delivery.resolvers:
         check_server(server)
     check_records(config.records)
@@ -98,6 +98,7 @@ class Pipeline:
         self._clock = clock
         self._random = Random()  # noqa: S311 - jitter and choice among equals, no secrets
         self._stopping = asyncio.Event()
+        self._hands_over = False
         self._backlog = Backlog()
         self.slot = Slot(source, clock, self._apply)
         self._path = MessagePath(self.slot, self._backlog, clock)
@@ -142,6 +143,7 @@ class Pipeline:
                         ("tls-policies", self._protection.run()),
                         ("keys", self._watch_keys()),
                         ("warm-up", self._watch_warm_up()),
+                        ("warm-up-line", self._path.line.run()),
                         ("auditor", self._auditor.run()),
                         ("feedback", self._feedback.run(*self._exchange.ways if self._exchange else (None, None))),
                         ("unroutable", self._unroutable.run()),
@@ -163,7 +165,10 @@ class Pipeline:
                 memory.settle()
                 self._dispatcher.start()
                 self._schedule.start()
-                _log.info("taking mail", ports=self._ports(), intake=self.slot.intake_state(), form=self.slot.form)
+                if self._ports():
+                    _log.info("taking mail", ports=self._ports(), intake=self.slot.intake_state(), form=self.slot.form)
+                else:
+                    _log.warning("takes no mail: no listener is configured, set intake.smtp", form=self.slot.form)
                 await self._stopping.wait()
                 await self._drain(admin)
                 for task in tasks:
@@ -175,13 +180,15 @@ class Pipeline:
         """No new intake, sessions in flight finish, what was said is on disk."""
         self.slot.listening = False
         _log.info("stopping", sessions=self._listener.session_count)
+        began = self._clock.now()
         await asyncio.sleep(READY_LAG_S)
+        times = Times.of(self._source.current.stop_grace)
+        http = [self._http.stop(times.intake)] if self._http is not None else []
+        intake = asyncio.gather(self._listener.stop(times.intake), self._feedback.stop(), *http)
+        await finish_last(intake, self._backlog, began, self._clock, times.last)
         self._schedule.stop()
-        whole = max(0.0, self._source.current.stop_grace - CLOSING_S)
-        delivery = self._dispatcher.drain(min(DELIVERY_GRACE_S, whole), whole)
-        grace = min(INTAKE_GRACE_S, whole)
-        http = [self._http.stop(grace)] if self._http is not None else []
-        await asyncio.gather(self._listener.stop(grace), self._feedback.stop(), *http, delivery)
+        self._path.line.stop()
+        await asyncio.gather(intake, self._dispatcher.drain(times.delivery, times.answers))
         self._warmer.keep(at_once=True)
         if admin is not None:
             await admin.stop()
@@ -242,13 +249,14 @@ class Pipeline:
         book = OrderBook(self._spool)
         self._dispatcher = self._make_dispatcher(config, book)
         self._dispatcher.judgement.restore(self._spool.flag("acts"))
+        self._gate.on_shut = self._dispatcher.shut
         self._unroutable = UnroutableMail(self._spool, self._settler, clock)
         self._exchange: Exchange | None = None
         if transfers is not None:
             self._exchange = Exchange(transfers, config, self._spool, self._settler, clock, self._around())
             self._dispatcher.judgement.stand_ins = self._exchange.relief
         handing_over = self._exchange.look_again if self._exchange is not None else None
-        places = places_of(self._dispatcher, self._schedule, handing_over)
+        places = places_of(self._dispatcher, self._path.sweep, self._schedule.add, handing_over)
         siblings = self._exchange.orders if self._exchange is not None else None
         self._admin_actions = AdminActions(self._spool, self._settler, clock)
         self._orders = OrderKeeper(
@@ -274,6 +282,7 @@ class Pipeline:
             return_paths=self._feedback if config.feedback is not None else None,
             on_late=self._settler.on_late,
             routes=self._router,
+            leads_to=self._gate.leads_to,
         )
 
     def _open_store(self, config: RelayConfig, asked: frozenset[int]) -> None:
@@ -303,13 +312,14 @@ class Pipeline:
         clock = self._clock
         self._resolvers = config.delivery.resolvers
         self._lookups = CachedLookups(WireResolver(self._resolvers), clock.monotonic)
-        self._gate = Gate(config.egress, clock, self._random.random)
+        names = ReverseWatch(lambda address, host: ask_reverse_afresh(self._resolvers, address, host), clock)
+        self._gate = Gates(config.egress, clock, self._random.random, names, config.slot.hostname)
         self._gate.on_change = self._on_proof
         self._selectors = SelectorWatch(
             lambda name: ask_txt_afresh(self._resolvers, name), self._prove, clock, self._on_selector
         )
         self._signer = Signer(self._selectors.is_live, clock)
-        self._protection = Protection.of_lane(self._lookups, clock, self._gate.may_send, config.spool.path)
+        self._protection = Protection.of_lane(self._lookups, clock, self._gate.may_send_first, config.spool.path)
         self._router = Router(config, self._lookups, clock, self._random, self._protection)
         self._warmer = Warmer(config, clock, self._spool.flag(WARM_UP), self._spool.set_flag)
 
@@ -320,6 +330,7 @@ class Pipeline:
         path.dispatcher, path.orders, path.exchange = self._dispatcher, self._orders, self._exchange
         path.feedback, path.unroutable = self._feedback, self._unroutable
         path.warmer, path.late = self._warmer, LateMail(self._spool, self._settler, self._schedule.add)
+        path.line = WarmUpLine(self._warmer, self._clock, path)
         self._listener = Listener(
             config,
             deposit=path.deposit,
@@ -363,7 +374,7 @@ class Pipeline:
             resume=self._path.on_due,
             wait=self._schedule.add,
             look_again=self._dispatcher.look_again,
-            scheduled=self._schedule.take,
+            scheduled=self._path.take_waiting,
             is_over=self._path.is_over,
             is_ordered=self._path.is_ordered,
             unwilling=self.slot.unwilling,
@@ -377,7 +388,7 @@ class Pipeline:
         authority = config.handover.ca_file if config.handover is not None else None
         explainer = Explainer(
             lambda: self._source.current, self._clock, self._dispatcher, self._schedule.portions, self._router,
-            self._auditor.trace, self._exchange.places if self._exchange is not None else tuple, self._orders.stands,
+            self._auditor.trace, self._path.waiting, self._orders.stands,
         )  # fmt: skip
         queued = QueuedMessages(
             explainer.everything, explainer.waits, self._auditor.trace, self._spool.peek, self._auditor.recipients_key
@@ -407,7 +418,7 @@ class Pipeline:
         self._spool.apply(config.spool, config.active_bytes)
         self._journal.apply(config.records)
         self._auditor.apply(config.records)
-        self._gate.apply(config.egress)
+        self._gate.apply(config.egress, config.slot.hostname)
         self._signer.apply(config.domains)
         self._selectors.apply(self._signer.publications())
         if config.delivery.resolvers != self._resolvers:
@@ -421,6 +432,10 @@ class Pipeline:
         if self._exchange is not None:
             self._exchange.apply(config)
         self._warmer.apply(config)
+        if config.delivery.hands_over and not self._hands_over:
+            asyncio.get_running_loop().call_soon(lambda: self._path.hand_out(len(self._schedule)))
+        self._hands_over = config.delivery.hands_over
+        self._path.line.apply((config.warmup, grouping(config)))
         self._path.lifetime, self._path.redirect_to = config.delivery.lifetime, config.delivery.redirect_to
         self._dispatcher.apply(self._warmer.lay_over(config))
         for policy, wrong in self._dispatcher.table.problems.items():
@@ -443,13 +458,11 @@ class Pipeline:
 
     def _on_proof(self, status: ProofStatus) -> None:
         """The gate has opened or shut, or says something new."""
-        level = "info" if status.may_send else "warning"
-        getattr(_log, level)("egress", state=status.state, reason=status.message)
-        if status.may_send:
+        (_log.info if status.may_send else _log.warning)("egress", state=status.state, reason=status.message)
+        if self._gate.may_send_first():
             self._protection.opened()
+        if self._gate.is_open:
             self._dispatcher.wake()
-        else:
-            self._dispatcher.shut()
 
     def _on_selector(self, domain: str) -> None:
         """One of a signing domain's keys may sign, or may not any more."""

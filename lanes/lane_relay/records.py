@@ -7,16 +7,19 @@ Invariant: a record never changes after it is made, except QueueEntry, whose onl
 """
 
 import re
+from collections.abc import Iterable
 from enum import IntFlag, StrEnum
-from typing import Final
+from typing import Final, Self
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lane_api.isppolicy import Action, Category, Scope, Stage
 
 __all__ = [
     "ERA_SHIFT",
     "FOREIGN",
+    "WAY_OUT",
     "Attempt",
     "Envelope",
     "Hop",
@@ -40,6 +43,7 @@ __all__ = [
     "age_key",
     "first_age_key",
     "message_id_text",
+    "notify_words",
     "received_at",
 ]
 
@@ -47,6 +51,8 @@ _ID_TIME_SHIFT: Final = 48
 ERA_SHIFT: Final = 90
 """Bits of a spool id below its era, which says how often the wall clock was set back; see spool.ids."""
 _BELOW_ERA: Final = (1 << ERA_SHIFT) - 1
+WAY_OUT: Final = "drain.to"
+"""Site of a route whose host answers for what it takes (`handsOver`): mail is handed over there, not delivered."""
 FOREIGN: Final = 1 << 23
 """The bit of a spool id's counter that says that another slot of the lane accepted the message and handed it over."""
 _ENHANCED = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})(?:\s|$)")
@@ -123,6 +129,20 @@ class Notify(IntFlag):
     """NOTIFY was not given: failures, and delays as the lane has it."""
 
 
+def notify_words(notify: Notify) -> str:
+    """A NOTIFY value (RFC 3461 section 4.1); empty: it was not given."""
+    if notify == Notify.DEFAULT:
+        return ""
+    return ",".join([word for wish, word in _NOTIFY_WORDS if wish & notify]) or "NEVER"
+
+
+_NOTIFY_WORDS: Final = (
+    (Notify.SUCCESS, "SUCCESS"),
+    (Notify.FAILURE, "FAILURE"),
+    (Notify.DELAY, "DELAY"),
+)
+
+
 class RecipientOptions(Struct, frozen=True, array_like=True, gc=False):
     """What was asked for one recipient beyond its address; fields are only ever added at the end, with defaults."""
 
@@ -151,6 +171,20 @@ class Envelope(Struct, frozen=True, gc=False):
     def options_of(self, index: int) -> RecipientOptions:
         """What was asked for this recipient."""
         return self.options[index] if self.options else _NO_OPTIONS
+
+    def returning_to(self, sender: str, recipients: Iterable[int]) -> Self:
+        """As a transaction for these recipients leaves whose reports come to us, and not to who sent it.
+
+        Of them the peer is asked for reports of failure alone, with the header, also where the sender wants none: who
+        reads them is us. What else the sender asked for (RFC 3461) is for us to tell him.
+        """
+        if not self.options and not self.ret:
+            return replace(self, sender=sender)
+        options = list(self.options)
+        for index in recipients if options else ():
+            if options[index].notify != Notify.DEFAULT:
+                options[index] = replace(options[index], notify=Notify.FAILURE)
+        return replace(self, sender=sender, ret="HDRS" if self.ret else "", options=tuple(options))
 
 
 _NO_OPTIONS: Final = RecipientOptions()
@@ -315,6 +349,8 @@ class Route(Struct, frozen=True, gc=False):
     """Of a fixed route: the folder with `username` and `password`."""
     demands: str = ""
     """Stands for the kinds of demand on its hosts: what must be proved differently never shares a connection."""
+    without: tuple[str, ...] = ()
+    """Hosts of the domain that are left out, sorted: they cannot take what goes this way."""
 
 
 class Unroutable(Struct, frozen=True, gc=False):
@@ -332,7 +368,7 @@ class Peer(Struct, frozen=True, gc=False):
     address: str
     port: int
     source: str
-    """Our address as getsockname saw it."""
+    """Our address as getsockname saw it, or a proxy says."""
 
 
 class TlsResult(Struct, frozen=True, gc=False):
@@ -395,4 +431,5 @@ class Attempt(Struct, frozen=True, gc=False):
     session: int = 0
     """Counts connections of this process, so that records show reuse."""
     passed_on: bool = False
-    """The peer offers DSN: what was asked about notifications was passed on to it (RFC 3461 section 5.2.1)."""
+    """What was asked about notifications was passed on to the peer, whose reports go to who sent the message: it offers
+    DSN, and the return path is the sender's own (RFC 3461 section 5.2.1)."""

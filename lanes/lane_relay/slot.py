@@ -6,12 +6,14 @@ Before it: `pipeline`, which gives it the stages. After it: `health` and `api`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from lane_api import __version__
 from lane_api.relayconfig import RelayConfig
+from lane_api.reverse import PtrFinding
 from lane_relay.accept.listener import Listener
 from lane_relay.account.admin_actions import AdminActions
 from lane_relay.account.counters import Counters
@@ -24,7 +26,7 @@ from lane_relay.config import ConfigSource
 from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.deliver.signer import Signer
 from lane_relay.deliver.told import act_as_json, add_figures, samples_as_json
-from lane_relay.egress.prober import Gate
+from lane_relay.egress.gates import Gates
 from lane_relay.egress.proof import ProofState
 from lane_relay.errors import SpoolError
 from lane_relay.feedback.office import FeedbackOffice
@@ -32,6 +34,7 @@ from lane_relay.metrics import OTHER_POLICY, Figures, LatencyHistogram, expose
 from lane_relay.orders.keeper import OrderKeeper
 from lane_relay.orders.restored import RESTORED, Mark
 from lane_relay.orders.screener import under_order
+from lane_relay.recent import LastHour, Recent
 from lane_relay.resolve.selectors import SelectorWatch
 from lane_relay.slot_report import (
     HandoverFigures,
@@ -39,6 +42,8 @@ from lane_relay.slot_report import (
     domain_rows,
     feedback_as_json,
     handover_as_json,
+    named_as_json,
+    proof_as_json,
     site_as_json,
     time_as_json,
     warm_up_as_json,
@@ -61,7 +66,7 @@ class Stages:
 
     spool: Spool
     listener: Listener
-    gate: Gate
+    gate: Gates
     selectors: SelectorWatch
     signer: Signer
     dispatcher: Dispatcher
@@ -105,6 +110,8 @@ class Slot:
         self.trigger_latency = LatencyHistogram(config.slo_latency)
         self.counters = Counters()
         """Recipients by outcome; `account` and `pipeline` count."""
+        self._recent = Recent(clock.monotonic())
+        self._last_hour = LastHour(clock.monotonic())
         self.commits = 0
         self.commit_s = 0.0
         """Seconds from handing messages to the spool until they were durable; `pipeline` counts."""
@@ -195,13 +202,24 @@ class Slot:
         for site, count in counters.complaints.items():
             policy = site if site in self.policies else OTHER_POLICY
             figures.complaints = {**figures.complaints, policy: figures.complaints.get(policy, 0) + count}
+        figures.complaints_unauthenticated = self._by_policy(counters.complaints_unauthenticated)
         figures.complaint_thresholds, figures.complaint_levels = feedback.thresholds, feedback.complaint_levels
         figures.suppressions_added, figures.suppressions_left_out = counters.suppressed, counters.left_out
-        figures.webhook_waiting, figures.webhook_dropped = feedback.outbox.waiting, feedback.outbox.dropped
+        figures.suppressions_held_back = self._by_policy(counters.held_back)
+        figures.suppressions_doubted = self._by_policy({**dict.fromkeys(counters.held_back, 0), **feedback.doubted})
+        outbox = feedback.outbox
+        figures.webhook_waiting, figures.webhook_dropped = outbox.waiting, outbox.dropped
+        figures.webhook_refused = outbox.refused
         if known is not None:
             figures.suppressions, figures.suppressions_damaged = known.rows, known.damaged
             figures.suppressions_limit, figures.suppressions_displaced = known.limit, known.displaced
             figures.suppressions_failed = bool(known.failed)
+
+    def _by_policy(self, by_site: Mapping[str, int]) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for site, count in by_site.items():
+            found[site if site in self.policies else OTHER_POLICY] += count
+        return found
 
     def _add_stages(self, figures: Figures, stages: Stages) -> None:
         """What only running stages know."""
@@ -217,7 +235,7 @@ class Slot:
             connections[policy] = connections.get(policy, 0) + site.connections
             backing_off[policy] = backing_off.get(policy, 0) + site.is_backed_off
         figures.connections, figures.sites_backing_off = connections, backing_off
-        add_figures(figures, stages.dispatcher.judgement, self.policies)
+        add_figures(figures, stages.dispatcher.judgement, self.policies, self._clock.now())
         figures.quarantine_unrelieved = len(stages.dispatcher.judgement.acts.quarantined())
         figures.tls_attempts = stages.dispatcher.judgement.tls
         counters = self.counters
@@ -241,7 +259,10 @@ class Slot:
         figures.spool_damaged = spool.damaged
         figures.active_bytes = spool.cached_bytes
         figures.egress_state = stages.gate.status.state
-        figures.egress_open = stages.gate.status.may_send
+        figures.egress_open = stages.gate.is_open
+        named = stages.gate.named
+        if named is not None:
+            figures.egress_ptr = {one.value: float(one is named.finding) for one in PtrFinding}
         figures.egress_shut_s = stages.gate.shut_seconds()
         figures.held_domains = sum(not domain["published"] for domain in self._domains(stages) if domain["verified"])
 
@@ -293,7 +314,8 @@ class Slot:
         for name in sorted({*dispatcher.sites, *stopped, *ordered}):
             state = dispatcher.explain_site(name, ordered=name in ordered)
             if state is not None and name in ordered:
-                state = under_order(state, *ordered[name])
+                order, entries = ordered[name]
+                state = under_order(state, order, entries, dispatcher.whereabouts.oldest_held(order.key))
             rows += [site_as_json(state)] if state is not None else []
         return rows
 
@@ -324,7 +346,7 @@ class Slot:
         stages = self.stages
         if stages is None:
             return said
-        proof, spool, rows = stages.gate.status, stages.spool.state, self._domains(stages)
+        proof, rows = stages.gate.status, self._domains(stages)
         said["spoolId"] = stages.spool.spool_id
         if self.warmer is not None and self.warmer.is_active:
             said["warmup"] = warm_up_as_json(self.warmer)
@@ -340,27 +362,29 @@ class Slot:
         said["delivery"]["restored"] = restored.reason if restored is not None else ""
         said["delivery"]["orders"] = [order.words for order, _ in stages.orders.holding()]
         said["intake"]["ordered"] = self.intake_kept()
-        said["delivery"]["proof"] = {
-            "state": proof.state,
-            "message": proof.message,
-            "address": proof.address,
-            "seen": proof.seen,
-            "at": time_as_json(proof.at or None),
-        }
-        said["delivery"]["acts"] = [act_as_json(act) for act in stages.dispatcher.judgement.acts.listed()]
-        said["queue"] = {
+        said["delivery"]["proof"] = proof_as_json(proof)
+        if stages.gate.named is not None:
+            said["delivery"]["ptr"] = named_as_json(stages.gate.named)
+        acts = stages.dispatcher.judgement.acts
+        said["delivery"]["acts"] = [act_as_json(act) for act in acts.listed()]
+        said["delivery"]["observed"] = [act_as_json(act) for act in acts.observed(self._clock.now())]
+        said["queue"] = self._queue(stages, under_way)
+        said["lastHour"] = self._last_hour.look(self._clock.monotonic(), self.counters)
+        said["recent"] = self._recent.look(self._clock.monotonic(), self.counters, self.latency)
+        if self.feedback is not None and _may_go(said):
+            self.feedback.hand_on()
+        said["records"] = self.auditor.report() if self.auditor is not None else {}
+        said["domains"] = [{key: row[key] for key in row if key != "verified"} for row in rows]
+        return said
+
+    def _queue(self, stages: Stages, under_way: int) -> dict[str, Any]:
+        spool = stages.spool.state
+        return {
             "live": spool.live_messages,
             "inFlight": stages.dispatcher.figures().in_flight + under_way + self._coming_in(),
             "oldestSince": time_as_json(stages.backlog.oldest_since()),
             "bytes": spool.live_bytes,
         }
-        if self.feedback is not None and _may_go(said):
-            self.feedback.hand_on()
-        said["records"] = self.auditor.report() if self.auditor is not None else {}
-        said["domains"] = [
-            {key: row[key] for key in ("name", "selector", "published", "dns", "message", "ed25519")} for row in rows
-        ]
-        return said
 
     def _coming_in(self) -> int:
         """What neither clients nor the volume know of yet: siblings' transfers, and what came back."""

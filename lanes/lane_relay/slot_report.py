@@ -9,11 +9,13 @@ from typing import Any, Final, Protocol
 
 from cryptography import x509
 
-from lane_api.relayconfig import Intake, SigningDomain
+from lane_api.relayconfig import Intake, SecondKey, SigningDomain
 from lane_api.selector import SelectorFinding
 from lane_relay.clock import rfc3339
 from lane_relay.deliver.explain import SiteState
 from lane_relay.deliver.told import act_as_json
+from lane_relay.egress.gates import Named
+from lane_relay.egress.proof import ProofStatus
 from lane_relay.feedback.outbox import Outbox
 from lane_relay.handover.doubts import SlotDoubt
 from lane_relay.handover.owed import SlotOwed
@@ -27,6 +29,8 @@ __all__ = [
     "domain_rows",
     "feedback_as_json",
     "handover_as_json",
+    "named_as_json",
+    "proof_as_json",
     "site_as_json",
     "time_as_json",
     "warm_up_as_json",
@@ -84,12 +88,10 @@ def domain_rows(
     domains: Iterable[SigningDomain], known: Iterable[SelectorState], problems: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Each signing domain, whether its selector is live, and why not; `problems` are the signer's, by domain."""
-    found = tuple(known)
-    states = {state.domain: state for state in found if state.holds_mail}
-    second = {state.domain: state for state in found if not state.holds_mail}
+    states = {state.name: state for state in known}
     rows = []
     for domain in domains:
-        state = states.get(domain.name)
+        state = states.get(_record_name(domain, domain.selector))
         if domain.mode == "Off":
             message = "signing is off"
         elif not domain.verify_record:
@@ -103,19 +105,35 @@ def domain_rows(
                 "published": bool(state and state.live),
                 "dns": state.finding if state else SelectorFinding.UNCHECKED,
                 "message": message,
-                "ed25519": _second_key(domain, second.get(domain.name)),
+                "ed25519": _other_key(domain, domain.ed25519, states),
+                "next": _next_key(domain, states),
                 "verified": _is_verified(domain),
             }
         )
     return rows
 
 
-def _second_key(domain: SigningDomain, state: SelectorState | None) -> dict[str, Any] | None:
-    """The domain's Ed25519 key, for which no mail waits, and whether it signs."""
-    if domain.mode == "Off" or domain.ed25519 is None:
+def _record_name(domain: SigningDomain, selector: str) -> str:
+    return f"{selector}._domainkey.{domain.name}"
+
+
+def _next_key(domain: SigningDomain, states: Mapping[str, SelectorState]) -> dict[str, Any] | None:
+    """The key that is to sign after the present one."""
+    found = _other_key(domain, domain.next, states)
+    if found is None or domain.next is None:
         return None
+    return {**found, "ed25519": _other_key(domain, domain.next.ed25519, states)}
+
+
+def _other_key(
+    domain: SigningDomain, key: SecondKey | None, states: Mapping[str, SelectorState]
+) -> dict[str, Any] | None:
+    """A key for which no mail waits, and whether DNS answers it."""
+    if domain.mode == "Off" or key is None:
+        return None
+    state = states.get(_record_name(domain, key.selector))
     return {
-        "selector": domain.ed25519.selector,
+        "selector": key.selector,
         "published": bool(state and state.live),
         "dns": state.finding if state else SelectorFinding.UNCHECKED,
         "message": state.detail if state else "the key has not been read",
@@ -125,6 +143,23 @@ def _second_key(domain: SigningDomain, state: SelectorState | None) -> dict[str,
 def _is_verified(domain: SigningDomain) -> bool:
     """Whether the domain's mail waits for its selector."""
     return domain.mode == "Sign" and domain.verify_record
+
+
+def proof_as_json(proof: ProofStatus) -> dict[str, Any]:
+    """Whether the egress address is proved."""
+    return {
+        "state": proof.state,
+        "message": proof.message,
+        "address": proof.address,
+        "seen": proof.seen,
+        "at": time_as_json(proof.at or None),
+    }
+
+
+def named_as_json(named: Named) -> dict[str, Any]:
+    """What DNS says of the egress address's own name."""
+    at = time_as_json(named.checked_at or None)
+    return {"finding": named.finding, "message": named.detail, "names": list(named.names), "at": at}
 
 
 def warm_up_as_json(warmer: Warmer) -> list[dict[str, Any]]:

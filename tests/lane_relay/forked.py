@@ -70,10 +70,12 @@ class Nursery:
         """Ends the parent, and what it has left."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        assert self._process.stderr is not None
         self._process.stdin.close()
         self._process.wait(30)
         self._reader.join(30)
         self._process.stdout.close()
+        self._process.stderr.close()
 
 
 @cache

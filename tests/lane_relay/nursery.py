@@ -7,8 +7,10 @@ their parent but pages, and none outlives it. Before: `forked`, `tests.chaos`. A
 
 import json
 import os
+import select
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import IO
 
@@ -22,7 +24,7 @@ def serve(requests: IO[str]) -> None:
     """Forks a relay a line, until there are no more lines; then ends those that still run."""
     alive: set[int] = set()
 
-    def bury(*_: object) -> None:
+    def bury() -> None:
         """Says how each child ended: one that nobody killed is a finding."""
         while True:
             try:
@@ -34,25 +36,45 @@ def serve(requests: IO[str]) -> None:
             alive.discard(child)
             os.write(2, f"{child} ended with {os.waitstatus_to_exitcode(status)}\n".encode())
 
-    signal.signal(signal.SIGCHLD, bury)
-    for line in requests:
+    for line in _lines(requests.fileno(), bury):
         asked = json.loads(line)
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         child = os.fork()
         if child == 0:
             _become(asked["config"], asked["log"])
         alive.add(child)
         print(child, flush=True)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     for child in tuple(alive):
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
 
 
+def _lines(requests: int, bury: Callable[[], None]) -> Iterator[bytes]:
+    """Lines of a descriptor; `bury` is called as soon as children end.
+
+    The signal writes to a pipe that is waited for with the lines: a handler of Python's own runs between two
+    instructions, so that one whose signal comes just before a read begins waits for the next line.
+    """
+    ended, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    rest = b""
+    while True:
+        ready, _, _ = select.select([requests, ended], [], [])
+        if ended in ready:
+            os.read(ended, 4096)
+            bury()
+        if requests in ready:
+            read = os.read(requests, 65536)
+            if not read:
+                return
+            *lines, rest = (rest + read).split(b"\n")
+            yield from lines
+
+
 def _become(config: str, log: str) -> None:
     os.setsid()
+    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

@@ -199,9 +199,20 @@ admin: {listen: {port: 8443}, tls: {certificate: /a, key: /b}, tokenFile: /t}
         ("5", "begin with `lane:`"),
         ("schemaVersion: 2", "schemaVersion: this relay reads version 1"),
         ("lane: {name: a}", "slot: is required: set it; spool: is required: set it"),
-        (text(extra="slo: 5s"), "slo: unknown field: take it out or correct it; known here: activeBytes"),
+        (
+            text(extra="slo: 5s"),
+            "slo: unknown field: take it out or correct it, or use an image that knows it; known here: activeBytes",
+        ),
         (text().replace("connections: 10", "lifetime: 3 days"), "write a number and a unit, such as 30s"),
-        (text().replace("connections: 10", "policies: [{name: a, mx: 5}]"), "delivery.policies[0].mx: "),
+        (text().replace("connections: 10", "policies: [{name: a, mx: 5}]"), "delivery.policies[0].mx: must be a list"),
+        (
+            "lane: {name: a}\nslot: app-0\n",
+            "slot: must have fields of its own, of hostname, name, role (it is 'app-0')",
+        ),
+        (
+            text().replace("connections: 10", "retry: 5"),
+            "delivery.retry: must have fields of its own, of factor, first",
+        ),
         (text().replace("connections: 10", "policies: [{name: a}, {name: a}]"), "a stands there twice: keep one"),
         (
             text(extra="domains: [{name: a.example, mode: Off}, {name: a.example, mode: Off}]"),
@@ -225,7 +236,7 @@ admin: {listen: {port: 8443}, tls: {certificate: /a, key: /b}, tokenFile: /t}
             "a route with authDir needs tls: Required or Implicit",
         ),
     ],
-    ids=range(17),
+    ids=range(19),
 )
 def test_a_refused_text_names_the_field_and_the_fix(content: str, words: str) -> None:
     with pytest.raises(ConfigError) as refused:

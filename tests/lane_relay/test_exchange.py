@@ -14,9 +14,9 @@ from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.clock import Clock
 from lane_relay.errors import ConfigError, SpoolError
 from lane_relay.exchange import Exchange, Neighbourhood, open_transfers
-from lane_relay.handover import stranded
 from lane_relay.handover.book import Given
 from lane_relay.handover.consignment import Parcel
+from lane_relay.handover.pauses import USUAL, Pauses
 from lane_relay.records import FOREIGN, Envelope, Message, Notify, QueueEntry, RecipientOptions, message_id_text
 from lane_relay.spool.base import Done
 from lane_relay.spool.entries import Waiting
@@ -74,7 +74,7 @@ class Rig:
     def _look_again(self) -> None:
         self.looked_again += 1
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pauses: Pauses = USUAL) -> None:
         spool = self.spool = Spool()
         running = config(folder, "gmail")
         around = Surroundings(
@@ -104,7 +104,7 @@ class Rig:
             unwilling=lambda: "",
             quarantined=frozenset,
         )
-        self.exchange = Exchange(book, running, spool, settler, CLOCK, neighbours)
+        self.exchange = Exchange(book, running, spool, settler, CLOCK, neighbours, pauses=pauses)
 
 
 async def test_what_came_over_keeps_its_attempts_and_its_time_if_the_process_dies_before_anybody_hears_of_it(
@@ -138,9 +138,9 @@ async def test_mail_without_a_way_chooses_again_in_portions_and_at_once_after_a_
 
 
 async def test_mail_without_a_way_ends_in_its_time_and_its_sender_hears_once_that_it_is_late(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    rig = Rig(tmp_path)
+    rig = Rig(tmp_path, Pauses(look_at_stranded=0.01))
     entries = []
     for hours in (1, 5, 200):
         received = (int(CLOCK.now()) - hours * 3600) * 1000 << 48
@@ -152,7 +152,6 @@ async def test_mail_without_a_way_ends_in_its_time_and_its_sender_hears_once_tha
     for entry in entries:
         assert not rig.exchange.sends_here(entry, "")
     assert rig.exchange.stranded == 3
-    monkeypatch.setattr(stranded, "_LOOK_EVERY_S", 0.01)
     task = asyncio.create_task(rig.exchange.run())
     await until(lambda: rig.resumed == [over] and late.notified)
     await until(lambda: rig.exchange.stranded == 2)

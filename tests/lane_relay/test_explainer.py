@@ -8,10 +8,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from lane_relay.clock import SYSTEM_CLOCK
-from lane_relay.deliver.pacing import Limit
+from lane_relay.clock import SYSTEM_CLOCK, rfc3339
+from lane_relay.deliver.explain import Place
+from lane_relay.deliver.pacing import Hold, Limit
 from lane_relay.explainer import Explainer
-from lane_relay.records import QueueEntry, message_id_text
+from lane_relay.records import QueueEntry, Route, message_id_text
 from lane_relay.resolve.answers import Answer, MxRecord, Status
 from lane_relay.resolve.cache import CachedLookups
 from lane_relay.resolve.protection import Protection
@@ -30,11 +31,13 @@ class Asked:
         self.wire = Wire()
         self.schedule = ScheduledQueue()
         self.records: list[dict[str, Any]] = []
+        self.waiting: list[Place] = []
         lookups = CachedLookups(self.wire, SYSTEM_CLOCK.monotonic)
         self.router = Router(config, lookups, SYSTEM_CLOCK, Random(1))
         self.explainer = Explainer(
-            lambda: config, SYSTEM_CLOCK, relay.dispatcher, self.schedule.portions, self.router, self._trace
-        )
+            lambda: config, SYSTEM_CLOCK, relay.dispatcher, self.schedule.portions, self.router, self._trace,
+            lambda: self.waiting,
+        )  # fmt: skip
 
     async def _trace(self, name: str, _recipient: str) -> list[dict[str, Any]]:
         return [one for one in self.records if name in (one["id"], one["message_id"])]
@@ -151,6 +154,20 @@ async def test_a_message_that_waits_for_its_time_says_when_and_what_was_answered
         assert await asked.explainer.message("ab" * 12) == []
 
 
+async def test_what_waits_where_nothing_is_due_before_a_time_says_that_time_also_in_the_counts() -> None:
+    async with asking() as (_relay, asked):
+        entry, now = QueueEntry(5 << 48, 0, "isp.test", (0,), 100, 7.0), SYSTEM_CLOCK.now()
+        hold = Hold(Limit.WARM_UP, SYSTEM_CLOCK.monotonic() + 3600, "cold")
+        place = Place("Scheduled", Route("", "isp", ()), hold, (entry,), not_before=now + 3600)
+        asked.waiting.append(place)
+        said = await asked.queued(entry)
+        assert (said["state"], said["site"], said["dueAt"]) == ("Scheduled", None, rfc3339(now + 3600))
+        assert (said["heldBy"]["limit"], said["heldBy"]["detail"]) == ("warm-up", "cold")
+        assert said["heldBy"]["until"][:15] == said["dueAt"][:15]
+        (row,) = (await asked.explainer.queues("domain", 0, 10))["queues"]
+        assert (row["entries"], row["nextAt"]) == (1, said["dueAt"])
+
+
 async def test_what_is_done_has_its_last_record_and_nothing_queued() -> None:
     async with asking() as (_relay, asked):
         asked.records.append({"id": "0" * 24, "message_id": "<1@brand.test>", "type": "Delivery", "response": "250 ok"})
@@ -211,6 +228,7 @@ async def test_a_policy_that_nothing_is_for_now_shows_its_limits() -> None:
         assert values["messagesPerDay"] == (500, "default")
         assert values["connectionsPerIP"] == (1, "isps")
         assert values["totalConnectionsPerIP"] == (200, "limits (the default)")
+        assert values["backoff"][1] == "default"
         assert asked.explainer.site("elsewhere") is None
 
 

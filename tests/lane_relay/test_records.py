@@ -1,10 +1,10 @@
-"""QueueEntry: what a million of them cost, and the two facts that share a field."""
+"""QueueEntry: what a million of them cost, and the two facts that share a field. Envelope: what peers may report."""
 
 import sys
 
 from msgspec.structs import replace
 
-from lane_relay.records import QueueEntry
+from lane_relay.records import Envelope, Notify, QueueEntry, RecipientOptions
 
 
 def _entry() -> QueueEntry:
@@ -35,3 +35,24 @@ def test_a_part_of_an_entry_takes_its_history_along() -> None:
     part = replace(entry, recipients=(1,))
 
     assert (part.attempts, part.notified) == (4, True)
+
+
+def test_mail_with_a_return_path_of_ours_asks_for_reports_of_failure_alone() -> None:
+    asked = (Notify.NEVER, Notify.SUCCESS | Notify.DELAY, Notify.FAILURE, Notify.DEFAULT)
+    options = tuple(RecipientOptions(one, f"rfc822;{number}@x.test") for number, one in enumerate(asked))
+    envelope = Envelope(
+        "a@x.test", ("b@y.test", "c@y.test", "d@y.test", "e@y.test"), ret="FULL", envid="Q", options=options
+    )
+
+    left = envelope.returning_to("b-1@b.x.test", (0, 1, 3))
+
+    wanted = (Notify.FAILURE, Notify.FAILURE, Notify.FAILURE, Notify.DEFAULT)
+    assert (left.sender, left.ret, left.envid) == ("b-1@b.x.test", "HDRS", "Q")
+    assert [one.notify for one in left.options] == list(wanted)
+    assert [one.orcpt for one in left.options] == [one.orcpt for one in options]
+
+
+def test_mail_that_asks_for_nothing_asks_for_nothing_with_a_return_path_of_ours() -> None:
+    envelope = Envelope("a@x.test", ("b@y.test",))
+
+    assert envelope.returning_to("b-1@b.x.test", (0,)) == replace(envelope, sender="b-1@b.x.test")

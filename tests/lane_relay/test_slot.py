@@ -53,9 +53,11 @@ class Stages:
 
     def __init__(self, spool: MemorySpool) -> None:
         self.spool = spool
-        self.gate = SimpleNamespace(status=SimpleNamespace(state="Proved", message="", address="", seen="", at=0.0))
+        self.gate = SimpleNamespace(
+            named=None, status=SimpleNamespace(state="Proved", message="", address="", seen="", at=0.0)
+        )
         self.sessions = 0
-        judgement = SimpleNamespace(acts=SimpleNamespace(listed=tuple))
+        judgement = SimpleNamespace(acts=SimpleNamespace(listed=tuple, observed=lambda _now: ()))
         self.dispatcher = SimpleNamespace(figures=lambda: SimpleNamespace(in_flight=0), judgement=judgement)
         self.backlog = SimpleNamespace(oldest_since=lambda: None)
         self.selectors = SimpleNamespace(states=tuple)

@@ -8,14 +8,10 @@ Before: `settler` and the pipeline count. After: metrics.
 from typing import Final
 
 from lane_api.isppolicy import Category
-from lane_relay.account.settle import Outcome, OutcomeOf
+from lane_relay.account.settle import THEIR_OWN, Outcome, OutcomeOf
 
 __all__ = ["Counters"]
 
-_THEIR_OWN: Final = frozenset(
-    {Category.BAD_MAILBOX, Category.INACTIVE_MAILBOX, Category.BAD_DOMAIN, Category.QUOTA_ISSUES}
-)
-"""What is about the recipient: no sender gets mail there, in however much time."""
 FINAL: Final = tuple(outcome for outcome in Outcome if outcome is not Outcome.DEFERRED)
 
 _GIVEN_UP: Final = (Outcome.BOUNCED, Outcome.EXPIRED)
@@ -56,7 +52,7 @@ class Counters:
             category: Category = one.result.verdict.category
             key = (policy, name, str(category))
             self.failures[key] = self.failures.get(key, 0) + 1
-            if outcome in _GIVEN_UP and category not in _THEIR_OWN:
+            if outcome in _GIVEN_UP and category not in THEIR_OWN:
                 self.missed += 1
 
     def unaccounted(self, queued: int) -> int:

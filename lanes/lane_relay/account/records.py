@@ -25,12 +25,15 @@ from lane_relay.account.settle import Outcome
 from lane_relay.audit.recipients import digest, hide
 from lane_relay.records import (
     Attempt,
+    Envelope,
     Message,
+    Notify,
     RecipientResult,
     Reply,
     TlsPolicy,
     TlsResult,
     message_id_text,
+    notify_words,
     received_at,
 )
 
@@ -42,6 +45,8 @@ _MASKED: Final = "(address)"
 _CACHED_CODES: Final = 256
 """Some forty are in use (RFC 3463 and its registry)."""
 _NO_TLS: Final = TlsResult()
+_MOST_ORIGINALS: Final = 2**20
+"""Octets of original recipients in one record: 10,000 recipients of the largest ones would be beyond its readers."""
 
 
 _TYPE_OF: Final = {
@@ -72,6 +77,7 @@ class RecordWriter:
         self._policy_id = policy_id
         self._lane = f"{lane.namespace}/{lane.name}"
         self._slot = slot.name
+        self._hides = recipients_key is not None
         self._encode: Callable[[LogRecord], bytes] = Encoder().encode
         if recipients_key is not None:
             self._encode = partial(_encode_hidden, recipients_key, Encoder().encode)
@@ -104,6 +110,9 @@ class RecordWriter:
         user: str = "",
         triggered: float | None = None,
     ) -> bytes:
+        envelope = message.envelope
+        if envelope.options or envelope.envid:
+            meta = meta | _asked(envelope, hides=self._hides)
         return self._encode(
             LogRecord(
                 type=RecordType.RECEPTION,
@@ -270,6 +279,21 @@ def _encode_hidden(key: bytes, encode: Callable[[LogRecord], bytes], record: Log
             meta={name: hidden(value) for name, value in record.meta.items()},
         )
     )
+
+
+def _asked(envelope: Envelope, *, hides: bool) -> dict[str, str]:
+    """What a message's sender asked about reports (RFC 3461): a word for each recipient, `-` where he asked nothing.
+
+    Original recipients are addresses, of which nobody knows whether they are those that are hidden.
+    """
+    asked = {"envid": envelope.envid} if envelope.envid else {}
+    if any(one.notify != Notify.DEFAULT for one in envelope.options):
+        asked["notify"] = " ".join([notify_words(one.notify) or "-" for one in envelope.options])
+    if not hides and any(one.orcpt for one in envelope.options):
+        originals = " ".join([one.orcpt or "-" for one in envelope.options])
+        if len(originals) <= _MOST_ORIGINALS:
+            asked["orcpt"] = originals
+    return asked
 
 
 def _without_addresses(record: LogRecord) -> LogRecord:

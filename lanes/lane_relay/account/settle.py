@@ -13,6 +13,7 @@ from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_api.relayconfig import RelayRetry
 from lane_relay.account.backoff import asked_delay, is_expired, last_try, scheduled_delay
 from lane_relay.records import (
+    WAY_OUT,
     Attempt,
     Message,
     Notify,
@@ -26,6 +27,7 @@ from lane_relay.records import (
 
 __all__ = [
     "FAILED",
+    "THEIR_OWN",
     "Ending",
     "Outcome",
     "OutcomeOf",
@@ -40,6 +42,11 @@ __all__ = [
     "result_of",
     "settle",
 ]
+
+THEIR_OWN: Final = frozenset(
+    {Category.BAD_MAILBOX, Category.INACTIVE_MAILBOX, Category.BAD_DOMAIN, Category.QUOTA_ISSUES}
+)
+"""What is about the recipient: no sender gets mail there, in however much time."""
 
 _OF_FAILURE: Final = Notify.FAILURE | Notify.DEFAULT
 
@@ -56,7 +63,7 @@ class Outcome(Enum):
     SUPPRESSED = "suppressed"
     """Not attempted: the address is on the suppression list."""
     HANDED_OVER = "handed_over"
-    """Another slot of the lane has it on its disk and answers for it."""
+    """Another slot of the lane has it on its disk and answers for it, or the host that `drain.to` names has."""
     DROPPED = "dropped"
     """Given up by order of a person or of `delivery: Discard`, without a report."""
 
@@ -108,7 +115,7 @@ class Settlement(Record, frozen=True, gc=False):
     reported: tuple[int, ...] = ()
     """Of the failed, those whom a report is due about."""
     relayed: tuple[int, ...] = ()
-    """Of the delivered, those whose sender asked for success, of a peer that will not tell it."""
+    """Of those that the peer took, those whose sender asked for success, of a peer that will not tell it to him."""
     delayed: tuple[int, ...] = ()
     """Of the deferred, those whose sender is to hear that they are late."""
 
@@ -164,10 +171,15 @@ def _settlement(
         return Settlement(outcomes, delivered, failed, waits)
     relayed: tuple[int, ...] = ()
     if envelope.options and not attempt.passed_on:
-        relayed = tuple([index for index in delivered if Notify.SUCCESS in envelope.options_of(index).notify])
+        taken = _handed_over(outcomes) if attempt.site == WAY_OUT else delivered
+        relayed = tuple([index for index in taken if Notify.SUCCESS in envelope.options_of(index).notify])
     reported = tuple([index for index in failed if envelope.options_of(index).notify & _OF_FAILURE]) if failed else ()
     delayed = _delayed(attempt, waits, terms, now) if waits and terms is not None else ()
     return Settlement(outcomes, delivered, failed, waits, reported, relayed, delayed)
+
+
+def _handed_over(outcomes: tuple[OutcomeOf, ...]) -> tuple[int, ...]:
+    return tuple([one.result.index for one in outcomes if one.outcome is Outcome.HANDED_OVER])
 
 
 def _delayed(attempt: Attempt, waits: tuple[Wait, ...], terms: Terms, now: float) -> tuple[int, ...]:
@@ -232,9 +244,9 @@ def _outcome(
 ) -> tuple[Outcome, float]:
     verdict = result.verdict
     if verdict.action is None:
-        return Outcome.DELIVERED, 0.0
-    if verdict.action is Action.BOUNCE:
-        return Outcome.BOUNCED, 0.0
+        return (Outcome.DELIVERED if attempt.site != WAY_OUT else Outcome.HANDED_OVER), 0.0
+    if verdict.action is Action.BOUNCE and (attempt.site != WAY_OUT or verdict.category in THEIR_OWN):
+        return Outcome.BOUNCED, 0.0  # else the way out is shut, which is nothing that the recipient can help
     if verdict.retry_after is None:
         wait = scheduled_delay(terms.retry, attempt.entry.attempts + 1, jitter)
     else:

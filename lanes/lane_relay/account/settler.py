@@ -159,8 +159,10 @@ class Settler:
 
     def _carry_out(self, attempt: Attempt, settlement: Settlement, now: float) -> None:
         try:
+            if settlement.relayed:  # said before: it is on disk no later than that they are done with
+                self._tell(attempt, self._compose(attempt, settlement, settlement.relayed, News.RELAYED, now))
             if settlement.delivered:
-                self._settle_delivered(attempt, settlement, now)
+                self._settle_delivered(attempt, settlement)
             if settlement.reported:
                 report = self._compose(attempt, settlement, settlement.reported, News.FAILED, now)
                 self.deposit(report, partial(self._reported, attempt, settlement))
@@ -169,10 +171,8 @@ class Settler:
         except SpoolError as error:
             self._left_to_restart(attempt.entry, error)
 
-    def _settle_delivered(self, attempt: Attempt, settlement: Settlement, now: float) -> None:
+    def _settle_delivered(self, attempt: Attempt, settlement: Settlement) -> None:
         outcomes = [one for one in settlement.outcomes if one.outcome is Outcome.DELIVERED]
-        if settlement.relayed:  # said before: it is on disk no later than that they are done with
-            self._tell(attempt, self._compose(attempt, settlement, settlement.relayed, News.RELAYED, now))
         self._spool.settle(attempt.entry, settlement.delivered, self._records(attempt, outcomes))
         self._count(attempt, outcomes)
         triggered, ended = attempt.message.triggered_at, attempt.ended_at

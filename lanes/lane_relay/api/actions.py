@@ -56,7 +56,8 @@ class Action(AnswerModel):
     unreadable: int = 0
     """How many more it was to end since the slot started, whose bytes on the disk are damaged: they stay there."""
     note: str = ""
-    """In the answer to whoever gives it: nothing falls under it now, or another order says the same already."""
+    """In the answer to whoever gives it: nothing falls under it now, another order says the same already, or, where it
+    ended orders about all mail, which others still stand."""
 
 
 class ActionList(AnswerModel):

@@ -4,7 +4,7 @@ Before: `server` has checked the token. After: `queued_messages`. Invariant: whe
 in its records, they are digests here too, and header fields that may name them are left out.
 """
 
-from typing import Annotated, Final, Literal, Protocol
+from typing import Annotated, Final, Literal, Protocol, get_args
 
 from aiohttp import web
 from pydantic import Field
@@ -25,7 +25,7 @@ class MessagesWanted(Query):
 
     fix = (
         "give any of ?id= a spool id, &message-id= or &correlation-id=, &domain=, &campaign=, "
-        f"&state=Scheduled, Ready, Sending or Held, &first= the `next` of the page before, &limit= at most {MOST}"
+        f"&state= one of {', '.join(get_args(Place))}, &first= the `next` of the page before, &limit= at most {MOST}"
     )
 
     first: SpoolId | Literal[""] = ""

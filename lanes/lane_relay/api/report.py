@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from lane_api.reverse import PtrFinding
 from lane_api.selector import SelectorFinding
 from lane_relay.api.operation import AnswerModel, Name
 from lane_relay.deliver.pacing import Limit
@@ -54,6 +55,18 @@ class Proof(AnswerModel):
     at: str | None
 
 
+class PtrReport(AnswerModel):
+    """What DNS says of the address's own name."""
+
+    finding: PtrFinding
+    message: str
+    """What is so, and which record to set to what."""
+    names: list[str]
+    """That its PTR records hold."""
+    at: str | None
+    """Of the last answer; an outage of DNS is none."""
+
+
 class DeliveryReport(AnswerModel):
     """Whether mail may leave."""
 
@@ -63,7 +76,11 @@ class DeliveryReport(AnswerModel):
     orders: list[str] | None = None
     """What persons have ordered that mail waits for now, in words; GET /v1/actions has all that stands."""
     proof: Proof | None = None
+    ptr: PtrReport | None = None
+    """Absent where it is not looked up."""
     acts: list[Act] | None = None
+    observed: list[Act] | None = None
+    """What would be in force where the lane's automation is Observe."""
 
 
 class QueueReport(AnswerModel):
@@ -85,12 +102,18 @@ class SpoolReport(AnswerModel):
 
 
 class SecondKey(AnswerModel):
-    """A domain's Ed25519 key, for which no mail waits."""
+    """A domain's key for which no mail waits, such as its Ed25519 key."""
 
     selector: str
     published: bool
     dns: SelectorFinding
     message: str
+
+
+class NextKey(SecondKey):
+    """The key that is to sign after the present one."""
+
+    ed25519: SecondKey | None = Field(alias="ed25519")
 
 
 class DomainReport(AnswerModel):
@@ -102,6 +125,7 @@ class DomainReport(AnswerModel):
     dns: SelectorFinding
     message: str
     ed25519: SecondKey | None = Field(alias="ed25519")
+    next: NextKey | None = None
 
 
 class ArchiveReport(AnswerModel):
@@ -221,6 +245,32 @@ class ListReport(AnswerModel):
     """Every word is in the archive, where a slot puts them once it is drained."""
     failure: str
     """Why not, or empty."""
+    doubted: list[str]
+    """Sites that say of far more mailboxes than usual that they do not exist: their hard bounces are held back."""
+
+
+class RecentReport(AnswerModel):
+    """The last five minutes' attempts, or those since the process began if that is sooner."""
+
+    seconds: float
+    """How long these figures are of."""
+    delivered: int
+    """Recipients."""
+    failed: int
+    """Attempts that ended in waiting, and recipients given up for another reason than their own mailbox or domain."""
+    p90: float | None
+    """Seconds within which nine of ten were delivered, as the upper edge of the histogram's bucket; null: none was."""
+
+
+class HourReport(AnswerModel):
+    """The last hour, or the time since the process began if that is less."""
+
+    delivered: int
+    """Recipients."""
+    deferred: int
+    """Attempts that ended in waiting: a recipient may be in it many times."""
+    bounced: int
+    """Recipients given up, those that expired among them."""
 
 
 class SlotReport(AnswerModel):
@@ -242,6 +292,9 @@ class SlotReport(AnswerModel):
     spool_id: str | None = None
     spool: SpoolReport | None = None
     queue: QueueReport | None = None
+    last_hour: HourReport | None = None
+    recent: RecentReport | None = None
+    """Null in a process's first seconds, too."""
     warmup: list[WarmUp] | None = None
     handover: HandoverReport | None = None
     feedback: FeedbackReport | None = None

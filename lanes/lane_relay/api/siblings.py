@@ -41,7 +41,7 @@ class _Complaint(Giver):
     index: int = Field(ge=0, le=SEVERAL)
     """Of the recipient in the envelope; 65535: not known."""
     reporter: str = ""
-    """Mailbox that was proved to have reported it; only one that the ISP's policy names counts towards its rate."""
+    """Mailbox that was proved to have reported it, empty: none; only one that the policy names counts to a rate."""
 
 
 class CountedComplaint(AnswerModel):

@@ -9,18 +9,30 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Literal, Self
 
 from aiohttp import web
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lane_relay.api.operation import AnswerModel, Body, Name, Operation, Query, Text
 from lane_relay.api.refusals import refusal
 from lane_relay.errors import RelayError
-from lane_relay.feedback.exchange import COLUMNS, BadLine, Brought, header, read_line, shown, write_lines
-from lane_relay.feedback.suppression_list import SuppressionList
+from lane_relay.feedback.exchange import (
+    COLUMNS,
+    BadLine,
+    Brought,
+    header,
+    read_line,
+    read_time,
+    shown,
+    write_lines,
+    written,
+)
+from lane_relay.feedback.suppression_list import MOST_TIME, Choice, SuppressionList
+from lane_relay.feedback.suppressions import Reason, Suppressed
 from lane_relay.smtp.address import BadAddress, parse_mailbox
 
-__all__ = ["NO_LIST", "operations"]
+__all__ = ["HELD_BACK", "NO_LIST", "operations"]
 
 _PATH: Final = "/v1/suppressions"
+HELD_BACK: Final = "/v1/suppressions/held-back"
 _AT_ONCE: Final = 1000
 """Lines between two fsyncs, and between two turns of the loop."""
 _MOST_TOLD: Final = 100
@@ -54,27 +66,60 @@ class _By(Query):
     reason: Name
 
 
-class _Whose(Query):
+class _Which(_By):
+    """Many words at once, by what they say."""
+
+    fix = "say which, who says so and why: ?site=google&from=2026-11-28T12:00:00Z&to=...&owner=jane&reason=..."
+
+    site: Text = ""
+    """Of hard bounces: the site that said so, as `GET /v1/sites` names it."""
+    since: Text = Field("", alias="from")
+    """Said at this time or later: RFC 3339, a date, or Unix seconds."""
+    until: Text = Field("", alias="to")
+    """Said at this time or earlier."""
+    dry_run: Literal["", "true", "false"] = ""
+    """Only `false` does it; else it is said how many words there are."""
+
+    @field_validator("since", "until")
+    @classmethod
+    def _is_time(cls, given: str) -> str:
+        read_time(given, "time")
+        return given
+
+    def chosen(self, reason: Reason) -> Choice:
+        """Which words of this reason are meant."""
+        until = read_time(self.until, "to") if self.until else MOST_TIME
+        return Choice(reason, self.site, read_time(self.since, "from"), until)
+
+
+class _Whose(_Which):
     """Whose words are taken back, by whom and why."""
 
     fix = (
         "say whose, who takes them back and why: ?address=ann@example.com&owner=jane&reason=...; "
-        "or ?digest= for ?address=, as an export has it"
+        "or ?digest= for ?address=, as an export has it; or which: ?suppressedFor=hard-bounce&site=&from=&to="
     )
-
-    owner: Name
-    reason: Name
 
     address: Text = ""
     domain: Text = ""
     """From domain under which the address may be suppressed as well."""
     digest: Text = ""
+    suppressed_for: Reason | None = None
+    """Every word of this reason, instead of those about one address."""
 
     @model_validator(mode="after")
     def _says_whose(self) -> Self:
-        if bool(self.address) == bool(self.digest):
-            raise ValueError("one of address and digest is needed")
+        if sum((bool(self.address), bool(self.digest), self.suppressed_for is not None)) != 1:
+            raise ValueError("one of address, digest and suppressedFor is needed")
+        if self.suppressed_for is None and (self.site or self.since or self.until or self.dry_run):
+            raise ValueError("site, from, to and dryRun go with suppressedFor")
+        if self.site and self.suppressed_for not in (Reason.HARD_BOUNCE, Reason.HELD_BACK):
+            raise ValueError("site goes with suppressedFor=hard-bounce or held-back: other words have none")
         return self
+
+    def choice(self) -> Choice:
+        """Which; raises ValueError."""
+        return self.chosen(self.suppressed_for or Reason.HARD_BOUNCE)
 
 
 class Word(AnswerModel):
@@ -116,6 +161,8 @@ class Imported(AnswerModel):
 
     read: int
     added: int
+    known: int
+    """Of which the list knew as much already."""
     refused: int
     wrong: list[WrongLine]
     """The first 100."""
@@ -125,6 +172,26 @@ class Lifted(AnswerModel):
     """How many words count no more."""
 
     lifted: int
+    note: str = ""
+    """Why there were none."""
+
+
+class Chosen(AnswerModel):
+    """How many words were meant, and what became of them."""
+
+    found: int
+    lifted: int
+    dry_run: bool
+    """Nothing was done: ask again with `dryRun=false`."""
+
+
+class Believed(AnswerModel):
+    """How many words were meant, and how many of them count now."""
+
+    found: int
+    believed: int
+    dry_run: bool
+    """Nothing was done: ask again with `dryRun=false`."""
 
 
 def operations(suppressions: SuppressionList | None, keep: Keep) -> list[Operation]:
@@ -146,7 +213,14 @@ def operations(suppressions: SuppressionList | None, keep: Keep) -> list[Operati
         return await _import(suppressions, request, lambda said: keep(said, query.owner, query.reason))
 
     async def lift(_request: web.Request, query: _Whose) -> web.Response:
-        return refusal(404, NO_LIST) if suppressions is None else await _lift(suppressions, query, keep)
+        if suppressions is None:
+            return refusal(404, NO_LIST)
+        if query.suppressed_for is not None:
+            return await _lift_all(suppressions, query, keep)
+        return await _lift(suppressions, query, keep)
+
+    async def believe(_request: web.Request, query: _Which) -> web.Response:
+        return refusal(404, NO_LIST) if suppressions is None else await _believe(suppressions, query, keep)
 
     none, full = {404: "This lane keeps no list."}, {507: "The list is full, or its volume failed."}
     return [
@@ -160,7 +234,12 @@ def operations(suppressions: SuppressionList | None, keep: Keep) -> list[Operati
             refusals=none | full,
         ),
         Operation(
-            "DELETE", _PATH, "liftSuppressions", "Takes words back.", lift, Lifted, _Whose, refusals=none | full,
+            "DELETE", _PATH, "liftSuppressions", "Takes words back: of an address, or by reason, site and time.", lift,
+            Lifted | Chosen, _Whose, refusals=none | full,
+        ),
+        Operation(
+            "POST", HELD_BACK, "believeSuppressions", "Hard bounces that were held back count from now on.", believe,
+            Believed, _Which, refusals=none | full,
         ),
     ]  # fmt: skip
 
@@ -220,7 +299,8 @@ async def _import(
         await keep(f"imported suppressions: {', '.join(f'{count} {what}' for what, count in told.items())}")
     except RelayError as failed:
         return refusal(507, f"after line {number}: {failed}; {told['added']} words before it are kept")
-    return web.json_response({**told, "wrong": wrong})
+    known = told["read"] - told["added"] - told["refused"]
+    return web.json_response({**told, "known": known, "wrong": wrong})
 
 
 async def _lines(request: web.Request) -> AsyncIterator[str]:
@@ -256,4 +336,44 @@ async def _lift(suppressions: SuppressionList, query: _Whose, keep: Keep) -> web
         lifted = sum([await suppressions.lift(one) for one in digests])
     except RelayError as failed:
         return refusal(507, str(failed))
-    return web.json_response({"lifted": lifted})
+    note = "" if lifted else "no word of this list is about it: GET /v1/suppressions?address= tells what is known"
+    return web.json_response({"lifted": lifted, "note": note})
+
+
+async def _lift_all(suppressions: SuppressionList, query: _Whose, keep: Keep) -> web.Response:
+    choice, act = query.choice(), suppressions.take_back
+    return await _change(suppressions, query, choice, keep, "lifted", "lift of {} words suppressed for {}", act)
+
+
+async def _believe(suppressions: SuppressionList, query: _Which, keep: Keep) -> web.Response:
+    choice, act = query.chosen(Reason.HELD_BACK), suppressions.believe
+    return await _change(suppressions, query, choice, keep, "believed", "{} words count that were {}", act)
+
+
+async def _change(
+    suppressions: SuppressionList,
+    by: _Which,
+    choice: Choice,
+    keep: Keep,
+    counted: str,
+    record: str,
+    act: Callable[[list[Suppressed]], Awaitable[None]],
+) -> web.Response:
+    """Does it to all words chosen, unless it is only asked how many; on record is that number, and the choice."""
+    try:
+        words = await suppressions.chosen(choice)
+        changed = len(words) if by.dry_run == "false" else 0
+        if changed:
+            await keep(record.format(changed, _said(choice)), by.owner, by.reason)
+            await act(words)
+    except RelayError as failed:
+        return refusal(507, str(failed))
+    return web.json_response({"found": len(words), counted: changed, "dryRun": by.dry_run != "false"})
+
+
+def _said(choice: Choice) -> str:
+    """A choice for the record."""
+    site = f" at {choice.site}" if choice.site else ""
+    since = f" from {written(choice.since)}" if choice.since else ""
+    until = f" to {written(choice.until)}" if choice.until < MOST_TIME else ""
+    return f"{choice.reason.value}{site}{since}{until}"

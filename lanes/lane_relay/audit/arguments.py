@@ -33,6 +33,16 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--from", type=Path, metavar="FILE", dest="since", help="a head kept elsewhere: what is before it may be gone"
     )
     verifying.add_argument("--json", action="store_true", help="one JSON object a journal")
+    unsettled = acts.add_parser(
+        "unsettled",
+        help="list what was accepted and not settled, of a slot whose volume is lost",
+        description="Exit status: 0 nothing, 1 something is open, 2 bad input.",
+    )
+    _add_place(unsettled)
+    unsettled.add_argument(
+        "--slot", default="", metavar="NAME", help="only this slot's; the others are read all the same"
+    )
+    unsettled.add_argument("--json", action="store_true", help="one JSON object a message")
     tracing = commands.add_parser(
         "trace",
         help="print one message's whole life, from a folder of records or an archive",

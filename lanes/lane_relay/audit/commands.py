@@ -20,7 +20,9 @@ from lane_relay.audit.head import Signed, parse, public_key
 from lane_relay.audit.recipients import digest, parse_key
 from lane_relay.audit.stores import S3Store
 from lane_relay.audit.trace import Wanted, as_table, trace
+from lane_relay.audit.unsettled import Unsettled, unsettled
 from lane_relay.audit.verify import Report, verify
+from lane_relay.clock import rfc3339
 from lane_relay.errors import ConfigError
 
 __all__ = ["run_audit", "run_trace"]
@@ -54,7 +56,27 @@ def open_place(given: argparse.Namespace) -> Store:
 
 
 def run_audit(given: argparse.Namespace) -> int:
-    """Verifies every journal there, and says what it found."""
+    """Does what is asked with every journal there, and says what it found."""
+    return _list_unsettled(given) if given.act == "unsettled" else _verify(given)
+
+
+def _list_unsettled(given: argparse.Namespace) -> int:
+    try:
+        found = unsettled(open_place(given), given.slot)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{given.place}: {error}") from error
+    if not found.reach:
+        whose = f"of slot {given.slot} " if given.slot else ""
+        raise ConfigError(f"{given.place} holds no records {whose}: name the folder of a slot's records, or an archive")
+    if given.json:
+        for one in found.messages:
+            print(json.dumps(msgspec.to_builtins(one)))
+    else:
+        print(_unsettled_as_text(found))
+    return WRONG if found.messages else SOUND
+
+
+def _verify(given: argparse.Namespace) -> int:
     store = open_place(given)
     keys = [_key(path) for path in given.key]
     since, until = (_head(path) for path in (given.since, given.head))
@@ -108,6 +130,26 @@ def _head(path: Path | None) -> Signed | None:
 
 def _as_json(report: Report) -> str:
     return json.dumps(msgspec.to_builtins(report))
+
+
+def _unsettled_as_text(found: Unsettled) -> str:
+    lines = [
+        f"{rfc3339(one.accepted)}  {one.slot}  {one.id}  {one.message_id or '-'}  {', '.join(one.recipients)}"
+        for one in found.messages
+    ]
+    recipients = sum(len(one.recipients) for one in found.messages)
+    lines.append(
+        f"{_count(len(found.messages), 'message')}, {_count(recipients, 'recipient')} accepted and not settled"
+    )
+    lines += [
+        f"{one.slot}: records to {one.last_seq}, of {rfc3339(one.until)}; what came later is not among them"
+        for one in found.reach
+    ]
+    return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _as_text(report: Report) -> str:

@@ -25,7 +25,7 @@ from msgspec import Struct
 from lane_api.relayconfig import Webhook as WebhookConfig
 from lane_relay.clock import Clock
 
-__all__ = ["Batch", "WebhookSender", "signature"]
+__all__ = ["Batch", "WebhookSender", "stamped"]
 
 CURSOR_NAME: Final = "webhook.json"
 LOOK_EVERY_S: Final = 1.0
@@ -64,9 +64,17 @@ class Batch(Struct, frozen=True):
         return json.dumps(told).encode()[:-1] + b', "records": [' + b",".join(self.lines) + b"]}"
 
 
-def signature(key: bytes, timestamp: str, body: bytes) -> str:
-    """The header's value: HMAC-SHA256 over the timestamp, a full stop, and the body."""
-    return "sha256=" + hmac.digest(key, timestamp.encode() + b"." + body, "sha256").hex()
+def stamped(body: bytes, now: float, key: bytes | None) -> dict[str, str]:
+    """Header fields of a post at this Unix time: when it is sent and, with a key, what proves that it is ours.
+
+    The proof is HMAC-SHA256 over the timestamp, a full stop, and the body.
+    """
+    timestamp = str(int(now))
+    fields = {"Lanewright-Timestamp": timestamp}
+    if key is not None:
+        proof = hmac.digest(key, timestamp.encode() + b"." + body, "sha256")
+        fields["Lanewright-Signature"] = f"sha256={proof.hex()}"
+    return fields
 
 
 class _Reader:
@@ -225,15 +233,13 @@ class WebhookSender:
 
     async def _post(self, http: aiohttp.ClientSession, config: WebhookConfig, batch: Batch) -> float | None:
         """None if the receiver has it, else how long it asks us to wait."""
-        body, timestamp = batch.body(self._lane, self._slot), str(int(self._clock.now()))
+        body, now = batch.body(self._lane, self._slot), self._clock.now()
+        secrets = await asyncio.to_thread(_secrets, config)
         headers = {
             "Content-Type": "application/json",
             "Lanewright-Records": f"{batch.first_seq}-{batch.last_seq}",
-            "Lanewright-Timestamp": timestamp,
+            **stamped(body, now, secrets.get("key")),
         }
-        secrets = await asyncio.to_thread(_secrets, config)
-        if "key" in secrets:
-            headers["Lanewright-Signature"] = signature(secrets["key"], timestamp, body)
         if "authorization" in secrets:
             headers["Authorization"] = secrets["authorization"].decode("latin-1")
         trust: ssl.SSLContext | bool = True

@@ -146,6 +146,7 @@ CATALOGUE: Final = (
         "commit_s",
     ),
     Declared("egress_proof", Kind.GAUGE, "1 for the state that the egress proof is in.", "egress_state", ("state",)),
+    Declared("egress_ptr", Kind.GAUGE, "1 for what DNS says of the address's PTR record.", "egress_ptr", ("finding",)),
     Declared("egress_open", Kind.GAUGE, "1 while mail may leave from this slot's address.", "egress_open"),
     Declared(
         "egress_shut_seconds",
@@ -175,7 +176,7 @@ CATALOGUE: Final = (
         "reply_alerts",
         Kind.COUNTER,
         "Replies that a person should look at, by ISP policy and rule: action Alert, a quarantine, or an act that the "
-        "lane's protection does not allow.",
+        "lane's protection or automation does not allow.",
         "reply_alerts",
         ("policy", "rule"),
     ),
@@ -184,6 +185,13 @@ CATALOGUE: Final = (
         Kind.GAUGE,
         "Sites, addresses and From domains stopped or slowed down by reply rules now, by ISP policy and action.",
         "acts_in_force",
+        ("policy", "action"),
+    ),
+    Declared(
+        "acts_observed",
+        Kind.GAUGE,
+        "What would be stopped or slowed down now if the lane's automation were not Observe, by ISP policy and action.",
+        "acts_observed",
         ("policy", "action"),
     ),
     Declared(
@@ -285,6 +293,13 @@ CATALOGUE: Final = (
         ("policy",),
     ),
     Declared(
+        "complaints_unauthenticated",
+        Kind.COUNTER,
+        "Complaints about mail of ours that no reporter whom the ISP's policy names is proved to have sent, each once.",
+        "complaints_unauthenticated",
+        ("policy",),
+    ),
+    Declared(
         "complaint_threshold",
         Kind.GAUGE,
         "Complaints by delivered mail at which to warn, act and stop, as configured.",
@@ -312,6 +327,20 @@ CATALOGUE: Final = (
         "suppressions_displaced",
     ),
     Declared(
+        "suppressions_held_back",
+        Kind.COUNTER,
+        "Hard bounces that do not count, by the policy of the site that was not believed.",
+        "suppressions_held_back",
+        ("policy",),
+    ),
+    Declared(
+        "suppressions_doubted",
+        Kind.GAUGE,
+        "Sites by policy that say of far more mailboxes than usual that they do not exist, and are not believed.",
+        "suppressions_doubted",
+        ("policy",),
+    ),
+    Declared(
         "suppressions_left_out",
         Kind.COUNTER,
         "Words for which a full suppression list had no room; their reports are on record all the same.",
@@ -329,4 +358,10 @@ CATALOGUE: Final = (
     ),
     Declared("webhook_waiting", Kind.GAUGE, "Bounces that a webhook has not taken yet.", "webhook_waiting"),
     Declared("webhook_dropped", Kind.COUNTER, "Bounces given up for newer ones.", "webhook_dropped"),
+    Declared(
+        "webhook_refused",
+        Kind.COUNTER,
+        "Bounces given up since their webhook refused them for a day.",
+        "webhook_refused",
+    ),
 )

@@ -113,6 +113,8 @@ class Figures:
     commit_s: float = 0.0
     egress_state: str = ""
     egress_states: tuple[str, ...] = ()
+    egress_ptr: Mapping[str, float] = field(default_factory=dict)
+    """1 for the finding that holds; empty where nobody looks."""
     egress_open: bool = True
     egress_shut_s: float = 0.0
     config_generation: int = 0
@@ -124,6 +126,7 @@ class Figures:
     feedback_refused: int = 0
     feedback_waiting: int = 0
     complaints: Mapping[str, int] = field(default_factory=dict)
+    complaints_unauthenticated: Mapping[str, int] = field(default_factory=dict)
     complaint_thresholds: Mapping[str, float] = field(default_factory=dict)
     complaint_levels: Mapping[str, int] = field(default_factory=dict)
     suppressions: int = 0
@@ -131,10 +134,13 @@ class Figures:
     suppressions_limit: int = 0
     suppressions_left_out: Mapping[str, int] = field(default_factory=dict)
     suppressions_displaced: int = 0
+    suppressions_held_back: Mapping[str, int] = field(default_factory=dict)
+    suppressions_doubted: Mapping[str, int] = field(default_factory=dict)
     suppressions_failed: bool = False
     suppressions_damaged: int = 0
     webhook_waiting: int = 0
     webhook_dropped: int = 0
+    webhook_refused: int = 0
     tls_attempts: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By (what had to be proved, what it came to)."""
     reply_acts: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -143,6 +149,8 @@ class Figures:
     """By (policy, rule)."""
     default_replies: Mapping[str, int] = field(default_factory=dict)
     acts_in_force: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By (policy, action)."""
+    acts_observed: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By (policy, action)."""
     records: RecordsFigures = field(default_factory=RecordsFigures)
     handover_given: int = 0

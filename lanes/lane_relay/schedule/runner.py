@@ -73,6 +73,10 @@ class Runner:
         """Takes out what an operator's action is about, in portions; see ScheduledQueue."""
         return self._queue.sweep(unwanted)
 
+    def __len__(self) -> int:
+        """How many entries wait for their time."""
+        return len(self._queue)
+
     def take(self, count: int) -> list[QueueEntry]:
         """Gives up to so many entries away, whether they are due or not."""
         return self._queue.take(count)

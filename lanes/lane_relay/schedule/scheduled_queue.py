@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Final
 
 from lane_relay.records import QueueEntry
-from lane_relay.turns import Turns
+from lane_relay.turns import Turns, swept
 
 __all__ = ["ScheduledQueue"]
 
@@ -130,7 +130,9 @@ class ScheduledQueue:
         About `looks` entries are looked at for one portion, which may be empty. Between two portions the queue may be
         used as ever; what is added meanwhile, or is due and about to be popped, may be looked at or not.
         """
-        yield from self._sweep_line(unwanted, looks)
+        for gone in swept(self._line, unwanted, looks):
+            self._count -= len(gone)
+            yield gone
         found: list[QueueEntry] = []
         looked, emptied = 0, False
         for key in list(self._seconds):
@@ -151,14 +153,6 @@ class ScheduledQueue:
         if emptied:
             self._heap = sorted(self._seconds)
         yield found
-
-    def _sweep_line(self, unwanted: Callable[[QueueEntry], bool], looks: int) -> Iterator[list[QueueEntry]]:
-        for campaign in self._line.in_turn():
-            start = 0
-            while campaign in self._line.in_turn() and start < self._line.count(campaign):
-                start, found = self._line.take_out(campaign, start, looks, unwanted)
-                self._count -= len(found)
-                yield found
 
     def _leave(self, key: int, second: _Second, gone: set[int]) -> bool:
         """Takes these out of their second; True if that is empty now, and gone."""

@@ -87,7 +87,7 @@ REPLY_TIMEOUTS: Final = MappingProxyType(
         Stage.ANY: 300.0,
     }
 )
-"""Seconds to wait for a reply (RFC 5321 section 4.5.3.2); sending the body has 180 s a write besides."""
+"""Seconds to wait for a reply (RFC 5321 section 4.5.3.2); how long sending a body may take is up to the driver."""
 
 
 class State(IntEnum):
@@ -180,7 +180,7 @@ class Client:
 
     @property
     def awaits_verdict(self) -> bool:
-        """The peer has the whole message and has not answered: it may have taken it."""
+        """The whole message was given to the driver, and the peer has not answered."""
         return self._state is State.END
 
     def unfit(self, envelope: Envelope, recipients: Sequence[int], body: Sequence[bytes]) -> Reply | None:
@@ -349,7 +349,7 @@ class Client:
         if not 200 <= reply.code < 300:
             self._end_session(reply, events)
             return
-        self.extensions = Extensions(host=reply.lines[0].split(" ", 1)[0])
+        self.extensions = Extensions(host=reply.lines[0].split(" ", 1)[0], by_helo=True)
         self._state = State.READY
         events.append(Ready(self.extensions))
 

@@ -77,10 +77,13 @@ class Closed(Struct, frozen=True, gc=False):
     reply: Reply | None = None
     """The peer's last word; None: it broke off, or broke the protocol."""
     after_dot: bool = False
-    """The whole body was sent and the reply to it never came: the peer may have the message."""
+    """The whole body was sent and the reply to it never came: the peer may have the message. The machine says it once
+    it has given the body out; the driver takes it back where it has not written all of it (`unsent`)."""
     refused: tuple[RecipientReply, ...] = ()
     problem: str = ""
     """What the peer broke, if it did."""
+    unsent: bool = False
+    """The peer was to have the body, and the end of it has not left."""
 
 
 Event = Write | Ready | TlsReady | TlsRefused | AuthDone | AuthRefused | TransactionDone | Closed

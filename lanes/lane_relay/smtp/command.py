@@ -86,7 +86,8 @@ NO_OPTIONS: Final = RecipientOptions()
 def no_command(verb: str) -> Reply:
     """What is said to a verb that is none of ours; 421 ends the session."""
     if verb in _PROXY:
-        return Reply(421, ("4.7.0 The PROXY protocol is for peers named in submission.clients.proxies",))
+        where = "submission.clients.proxies, or for reports in feedback.proxies"
+        return Reply(421, (f"4.7.0 The PROXY protocol is for peers named in {where}",))
     if verb in _FOREIGN:
         return Reply(421, ("4.7.0 This is an SMTP server",))
     if verb in _UNIMPLEMENTED:

@@ -6,7 +6,7 @@ Before it: a reply of `smtp.reply`; after it: the commands that `smtp.client` se
 from collections.abc import Sequence
 from typing import Final
 
-from lane_relay.records import Envelope, Notify, RecipientOptions, Record, Reply
+from lane_relay.records import Envelope, RecipientOptions, Record, Reply, notify_words
 
 __all__ = ["NOT_EIGHT_BIT", "Extensions", "is_ascii", "needs_utf8", "read_extensions"]
 
@@ -30,6 +30,8 @@ class Extensions(Record, frozen=True, gc=False):
     has_size: bool = False
     auth: tuple[str, ...] = ()
     """SASL mechanisms, upper case."""
+    by_helo: bool = False
+    """It refused EHLO: what it would offer is not known."""
 
     @property
     def auth_mechanism(self) -> str:
@@ -62,7 +64,7 @@ class Extensions(Record, frozen=True, gc=False):
         """The parameters of RCPT, each with a leading blank (RFC 3461 section 5.2.1)."""
         if not self.dsn:
             return b""
-        parameters = b"" if options.notify == Notify.DEFAULT else b" NOTIFY=" + _wishes(options.notify)
+        parameters = _given(b"NOTIFY", notify_words(options.notify))
         if self.smtp_utf8 or options.orcpt.isascii():  # RFC 6533 section 3: utf-8 addresses only where they are taken
             parameters += _given(b"ORCPT", options.orcpt)
         return parameters
@@ -72,12 +74,6 @@ def _given(name: bytes, value: str) -> bytes:
     """A parameter with its value as it was given, in xtext; none if it has no value or could not stand there."""
     sound = value and value.isprintable() and " " not in value
     return b" %b=%b" % (name, value.encode()) if sound else b""
-
-
-def _wishes(notify: Notify) -> bytes:
-    """A NOTIFY value (RFC 3461 section 4.1)."""
-    wishes = ((Notify.SUCCESS, b"SUCCESS"), (Notify.FAILURE, b"FAILURE"), (Notify.DELAY, b"DELAY"))
-    return b",".join([word for wish, word in wishes if wish in notify]) or b"NEVER"
 
 
 def is_ascii(chunks: Sequence[bytes]) -> bool:

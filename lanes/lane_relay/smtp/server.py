@@ -337,6 +337,7 @@ class Server:
         try:
             line = raw[:-2].decode()
         except UnicodeDecodeError:
+            self._state = State.COMMAND  # of AUTH as well, for its client has heard that it failed
             return self._error(500, "5.5.2 The line is not UTF-8")
         if self._state is not State.COMMAND:
             return self._on_sasl_line(line)

@@ -71,19 +71,24 @@ def choose_dead(segments: dict[int, SegmentState], kept_from: int | None = None)
 
 
 def choose_wasteful(
-    segments: dict[int, SegmentState], enough: int, kept_from: int | None = None
+    segments: dict[int, SegmentState], enough: int, kept_from: int | None = None, *, tight: bool = False
 ) -> SegmentState | None:
-    """The segment with most to give back, if all together waste at least `enough` bytes and it is mostly dead.
+    """The segment that gives back most for what has to be copied, if those worth it waste `enough` bytes together.
 
-    Those numbered `kept_from` and above stay as they are.
+    Worth it is one that is mostly dead; where room is nearly gone (`tight`) one that gives back a tenth. Segments
+    numbered `kept_from` and above stay as they are.
     """
     active = max(segments, default=0)
     last = active - 1 if kept_from is None else min(active, kept_from) - 1
-    able = [one for one in segments.values() if one.sealed and not one.damaged and one.number <= last]
+    worth = 10 if tight else 2
+    able = [
+        one
+        for one in segments.values()
+        if one.sealed and not one.damaged and one.number <= last and one.waste * worth > one.size
+    ]
     if not able or sum(one.waste for one in able) < enough:
         return None
-    worst = max(able, key=lambda one: one.waste)
-    return worst if worst.waste * 2 > worst.size else None
+    return max(able, key=lambda one: one.waste / one.size)
 
 
 def rewrite(

@@ -93,9 +93,9 @@ class Tidier:
         if dead:
             self._begin(partial(self._remove, dead), self._removed)
             return
-        pressed = sum(one.size for one in segments.values()) > self.budget * 3 // 4
-        enough = 1 if pressed else min(4 * self._segment_size, self.budget // 8)
-        wasteful = choose_wasteful(segments, enough, kept_from)
+        used = sum(one.size for one in segments.values())
+        enough = 1 if used > self.budget * 3 // 4 else min(4 * self._segment_size, self.budget // 8)
+        wasteful = choose_wasteful(segments, enough, kept_from, tight=used > self.budget * 7 // 8)
         if wasteful is not None:
             present = {number: one.cleaned_at for number, one in segments.items()}
             work = partial(self._rewrite, wasteful, present, max(segments))

@@ -10,7 +10,7 @@ from lane_relay.account.records import RecordType, RecordWriter, Response
 from lane_relay.account.settle import Outcome
 from lane_relay.audit.recipients import digest
 from lane_relay.audit.webhook import BATCH_BYTES, LONGEST_LINE
-from lane_relay.records import Attempt, Reply, TlsFailure, TlsResult
+from lane_relay.records import Attempt, Notify, RecipientOptions, Reply, TlsFailure, TlsResult
 from tests.lane_relay.account.attempts import BOUNCE, NOW, OK, attempt, config, message
 
 CONFIG = config()
@@ -161,6 +161,28 @@ def test_a_reception_says_whom_redirected_mail_was_for() -> None:
     assert "meta" not in json.loads(WRITER.reception(message(), NOW))
 
 
+def test_a_reception_says_what_reports_were_asked_for() -> None:
+    of = message(3)
+    options = (RecipientOptions(Notify.NEVER), RecipientOptions(), RecipientOptions(Notify.FAILURE | Notify.DELAY))
+    asked = replace(of, envelope=replace(of.envelope, envid="Q+3D1", options=options))
+    assert json.loads(WRITER.reception(asked, NOW))["meta"] == {"envid": "Q+3D1", "notify": "NEVER - FAILURE,DELAY"}
+    taken = json.loads(WRITER.taken_over(asked, NOW, "otp-1", "7"))["meta"]
+    assert taken == {"from_slot": "otp-1", "origin": "7", "envid": "Q+3D1", "notify": "NEVER - FAILURE,DELAY"}
+
+
+def test_an_original_recipient_is_on_record_where_recipients_are() -> None:
+    of = message(2)
+    options = (RecipientOptions(), RecipientOptions(orcpt="rfc822;User1+2B2@old.example"))
+    asked = replace(of, envelope=replace(of.envelope, envid="for-user0@example.com", options=options))
+    assert json.loads(WRITER.reception(asked, NOW))["meta"] == {
+        "envid": "for-user0@example.com",
+        "orcpt": "- rfc822;User1+2B2@old.example",
+    }
+    hiding = RecordWriter(CONFIG.lane, CONFIG.slot, recipients_key=b"0123456789abcdef")
+    hidden = digest(b"0123456789abcdef", "user0@example.com")
+    assert json.loads(hiding.reception(asked, NOW))["meta"] == {"envid": f"for-{hidden}"}
+
+
 def test_a_report_from_outside_names_nobody_where_recipients_are_digests() -> None:
     writer = RecordWriter(
         LaneIdentity(name="otp"), SlotIdentity(name="otp-0", hostname="out1.test"), recipients_key=b"k" * 32
@@ -181,5 +203,6 @@ def test_no_record_is_longer_than_its_readers_read() -> None:
     longest = ('"' + '\\"' * 80 + '"@' + "d" * 90 + ".example",) * 10_000  # each quote is two more octets in JSON
     assert len(longest[0]) > 254, "no address is as long (RFC 5321 section 4.5.3.1.3)"
     made = replace(message(), redirected_from=longest)
-    made = replace(made, envelope=replace(made.envelope, recipients=longest))
+    asked = RecipientOptions(Notify.SUCCESS | Notify.FAILURE | Notify.DELAY, "rfc822;" + '"' * 493)
+    made = replace(made, envelope=replace(made.envelope, recipients=longest, options=(asked,) * len(longest)))
     assert BATCH_BYTES < len(WRITER.reception(made, NOW)) < LONGEST_LINE

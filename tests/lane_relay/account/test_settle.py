@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from lane_api.isppolicy import Category
 from lane_api.relayconfig import RelayRetry
 from lane_relay.account.backoff import asked_delay, is_expired, scheduled_delay
 from lane_relay.account.settle import Outcome, Settlement, Terms, Wait, settle
-from lane_relay.records import Attempt, Notify, RecipientOptions, RecipientResult, received_at
+from lane_relay.records import WAY_OUT, Attempt, Notify, RecipientOptions, RecipientResult, received_at
 from tests.lane_relay.account.attempts import BOUNCE, GREYLISTED, NOW, OK, RETRY, attempt, message
 
 SCHEDULE = RelayRetry(first=60.0, factor=2.0, max=900.0)
@@ -177,3 +178,26 @@ def test_a_message_is_tried_and_reported_late_at_the_time_its_sender_asked_for()
     told = attempt(RETRY, of=of)
     told.entry.notified = True
     assert settle(told, terms, NOW + 40, 0.5).delayed == ()
+
+
+def _way_out(*results: RecipientResult, asked: Notify = Notify.DEFAULT, passed_on: bool = False) -> Attempt:
+    made = attempt(*results)
+    envelope = replace(made.message.envelope, options=(RecipientOptions(notify=asked),) * len(results))
+    return replace(made, site=WAY_OUT, passed_on=passed_on, message=replace(made.message, envelope=envelope))
+
+
+def test_what_the_way_out_takes_is_handed_over_and_counts_as_no_delivery() -> None:
+    made = _settle(_way_out(OK))
+    assert [one.outcome for one in made.outcomes] == [Outcome.HANDED_OVER]
+    assert (made.delivered, made.failed, made.waits, made.relayed) == ((), (), (), ())
+
+
+def test_the_way_out_bounces_only_what_is_the_recipients_own() -> None:
+    denied = replace(BOUNCE, verdict=replace(BOUNCE.verdict, category=Category.OTHER))
+    made = _settle(_way_out(BOUNCE, denied, RETRY, OK))
+    assert (made.failed, _waiting(made)) == ((0,), (1, 2))
+
+
+def test_who_asked_for_success_hears_that_the_way_out_has_it_unless_that_tells_itself() -> None:
+    assert _settle(_way_out(OK, BOUNCE, asked=Notify.SUCCESS)).relayed == (0,)
+    assert _settle(_way_out(OK, asked=Notify.SUCCESS, passed_on=True)).relayed == ()

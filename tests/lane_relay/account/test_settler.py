@@ -15,7 +15,7 @@ from lane_relay.account.settle import Ending, Outcome, OutcomeOf
 from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError
-from lane_relay.records import Envelope, Message, Notify, QueueEntry, RecipientOptions, RecipientResult, Reply
+from lane_relay.records import WAY_OUT, Envelope, Message, Notify, QueueEntry, RecipientOptions, RecipientResult, Reply
 from lane_relay.spool.entries import entries_of
 from lane_relay.spool.memory import MemorySpool
 from tests.lane_relay.account.attempts import BOUNCE, GREYLISTED, NOW, OK, RETRY, attempt, config, message
@@ -207,6 +207,19 @@ async def test_a_sender_that_asked_hears_that_a_host_without_dsn_took_the_messag
     assert b"Action: relayed\r\nStatus: 2.0.0\r\n" in report.body
     assert b"Original-Envelope-Id: Q=1\r\n" in report.body
     assert rig.types() == ["Reception", "Reception", "Delivery"]
+
+
+async def test_what_the_way_out_has_is_gone_and_counted_as_handed_over_and_its_sender_hears_of_it() -> None:
+    rig = Rig()
+    asked = Envelope("app@lane.example", ("a@x.test",), options=(RecipientOptions(Notify.SUCCESS),))
+    of = replace(message(1), envelope=asked)
+    entry = await rig.stored(of)
+    rig.settler.on_attempt(replace(attempt(OK, of=of, entry=entry), site=WAY_OUT))
+    await rig.spool.flush()
+
+    assert (rig.finished, rig.latencies, len(rig.reports)) == ([entry], [], 1)
+    assert rig.types() == ["Reception", "Reception", "HandOver"]
+    assert rig.counters.unaccounted(queued=1) == 0, "the report is queued"
 
 
 async def test_a_late_message_is_reported_once_over_many_attempts() -> None:

@@ -19,6 +19,7 @@ from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.errors import SpoolError
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionStore
+from lane_relay.feedback.suppressions import Reason, Source
 from tests.lane_relay.api.described import Described
 
 KEY = b"s" * 32
@@ -91,7 +92,7 @@ async def bring(client: Client, text: str) -> tuple[int, Any]:
 
 async def test_addresses_are_brought_and_suppress_at_once(client: Client, known: SuppressionList) -> None:
     text = "address,reason,class\nAnn@Example.com,complaint,Bulk\r\nbob@example.com,hard-bounce,\n\n"
-    assert await bring(client, text) == (200, {"read": 2, "added": 2, "refused": 0, "wrong": []})
+    assert await bring(client, text) == (200, {"read": 2, "added": 2, "known": 0, "refused": 0, "wrong": []})
     assert known.is_suppressed("ann@example.com", TrafficClass.BULK) == "complaint"
     assert known.is_suppressed("ann@example.com", TrafficClass.TRANSACTIONAL) == ""
     assert known.is_suppressed("bob@example.com", TrafficClass.TRANSACTIONAL) == "hard-bounce"
@@ -130,7 +131,7 @@ async def test_an_export_has_no_address_and_another_list_with_the_key_takes_it_i
 ) -> None:
     await bring(client, "address,reason,expires\nann@example.com,complaint,\nbob@example.com,hard-bounce,2099-01-01\n")
     async with client.delete(f"{PATH}?address=ann@example.com&{BY}") as answer:
-        assert await answer.json() == {"lifted": 1}
+        assert await answer.json() == {"lifted": 1, "note": ""}
     async with client.get(f"{PATH}?format=csv") as answer:
         assert answer.content_type == "text/csv"
         text = await answer.text()
@@ -139,7 +140,8 @@ async def test_an_export_has_no_address_and_another_list_with_the_key_takes_it_i
     other = opened(tmp_path / "other")
     second = await client_of(other)
     assert (await bring(second, text))[1]["added"] == 2
-    assert (await bring(second, text))[1]["added"] == 0
+    again = (await bring(second, text))[1]
+    assert (again["read"], again["added"], again["known"], again["refused"]) == (2, 0, 2, 0)
     async with second.get(f"{PATH}?format=csv") as answer:
         assert await answer.text() == text
     assert other.is_suppressed("bob@example.com", TrafficClass.BULK)
@@ -148,12 +150,19 @@ async def test_an_export_has_no_address_and_another_list_with_the_key_takes_it_i
     await other.close()
 
 
+async def test_a_lift_of_what_never_was_says_that_there_is_none(client: Client) -> None:
+    async with client.delete(f"{PATH}?address=nobody@example.com&{BY}") as answer:
+        told = await answer.json()
+    assert told["lifted"] == 0
+    assert "no word of this list is about it" in told["note"]
+
+
 async def test_what_is_lifted_counts_no_more_and_is_still_told(client: Client, known: SuppressionList) -> None:
     await bring(client, "address\nann@example.com\n")
     status, told = await read(client, "?address=ANN@example.com")
     assert (status, [entry["lifted"] for entry in told["entries"]]) == (200, [""])
     async with client.delete(f"{PATH}?digest={told['entries'][0]['digest']}&{BY}") as answer:
-        assert await answer.json() == {"lifted": 1}
+        assert await answer.json() == {"lifted": 1, "note": ""}
     assert known.is_suppressed("ann@example.com", TrafficClass.BULK) == ""
     assert [entry["lifted"] for entry in (await read(client, "?address=ann@example.com"))[1]["entries"]] == ["true"]
 
@@ -235,3 +244,65 @@ async def test_a_lane_without_a_list_says_so() -> None:
             assert answer.status == 404
             assert "suppression.path" in (await answer.json())["error"]
     await client.close()
+
+
+async def ask(client: Client, method: str, path: str) -> tuple[int, Any]:
+    async with client.request(method, path) as answer:
+        said = json.loads(await answer.text())
+        DESCRIBED.check(method, path.partition("?")[0], answer.status, said)
+        return answer.status, said
+
+
+async def bounced(known: SuppressionList, site: str, *addresses: str) -> None:
+    words = [known.word(known.digest(one), Reason.HARD_BOUNCE, Source.DELIVERY, site=site) for one in addresses]
+    await known.suppress([word for word in words if word is not None])
+
+
+async def test_what_a_site_said_in_an_hour_is_taken_back_once_it_was_said_how_much_that_is(
+    client: Client, known: SuppressionList, records: Records
+) -> None:
+    await bounced(known, "google", *[f"a{number}@gmail.test" for number in range(30)])
+    await bounced(known, "outlook", "o@outlook.test")
+    query = f"{PATH}?suppressedFor=hard-bounce&site=google&from=2020-12-15T20:00:00Z&to=2100-01-01&{BY}"
+    assert await ask(client, "DELETE", query) == (200, {"found": 30, "lifted": 0, "dryRun": True})
+    assert known.is_suppressed("a7@gmail.test", TrafficClass.BULK)
+    assert records.kept == []
+    assert await ask(client, "DELETE", query + "&dryRun=false") == (200, {"found": 30, "lifted": 30, "dryRun": False})
+    assert not known.is_suppressed("a7@gmail.test", TrafficClass.BULK)
+    assert known.is_suppressed("o@outlook.test", TrafficClass.BULK)
+    meant = "hard-bounce at google from 2020-12-15T20:00:00Z to 2100-01-01T00:00:00Z"
+    assert records.kept == [(f"lift of 30 words suppressed for {meant}", "jane", "they asked")]
+    assert await ask(client, "DELETE", query + "&dryRun=false") == (200, {"found": 0, "lifted": 0, "dryRun": False})
+    early = f"{PATH}?suppressedFor=hard-bounce&to=2020-12-15&{BY}"
+    assert (await ask(client, "DELETE", early))[1]["found"] == 0
+
+
+async def test_what_was_held_back_counts_once_somebody_says_so(
+    client: Client, known: SuppressionList, records: Records
+) -> None:
+    await known.hold_back([known.digest("ann@gmail.test")], "google", Source.DELIVERY)
+    await known.hold_back([known.digest("o@outlook.test")], "outlook", Source.DELIVERY)
+    query = f"{suppressions.HELD_BACK}?site=google&{BY}"
+    assert await ask(client, "POST", query) == (200, {"found": 1, "believed": 0, "dryRun": True})
+    assert await ask(client, "POST", query + "&dryRun=false") == (200, {"found": 1, "believed": 1, "dryRun": False})
+    assert known.is_suppressed("ann@gmail.test", TrafficClass.TRANSACTIONAL) == "hard-bounce"
+    assert not known.is_suppressed("o@outlook.test", TrafficClass.BULK)
+    assert records.kept == [("1 words count that were held-back at google", "jane", "they asked")]
+
+
+@pytest.mark.parametrize(
+    ("query", "fix"),
+    [
+        ("suppressedFor=spite", "hard-bounce"),
+        ("suppressedFor=complaint&site=google", "held-back"),
+        ("suppressedFor=hard-bounce&address=ann@example.com", "one of address"),
+        ("suppressedFor=hard-bounce&from=yesterday", "2026-11-28"),
+        ("suppressedFor=hard-bounce&dryRun=no", "dryRun"),
+        ("address=ann@example.com&dryRun=true", "suppressedFor"),
+        ("site=google", "suppressedFor"),
+    ],
+)
+async def test_a_choice_that_is_none_is_refused_with_the_fix(client: Client, query: str, fix: str) -> None:
+    status, said = await ask(client, "DELETE", f"{PATH}?{query}&{BY}")
+    assert status == 422
+    assert fix in said["error"]

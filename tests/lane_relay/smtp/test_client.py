@@ -75,7 +75,7 @@ def test_a_peer_that_does_not_know_ehlo_is_asked_with_helo() -> None:
     client.receive(b"220 hi\r\n")
 
     assert client.receive(b"502 what?\r\n") == [Write((b"HELO out1.example.com\r\n",))]
-    assert client.receive(b"250 old.example\r\n") == [Ready(Extensions(host="old.example"))]
+    assert client.receive(b"250 old.example\r\n") == [Ready(Extensions(host="old.example", by_helo=True))]
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,14 @@ def test_malformed_authentication_is_refused(lines: bytes, code: int) -> None:
     assert codes(output)[-1] == code
 
 
+@pytest.mark.parametrize("begun", [b"AUTH PLAIN\r\n", b"AUTH LOGIN\r\n", b"AUTH LOGIN\r\nYXBw\r\n"])
+def test_an_answer_that_is_no_text_ends_the_exchange_and_what_follows_is_a_command(begun: bytes) -> None:
+    events, output = talk(server(tls=True), begun + b"\xff\r\nNOOP\r\n")
+
+    assert events == []
+    assert codes(output)[-2:] == [500, 250]
+
+
 def test_the_third_failed_authentication_ends_the_session() -> None:
     machine = server(tls=True)
     attempts = b"AUTH PLAIN " + PLAIN + b"\r\n"

@@ -183,6 +183,13 @@ class SimulatedDisk:
 
     # --- power loss ---
 
+    def power_loss(self, mode: str, chance: random.Random, happened: int) -> Image:
+        """What may be found if the power goes after so much of the trace; `mode`: which of what is not synced yet."""
+        state = _Durable(self)
+        for event in self.trace[:happened]:
+            state.happen(event)
+        return state.image(mode, chance)
+
     def crash_images(
         self, random_images: int, seed: int, *, every_byte: bool, after_syncs: bool = False
     ) -> Iterator[tuple[int, Image]]:

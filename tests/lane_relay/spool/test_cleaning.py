@@ -1,9 +1,13 @@
 """Room comes back: dead segments go, mostly dead ones are rewritten, and neither brings anything back from the dead."""
 
 import random
+from functools import partial
 from pathlib import Path
 
+from lane_relay.errors import SpoolFullError
 from lane_relay.records import QueueEntry
+from lane_relay.spool.cleaning import choose_wasteful
+from lane_relay.spool.index import SegmentState
 from lane_relay.spool.log import SegmentSpool
 from tests.lane_relay.spool.disk import SimulatedDisk
 from tests.lane_relay.spool.making import (
@@ -178,4 +182,56 @@ async def test_a_settlement_stays_as_long_as_the_message_it_settles_is_on_disk()
     again = _open(SimulatedDisk(disk.image()))
     assert [entry.id for entry in again.recover()] == [kept.id]
     await again.close()
+    await spool.close()
+
+
+MIB = 2**20
+
+
+def _state(number: int, size: int, live: int) -> SegmentState:
+    state = SegmentState(number, Path(f"{number}.seg"), 1)
+    state.size, state.live_bytes, state.live, state.sealed = size, live, 1, True
+    return state
+
+
+def _states(*sizes: tuple[int, int]) -> dict[int, SegmentState]:
+    """Of (size, live); the last is the one being written."""
+    return {number: _state(number, *size) for number, size in enumerate((*sizes, (MIB, MIB)), start=1)}
+
+
+def test_a_large_segment_that_is_half_alive_does_not_keep_the_mostly_dead_ones_from_being_rewritten() -> None:
+    found = choose_wasteful(_states((64 * MIB, 33 * MIB), (30 * MIB, 2 * MIB), (30 * MIB, MIB)), MIB)
+    assert found is not None
+    assert found.number == 3
+
+
+def test_segments_that_are_half_alive_are_rewritten_only_where_room_is_nearly_gone() -> None:
+    states = _states((30 * MIB, 18 * MIB), (30 * MIB, 16 * MIB), (30 * MIB, 29 * MIB))
+    assert choose_wasteful(states, 1) is None
+    found = choose_wasteful(states, 1, tight=True)
+    assert found is not None
+    assert found.number == 2
+    assert choose_wasteful(_states((30 * MIB, 28 * MIB)), 1, tight=True) is None
+
+
+def _has_less(spool: SegmentSpool, than: int) -> bool:
+    return spool.state.disk_bytes < than
+
+
+async def test_a_spool_whose_segments_are_all_somewhat_dead_takes_mail_for_the_room_that_the_dead_have() -> None:
+    budget = 2**20
+    spool = _open(SimulatedDisk(), budget=budget)
+    kept = number = 0
+    while kept * len(BODY) < budget * 3 // 4:
+        try:
+            (entry,) = await put(spool, message_for(spool, body=BODY))
+        except SpoolFullError:
+            await until(partial(_has_less, spool, spool.state.disk_bytes))
+            continue
+        number += 1
+        if number % 5 < 2:
+            settle(spool, entry)
+        else:
+            kept += 1
+        await spool.flush()
     await spool.close()

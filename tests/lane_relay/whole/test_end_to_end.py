@@ -22,16 +22,16 @@ from tests.lane_relay.api.described import Described
 from tests.lane_relay.api.test_server import certificate
 from tests.lane_relay.running import Relay, Sink, egress, eventually, fixed_route, letter
 from tests.lane_relay.whole.conftest import NewRelay
-from tests.ports import free_port
+from tests.ports import free_port, own_address
 
 pytestmark = pytest.mark.timeout(300)
 
 
 def test_mail_goes_to_the_mx_that_dns_names(new_relay: NewRelay, tmp_path: Path) -> None:
-    port = free_port()
-    server = NameServer(tmp_path / "dns", port, "isp IN MX 10 mx.isp\nmx.isp IN A 127.0.0.73")
+    address = own_address(73)
+    server = NameServer(tmp_path / "dns", free_port(), f"isp IN MX 10 mx.isp\nmx.isp IN A {address}")
     try:
-        with Sink("127.0.0.73", 25) as sink:
+        with Sink(address, 25) as sink:
             relay = new_relay(delivery={"resolvers": [server.address]}).start()
             relay.submit(1)
             assert sink.wait(1)[0].recipients == ("ann@isp.test",)
@@ -40,10 +40,11 @@ def test_mail_goes_to_the_mx_that_dns_names(new_relay: NewRelay, tmp_path: Path)
 
 
 def test_the_next_mx_takes_over_when_the_first_refuses_the_connection(new_relay: NewRelay, tmp_path: Path) -> None:
-    records = "isp IN MX 10 mx1.isp\nisp IN MX 20 mx2.isp\nmx1.isp IN A 127.0.0.74\nmx2.isp IN A 127.0.0.75"
+    refusing, taking = own_address(74), own_address(75)
+    records = f"isp IN MX 10 mx1.isp\nisp IN MX 20 mx2.isp\nmx1.isp IN A {refusing}\nmx2.isp IN A {taking}"
     server = NameServer(tmp_path / "dns", free_port(), records)
     try:
-        with Sink("127.0.0.75", 25) as sink:
+        with Sink(taking, 25) as sink:
             new_relay(delivery={"resolvers": [server.address]}).start().submit(1)
             sink.wait(1)
     finally:
@@ -247,6 +248,7 @@ def test_the_slot_report_tells_what_the_operator_needs(new_relay: NewRelay, sink
             "dns": "Unchecked",
             "message": "signing is off",
             "ed25519": None,
+            "next": None,
         }
     ]
     assert report["certificate"]["selfSigned"] is True
@@ -282,6 +284,7 @@ def test_a_pushed_configuration_is_in_force_at_once(relay: Relay, sink: Sink) ->
     assert admin.ask("PUT", "/v1/config", json.dumps(pushed).encode()) == (200, {"generation": 7})
     assert admin.ask("GET", "/v1/slot")[1]["delivery"]["state"] == "Held"
     assert admin.ask("PUT", "/v1/config", json.dumps(pushed).encode())[0] == 200
+    eventually(relay.records, "the records of what was done")
     acts = [one["meta"]["action"] for one in relay.records() if one["type"] == "AdminAction"]
     assert [act.partition(", sha256")[0] for act in acts] == ["configuration in force: generation 7, serial 0"]
     status, answer = admin.ask("PUT", "/v1/config", b"lane: {name: otp, colour: red}")

@@ -339,33 +339,66 @@ def test_mail_to_the_postmaster_reaches_a_person(new_lane: Callable[..., Lane]) 
     assert b"Who are you?" in arrived.content
 
 
+FBL = f"fbl@{RETURN_PATH}"
+
+
+def reported(sent: Arrived) -> str:
+    return ARF.format(to=FBL, header="Subject: x").replace("Loop/1.0", f"L\nOriginal-Mail-From: <{sent.sender}>")
+
+
+def report(lane: Lane, sent: Arrived, key_file: Path) -> None:
+    """As the ISP sends it, signed."""
+    content = reported(sent).replace("\n", "\r\n").encode()
+    signature = dkim.sign(content, b"s1", b"arf.isp.test", key_file.read_bytes()).replace(b"\r\n", b"\n")
+    assert lane.bring(FBL, signature.decode() + reported(sent), "fbl@isp.test")[0] == 250
+
+
+def delivered_600(new_lane: Callable[..., Lane], dns: NameServer, **delivery: str) -> tuple[Lane, list[Arrived]]:
+    """A conservative lane, whose ISP names who reports complaints."""
+    policy = {"name": "isp", "mx": ["127.0.0.71"], "reporters": ["feedback@arf.isp.test"]}
+    values = {"protection": "Conservative", "policies": [policy], "resolvers": [dns.address], **delivery}
+    lane = new_lane(traffic_class="Cold", delivery=values)
+    for number in range(6):
+        lane.submit(number, *(f"a{number}-{one}@isp.test" for one in range(100)))
+    arrived = lane.sink.wait(600)
+    eventually(lambda: len(lane.records("Delivery")) == 600, "the deliveries on record")
+    return lane, arrived
+
+
+def test_complaints_that_prove_a_rate_stop_nothing_in_a_lane_that_is_only_watched(
+    new_lane: Callable[..., Lane], tmp_path: Path, signing_key: tuple[Path, str]
+) -> None:
+    key_file, published = signing_key
+    dns = NameServer(tmp_path / "dns", free_port(), f"s1._domainkey.arf.isp IN TXT {published}")
+    lane, arrived = delivered_600(new_lane, dns, automation="Observe")
+    for sent in arrived[:5]:
+        report(lane, sent, key_file)
+    dns.stop()
+    told = [lane.relay.metric(f"acts_observed{{action=SuspendSite,policy={one}}}") for one in ("isp", "other")]
+    assert told == [1, 1]  # there, and everywhere
+    assert lane.relay.metric("reply_alerts_total{policy=isp,rule=complaints/stop}") == 1
+    lane.submit(7, "late@isp.test")
+    lane.sink.wait(601)
+
+
 def test_complaints_that_prove_a_rate_stop_a_conservative_lane_over_a_restart_and_those_of_strangers_do_not(
     new_lane: Callable[..., Lane], tmp_path: Path, signing_key: tuple[Path, str]
 ) -> None:
     key_file, published = signing_key
     dns = NameServer(tmp_path / "dns", free_port(), f"s1._domainkey.arf.isp IN TXT {published}")
-    policy = {"name": "isp", "mx": ["127.0.0.71"], "reporters": ["feedback@arf.isp.test"]}
-    delivery = {"protection": "Conservative", "policies": [policy], "resolvers": [dns.address]}
-    lane = new_lane(traffic_class="Cold", delivery=delivery)
-    for number in range(6):
-        lane.submit(number, *(f"a{number}-{one}@isp.test" for one in range(100)))
-    arrived = lane.sink.wait(600)
-    eventually(lambda: len(lane.records("Delivery")) == 600, "the deliveries on record")
-    fbl = f"fbl@{RETURN_PATH}"
-
-    def reported(sent: Arrived) -> str:
-        return ARF.format(to=fbl, header="Subject: x").replace("Loop/1.0", f"L\nOriginal-Mail-From: <{sent.sender}>")
-
+    lane, arrived = delivered_600(new_lane, dns)
     for sent in arrived[-10:]:  # of the same address, but anybody can write that
-        assert lane.bring(fbl, reported(sent), "x@evil.test")[0] == 250
+        assert lane.bring(FBL, reported(sent), "x@evil.test")[0] == 250
     assert lane.relay.metric("feedback_reports_total{kind=unauthenticated}") == 10
+    assert lane.bring(FBL, reported(arrived[-1]), "x@evil.test")[0] == 250
+    assert lane.relay.metric("complaints_unauthenticated_total{policy=isp}") == 10  # who is told twice counts once
+    assert lane.relay.metric("complaints_total{policy=isp}") == 0
+    assert {record["site"] for record in lane.records("Feedback")} == {"isp"}
     assert lane.relay.metric("complaint_level{policy=isp}") == 0
     stopped = []
     for sent in arrived[:5]:
-        content = reported(sent).replace("\n", "\r\n").encode()
-        signature = dkim.sign(content, b"s1", b"arf.isp.test", key_file.read_bytes()).replace(b"\r\n", b"\n")
         for _ in range(2):  # who reports twice counts once
-            assert lane.bring(fbl, signature.decode() + reported(sent), "fbl@isp.test")[0] == 250
+            report(lane, sent, key_file)
         stopped.append(lane.relay.metric("acts_in_force{action=SuspendSite,policy=isp}"))
     dns.stop()
     assert stopped == [0, 0, 1, 1, 1]

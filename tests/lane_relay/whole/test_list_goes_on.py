@@ -24,7 +24,7 @@ def test_a_closed_slot_says_who_has_its_list(tmp_path: Path, new_relay: NewRelay
         known: dict[str, Any] = ask(lane, "otp-0", "GET", "/v1/slot", None)["suppressions"]
         return known
 
-    assert said() == {"words": 0, "readBy": [], "archived": False, "failure": ""}
+    assert said() == {"words": 0, "readBy": [], "archived": False, "failure": "", "doubted": []}
     assert ask(lane, "otp-0", "POST", "/v1/suppressions?owner=jane&reason=known", WORDS)["added"] == 2
     assert (said()["words"], said()["readBy"]) == (2, [])
     stays.start()

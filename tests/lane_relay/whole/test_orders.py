@@ -1,6 +1,5 @@
 """Orders and reports in the whole relay: over kill -9, and to the last recipient."""
 
-import json
 import shutil
 from email.message import EmailMessage
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.lane_relay.running import Relay, Sink, eventually, fixed_route, letter
+from tests.lane_relay.whole.asked import ordered
 from tests.lane_relay.whole.conftest import NewRelay
 from tests.lane_relay.whole.test_end_to_end import AdminClient
 
@@ -24,14 +24,6 @@ def _submit(relay: Relay, *letters: EmailMessage) -> None:
     with relay.session() as client:
         for one in letters:
             client.send_message(one)
-
-
-def _order(admin: AdminClient, **said: Any) -> dict[str, Any]:
-    body = json.dumps({"owner": "jane", "reason": "the price is wrong"} | said).encode()
-    status, answer = admin.ask("POST", "/v1/actions", body)
-    assert status == 201, answer
-    order: dict[str, Any] = answer["actions"][0]
-    return order
 
 
 def _standing(admin: AdminClient) -> list[dict[str, Any]]:
@@ -53,7 +45,7 @@ def _again(relay: Relay, admin: AdminClient) -> None:
 
 def test_suspended_mail_stays_over_a_kill_until_it_is_resumed(relay: Relay, sink: Sink) -> None:
     admin = _started(relay)
-    _order(admin, action="suspend", queue="isp.test")
+    ordered(admin, action="suspend", queue="isp.test")
     _submit(relay, _letter(1, "spring"), _letter(2, "spring", recipient="bob@other.test"))
     sink.wait(1)
     eventually(lambda: any(one["type"] == "Delivery" for one in relay.records()), "the delivery is on record")
@@ -61,7 +53,7 @@ def test_suspended_mail_stays_over_a_kill_until_it_is_resumed(relay: Relay, sink
     eventually(lambda: _standing(admin)[0]["entries"] == 1, "the letter is held again")
     assert [one.recipients for one in sink.arrived] == [("bob@other.test",)]
 
-    _order(admin, action="resume", queue="isp.test")
+    ordered(admin, action="resume", queue="isp.test")
     assert sink.wait(2)[1].recipients == ("ann@isp.test",)
     assert _standing(admin) == []
     assert [record["user"] for record in relay.records() if record["type"] == "AdminAction"] == ["jane", "jane"]
@@ -72,7 +64,7 @@ def test_a_suspended_site_is_seen_wherever_somebody_looks_for_its_mail(relay: Re
     _submit(relay, _letter(1, "spring"))
     sink.wait(1)
     site = admin.ask("GET", "/v1/explain?domain=isp.test")[1]["route"]["site"]
-    order = _order(admin, action="suspend", site=site, expiresIn="2h")
+    order = ordered(admin, action="suspend", site=site, expiresIn="2h")
     _submit(relay, _letter(2, "spring"))
 
     def row() -> dict[str, Any]:
@@ -81,13 +73,14 @@ def test_a_suspended_site_is_seen_wherever_somebody_looks_for_its_mail(relay: Re
 
     seen = eventually(row, "the site has a row with its mail")
     assert (seen["waiting"], seen["heldBy"]) == (1, "order")
+    assert seen["oldestSince"] == admin.ask("GET", "/v1/slot")[1]["queue"]["oldestSince"]
     assert f"suspended by order {order['id']} of jane: the price is wrong" in seen["detail"]
     (told,) = admin.ask("GET", "/v1/explain?domain=isp.test")[1]["entries"]
     assert (told["heldBy"]["since"], told["heldBy"]["until"]) == (order["created"], order["expires"])
     (words,) = admin.ask("GET", "/v1/slot")[1]["delivery"]["orders"]
     assert words == f"suspend site {site} of jane (the price is wrong)"
 
-    _order(admin, action="resume", site=site)
+    ordered(admin, action="resume", site=site)
     sink.wait(2)
     assert admin.ask("GET", "/v1/slot")[1]["delivery"]["orders"] == []
 
@@ -97,7 +90,7 @@ def test_a_bounced_campaign_is_reported_and_the_other_one_goes_on(relay: Relay, 
     admin = _started(relay)
     _submit(relay, *[_letter(number, "spring" if number % 2 else "summer") for number in range(6)])
     eventually(lambda: relay.metric("attempts_total{policy=other,result=deferred}") >= 6, "all were tried")
-    order = _order(admin, action="bounce", campaign="spring")
+    order = ordered(admin, action="bounce", campaign="spring")
 
     reports = [one for one in sink.wait(3) if not one.sender]
     assert len(reports) == 3
@@ -110,18 +103,18 @@ def test_a_bounced_campaign_is_reported_and_the_other_one_goes_on(relay: Relay, 
 
 def test_a_hold_over_everything_outlives_a_kill_and_a_drop_empties_it(relay: Relay, sink: Sink) -> None:
     admin = _started(relay)
-    _order(admin, action="hold", all=True)
+    ordered(admin, action="hold", all=True)
     _submit(relay, *[_letter(number, "spring") for number in range(4)])
     _again(relay, admin)
     eventually(lambda: _standing(admin)[0]["entries"] == 4, "all are held again")
-    _order(admin, action="drop", campaign="spring")
+    ordered(admin, action="drop", campaign="spring")
     eventually(lambda: relay.metric("recipients_finished_total{outcome=dropped}") == 4, "all are dropped")
     assert (sink.arrived, relay.metric("recipients_queued")) == ([], 0)
 
 
 def test_a_message_whose_time_is_over_is_never_attempted(relay: Relay, sink: Sink) -> None:
     admin = _started(relay)
-    hold = _order(admin, action="hold", all=True)
+    hold = ordered(admin, action="hold", all=True)
     _submit(relay, _letter(1, "otp", expires_in="1"), _letter(2, "otp", expires_in="1h"))
     eventually(
         lambda: relay.metric("oldest_undelivered_age_seconds") > 2.5, "its second is over"
@@ -183,7 +176,7 @@ def test_a_volume_restored_from_a_snapshot_sends_nothing_until_a_person_releases
     _again(relay, admin)
     eventually(lambda: [one["entries"] for one in _standing(admin)] == [3], "they are held after a kill, too")
 
-    _order(admin, action="release", all=True)
+    ordered(admin, action="release", all=True)
     sink.wait(7)
     _again(relay, admin)
     assert _standing(admin) == []

@@ -1,9 +1,11 @@
 """The relay's promises 1 to 6 (README, "The relay"), each shown on the running process."""
 
 import smtplib
+import socket
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from email.policy import SMTP
 from pathlib import Path
 
@@ -157,6 +159,36 @@ def test_promise_4_a_wrong_address_stops_all_sending_until_it_is_right(new_relay
         sink.wait(1)
 
 
+def test_promise_4_with_ptr_required_nothing_leaves_before_dns_names_the_address(
+    new_relay: NewRelay, sink: Sink, tmp_path: Path
+) -> None:
+    dns_port, port = free_port(), free_port()
+    relay = new_relay(delivery={"routes": [fixed_route(sink)], "resolvers": [f"127.0.0.1:{dns_port}"]})
+    proved = egress(relay.folder, port)
+    relay.write({**relay.overrides, "egress": {**proved, "ptr": "Require"}})
+    with ReflectorProcess(relay.folder, port):
+        server = NameServer(tmp_path / "dns-1", dns_port, f"out1.brand IN A {SOURCE}")
+        try:
+            relay.start().submit(1)
+            eventually(lambda: relay.metric("egress_ptr{finding=NoPTR}") == 1, "the missing record is seen")
+            eventually(lambda: "set PTR 41.0.0.127.in-addr.arpa = out1.brand.test" in relay.log(), "it says the fix")
+            assert (relay.metric("egress_proof{state=Unproved}"), relay.metric("egress_open"), sink.asked) == (1, 0, [])
+            relay.change(egress={**proved, "ptr": "Warn"})
+            sink.wait(1)
+            relay.change(egress={**proved, "ptr": "Require"})
+            eventually(lambda: relay.metric("egress_open") == 0, "it is shut again")
+            relay.submit(2)
+        finally:
+            server.stop()
+        server = NameServer(tmp_path / "dns-2", dns_port, f"out1.brand IN A {SOURCE}", "41 IN PTR out1.brand.test.")
+        try:
+            sink.wait(2, 60)
+        finally:
+            server.stop()
+        relay.submit(3)  # DNS is gone, and takes nothing back
+        sink.wait(3)
+
+
 def test_promise_4_nothing_leaves_with_a_selector_that_is_not_live(
     new_relay: NewRelay, sink: Sink, tmp_path: Path, signing_key: tuple[Path, str]
 ) -> None:
@@ -259,3 +291,26 @@ def test_promise_6_sigterm_lets_a_message_that_is_coming_in_finish(relay: Relay,
     relay.start()
     sink.wait(1)
     assert arrived_numbers(sink) == Counter([1])
+
+
+def test_promise_6_what_was_taken_last_leaves_before_the_end(relay: Relay, sink: Sink) -> None:
+    """Whoever starts the slot again may need minutes, and a code is not to wait for that."""
+    relay.start()
+    process = relay.process
+    assert process is not None
+    with suppress(smtplib.SMTPResponseException), relay.session() as client:  # QUIT is answered by the 421 of the end
+        client.mail("otp@brand.test")
+        client.rcpt("ann@isp.test")
+        assert client.docmd("DATA")[0] == 354
+        process.terminate()
+        eventually(lambda: not _listens(relay), "nobody else is let in")
+        client.send(letter(1).as_bytes(policy=SMTP) + b".\r\n")
+        code, _ = client.getreply()
+    assert (code, process.wait(30)) == (250, 0)
+    assert arrived_numbers(sink) == Counter([1])
+
+
+def _listens(relay: Relay) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", relay.port), timeout=1.0):
+        return True
+    return False

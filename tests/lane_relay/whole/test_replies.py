@@ -50,6 +50,20 @@ def test_a_lane_that_is_never_paused_goes_as_slowly_after_a_kill_as_before(new_r
     assert limits() == before
 
 
+def test_a_lane_that_is_only_watched_sends_on_and_says_what_it_would_have_done(new_relay: NewRelay, sink: Sink) -> None:
+    sink.answer_with = lambda stage, _address: BLOCKED if stage == "MAIL" else None
+    relay = new_relay(delivery={"automation": "Observe", "routes": [fixed_route(sink)]})
+    admin = AdminClient(relay)
+    relay.start().submit(1, 2, 3)
+    eventually(lambda: len([one for one in sink.asked if one[0] == "MAIL"]) == 3, "all are tried")
+    said = admin.ask("GET", "/v1/slot")[1]["delivery"]
+    (act,) = said["observed"]
+    assert (act["action"], act["site"], "S3150" in act["reply"]) == ("SuspendSite", f"route:{sink.address}", True)
+    assert said["acts"] == []
+    assert relay.metric("acts_observed{action=SuspendSite,policy=other}") == 1
+    assert relay.metric("reply_alerts_total{policy=other,rule=default/outlook-block-list}") == 1
+
+
 def test_replies_without_a_rule_are_listed_with_one_to_begin_with(relay: Relay, sink: Sink) -> None:
     sink.answer_with = lambda stage, _address: (
         "451 4.7.9 Moon phase 17 is wrong for ann@isp.test" if stage == "RCPT" else None
