@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -26,85 +25,18 @@ from lane_relay.deliver.rules import ReplyTable
 from lane_relay.errors import SpoolError
 from lane_relay.mail.headers import read_header
 from lane_relay.mail.reports.read import read_report
-from lane_relay.mail.seven_bit import is_signed, seven_bit
-from lane_relay.records import Envelope, Notify, QueueEntry, RecipientOptions, Reply
-from lane_relay.smtp.client import Client, Closed, TransactionDone
-from lane_relay.smtp.client_events import Ready, Write
-from lane_relay.smtp.data import stuff, unfit_content
+from lane_relay.records import QueueEntry, Reply
+from lane_relay.smtp.data import unfit_content
 from lane_relay.smtp.reply import ReplyParser
-from lane_relay.smtp.server import Event, MessageReceived
 from lane_relay.spool.base import Balance
 from lane_relay.spool.recovery import recover
-from tests.lane_relay.smtp.talking import server, talk
+from tests.fuzz.seeds import SESSION_SEEDS
+from tests.fuzz.sessions import esmtp_client, esmtp_server, judge_content
+from tests.fuzz.seven_bit_mail import check_seven_bit, composed
 from tests.lane_relay.spool.disk import Image, SimulatedDisk
 from tests.lane_relay.spool.making import CLOCK, RECORDS, SPOOL, defer, message_for, open_spool, put, settle
 
-__all__ = ["SEEDS", "TARGETS", "SmuggledError"]
-
-_LARGEST: Final = 2000
-"""Of the server's options in `talking`."""
-
-
-class SmuggledError(AssertionError):
-    """Content was taken in which some server would see an end."""
-
-
-def _cut(data: bytes) -> tuple[list[int], bytes]:
-    """Where the stream is cut, and the stream: the first bytes say both."""
-    count = data[0] % 8 if data else 0
-    stream = data[1 + count :]
-    return sorted({one * len(stream) // 256 for one in data[1 : 1 + count]} | {0, len(stream)}), stream
-
-
-def esmtp_server(data: bytes) -> None:
-    """A client that writes anything, in any pieces: the same events, and nothing smuggled."""
-    edges, stream = _cut(data)
-    whole, replies = talk(server(greeted=False), stream)
-    machine, events, output = server(greeted=False), list[Event](), b""
-    for start, end in pairwise(edges):
-        more, written = talk(machine, stream[start:end])
-        events += more
-        output += written
-        assert machine.held_bytes <= 2 * _LARGEST + 20_000, "memory of one session"
-    assert events == whole, "the events depend on where the stream is cut"
-    assert output == replies, "the replies depend on where the stream is cut"
-    for event in events:
-        if isinstance(event, MessageReceived):
-            assert len(event.content) <= _LARGEST
-            _judge_content(event.content)
-
-
-def _judge_content(content: bytes) -> None:
-    """What leaves again must end where it ends, for whoever reads it."""
-    sent = b"".join(stuff([content]))
-    if sent.count(b"\n") != sent.count(b"\r\n") or sent.count(b"\r") != sent.count(b"\r\n"):
-        raise SmuggledError("a bare CR or LF was taken")
-    if (b"\r\n.\r\n" in sent[:-5] or sent.startswith(b".\r\n")) and sent != b".\r\n":
-        raise SmuggledError("an end of data stands inside the content")
-    assert sent.endswith(b".\r\n")
-
-
-def esmtp_client(data: bytes) -> None:
-    """A server that writes anything: no transaction has two results, no body is written twice or uninvited."""
-    edges, stream = _cut(data)
-    client = Client("out.example.com")
-    body = (b"Subject: x\r\n\r\nbody\r\n",)
-    envelope = Envelope("a@x.example", ("b@y.example", "c@y.example"), options=(RecipientOptions(Notify.SUCCESS),) * 2)
-    begun = done = bodies = 0
-    for start, end in pairwise(edges):
-        for event in client.receive(stream[start:end]):
-            if isinstance(event, TransactionDone):
-                done += 1
-            elif isinstance(event, Write):
-                bodies += any(b"body" in chunk for chunk in event.chunks)
-            fits = client.can_send and client.unfit(envelope, (0, 1), body) is None
-            if isinstance(event, Ready | TransactionDone) and fits and begun < 5:
-                begun += 1
-                client.send(envelope, (0, 1), body)
-    closed = [event for event in client.connection_lost() if isinstance(event, Closed)]
-    assert done <= begun
-    assert bodies <= begun, "a body was written twice"
-    assert len(closed) <= 1
+__all__ = ["CORPUS", "SEEDS", "TARGETS"]
 
 
 def replies(data: bytes) -> None:
@@ -161,10 +93,9 @@ def headers(data: bytes) -> None:
 
 
 def eight_bit(data: bytes) -> None:
-    """A message in any state becomes 7-bit, or cannot; what it becomes is left alone a second time."""
-    made = seven_bit(data)
-    assert made is None or (made.isascii() and seven_bit(made) is made)
-    assert isinstance(is_signed(data), bool)
+    """A message in any state becomes 7-bit, or cannot; what it becomes has the same parts."""
+    check_seven_bit(data)
+    check_seven_bit(composed(data))
 
 
 def merge(data: bytes) -> None:
@@ -190,7 +121,7 @@ def merge(data: bytes) -> None:
 
 def _judge_message(body: bytes) -> None:
     assert unfit_content(body) is None
-    _judge_content(body)
+    judge_content(body)
     assert _POLICY.judge_content(read_header(body), smtp_utf8=True) is None
 
 
@@ -334,15 +265,6 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
 }
 """By name."""
 
-_SESSION: Final = (
-    b"\x00EHLO a.example\r\nMAIL FROM:<a@x.example> SIZE=10 BODY=8BITMIME RET=HDRS ENVID=q\r\n"
-    b"RCPT TO:<b@y.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b@y.example\r\nDATA\r\nSubject: x\r\n\r\n..x\r\n.\r\n"
-    b"MAIL FROM:<>\r\nRCPT TO:<b@y.example>\r\nBDAT 6 LAST\r\nhello\nRSET\r\nSTARTTLS\r\nQUIT\r\n"
-)
-_PEER: Final = (
-    b"\x00220 mx ESMTP\r\n250-mx\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-DSN\r\n250 8BITMIME\r\n"
-    b"250 ok\r\n250 ok\r\n452 later\r\n354 go\r\n250 2.0.0 kept\r\n421 4.7.0 bye\r\n"
-)
 _REPORT: Final = (
     b"From: MAILER-DAEMON@mx.example\r\nSubject: Undelivered\r\nMIME-Version: 1.0\r\n"
     b'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\r\n\r\n--b\r\n\r\nsorry\r\n--b\r\n'
@@ -359,13 +281,17 @@ _REQUEST: Final = json.dumps(
     }
 ).encode()
 SEEDS: Final[dict[str, tuple[bytes, ...]]] = {
-    "esmtp_server": (_SESSION, b"\x03" + bytes([40, 80, 120]) + _SESSION[1:]),
-    "esmtp_client": (_PEER,),
+    **SESSION_SEEDS,
     "replies": (b"550 5.1.1 NoSuchUser", b"421-4.7.28 unusual rate of mail"),
     "reply_rules": (b"^421[- ]4\\.7\n421-4.7.28 slow\ntext",),
     "reports": (_REPORT,),
     "headers": (b"From: a@x.example\r\nDate: x\r\nMessage-ID: <a@b>\r\nX-Lane-Expires-In: 5m\r\n\r\n",),
-    "eight_bit": (_EIGHT_BIT,),
+    "eight_bit": (
+        _EIGHT_BIT,
+        _EIGHT_BIT.replace(b"*=utf-8''b%62", b"=bb"),
+        _EIGHT_BIT.replace(b"*=utf-8''b%62", b"=bb").replace(b"Gr", b"x" * 75 + b"--bb\r\n"),
+        b"MIME-Version: 1.0\r\nContent-Transfer-Encoding: base64\r\n\r\nR3L8\xc3\xbc\r\n",
+    ),
     "merge": (_REQUEST,),
     "spool_recovery": (hashlib.sha256(b"seed").digest(),),
 }

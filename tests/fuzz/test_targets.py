@@ -1,12 +1,15 @@
 """The short form of the campaign: every target from its seeds and from bytes near them, without coverage guidance."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.targets import SEEDS, TARGETS, SmuggledError, _judge_content
+from tests.fuzz.sessions import SmuggledError, judge_content
+from tests.fuzz.seven_bit_mail import check_seven_bit, composed
+from tests.fuzz.targets import SEEDS, TARGETS
 
 _WORDS = (
     b"\r\n",
@@ -60,4 +63,23 @@ def test_any_bytes_raise_declared_errors_alone(name: str, data: bytes) -> None:
 def test_a_server_that_took_a_bare_line_end_would_be_found_out() -> None:
     """The seeded fault: what smuggling needs is no content that the target lets pass."""
     with pytest.raises(SmuggledError):
-        _judge_content(b"Subject: x\r\n\r\nhello\n.\r\nMAIL FROM:<evil@x.example>\r\n")
+        judge_content(b"Subject: x\r\n\r\nhello\n.\r\nMAIL FROM:<evil@x.example>\r\n")
+
+
+def test_a_7_bit_form_that_is_another_mail_would_be_found_out() -> None:
+    content = b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n\xc3\xa9\r\n--b--\r\n"
+    assert check_seven_bit(content)
+    with pytest.raises(AssertionError):
+        check_seven_bit(content, lambda data, _pause: data.replace(b"\xc3\xa9", b"=C3=A9"))
+
+    def endless(_data: bytes, pause: Callable[[], None]) -> None:
+        for _ in range(1000):
+            pause()
+
+    with pytest.raises(AssertionError):
+        check_seven_bit(content, endless)
+
+
+def test_what_is_composed_is_changed_often_enough_to_tell() -> None:
+    chance = random.Random(1)
+    assert sum(check_seven_bit(composed(chance.randbytes(80))) for _ in range(500)) > 20
