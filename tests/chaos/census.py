@@ -7,6 +7,7 @@ says; all else that is live in a spool is that spool's. Before: `kills`, between
 import asyncio
 import shutil
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from lane_relay.handover.book import Book
 from lane_relay.records import message_id_text
 from lane_relay.spool.log import SegmentSpool
 from tests.chaos.judge import MAIL, REPORT, Key
+
+Held = Counter[tuple[Key, str]]
+"""How many copies of each (key, Message-ID)."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,20 @@ class Owned:
 
 def owned(folder: Path) -> Owned:
     """What the slot of this folder has, read from a copy."""
+    mine, leaving = copies(folder)
+    return Owned(frozenset(mine), frozenset(leaving))
+
+
+def copies(folder: Path) -> tuple[Held, Held]:
+    """The same with how often it is there: what is the slot's, and what is on its way; nobody may write meanwhile."""
     with tempfile.TemporaryDirectory(prefix="chaos-census-") as aside:
         copy = Path(aside)
         shutil.copytree(folder / "spool", copy / "spool", symlinks=True)
         shutil.copytree(folder / "records", copy / "records", symlinks=True)
-        return asyncio.run(_owned(copy))
+        return asyncio.run(_copies(copy))
 
 
-async def _owned(folder: Path) -> Owned:
+async def _copies(folder: Path) -> tuple[Held, Held]:
     book = Book(folder / "spool" / "handover")
     on_their_way = {
         (origin, index) for given in book.given.values() for origin, indexes in given.parcels for index in indexes
@@ -54,15 +64,15 @@ async def _owned(folder: Path) -> Owned:
     spool = SegmentSpool.open(
         SpoolConfig(path=str(folder / "spool")), journal, SYSTEM_CLOCK, asyncio.get_running_loop(), asked=book.asked
     )
-    mine: set[tuple[Key, str]] = set()
-    leaving: set[tuple[Key, str]] = set()
+    mine: Held = Counter()
+    leaving: Held = Counter()
     try:
         for entry in list(spool.recover()):
             message = await spool.load(entry)
             for index in entry.recipients:
                 recipient = message.envelope.recipients[index]
                 key = (MAIL if message.envelope.sender else REPORT, recipient), message.message_id
-                (leaving if (message_id_text(entry.id), index) in on_their_way else mine).add(key)
+                (leaving if (message_id_text(entry.id), index) in on_their_way else mine)[key] += 1
     finally:
         await spool.close()
-    return Owned(frozenset(mine), frozenset(leaving))
+    return mine, leaving

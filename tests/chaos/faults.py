@@ -6,18 +6,20 @@ ISP that has nothing to do with it. After: `layer`, `resolver`, `ground`, the IS
 
 import errno
 import resource
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from e2e.internet.policy import Fault as IspFault
 from e2e.internet.policy import RecipientRule, Reply, Stage
 from e2e.load.ledger import Kill
-from tests.chaos.ground import NETWORK, cut
+from lane_api.intake import IntakeLimits
+from tests.chaos.crowd import SilentCrowd
+from tests.chaos.ground import NETWORK, STRANGERS, cut
 from tests.chaos.internet import ChaosInternet
 from tests.chaos.layer import Layer
 from tests.chaos.resolver import Fault as DnsFault
@@ -26,6 +28,10 @@ from tests.lane_relay.running import eventually
 
 SOURCE: Final = f"{NETWORK}.1"
 IDLE: Final = 5000
+FEW: Final = 4
+"""Addresses: two may have all sessions that there are."""
+SHIPPED: Final = IntakeLimits()
+"""What a lane has that says nothing of its intake's limits."""
 _WAITING: Final = 20
 """Messages that wait for another try when the clock is set."""
 LATE_S: Final = 8.0
@@ -68,6 +74,8 @@ class Fault:
     messages: int = 1500
     sessions: int = 0
     """Clients beyond those that send, for the bound of memory."""
+    limits: dict[str, Any] = field(default_factory=dict)
+    """Of intake, where they are others than those shipped."""
     volume: str = ""
     """The spool has a volume of its own, of this size."""
     stops_everything: bool = False
@@ -224,22 +232,25 @@ def _half_open(setting: Setting) -> Iterator[None]:
 
 
 @contextmanager
-def _idle_clients(setting: Setting) -> Iterator[None]:
+def _silent_clients(setting: Setting, addresses: int, wanted: int) -> Iterator[None]:
+    """Strangers from so many addresses that come back when they are closed; `wanted` sessions are to be open."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    clients: list[socket.socket] = []
-    try:
-        for number in range(IDLE):
-            client = socket.create_connection(("127.0.0.1", setting.slot.port), 20, (f"127.0.1.{number % 250}", 0))
-            clients.append(client)  # one by one: what was opened is closed, too, if the next one fails
+    names = [f"{STRANGERS}.{one // 250}.{one % 250 + 1}" for one in range(addresses)]
+    with SilentCrowd(setting.slot.port, names, IDLE) as crowd:
+        eventually(lambda: setting.slot.metric("intake_sessions") >= wanted, "as many sessions as there may be")
         yield
-        held = setting.slot.metrics()
-        setting.meet(int(held.get("intake_sessions", 0)) // IDLE * IDLE, "clients that say nothing")
-    finally:
-        for one in clients:
-            one.close()
+        held = int(setting.slot.metric("intake_sessions"))
+        assert held >= wanted, f"{held} sessions at the end, not {wanted}"
+        setting.meet(
+            crowd.attempts, f"connections of {addresses} addresses that said nothing, {held} sessions at the end"
+        )
 
 
+_FULL: Final = SHIPPED.sessions * 9 // 10
+"""From four fifths on a silent stranger has half a minute, and those that come back are only so fast."""
+_ALL_LET_IN: Final = {"sessions": 2 * IDLE, "sessionsPerClient": IDLE}
+"""So many that none must go: what they cost in memory, and the others in time."""
 _STALLING: Final = tuple(f"stalls-at-{one}.test" for one in Stage)
 FAULTS: Final = (
     Fault("full volume", _full_volume, size=200_000, messages=600, volume="64m", stops_everything=True),
@@ -252,5 +263,10 @@ FAULTS: Final = (
     Fault("large mail for ISPs that stall", _stalls, faulty=_STALLING, size=400_000, messages=800),
     Fault("late answers to whole messages", _late_answers, messages=300),
     Fault("half-open connections", _half_open),
-    Fault("5,000 idle clients", _idle_clients, sessions=IDLE, messages=300),
+    Fault("5,000 idle clients of few addresses", partial(_silent_clients, addresses=FEW, wanted=_FULL),
+          sessions=SHIPPED.sessions, messages=300),
+    Fault("5,000 idle clients of as many addresses", partial(_silent_clients, addresses=IDLE, wanted=_FULL),
+          sessions=SHIPPED.sessions, messages=300),
+    Fault("5,000 idle clients, all let in", partial(_silent_clients, addresses=250, wanted=IDLE), sessions=IDLE,
+          messages=300, limits=_ALL_LET_IN),
 )  # fmt: skip

@@ -15,6 +15,8 @@ from typing import Final
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 _INSIDE: Final = "LANEWRIGHT_CHAOS_INSIDE"
 NETWORK: Final = "198.51.100"
+STRANGERS: Final = "10.66"
+"""Addresses of clients that the lane does not know."""
 
 
 def enter(arguments: Sequence[str]) -> None:
@@ -23,6 +25,7 @@ def enter(arguments: Sequence[str]) -> None:
         for command in (
             ["ip", "link", "set", "lo", "up"],
             ["ip", "addr", "add", f"{NETWORK}.0/24", "dev", "lo"],  # each address of it is ours
+            ["ip", "addr", "add", f"{STRANGERS}.0.0/16", "dev", "lo"],
             ["sysctl", "-qw", "net.ipv4.ip_local_port_range=15000 65000", "net.core.somaxconn=8192"],
         ):
             subprocess.run(command, check=True)

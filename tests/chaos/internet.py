@@ -66,6 +66,11 @@ class ChaosInternet:
         self._process.stdout.close()
         self.resolver.close()
 
+    @property
+    def pid(self) -> int:
+        """Of the process in which all ISPs are."""
+        return self._process.pid
+
     def ask(self, what: Callable[[IspControl], Awaitable[T]]) -> T:
         """One question to the ISPs."""
 

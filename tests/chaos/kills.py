@@ -12,10 +12,11 @@ import shutil
 import smtplib
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +26,10 @@ from e2e.load.ledger import Kill
 from tests.chaos.census import owned
 from tests.chaos.ground import small_volume
 from tests.chaos.internet import ChaosInternet
-from tests.chaos.judge import LANE_DOMAIN, Findings, Key, TimedKill, in_flight, judge
-from tests.chaos.lane import ChaosLane
+from tests.chaos.judge import LANE_DOMAIN, Findings, Key, TakenOver, TimedKill, in_flight, judge
+from tests.chaos.lane import SHARED, ChaosLane
+from tests.chaos.last_act import LastWrite, last_write, spread
+from tests.chaos.lateness import Lateness
 from tests.chaos.layer import Layer
 from tests.chaos.mutants import NONE
 from tests.chaos.slots import Slot, nursery_of
@@ -39,9 +42,11 @@ SYNC_MS: Final = 5
 BASE_BYTES: Final = 60 * 2**20 + 64 * 2**20 + 40 * 10**6
 """60 MiB of an empty relay (bench/NOTES.md), activeBytes, and 200 connections and as many sessions of 100 KB."""
 _CENSUS_EVERY: Final = 25
-_DRAINED_WITHIN_S: Final = 180.0
-_MUTANT_DRAINED_WITHIN_S: Final = 10.0
+_STUCK_S: Final = 90.0
+"""The queue is as long as before: what it has does not leave. The longest pause between two tries is 2 s."""
+_MUTANT_STUCK_S: Final = 10.0
 """One that lost count of its queue never says that it is empty."""
+_ENDS_WITHIN_S: Final = 120.0
 _QUIET_LOOKS: Final = 3
 """While one slot is looked at, the other may hand over to the one that was looked at before."""
 _HOLD: Final = b'{"action":"hold","queue":"held.test","owner":"chaos","reason":"a hold outlives kills"}'
@@ -61,9 +66,13 @@ class KillsReport:
     owned: int = 0
     """Recipients that the censuses looked at."""
     handed_over: int = 0
+    shared: dict[str, int] = field(default_factory=dict)
+    """Messages at the ISPs that both slots send for, by the slot that brought them."""
     reports_taken: int = 0
     reports_lost: list[str] = field(default_factory=list)
     orders_broken: list[str] = field(default_factory=list)
+    at: dict[str, int] = field(default_factory=dict)
+    """Kills by what the relay did last: accept, commit, send, settle."""
     pushes: int = 0
     repeated: int = 0
     memory_samples: int = 0
@@ -84,7 +93,10 @@ class KillsReport:
         return (
             f"{len(self.kills)} kills, {self.counted} with {IN_FLIGHT} deliveries in flight; of {found.accepted} "
             f"accepted {len(found.lost)} lost, {len(found.stranded)} stranded; {found.duplicates} repeated, "
-            f"{len(found.unexplained)} of them unexplained; {len(self.two_owners)} with two owners of {self.owned}; "
+            f"{len(found.unexplained)} of them unexplained, {found.moved} by the other slot after a hand-over; "
+            f"{len(self.two_owners)} with two owners of {self.owned} counted and of "
+            f"{' + '.join(map(str, self.shared.values()))} at ISPs that both slots send for; "
+            f"at {', '.join(f'{one} {count}' for one, count in self.at.items())}; "
             f"{self.handed_over} handed over, {len(self.reports_lost)} of {self.reports_taken} reports lost, "
             f"{len(self.orders_broken)} orders broken; memory {self.memory_most / 1e6:.0f} MB at most, "
             f"{self.memory_exceeded} of {self.memory_samples} over; {self.seconds:.0f} s"
@@ -114,8 +126,11 @@ class Killing:
         """Nothing runs yet."""
         self._folder, self._mutant, self._wanted, self._say = folder, mutant, kills, say
         self._chance = random.Random(seed)
+        self._brought: Counter[str] = Counter()
+        """How often a bounce of a sender's mail was handed in, for all that one knows."""
         self._seed = seed
         self._syncs: list[float] = []
+        self._writes: list[LastWrite] = []
         self.report = KillsReport()
 
     def run(self) -> KillsReport:
@@ -135,6 +150,7 @@ class Killing:
             for slot in self._lane.slots:
                 slot.wait_ready()
                 self._lane.insist(slot, "POST", "/v1/actions", _HOLD, 201)
+            self._late = {slot.source: stack.enter_context(self._lateness(slot)) for slot in self._lane.slots}
             traffic = Traffic(self._lane.slots, smtp=10, http=2, pause_s=0.09, seed=self._seed)
             over = threading.Event()
             reporter = threading.Thread(target=self._bring_reports, args=(over,))
@@ -155,11 +171,16 @@ class Killing:
 
     # killing
 
+    def _lateness(self, slot: Slot) -> Lateness:
+        """Of a slot, whatever process it has, and of the ISPs: either's is time that an answer takes to the disk."""
+        return Lateness(lambda: [self._internet.pid, *([slot.process.pid] if slot.process is not None else [])])
+
     def _kill_all(self) -> None:
         for number in range(1, self._wanted + 1):
             slot = self._chance.choice(self._lane.slots)
             self._await_deliveries(slot)
             time.sleep(self._chance.uniform(0, 0.3))
+            self._await_deliveries(slot)
             self._measure(slot)
             self._kill(slot)
             if number % _CENSUS_EVERY == 0 or number == self._wanted:
@@ -192,11 +213,14 @@ class Killing:
         return f"{free / 1e6:.0f} MB free"
 
     def _kill(self, slot: Slot) -> None:
+        waits = self._late[slot.source].until_now()
         at = time.time()
         slot.kill()
+        took = time.time() - at
         self._syncs = [*self._syncs[-1:], max(self._layer.longest_sync_s(), SYNC_MS / 1e3)]
         # the longest since the kill before the last: of two kills at once the second has seen no sync
-        self.report.kills.append(TimedKill(at, slot.source, max(self._syncs), time.time() - at))
+        self.report.kills.append(TimedKill(at, slot.source, max(self._syncs), took, waits))
+        self._writes.append(last_write(slot.folder, slot.source, at))
 
     def _measure(self, slot: Slot) -> None:
         resident = slot.resident_bytes()
@@ -233,7 +257,14 @@ class Killing:
         try:
             with smtplib.SMTP("127.0.0.1", slot.feedback_port, timeout=20) as peer:
                 content = DSN.format(to=message.sender, recipient=message.recipients[0])
-                peer.sendmail("", [message.sender], content.replace("\n", "\r\n").encode())
+                peer.ehlo()
+                for code, said in (peer.mail(""), peer.rcpt(message.sender)):
+                    if code != 250:
+                        raise smtplib.SMTPResponseException(code, said)
+                self._brought[message.sender] += 1  # from here on it may be taken and the answer lost
+                code, said = peer.data(content.replace("\n", "\r\n").encode())
+                if code != 250:
+                    raise smtplib.SMTPResponseException(code, said)
         except (OSError, smtplib.SMTPException):
             return False
         self.report.reports_taken += 1
@@ -246,50 +277,64 @@ class Killing:
         early = [one for one in self._internet.records(HELD) if isinstance(one, Message)]
         self.report.orders_broken += [f"{one.recipients} left under a hold" for one in early]
         for slot in self._lane.slots:
-            slot.wait_ready(180)
+            slot.wait_ready(300)
             orders = self._lane.insist(slot, "GET", "/v1/actions", None, 200)["actions"]
             if [one["action"] for one in orders] != ["hold"]:
                 self.report.orders_broken.append(f"{slot.folder.name} knows of {orders}")
             for order in orders:
                 path = f"/v1/actions/{order['id']}?owner=chaos&reason=over"
                 self._lane.insist(slot, "DELETE", path, None, 200, 404)
-        deadline = time.monotonic() + (_DRAINED_WITHIN_S if self._mutant == NONE else _MUTANT_DRAINED_WITHIN_S)
-        quiet = 0
-        while time.monotonic() < deadline and quiet < _QUIET_LOOKS:
-            quiet = 0 if any(self._waits(one) for one in self._lane.slots) else quiet + 1
-            time.sleep(0.2)
+        self._await_empty(_STUCK_S if self._mutant == NONE else _MUTANT_STUCK_S)
         for slot in self._lane.slots:
-            slot.terminate()
+            slot.terminate(_ENDS_WITHIN_S)
         return frozenset(key for slot in self._lane.slots for key in owned(slot.folder).keys)
 
+    def _await_empty(self, patience_s: float) -> None:
+        """Returns when the queues are empty, or have got no shorter for so long: how fast is up to the machine."""
+        fewest, since, quiet = inf, time.monotonic(), 0
+        while quiet < _QUIET_LOOKS and time.monotonic() - since < patience_s:
+            waiting = sum(self._waiting(one) for one in self._lane.slots)
+            quiet = 0 if waiting else quiet + 1
+            if waiting < fewest:
+                fewest, since = waiting, time.monotonic()
+            time.sleep(0.2)
+
     @staticmethod
-    def _waits(slot: Slot) -> bool:
-        """Whether it has mail; a relay that ends by itself is a failure, unless it is a mutant's."""
+    def _waiting(slot: Slot) -> float:
+        """Messages that it has, infinite if it does not say; a relay that ends by itself is a failure."""
         if slot.has_ended():
             raise AssertionError(f"{slot.folder.name} ended: {slot.log()[-3000:]}")
-        return bool(slot.metric("queue_messages"))
+        try:
+            return slot.metric("queue_messages")
+        except OSError:  # it is too busy to answer in time
+            return inf
 
     def _judge(self, traffic: Traffic, records: list[Record], queued: frozenset[Key]) -> None:
         report = self.report
-        report.findings = judge(traffic.offers, records, report.kills, queued)
-        report.two_owners += _sent_by_both(records, set(report.findings.unexplained))
+        own = {slot.source: slot.records() for slot in self._lane.slots}
+        report.findings = judge(traffic.offers, records, report.kills, queued, _taken_over(own), self._brought)
+        report.two_owners += report.findings.two_owners
+        at_shared = [one.source_ip for one in records if isinstance(one, Message) and one.isp in SHARED]
+        report.shared = {slot.folder.name: at_shared.count(slot.source) for slot in self._lane.slots}
         report.counted = sum(
             in_flight(_near(records, kill), kill.source_ip, kill.at) >= IN_FLIGHT for kill in report.kills
         )
-        own = [record for slot in self._lane.slots for record in slot.records()]
-        report.handed_over = sum(one["type"] == "HandOver" for one in own)
-        known = {recipient for one in own if one["type"] == "OOB" for recipient in _recipients(one)}
+        report.at = spread(self._writes, records)
+        said = [record for records in own.values() for record in records]
+        report.handed_over = sum(one["type"] == "HandOver" for one in said)
+        known = {recipient for one in said if one["type"] == "OOB" for recipient in _recipients(one)}
         complained = {one.recipients[0] for one in records if isinstance(one, Message) and one.sender in self._reported}
         report.reports_lost = sorted(complained - known)
 
 
-def _sent_by_both(records: list[Record], unexplained: set[str]) -> list[str]:
-    """Messages that came from both slots, and no kill is why."""
-    sources: defaultdict[str, set[str]] = defaultdict(set)
-    for one in records:
-        if isinstance(one, Message) and one.message_id in unexplained:
-            sources[one.message_id].add(one.source_ip)
-    return [f"{message_id} came from both slots" for message_id, several in sources.items() if len(several) > 1]
+def _taken_over(own: dict[str, list[dict[str, Any]]]) -> Iterator[TakenOver]:
+    """By each slot's records; `own`: its address -> these. The lane has two slots."""
+    for to_ip, records in own.items():
+        (from_ip,) = own.keys() - {to_ip}
+        for one in records:
+            if one.get("reception_protocol") == "HandOver":
+                for recipient in _recipients(one):
+                    yield TakenOver(recipient, from_ip, to_ip, float(one["timestamp"]))
 
 
 def _recipients(record: dict[str, Any]) -> list[str]:

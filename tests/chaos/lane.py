@@ -1,6 +1,7 @@
 """Two slots of one lane that hand over to each other all the time: authority, secrets, configurations.
 
-Each slot sends for two ISPs only, so that half of what it accepts belongs to its sibling. Before: `kills`.
+Of what either accepts half belongs to its sibling: one slot sends for some ISPs only, the other for all. So both send
+for those: the one to which they belong, and the other while it cannot be reached. Before: `kills`.
 """
 
 import json
@@ -23,7 +24,10 @@ from tests.ports import free_port
 
 RETURN_PATH: Final = f"b.{LANE_DOMAIN}"
 SOURCES: Final = {"otp-0": f"{NETWORK}.1", "otp-1": f"{NETWORK}.2"}
-SENDS: Final = {"otp-0": DOMAINS[:2], "otp-1": (*DOMAINS[2:], LANE_DOMAIN, HELD, LOOP)}
+SHARED: Final = (*DOMAINS[2:], LANE_DOMAIN, HELD, LOOP)
+"""Both slots may send for these."""
+SENDS: Final[dict[str, tuple[str, ...]]] = {"otp-0": (), "otp-1": SHARED}
+"""`egress.isps` of each; none: for all."""
 CONNECTIONS: Final = 8
 """To each ISP."""
 
@@ -56,7 +60,7 @@ class ChaosLane:
                 "resolvers": [f"{RESOLVER}:53"],
                 "retry": {"first": "1s", "factor": 1, "max": "2s"},
                 "policies": [
-                    {"name": one, "domains": [one], "connections": CONNECTIONS} for one in chain(*SENDS.values())
+                    {"name": one, "domains": [one], "connections": CONNECTIONS} for one in chain(DOMAINS[:2], SHARED)
                 ],
             },
             "domains": [{"name": LANE_DOMAIN, "mode": "Off", "returnPath": {"domain": RETURN_PATH}}],

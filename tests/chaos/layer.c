@@ -1,8 +1,9 @@
 /* Faults between a relay and its kernel: preloaded, steered through a file that both sides map.
  *
- * What CHAOS_LAYER names holds five 64-bit numbers: errno of every sync (0: none), milliseconds that a sync takes longer,
- * seconds that the wall clock is off; and what the layer writes: how many syncs met a fault, and microseconds that the
- * longest of them took.
+ * What CHAOS_LAYER names holds six 64-bit numbers: errno of every sync (0: none), milliseconds that a sync takes longer
+ * (it ends at once when that becomes 0), seconds that the wall clock is off; what the layer writes: how many syncs met a
+ * fault, and microseconds that the longest of them took; and which sync from now on meets the fault (0: each; the layer
+ * counts it down, past 0 none does).
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static volatile int64_t nothing[5];
+static volatile int64_t nothing[6];
 static volatile int64_t *steering = nothing;
 static int (*real_fdatasync)(int);
 static int (*real_fsync)(int);
@@ -33,9 +34,23 @@ __attribute__((constructor)) static void begin(void) {
   close(file);
 }
 
+static int is_spared(void) {
+  if (!steering[5]) return 0;
+  int64_t left = __atomic_fetch_sub(&steering[5], 1, __ATOMIC_RELAXED);
+  if (left == 1) __atomic_fetch_sub(&steering[5], 1, __ATOMIC_RELAXED); /* 0 would mean each */
+  return left != 1;
+}
+
+static void linger(void) {
+  for (int64_t left = steering[1]; left > 0 && steering[1]; left -= 20) {
+    usleep((useconds_t)(left < 20 ? left : 20) * 1000);
+  }
+}
+
 static int faulty(void) {
-  if (steering[0] || steering[1]) __atomic_fetch_add(&steering[3], 1, __ATOMIC_RELAXED);
-  if (steering[1]) usleep((useconds_t)steering[1] * 1000);
+  if (!(steering[0] || steering[1]) || is_spared()) return 0;
+  __atomic_fetch_add(&steering[3], 1, __ATOMIC_RELAXED);
+  linger();
   if (steering[0]) errno = (int)steering[0];
   return steering[0] != 0;
 }

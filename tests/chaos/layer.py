@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-_NUMBERS: Final = struct.Struct("5q")
+_NUMBERS: Final = struct.Struct("6q")
+_LONGEST: Final = slice(32, 40)
 
 
 class Layer:
@@ -30,14 +31,17 @@ class Layer:
         """What a process needs to run on it."""
         return {"LD_PRELOAD": str(self._library), "CHAOS_LAYER": str(self._path)}
 
-    def steer(self, *, error: int = 0, delay_ms: int = 0, clock_s: int = 0) -> None:
-        """From now on every sync fails with `error`, or takes longer, and the clock is off."""
-        self._mapped[: _NUMBERS.size] = _NUMBERS.pack(error, delay_ms, clock_s, self.met, 0)
+    def steer(self, *, error: int = 0, delay_ms: int = 0, clock_s: int = 0, only: int = 0) -> None:
+        """From now on every sync fails with `error`, or takes longer, and the clock is off.
+
+        `only` the sync of this number from now, if it is not 0. A delay under way ends when it is taken away.
+        """
+        self._mapped[: _NUMBERS.size] = _NUMBERS.pack(error, delay_ms, clock_s, self.met, 0, only)
 
     def longest_sync_s(self) -> float:
         """What the longest sync took since this was asked last, or since it was steered."""
-        longest = _NUMBERS.unpack(self._mapped[: _NUMBERS.size])[-1]
-        self._mapped[_NUMBERS.size - 8 : _NUMBERS.size] = bytes(8)
+        longest = _NUMBERS.unpack(self._mapped[: _NUMBERS.size])[4]
+        self._mapped[_LONGEST] = bytes(8)
         return int(longest) / 1e6
 
     @property

@@ -4,19 +4,27 @@ Before: `nursery`, which applies one by name before the first fork. Nothing here
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 
 from lane_api.isppolicy import Stage
+from lane_relay.accept.crowd import Crowd
 from lane_relay.account.settler import Settler
 from lane_relay.deliver.opening import SessionMaker
 from lane_relay.deliver.session import Session
 from lane_relay.deliver.session_settings import Timeouts
+from lane_relay.exchange import Exchange
 from lane_relay.handover.book import Book
+from lane_relay.handover.carriage import NotSentError, UnansweredError
+from lane_relay.handover.consignment import Consignment, pack
 from lane_relay.handover.doubts import Doubt, Doubts
+from lane_relay.handover.giver import Giver
+from lane_relay.handover.receiver import Receiver
 from lane_relay.path import MessagePath
 from lane_relay.records import Message, QueueEntry
 from lane_relay.resolve.dns import WireResolver
@@ -91,6 +99,26 @@ def _forgets_transfers() -> None:
     Book.put_given = lambda self, transfer, given: None  # type: ignore[method-assign]
 
 
+def _goes_on_sending() -> None:
+    """What is on its way to a sibling, or has arrived there, leaves from here as well."""
+    sends_here, handed_over, take_back = Exchange.sends_here, Exchange.handed_over, Exchange.take_back
+
+    def both(self: Exchange, entry: QueueEntry, *others: Any, **room: Any) -> bool:
+        return sends_here(self, entry, *others, **room) or entry.domain in _TAKES_ALL
+
+    def keep(self: Exchange, entry: QueueEntry, *others: Any) -> None:
+        if entry.domain not in _TAKES_ALL:
+            handed_over(self, entry, *others)
+
+    def has_it(self: Exchange, entry: QueueEntry) -> None:
+        if entry.domain not in _TAKES_ALL:
+            take_back(self, entry)
+
+    Exchange.sends_here = both  # type: ignore[method-assign]
+    Exchange.handed_over = keep  # type: ignore[method-assign, assignment]
+    Exchange.take_back = has_it  # type: ignore[method-assign]
+
+
 def _takes_up_a_part() -> None:
     """Of what a restart finds in the spool, every fourth entry stays there, and nobody looks at it."""
     recover = SegmentSpool.recover
@@ -108,6 +136,31 @@ def _never_asks_again() -> None:
         return None
 
     Doubts._ask = ask  # type: ignore[method-assign]
+
+
+def _lets_go_before_the_answer() -> None:
+    """The giver settles what it offers when it offers it, and notes nothing."""
+
+    async def early(self: Giver, slot: str, bundle: Any) -> None:
+        for entry, message in bundle:
+            self._home.handed_over(entry, message, slot, "0" * 24)
+        await self._home.flush()
+        with suppress(NotSentError, UnansweredError):
+            parcels = tuple(pack(entry, message) for entry, message in bundle)
+            await self._carrier.offer(slot, secrets.token_hex(16), Consignment(self._slot, parcels))
+
+    Giver._transfer = early  # type: ignore[method-assign]
+
+
+def _takes_before_the_disk() -> None:
+    """The receiver answers that it has what it has only begun to write."""
+
+    async def early(self: Receiver, consignment: Consignment, ids: list[int]) -> Any:
+        for parcel, spool_id in zip(consignment.parcels, ids, strict=True):
+            self._store.store(parcel, spool_id, consignment.giver, lambda _error: None)
+        return [None] * len(ids), False
+
+    Receiver._store_all = early  # type: ignore[method-assign]
 
 
 def _holds_all_bodies() -> None:
@@ -142,6 +195,11 @@ def _asks_one_by_one() -> None:
     WireResolver._ask = wait  # type: ignore[method-assign]
 
 
+def _makes_no_room() -> None:
+    """Whoever has a session keeps it, however silent."""
+    Crowd._send_one_away = lambda self, tick: False  # type: ignore[method-assign]
+
+
 MUTANTS: Final[dict[str, Callable[[], None]]] = {
     NONE: lambda: None,
     "answers-before-the-disk": _answers_before_the_disk,
@@ -149,11 +207,15 @@ MUTANTS: Final[dict[str, Callable[[], None]]] = {
     "settles-late": partial(_settles_late, 2.5),
     "settles-a-little-late": partial(_settles_late, 0.05),
     "forgets-transfers": _forgets_transfers,
+    "goes-on-sending": _goes_on_sending,
     "takes-up-a-part": _takes_up_a_part,
     "never-asks-again": _never_asks_again,
+    "lets-go-before-the-answer": _lets_go_before_the_answer,
+    "takes-before-the-disk": _takes_before_the_disk,
     "holds-all-bodies": _holds_all_bodies,
     "gives-up-early": _gives_up_early,
     "asks-one-by-one": _asks_one_by_one,
+    "makes-no-room": _makes_no_room,
 }
 
 

@@ -1,7 +1,9 @@
 """One fault from beginning to end, beside an ISP that has nothing to do with it.
 
-A quiet phase with the control ISP's mail alone, the fault with mail for the faulty ISPs beside it, the end of the
-fault, and everything out. Control mail is sent at a fixed rate; its latency runs from the scheduled time.
+The fault with mail for the faulty ISPs and for the control ISP, the end of the fault, and everything out. A twin that
+the fault does not touch sends the same mail for the control ISP in the same seconds, so that what the machine does to
+both is no difference. Control mail is sent at a fixed rate; its latency runs from the scheduled time, and is infinite
+where it was refused or did not arrive.
 Before: `__main__`. After: `faults`, which inflicts, and `e2e.load.ledger`, which judges.
 """
 
@@ -9,9 +11,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +23,7 @@ from e2e.internet.records import Message
 from e2e.load.generate import LoadConfig
 from e2e.load.ledger import Comparison, Entry, compare, latencies, percentile, read
 from tests.chaos.faults import SOURCE, Fault, Setting
-from tests.chaos.ground import CHECKOUT, small_volume
+from tests.chaos.ground import CHECKOUT, NETWORK, small_volume
 from tests.chaos.internet import RESOLVER, ChaosInternet
 from tests.chaos.judge import LANE_DOMAIN
 from tests.chaos.layer import Layer
@@ -30,6 +33,10 @@ from tests.lane_relay.forked import Nursery
 from tests.lane_relay.running import eventually
 
 CONTROL: Final = "control.test"
+TWIN: Final = f"{NETWORK}.2"
+_STREAMS: Final = ("warm", "warm-twin", "warm-faulty", "quiet", "faulty", "control")
+_PER_SESSION: Final = 10
+"""Control mail's clients come anew after so many messages: a door that is shut is felt."""
 RATE: Final = 50.0
 """Control messages a second, so that either phase has a thousand; the faulty ISPs' come twice as fast if small."""
 _DRAINED_WITHIN_S: Final = 240.0
@@ -42,6 +49,8 @@ CONNECTIONS: Final = 200
 CLIENTS: Final = 24
 """Sessions of either stream: enough that a slow disk's group commit, not they, is what mail waits for."""
 QUEUED_BYTES: Final = 300
+_ASKED_EVERY_S: Final = 2.0
+"""Metrics, of both relays: written four times a second, by one relay alone, they were a fault that only it felt."""
 
 
 @dataclass
@@ -58,10 +67,11 @@ class FaultReport:
     unexplained: list[str] = field(default_factory=list)
     quiet: int = 0
     quiet_p99: float = 0.0
+    """Of the twin's control mail."""
     under_fault: int = 0
     fault_p99: float = 0.0
     isolates: bool = True
-    """The p99 of the control ISP is to stay what it was."""
+    """The p99 of the control ISP is to be the twin's."""
     memory_most: int = 0
     memory_bound: int = 0
     memory_samples: int = 0
@@ -71,17 +81,17 @@ class FaultReport:
 
     @property
     def ratio(self) -> float:
-        """The control ISP's p99 under the fault, of what it was before."""
-        return self.fault_p99 / self.quiet_p99 if self.quiet_p99 else 0.0
+        """The control ISP's p99 under the fault, to the twin's; infinite if either lacks some mail."""
+        return self.fault_p99 / self.quiet_p99 if 0 < self.quiet_p99 < inf else inf
 
     def told(self) -> str:
         """One line."""
-        beside = f"{self.fault_p99 * 1e3:.0f} ms of {self.under_fault}" if self.under_fault else "nothing accepted"
+        beside = f"{self.fault_p99 * 1e3:.0f} ms of {self.under_fault}"
         apart = "" if self.isolates else " (all mail stands on this disk)"
         return (
             f"{self.name}: of {self.accepted} accepted {len(self.lost)} lost; {self.refused} refused, "
             f"{len(self.refused_for_good)} for good; {self.repeated} repeated, {len(self.unexplained)} of them "
-            f"unexplained; control p99 {beside}, quiet {self.quiet_p99 * 1e3:.0f} ms of {self.quiet}: "
+            f"unexplained; control p99 {beside}, its twin's {self.quiet_p99 * 1e3:.0f} ms of {self.quiet}: "
             f"{self.ratio:.2f} x{apart}; memory {self.memory_most / 1e6:.0f} MB of {self.memory_bound / 1e6:.0f}, "
             f"{self.memory_exceeded} of {self.memory_samples} samples over; {'; '.join(self.notes)}; "
             f"{self.seconds:.0f} s"
@@ -95,6 +105,7 @@ class Suffering:
         """`seconds` of either phase."""
         self._folder, self._fault, self._mutant, self._seconds = folder, fault, mutant, seconds
         self.report = FaultReport(fault.name, isolates=not fault.stops_everything)
+        self._ask_at = self._queued = 0.0
 
     def run(self) -> FaultReport:
         """Inflicts it and judges."""
@@ -105,36 +116,60 @@ class Suffering:
         }
         with ExitStack() as stack:
             internet = stack.enter_context(ChaosInternet(self._folder, policies))
-            layer = Layer(self._folder)
-            nursery = nursery_of(self._mutant, layer)
-            stack.callback(nursery.close)
             if self._fault.volume:
                 stack.enter_context(small_volume(self._folder / "volume", self._fault.volume))
-            slot = _slot(self._folder, nursery, self._fault)
-            stack.callback(slot.stop)
-            slot.start(ready=True)
+            home = self._folder / ("volume" if self._fault.volume else "disk")
+            layer, slot = self._begin(stack, self._folder, home, SOURCE)
+            _, self._twin = self._begin(stack, self._folder / "twin", self._folder / "twin", TWIN)
             setting = Setting(internet, layer, slot, self._fault.faulty)
             self._warm_up(stack, slot)
-            quiet = self._load(stack, slot, "quiet", (CONTROL,), 1.0)
-            self._wait(slot, quiet)
             with self._fault.inflict(setting):
                 faulty = self._load(stack, slot, "faulty", self._fault.faulty, 1.0 if self._fault.size > 9999 else 2.0)
-                control = self._load(stack, slot, "control", (CONTROL,), 1.0)
-                self._wait(slot, control)
+                beside = [self._load(stack, slot, "control"), self._load(stack, self._twin, "quiet")]
+                for one in beside:
+                    self._wait(slot, one)
             assert setting.met, f"{self._fault.name}: the relay did not meet it; {setting.notes}"
             self._wait(slot, faulty, within_s=300)
             self._drain(slot)
+            self._drain(self._twin)
             self._judge(setting)
         self.report.seconds = time.monotonic() - began
         return self.report
 
+    def _begin(self, stack: ExitStack, folder: Path, home: Path, source: str) -> tuple[Layer, Slot]:
+        """A relay that runs on a layer of its own, with its disk at `home`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        layer = Layer(folder)
+        nursery = nursery_of(self._mutant, layer)
+        stack.callback(nursery.close)
+        slot = _slot(folder, home, nursery, self._fault, source)
+        stack.callback(slot.stop)
+        slot.start(ready=True)
+        return layer, slot
+
     def _warm_up(self, stack: ExitStack, slot: Slot) -> None:
-        """Everything that happens once has happened: connections, imports, the certificate."""
-        others = () if self._fault.of_names else self._fault.faulty
-        self._wait(slot, self._load(stack, slot, "warm", (CONTROL, *others), 1.0, messages=40))
+        """Everything that happens once has happened: connections, imports, the certificate.
+
+        The control ISP gets from both what it gets later: a relay with fewer connections open at the start of the
+        phase is the slower of the two until it has opened them.
+        """
+        beside = [
+            self._load(stack, slot, "warm", messages=40),
+            self._load(stack, self._twin, "warm-twin", messages=40),
+        ]
+        if not self._fault.of_names:
+            beside.append(self._load(stack, slot, "warm-faulty", self._fault.faulty, messages=40))
+        for one in beside:
+            self._wait(slot, one)
 
     def _load(
-        self, stack: ExitStack, slot: Slot, stream: str, domains: Sequence[str], times: float, messages: int = 0
+        self,
+        stack: ExitStack,
+        slot: Slot,
+        stream: str,
+        domains: Sequence[str] = (CONTROL,),
+        times: float = 1.0,
+        messages: int = 0,
     ) -> "subprocess.Popen[bytes]":
         is_faulty, anew = stream == "faulty", self._fault.of_names
         most = int(1.5 * RATE * times * self._seconds)
@@ -149,6 +184,7 @@ class Suffering:
             rate=RATE * times,
             size=self._fault.size if is_faulty else 4096,
             sessions=CLIENTS,
+            per_session=0 if is_faulty else _PER_SESSION,
             tries=1 if self._fault.stops_everything else 50,  # what is refused for as long as it lasts is refused
             ledger=self._folder / f"{stream}.jsonl",
         )
@@ -169,13 +205,16 @@ class Suffering:
 
     def _measure(self, slot: Slot) -> None:
         report, resident = self.report, slot.resident_bytes()
-        queued = 0.0
-        with suppress(OSError, ValueError):
-            queued = slot.metric("queue_messages")
+        if time.monotonic() >= self._ask_at:
+            self._ask_at = time.monotonic() + _ASKED_EVERY_S
+            with suppress(OSError, ValueError):
+                self._queued = slot.metric("queue_messages")
+            with suppress(OSError, ValueError):
+                self._twin.metric("queue_messages")
         # sessions of clients and connections to peers alike
         peers = self._fault.sessions + CONNECTIONS + 2 * CLIENTS
         received = 2 * CLIENTS * (self._fault.size + 4096)  # each client's message, as it came and made ready
-        bound = BASE_BYTES + QUEUED_BYTES * int(queued) + SESSION_BYTES * peers + received
+        bound = BASE_BYTES + QUEUED_BYTES * int(self._queued) + SESSION_BYTES * peers + received
         report.memory_samples += 1
         if resident > report.memory_most:
             report.memory_most, report.memory_bound = resident, bound
@@ -191,7 +230,7 @@ class Suffering:
     def _judge(self, setting: Setting) -> None:
         report = self.report
         records = setting.internet.records()
-        entries = {one: read(self._folder / f"{one}.jsonl") for one in ("warm", "quiet", "faulty", "control")}
+        entries = {one: read(self._folder / f"{one}.jsonl") for one in _STREAMS}
         everything = [entry for one in entries.values() for entry in one]
         found: Comparison = compare(everything, records, {}, setting.kills)
         report.accepted, report.refused, report.lost = found.accepted, found.refused, found.lost
@@ -201,13 +240,16 @@ class Suffering:
             for one in sorted(records, key=lambda record: getattr(record, "at", 0.0), reverse=True)
             if isinstance(one, Message)
         }
-        quiet = latencies([one for one in entries["quiet"] if one.outcome == "accepted"], arrived)
-        control = latencies([one for one in entries["control"] if one.outcome == "accepted"], arrived)
-        report.quiet, report.quiet_p99 = len(quiet), percentile(quiet, 0.99)
-        report.under_fault, report.fault_p99 = len(control), percentile(control, 0.99)
+        report.quiet, report.quiet_p99 = len(entries["quiet"]), p99_of(entries["quiet"], arrived)
+        report.under_fault, report.fault_p99 = len(entries["control"]), p99_of(entries["control"], arrived)
         refused = [entry for entry in everything if entry.outcome == "refused"]
         report.refused_for_good = [entry.message_id for entry in refused if entry.code >= 500]
         report.notes = [*setting.notes, *_most_said(refused)]
+
+
+def p99_of(entries: Sequence[Entry], arrived: Mapping[str, Sequence[Message]]) -> float:
+    """Of all that was offered, in seconds from when it was due; infinite if more than one in a hundred never came."""
+    return percentile(latencies(entries, arrived), 0.99)
 
 
 def _most_said(refused: Sequence[Entry]) -> list[str]:
@@ -222,23 +264,12 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     process.wait(10)
 
 
-def _slot(folder: Path, nursery: Nursery, fault: Fault) -> Slot:
-    home = folder / "volume" if fault.volume else folder / "disk"
-    sessions = fault.sessions + 3 * CLIENTS
+def _slot(folder: Path, home: Path, nursery: Nursery, fault: Fault, source: str) -> Slot:
     overrides = {
-        "intake": {
-            "clients": ["127.0.0.0/8"],
-            "senders": [f"@{LANE_DOMAIN}"],
-            "limits": {
-                "sessions": sessions,
-                "sessionsPerClient": sessions,
-                "connectRatePerClient": None,
-                "errorRatePerClient": None,
-            },
-        },
+        "intake": {"clients": ["127.0.0.0/8"], "senders": [f"@{LANE_DOMAIN}"], "limits": fault.limits},
         "spool": {"path": str(home / "spool")},
         "records": {"path": str(home / "records")},
-        "egress": {"source": SOURCE},
+        "egress": {"source": source},
         "delivery": {"resolvers": [f"{RESOLVER}:53"], "retry": {"first": "1s", "factor": 1, "max": "2s"}},
     }
-    return Slot(folder / "otp-0", overrides, nursery=nursery, source=SOURCE)
+    return Slot(folder / "otp-0", overrides, nursery=nursery, source=source)

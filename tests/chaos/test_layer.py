@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from tests.chaos.layer import Layer
+from tests.lane_relay.running import eventually
 
 PROBE = """
 import os, sys, time
@@ -51,4 +52,12 @@ def test_a_process_on_the_layer_meets_what_is_steered_and_nothing_after_it(tmp_p
         layer.steer()
         failed, _, off = probe()
         assert (failed, abs(off) < 60, layer.met) == (0, True, 2)
+        layer.steer(error=errno.EIO, only=2)
+        assert [probe()[0] for _ in range(4)] == [0, errno.EIO, 0, 0]
+        layer.steer(delay_ms=3_600_000, only=1)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        eventually(lambda: layer.met == 4, "a sync that hangs")
+        layer.steer()
+        assert process.stdout.readline().startswith("0 ")
         process.stdin.close()
