@@ -56,6 +56,9 @@ RESOURCES = (
             Column("CLASS", ".spec.trafficClass", wide=True),
             Column("POOL", ".spec.poolRef.name", wide=True),
             Column("IPS", ".status.ips", wide=True),
+            Column("DELIVERED/H", ".status.lastHour.delivered", "integer", wide=True),
+            Column("DEFERRED/H", ".status.lastHour.deferred", "integer", wide=True),
+            Column("BOUNCED/H", ".status.lastHour.bounced", "integer", wide=True),
         ),
         rules=(
             (
@@ -109,12 +112,20 @@ RESOURCES = (
 
 
 def field_docs(*modules: ModuleType) -> Docs:
-    """The docstring under each field of each model, and each value of each enum, by class and outside name."""
-    return {
-        node.name: _class_docs(node, getattr(module, node.name))
+    """The docstring under each field of each model, inherited ones too, and each value of each enum, by class and
+    outside name."""
+    classes = {
+        node.name: (node, getattr(module, node.name))
         for module in modules
         for node in ast.parse(Path(module.__file__ or "").read_text(encoding="utf-8")).body
         if isinstance(node, ast.ClassDef) and issubclass(getattr(module, node.name), BaseModel | StrEnum)
+    }
+    own = {name: _class_docs(node, described) for name, (node, described) in classes.items()}
+    return {
+        name: {
+            field: text for base in reversed(described.__mro__) for field, text in own.get(base.__name__, {}).items()
+        }
+        for name, (_, described) in classes.items()
     }
 
 

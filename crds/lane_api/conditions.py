@@ -1,7 +1,8 @@
 """Condition types and reasons, spelled once; metav1.Condition as a model.
 
-Ready and EgressVerified are normal-true. Reconciling, Stalled, Draining, Suspended, AddressQuarantined, MailHeld,
-RecordsAtRisk are abnormal-true: present only while true (kstatus reads their presence).
+Ready, EgressVerified and PTRMatches are normal-true. Reconciling, Stalled, Draining, Suspended, AddressQuarantined,
+ActsObserved, MailHeld, RecordsAtRisk, NodeLost, VolumeForgotten, Upgrading, UpgradeHalted are abnormal-true: present
+only while true (kstatus reads their presence).
 """
 
 from enum import StrEnum
@@ -18,16 +19,24 @@ class ConditionType(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     EGRESS_VERIFIED = "EgressVerified"
+    PTR_MATCHES = "PTRMatches"
     DNS_PUBLISHED = "DNSPublished"
+    DKIM_ROTATION = "DKIMRotation"
     CERTIFICATE_READY = "CertificateReady"
     DRAINING = "Draining"
     SUSPENDED = "Suspended"
     NO_REDUNDANCY = "NoRedundancy"
     CHILDREN_INCOMPLETE = "ChildrenIncomplete"
     SHARED_DOMAIN = "SharedDomain"
+    MIXED_NETWORKS = "MixedNetworks"
     ADDRESS_QUARANTINED = "AddressQuarantined"
+    ACTS_OBSERVED = "ActsObserved"
     MAIL_HELD = "MailHeld"
     RECORDS_AT_RISK = "RecordsAtRisk"
+    NODE_LOST = "NodeLost"
+    VOLUME_FORGOTTEN = "VolumeForgotten"
+    UPGRADING = "Upgrading"
+    UPGRADE_HALTED = "UpgradeHalted"
     CONFIG_IN_FORCE = "ConfigInForce"
     VALID = "Valid"
 
@@ -52,6 +61,8 @@ class Reason(StrEnum):
     WAITING_FOR_NODE = "WaitingForNode"
     WAITING_FOR_SLOTS = "WaitingForSlots"
     WAITING_FOR_PROOF = "WaitingForProof"
+    WAITING_FOR_VOLUME = "WaitingForVolume"
+    WAITING_FOR_CERTIFICATE = "WaitingForCertificate"
     # Stalled
     INVALID_SPEC = "InvalidSpec"
     POOL_NOT_FOUND = "PoolNotFound"
@@ -68,6 +79,10 @@ class Reason(StrEnum):
     DRAIN_DEADLINE_EXCEEDED = "DrainDeadlineExceeded"
     FORBIDDEN = "Forbidden"
     VOLUME_DELETED = "VolumeDeleted"
+    CERTIFICATE_NOT_ISSUED = "CertificateNotIssued"
+    VOLUME_CANNOT_GROW = "VolumeCannotGrow"
+    VOLUME_NOT_GROWN = "VolumeNotGrown"
+    FILE_SYSTEM_RESIZE_PENDING = "FileSystemResizePending"
     SLOT_NOT_READY = "SlotNotReady"
     SLOT_UNREACHABLE = "SlotUnreachable"
     SLOT_BEHIND = "SlotBehind"
@@ -79,11 +94,22 @@ class Reason(StrEnum):
     PROOF_STALE = "ProofStale"
     PORT_BLOCKED = "PortBlocked"
     SHARED_ADDRESS = "SharedAddress"
+    # PTRMatches
+    FORWARD_CONFIRMED = "ForwardConfirmed"
+    NO_PTR = "NoPTR"
+    HELO_MISMATCH = "HELOMismatch"
+    NO_WAY_BACK = "NoWayBack"
     # DNSPublished
     ALL_MATCH = "AllMatch"
     NOT_PUBLISHED = "NotPublished"
     NOT_SIGNED = "NotSigned"
     DNS_UNREACHABLE = "DNSUnreachable"
+    # DKIMRotation
+    NEXT_KEY_UNPUBLISHED = "NextKeyUnpublished"
+    NEXT_KEY_PROPAGATES = "NextKeyPropagates"
+    OLD_KEY_RETIRES = "OldKeyRetires"
+    OLD_KEY_RETIRED = "OldKeyRetired"
+    KEYS_STABLE = "KeysStable"
     # CertificateReady
     ISSUED = "Issued"
     SELF_SIGNED = "SelfSigned"
@@ -91,18 +117,24 @@ class Reason(StrEnum):
     SCALE_IN = "ScaleIn"
     DELETE = "Delete"
     HELD = "Held"
+    NODE_DRAIN = "NodeDrain"
     # Suspended
     SPEC_SUSPEND = "SpecSuspend"
+    # MixedNetworks
+    CLASSES_MIXED = "ClassesMixed"
     # NoRedundancy
     SINGLE_SLOT = "SingleSlot"
     SINGLE_NODE = "SingleNode"
     # ChildrenIncomplete
     KIND_ABSENT = "KindAbsent"
     NO_NETWORK_POLICY = "NoNetworkPolicy"
+    NOT_OURS = "NotOurs"
     # AddressQuarantined
     STANDBY_PROMOTED = "StandbyPromoted"
     NO_STANDBY = "NoStandby"
     STANDBY_REFUSED = "StandbyRefused"
+    # ActsObserved
+    AUTOMATION_OBSERVES = "AutomationObserves"
     # MailHeld
     VOLUME_RESTORED = "VolumeRestored"
     IN_DOUBT = "InDoubt"
@@ -112,6 +144,19 @@ class Reason(StrEnum):
     ARCHIVE_MISSING = "ArchiveMissing"
     ARCHIVE_FAILING = "ArchiveFailing"
     SEALING_FAILING = "SealingFailing"
+    # NodeLost
+    NODE_NOT_READY = "NodeNotReady"
+    NODE_GONE = "NodeGone"
+    # VolumeForgotten
+    GIVEN_UP = "GivenUp"
+    SLOT_SERVES = "SlotServes"
+    NO_SUCH_VOLUME = "NoSuchVolume"
+    # Upgrading
+    WAITS_FOR_OTHER_LANES = "WaitsForOtherLanes"
+    SLOT_RESTARTS = "SlotRestarts"
+    SLOT_WATCHED = "SlotWatched"
+    # UpgradeHalted
+    ROLLED_BACK = "RolledBack"
     # ConfigInForce
     IN_FORCE = "InForce"
     PUSHING = "Pushing"

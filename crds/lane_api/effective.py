@@ -10,7 +10,7 @@ from lane_api.classes import CLASS_DEFAULTS, Protection
 from lane_api.quantities import format_duration, format_size
 from lane_api.sendinglane import SendingLaneSpec
 
-__all__ = ["Effective", "effective"]
+__all__ = ["Effective", "effective", "spool_bytes"]
 
 RESERVE_SHARE = 0.05
 """Part of the volume that neither spool nor records may fill: segments are rewritten before old ones go."""
@@ -30,6 +30,7 @@ class Effective:
     slo_objective: float
     """Percent."""
     guaranteed: bool
+    """Every container of the pod has limits, and requests of the same."""
     cpu: str
     memory: str
     queue_bytes: int
@@ -75,20 +76,31 @@ def effective(spec: SendingLaneSpec) -> Effective:
         slo_latency_s=latency_s,
         p95_alert_s=_first_given(spec.slo.p95_alert, _alert_before(latency_s)),
         slo_objective=spec.slo.objective,
-        guaranteed=of_class.guaranteed and not spec.pod.resources,
+        guaranteed=_is_guaranteed(spec.pod.resources) if spec.pod.resources else of_class.guaranteed,
         cpu=of_class.cpu,
         memory=of_class.memory,
         queue_bytes=spec.queue.size,
-        spool_bytes=_spool_bytes(spec.queue.size, spec.audit.max_size),
+        spool_bytes=spool_bytes(spec.queue.size, spec.audit.max_size),
         records_bytes=spec.audit.max_size,
         protection=spec.protection or of_class.protection,
     )
 
 
-def _spool_bytes(queue_bytes: int, records_bytes: int) -> int:
-    """What the records and the reserve leave, in whole MiB, so that status prints it short."""
+def spool_bytes(queue_bytes: int, records_bytes: int) -> int:
+    """What the records and the reserve leave of a volume, in whole MiB, so that status prints it short."""
     left = queue_bytes - records_bytes - int(queue_bytes * RESERVE_SHARE)
     return max(left // MIB * MIB, MIB)
+
+
+def _is_guaranteed(resources: dict[str, Any]) -> bool:
+    """Whether the relay's own resources make for Guaranteed; what is spelled in two ways is taken for two values.
+
+    Source: Kubernetes, Pod Quality of Service Classes. A request that is left out is the limit.
+    """
+    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    return all(
+        name in limits and str(requests.get(name, limits[name])) == str(limits[name]) for name in ("cpu", "memory")
+    )
 
 
 def _alert_before(latency_s: float | None) -> float | None:

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from lane_api.model import ApiModel, MailDomain, Text, cel
 from lane_api.quantities import Span
+from lane_api.submission import Network
 
 __all__ = ["ComplaintsSpec", "FeedbackService", "FeedbackSpec", "ReturnPathSpec", "SuppressionSpec", "UnsubscribeSpec"]
 
@@ -52,17 +53,44 @@ class ReturnPathSpec(ApiModel):
         ]
         | None
     ) = None
-    """Where each bounce is posted as JSON, until it is answered with 2xx."""
+    """Where each bounce is posted as JSON, until it is answered with 2xx, or was refused with 4xx for a day. Signed
+    with `webhook.key` of the Secret LANE-feedback."""
 
 
 class FeedbackService(ApiModel):
     """The Service `LANE-feedback`: port 25 for reports, 80 for unsubscribe links where `unsubscribe` is set."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "!has(self.externalTrafficPolicy) || self.?type.orValue('ClusterIP') != 'ClusterIP'",
+                "externalTrafficPolicy is for type NodePort or LoadBalancer: set type, or leave it out",
+            ),
+            (
+                "self.?loadBalancerClass.orValue('') == '' || self.?type.orValue('ClusterIP') == 'LoadBalancer'",
+                "loadBalancerClass is for type LoadBalancer: set type, or leave it out",
+            ),
+        )
+    )
 
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
     """The MX of the return paths must lead to port 25 from outside. ClusterIP: something else of yours leads there.
     NodePort: a port of every node. LoadBalancer: an address that the cloud gives. Default ClusterIP."""
     annotations: Annotated[dict[str, Text], Field(max_length=32)] = {}
     """Of the Service, such as a cloud asks for. Default: none."""
+    load_balancer_class: Annotated[str, Field(max_length=253)] = ""
+    """Who makes the load balancer. Default: the cluster's own."""
+    external_traffic_policy: Literal["Cluster", "Local"] | None = None
+    """Local: only nodes with a slot take connections, and each slot sees who brings a report: sessions and mails a
+    minute are counted by client, and records name the reporter. Cluster: every node passes connections on, and all who
+    come by one count as one client. Default Local for NodePort and LoadBalancer."""
+    proxy_protocol: bool = False
+    """The load balancer says on port 25 who the client is by the PROXY protocol, version 2; name its networks in
+    `feedback.proxies`, and tell it to speak so (`annotations`). Default false."""
+    hostname: MailDomain | None = None
+    """The name that leads to port 25 from outside: the MX of return paths whose domain has `dns.provider: ExternalDNS`;
+    of a Service of type LoadBalancer external-dns is then asked to publish the address too. Default: none, the MX is
+    yours to publish."""
 
 
 class UnsubscribeSpec(ApiModel):
@@ -105,7 +133,8 @@ class ComplaintsSpec(ApiModel):
     """The slot sends nothing to the ISP for a day; Conservative: to no ISP. Default 0.003: where Google and Yahoo begin
     to refuse."""
     automation: Literal["Act", "Observe"] = "Act"
-    """Act: as said above. Observe: an alert, and nothing is paused. Default Act."""
+    """Act: as said above, unless the lane's `automation` is Observe. Observe: an alert, and nothing is paused. Default
+    Act."""
 
 
 class SuppressionSpec(ApiModel):
@@ -117,7 +146,7 @@ class SuppressionSpec(ApiModel):
     its class: a complaint about Bulk never suppresses Transactional. Domain: for mail of the From domain that it was
     about. What was heard before a change goes on counting in the lane. Default Lane."""
     hard_bounces: Span = 180 * 24 * 3600.0
-    """How long a mailbox that does not exist is left alone. Default 4320h."""
+    """How long a mailbox that does not exist is left alone, and up to 18 hours more. Default 4320h."""
     max_entries: Annotated[int, Field(ge=1000, le=50_000_000)] = 5_000_000
     """Words that the list may have, 30 bytes of memory each in every slot. In a full list hard bounces go for newer
     words, the first to run out first; without any, what comes is left out, counted, and alerted. Default 5000000."""
@@ -126,12 +155,25 @@ class SuppressionSpec(ApiModel):
 class FeedbackSpec(ApiModel):
     """The listeners for reports and for people who unsubscribe. Setting or taking it away restarts the slots."""
 
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "self.?service.?proxyProtocol.orValue(false) == (has(self.proxies) && size(self.proxies) > 0)",
+                "service.proxyProtocol: true and proxies, the balancer's networks, go together: set both",
+            ),
+        )
+    )
+
     service: FeedbackService = FeedbackService()
     addresses: Annotated[
         tuple[Mailbox, ...], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = ()
     """Taken beside postmaster@, abuse@ and fbl@ of the return paths: what is enrolled with ISPs' feedback loops.
     Default: none."""
+    proxies: Annotated[tuple[Network, ...], Field(max_length=16)] = ()
+    """Networks of load balancers that speak the PROXY protocol, version 2, on port 25 (`service.proxyProtocol`): the
+    client is who they say, in limits and records. A connection of theirs without it is refused, and so is one with it
+    of anybody else. Port 80 is plain HTTP for everybody. Name no network that reporters are in. Default: none."""
     postmaster: Mailbox | None = None
     """Who gets mail to postmaster@ and abuse@ that is no report. Default: it is kept as a sample on the volume."""
     unsubscribe: UnsubscribeSpec | None = None

@@ -1,5 +1,6 @@
 """IPPool: addresses with an owner, a class and an egress engine; and who may draw from it."""
 
+from datetime import date
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -8,22 +9,40 @@ from pydantic import ConfigDict, Field
 from lane_api.classes import TrafficClass
 from lane_api.conditions import Condition
 from lane_api.endpoints import ReflectorUrl
-from lane_api.model import Address, ApiModel, Hostname, Label, ObjectName, cel, list_map
+from lane_api.model import (
+    Address,
+    ApiModel,
+    Hostname,
+    Label,
+    LabelValue,
+    ObjectName,
+    Port,
+    Text,
+    cel,
+    cel_of_change,
+    list_map,
+)
 from lane_api.outbound import Count
 from lane_api.quantities import Duration, Span
 from lane_api.rules import POOL_ADDRESSES_RULES, POOL_SPEC_RULES
 
 __all__ = [
+    "ADDRESS_FIGURES",
     "QUARANTINED_BY_OWNER",
     "AddressStatus",
+    "AddressWarmUp",
     "AllowedNamespaces",
     "Capacity",
     "Engine",
     "EngineConfig",
     "IPPoolSpec",
     "IPPoolStatus",
+    "PodAnnotation",
     "PoolAddress",
+    "PoolWarmUp",
+    "ProxyRecord",
     "Quarantine",
+    "Socks5Proxy",
     "Verification",
 ]
 
@@ -37,6 +56,71 @@ class Engine(StrEnum):
     """The pod runs in the network of the node that holds the address, and binds it."""
     MULTUS = "Multus"
     """The pod gets a second interface with the address."""
+    SOCKS5 = "Socks5"
+    """A SOCKS5 proxy has the address, and everything goes through it."""
+    CILIUM = "Cilium"
+    """Cilium's egress gateway translates to the address; one CiliumEgressGatewayPolicy a slot."""
+    EXTERNAL = "External"
+    """You steer what the pod with the label `lanewright.dev/slot: SLOT` sends; the slot sends once that is proved."""
+
+
+class ProxyRecord(ApiModel):
+    """A SOCKS5 proxy as it was assigned: what Socks5Proxy says, without its rules, which nobody but us writes by."""
+
+    address: str
+    """Where it listens."""
+    port: int | None = None
+    """Absent: 1080."""
+    secret_name: str | None = None
+    """Absent: it asks for none."""
+
+    @property
+    def proxy(self) -> "Socks5Proxy":
+        """As the spec has it; it was validated when it was assigned."""
+        return Socks5Proxy.model_construct(address=self.address, port=self.port, secret_name=self.secret_name)
+
+
+class Socks5Proxy(ApiModel):
+    """A SOCKS5 proxy (RFC 1928) that leaves from one address, told apart by its own address, port or user."""
+
+    address: Address
+    """Where it listens: an address, so that mail does not depend on one more name."""
+    port: Port | None = None
+    """Default 1080."""
+    secret_name: ObjectName | None = None
+    """Secret in the pool's namespace with `username` and `password` (RFC 1929). Default: the proxy asks for none."""
+
+    @property
+    def record(self) -> ProxyRecord:
+        """As the pool's status keeps it."""
+        return ProxyRecord(address=self.address, port=self.port, secret_name=self.secret_name)
+
+
+class PodAnnotation(ApiModel):
+    """One annotation of a slot's pod."""
+
+    name: Annotated[
+        str,
+        Field(
+            max_length=317,
+            json_schema_extra=cel(
+                (
+                    (
+                        "self.matches('^[a-z0-9][-a-z0-9.]*/[-A-Za-z0-9_.]+$') && !self.startsWith('lanewright.dev/') "
+                        "&& (self.startsWith('ovn.kubernetes.io/') || "
+                        "!self.matches('(^|[.])(kubernetes|k8s|cncf)[.]io/'))"
+                    ),
+                    (
+                        "write DOMAIN/NAME, such as cni.projectcalico.org/ipAddrs; what is Kubernetes' own "
+                        "(kubernetes.io but for ovn, k8s.io), Multus' (cncf.io) or ours is not for a pool to set"
+                    ),
+                )
+            ),
+        ),
+    ]
+    """Such as `cni.projectcalico.org/ipAddrs`."""
+    value: Text
+    """`{ip}`, `{slot}` and `{namespace}` in it stand for the slot's own, as in `["{ip}"]`."""
 
 
 class EngineConfig(ApiModel):
@@ -57,7 +141,8 @@ class EngineConfig(ApiModel):
         ]
         | None
     ) = None
-    """Multus: the template NetworkAttachmentDefinition, `namespace/name`."""
+    """Multus: the template NetworkAttachmentDefinition, `namespace/name`. In another namespace than the pool it needs
+    the annotation `lanewright.dev/allowed-namespaces` with the pool's."""
     prefix_length: Annotated[int, Field(ge=1, le=128)] | None = None
     """Multus: of the addresses' network."""
     gateway: Address | None = None
@@ -76,6 +161,16 @@ class EngineConfig(ApiModel):
         ),
     ] = "20000-20999"
     """HostNetwork: each slot gets a block of 8 ports from it, unique on its node."""
+    node_selector: Annotated[dict[str, LabelValue], Field(max_length=16)] = {}
+    """Cilium: labels of the gateway nodes, for addresses that name no `node`; of several nodes Cilium takes the first
+    by name, which must have the address on an interface."""
+    pod_annotations: Annotated[tuple[PodAnnotation, ...], Field(max_length=8, json_schema_extra=list_map("name"))] = ()
+    """External: annotations of the slots' pods, for networks that are steered so; a change restarts the slots, one of a
+    lane at a time."""
+
+
+ZoneName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")]
+"""Value of a node's label `topology.kubernetes.io/zone`."""
 
 
 class PoolAddress(ApiModel):
@@ -89,7 +184,7 @@ class PoolAddress(ApiModel):
                     "|| ip(self.source).family() == ip(self.ip).family()"
                 ),
                 "source must be of the same family as ip: a 1:1 translation does not change between IPv4 and IPv6",
-            )
+            ),
         )
     )
 
@@ -98,17 +193,32 @@ class PoolAddress(ApiModel):
     hostname: Hostname
     """HELO name of the slot (RFC 5321 section 4.1.1.1): receivers expect the address's PTR record to say the same."""
     node: ObjectName | None = None
-    """HostNetwork: the node that holds the address."""
+    """The node that holds the address. HostNetwork needs it; with Cilium it is the gateway, and the slot runs anywhere;
+    with another engine the slot runs on that node alone."""
+    zone: ZoneName | None = None
+    """The zone that the address lives in: its slot runs on nodes of this `topology.kubernetes.io/zone` alone, and a
+    lane's slots get addresses of different zones. Default: any."""
     source: Address | None = None
-    """What the pod binds where a cloud maps 1:1. Default: `ip`."""
+    """What is bound where a cloud maps 1:1: by the pod, with Cilium by the gateway (its egressIP), with Socks5 by the
+    proxy, which says so. Default: `ip`."""
+    proxy: Socks5Proxy | None = None
+    """Socks5: the proxy that has the address."""
     warm: bool = False
     """Known to the ISPs already, as its owner says: `warmup` is not for it. Default false."""
+    started_on: Annotated[date, Field(json_schema_extra={"maxLength": 10})] | None = None
+    """The day (UTC, such as "2026-11-01") since which its owner has sent from it, with another server or from a volume
+    that is lost: a slot that knows nothing of a warm-up begins it at each ISP on the step that this gives, one for each
+    `warmup.stepEvery`, at most the last; what it knows counts more. Not with `releasedFrom`. Default: none."""
     role: Literal["Active", "Standby"] = "Active"
     """Active: for the lanes' active slots. Standby: for their standby slots (`standbyReplicas`). A slot keeps an
     address whose role changes. Default Active."""
     quarantined: bool = False
     """True: nothing leaves from here, and no slot gets it. The slot that holds it takes no mail and gives what it has
     to the lane's others, among them a standby slot in its place, until this is false again. Default false."""
+    released_from: Literal["Bulk", "Cold"] | None = None
+    """An address that served Bulk or Cold last serves no other class until its owner says so here; it warms up again,
+    also where it is called `warm` and in a pool without `warmup`. Bulk: it may leave Bulk. Cold: it may leave Cold.
+    Remove it once the address is warm. Default: none."""
     isps: Annotated[
         tuple[ObjectName, ...], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = ()
@@ -141,13 +251,18 @@ class Verification(ApiModel):
     """Secret in the pool's namespace with `key`, shared with the reflectors."""
     every: Span = 300.0
     """A proof is renewed this often while it holds; without answer it goes stale, and sending goes on. Default 5m."""
+    ptr: Literal["Require", "Warn", "Off"] = "Warn"
+    """What follows where an address's PTR record does not name its `hostname`, or the hostname's A or AAAA record not
+    the address: ISPs refuse such mail. Each slot looks it up by its own resolver, hourly once it is right. Warn: the
+    condition PTRMatches and an alert name the record to set. Require: nothing leaves either, as from an address that is
+    not proved; an outage of DNS changes nothing. Off: not looked up. Default Warn."""
 
 
 class PoolWarmUp(ApiModel):
     """How addresses that are new to the ISPs come to send as much as others.
 
     Each has a daily amount for each ISP, spread over the day, which grows on evidence alone: at least 70% of it was
-    used, less than 10% deferred and 2% bounced. 20% deferred or 14 days in which the ISP took nothing are two steps
+    used, less than 10% deferred and 2% bounced. 20% deferred or 14 days without a tenth of it are two steps
     back, 30 such days half of them, 90 all. What is beyond the amount leaves from another slot of the lane at once, or
     waits where there is none.
     """
@@ -179,7 +294,7 @@ class IPPoolSpec(ApiModel):
     ]
     """Whose mail may leave from here; a lane of another class gets nothing new (ClassMismatch)."""
     engine: Engine
-    """How a slot's traffic gets its source address; it cannot change."""
+    """How a slot's traffic gets its source address; it cannot change. Each engine's limits: docs/egress.md."""
     engine_config: EngineConfig = EngineConfig()
     addresses: Annotated[
         tuple[PoolAddress, ...],
@@ -187,7 +302,7 @@ class IPPoolSpec(ApiModel):
             max_length=256,
             # atomic, not merged by ip: a merge would answer a duplicate with its own words, and spellings of one
             # IPv6 address would be two keys
-            json_schema_extra={"x-kubernetes-list-type": "atomic", **cel(*POOL_ADDRESSES_RULES)},
+            json_schema_extra={"x-kubernetes-list-type": "atomic", **cel_of_change(*POOL_ADDRESSES_RULES)},
         ),
     ] = ()
     """One is for one slot; a slot keeps one that is removed here until it has drained. ClusterDefault has none."""
@@ -217,6 +332,8 @@ class Capacity(ApiModel):
 
 
 QUARANTINED_BY_OWNER = "spec"
+ADDRESS_FIGURES = ("verifiedAt", "warmup")
+"""Of an address's status what is no record of who holds it, and is written now and then."""
 
 
 class Quarantine(ApiModel):
@@ -241,17 +358,32 @@ class Quarantine(ApiModel):
         return self.by == QUARANTINED_BY_OWNER
 
 
+class AddressWarmUp(ApiModel):
+    """How far an address is in warming up."""
+
+    step: int = 0
+    """Of the ISP at which it is least far, from 0, among those that it has sent to and is not warm for."""
+    isp: str = ""
+    """Which one: an ISPPolicy, or `other`."""
+    since: str | None = None
+    """Since when it has stood there (RFC 3339, UTC)."""
+
+
 class AddressStatus(ApiModel):
     """One address: the only record of who holds it."""
 
     ip: str
     """As the spec spells it."""
     hostname: str = ""
-    """As assigned, with node and source: a slot keeps them when the address leaves the spec while it is held."""
+    """As assigned, with node, zone and source: a slot keeps them when the address leaves the spec while it is held."""
     node: str | None = None
-    """HostNetwork: the node that holds the address, as assigned."""
+    """The node that holds the address, as assigned."""
+    zone: str | None = None
+    """The zone that it lives in, as assigned."""
     source: str | None = None
-    """What the pod binds where that is not `ip`, as assigned."""
+    """What is bound where that is not `ip`, as assigned."""
+    proxy: ProxyRecord | None = None
+    """Socks5: the proxy that has the address, as assigned."""
     lane: str = ""
     """`namespace/name`; kept after release, for the cool-down and for a lane of that name."""
     lane_class: str = ""
@@ -264,6 +396,11 @@ class AddressStatus(ApiModel):
     """HostNetwork: the first of the slot's 8 ports."""
     quarantine: Quarantine | None = None
     """Absent: it sends."""
+    verified_at: str | None = None
+    """When a reflector confirmed it for the slot that holds it (RFC 3339, UTC), and none has denied it since; absent:
+    it is not proved now. Written within half a minute, as `warmup`."""
+    warmup: AddressWarmUp | None = None
+    """Absent: it is warm for all ISPs that it has sent to, or has sent to none yet."""
     held_elsewhere: str = ""
     """The pool (`namespace/name`) that this address belongs to, where it stands in several."""
 
@@ -278,9 +415,11 @@ class IPPoolStatus(ApiModel):
         tuple[AddressStatus, ...],
         Field(json_schema_extra=list_map("ip")),
     ] = ()
-    """Every address of the spec, and those that it lists no more and a slot still holds."""
+    """Every address of the spec, and those that it lists no more and a slot still holds, or that served Bulk or Cold
+    last."""
     conditions: Annotated[
         tuple[Condition, ...],
         Field(json_schema_extra=list_map("type")),
     ] = ()
-    """Ready: gives addresses. Valid: no address is another pool's too, and none that is held has left the spec."""
+    """Ready: gives addresses. Valid: no address is another pool's too, and none that is held has left the spec.
+    MixedNetworks: addresses of other classes lie in the same /24 or /64."""

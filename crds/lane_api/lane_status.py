@@ -9,7 +9,22 @@ from lane_api.conditions import Condition
 from lane_api.model import ApiModel, list_map
 from lane_api.pod import FreeForm
 
-__all__ = ["DkimStatus", "DomainStatus", "Ed25519Status", "LaneStatus", "SlotRole", "SlotStatus"]
+__all__ = [
+    "AttemptFigures",
+    "DkimStatus",
+    "DomainStatus",
+    "Ed25519Status",
+    "HourFigures",
+    "KeyPhase",
+    "KeyStatus",
+    "LaneStatus",
+    "SlotImages",
+    "SlotRole",
+    "SlotStatus",
+    "SlotWarmUp",
+    "UpgradePhase",
+    "UpgradeStatus",
+]
 
 
 class SlotRole(StrEnum):
@@ -32,6 +47,15 @@ class SlotRole(StrEnum):
     def is_going(self) -> bool:
         """The slot is to go."""
         return self in (SlotRole.DRAINING, SlotRole.HELD)
+
+
+class SlotWarmUp(ApiModel):
+    """How far the slot's address is in warming up."""
+
+    step: int = 0
+    """Of the ISP at which it is least far, from 0, among those that it has sent to and is not warm for."""
+    isp: str = ""
+    """Which one: an ISPPolicy, or `other`."""
 
 
 class SlotStatus(ApiModel):
@@ -59,6 +83,10 @@ class SlotStatus(ApiModel):
     """Messages, rounded to two significant digits."""
     oldest_since: str | None = None
     """When the oldest of them was accepted (RFC 3339, UTC); absent where there is none."""
+    warmup: SlotWarmUp | None = None
+    """Absent: its address is warm for all ISPs that it has sent to, or has sent to none yet."""
+    volume: str = ""
+    """Size of its volume; below `effective.queue.size` while that grows. Empty while its claim is not bound."""
     config_generation: int = 0
     """The lane's generation that its relay runs on; a newer one is on its way, or was refused."""
 
@@ -72,6 +100,34 @@ class Ed25519Status(ApiModel):
     """The TXT record to publish; until then the domain's mail is signed with RSA alone."""
     published: bool = False
     """DNS answers the name with this key, as every slot that looked says."""
+
+
+class KeyPhase(StrEnum):
+    """Where the rotation of a domain's keys stands."""
+
+    STABLE = "Stable"
+    """One key signs, and there is no other."""
+    PUBLISHING = "Publishing"
+    """The next key is made; not every slot has found its record in DNS."""
+    PROPAGATING = "Propagating"
+    """DNS answers the next key, and it signs when `propagation` is over."""
+    RETIRING = "Retiring"
+    """The next key signs; the record of the one before stays for `retire`."""
+
+
+class KeyStatus(ApiModel):
+    """A key that does not sign: the next one, or the one before."""
+
+    selector: str = ""
+    """Made with the key."""
+    record_name: str = ""
+    """Where its record is: SELECTOR._domainkey.DOMAIN."""
+    record: str = ""
+    """The TXT record, in one string."""
+    published: bool = False
+    """Of the next key: DNS answers the name with it, as every slot says that was asked to look."""
+    ed25519: Ed25519Status | None = None
+    """The Ed25519 key beside it; absent where there is none."""
 
 
 class DkimStatus(ApiModel):
@@ -91,6 +147,17 @@ class DkimStatus(ApiModel):
     """Secret with the private key, in the lane's namespace."""
     ed25519: Ed25519Status | None = None
     """The second key; absent where none signs."""
+    phase: KeyPhase | None = None
+    """Where the rotation of its keys stands; absent where no key is rotated."""
+    until: str | None = None
+    """When the time of this phase is over (RFC 3339, UTC): the next key is made, signs, or the one before is forgotten,
+    as soon as DNS answers what it must. Absent where time alone ends nothing."""
+    next: KeyStatus | None = None
+    """The key that signs next; publish its record."""
+    previous: KeyStatus | None = None
+    """The key that signed before; leave its record in DNS."""
+    retired: str = ""
+    """Name of the last record that may be taken out of DNS, and of the one beside it, SELECTOR-ed25519."""
 
 
 class DomainStatus(ApiModel):
@@ -99,6 +166,70 @@ class DomainStatus(ApiModel):
     name: str
     """As in the spec."""
     dkim: DkimStatus = DkimStatus()
+
+
+class UpgradePhase(StrEnum):
+    """How far an upgrade of the slots' images is."""
+
+    WAITING = "Waiting"
+    """As many other lanes as may are upgraded now."""
+    ROLLING = "Rolling"
+    """One slot restarts with the new images."""
+    WATCHED = "Watched"
+    """It serves; the next one follows if it does no worse than the others, and than before."""
+    DONE = "Done"
+    """Every slot has them."""
+    ROLLED_BACK = "RolledBack"
+    """A slot did worse: all have the previous images again, and keep them until others are named."""
+
+
+class SlotImages(ApiModel):
+    """The images of a slot."""
+
+    relay: str = ""
+    """Of its relay."""
+    resolver: str = ""
+    """Of its resolver; empty where it has none."""
+
+
+class AttemptFigures(ApiModel):
+    """What slots' attempts came to, over some minutes."""
+
+    attempts: int = 0
+    """Deliveries and failures."""
+    failed: int = 0
+    """Those that ended in waiting, or for another reason than the recipient's own."""
+    p90_milliseconds: int = 0
+    """Nine of ten were delivered within so long; of several slots the longest."""
+
+
+class UpgradeStatus(ApiModel):
+    """The last upgrade of the slots' images, or the one that is under way."""
+
+    phase: UpgradePhase = UpgradePhase.WAITING
+    images: SlotImages = SlotImages()
+    """What the slots are to have."""
+    previous: SlotImages = SlotImages()
+    """What they had before, and go back to."""
+    slot: str = ""
+    """The one that restarts, or is watched."""
+    since: str = ""
+    """Since when it does (RFC 3339, UTC)."""
+    before: AttemptFigures = AttemptFigures()
+    """What the lane's slots did in the minutes before it began."""
+    message: str = ""
+    """Why it was rolled back."""
+
+
+class HourFigures(ApiModel):
+    """What became of the lane's mail in the last hour, or since its slots' processes began; each rounded."""
+
+    delivered: int = 0
+    """Recipients."""
+    deferred: int = 0
+    """Attempts that ended in waiting: a recipient may be in it many times."""
+    bounced: int = 0
+    """Recipients given up, those that expired among them."""
 
 
 class LaneStatus(ApiModel):
@@ -114,6 +245,8 @@ class LaneStatus(ApiModel):
     """Messages in all slots, rounded to two significant digits."""
     oldest_since: str | None = None
     """When the oldest of them was accepted (RFC 3339, UTC); absent where there is none."""
+    last_hour: HourFigures | None = None
+    """Of all slots; absent where none says."""
     ips: str = ""
     """Of all slots, for the printer column, which shows one value only."""
     slots: Annotated[
@@ -126,6 +259,8 @@ class LaneStatus(ApiModel):
         Field(json_schema_extra=list_map("name")),
     ] = ()
     """The From domains, each with the record to publish."""
+    upgrade: UpgradeStatus | None = None
+    """The last upgrade of the slots' images; absent where there was none since the lane was made."""
     effective: FreeForm = {}
     """What the spec comes to with the class's defaults (`pod` is the class's, also beside `spec.pod.resources`), and
     what the pool's engine cannot do."""

@@ -19,12 +19,14 @@ __all__ = [
     "DomainName",
     "Hostname",
     "Label",
+    "LabelValue",
     "MailDomain",
     "MxPattern",
     "ObjectName",
     "Port",
     "Text",
     "cel",
+    "cel_of_change",
     "list_map",
 ]
 
@@ -42,6 +44,23 @@ _SPELLINGS = {
 def cel(*rules: tuple[str, str]) -> dict[str, Any]:
     """Schema extension: CEL rules, each with the message that names the fix; the API server refuses what breaks one."""
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
+
+
+def cel_of_change(*rules: tuple[str, str]) -> dict[str, Any]:
+    """Schema extension: CEL rules of a list, evaluated only when it is another one than before.
+
+    For rules that compare entries with each other: every write to the object, also to its status, would pay for them.
+    """
+    return {
+        "x-kubernetes-validations": [
+            {"rule": f"oldSelf.hasValue() && oldSelf.value() == self || ({rule})", "message": message, **_OPTIONAL}
+            for rule, message in rules
+        ]
+    }
+
+
+_OPTIONAL = {"optionalOldSelf": True}
+"""An object that is made has nothing before it; without this its rules would be skipped (Kubernetes 1.30)."""
 
 
 def list_map(key: str) -> dict[str, Any]:
@@ -71,6 +90,8 @@ ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0
 """Name of a Kubernetes object."""
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 """A DNS label: namespaces, ISP names, selectors."""
+LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
+"""Value of a Kubernetes label."""
 DomainName = Annotated[str, Field(min_length=1, max_length=253)]
 """A mail domain or a pattern of one (`*`, `*.example.com`), lower case, IDNA A-labels."""
 MailDomain = Annotated[

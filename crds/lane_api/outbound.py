@@ -7,7 +7,17 @@ from pydantic import ConfigDict, Field
 from lane_api.model import ApiModel, DomainName, ObjectName, Port, cel
 from lane_api.quantities import RateField, Span
 
-__all__ = ["Backoff", "BackoffRecovery", "Count", "DayCount", "DeliveryMode", "IspOverride", "Limits", "Route"]
+__all__ = [
+    "Backoff",
+    "BackoffRecovery",
+    "Count",
+    "DayCount",
+    "DeliveryMode",
+    "IspOverride",
+    "Limits",
+    "Route",
+    "SmartHost",
+]
 
 
 Count = Annotated[int, Field(ge=1, le=100_000)]
@@ -119,8 +129,8 @@ class IspOverride(ApiModel):
     """Stands for the policy's as a whole: what it leaves out has the defaults below. Default: the policy's."""
 
 
-class Route(ApiModel):
-    """A fixed route (smart host): mail for these domains goes to this host instead of their MX."""
+class SmartHost(ApiModel):
+    """Any SMTP host that takes the lane's mail and answers for it."""
 
     model_config = ConfigDict(
         json_schema_extra=cel(
@@ -131,8 +141,6 @@ class Route(ApiModel):
         )
     )
 
-    domains: Annotated[tuple[DomainName, ...], Field(min_length=1, max_length=256)]
-    """Exact domains, `*.example.com`, or `*` for all."""
     host: DomainName
     """Name, of which A and AAAA are asked and no MX, or address. The ISPPolicy whose `match.mx` it matches gives its
     pace, limits and reply rules, as for an MX set of one; without one it is an ISP of its own, held to `limits`."""
@@ -144,3 +152,10 @@ class Route(ApiModel):
     `outboundTLS` says for the lane; with `authSecret`, Required."""
     auth_secret: ObjectName | None = None
     """Secret in the lane's namespace with `username` and `password`; sent only over TLS to a checked certificate."""
+
+
+class Route(SmartHost):
+    """A fixed route (smart host): mail for these domains goes to this host instead of their MX."""
+
+    domains: Annotated[tuple[DomainName, ...], Field(min_length=1, max_length=256)]
+    """Exact domains, `*.example.com`, or `*` for all."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from lane_api.model import ApiModel, cel
+from lane_api.outbound import SmartHost
 from lane_api.quantities import ByteSize, Duration, Span
 
 __all__ = ["DelayNotice", "Drain", "DrainPolicy", "Queue", "Retry"]
@@ -67,7 +68,7 @@ class Queue(ApiModel):
             )
         ),
     ] = 10 * 2**30
-    """Of each slot's volume, spool and records together; it may grow, never shrink. Default 10Gi."""
+    """Of each slot's volume, spool and records together; it may grow, never shrink (docs/queue.md). Default 10Gi."""
     storage_class_name: Annotated[str, Field(max_length=253)] | None = None
     """Of the slots' volume claims; it cannot change. Default: the cluster's."""
     lifetime: Span | None = None
@@ -101,3 +102,7 @@ class Drain(ApiModel):
     """Default Transfer; it may be changed while a slot drains."""
     deadline: Duration = 3600.0
     """Afterwards the lane is Stalled and says what is left; nothing is dropped and sending goes on. Default 1h."""
+    to: SmartHost | None = None
+    """The way out, with policy Transfer: where a slot's mail goes that no other slot of the lane can take, since the
+    lane is deleted or no slot stays. Taken with 250, it is on record as handed over, with its own envelope sender; what
+    the host refuses for another reason than the recipient's own waits. Default: the slot sends it itself."""

@@ -1,15 +1,18 @@
 """RelayConfig: the one file that the operator renders for a slot and the relay reads.
 
 Written at the schema version of the slot's image. A relay that refuses a file keeps the last good one and says so.
+Within a schema version what is absent means the same to every image, older or newer than the operator: a field that is
+added has the default by which the relay did before; no default is changed, and no field taken away. What is to be
+otherwise for all lanes is written out by the operator. tests/lane_api/relayconfig_defaults.yaml holds what was agreed.
 It is also written by hand: `lane-relay --config relay.yaml` needs no Kubernetes.
 """
 
 import re
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     IPvAnyAddress,
     IPvAnyNetwork,
@@ -24,8 +27,9 @@ from lane_api.listening import Endpoint, HttpListener, TlsFiles
 from lane_api.model import PLAIN_ADDRESS, ConfigModel
 from lane_api.outbound import Backoff
 from lane_api.quantities import ByteSize, Duration, RateField
-from lane_api.relayfeedback import Feedback, ReturnPath, Suppression
+from lane_api.relayfeedback import Feedback, Suppression
 from lane_api.relayrecords import Archive, ArchiveS3, Records, Webhook
+from lane_api.relaysigning import NextKey, SecondKey, SigningDomain
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -39,6 +43,7 @@ __all__ = [
     "HandOver",
     "Intake",
     "LaneIdentity",
+    "NextKey",
     "Origin",
     "Origins",
     "Proof",
@@ -46,11 +51,13 @@ __all__ = [
     "RelayConfig",
     "RelayRetry",
     "RelayRoute",
+    "SecondAddress",
     "SecondKey",
     "Sibling",
     "SigningDomain",
     "SitePolicy",
     "SlotIdentity",
+    "Socks5",
     "Spool",
     "SpoolMark",
     "TlsFiles",
@@ -165,6 +172,30 @@ class Proof(ConfigModel):
     every: Duration = 300.0
 
 
+class Socks5(ConfigModel):
+    """The SOCKS5 proxy that holds the slot's address (RFC 1928); it is handed addresses, never names."""
+
+    host: IPvAnyAddress
+    """An address: mail does not depend on one more name."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 1080
+    auth_dir: str | None = None
+    """Folder with `username` and `password` (RFC 1929), read for each connection. Absent: the proxy asks for none."""
+    bound: IPvAnyAddress | None = None
+    """What the proxy says that it leaves from; a connection for which it says something else is not used. Default:
+    the egress address."""
+
+
+class SecondAddress(ConfigModel):
+    """An address of the other family; it is proved by itself, by reflectors that answer in its family."""
+
+    address: IPvAnyAddress
+    """What the world must see."""
+    source: IPvAnyAddress | None = None
+    """As of the first."""
+    proxy: Socks5 | None = None
+    """As of the first."""
+
+
 class Egress(ConfigModel):
     """Which address mail leaves from."""
 
@@ -176,6 +207,30 @@ class Egress(ConfigModel):
     """Required with an address: a slot that cannot prove it sends nothing."""
     isps: tuple[str, ...] = ()
     """Names of the only policies whose mail may leave here; other mail goes to siblings. Empty: all may."""
+    proxy: Socks5 | None = None
+    """Through which everything leaves that is to leave from the address. Absent: none."""
+    second: SecondAddress | None = None
+    """Of the other family: hosts are tried by the first one's family first. Mail leaves by whichever is proved. Absent:
+    one family alone."""
+    ptr: Literal["Require", "Warn", "Off"] = "Warn"
+    """Whether PTR records name the slot's hostname, which leads back: told (Warn), or else nothing leaves (Require)."""
+
+    @model_validator(mode="after")
+    def _proxy_binds(self) -> Self:
+        for one in (self, self.second):
+            if one is not None and one.proxy is not None and one.source is not None:
+                raise ValueError("source is bound here, and with a proxy nothing is: write it as proxy.bound")
+        if self.proxy is not None and self.address is None:
+            raise ValueError("a proxy needs the address that it holds, to be proved: add address")
+        return self
+
+    @model_validator(mode="after")
+    def _families_differ(self) -> Self:
+        if self.second is not None and self.address is None:
+            raise ValueError("second is an address beside the first: add address")
+        if self.second is not None and self.address is not None and self.second.address.version == self.address.version:
+            raise ValueError("second is of the same family as address: one is to be IPv4, the other IPv6")
+        return self
 
 
 class RelayRetry(ConfigModel):
@@ -200,8 +255,9 @@ class Origin(ConfigModel):
     """Where a value was given, and as what."""
 
     source: str
-    """`isps`, `ISPPolicy NAMESPACE/NAME` or `limits`."""
+    """`isps`, `ISPPolicy NAMESPACE/NAME`, `limits` or `limits (the default)`."""
     value: str
+    """As users write it; of `backoff` nothing."""
 
 
 class Origins(ConfigModel):
@@ -245,6 +301,9 @@ class RelayRoute(ConfigModel):
     """Required and Implicit check the certificate; absent: as the lane's outboundTLS says."""
     auth_dir: str | None = None
     """Folder with `username` and `password`."""
+    hands_over: bool = False
+    """The way out of a slot that is to go: the host answers for what it takes, which is on record as handed over. What
+    it refuses for another reason than the recipient's own waits, and what waited already goes at once."""
 
     @model_validator(mode="after")
     def _keeps_its_password(self) -> Self:
@@ -273,6 +332,8 @@ class Delivery(ConfigModel):
     total_connections: Annotated[int, Field(ge=1)] = 200
     protection: Protection = Protection.PAUSABLE
     """What reply rules may do to the lane."""
+    automation: Literal["Act", "Observe"] = "Act"
+    """Observe: what reply rules and complaint rates would do is told, and not done."""
     standby: bool = False
     """A warm slot takes over what this one must not send: then QuarantineIP stops a NeverPause lane's address, too."""
     policies: tuple[SitePolicy, ...] = ()
@@ -293,45 +354,19 @@ class Delivery(ConfigModel):
         return self
 
     @property
+    def observes(self) -> bool:
+        """Nothing is stopped or slowed down by itself."""
+        return self.automation == "Observe"
+
+    @property
+    def hands_over(self) -> bool:
+        """Mail goes to a host outside of the lane, which answers for it."""
+        return any(route.hands_over for route in self.routes)
+
+    @property
     def transfers(self) -> bool:
         """All mail goes to sibling slots, while one can be reached."""
         return self.state in {"Transferring", "TransferringSuspended"}
-
-
-def _unquoted_off(value: Any) -> Any:
-    """YAML reads `Off` without quotes as false."""
-    return "Off" if value is False else value
-
-
-class SecondKey(ConfigModel):
-    """An Ed25519 key that signs beside the RSA one (RFC 8463)."""
-
-    selector: str
-    key_file: str
-
-
-class SigningDomain(ConfigModel):
-    """A From domain and its key."""
-
-    name: Annotated[str, StringConstraints(to_lower=True)]
-    mode: Annotated[Literal["Sign", "Off"], BeforeValidator(_unquoted_off)] = "Sign"
-    selector: str = ""
-    key_file: str = ""
-    ed25519: SecondKey | None = None
-    """Signs too once DNS answers its own selector; no mail waits for it. Receivers that know no Ed25519 ignore it."""
-    verify_record: bool = True
-    """Hold mail of this domain until DNS answers the selector with this key."""
-    return_path: ReturnPath | None = None
-    """Absent: the sender's own envelope sender, as with Keep."""
-
-    @model_validator(mode="after")
-    def _can_sign(self) -> Self:
-        if self.mode == "Sign" and not self.key_file:
-            raise ValueError("signing needs selector and keyFile; write mode: Off to send its mail unsigned")
-        # A lane's domain has its file named before there is a key, and gets the selector with it: its mail waits.
-        if self.mode == "Sign" and not self.selector and not self.verify_record:
-            raise ValueError("signing needs a selector; with verifyRecord: false nothing would wait for one")
-        return self
 
 
 class Admin(ConfigModel):
@@ -354,6 +389,9 @@ class WarmUp(ConfigModel):
     step_every: Annotated[Duration, Field(gt=0)] = 24 * 3600.0
     connections: Annotated[int, Field(ge=1)] = 2
     """To one ISP at a time while the address is cold for it."""
+    started_on: date | None = None
+    """The day (UTC) since which its owner has sent from it: a spool that knows nothing of a warm-up begins it on the
+    step that this gives, one for each `step_every`, at most the last. Absent: on the first one."""
 
 
 class Sibling(ConfigModel):

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, IPvAnyNetwork, StringConstraints, model_validator
 
 from lane_api.listening import Endpoint, TlsFiles
 from lane_api.model import ConfigModel
@@ -96,10 +96,15 @@ class Feedback(ConfigModel):
 
     key_file: str
     """Signs and checks what return paths and links carry; at least 16 octets, the same in every slot of the lane."""
+    webhook_key_file: str | None = None
+    """Signs the bounces that go to a webhook, read anew for each; absent: they are not signed."""
     smtp: Endpoint | None = None
     http: Endpoint | None = None
     tls: TlsFiles | None = None
     """For both. Absent: self-signed for SMTP, and plain HTTP behind whatever ends TLS."""
+    proxies: tuple[IPvAnyNetwork, ...] = ()
+    """Networks of load balancers, for SMTP alone: each connection of theirs must begin with the PROXY protocol, version
+    2, and its client is who that says. Nobody else is believed."""
     addresses: tuple[Annotated[str, StringConstraints(to_lower=True)], ...] = ()
     """Taken beside postmaster@, abuse@ and fbl@ of the return paths: what is enrolled with ISPs' feedback loops."""
     postmaster: str = ""

@@ -95,6 +95,10 @@ this one, which drains it""",
     ),
 )
 
+_DOOR = """\
+[has({0}.proxy.port) ? string({0}.proxy.port) : '1080', has({0}.proxy.secretName) ? {0}.proxy.secretName : '']"""
+"""What tells two users of one host from one another."""
+
 POOL_ADDRESSES_RULES = (
     (
         "size(self) == 0 || self.exists(a, !has(a.role) || a.role == 'Active')",
@@ -105,6 +109,14 @@ POOL_ADDRESSES_RULES = (
 self.all(a, !has(a.source) || !isIP(a.source) \
 || self.exists_one(b, has(b.source) && isIP(b.source) && ip(b.source) == ip(a.source)))""",
         "each source may stand in a pool once: two slots that bind one address would leave from one",
+    ),
+    (
+        f"""\
+self.all(a, !has(a.proxy) || self.exists_one(b, has(b.proxy) && b.proxy.address == a.proxy.address \
+&& {_DOOR.format("b")} == {_DOOR.format("a")}))""",
+        """\
+each proxy may stand in a pool once, for it leaves from one address: give each address a proxy's address, port or \
+secretName (user) of its own""",
     ),
     (
         "self.all(a, !isIP(a.ip) || self.exists_one(b, isIP(b.ip) && ip(b.ip) == ip(a.ip)))",
@@ -140,7 +152,7 @@ POOL_SPEC_RULES = (
     ),
     (
         "self.engine != 'ClusterDefault' || !has(self.addresses) || size(self.addresses) == 0",
-        "engine ClusterDefault has no addresses of its own: remove addresses, or choose HostNetwork or Multus",
+        "engine ClusterDefault has no addresses of its own: remove addresses, or choose another engine",
     ),
     (
         """\
@@ -153,6 +165,32 @@ engineConfig.prefixLength""",
     (
         "self.engine != 'HostNetwork' || !has(self.addresses) || self.addresses.all(a, has(a.node))",
         "engine HostNetwork needs node on every address: the name of the node that holds it",
+    ),
+    (
+        "self.engine != 'Socks5' || !has(self.addresses) || self.addresses.all(a, has(a.proxy))",
+        "engine Socks5 needs proxy on every address: {address: where it listens, port: 1080, secretName: its user}",
+    ),
+    (
+        "self.engine == 'Socks5' || !has(self.addresses) || self.addresses.all(a, !has(a.proxy))",
+        "proxy is for engine Socks5 alone: remove it, or make a pool with that engine",
+    ),
+    (
+        """\
+self.engine != 'Cilium' || (has(self.engineConfig) && has(self.engineConfig.nodeSelector) \
+&& size(self.engineConfig.nodeSelector) > 0) || !has(self.addresses) || self.addresses.all(a, has(a.node))""",
+        """\
+engine Cilium needs node on every address (the gateway that holds it), or engineConfig.nodeSelector with labels of the \
+gateway nodes""",
+    ),
+    (
+        "self.engine != 'External' || !has(self.addresses) || self.addresses.all(a, !has(a.source))",
+        "engine External binds nothing: remove source from the addresses, and have your network translate",
+    ),
+    (
+        """\
+self.engine == 'External' || !has(self.engineConfig) || !has(self.engineConfig.podAnnotations) \
+|| size(self.engineConfig.podAnnotations) == 0""",
+        "engineConfig.podAnnotations is for engine External alone: remove it, or make a pool with that engine",
     ),
     (
         """\

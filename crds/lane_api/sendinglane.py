@@ -109,5 +109,10 @@ class SendingLaneSpec(ApiModel):
     MTASTS: only to domains with an MTA-STS policy in mode enforce, or DANE. DANE: only to hosts with usable TLSA
     records; needs `resolver.trustAD`. Fixed routes keep their own. Default Opportunistic."""
     resolver: Resolver = Resolver()
+    automation: Literal["Act", "Observe"] = "Act"
+    """What reply rules of ISPPolicies and `feedback.complaints` ask for. Act: it is done, as `protection` allows.
+    Observe: nothing is slowed down, stopped or quarantined and no standby slot takes over; the condition ActsObserved,
+    an event, the log and LaneReplyNeedsLook say what would be. A message is retried or bounces as its rule says. What
+    is in force at a change runs out. Default Act."""
     pod: PodSettings = PodSettings()
     monitoring: Monitoring = Monitoring()

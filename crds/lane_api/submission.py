@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from lane_api.certificate import IssuerRef, ServerName
 from lane_api.model import ApiModel, ObjectName, Port, Text, cel, list_map
 from lane_api.quantities import ByteSize, Duration, RateField, Span
 
@@ -88,10 +89,31 @@ class Service(ApiModel):
 
 
 class SubmissionTls(ApiModel):
-    """The certificate of the submission listeners."""
+    """The certificate of the submission listeners. Neither Secret nor issuer: each slot makes a self-signed one, and
+    CertificateReady says so."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "!has(self.secretName) || !has(self.issuerRef)",
+                "secretName is a certificate that you make, issuerRef one that cert-manager makes: set one of them",
+            ),
+            (
+                "!has(self.dnsNames) || size(self.dnsNames) == 0 || has(self.issuerRef)",
+                "dnsNames are asked of an issuer: set issuerRef, or leave them out",
+            ),
+        )
+    )
 
     secret_name: ObjectName | None = None
-    """kubernetes.io/tls Secret. Absent: each slot makes a self-signed one, and CertificateReady says so."""
+    """kubernetes.io/tls Secret of yours; a renewed one is taken without a restart."""
+    issuer_ref: IssuerRef | None = None
+    """Who is to issue one: the operator makes cert-manager's Certificate `LANE`, whose Secret is `LANE-tls`. Slots
+    wait for it before they start. Default: none."""
+    dns_names: Annotated[
+        tuple[ServerName, ...], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = ()
+    """For issuerRef: what clients call the lane. Default: the Service's names within the cluster."""
 
 
 Sender = Annotated[

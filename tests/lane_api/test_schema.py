@@ -94,6 +94,17 @@ def test_every_rule_has_a_message(file: str) -> None:
     assert all(len(rule["message"]) > 20 for rule in rules)
 
 
+def test_the_entries_of_a_long_list_are_compared_with_each_other_only_when_it_changes() -> None:
+    schema = spec_and_status("ippools.lanewright.dev.yaml")
+    long = [node for _, node in nodes(schema) if node.get("maxItems", 0) > 64]
+    rules = [rule for node in long for rule in node.get("x-kubernetes-validations", ())]
+    pairs = [rule for rule in rules if "self.all(a, " in rule["rule"] and "self.exists_one(b, " in rule["rule"]]
+
+    assert len(pairs) == 3, "of addresses, sources and proxies"
+    assert all(rule["rule"].startswith("oldSelf.hasValue() && oldSelf.value() == self || (") for rule in pairs)
+    assert all(rule["optionalOldSelf"] for rule in pairs), "else a pool that is made is not judged at all"
+
+
 def test_the_docstring_under_a_field_describes_it() -> None:
     described = spec_and_status("sendinglanes.lanewright.dev.yaml")["properties"]["spec"]["properties"]["suspend"]
 
