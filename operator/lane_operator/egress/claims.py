@@ -5,8 +5,9 @@ Manifests of an engine carry a name and a spec only: desired state adds namespac
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+from lane_api.conditions import Reason
 from lane_api.ippool import EngineConfig, PoolAddress
 from lane_api.names import (
     ADMIN_PORT,
@@ -18,9 +19,20 @@ from lane_api.names import (
     SMTPS_PORT,
     UNSUBSCRIBE_PORT,
 )
-from lane_operator.inputs import Manifest, NodeFacts
+from lane_api.relayconfig import Socks5
+from lane_operator.inputs import Manifest, NodeFacts, Refusal
 
-__all__ = ["POD_PORTS", "EngineClaim", "SlotClaim"]
+__all__ = [
+    "BY_BINDING",
+    "BY_PROOF",
+    "NOTICED_LATE",
+    "ONE_FAMILY",
+    "POD_PORTS",
+    "EngineClaim",
+    "Limits",
+    "SlotClaim",
+    "addressless",
+]
 
 POD_PORTS: Mapping[str, int] = {
     "smtp": SMTP_PORT,
@@ -33,11 +45,31 @@ POD_PORTS: Mapping[str, int] = {
 }
 """Named ports of a pod that has an address of its own; the last three are used where the lane asks for it."""
 
+# words that several engines have for the same limit
+ONE_FAMILY: Final = "a slot has one address, so it sends by that family alone"
+NOTICED_LATE: Final = (
+    "a change behind its back is noticed within 30 s of mail, so that mail of 30 s may leave from elsewhere"
+)
+BY_PROOF: Final = "a proof every 30 s while mail flows"
+BY_BINDING: Final = "getsockname on each connection"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an engine cannot do, in plain words."""
+
+    source_check: str
+    """How it is noticed that mail leaves from another address; empty: it is not."""
+    leaks_at_start: bool
+    """A pod's first connections may leave from somewhere else; the proof keeps mail from them."""
+    texts: tuple[str, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class SlotClaim:
     """One slot with its address, and what its engine may need to see."""
 
+    namespace: str
     slot: str
     address: PoolAddress | None
     port_block: int | None
@@ -46,6 +78,9 @@ class SlotClaim:
     kinds: frozenset[str]
     network: Manifest | None
     """The template that a Multus pool names."""
+    pool_namespace: str = ""
+    credentials: frozenset[str] = frozenset()
+    """Entries of the lane's Secret with what proxies ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +89,22 @@ class EngineClaim:
 
     source: str | None = None
     """What every outbound connection binds; None: the engine translates, or there is no own address."""
+    proxy: Socks5 | None = None
+    """Through which everything leaves that is to leave from the address."""
     manifests: tuple[Manifest, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)
     """Of the pod."""
     pod: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the pod's spec; none of them is set elsewhere."""
     node_affinity: Mapping[str, Any] | None = None
+    is_brought_out_elsewhere: bool = False
+    """The node that the address names is a gateway: the slot runs on any."""
     listen_host: str = "::"
     ports: Mapping[str, int] = field(default_factory=lambda: POD_PORTS)
     resolver: str = SIDECAR_RESOLVER
     """Where a resolver sidecar listens."""
+
+
+def addressless(slot: SlotClaim) -> Refusal:
+    """Why an engine that brings out an address does nothing for this slot."""
+    return Refusal(Reason.ENGINE_LIMIT, f"slot {slot.slot} has no address", waiting=Reason.ENGINE_LIMIT)

@@ -9,16 +9,21 @@ from typing import Any
 
 from lane_api.conditions import Reason
 from lane_api.names import PORT_NAMES
-from lane_operator.egress.claims import EngineClaim, SlotClaim
+from lane_operator.egress.claims import BY_BINDING, ONE_FAMILY, EngineClaim, Limits, SlotClaim
 from lane_operator.inputs import Refusal
 
 __all__ = ["LIMITS", "claim"]
 
-LIMITS = (
-    "the node needs an address for mail beside its internal one, on which the slots listen",
-    "a slot cannot leave its node: while that is down its mail waits and the lane's other slots serve",
-    "NetworkPolicy does not hold in a node's network: the lane gets none",
-    "the namespace must allow pods in the node's network: label it pod-security.kubernetes.io/enforce=privileged",
+LIMITS = Limits(
+    source_check=BY_BINDING,
+    leaks_at_start=False,
+    texts=(
+        "the node needs an address for mail beside its internal one, on which the slots listen",
+        "a slot cannot leave its node: while that is down its mail waits and the lane's other slots serve",
+        "NetworkPolicy does not hold in a node's network: the lane gets none",
+        "the namespace must allow pods in the node's network: label it pod-security.kubernetes.io/enforce=privileged",
+        ONE_FAMILY,
+    ),
 )
 
 RESOLVER_OFFSET = len(PORT_NAMES)

@@ -8,12 +8,20 @@ import json
 from typing import Any
 
 from lane_api.conditions import Reason
-from lane_operator.egress.claims import EngineClaim, SlotClaim
+from lane_api.names import ALLOWED_ANNOTATION
+from lane_operator.egress.claims import BY_BINDING, ONE_FAMILY, EngineClaim, Limits, SlotClaim, addressless
 from lane_operator.inputs import Manifest, Refusal
 
 __all__ = ["LIMITS", "NETWORK_KIND", "claim"]
 
-LIMITS = ("NetworkPolicy does not reach the second interface",)
+LIMITS = Limits(
+    source_check=BY_BINDING,
+    leaks_at_start=False,
+    texts=(
+        "NetworkPolicy does not reach the second interface",
+        ONE_FAMILY,
+    ),
+)
 
 NETWORK_KIND = "NetworkAttachmentDefinition.k8s.cni.cncf.io"
 _NETWORKS = "k8s.v1.cni.cncf.io/networks"
@@ -23,7 +31,7 @@ _CNI_VERSION = "0.3.1"  # the lowest that has plugin lists and `sbr`
 def claim(slot: SlotClaim) -> EngineClaim | Refusal:
     """The slot's own network, and the pod's request for it."""
     if slot.address is None:
-        return Refusal(Reason.ENGINE_LIMIT, f"slot {slot.slot} has no address", waiting=Reason.ENGINE_LIMIT)
+        return addressless(slot)
     if NETWORK_KIND not in slot.kinds:
         return Refusal(
             Reason.ENGINE_MISSING,
@@ -38,6 +46,13 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
             "the pool",
             waiting=Reason.WAITING_FOR_ENGINE,
         )
+    if not _is_open(slot.network, slot.pool_namespace):
+        return Refusal(
+            Reason.FORBIDDEN,
+            f"NetworkAttachmentDefinition {slot.config.network} is not for pools of namespace {slot.pool_namespace}: "
+            f"annotate it with {ALLOWED_ANNOTATION}={slot.pool_namespace}, or make one in the pool's own namespace",
+            waiting=Reason.FORBIDDEN,
+        )
     plugins = _plugins(slot.network)
     if not plugins:
         return Refusal(
@@ -51,6 +66,15 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
         source=source,
         manifests=(_network(slot, plugins, source),),
         annotations={_NETWORKS: slot.slot},
+    )
+
+
+def _is_open(network: Manifest, namespace: str) -> bool:
+    """Whoever may make pools in one namespace would else reach, by the operator's rights, every network there is."""
+    metadata = network.get("metadata") or {}
+    allowed = str((metadata.get("annotations") or {}).get(ALLOWED_ANNOTATION, ""))
+    return metadata.get("namespace") == namespace or not {namespace, "*"}.isdisjoint(
+        name.strip() for name in allowed.split(",")
     )
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from lane_api.conditions import Reason
-from lane_api.ippool import Engine, EngineConfig, PoolAddress
+from lane_api.ippool import Engine, EngineConfig, PoolAddress, Socks5Proxy
+from lane_api.names import ALLOWED_ANNOTATION
+from lane_api.relayconfig import Socks5
 from lane_operator.egress import ENGINES, LIMITS, EngineClaim, SlotClaim
 from lane_operator.inputs import NodeFacts, Refusal
 from tests.lane_operator import made
@@ -15,6 +17,7 @@ from tests.lane_operator import made
 ADDRESS = PoolAddress(ip="203.0.113.10", hostname="out1.example.com", node="node-a")
 CONFIG = EngineConfig.model_validate({"network": "mail/public", "prefixLength": 24, "gateway": "203.0.113.1"})
 SLOT = SlotClaim(
+    namespace="mail",
     slot="otp-0",
     address=ADDRESS,
     port_block=20008,
@@ -22,6 +25,7 @@ SLOT = SlotClaim(
     nodes={"node-a": NodeFacts("192.0.2.10")},
     kinds=made.KINDS,
     network=made.TEMPLATE,
+    pool_namespace="mail-pools",
 )
 
 
@@ -38,7 +42,7 @@ def refused(engine: Engine, slot: SlotClaim) -> Refusal:
 
 
 def attached(template: dict[str, Any] | None = None) -> dict[str, Any]:
-    network = made.TEMPLATE if template is None else {"spec": {"config": json.dumps(template)}}
+    network = made.TEMPLATE if template is None else made.TEMPLATE | {"spec": {"config": json.dumps(template)}}
     (manifest,) = granted(Engine.MULTUS, replace(SLOT, network=network)).manifests
     config: dict[str, Any] = json.loads(manifest["spec"]["config"])
     return config
@@ -52,7 +56,8 @@ def test_clusterdefault_binds_nothing_and_says_what_it_cannot_do() -> None:
     answer = granted(Engine.CLUSTER_DEFAULT, replace(SLOT, address=None, port_block=None))
 
     assert (answer.source, answer.manifests, answer.pod) == (None, (), {})
-    assert "shared" in LIMITS[Engine.CLUSTER_DEFAULT][0]
+    assert "shared" in LIMITS[Engine.CLUSTER_DEFAULT].texts[0]
+    assert not LIMITS[Engine.CLUSTER_DEFAULT].source_check
 
 
 @pytest.mark.parametrize(
@@ -149,9 +154,17 @@ def test_multus_asks_for_the_slots_own_network_by_annotation() -> None:
     [
         ({"kinds": frozenset()}, Reason.WAITING_FOR_ENGINE, "install Multus"),
         ({"network": None}, Reason.WAITING_FOR_ENGINE, "mail/public does not exist, or is out of the operator's reach"),
-        ({"network": {"spec": {}}}, Reason.ENGINE_LIMIT, "no CNI configuration in spec.config to copy"),
-        ({"network": {"spec": {"config": "{"}}}, Reason.ENGINE_LIMIT, "no CNI configuration in spec.config to copy"),
-        ({"network": {"spec": {"config": "[]"}}}, Reason.ENGINE_LIMIT, "no CNI configuration in spec.config to copy"),
+        ({"network": made.TEMPLATE | {"spec": {}}}, Reason.ENGINE_LIMIT, "no CNI configuration in spec.config to copy"),
+        (
+            {"network": made.TEMPLATE | {"spec": {"config": "{"}}},
+            Reason.ENGINE_LIMIT,
+            "no CNI configuration in spec.config to copy",
+        ),
+        (
+            {"network": made.TEMPLATE | {"spec": {"config": "[]"}}},
+            Reason.ENGINE_LIMIT,
+            "no CNI configuration in spec.config to copy",
+        ),
     ],
     ids=["no-multus", "no-template", "empty", "no-json", "no-object"],
 )
@@ -160,3 +173,140 @@ def test_multus_says_what_is_missing(change: dict[str, Any], waiting: Reason, fi
 
     assert refusal.waiting is waiting
     assert fix in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("annotations", "namespace", "is_open"),
+    [
+        ({}, "mail", True),
+        ({}, "mail-pools", False),
+        ({ALLOWED_ANNOTATION: "mail-pools"}, "mail-pools", True),
+        ({ALLOWED_ANNOTATION: "shop, mail-pools"}, "mail-pools", True),
+        ({ALLOWED_ANNOTATION: "*"}, "mail-pools", True),
+        ({ALLOWED_ANNOTATION: "mail-pools-2"}, "mail-pools", False),
+        ({ALLOWED_ANNOTATION: ""}, "mail-pools", False),
+    ],
+)
+def test_a_template_is_for_pools_of_its_namespace_and_of_those_that_it_names(
+    annotations: dict[str, str], namespace: str, is_open: bool
+) -> None:
+    metadata = {"name": "public", "namespace": "mail", "annotations": annotations}
+    slot = replace(SLOT, network=made.TEMPLATE | {"metadata": metadata}, pool_namespace=namespace)
+
+    if is_open:
+        assert granted(Engine.MULTUS, slot).manifests
+        return
+    refusal = refused(Engine.MULTUS, slot)
+    assert (refusal.reason, refusal.waiting) == (Reason.FORBIDDEN, Reason.FORBIDDEN)
+    assert "mail/public is not for pools of namespace mail-pools" in refusal.message
+    assert "annotate it with lanewright.dev/allowed-namespaces=mail-pools" in refusal.message
+
+
+@pytest.mark.parametrize("engine", [Engine.SOCKS5, Engine.CILIUM, Engine.EXTERNAL])
+def test_an_engine_that_translates_binds_nothing(engine: Engine) -> None:
+    answer = granted(engine, SOCKS)
+
+    assert answer.source is None
+    assert (answer.pod, answer.listen_host) == ({}, "::")
+    assert "30 s" in LIMITS[engine].source_check
+
+
+SOCKS = replace(
+    SLOT,
+    address=ADDRESS.model_copy(
+        update={"proxy": Socks5Proxy(address="192.0.2.80", secret_name="socks"), "source": "10.1.2.3"}
+    ),
+    port_block=None,
+    credentials=frozenset({"otp-0.username", "otp-0.password"}),
+)
+
+
+def test_socks5_hands_the_relay_the_proxy_its_users_folder_and_what_it_binds() -> None:
+    assert granted(Engine.SOCKS5, SOCKS).proxy == Socks5.model_validate(
+        {"host": "192.0.2.80", "port": 1080, "auth_dir": "/etc/lanewright/proxy", "bound": "10.1.2.3"}
+    )
+    free = ADDRESS.model_copy(update={"proxy": Socks5Proxy(address="192.0.2.80", port=1081)})
+    answer = granted(Engine.SOCKS5, replace(SOCKS, address=free, credentials=frozenset()))
+    assert answer.proxy == Socks5.model_validate({"host": "192.0.2.80", "port": 1081})
+
+
+def test_socks5_waits_for_the_credentials_that_a_proxy_asks_for() -> None:
+    refusal = refused(Engine.SOCKS5, replace(SOCKS, credentials=frozenset({"otp-1.username", "otp-1.password"})))
+
+    assert (refusal.reason, refusal.waiting) == (Reason.SECRET_KEY_MISSING, Reason.WAITING_FOR_SECRET)
+    assert "Secret socks in the pool's namespace" in refusal.message
+    assert "username, password" in refusal.message
+
+
+def test_cilium_selects_the_slots_pod_by_a_label_that_is_a_part_of_its_identity() -> None:
+    (policy,) = granted(Engine.CILIUM).manifests
+
+    assert policy["metadata"]["name"] == "mail.otp-0"
+    assert policy["spec"] == {
+        "selectors": [
+            {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "mail"}},
+                "podSelector": {"matchLabels": {"lanewright.dev/slot": "otp-0"}},
+            }
+        ],
+        "destinationCIDRs": ["0.0.0.0/0"],
+        "egressGateway": {
+            "nodeSelector": {"matchLabels": {"kubernetes.io/hostname": "node-a"}},
+            "egressIP": "203.0.113.10",
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "egress_ip", "everywhere"),
+    [
+        ({"source": "10.1.2.3"}, "10.1.2.3", "0.0.0.0/0"),
+        ({"ip": "2001:db8::10"}, "2001:db8::10", "::/0"),
+    ],
+    ids=["mapped-by-the-cloud", "ipv6"],
+)
+def test_cilium_translates_to_what_the_gateway_has_for_all_of_its_family(
+    change: dict[str, str], egress_ip: str, everywhere: str
+) -> None:
+    (policy,) = granted(Engine.CILIUM, replace(SLOT, address=ADDRESS.model_copy(update=change))).manifests
+
+    assert policy["spec"]["egressGateway"]["egressIP"] == egress_ip
+    assert policy["spec"]["destinationCIDRs"] == [everywhere]
+
+
+def test_cilium_takes_gateways_by_labels_where_the_address_names_none() -> None:
+    nowhere = ADDRESS.model_copy(update={"node": None})
+    labelled = EngineConfig.model_validate({"nodeSelector": {"b": "2", "a": "1"}})
+    (policy,) = granted(Engine.CILIUM, replace(SLOT, address=nowhere, config=labelled)).manifests
+
+    assert policy["spec"]["egressGateway"]["nodeSelector"] == {"matchLabels": {"a": "1", "b": "2"}}
+    assert "engineConfig.nodeSelector" in refused(Engine.CILIUM, replace(SLOT, address=nowhere)).message
+
+
+def test_cilium_says_what_is_missing_and_where_the_right_comes_from() -> None:
+    refusal = refused(Engine.CILIUM, replace(SLOT, kinds=frozenset()))
+
+    assert (refusal.reason, refusal.waiting) == (Reason.ENGINE_MISSING, Reason.WAITING_FOR_ENGINE)
+    assert "rights.engines" in refusal.message
+
+
+def test_external_fills_the_slots_own_into_the_pods_annotations() -> None:
+    config = EngineConfig.model_validate(
+        {
+            "podAnnotations": [
+                {"name": "cni.projectcalico.org/ipAddrs", "value": '["{ip}"]'},
+                {"name": "egress.example.com/of", "value": "{namespace}/{slot} {other}"},
+            ]
+        }
+    )
+
+    assert granted(Engine.EXTERNAL, replace(SLOT, config=config)).annotations == {
+        "cni.projectcalico.org/ipAddrs": '["203.0.113.10"]',
+        "egress.example.com/of": "mail/otp-0 {other}",
+    }
+    assert granted(Engine.EXTERNAL).annotations == {}
+
+
+@pytest.mark.parametrize("engine", [engine for engine in Engine if engine is not Engine.CLUSTER_DEFAULT])
+def test_no_engine_grants_anything_without_an_address(engine: Engine) -> None:
+    assert refused(engine, replace(SLOT, address=None)).reason is Reason.ENGINE_LIMIT
