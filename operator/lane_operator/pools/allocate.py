@@ -10,8 +10,10 @@ Rules, in order:
 2. A slot that exists but is not in the record gets back the address that its own objects name (a lost status), where
    the pool is open to it: whoever can make a claim in some namespace can write any address on it.
 3. A lane of the same namespace, name and class gets back its own, the slot's own first, without cool-down.
-4. Any other slot gets a free address of its role (those with `role: Standby` are for standby slots): on the node
-   where its lane has fewest, then one that was never used, then the lowest.
+4. Any other slot gets a free address of its role (those with `role: Standby` are for standby slots), in this order:
+   for all mail until the lane has two of those, then for ISPs that it has none for; in the zone, then on the node,
+   where it has fewest; one that was never used; the lowest.
+5. What served Bulk or Cold last comes to no other class before its owner releases it, by whatever pool it comes.
 No slot gets an address that is quarantined; what becomes of one that a slot holds says `quarantine`.
 What no slot holds rests for the pool's cool-down. An address that stands in several pools belongs to the pool that
 holds it, else to the first by name; the others never assign it. What a live slot carries from a pool that is gone
@@ -19,7 +21,7 @@ belongs to that pool still.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lane_api.conditions import Reason
@@ -27,12 +29,15 @@ from lane_api.ippool import Engine, IPPoolStatus, PoolAddress
 from lane_api.lane_status import SlotRole
 from lane_api.names import STANDBY_FROM, slot_name
 from lane_operator.inputs import Assignment, Claim, Demand, Holding, Key, Pool, Refusal
-from lane_operator.pools.ledger import Entry, Ledger, owners
+from lane_operator.pools.ledger import Entry, Ledger, owners, served_elsewhere
 from lane_operator.pools.ports import NodePorts
+from lane_operator.pools.refusals import closed, exhausted, going, no_pool, no_ports
 
 __all__ = ["AllocationResult", "allocate"]
 
 _NO_ADDRESS: PoolAddress | None = None
+ENOUGH_FOR_ALL_MAIL = 2
+"""Addresses without `isps` that a lane gets before any with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +100,17 @@ def allocate(
     for key in sorted(served.keys() | by_pool.keys()):
         asked = by_pool.get(key, [])
         if key not in served:
-            assignments |= {one.key: Assignment(refusal=_no_pool(one)) for one in asked if not one.reserving}
+            assignments |= {one.key: Assignment(refusal=no_pool(one)) for one in asked if not one.reserving}
         elif served[key].spec.engine is Engine.CLUSTER_DEFAULT:
             assignments |= {demand.key: _shared(demand, served[key]) for demand in asked if not demand.reserving}
             statuses[key] = IPPoolStatus()
         else:
             ledger = Ledger(served[key])
+            elsewhere = served_elsewhere(served[key], everywhere)
             for entry in ledger:
-                owner = belongs[entry.value]
+                owner = belongs.get(entry.value, key)  # nobody's: out of every spec, and held by no slot
                 entry.held_elsewhere = "" if owner == key else "/".join(owner)
+                entry.class_elsewhere = elsewhere.get(entry.value, "")
             assignments |= _served(ledger, asked, ports, now)
             statuses[key] = IPPoolStatus(capacity=ledger.capacity(now), addresses=ledger.records())
     return AllocationResult(assignments, statuses)
@@ -111,15 +118,17 @@ def allocate(
 
 def _served(ledger: Ledger, demands: list[Demand], ports: NodePorts, now: dt.datetime) -> dict[Key, Assignment]:
     """The claims on one pool."""
-    asking = [_Asking(demand, _closed(demand, ledger.pool)) for demand in demands]
+    asking = [_Asking(demand, closed(demand, ledger.pool)) for demand in demands]
     holders = ledger.holders()
     for one in asking:
         _keep(ledger, one, holders)
+    # before anything is given: what a slot gives up is there for its lane's others now, and nobody has to look again
+    moved = [entry.value for entry in ledger if entry.class_elsewhere and entry.held_elsewhere]
+    ledger.release_all_but([entry for one in asking for entry in one.got.values()], now, moved)
     for one in asking:
         _give_back(ledger, one)
     for one in asking:
         _give(ledger, one, now)
-    ledger.release_all_but((entry for one in asking for entry in one.got.values()), now)
     for one in asking:
         for entry in one.got.values():
             _keep_ports(ledger, entry, ports)
@@ -166,27 +175,41 @@ def _give(ledger: Ledger, one: _Asking, now: dt.datetime) -> None:
     if one.refusal or ledger.pool.deleting:
         return
     for index in one.wanted:
-        nodes = [entry.address.node for entry in one.got.values()]
-        free = sorted(
-            (entry for entry in ledger if ledger.is_free(entry, now) and _suits(entry, index)),
-            key=lambda entry: (nodes.count(entry.address.node), bool(entry.lane)),  # the ledger's order breaks ties
-        )
+        beside = [entry.address for other, entry in one.got.items() if _is_standby(other) == _is_standby(index)]
+        free = [
+            entry
+            for entry in ledger
+            if ledger.is_free(entry, now) and _suits(entry, index) and not entry.is_barred_to(one.demand.traffic_class)
+        ]
         if not free:
             continue
-        free[0].port_block = None
-        free[0].hold(one.demand, one.slot(index))
-        one.got[index] = free[0]
+        best = min(free, key=lambda entry: (*_fit(entry.address, beside), bool(entry.lane)))  # the first of equals
+        best.port_block = None
+        best.hold(one.demand, one.slot(index))
+        one.got[index] = best
+
+
+def _fit(address: PoolAddress, beside: Sequence[PoolAddress]) -> tuple[int, int, int]:
+    """How well an address goes with those of the lane's other slots of the role; the least is the best."""
+    general = sum(not one.isps for one in beside)
+    covered = {isp for one in beside for isp in one.isps}
+    if address.isps:
+        order = 3 if covered.issuperset(address.isps) else 1
+    else:  # two, since what only one may send waits while that one is away
+        order = 0 if general < ENOUGH_FOR_ALL_MAIL else 2
+    zones, nodes = [one.zone for one in beside], [one.node for one in beside]
+    return order, zones.count(address.zone), nodes.count(address.node)
 
 
 def _assignment(ledger: Ledger, one: _Asking, ports: NodePorts, now: dt.datetime) -> Assignment:
     claims, refusal = [], one.refusal or one.demand.objection
     for index, entry in sorted(one.got.items()):
         if ledger.pool.spec.engine is Engine.HOST_NETWORK and not _has_ports(ledger, entry, ports):
-            refusal = refusal or _no_ports(ledger.pool, entry)
+            refusal = refusal or no_ports(ledger.pool, entry)
             continue
         claims.append(_claim(one.demand, index, entry.address, entry.port_block, ledger.pool))
     if one.wanted and refusal is None:
-        refusal = _going(ledger.pool) if ledger.pool.deleting else _exhausted(ledger, one, now)
+        refusal = going(ledger.pool) if ledger.pool.deleting else exhausted(ledger, one.demand, one.wanted, now)
     return Assignment(tuple(claims), refusal)
 
 
@@ -211,7 +234,7 @@ def _has_ports(ledger: Ledger, entry: Entry, ports: NodePorts) -> bool:
 
 def _shared(demand: Demand, pool: Pool) -> Assignment:
     """Claims without addresses: engine ClusterDefault has none to give."""
-    refusal = _closed(demand, pool)
+    refusal = closed(demand, pool)
     slots = demand.retained if refusal else demand.retained | set(range(demand.replicas)) - demand.withheld
     claims = tuple(_claim(demand, index, _NO_ADDRESS, None, pool) for index in sorted(slots))
     if demand.standby and refusal is None:
@@ -230,87 +253,15 @@ def _indices(demand: Demand) -> list[int]:
 
 def _suits(entry: Entry, index: int) -> bool:
     """An address is for slots of its role: what is kept warm in standby is not used up by a lane that grows."""
-    return entry.address.role == ("Active" if index < STANDBY_FROM else "Standby")
+    return entry.address.role == ("Standby" if _is_standby(index) else "Active")
+
+
+def _is_standby(index: int) -> bool:
+    return index >= STANDBY_FROM
 
 
 def _claim(demand: Demand, index: int, address: PoolAddress | None, port_block: int | None, pool: Pool) -> Claim:
-    going = SlotRole.HELD if demand.held else SlotRole.DRAINING
+    leaving = SlotRole.HELD if demand.held else SlotRole.DRAINING
     serves = SlotRole.ACTIVE if index < STANDBY_FROM else SlotRole.STANDBY
-    role = serves if index in _indices(demand) else going
+    role = serves if index in _indices(demand) else leaving
     return Claim(index, slot_name(demand.name, index), address, role, port_block, pool.key)
-
-
-def _closed(demand: Demand, pool: Pool) -> Refusal | None:
-    """Why this lane may not draw from the pool."""
-    name = "/".join(pool.key)
-    if demand.namespace not in (pool.namespace, *pool.spec.allowed_namespaces.names):
-        return Refusal(
-            Reason.POOL_CLOSED,
-            f"IPPool {name} is closed to namespace {demand.namespace}: add it to the pool's allowedNamespaces.names",
-            waiting=Reason.POOL_CLOSED,
-        )
-    if demand.traffic_class not in pool.spec.classes:
-        allowed = ", ".join(sorted(pool.spec.classes))
-        return Refusal(
-            Reason.CLASS_MISMATCH,
-            f"IPPool {name} is for {allowed} and this lane is {demand.traffic_class}: "
-            "an address keeps the reputation of what it sent, so name a pool of the lane's class",
-            waiting=Reason.CLASS_MISMATCH,
-        )
-    return None
-
-
-def _no_pool(demand: Demand) -> Refusal:
-    return Refusal(
-        Reason.POOL_NOT_FOUND,
-        f"IPPool {'/'.join(demand.pool)} does not exist, or cannot be read: create or correct it; slots that "
-        "run keep what they have",
-        waiting=Reason.WAITING_FOR_POOL,
-    )
-
-
-def _going(pool: Pool) -> Refusal:
-    return Refusal(
-        Reason.POOL_NOT_FOUND,
-        f"IPPool {'/'.join(pool.key)} is being deleted and gives no more addresses; it goes once no lane holds one. "
-        "Create it again then, or make the lane with another pool",
-        waiting=Reason.WAITING_FOR_POOL,
-    )
-
-
-def _no_ports(pool: Pool, entry: Entry) -> Refusal:
-    return Refusal(
-        Reason.ENGINE_LIMIT,
-        f"no block of 8 ports is free on node {entry.address.node} in {pool.spec.engine_config.port_range}: "
-        f"widen engineConfig.portRange of IPPool {'/'.join(pool.key)}",
-        waiting=Reason.ENGINE_LIMIT,
-    )
-
-
-def _exhausted(ledger: Ledger, one: _Asking, now: dt.datetime) -> Refusal:
-    """Who has them all, in figures, and when the next one is free again."""
-    capacity, cooldown_s = ledger.capacity(now), ledger.pool.spec.cooldown
-    ends = [until for entry in ledger if (until := entry.cools_until(cooldown_s)) is not None and now < until]
-    rest = f" (the next until {min(ends).strftime('%Y-%m-%dT%H:%M:%SZ')})" if ends else ""
-    standing = f"{capacity.standby} in standby, " if capacity.standby else ""
-    barred = f"{capacity.quarantined} quarantined, " if capacity.quarantined else ""
-    active = [index for index in one.wanted if index < STANDBY_FROM]
-    standby = len(one.wanted) - len(active)
-    wait = ", wait for those that cool down or lower spec.cooldown of the pool" if ends else ""
-    missing = []
-    if active:
-        missing.append(
-            f"{len(active)} of {one.demand.replicas} slots have none: add addresses to the pool{wait}, or lower "
-            "replicas"
-        )
-    if standby:
-        missing.append(
-            f"{standby} of {one.demand.standby} standby slots have none: add addresses with role: Standby to the pool, "
-            "or lower standbyReplicas"
-        )
-    return Refusal(
-        Reason.POOL_EXHAUSTED,
-        f"IPPool {'/'.join(ledger.pool.key)} has {capacity.total} addresses: {capacity.assigned} assigned, "
-        f"{standing}{capacity.cooling} cooling down{rest}, {barred}{capacity.free} free; {'; '.join(missing)}",
-        waiting=Reason.POOL_EXHAUSTED,
-    )

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 
 from lane_api.ippool import PoolAddress
 from lane_api.lane_status import SlotRole
-from lane_api.names import ADDRESS_ANNOTATION, POOL_ANNOTATION, SLOT_LABEL, STANDBY_FROM, slot_index
+from lane_api.names import STANDBY_FROM, slot_index
 from lane_api.queue import DrainPolicy
 from lane_operator.inputs import Claim, Lane, Manifest
+from lane_operator.marks import address_of, pool_key, slot_of
 from lane_operator.pools.ports import port_block_of
 
 __all__ = ["claims_of_existing"]
@@ -25,7 +26,7 @@ def claims_of_existing(
     """
     found = {claim.slot_name: claim for claim in claims}
     for workload in workloads:
-        slot = str((workload["metadata"].get("labels") or {}).get(SLOT_LABEL, ""))
+        slot = slot_of(workload)
         index = slot_index(lane.name, slot)
         if slot not in found and index is not None:
             found[slot] = _claim(lane, slot, index, workload, hostnames.get(slot, ""))
@@ -33,9 +34,7 @@ def claims_of_existing(
 
 
 def _claim(lane: Lane, slot: str, index: int, workload: Manifest, hostname: str) -> Claim:
-    noted = workload["metadata"].get("annotations") or {}
-    ip = noted.get(ADDRESS_ANNOTATION)
-    namespace, _, name = noted.get(POOL_ANNOTATION, "").partition("/")
+    ip = address_of(workload)
     going = SlotRole.HELD if lane.spec.drain.policy is DrainPolicy.HOLD else SlotRole.DRAINING
     role, last = SlotRole.ACTIVE, lane.spec.replicas
     if index >= STANDBY_FROM:
@@ -48,6 +47,6 @@ def _claim(lane: Lane, slot: str, index: int, workload: Manifest, hostname: str)
         address=PoolAddress.model_construct(ip=ip, hostname=hostname) if ip else None,
         role=role if serves else going,
         port_block=port_block_of(workload),
-        pool=(namespace, name) if name else lane.pool_key,
+        pool=pool_key(workload) or lane.pool_key,
         found=True,
     )

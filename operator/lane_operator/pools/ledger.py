@@ -1,23 +1,28 @@
 """One pool's addresses while an allocation is worked out: what the spec lists, and who holds each; pure.
 
-Invariant: an address has at most one holder, and is known by its value, never by its spelling.
+Invariants: an address has at most one holder, and is known by its value, never by its spelling. What served Bulk or
+Cold last is remembered when it leaves the spec, too: it must come to no other class by a detour.
 """
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from lane_api.classes import TrafficClass
-from lane_api.ippool import AddressStatus, Capacity, Engine, PoolAddress, Quarantine
+from lane_api.ippool import AddressStatus, AddressWarmUp, Capacity, Engine, PoolAddress, Quarantine
 from lane_api.names import STANDBY_FROM, slot_index
 from lane_operator.inputs import Demand, Holding, Key, Pool
 
-__all__ = ["Entry", "Ledger", "owners"]
+__all__ = ["Entry", "Ledger", "next_thaw", "owners", "served_elsewhere"]
 
 AddressValue = IPv4Address | IPv6Address
+LOUD = frozenset({TrafficClass.BULK, TrafficClass.COLD})
+"""Classes whose addresses no other class gets without its owner's word."""
+REMEMBERED = 256
+"""Addresses out of the spec whose class is kept, the latest: as many as a spec may list."""
 LONGEST_COOLDOWN_S = 10 * 366 * 86_400.0
 """Ten years: what lasts longer passes the calendar's end, and is for ever anyway."""
 
@@ -29,15 +34,28 @@ class Entry:
     value: AddressValue
     address: PoolAddress
     listed: bool
-    """In the spec; one that is not stays only while it is held."""
+    """In the spec; one that is not stays only while it is held, or for the class that it served."""
     lane: str = ""
     lane_class: str = ""
     slot: str = ""
     released_at: str | None = None
     port_block: int | None = None
     quarantine: Quarantine | None = None
-    """As recorded of the slot that holds it."""
+    """As recorded of the slot that holds it, as is what follows."""
+    verified_at: str | None = None
+    warmup: AddressWarmUp | None = None
     held_elsewhere: str = ""
+    class_elsewhere: str = ""
+    """What it served last in another pool, which lists it no more."""
+
+    @property
+    def served(self) -> str:
+        """The class that mail left from here in last; empty for none that is known."""
+        return self.lane_class if self.lane else self.class_elsewhere
+
+    def is_barred_to(self, traffic_class: TrafficClass) -> bool:
+        """It served Bulk or Cold last, and its owner has not released it to serve another class."""
+        return self.served in LOUD and self.served != traffic_class and self.served != self.address.released_from
 
     @property
     def may_be_given(self) -> bool:
@@ -68,7 +86,7 @@ class Entry:
     def hold(self, demand: Demand, slot: str) -> None:
         """Gives it to a slot."""
         if (self.lane, self.slot) != ("/".join(demand.key), slot):
-            self.quarantine = None
+            self.quarantine = self.verified_at = self.warmup = None
         self.lane, self.lane_class = "/".join(demand.key), str(demand.traffic_class)
         self.slot, self.released_at = slot, None
 
@@ -101,14 +119,23 @@ class Ledger:
         """What is held, by lane, class and slot."""
         return {(one.lane, one.lane_class, one.slot): one for one in self if one.is_held}
 
-    def release_all_but(self, kept: Iterable[Entry], now: dt.datetime) -> None:
-        """Lets the others rest; one that the spec has dropped is forgotten."""
+    def release_all_but(self, kept: Iterable[Entry], now: dt.datetime, moved: Collection[AddressValue] = ()) -> None:
+        """Lets the others rest; of one that the spec has dropped only the class is kept, where that binds it.
+
+        `moved` are addresses that serve in another pool by now, whose record counts.
+        """
         staying = {entry.value for entry in kept}
+        gone = []
         for entry in self:
             if entry.is_held and entry.value not in staying:
                 entry.released_at = now.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-                entry.port_block = entry.quarantine = None
+                entry.port_block = entry.quarantine = entry.verified_at = entry.warmup = None
             if not entry.listed and not entry.is_held:
+                gone.append(entry)
+        binding = [one for one in gone if one.lane_class in LOUD and one.value not in moved]
+        latest = sorted(binding, key=lambda one: one.released_at or "", reverse=True)[:REMEMBERED]
+        for entry in gone:
+            if entry not in latest:
                 del self._entries[entry.value]
 
     def capacity(self, now: dt.datetime) -> Capacity:
@@ -130,11 +157,11 @@ class Ledger:
 
     def is_cooling(self, entry: Entry, now: dt.datetime) -> bool:
         """Given up so lately that only its own lane may have it."""
-        until = entry.cools_until(self.pool.spec.cooldown)
+        until = entry.cools_until(self.pool.spec.cooldown) if entry.listed else None
         return until is not None and now < until
 
     def is_free(self, entry: Entry, now: dt.datetime) -> bool:
-        """Any lane may have it."""
+        """Any lane may have it, if it is of the class that it served or the address is not bound to that."""
         return entry.may_be_given and not entry.is_held and not self.is_cooling(entry, now)
 
     def records(self) -> tuple[AddressStatus, ...]:
@@ -146,13 +173,21 @@ class Ledger:
         if value is None or not record.lane:
             return
         entry = self._entries.get(value)
-        if entry is None and record.released_at is None:
-            address = PoolAddress(ip=record.ip, hostname=record.hostname, node=record.node, source=record.source)
+        if entry is None and (record.released_at is None or record.lane_class in LOUD):
+            address = PoolAddress.model_construct(  # as it was validated when it was assigned
+                ip=record.ip,
+                hostname=record.hostname,
+                node=record.node,
+                zone=record.zone,
+                source=record.source,
+                proxy=record.proxy.proxy if record.proxy is not None else None,
+            )
             entry = self._entries[value] = Entry(value, address, listed=False)
         if entry is None or entry.lane:
             return
         entry.lane, entry.lane_class, entry.slot = record.lane, record.lane_class, record.slot
         entry.released_at, entry.quarantine = record.released_at, record.quarantine
+        entry.verified_at, entry.warmup = record.verified_at, record.warmup
         entry.port_block = record.port_block if self.pool.spec.engine is Engine.HOST_NETWORK else None
 
 
@@ -163,6 +198,13 @@ def _address_value(text: str) -> AddressValue | None:
         return ip_address(text)
     except ValueError:
         return None
+
+
+def next_thaw(pool: Pool, now: dt.datetime) -> float | None:
+    """Seconds until the next address that rests may be another lane's; None where none rests."""
+    ends = (entry.cools_until(pool.spec.cooldown) for entry in Ledger(pool))
+    waits = [(end - now).total_seconds() for end in ends if end is not None and end > now]
+    return min(waits, default=None)
 
 
 def _held_values(pool: Pool) -> set[AddressValue]:
@@ -178,13 +220,17 @@ def _record(entry: Entry) -> AddressStatus:
         ip=entry.address.ip,
         hostname=entry.address.hostname,
         node=entry.address.node,
+        zone=entry.address.zone,
         source=entry.address.source,
+        proxy=entry.address.proxy.record if entry.address.proxy is not None else None,
         lane=entry.lane,
         lane_class=str(TrafficClass(entry.lane_class)) if entry.lane_class else "",
         slot=entry.slot,
         released_at=entry.released_at,
         port_block=entry.port_block,
         quarantine=entry.quarantine,
+        verified_at=entry.verified_at,
+        warmup=entry.warmup,
         held_elsewhere=entry.held_elsewhere,
     )
 
@@ -203,6 +249,19 @@ def owners(pools: Iterable[Pool], holdings: Iterable[Holding] = ()) -> dict[Addr
         for value in _listed_values(pool):
             found.setdefault(value, pool.key)
     return found
+
+
+def served_elsewhere(pool: Pool, others: Iterable[Pool]) -> Mapping[AddressValue, str]:
+    """What addresses did last in other pools: address -> class of the lane that has or had it there."""
+    latest: dict[AddressValue, tuple[str, str]] = {}
+    for other in others:
+        for record in other.status.addresses if other.key != pool.key else ():
+            value = _address_value(record.ip) if record.lane else None
+            if value is not None:
+                # one that is held counts as the latest of all; of two given up in one second, either order is one
+                found = (record.released_at or "~", record.lane_class)
+                latest[value] = max(found, latest.get(value, found))
+    return {value: traffic_class for value, (_, traffic_class) in latest.items()}
 
 
 def _carried(pools: Iterable[Pool], holdings: Iterable[Holding]) -> Iterator[tuple[AddressValue, Key]]:

@@ -33,14 +33,13 @@ def with_stand_ins(result: AllocationResult, sighted: Sighted, now: dt.datetime)
     """The allocation with what is quarantined, in claims and in the pools' records."""
     found: dict[tuple[str, str], Quarantine | None] = {}
     assignments = {}
-    records = {
-        (one.lane, one.slot): one for status in result.statuses.values() for one in status.addresses if _is_held(one)
-    }
+    records: dict[str, dict[str, Quarantine | None]] = {}
+    for one in (row for status in result.statuses.values() for row in status.addresses if _is_held(row)):
+        records.setdefault(one.lane, {})[one.slot] = one.quarantine
     for lane, assignment in result.assignments.items():
         name = "/".join(lane)
         seen = {claim.slot_name: sighted(lane, claim.slot_name) for claim in assignment.claims}
-        own = {slot: record.quarantine for (of, slot), record in records.items() if of == name}
-        claims = _decided(assignment.claims, own, seen, now)
+        claims = _decided(assignment.claims, records.get(name, {}), seen, now)
         found |= {(name, claim.slot_name): claim.quarantine for claim in claims}
         assignments[lane] = replace(assignment, claims=claims)
     statuses = {key: _recorded(status, found, now) for key, status in result.statuses.items()}

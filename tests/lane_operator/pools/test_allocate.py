@@ -91,6 +91,7 @@ def test_exhaustion_is_refused_with_counts_and_the_slots_that_have_one_keep_it()
     assert assignment.refusal is not None
     assert assignment.refusal.reason is Reason.POOL_EXHAUSTED
     assert assignment.refusal.waiting is Reason.POOL_EXHAUSTED
+    assert not assignment.refusal.spare
     assert "has 1 addresses: 1 assigned, 0 cooling down, 0 free; 2 of 3 slots have none" in assignment.refusal.message
 
 
@@ -152,6 +153,17 @@ def test_a_draining_slot_keeps_its_claim_until_it_is_gone() -> None:
     ]
     assert held(gone) == {"mail/otp-0": "203.0.113.10"}
     assert gone.statuses[POOL].addresses[1].released_at == "2026-11-23T08:00:00Z"
+
+
+def test_what_a_slot_has_given_up_is_another_slots_of_its_lane_in_the_same_look() -> None:
+    lost = pool("203.0.113.10")
+    asked = demand(replicas=0, retained=frozenset({1}), found={1: "203.0.113.10"})
+    second = after(allocate([lost], [asked], NOW), lost)
+
+    result = allocate([second], [demand(), demand("aaa")], NOW)
+
+    assert held(result) == {"mail/otp-0": "203.0.113.10"}
+    assert allocate([after(result, second)], [demand(), demand("aaa")], NOW) == result
 
 
 def test_a_slot_that_is_held_says_so() -> None:
@@ -216,6 +228,21 @@ def test_an_address_taken_out_of_the_pool_stays_with_its_slot_until_that_has_dra
     assert claim.address is not None
     assert (claim.address.ip, claim.address.hostname) == ("203.0.113.10", "out0.example.com")
     assert [record.ip for record in drained.statuses[POOL].addresses] == ["203.0.113.11"]
+
+
+def test_a_slot_keeps_its_proxy_when_the_address_leaves_the_pool() -> None:
+    proxies = [{"address": "192.0.2.80", "port": 1080 + number, "secretName": "socks"} for number in range(2)]
+    addresses = [
+        {"ip": f"203.0.113.{10 + number}", "hostname": "out.example.com", "proxy": proxy}
+        for number, proxy in enumerate(proxies)
+    ]
+    first = pool(engine="Socks5", addresses=addresses)
+    removed = after(allocate([first], [demand()], NOW), first, addresses=first.spec.addresses[1:])
+
+    (claim,) = allocate([removed], [demand()], NOW).assignments["mail", "otp"].claims
+    assert claim.address is not None
+    assert claim.address.proxy is not None
+    assert (claim.address.ip, claim.address.proxy.port) == ("203.0.113.10", 1080)
 
 
 @pytest.mark.parametrize(

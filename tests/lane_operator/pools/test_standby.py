@@ -60,6 +60,7 @@ def test_a_standby_slot_without_address_is_refused_with_the_fix_and_the_active_o
     assert held(result) == {"mail/otp-0": "203.0.113.10"}
     refusal = result.assignments["mail", "otp"].refusal
     assert refusal is not None
+    assert refusal.spare
     assert "1 of 1 standby slots have none: add addresses with role: Standby" in refusal.message
 
 
