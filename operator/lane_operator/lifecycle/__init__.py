@@ -14,26 +14,38 @@ from lane_operator.lifecycle.drain import (
     next_steps,
     shaped,
 )
-from lane_operator.lifecycle.evict import evictable
+from lane_operator.lifecycle.evict import Evacuation, evacuated, leaving_nodes
+from lane_operator.lifecycle.forget import Act, ForgetVolume, acts, forgotten, without_forgotten
 from lane_operator.lifecycle.roll import rolled, staggered
 from lane_operator.lifecycle.slots import as_stopped, slot_facts
+from lane_operator.lifecycle.upgrade import UNDER_WAY, UpgradePlan, planned
 
 __all__ = [
     "DRAINED_ANNOTATION",
+    "UNDER_WAY",
+    "Act",
     "DeleteWorkload",
     "Drained",
+    "Evacuation",
+    "ForgetVolume",
     "LetGo",
     "ReleaseVolume",
     "RetainVolume",
     "ScaleToZero",
     "SlotFacts",
     "Step",
+    "UpgradePlan",
+    "acts",
     "as_stopped",
-    "evictable",
+    "evacuated",
+    "forgotten",
     "is_released",
+    "leaving_nodes",
     "next_steps",
+    "planned",
     "rolled",
     "shaped",
     "slot_facts",
     "staggered",
+    "without_forgotten",
 ]

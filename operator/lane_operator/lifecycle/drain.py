@@ -22,9 +22,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from lane_api.lane_status import SlotRole
-from lane_api.names import RELEASE_ANNOTATION, RELEASE_KEEP_VOLUMES, SLOT_LABEL
+from lane_api.names import RELEASE_ANNOTATION, RELEASE_KEEP_VOLUMES
 from lane_api.queue import DrainPolicy
 from lane_operator.inputs import Lane, Manifest, SlotObservation
+from lane_operator.marks import slot_of
 
 __all__ = [
     "DRAINED_ANNOTATION",
@@ -156,7 +157,7 @@ def next_steps(lane: Lane, slots: Iterable[SlotFacts], *, terminating: bool, may
 
 
 def shaped(
-    manifests: Iterable[Manifest], slots: Iterable[SlotFacts], steps: Iterable[Step], *, deleting: bool
+    manifests: Iterable[Manifest], slots: Iterable[SlotFacts], steps: Iterable[object], *, deleting: bool
 ) -> tuple[Manifest, ...]:
     """The manifests with stopped slots at 0 replicas; their volumes, and what is deleted in this pass, are left out."""
     stopped = {slot.name: slot.drained for slot in slots if slot.drained and (deleting or slot.role.is_going)}
@@ -166,7 +167,7 @@ def shaped(
         _at_zero(manifest, stopped) if manifest["kind"] == "StatefulSet" else manifest
         for manifest in manifests
         if not (manifest["kind"] == "StatefulSet" and manifest["metadata"]["name"] in gone)
-        and not (manifest["kind"] == "PersistentVolumeClaim" and _slot_of(manifest) in stopped)
+        and not (manifest["kind"] == "PersistentVolumeClaim" and slot_of(manifest) in stopped)
     )
 
 
@@ -268,10 +269,6 @@ def _is_settled(lane: Lane, slot: SlotFacts, *, terminating: bool) -> bool:
     if slot.workload_uid is None and slot.drained is None:
         return not slot.pod and not _keeps_mail(slot)
     return slot.drained is not None and not slot.pod and not (_keeps_mail(slot) and _is_empty(slot))
-
-
-def _slot_of(manifest: Manifest) -> str:
-    return str((manifest["metadata"].get("labels") or {}).get(SLOT_LABEL, ""))
 
 
 def _at_zero(manifest: Manifest, stopped: Mapping[str, Drained | None]) -> Manifest:

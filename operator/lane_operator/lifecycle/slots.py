@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from lane_api.lane_status import SlotRole
-from lane_api.names import QUEUE_FINALIZER, SLOT_LABEL
+from lane_api.names import QUEUE_FINALIZER
 from lane_api.queue import DrainPolicy
 from lane_operator.cache import Cache
 from lane_operator.inputs import Claim, Lane, Manifest, Observation
 from lane_operator.kube import PERSISTENT_VOLUME, POD, STATEFUL_SET, VOLUME_CLAIM
 from lane_operator.lifecycle.drain import DRAINED_ANNOTATION, Drained, SlotFacts
+from lane_operator.marks import slot_of
 
 __all__ = ["as_stopped", "slot_facts"]
 
@@ -19,7 +20,7 @@ def slot_facts(cache: Cache, lane: Lane, claims: Iterable[Claim], observation: O
     roles = {claim.slot_name: claim.role for claim in claims}
     parts: dict[str, dict[str, Manifest]] = {name: {} for name in roles}
     for (kind, _), child in cache.children(lane.key).items():
-        slot = (child["metadata"].get("labels") or {}).get(SLOT_LABEL)
+        slot = slot_of(child)
         if slot and kind in {STATEFUL_SET.kind, VOLUME_CLAIM.kind, POD.kind}:
             parts.setdefault(slot, {})[kind] = child
     return tuple(

@@ -1,0 +1,205 @@
+"""Which images each slot of a lane is to have while new ones come: one slot after the other, watched, and back; pure.
+
+    Waiting      as many other lanes as may are upgraded now
+    Rolling      one slot restarts with the new images
+    Watched      it serves; the next follows unless it does worse (`verdict`)
+    Done         every slot has them
+    RolledBack   a slot did not come up, or did worse: all have the previous images until others are named
+
+Invariants: all that must last stands in the lane's status, so that a restart of the operator changes nothing; a slot
+that serves is only restarted while every other one does; a slot that is broken anyway has nothing to lose, and gets the
+new images at once; a slot that no reflector would prove again is not restarted.
+Before it: `observe`. After it: `desired_state`, which renders each slot with its images; `roll`, which applies them.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from lane_api.lane_status import SlotImages, UpgradePhase, UpgradeStatus
+from lane_api.names import UPGRADE_ANNOTATION, UPGRADE_UNJUDGED
+from lane_operator.inputs import Claim, Lane, Manifest, Observation, SlotObservation
+from lane_operator.lifecycle.roll import is_settled
+from lane_operator.lifecycle.verdict import figures_of, worse
+from lane_operator.status.book import stamp
+
+__all__ = ["UNDER_WAY", "UpgradePlan", "planned"]
+
+UNDER_WAY: Final = frozenset({UpgradePhase.ROLLING, UpgradePhase.WATCHED})
+_COMES_UP: Final = dt.timedelta(minutes=8)
+"""A spool of a million messages is read back meanwhile; before ten minutes, when the lane would be Stalled."""
+_HOPELESS: Final = dt.timedelta(minutes=2)
+"""An image that cannot be pulled and a process that ends at once are tried again and again, and seldom heal."""
+_HOPELESS_WORDS: Final = ("ImagePull", "InvalidImageName", "CrashLoopBackOff", "CreateContainer", "RunContainerError")
+_CRASHES: Final = 2
+_UNAPPLIED: Final = dt.timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradePlan:
+    """What the slots are to run."""
+
+    status: UpgradeStatus | None
+    images: Mapping[str, SlotImages] = field(default_factory=dict)
+    """By slot; who is missing here gets the installation's."""
+
+
+def planned(
+    lane: Lane,
+    claims: Iterable[Claim],
+    observation: Observation,
+    workloads: Mapping[str, Manifest],
+    wanted: SlotImages,
+    now: dt.datetime,
+    *,
+    watch_s: float,
+    may_begin: Callable[[], bool],
+) -> UpgradePlan:
+    """What is to be done now; `watch_s` 0: nothing is judged. `may_begin` is asked when the lane would begin."""
+    said = lane.status.upgrade
+    staying = tuple(claim for claim in claims if not claim.role.is_going)
+    if lane.deleting_since is not None:
+        return UpgradePlan(said)
+    here = _Here(lane, staying, observation, workloads, wanted, now, watch_s)
+    current = said if said is not None and said.images == wanted else None
+    if current is not None and current.phase is UpgradePhase.ROLLED_BACK and here.is_judged:
+        return _back(here, current)
+    if current is not None and current.phase in UNDER_WAY:
+        return _go_on(here, current)
+    if not here.old:
+        if current is not None and current.phase in (UpgradePhase.DONE, UpgradePhase.WAITING):
+            return UpgradePlan(_ended(current))
+        return UpgradePlan(None)
+    if current is None or current.phase is not UpgradePhase.WAITING:
+        current = UpgradeStatus(
+            phase=UpgradePhase.WAITING,
+            images=wanted,
+            previous=here.live[here.old[0]],
+            since=stamp(now),
+            before=figures_of(here.observed(here.old)),
+        )
+    return _begin_next(here, current) if may_begin() else UpgradePlan(current, here.images(current))
+
+
+class _Here:
+    """The lane's slots as they are in this pass."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        staying: tuple[Claim, ...],
+        observation: Observation,
+        workloads: Mapping[str, Manifest],
+        wanted: SlotImages,
+        now: dt.datetime,
+        watch_s: float,
+    ) -> None:
+        self.wanted, self.now, self.watch_s = wanted, now, watch_s
+        self.names = tuple(claim.slot_name for claim in staying)
+        self.is_judged = watch_s > 0 and lane.annotations.get(UPGRADE_ANNOTATION) != UPGRADE_UNJUDGED
+        self._takes = {claim.slot_name: claim.takes_mail for claim in staying}
+        self._observation, self._workloads = observation, workloads
+        self.live = {name: _images(workloads[name], wanted) for name in self.names if name in workloads}
+        self.old = tuple(name for name, images in self.live.items() if images != wanted)
+
+    def seen(self, name: str) -> SlotObservation:
+        return self._observation.slot(name) or SlotObservation(name)
+
+    def observed(self, names: Iterable[str]) -> list[SlotObservation]:
+        return [self.seen(name) for name in names]
+
+    def is_up(self, name: str) -> bool:
+        """Its pod is of its newest template and does what its role asks; one in standby is never ready."""
+        seen = self.seen(name)
+        return (is_settled(self._workloads.get(name)) and seen.pod_ready) if self._takes[name] else seen.reachable
+
+    def serves(self, name: str) -> bool:
+        seen = self.seen(name)
+        return self.is_up(name) and seen.reachable and seen.may_send
+
+    def next(self) -> str:
+        """The slot that may be restarted now; empty: none."""
+        for name in self.old:
+            others = (other for other in self.names if other != name and self._takes[other])
+            stale = self.seen(name).proof_state == "ProofStale"  # shut after a restart, until a reflector answers
+            if self.is_up(name) and not stale and all(self.is_up(other) for other in others):
+                return name
+        return ""
+
+    def images(self, said: UpgradeStatus) -> dict[str, SlotImages]:
+        """Who waits for his turn keeps what he has; a slot that is made now begins with what the others have."""
+        kept = {name: self.live[name] for name in self.old if name != said.slot and self.is_up(name)}
+        return kept | {name: said.previous for name in self.names if name not in self.live}
+
+
+def _go_on(here: _Here, said: UpgradeStatus) -> UpgradePlan:
+    """One slot is under way."""
+    began = dt.datetime.fromisoformat(said.since)
+    if said.slot not in here.live:  # scaled away meanwhile
+        return _begin_next(here, said)
+    if here.live[said.slot] != here.wanted:  # not applied yet: its clock does not run
+        later = said if here.now - began < _UNAPPLIED else said.model_copy(update={"since": stamp(here.now)})
+        return UpgradePlan(later, here.images(said))
+    if wrong := _wrong(here, said, here.now - began):
+        back = said.model_copy(
+            update={"phase": UpgradePhase.ROLLED_BACK, "since": stamp(here.now), "message": f"{said.slot} {wrong}"}
+        )
+        return _back(here, back)
+    if not here.serves(said.slot):
+        phase = UpgradePhase.ROLLING
+    elif said.phase is UpgradePhase.WATCHED and (here.now - began).total_seconds() >= here.watch_s:
+        return _begin_next(here, said)
+    else:
+        phase = UpgradePhase.WATCHED
+    if phase is not said.phase:
+        said = said.model_copy(update={"phase": phase, "since": stamp(here.now)})
+    return UpgradePlan(said, here.images(said))
+
+
+def _begin_next(here: _Here, said: UpgradeStatus) -> UpgradePlan:
+    """The next slot that may; who is broken anyway needs no turn."""
+    if not here.old:
+        return UpgradePlan(_ended(said))
+    if name := here.next():
+        said = said.model_copy(update={"phase": UpgradePhase.ROLLING, "slot": name, "since": stamp(here.now)})
+    return UpgradePlan(said, here.images(said))
+
+
+def _back(here: _Here, said: UpgradeStatus) -> UpgradePlan:
+    return UpgradePlan(said, dict.fromkeys(here.names, said.previous))
+
+
+def _ended(said: UpgradeStatus) -> UpgradeStatus:
+    return said.model_copy(update={"phase": UpgradePhase.DONE, "slot": ""})
+
+
+def _wrong(here: _Here, said: UpgradeStatus, lasts: dt.timedelta) -> str:
+    """Why the slot is not to keep its images, in words that follow its name; empty: it may."""
+    if not here.is_judged:
+        return ""
+    seen = here.seen(said.slot)
+    if not here.serves(said.slot):
+        why = seen.pod_reason or seen.proof_message or "it does not answer"
+        patience = _HOPELESS if any(word in why for word in _HOPELESS_WORDS) else _COMES_UP
+        if said.phase is UpgradePhase.ROLLING and lasts >= patience:
+            return f"did not come to serve within {int(lasts.total_seconds() // 60)} minutes: {why}"
+        return ""
+    if _restarts(seen) >= _CRASHES:  # of the process that answers now, so of the new pod
+        return f"ended {_restarts(seen)} times: see its log"
+    siblings = figures_of(here.observed(name for name in here.old if name != said.slot))
+    return worse(figures_of([seen]), (siblings, said.before))
+
+
+def _restarts(seen: SlotObservation) -> int:
+    """How often its container was started again since its pod was made."""
+    count = seen.process.rpartition("/")[2]
+    return int(count) if count.isdigit() else 0
+
+
+def _images(workload: Manifest, wanted: SlotImages) -> SlotImages:
+    """What its template names; a slot without a resolver is as one with the newest."""
+    pod = workload["spec"]["template"]["spec"]
+    relay = next((one["image"] for one in pod["containers"] if one["name"] == "relay"), "")
+    resolver = next((one["image"] for one in pod.get("initContainers") or () if one["name"] == "resolver"), "")
+    return SlotImages(relay=relay, resolver=resolver or wanted.resolver)
