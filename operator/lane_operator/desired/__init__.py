@@ -1,12 +1,24 @@
 """The children of a lane as a pure function of the specs and of the addresses assigned, never of other history."""
 
+from lane_operator.desired.cold import shared_domains
 from lane_operator.desired.config_secret import config_name
+from lane_operator.desired.growth import refused_growth
 from lane_operator.desired.heads import heads_name
 from lane_operator.desired.kept import kept_hostname
-from lane_operator.desired.secrets import NAMESPACE_KEY, audit_secret, feedback_secret, proof_secret, secret_needs
+from lane_operator.desired.policies import unknown_isps
+from lane_operator.desired.secrets import (
+    BOUNCE_KEY,
+    NAMESPACE_KEY,
+    audit_secret,
+    feedback_secret,
+    proof_secret,
+    proxy_secret,
+    secret_needs,
+)
 from lane_operator.desired.state import desired_state
 
 __all__ = [
+    "BOUNCE_KEY",
     "NAMESPACE_KEY",
     "audit_secret",
     "config_name",
@@ -15,5 +27,9 @@ __all__ = [
     "heads_name",
     "kept_hostname",
     "proof_secret",
+    "proxy_secret",
+    "refused_growth",
     "secret_needs",
+    "shared_domains",
+    "unknown_isps",
 ]

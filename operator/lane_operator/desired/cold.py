@@ -1,34 +1,43 @@
-"""A Cold lane shares no From domain with a lane of another class: its complaints would be theirs.
+"""A Cold lane shares no organizational domain with a lane of another class: its complaints would be theirs.
 
-Where it does, the Cold lane is the one that stops, whichever came first. Two domains are shared when one is the other
-or lies below it; siblings under one organizational domain are only told apart by DNS (DMARC's tree walk).
+Counted is everything that a recipient's ISP sees on the mail: From, return path, the host of unsubscribe links. Where
+it shares one, the Cold lane is the one that stops, whichever came first.
 """
 
 from lane_api.classes import TrafficClass
 from lane_api.conditions import Reason
-from lane_operator.inputs import Lane, References, Refusal
+from lane_operator.inputs import Lane, LaneDomains, References, Refusal
+from lane_operator.organizations import organization_of, seen_domains
 
 __all__ = ["shared_domains"]
 
 
 def shared_domains(lane: Lane, references: References) -> tuple[Refusal, ...]:
-    """One refusal for each domain of a Cold lane that a lane of another class has; none for other lanes."""
-    if lane.spec.traffic_class is not TrafficClass.COLD:
+    """One refusal for each domain of a Cold lane whose organization a lane of another class has; none for others."""
+    if lane.spec.traffic_class is not TrafficClass.COLD or not references.others:
         return ()
+    theirs: dict[str, list[tuple[LaneDomains, str]]] = {}
+    for other in sorted(references.others, key=lambda one: one.key):
+        if other.traffic_class != TrafficClass.COLD:
+            for domain in other.seen or other.domains:
+                theirs.setdefault(organization_of(domain), []).append((other, domain))
+    own = seen_domains(lane.spec.model_dump(mode="json", by_alias=True, include={"domains", "feedback"}))
     return tuple(
-        Refusal(
-            Reason.DOMAIN_SHARED,
-            f"Cold mail from {domain.name} would spoil the reputation of lane {'/'.join(other.key)} "
-            f"({other.traffic_class}, {theirs}), so this lane delivers nothing: give it a domain of its own",
-            waiting=Reason.DOMAIN_SHARED,
-        )
-        for domain in lane.spec.domains
-        for other in sorted(references.others, key=lambda one: one.key)
-        if other.traffic_class != TrafficClass.COLD
-        for theirs in other.domains
-        if _is_shared(domain.name, theirs)
+        _refusal(domain, organization_of(domain), theirs[organization_of(domain)])
+        for domain in own
+        if organization_of(domain) in theirs
     )
 
 
-def _is_shared(one: str, other: str) -> bool:
-    return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
+def _refusal(domain: str, organization: str, theirs: list[tuple[LaneDomains, str]]) -> Refusal:
+    first, seen = theirs[0]
+    others = len({other.key for other, _ in theirs}) - 1
+    return Refusal(
+        Reason.DOMAIN_SHARED,
+        f"Cold mail from {domain} would spoil the reputation of lane {'/'.join(first.key)} "
+        f"({first.traffic_class}, {seen})"
+        + (f" and of {others} more" if others else "")
+        + f", since ISPs judge all of {organization} together; so this lane delivers nothing: give it a domain of its "
+        "own, under another organizational domain",
+        waiting=Reason.DOMAIN_SHARED,
+    )

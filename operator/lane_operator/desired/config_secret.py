@@ -9,13 +9,18 @@ import base64
 import hashlib
 from collections.abc import Mapping
 
+import yaml
+
 from lane_api.names import NOT_IN_BACKUPS
+from lane_api.relayconfig import RelayConfig
 from lane_operator.desired.resolver import RESOLVER_FILE
 from lane_operator.inputs import Manifest
+from lane_operator.packed import entry_of
 
-__all__ = ["RELAY_FILE", "config_name", "config_secret", "digest"]
+__all__ = ["RELAY_FILE", "config_name", "config_secret", "digest", "file_of", "parsed_config"]
 
 RELAY_FILE = "relay.yaml"
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def config_name(slot: str) -> str:
@@ -38,3 +43,25 @@ def config_secret(slot: str, relay: str, resolver: str | None, marks: Mapping[st
 def digest(text: str) -> str:
     """Tells one text from another."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def parsed_config(secret: Manifest | None) -> RelayConfig | None:
+    """The configuration in such a Secret; None where there is none that can be read."""
+    try:
+        return RelayConfig.model_validate(yaml.load(file_of(secret, RELAY_FILE) or "", Loader=_Loader))  # noqa: S506  # a safe one
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ):  # a hand's work: also a date that is none, or depth without end
+        return None
+
+
+def file_of(secret: Manifest | None, name: str) -> str | None:
+    """One file of such a Secret; None where it is not there or no text."""
+    if secret is None or name not in (secret.get("data") or {}):
+        return None
+    try:
+        return entry_of(secret, name).decode()
+    except ValueError:
+        return None

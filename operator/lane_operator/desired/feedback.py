@@ -1,11 +1,14 @@
 """What a lane's feedback asks for: the relay's part of it, its Service, and which of the pod's ports stay unused."""
 
+from ipaddress import ip_network
+
 from lane_api import names
 from lane_api.domains import LaneDomain
 from lane_api.names import LANE_LABEL
 from lane_api.relayconfig import Endpoint
 from lane_api.relayfeedback import ComplaintRates, Feedback, NeighbourSlot, ReturnPath, Suppression, Unsubscribe
-from lane_operator.desired.secrets import NAMESPACE_KEY, feedback_secret
+from lane_operator.desired.dns_endpoint import HOSTNAME_ANNOTATION, publishes
+from lane_operator.desired.secrets import BOUNCE_KEY, NAMESPACE_KEY, feedback_secret
 from lane_operator.egress import EngineClaim
 from lane_operator.inputs import Lane, Manifest, References
 
@@ -15,21 +18,35 @@ KEY_FILE = f"{names.FEEDBACK_DIR}/feedback.key"
 SUPPRESSION_KEY_FILE = f"{names.FEEDBACK_DIR}/suppression.key"
 
 
-def feedback_of(lane: Lane, engine: EngineClaim) -> Feedback | None:
+def feedback_of(lane: Lane, references: References, engine: EngineClaim) -> Feedback | None:
     """The listeners, where they are asked for and the pod has ports (one that stays as it is may have none)."""
     asked = lane.spec.feedback
-    if asked is None or "feedback" not in engine.ports:
+    if asked is None or not _has_feedback(lane, engine):
         return None
     unsubscribe = asked.unsubscribe if "unsubscribe" in engine.ports else None
     return Feedback(
         key_file=KEY_FILE,
+        webhook_key_file=_bounce_key_file(lane, references),
         smtp=Endpoint(host=engine.listen_host, port=engine.ports["feedback"]),
         http=Endpoint(host=engine.listen_host, port=engine.ports["unsubscribe"]) if unsubscribe is not None else None,
+        proxies=tuple(ip_network(cidr, strict=False) for cidr in asked.proxies),
         addresses=asked.addresses,
         postmaster=asked.postmaster or "",
         unsubscribe=Unsubscribe(url=unsubscribe.url, mailto=unsubscribe.mailto) if unsubscribe is not None else None,
         complaints=ComplaintRates.model_validate(asked.complaints.model_dump()),
     )
+
+
+def _has_feedback(lane: Lane, engine: EngineClaim) -> bool:
+    return lane.spec.feedback is not None and "feedback" in engine.ports
+
+
+def _bounce_key_file(lane: Lane, references: References) -> str | None:
+    """Where a bounce goes to a webhook, and the key is there: a Secret of an earlier release gets it beforehand."""
+    facts = references.secrets.get(feedback_secret(lane))
+    posts = any(one.return_path is not None and one.return_path.webhook for one in lane.spec.domains)
+    has_key = facts is not None and BOUNCE_KEY in facts.keys
+    return f"{names.FEEDBACK_DIR}/{BOUNCE_KEY}" if posts and has_key else None
 
 
 def suppression_of(lane: Lane, references: References, engine: EngineClaim) -> Suppression | None:
@@ -68,7 +85,7 @@ def _neighbour(lane: Lane, other: str, slot: str, block: int | None) -> Neighbou
 def return_path_of(lane: Lane, domain: LaneDomain, engine: EngineClaim) -> ReturnPath | None:
     """The domain's return path; a pod without feedback leaves the sender's own."""
     asked = domain.return_path
-    if asked is None or (asked.mode == "Rewrite" and feedback_of(lane, engine) is None):
+    if asked is None or (asked.mode == "Rewrite" and not _has_feedback(lane, engine)):
         return None
     return ReturnPath.model_validate(
         {"domain": asked.domain, "mode": asked.mode, "forward": asked.forward, "webhook": asked.webhook}
@@ -82,18 +99,27 @@ def feedback_service(lane: Lane) -> Manifest | None:
         return None
     ports = [("feedback", 25)] + ([("unsubscribe", 80)] if asked.unsubscribe is not None else [])
     metadata: Manifest = {"name": f"{lane.name}-feedback"}
-    if asked.service.annotations:
-        metadata["annotations"] = dict(sorted(asked.service.annotations.items()))
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata,
-        "spec": {
-            "type": asked.service.type,
-            "selector": {LANE_LABEL: lane.name},
-            "ports": [{"name": name, "port": number, "protocol": "TCP", "targetPort": name} for name, number in ports],
-        },
+    annotations = {**_published_name(lane), **asked.service.annotations}
+    if annotations:
+        metadata["annotations"] = dict(sorted(annotations.items()))
+    spec: Manifest = {
+        "type": asked.service.type,
+        "selector": {LANE_LABEL: lane.name},
+        "ports": [{"name": name, "port": number, "protocol": "TCP", "targetPort": name} for name, number in ports],
     }
+    if asked.service.type != "ClusterIP":
+        spec["externalTrafficPolicy"] = asked.service.external_traffic_policy or "Local"
+    if asked.service.load_balancer_class:
+        spec["loadBalancerClass"] = asked.service.load_balancer_class
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+
+def _published_name(lane: Lane) -> dict[str, str]:
+    """Has external-dns publish the address that a load balancer gives, under the name that the MX leads to."""
+    service = lane.spec.feedback.service if lane.spec.feedback is not None else None
+    if service is None or service.hostname is None or service.type != "LoadBalancer" or not publishes(lane):
+        return {}
+    return {HOSTNAME_ANNOTATION: service.hostname}
 
 
 def unused_ports(lane: Lane) -> frozenset[str]:

@@ -4,15 +4,12 @@ What its egress stands on (address, source, proof, ports, resolver) is what its 
 follows the spec, so that the slot can still be closed, suspended and drained. Pure.
 """
 
-import base64
 from collections.abc import Sequence
-
-import yaml
 
 from lane_api.names import SIDECAR_RESOLVER
 from lane_api.relayconfig import RelayConfig
 from lane_api.relayfeedback import Feedback
-from lane_operator.desired.config_secret import RELAY_FILE
+from lane_operator.desired.config_secret import file_of, parsed_config
 from lane_operator.desired.relayconfig import relay_config
 from lane_operator.desired.resolver import RESOLVER_FILE
 from lane_operator.egress import EngineClaim
@@ -20,15 +17,13 @@ from lane_operator.inputs import Claim, Lane, Manifest, References
 
 __all__ = ["kept_config", "kept_hostname", "kept_resolver"]
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 
 def kept_config(lane: Lane, references: References, claim: Claim, others: Sequence[Claim] = ()) -> RelayConfig | None:
     """What the slot's relay is to know; None where there is no configuration of it that could be read.
 
     `others` are the lane's other slots.
     """
-    before = _parsed(references.configs.get(claim.slot_name))
+    before = parsed_config(references.configs.get(claim.slot_name))
     engine = None if before is None else _engine(before)
     if before is None or engine is None:
         return None
@@ -38,12 +33,12 @@ def kept_config(lane: Lane, references: References, claim: Claim, others: Sequen
 
 def kept_resolver(secret: Manifest | None) -> str | None:
     """The sidecar's configuration as it stands; None where there is no sidecar."""
-    return _text(secret, RESOLVER_FILE)
+    return file_of(secret, RESOLVER_FILE)
 
 
 def kept_hostname(secret: Manifest | None) -> str:
     """The name that the slot says HELO with; empty where its configuration cannot be read."""
-    config = _parsed(secret)
+    config = parsed_config(secret)
     return "" if config is None else config.slot.hostname
 
 
@@ -54,6 +49,7 @@ def _engine(config: RelayConfig) -> EngineClaim | None:
         return None
     return EngineClaim(
         source=None if config.egress.source is None else str(config.egress.source),
+        proxy=config.egress.proxy,
         listen_host=admin.listen.host,
         ports={
             "smtp": intake.smtp.port,
@@ -65,26 +61,6 @@ def _engine(config: RelayConfig) -> EngineClaim | None:
         },
         resolver=next(iter(config.delivery.resolvers), SIDECAR_RESOLVER),
     )
-
-
-def _parsed(secret: Manifest | None) -> RelayConfig | None:
-    try:
-        return RelayConfig.model_validate(yaml.load(_text(secret, RELAY_FILE) or "", Loader=_Loader))  # noqa: S506  # a safe one
-    except (
-        yaml.YAMLError,
-        ValueError,
-        RecursionError,
-    ):  # a hand's work: also a date that is none, or depth without end
-        return None
-
-
-def _text(secret: Manifest | None, name: str) -> str | None:
-    """One file of a config Secret; None where it is not there or no text."""
-    found = ((secret or {}).get("data") or {}).get(name)
-    try:
-        return None if found is None else base64.b64decode(found).decode()
-    except ValueError:
-        return None
 
 
 def _feedback_ports(feedback: Feedback | None) -> dict[str, int]:

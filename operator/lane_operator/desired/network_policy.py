@@ -61,8 +61,11 @@ def network_policy(
     sinks: Iterable[Sink],
     settings: NetworkPolicies | None,
     operator_namespace: str,
+    *,
+    is_direct: bool = True,
 ) -> Manifest | None:
-    """The policy; None where none is to be made. `sinks` are what all slots' configurations name."""
+    """The policy; None where none is to be made. `sinks` are what all slots' configurations name; `is_direct`: some
+    slot sends mail itself, not through a proxy."""
     if settings is None or _in_a_nodes_network(claims):
         return None
     return {
@@ -73,7 +76,7 @@ def network_policy(
             "podSelector": {"matchLabels": {LANE_LABEL: lane.name}},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": _ingress(lane, references, settings, operator_namespace),
-            "egress": _egress(lane, references, sorted(set(sinks)), settings),
+            "egress": _egress(lane, references, sorted(set(sinks)), settings, is_direct=is_direct),
         },
     }
 
@@ -110,13 +113,16 @@ def _clients(lane: Lane) -> list[Manifest]:
     return [selector, *({"ipBlock": {"cidr": network}} for network in networks)]
 
 
-def _egress(lane: Lane, references: References, sinks: list[Sink], settings: NetworkPolicies) -> list[Manifest]:
+def _egress(
+    lane: Lane, references: References, sinks: list[Sink], settings: NetworkPolicies, *, is_direct: bool
+) -> list[Manifest]:
     rules = [
         _rule("to", [], _DNS_PORTS, protocols=("UDP", "TCP")),
         _rule("to", [{"namespaceSelector": _named("openshift-dns")}], [_OPENSHIFT_DNS], protocols=("UDP", "TCP")),
-        _rule("to", _everywhere_but(*CLOUD_NETWORKS, *settings.closed), [_MAIL_PORT, _HTTPS_PORT]),
         _rule("to", [_slots(lane, references)], [ADMIN_PORT]),
     ]
+    if is_direct:
+        rules.insert(2, _rule("to", _everywhere_but(*CLOUD_NETWORKS, *settings.closed), [_MAIL_PORT, _HTTPS_PORT]))
     outside = _outside_ports(references)
     if outside:
         rules.append(_rule("to", _everywhere_but(*CLOUD_NETWORKS), outside))

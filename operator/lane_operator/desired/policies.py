@@ -10,7 +10,7 @@ from typing import Final
 
 from lane_api.conditions import Reason
 from lane_api.isppolicy import ISPPolicySpec, ResponseRule
-from lane_api.outbound import Backoff, IspOverride
+from lane_api.outbound import Backoff, IspOverride, Limits
 from lane_api.quantities import format_duration
 from lane_api.relayconfig import Origin, Origins, SitePolicy
 from lane_api.sendinglane import SendingLaneSpec
@@ -37,7 +37,7 @@ def site_policies(spec: SendingLaneSpec, policies: Iterable[Policy]) -> tuple[Si
         by_name.setdefault(policy.name, []).append(policy)
     overrides = {override.name: override for override in spec.isps}
     return tuple(
-        _site(name, found, overrides.get(name) or IspOverride(name=name), spec.limits.connections_per_ip)
+        _site(name, found, overrides.get(name) or IspOverride(name=name), spec.limits)
         for name, found in by_name.items()
     )
 
@@ -57,7 +57,7 @@ def unknown_isps(spec: SendingLaneSpec, policies: Iterable[Policy]) -> tuple[Ref
     )
 
 
-def _site(name: str, policies: list[Policy], override: IspOverride, connections: int) -> SitePolicy:
+def _site(name: str, policies: list[Policy], override: IspOverride, limits: Limits) -> SitePolicy:
     specs = [policy.spec for policy in policies]
     layers: list[IspOverride | ISPPolicySpec] = [override, *specs]
 
@@ -65,7 +65,7 @@ def _site(name: str, policies: list[Policy], override: IspOverride, connections:
         return next((value for layer in layers if (value := getattr(layer, field)) is not None), None)
 
     given = {
-        "connections": first("connections_per_ip") or connections,
+        "connections": first("connections_per_ip") or limits.connections_per_ip,
         "messages_per_connection": first("messages_per_connection"),
         "connect_rate": first("connect_rate"),
         "message_rate": first("message_rate"),
@@ -81,13 +81,13 @@ def _site(name: str, policies: list[Policy], override: IspOverride, connections:
             "backoff": _backoff(override, specs),
             "responses": _responses(specs),
             "reporters": tuple(dict.fromkeys(one for spec in specs for one in spec.reporters)),
-            "origins": _origins(policies, override, connections),
+            "origins": _origins(policies, override, limits),
             **{field: value for field, value in given.items() if value is not None},
         }
     )
 
 
-def _origins(policies: list[Policy], override: IspOverride, connections: int) -> tuple[Origins, ...]:
+def _origins(policies: list[Policy], override: IspOverride, limits: Limits) -> tuple[Origins, ...]:
     """Of each value that somebody gives, everybody who does, in order of precedence."""
     layers: list[tuple[str, IspOverride | ISPPolicySpec]] = [("isps", override)]
     layers += [(f"ISPPolicy {policy.namespace}/{policy.name}", policy.spec) for policy in policies]
@@ -95,11 +95,19 @@ def _origins(policies: list[Policy], override: IspOverride, connections: int) ->
     for field, shown in _SINGLE.items():
         given = [(source, getattr(layer, field)) for source, layer in layers]
         if field == "connections_per_ip":
-            given.append(("limits", connections))
+            is_given = "connections_per_ip" in limits.model_fields_set
+            given.append(("limits" if is_given else "limits (the default)", limits.connections_per_ip))
         said = tuple(Origin(source=source, value=_shown(value)) for source, value in given if value is not None)
         if said:
             found.append(Origins(field=shown, given=said))
+    whole = [(source, layer.backoff) for source, layer in layers if _says_backoff(layer)]
+    if whole:  # one is in force as a whole, and what it lies over is long
+        found.append(Origins(field="backoff", given=(Origin(source=whole[0][0], value=""),)))
     return tuple(found)
+
+
+def _says_backoff(layer: IspOverride | ISPPolicySpec) -> bool:
+    return layer.backoff is not None and "backoff" in layer.model_fields_set
 
 
 def _shown(value: object) -> str:
@@ -111,7 +119,7 @@ def _backoff(override: IspOverride, specs: list[ISPPolicySpec]) -> Backoff:
     """The first that says anything; a policy that leaves it out has the default, which must not hide another's."""
     if override.backoff is not None:
         return override.backoff
-    return next((spec.backoff for spec in specs if "backoff" in spec.model_fields_set), Backoff())
+    return next((spec.backoff for spec in specs if _says_backoff(spec)), Backoff())
 
 
 def _responses(specs: list[ISPPolicySpec]) -> tuple[ResponseRule, ...]:

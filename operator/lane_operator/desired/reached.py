@@ -32,10 +32,16 @@ class Sink:
 
 def sinks_of(config: RelayConfig) -> Iterator[Sink]:
     """Everything that this configuration has the relay connect to, but receivers, resolvers and other slots."""
-    for route in config.delivery.routes:
-        yield _sink(route.host, route.port)
-    records, proof = config.records, config.egress.proof
+    records, proof, proxy = config.records, config.egress.proof, config.egress.proxy
+    if proxy is not None:  # which reaches the rest in the slot's place
+        yield _sink(str(proxy.host), proxy.port)
+        proof = None
+    else:
+        for route in config.delivery.routes:
+            yield _sink(route.host, route.port)
     s3 = records.archive.s3 if records.archive is not None else None
+    if s3 is not None and s3.endpoint is None:  # AWS by region, any address of many
+        yield Sink(_SCHEME_PORTS["https"])
     urls = [
         *(proof.reflectors if proof is not None else ()),
         s3.endpoint if s3 is not None else None,

@@ -13,7 +13,7 @@ import yaml
 
 from lane_api import names
 from lane_api.effective import effective
-from lane_api.ippool import PoolAddress
+from lane_api.ippool import PoolAddress, PoolWarmUp
 from lane_api.lane_status import SlotRole
 from lane_api.listening import HttpListener
 from lane_api.queue import DrainPolicy
@@ -26,6 +26,7 @@ from lane_api.relayconfig import (
     HandOver,
     Intake,
     LaneIdentity,
+    NextKey,
     Proof,
     RelayConfig,
     RelayRetry,
@@ -44,29 +45,36 @@ from lane_operator.desired.cold import shared_domains
 from lane_operator.desired.feedback import feedback_of, return_path_of, suppression_of
 from lane_operator.desired.policies import site_policies
 from lane_operator.desired.records import records_of
+from lane_operator.desired.routes import relay_routes, way_out
 from lane_operator.egress import EngineClaim
-from lane_operator.inputs import Claim, Lane, References
+from lane_operator.inputs import Claim, DkimKey, Lane, References
 
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times faster where libyaml is there
 
 __all__ = ["dkim_key_path", "numbered", "relay_config", "rendered", "slot_hostname"]
 
-_SMTP_PORT, _SMTPS_PORT = 25, 465
 _POLICIES_HERE = "POLICIES-STAND-HERE"
 
 
 def rendered(config: RelayConfig) -> str:
-    """The file as it is mounted and pushed, but for the serial, which follows from it."""
-    tree = config.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"delivery": {"policies"}})
-    tree["delivery"]["policies"] = _POLICIES_HERE
-    text = _dumped(tree)
-    return text.replace(f"  policies: {_POLICIES_HERE}\n", _policies_text(config.delivery.policies), 1)
+    """The file as it is mounted and pushed, but for the serial, which follows from it.
+
+    What is as by default is left out: a slot keeps its image until its lane's turn to be upgraded, and an older one
+    refuses fields that it does not know. What is absent means the same to every image of a schema version.
+    """
+    tree: dict[str, Any] = {"schemaVersion": config.schema_version, "generation": config.generation, "serial": 0}
+    tree |= config.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"delivery": {"policies"}})
+    policies = config.delivery.policies
+    if not policies:
+        return _dumped(tree)
+    tree["delivery"] = {**tree.get("delivery", {}), "policies": _POLICIES_HERE}
+    return _dumped(tree).replace(f"  policies: {_POLICIES_HERE}\n", _policies_text(policies), 1)
 
 
 @lru_cache(maxsize=64)
 def _policies_text(policies: tuple[SitePolicy, ...]) -> str:
     """The policies where they stand in the file: a hundred rules, the same for most lanes, take ten times the rest."""
-    rows = [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in policies]
+    rows = [one.model_dump(mode="json", by_alias=True, exclude_defaults=True) for one in policies]
     return textwrap.indent(_dumped({"policies": rows}), "  ")
 
 
@@ -87,7 +95,7 @@ def relay_config(
 
     A Cold lane on somebody else's domain takes mail and sends none.
     """
-    values = effective(lane.spec)
+    values, out = effective(lane.spec), way_out(lane, claim, others)
     return RelayConfig(
         generation=lane.generation,
         lane=LaneIdentity(namespace=lane.namespace, name=lane.name, traffic_class=lane.spec.traffic_class),
@@ -95,10 +103,10 @@ def relay_config(
         intake=_intake(lane, references, claim, engine),
         spool=Spool(path=f"{names.SPOOL_DIR}/spool", max_size=values.spool_bytes),
         records=records_of(lane, values.records_bytes),
-        egress=_egress(references, claim, engine),
-        delivery=_delivery(lane, references, claim, engine, others),
-        domains=_domains(lane, references, engine),
-        feedback=feedback_of(lane, engine),
+        egress=_egress(references, claim, engine, for_all=out is not None),
+        delivery=_delivery(lane, references, claim, engine, others, out),
+        domains=_domains(lane, references, engine, keeps_sender=out is not None),
+        feedback=feedback_of(lane, references, engine),
         suppression=suppression_of(lane, references, engine),
         health=_listen(engine, "metrics"),
         admin=Admin(
@@ -110,7 +118,9 @@ def relay_config(
             ca_file=f"{names.ADMIN_DIR}/ca.crt",
             siblings=tuple(_sibling(lane, references, claim, other) for other in others),
         ),
-        warmup=_warm_up(references, claim),
+        warmup=None
+        if out is not None
+        else _warm_up(lane, references, claim),  # the host is no ISP that learns the address
         stop_grace=names.STOP_GRACE_S,
         slo_latency=values.slo_latency_s,
     )
@@ -132,19 +142,31 @@ def _sibling(lane: Lane, references: References, claim: Claim, other: Claim) -> 
         host=f"{other.slot_name}-0.{service}",
         name=f"{other.slot_name}.{service}",
         port=names.ADMIN_PORT if block is None else block + names.PORT_NAMES.index("admin"),
-        role="Leaving" if other.intake_is_closed else _role(other),
+        role="Leaving" if other.intake_is_closed or other.moves else _role(other),
         isps=_address(references, other).isps if other.address is not None else (),
-        warm=_warm_up(references, other) is None,
+        warm=_warm_up(lane, references, other) is None,
         stands_in=claim.slot_name in other.stands_in_for,
     )
 
 
-def _warm_up(references: References, claim: Claim) -> WarmUp | None:
-    """The pool's warm-up, for an address whose owner does not say that it is warm."""
-    asked = references.pool.spec.warmup if references.pool is not None else None
-    if asked is None or claim.address is None or _address(references, claim).warm:
+def _warm_up(lane: Lane, references: References, claim: Claim) -> WarmUp | None:
+    """The pool's warm-up, for an address that its owner does not call warm; after another class at least the usual."""
+    if references.pool is None or claim.address is None:
         return None
-    return WarmUp(steps=asked.steps, step_every=asked.step_every, connections=asked.connections_per_ip)
+    address, asked = _address(references, claim), references.pool.spec.warmup
+    started_on = address.started_on
+    if address.released_from not in (None, lane.spec.traffic_class):
+        asked, started_on = asked or PoolWarmUp(), None
+    elif address.warm:
+        asked = None
+    if asked is None:
+        return None
+    return WarmUp(
+        steps=asked.steps,
+        step_every=asked.step_every,
+        connections=asked.connections_per_ip,
+        started_on=started_on,
+    )
 
 
 def _address(references: References, claim: Claim) -> PoolAddress:
@@ -162,9 +184,10 @@ def slot_hostname(lane: Lane, claim: Claim) -> str:
     return f"{claim.slot_name}.{lane.name}-slots.{lane.namespace}.svc"
 
 
-def dkim_key_path(domain: str, *, second: bool = False) -> str:
+def dkim_key_path(domain: str, *, second: bool = False, place: int = 1) -> str:
     """Where a domain's private key is mounted, relative to the folder of keys; the second is Ed25519."""
-    return f"{domain}.ed25519" if second else f"{domain}.key"
+    folder = "" if place == 1 else f"{place}/"
+    return f"{folder}{domain}.ed25519" if second else f"{folder}{domain}.key"
 
 
 def _listen(engine: EngineClaim, port: str) -> Endpoint:
@@ -181,7 +204,7 @@ def _intake(lane: Lane, references: References, claim: Claim, engine: EngineClai
             "smtp": _listen(engine, "smtp"),
             "smtps": _listen(engine, "smtps"),
             "http": _http(submission, engine),
-            "tls": tls if submission.tls.secret_name else None,
+            "tls": tls if lane.tls_secret else None,
             "users_dir": names.USERS_DIR,
             "clients": [ip_network(cidr, strict=False) for cidr in submission.clients.cidrs],  # CEL takes host bits
             "proxies": [ip_network(cidr, strict=False) for cidr in submission.clients.proxies],
@@ -210,13 +233,23 @@ def _http(submission: Submission, engine: EngineClaim) -> HttpListener | None:
     )
 
 
-def _egress(references: References, claim: Claim, engine: EngineClaim) -> Egress:
+def _egress(references: References, claim: Claim, engine: EngineClaim, *, for_all: bool) -> Egress:
+    """`for_all`: also what its address is not for, since none of it goes to an ISP."""
     if claim.address is None or references.pool is None:
         return Egress()
     verification = references.pool.spec.verification
     proof = Proof(reflectors=verification.reflectors, key_file=f"{names.PROOF_DIR}/key", every=verification.every)
-    isps = _address(references, claim).isps
-    return Egress.model_validate({"address": claim.address.ip, "source": engine.source, "proof": proof, "isps": isps})
+    isps = () if for_all else _address(references, claim).isps
+    return Egress.model_validate(
+        {
+            "address": claim.address.ip,
+            "source": engine.source,
+            "proxy": engine.proxy,
+            "proof": proof,
+            "isps": isps,
+            "ptr": verification.ptr,
+        }
+    )
 
 
 def _state(lane: Lane, references: References, claim: Claim, others: Sequence[Claim]) -> str:
@@ -226,7 +259,7 @@ def _state(lane: Lane, references: References, claim: Claim, others: Sequence[Cl
     barred = claim.quarantine is not None and claim.quarantine.is_by_owner
     state = "Suspended" if barred or lane.spec.suspend or shared_domains(lane, references) else "Running"
     stays = any(other.takes_mail for other in others)
-    leaves = claim.role is SlotRole.DRAINING and lane.spec.drain.policy is DrainPolicy.TRANSFER
+    leaves = (claim.role is SlotRole.DRAINING or claim.moves) and lane.spec.drain.policy is DrainPolicy.TRANSFER
     gives = leaves or claim.role is SlotRole.QUARANTINED
     if not gives or not stays or lane.deleting_since is not None:
         return state
@@ -234,8 +267,14 @@ def _state(lane: Lane, references: References, claim: Claim, others: Sequence[Cl
 
 
 def _delivery(
-    lane: Lane, references: References, claim: Claim, engine: EngineClaim, others: Sequence[Claim]
+    lane: Lane,
+    references: References,
+    claim: Claim,
+    engine: EngineClaim,
+    others: Sequence[Claim],
+    out: RelayRoute | None,
 ) -> Delivery:
+    """`out`: the way out, where the slot's mail is to take it."""
     spec, values = lane.spec, effective(lane.spec)
     mode, redirect_to = references.delivery_mode(lane)
     return Delivery.model_validate(
@@ -251,29 +290,15 @@ def _delivery(
             "connections": spec.limits.connections_per_ip,
             "total_connections": spec.limits.total_connections_per_ip,
             "protection": values.protection,
+            "automation": spec.automation,
             "standby": any(other.role in (SlotRole.STANDBY, SlotRole.PROMOTED) for other in others),
             "policies": site_policies(spec, references.policies),
-            "routes": _routes(lane),
+            "routes": relay_routes(lane) if out is None else (out,),
             "outbound_tls": spec.outbound_tls,
             "resolvers": _resolvers(lane, engine),
             "trust_ad": spec.resolver.validates,
         }
     )
-
-
-def _routes(lane: Lane) -> tuple[RelayRoute, ...]:
-    """The lane's routes; a domain that stands in several goes the first one's way."""
-    taken: set[str] = set()
-    routes = []
-    for route in lane.spec.routes:
-        domains = tuple(domain for domain in dict.fromkeys(route.domains) if domain not in taken)
-        taken.update(domains)
-        if domains:
-            auth = f"{names.ROUTES_DIR}/{route.auth_secret}" if route.auth_secret else None
-            tls = route.tls or ("Required" if auth else None)
-            port = route.port or (_SMTPS_PORT if tls == "Implicit" else _SMTP_PORT)
-            routes.append(RelayRoute(domains=domains, host=route.host, port=port, tls=tls, auth_dir=auth))
-    return tuple(routes)
 
 
 def _resolvers(lane: Lane, engine: EngineClaim) -> tuple[str, ...]:
@@ -286,24 +311,49 @@ def _resolvers(lane: Lane, engine: EngineClaim) -> tuple[str, ...]:
             return ()
 
 
-def _domains(lane: Lane, references: References, engine: EngineClaim) -> tuple[SigningDomain, ...]:
-    """Every From domain; one that signs and has no key yet stays listed, so that its mail waits and never goes bare."""
+def _domains(
+    lane: Lane, references: References, engine: EngineClaim, *, keeps_sender: bool
+) -> tuple[SigningDomain, ...]:
+    """Every From domain; one that signs and has no key yet stays listed, so that its mail waits and never goes bare.
+
+    `keeps_sender`: what bounces goes to the sender himself, since nobody stays who takes it for him.
+    """
     domains = []
     for domain in lane.spec.domains:
         key = references.dkim.get(domain.name)
-        back = return_path_of(lane, domain, engine)
+        back = None if keeps_sender else return_path_of(lane, domain, engine)
         if domain.dkim.mode == "Off":
             domains.append(SigningDomain(name=domain.name, mode="Off", return_path=back))
             continue
         selector = key.selector if key else domain.dkim.selector or ""
-        path = f"{names.DKIM_DIR}/{dkim_key_path(domain.name)}"
-        second = key.second if key else None
-        ed25519 = None
-        if second is not None:
-            ed25519 = SecondKey(
-                selector=second.selector, key_file=f"{names.DKIM_DIR}/{dkim_key_path(domain.name, second=True)}"
-            )
         domains.append(
-            SigningDomain(name=domain.name, selector=selector, key_file=path, ed25519=ed25519, return_path=back)
+            SigningDomain(
+                name=domain.name,
+                selector=selector,
+                key_file=_key_file(domain.name, key),
+                ed25519=_second_key(domain.name, key),
+                next=_next_key(domain.name, key),
+                return_path=back,
+            )
         )
     return tuple(domains)
+
+
+def _next_key(domain: str, key: DkimKey | None) -> NextKey | None:
+    following = key.turn.following if key is not None and key.turn is not None else None
+    if following is None:
+        return None
+    file = _key_file(domain, following)
+    return NextKey(selector=following.selector, key_file=file, ed25519=_second_key(domain, following))
+
+
+def _second_key(domain: str, key: DkimKey | None) -> SecondKey | None:
+    second = key.second if key is not None else None
+    if second is None:
+        return None
+    return SecondKey(selector=second.selector, key_file=_key_file(domain, second, second=True))
+
+
+def _key_file(domain: str, key: DkimKey | None, *, second: bool = False) -> str:
+    place = key.place if key is not None else 1
+    return f"{names.DKIM_DIR}/{dkim_key_path(domain, second=second, place=place)}"

@@ -5,19 +5,25 @@ from dataclasses import dataclass
 
 from lane_api.conditions import Reason
 from lane_api.ippool import Engine
+from lane_operator.desired.certificate import not_issued
+from lane_operator.desired.routes import route_secrets
 from lane_operator.inputs import Lane, Pool, References, Refusal
 
 __all__ = [
+    "BOUNCE_KEY",
     "NAMESPACE_KEY",
     "audit_secret",
     "feedback_secret",
     "missing_secrets",
     "proof_secret",
+    "proxy_secret",
     "secret_needs",
     "users_secret",
 ]
 
 
+BOUNCE_KEY = "webhook.key"
+"""Signs bounces that are posted to a webhook; their receiver checks with it."""
 NAMESPACE_KEY = "namespace.key"
 """The key of suppressions that lanes of one namespace share, in each lane's own Secret."""
 
@@ -62,6 +68,18 @@ def proof_secret(lane: Lane, pool: Pool | None) -> str | None:
     return f"{lane.name}-proof"
 
 
+def proxy_secret(lane: Lane, pool: Pool | None) -> str | None:
+    """The lane's copy of what its pool's proxies ask for, entries by slot; None where no proxy asks for anything."""
+    return f"{lane.name}-proxy" if pool is not None and _proxies_secrets(pool) else None
+
+
+def _proxies_secrets(pool: Pool) -> list[str]:
+    """What proxies ask for, also those of addresses that the spec lists no more and a slot still holds."""
+    listed, held = pool.spec.addresses, pool.status.addresses
+    proxies = [*(one.proxy for one in listed), *(one.proxy for one in held)]
+    return sorted({one.secret_name for one in proxies if one is not None and one.secret_name})
+
+
 def missing_secrets(lane: Lane, references: References) -> tuple[Refusal, ...]:
     """What is absent may still come; a Secret without its entry needs a person."""
     needs = (
@@ -88,9 +106,12 @@ def _unusable_keys(lane: Lane, references: References) -> Iterator[Refusal]:
 def _missing(need: _Need, lane: Lane, references: References) -> Refusal | None:
     facts = references.secrets.get(need.name)
     where = f"Secret {need.name} in namespace {lane.namespace} ({need.path})"
+    if facts is None and lane.spec.submission.tls.issuer_ref is not None and need.name == lane.tls_secret:
+        return not_issued(lane, references)
     if facts is None and need.copied_from:
+        entries = ", ".join(need.keys) or "username, password"
         message = (
-            f"{need.copied_from} does not exist or has no entry {', '.join(need.keys)}: create it; "
+            f"{need.copied_from} does not exist or has no entry {entries}: create it; "
             f"its copy {need.name} beside the lane is the operator's to make"
         )
         return Refusal(Reason.SECRET_NOT_FOUND, message, waiting=Reason.WAITING_FOR_SECRET)
@@ -111,15 +132,15 @@ def _keyless(message: str) -> Refusal:
 def _needs(lane: Lane, pool: Pool | None) -> Iterator[_Need]:
     spec = lane.spec
     yield _Need(users_secret(lane), "submission.auth.secretName")
-    if spec.submission.tls.secret_name:
-        yield _Need(spec.submission.tls.secret_name, "submission.tls.secretName", ("tls.crt", "tls.key"))
+    if certificate := lane.tls_secret:
+        path = "submission.tls.secretName" if spec.submission.tls.secret_name else "submission.tls.issuerRef"
+        yield _Need(certificate, path, ("tls.crt", "tls.key"))
     for domain in spec.domains:
         if domain.dkim.mode == "Sign" and domain.dkim.secret_name:
             path = f"domains[{domain.name}].dkim.secretName"
             yield _Need(domain.dkim.secret_name, path, any_of=("private.key", "tls.key"))
-    for route in spec.routes:
-        if route.auth_secret:
-            yield _Need(route.auth_secret, f"routes[{route.host}].authSecret", ("username", "password"))
+    for name, field in route_secrets(lane):
+        yield _Need(name, field, ("username", "password"))
     yield _Need(audit_secret(lane), "the keys of the lane's records, which the operator makes")
     if spec.feedback is not None:
         yield _Need(feedback_secret(lane), "the keys of the lane's feedback, which the operator makes")
@@ -133,3 +154,8 @@ def _needs(lane: Lane, pool: Pool | None) -> Iterator[_Need]:
         field = f"IPPool {pool.name}, verification.secretName"
         source = f"Secret {pool.spec.verification.secret_name} in namespace {pool.namespace} ({field})"
         yield _Need(proof, field, ("key",), copied_from=source)
+    proxy = proxy_secret(lane, pool)
+    if proxy is not None and pool is not None:
+        field = f"IPPool {pool.name}, addresses[].proxy.secretName"
+        source = f"Secret {' or '.join(_proxies_secrets(pool))} in namespace {pool.namespace} ({field})"
+        yield _Need(proxy, field, copied_from=source)

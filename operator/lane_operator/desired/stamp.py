@@ -5,8 +5,8 @@ Each builder gives a name and a spec; here is the only place where labels and ow
 
 from collections.abc import Mapping
 
-from lane_api.names import API_VERSION, CLASS_LABEL, LANE_LABEL, MANAGED_BY, SLOT_LABEL
-from lane_operator.inputs import Lane, Manifest
+from lane_api.names import API_VERSION, CLASS_LABEL, LANE_LABEL, MANAGED_BY, NAMESPACE_LABEL, SLOT_LABEL
+from lane_operator.inputs import CLUSTER_SCOPED_CHILDREN, Lane, Manifest
 
 __all__ = ["child", "labels"]
 
@@ -27,11 +27,11 @@ def child(
 ) -> Manifest:
     """The manifest as a child of the lane; what it says of labels and annotations itself stays."""
     given = manifest["metadata"]
-    metadata: Manifest = {
-        **given,
-        "namespace": lane.namespace,
-        "labels": {**given.get("labels", {}), **labels(lane, slot)},
-    }
+    metadata: Manifest = {**given, "labels": {**given.get("labels", {}), **labels(lane, slot)}}
+    if manifest["kind"] in CLUSTER_SCOPED_CHILDREN:
+        metadata["labels"][NAMESPACE_LABEL], owned = lane.namespace, False  # no owner may be in a namespace
+    else:
+        metadata["namespace"] = lane.namespace
     if annotations:
         metadata["annotations"] = {**given.get("annotations", {}), **annotations}
     if owned:

@@ -11,10 +11,13 @@ configuration still follows the spec, so that it can be closed, suspended and dr
 from dataclasses import dataclass, field
 
 from lane_api.relayconfig import RelayConfig
+from lane_operator.desired.by_others import children_of_others
+from lane_operator.desired.cilium_policy import cilium_policy, lacks_policy
 from lane_operator.desired.cold import shared_domains
 from lane_operator.desired.config_secret import config_secret, digest
 from lane_operator.desired.disruption_budget import disruption_budget
 from lane_operator.desired.feedback import feedback_service
+from lane_operator.desired.growth import growing, with_room
 from lane_operator.desired.heads import kept_heads
 from lane_operator.desired.kept import kept_config, kept_resolver
 from lane_operator.desired.network_policy import network_policy, unfenced
@@ -22,14 +25,14 @@ from lane_operator.desired.policies import unknown_isps
 from lane_operator.desired.reached import Sink, dns_sinks, sinks_of
 from lane_operator.desired.relayconfig import numbered, relay_config, rendered
 from lane_operator.desired.resolver import unbound_config
-from lane_operator.desired.secrets import missing_secrets
+from lane_operator.desired.secrets import missing_secrets, proxy_secret
 from lane_operator.desired.serial import marks, serial
 from lane_operator.desired.service_account import service_account
 from lane_operator.desired.services import slots_service, submission_service
 from lane_operator.desired.spool_seen import spool_seen, spool_seen_note, with_spool_seen
 from lane_operator.desired.stamp import child
 from lane_operator.desired.statefulset import statefulset
-from lane_operator.desired.volume_claim import volume_claim
+from lane_operator.desired.volume_claim import held_bytes, volume_claim
 from lane_operator.egress import ENGINES, EngineClaim, SlotClaim
 from lane_operator.inputs import (
     Assignment,
@@ -59,6 +62,8 @@ class _Parts:
     left: set[str] = field(default_factory=set)
     sinks: set[Sink] = field(default_factory=set)
     names_all_sinks: bool = True
+    is_direct: bool = False
+    """Some slot sends mail itself, not through a proxy."""
     complete: bool = True
 
 
@@ -84,7 +89,7 @@ def desired_state(
     ]
     for claim in assignment.claims:
         lifts = claim.slot_name in lifted
-        engine = _engine(parts, references, claim)
+        engine = _engine(parts, lane, references, claim)
         others = tuple(other for other in assignment.claims if other is not claim)
         if engine is None:
             _leave_slot(parts, lane, references, claim, lifts, others)
@@ -93,11 +98,14 @@ def desired_state(
             _add_slot(parts, lane, references, claim, engine, settings, workload, lifts, others)
         _add_heads(parts, lane, references, claim.slot_name)
     _add_network_policy(parts, lane, references, assignment, settings)
-    monitoring, left_out = monitoring_children(lane, references.kinds, settings.monitoring_labels)
+    monitoring, unwatched = monitoring_children(lane, references.kinds, settings.monitoring_labels)
     parts.manifests += [child(lane, manifest) for manifest in monitoring]
+    acted_on, unserved = children_of_others(lane, references)
+    parts.manifests += acted_on
     return Desired(
         manifests=tuple(parts.manifests),
-        left_out=left_out,
+        left_out=(*unwatched, *unserved, *lacks_policy(references, settings.network_policies)),
+        volume_sizes={slot: _size(live) for slot, live in references.volumes.items() if held_bytes(live)},
         unfenced=unfenced(lane, assignment.claims, settings.network_policies),
         refusals=tuple(parts.refusals),
         complete=parts.complete,
@@ -107,12 +115,12 @@ def desired_state(
     )
 
 
-def _engine(parts: _Parts, references: References, claim: Claim) -> EngineClaim | None:
+def _engine(parts: _Parts, lane: Lane, references: References, claim: Claim) -> EngineClaim | None:
     """What brings the slot's mail out; None where nobody can say so now."""
     pool = references.pool
     if pool is None or claim.found:
         return None
-    engine = ENGINES[pool.spec.engine](_slot_claim(claim, pool, references))
+    engine = ENGINES[pool.spec.engine](_slot_claim(lane, claim, pool, references))
     if isinstance(engine, Refusal):
         parts.refusals.append(engine)
         return None
@@ -130,6 +138,7 @@ def _leave_slot(
     if config is None:
         parts.names_all_sinks = False
         return
+    config = with_room(config, lane, references, slot)
     secret = _config(parts, references, slot, config, kept_resolver(references.configs.get(slot)))
     parts.manifests += [
         child(lane, manifest, slot=slot) for manifest in (secret, disruption_budget(lane, slot, lifted=lifted))
@@ -139,6 +148,7 @@ def _leave_slot(
 def _config(parts: _Parts, references: References, slot: str, config: RelayConfig, resolver: str | None) -> Manifest:
     """The slot's configuration, with the serial that its content has."""
     parts.sinks.update(sinks_of(config))
+    parts.is_direct |= config.egress.proxy is None
     before, handed = references.configs.get(slot), references.handed.get(slot, Handed())
     seen = spool_seen(before, handed)
     text = rendered(with_spool_seen(config, seen, references.volumes.get(slot)))
@@ -155,11 +165,14 @@ def _add_network_policy(
     if not parts.names_all_sinks:
         return
     sinks = parts.sinks.union(dns_sinks(lane.spec.resolver))
-    policy = network_policy(
-        lane, references, assignment.claims, sinks, settings.network_policies, settings.operator_namespace
-    )
-    if policy is not None:
-        parts.manifests.insert(0, child(lane, policy))
+    policies = (
+        network_policy(
+            lane, references, assignment.claims, sinks, settings.network_policies, settings.operator_namespace,
+            is_direct=parts.is_direct,
+        ),
+        cilium_policy(lane, references, sinks, settings.network_policies),
+    )  # fmt: skip
+    parts.manifests[:0] = [child(lane, policy) for policy in policies if policy is not None]
 
 
 def _add_heads(parts: _Parts, lane: Lane, references: References, slot: str) -> None:
@@ -184,8 +197,13 @@ def _add_slot(
     slot = claim.slot_name
     sidecar = lane.spec.resolver.mode == "Sidecar"
     resolver = unbound_config(lane.spec.resolver, engine.resolver) if sidecar else None
-    secret = _config(parts, references, slot, relay_config(lane, references, claim, engine, others), resolver)
-    parts.manifests.append(child(lane, volume_claim(lane, claim), slot=slot, owned=False))
+    config = with_room(relay_config(lane, references, claim, engine, others), lane, references, slot)
+    secret = _config(parts, references, slot, config, resolver)
+    live = references.volumes.get(slot)
+    parts.manifests.append(child(lane, volume_claim(lane, claim, live), slot=slot, owned=False))
+    grows = growing(lane, claim, live)
+    if grows is not None:
+        parts.refusals.append(grows)
     parts.manifests += [
         child(lane, manifest, slot=slot)
         for manifest in (
@@ -198,8 +216,16 @@ def _add_slot(
         parts.manifests.append(child(lane, statefulset(lane, references, claim, engine, settings, resolver), slot=slot))
 
 
-def _slot_claim(claim: Claim, pool: Pool, references: References) -> SlotClaim:
+def _size(live: Manifest) -> str:
+    """What a bound volume has, as its claim spells it."""
+    return str(live["status"]["capacity"]["storage"])
+
+
+def _slot_claim(lane: Lane, claim: Claim, pool: Pool, references: References) -> SlotClaim:
+    credentials = references.secrets.get(proxy_secret(lane, pool) or "")
     return SlotClaim(
+        namespace=lane.namespace,
+        credentials=frozenset() if credentials is None else credentials.keys,
         slot=claim.slot_name,
         address=claim.address,
         port_block=claim.port_block,
@@ -207,4 +233,5 @@ def _slot_claim(claim: Claim, pool: Pool, references: References) -> SlotClaim:
         nodes=references.nodes,
         kinds=references.kinds,
         network=references.multus_network,
+        pool_namespace=pool.namespace,
     )

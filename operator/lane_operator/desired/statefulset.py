@@ -4,14 +4,21 @@ Only what a running process cannot change stands in the template (image, volumes
 configuration never rolls a pod.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
-from lane_api.classes import TrafficClass
 from lane_api.effective import effective
-from lane_api.names import CLASS_LABEL, CONFIG_FILE, LANE_LABEL, PLAIN_HTTP_ANNOTATION, SLOT_LABEL, STOP_GRACE_S
+from lane_api.names import (
+    CONFIG_FILE,
+    LANE_LABEL,
+    PLAIN_HTTP_ANNOTATION,
+    ROLE_LABEL,
+    SLOT_LABEL,
+    STANDBY_FROM,
+    STOP_GRACE_S,
+)
 from lane_operator.desired.config_secret import digest
 from lane_operator.desired.feedback import unused_ports
+from lane_operator.desired.places import affinity
 from lane_operator.desired.service_account import account_name
 from lane_operator.desired.services import slots_service_name
 from lane_operator.desired.stamp import labels
@@ -41,13 +48,17 @@ def statefulset(
 ) -> Manifest:
     """The StatefulSet; `resolver` is the sidecar's configuration, None where there is no sidecar."""
     selector = {LANE_LABEL: lane.name, SLOT_LABEL: claim.slot_name}
+    images = settings.images.get(claim.slot_name, settings.newest)
+    settings = replace(settings, relay_image=images.relay, resolver_image=images.resolver)
     annotations = dict(engine.annotations)
     if resolver is not None:
         annotations[RESOLVER_DIGEST] = digest(resolver)
     http = lane.spec.submission.http
     if http is not None and http.tls == "None":
         annotations[PLAIN_HTTP_ANNOTATION] = "true"
-    metadata: Manifest = {"labels": {"app.kubernetes.io/name": "lane-relay", **labels(lane, claim.slot_name)}}
+    role = "active" if claim.slot_index < STANDBY_FROM else "standby"
+    own = {"app.kubernetes.io/name": "lane-relay", ROLE_LABEL: role}
+    metadata: Manifest = {"labels": {**own, **labels(lane, claim.slot_name)}}
     if annotations:
         metadata["annotations"] = annotations
     return {
@@ -62,7 +73,16 @@ def statefulset(
             "selector": {"matchLabels": selector},
             "template": {
                 "metadata": metadata,
-                "spec": _pod(lane, mounted(lane, claim.slot_name, references), engine, settings, resolver is not None),
+                "spec": {
+                    **_pod(
+                        lane,
+                        mounted(lane, claim.slot_name, references, engine.proxy),
+                        engine,
+                        settings,
+                        resolver is not None,
+                    ),
+                    "affinity": affinity(lane, role, claim.address, engine),
+                },
             },
         },
     }
@@ -94,7 +114,6 @@ def _pod(
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "affinity": _affinity(lane, engine),
         "containers": [_relay(lane, mounts, engine, settings)],
         "volumes": [one.volume for one in mounts],
         **engine.pod,
@@ -157,29 +176,3 @@ def _locked_down() -> Manifest:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-
-
-def _affinity(lane: Lane, engine: EngineClaim) -> dict[str, Any]:
-    """Slots of one lane on other nodes and, of these, in other zones, and Transactional away from Bulk and Cold, where
-    the cluster allows it."""
-    siblings = {"matchLabels": {LANE_LABEL: lane.name}}
-    terms = [
-        _away_from(siblings, weight=100, everywhere=False),
-        _away_from(siblings, weight=50, everywhere=False, within="topology.kubernetes.io/zone"),
-    ]
-    if lane.spec.traffic_class is TrafficClass.TRANSACTIONAL:
-        noisy = {"key": CLASS_LABEL, "operator": "In", "values": ["Bulk", "Cold"]}
-        terms.append(_away_from({"matchExpressions": [noisy]}, weight=50, everywhere=True))
-    affinity: dict[str, Any] = {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": terms}}
-    if engine.node_affinity is not None:
-        affinity["nodeAffinity"] = engine.node_affinity
-    return affinity
-
-
-def _away_from(
-    selector: Mapping[str, Any], *, weight: int, everywhere: bool, within: str = "kubernetes.io/hostname"
-) -> dict[str, Any]:
-    term: dict[str, Any] = {"labelSelector": dict(selector), "topologyKey": within}
-    if everywhere:
-        term["namespaceSelector"] = {}  # every namespace
-    return {"weight": weight, "podAffinityTerm": term}

@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lane_api import names
+from lane_api.domains import LaneDomain
+from lane_api.relayconfig import Socks5
 from lane_operator.desired.config_secret import config_name
 from lane_operator.desired.relayconfig import dkim_key_path
-from lane_operator.desired.secrets import audit_secret, feedback_secret, proof_secret, users_secret
+from lane_operator.desired.routes import route_secrets
+from lane_operator.desired.secrets import audit_secret, feedback_secret, proof_secret, proxy_secret, users_secret
 from lane_operator.desired.volume_claim import volume_claim_name
+from lane_operator.egress import PROXY_PARTS, proxy_entry
 from lane_operator.inputs import Lane, Manifest, References
 
 __all__ = ["CONFIG_VOLUME", "Mounted", "mounted"]
@@ -36,8 +40,8 @@ class Mounted:
         return {"name": self.name, "mountPath": self.path, "readOnly": self.read_only}
 
 
-def mounted(lane: Lane, slot: str, references: References) -> tuple[Mounted, ...]:
-    """Everything that the relay's container mounts."""
+def mounted(lane: Lane, slot: str, references: References, proxy: Socks5 | None = None) -> tuple[Mounted, ...]:
+    """Everything that the relay's container mounts; `proxy` has the slot's address."""
     claim = {"persistentVolumeClaim": {"claimName": volume_claim_name(slot)}}
     found = [
         Mounted("queue", names.SPOOL_DIR, claim, read_only=False),
@@ -46,14 +50,18 @@ def mounted(lane: Lane, slot: str, references: References) -> tuple[Mounted, ...
         Mounted("admin", names.ADMIN_DIR, _secret(f"{slot}-admin")),
         Mounted("users", names.USERS_DIR, _secret(users_secret(lane))),
     ]
-    if lane.spec.submission.tls.secret_name:
-        found.append(Mounted("tls", names.TLS_DIR, _secret(lane.spec.submission.tls.secret_name)))
+    if certificate := lane.tls_secret:
+        found.append(Mounted("tls", names.TLS_DIR, _secret(certificate)))
     found += _evidence(lane)
     if lane.spec.feedback is not None:
         found.append(Mounted("feedback", names.FEEDBACK_DIR, _secret(feedback_secret(lane))))
     proof = proof_secret(lane, references.pool)
     if proof is not None:
         found.append(Mounted("proof", names.PROOF_DIR, _secret(proof)))
+    credentials = proxy_secret(lane, references.pool) if proxy is not None and proxy.auth_dir else None
+    if credentials is not None:
+        items = [{"key": proxy_entry(slot, part), "path": part} for part in PROXY_PARTS]
+        found.append(Mounted("proxy", names.PROXY_DIR, {"secret": {**_secret(credentials)["secret"], "items": items}}))
     for name, path, sources in (
         ("dkim", names.DKIM_DIR, list(_keys(lane, references))),
         ("routes", names.ROUTES_DIR, list(_routes(lane))),
@@ -89,16 +97,28 @@ def _keys(lane: Lane, references: References) -> Iterator[Manifest]:
     """One file a key."""
     for domain in lane.spec.domains:
         key = references.dkim.get(domain.name)
-        if domain.dkim.mode == "Sign" and key is not None:
+        if domain.dkim.mode == "Sign" and key is not None and key.turn is not None:
+            yield _turning(key.secret_name, domain)
+        elif domain.dkim.mode == "Sign" and key is not None:
             files = {key.secret_key: dkim_key_path(domain.name)}
             if key.second is not None:
                 files[key.second.secret_key] = dkim_key_path(domain.name, second=True)
             yield _projected(key.secret_name, files)
 
 
+def _turning(secret: str, domain: LaneDomain) -> Manifest:
+    """The files of both places of a Secret whose keys are rotated, filled or not: no slot restarts for a new key."""
+    files = {"private.key": dkim_key_path(domain.name), "2.private.key": dkim_key_path(domain.name, place=2)}
+    if domain.dkim.ed25519:
+        files["ed25519.key"] = dkim_key_path(domain.name, second=True)
+        files["2.ed25519.key"] = dkim_key_path(domain.name, second=True, place=2)
+    projected = _projected(secret, files)
+    return {"secret": {**projected["secret"], "optional": True}}
+
+
 def _routes(lane: Lane) -> Iterator[Manifest]:
     """One folder a credential."""
-    for name in dict.fromkeys(route.auth_secret for route in lane.spec.routes if route.auth_secret):
+    for name in dict.fromkeys(name for name, _ in route_secrets(lane)):
         yield _projected(name, {entry: f"{name}/{entry}" for entry in ("username", "password")})
 
 

@@ -29,7 +29,7 @@ def delivery(found: Desired) -> str:
     return parse(base64.b64decode(secret["data"]["relay.yaml"]).decode()).delivery.state
 
 
-@pytest.mark.parametrize("domain", ["notify.example.com", "example.com", "cold.notify.example.com"])
+@pytest.mark.parametrize("domain", ["notify.example.com", "example.com", "cold.notify.example.com", "cold.example.com"])
 def test_a_cold_lane_on_anothers_domain_takes_mail_and_sends_none(domain: str) -> None:
     found = desired(cold(domain), OTP)
 
@@ -39,12 +39,30 @@ def test_a_cold_lane_on_anothers_domain_takes_mail_and_sends_none(domain: str) -
     assert delivery(found) == "Suspended"
 
 
-@pytest.mark.parametrize("domain", ["outreach.example", "xnotify.example.com"])
+@pytest.mark.parametrize("domain", ["outreach.example", "notifyexample.com", "example.co.uk"])
 def test_a_cold_lane_on_its_own_domain_sends(domain: str) -> None:
     found = desired(cold(domain), OTP)
 
     assert found.refusals == ()
     assert delivery(found) == "Running"
+
+
+def test_a_shared_return_path_stops_it_as_well() -> None:
+    domain = {"name": "outreach.example", "returnPath": {"domain": "b.example.com"}}
+    of = cold("outreach.example", domains=[domain], feedback={})
+
+    (refusal,) = desired(of, OTP).refusals
+
+    assert "Cold mail from b.example.com" in refusal.message
+    assert "ISPs judge all of example.com together" in refusal.message
+
+
+def test_many_others_are_counted_and_one_is_named() -> None:
+    others = [LaneDomains(("mail", f"l{number}"), "Bulk", ("example.com",)) for number in range(500)]
+
+    (refusal,) = desired(cold("cold.example.com"), *others).refusals
+
+    assert "lane mail/l0 (Bulk, example.com) and of 499 more" in refusal.message
 
 
 def test_two_cold_lanes_may_share_a_domain() -> None:

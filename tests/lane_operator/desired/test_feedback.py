@@ -1,5 +1,7 @@
 """Feedback in a lane's children: Service, pod, Secret and configuration agree, and it is only where it is asked for."""
 
+from typing import Any
+
 import pytest
 
 from lane_api.names import ADMIN_PORT
@@ -66,6 +68,34 @@ def test_feedback_is_there_where_it_is_asked_for(engine: str) -> None:
     assert "otp-feedback" in secret_needs(lane, None)
 
 
+@pytest.mark.parametrize(
+    ("asked", "rendered"),
+    [
+        ({}, {}),
+        ({"type": "NodePort"}, {"externalTrafficPolicy": "Local"}),
+        ({"type": "LoadBalancer"}, {"externalTrafficPolicy": "Local"}),
+        ({"type": "LoadBalancer", "externalTrafficPolicy": "Cluster"}, {"externalTrafficPolicy": "Cluster"}),
+        (
+            {"type": "LoadBalancer", "loadBalancerClass": "example.com/inner"},
+            {"externalTrafficPolicy": "Local", "loadBalancerClass": "example.com/inner"},
+        ),
+    ],
+)
+def test_who_brings_a_report_is_seen_unless_the_lane_says_otherwise(
+    asked: dict[str, str], rendered: dict[str, str]
+) -> None:
+    spec = child(desired(made.lane(feedback={"service": asked}, domains=DOMAINS)), "Service", "otp-feedback")["spec"]
+    assert {key: spec[key] for key in ("externalTrafficPolicy", "loadBalancerClass") if key in spec} == rendered
+
+
+def test_balancers_that_say_who_brings_a_report_are_named_to_the_relay() -> None:
+    service = {"type": "LoadBalancer", "proxyProtocol": True}
+    of = made.lane(feedback={"service": service, "proxies": ["192.0.2.1/24"]}, domains=DOMAINS)
+    feedback = parse(relay_yaml(desired(of))).feedback
+    assert feedback is not None
+    assert [str(network) for network in feedback.proxies] == ["192.0.2.0/24"]
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_without_it_nothing_of_it_is_made(engine: str) -> None:
     found = desired(engine=engine)
@@ -82,6 +112,18 @@ def test_without_links_there_is_no_port_for_them() -> None:
     feedback = parse(relay_yaml(found)).feedback
     assert feedback is not None
     assert feedback.http is None
+
+
+def test_bounces_by_webhook_are_signed_once_their_key_is_there() -> None:
+    def key_file(domains: list[dict[str, Any]], *keys: str) -> str | None:
+        facts = {"otp-feedback": SecretFacts("otp-feedback", frozenset(keys), "x")}
+        found = parse(relay_yaml(desired(made.lane(feedback={}, domains=domains), secrets=facts))).feedback
+        assert found is not None
+        return found.webhook_key_file
+
+    assert key_file(DOMAINS, "feedback.key", "suppression.key") is None
+    assert key_file(DOMAINS, "feedback.key", "webhook.key") == "/etc/lanewright/feedback/webhook.key"
+    assert key_file([{"name": "notify.example.com"}], "feedback.key", "webhook.key") is None
 
 
 def test_a_list_of_the_namespace_names_the_other_lanes_slots_once_the_key_is_there() -> None:

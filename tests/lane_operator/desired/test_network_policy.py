@@ -310,3 +310,52 @@ def test_while_a_slots_needs_cannot_be_read_the_policy_stays_as_it_is() -> None:
 
     assert not found(unread)
     assert not unread.complete  # so nothing is pruned, the policy that stands neither
+
+
+def test_a_lane_behind_proxies_reaches_them_and_no_mail_server_itself() -> None:
+    of = made.lane(routes=[{"domains": ["*"], "host": "198.51.100.200", "port": 587, "tls": "Required"}])
+    proxied = policy(of, engine="Socks5")
+
+    assert all(admits(proxied, "egress", Peer("192.0.2.80"), port) for port in (1080, 1081))
+    assert not admits(proxied, "egress", Peer("192.0.2.80"), 25)
+    assert not any(admits(proxied, "egress", STRANGER, port) for port in (25, 443, 1080))
+    assert not admits(proxied, "egress", Peer("198.51.100.200"), 587)  # the proxy reaches it
+    assert not admits(proxied, "egress", Peer("198.51.100.5"), 25)  # nor a reflector
+    assert admits(proxied, "egress", STRANGER, 53, "UDP")
+    assert admits(proxied, "egress", slot(), ADMIN)
+
+
+def test_a_bucket_of_aws_is_reached_by_a_lane_behind_proxies_without_its_mail_servers() -> None:
+    archive = {"s3": {"bucket": "evidence", "secretName": "s3"}}
+    proxied = policy(made.lane(audit={"archive": archive}), engine="Socks5")
+
+    assert admits(proxied, "egress", STRANGER, 443)
+    assert not admits(proxied, "egress", STRANGER, 25)
+
+
+def cilium(**changes: Any) -> list[Manifest]:
+    return [one for one in desired(engine="Cilium", **changes).manifests if one["kind"] == "CiliumNetworkPolicy"]
+
+
+def test_cilium_opens_what_is_named_by_address_to_the_clusters_own_which_no_ipblock_reaches() -> None:
+    (made_of,) = cilium()
+
+    assert made_of["metadata"]["name"] == "otp"
+    assert made_of["spec"]["endpointSelector"] == {"matchLabels": {LANE_LABEL: "otp"}}
+    assert made_of["spec"]["egress"] == [
+        {"toEntities": ["cluster"], "toPorts": [{"ports": [{"port": "25", "protocol": "TCP"}]}]}  # the reflector
+    ]
+
+
+def test_cilium_shuts_what_hands_out_credentials_whatever_else_allows_it_but_for_dns() -> None:
+    (denied,) = cilium()[0]["spec"]["egressDeny"]
+
+    assert {"169.254.0.0/16", "fd00:ec2::254/128"} <= set(denied["toCIDR"])
+    (ports,) = denied["toPorts"]
+    assert [(one["port"], one["endPort"]) for one in ports["ports"]] == [("1", 52), ("54", 65535)]
+    assert {one["protocol"] for one in ports["ports"]} == {"TCP"}
+
+
+def test_other_engines_and_switched_off_policies_have_no_policy_of_ciliums() -> None:
+    assert not [one for one in desired().manifests if one["kind"] == "CiliumNetworkPolicy"]
+    assert cilium(policies=None) == []

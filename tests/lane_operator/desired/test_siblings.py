@@ -1,6 +1,8 @@
 """What each slot is told of the lane's others, and of how warm its address is."""
 
 import base64
+from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -26,7 +28,7 @@ def configs(
     return {config.slot.name: config for config in map(parse, texts)}
 
 
-ADDRESSES = [
+ADDRESSES: list[dict[str, Any]] = [
     {"ip": "203.0.113.10", "hostname": "out0.example.com", "warm": True},
     {"ip": "203.0.113.11", "hostname": "out1.example.com", "isps": ["gmail"]},
 ]
@@ -47,6 +49,16 @@ def test_a_slot_that_leaves_is_given_nothing() -> None:
 
     assert [one.role for one in found["otp-0"].handover.siblings] == ["Leaving"]  # type: ignore[union-attr]
     assert [one.role for one in found["otp-1"].handover.siblings] == ["Active"]  # type: ignore[union-attr]
+
+
+def test_a_slot_whose_node_is_to_be_emptied_takes_mail_and_gives_all_of_it_to_the_others() -> None:
+    found = configs(made.claim(0), replace(made.claim(1), moves=True))
+
+    assert {slot: one.delivery.state for slot, one in found.items()} == {"otp-0": "Running", "otp-1": "Transferring"}
+    assert found["otp-1"].intake.state == "Open"
+    assert [one.role for one in found["otp-0"].handover.siblings] == ["Leaving"]  # type: ignore[union-attr]
+    kept = configs(made.claim(0), replace(made.claim(1), moves=True), lane={"drain": {"policy": "Wait"}})
+    assert kept["otp-1"].delivery.state == "Running"
 
 
 LEAVING = (made.claim(0), made.claim(1, role=SlotRole.DRAINING))
@@ -95,3 +107,32 @@ def test_a_cold_address_is_warmed_up_where_the_pool_says_how() -> None:
     cold = found["otp-1"].warmup
     assert cold is not None
     assert (cold.steps, cold.step_every, cold.connections) == ((10, 20), 43_200, 3)
+
+
+def test_an_address_says_since_when_it_has_been_sent_from_unless_it_served_another_class() -> None:
+    since = ADDRESSES[1] | {"startedOn": "2026-11-01"}
+    warmup = {"steps": [10, 20]}
+    found = configs(addresses=[ADDRESSES[0], since], warmup=warmup)
+    assert found["otp-1"].warmup.started_on == date(2026, 11, 1)  # type: ignore[union-attr]
+    assert [one.warm for one in found["otp-0"].handover.siblings] == [False]  # type: ignore[union-attr]
+    assert configs(addresses=[ADDRESSES[0], since])["otp-1"].warmup is None
+    assert configs(addresses=ADDRESSES, warmup=warmup)["otp-1"].warmup.started_on is None  # type: ignore[union-attr]
+    released = since | {"releasedFrom": "Bulk"}
+    found = configs(addresses=[ADDRESSES[0], released], warmup=warmup)
+    assert found["otp-1"].warmup.started_on is None, "it warms up again"  # type: ignore[union-attr]
+
+
+def test_an_address_that_served_another_class_warms_up_again_whatever_the_pool_says() -> None:
+    released: list[dict[str, Any]] = [
+        ADDRESSES[0],
+        {"ip": "203.0.113.11", "hostname": "out1.example.com", "releasedFrom": "Bulk"},
+    ]
+    found = configs(addresses=released)
+
+    assert found["otp-0"].warmup is None
+    assert found["otp-1"].warmup is not None
+    assert [one.warm for one in found["otp-0"].handover.siblings] == [False]  # type: ignore[union-attr]
+    assert configs(addresses=[released[0], released[1] | {"warm": True}])["otp-1"].warmup is not None
+    assert configs(addresses=released, warmup={"steps": [7]})["otp-1"].warmup.steps == (7,)  # type: ignore[union-attr]
+    bulk = configs(addresses=released, lane={"trafficClass": "Bulk"})
+    assert bulk["otp-1"].warmup is None, "it serves what it served"
