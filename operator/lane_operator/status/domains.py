@@ -1,9 +1,11 @@
 """What is said of the lane's From domains and certificate: the record to publish, and whether DNS answers it; pure."""
 
 from lane_api.conditions import ConditionType, Reason
-from lane_api.lane_status import DkimStatus, DomainStatus, Ed25519Status
+from lane_api.lane_status import DomainStatus
+from lane_api.names import DNS_ENDPOINT_KIND
 from lane_api.selector import SelectorFinding
 from lane_operator.status.book import Book
+from lane_operator.status.keys import dkim_status
 from lane_operator.status.view import View
 
 __all__ = ["domain_statuses", "put_certificate", "put_dns"]
@@ -12,7 +14,7 @@ __all__ = ["domain_statuses", "put_certificate", "put_dns"]
 def domain_statuses(view: View) -> tuple[DomainStatus, ...]:
     """One entry a From domain, with the record to publish."""
     return tuple(
-        DomainStatus(name=domain.name, dkim=_dkim(view, domain.name, domain.dkim.mode))
+        DomainStatus(name=domain.name, dkim=dkim_status(view, domain.name, domain.dkim.mode))
         for domain in view.lane.spec.domains
     )
 
@@ -39,7 +41,7 @@ def put_dns(book: Book, view: View) -> None:
 
 def put_certificate(book: Book, view: View) -> None:
     """The verdict on CertificateReady."""
-    name = view.lane.spec.submission.tls.secret_name
+    name = view.lane.tls_secret
     shown = [seen.certificate_self_signed for seen in view.heard()]
     is_there = name is not None and view.references.secrets.get(name) is not None
     # a stalled lane's Secrets may be out of sight, and what its slots said last counts
@@ -47,7 +49,7 @@ def put_certificate(book: Book, view: View) -> None:
         book.put(ConditionType.CERTIFICATE_READY, True, Reason.ISSUED, f"clients see the certificate of Secret {name}")
         return
     fix = (
-        "set submission.tls.secretName to a kubernetes.io/tls Secret"
+        "set submission.tls.secretName to a kubernetes.io/tls Secret, or submission.tls.issuerRef"
         if name is None
         else f"Secret {name} is not in use yet"
     )
@@ -69,25 +71,27 @@ def _to_publish(view: View, domain: str) -> str:
         )
     if finding == SelectorFinding.OTHER:
         return f"mail from {domain} waits: at {name} {words}; let that name have one TXT record, {record}"
+    if view.published(domain) is None:  # at the start, or when the last slot goes: it may well be there
+        return f"no slot has looked for TXT {name} = {record} yet; publish it where it is not: mail from {domain} waits"
+    asked = next((one for one in view.lane.spec.domains if one.name == domain), None)
+    if asked is not None and asked.dns.provider == "ExternalDNS":
+        return f"mail from {domain} waits for TXT {name} = {record}: {_publishing(view)}"
     return f"publish TXT {name} = {record}; mail from {domain} waits for it"
 
 
-def _dkim(view: View, domain: str, mode: str) -> DkimStatus:
-    key = view.references.dkim.get(domain)
-    if mode == "Off" or key is None:
-        return DkimStatus(mode=mode)
-    return DkimStatus(
-        mode=mode,
-        selector=key.selector,
-        record_name=f"{key.selector}._domainkey.{domain}",
-        record=key.public_record,
-        published=view.published(domain) is True,
-        secret_name=key.secret_name,
-        ed25519=Ed25519Status(
-            record_name=f"{key.second.selector}._domainkey.{domain}",
-            record=key.second.public_record,
-            published=view.second_published(domain),
+def _publishing(view: View) -> str:
+    """How far external-dns has come; that it has read a DNSEndpoint is all that it says of it."""
+    name, live = view.lane.name, view.references.dns_endpoint
+    if DNS_ENDPOINT_KIND not in view.references.kinds:
+        return f"the cluster does not serve {DNS_ENDPOINT_KIND}: install external-dns, or publish it yourself"
+    if live is None:
+        return f"DNSEndpoint {name} is being made"
+    if (live.get("status") or {}).get("observedGeneration") != live["metadata"].get("generation"):
+        return (
+            f"external-dns has not read DNSEndpoint {name}: run it with --source=crd, --managed-record-types=TXT and "
+            "--managed-record-types=MX"
         )
-        if key.second is not None
-        else None,
+    return (
+        f"external-dns has read DNSEndpoint {name}, and DNS does not answer yet: if that stays, see its log, its "
+        "--domain-filter and --managed-record-types"
     )

@@ -17,12 +17,20 @@ from lane_operator.egress import LIMITS
 from lane_operator.inputs import Assignment, Desired, Lane, Observation, References
 from lane_operator.status.book import Book, find
 from lane_operator.status.domains import domain_statuses, put_certificate, put_dns
-from lane_operator.status.figures import oldest, rounded
+from lane_operator.status.figures import last_hour, oldest, rounded
+from lane_operator.status.forgotten import put_forgotten
+from lane_operator.status.keys import put_rotation
+from lane_operator.status.neighbours import put_shared_domain
+from lane_operator.status.node_loss import put_node_loss
+from lane_operator.status.observed import put_observed
 from lane_operator.status.patience import DNS, RESTART
 from lane_operator.status.progress import deadline, put_draining, put_progress
 from lane_operator.status.quarantine import put_quarantined
+from lane_operator.status.redundancy import put_redundancy
+from lane_operator.status.reverse import put_reverse_names
 from lane_operator.status.slot_waits import slot_waits
-from lane_operator.status.slots import SHARED, egress_reason, is_proved, slot_status
+from lane_operator.status.slots import SHARED, egress_reason, is_proved, is_to_restart, slot_status
+from lane_operator.status.upgrade import put_upgrade, what_an_old_image_lacks
 from lane_operator.status.view import View
 from lane_operator.status.volumes import put_mail_held, put_records_at_risk
 from lane_operator.status.waiting import next_end
@@ -43,18 +51,25 @@ def lane_status(
     book = Book(lane.status.conditions, lane.generation, now)
     put_draining(book, view)
     put_dns(book, view)
+    put_rotation(book, view)
     waits = slot_waits(view)
     settled = put_progress(book, view, waits)
-    _put_ready(book, view, settled=settled)
+    _put_ready(book, view, settled=settled, wrong=waits.wrong)
     _put_egress(book, view)
+    put_reverse_names(book, view)
     _put_config(book, view)
     put_certificate(book, view)
     _put_marks(book, view)
     put_quarantined(book, view)
+    put_observed(book, view)
     put_mail_held(book, view)
     put_records_at_risk(book, view)
+    put_upgrade(book, view)
     slots = tuple(
-        slot_status(lane, claim, observation, waits.since.get(claim.slot_name)) for claim in assignment.claims
+        slot_status(
+            lane, claim, observation, waits.since.get(claim.slot_name), desired.volume_sizes.get(claim.slot_name, "")
+        )
+        for claim in assignment.claims
     )
     return LaneStatus(
         observed_generation=lane.generation,
@@ -62,9 +77,11 @@ def lane_status(
         selector=f"{LANE_LABEL}={lane.name}",
         queued=rounded(sum(seen.queued for seen in observation.slots)),
         oldest_since=oldest(seen.oldest_since for seen in observation.slots),
+        last_hour=last_hour(observation.slots),
         ips=",".join(dict.fromkeys(slot.ip for slot in slots)),
         slots=slots,
         domains=domain_statuses(view),
+        upgrade=desired.upgrade,
         effective=_in_force(view),
         conditions=book.conditions(),
     )
@@ -90,11 +107,17 @@ def _in_force(view: View) -> dict[str, Any]:
     """The values in force, and what the pool's engine cannot do."""
     values, pool = effective(view.lane.spec).as_status(), view.references.pool
     if pool is not None:
-        values["egress"] = {"engine": pool.spec.engine.value, "limits": list(LIMITS[pool.spec.engine])}
+        limits = LIMITS[pool.spec.engine]
+        values["egress"] = {
+            "engine": pool.spec.engine.value,
+            "sourceCheck": limits.source_check or "none",
+            "leaksAtStart": limits.leaks_at_start,
+            "limits": list(limits.texts),
+        }
     return values
 
 
-def _put_ready(book: Book, view: View, *, settled: bool) -> None:
+def _put_ready(book: Book, view: View, *, settled: bool, wrong: Reason | None) -> None:
     lane, active = view.lane, view.active
     if lane.deleting_since is not None:
         book.put(ConditionType.READY, False, Reason.DRAINING, "the lane is being deleted: its slots take no mail")
@@ -109,9 +132,10 @@ def _put_ready(book: Book, view: View, *, settled: bool) -> None:
             message = f"{message}; generation {lane.generation} is being put in force"
             book.put(ConditionType.READY, False, Reason.NEW_GENERATION, message)
             return
-        book.put(ConditionType.READY, False, Reason.DEGRADED, message)
+        book.put(ConditionType.READY, False, _cause(book, view, wrong), message)
         return
     waiting = view.waiting_domains()
+    spare = "".join(f"; {refusal.message}" for refusal in view.desired.refusals)
     held = f"; mail from {', '.join(waiting)} waits for DNS, see DNSPublished" if waiting else ""
     mode, redirect_to = view.references.delivery_mode(lane)
     if mode != "Live":
@@ -124,7 +148,19 @@ def _put_ready(book: Book, view: View, *, settled: bool) -> None:
         book.put(ConditionType.READY, True, Reason.NO_SLOTS, message)
     else:  # intake is what Ready is about; what waits in a ready lane stands in the reason, which `kubectl get` shows
         reason = Reason.WAITING_FOR_DNS if waiting else Reason.ALL_SLOTS_VERIFIED
-        book.put(ConditionType.READY, True, reason, f"{good} of {good} slots serve{held}")
+        book.put(ConditionType.READY, True, reason, f"{good} of {good} slots serve{held}{spare}")
+
+
+def _cause(book: Book, view: View, wrong: Reason | None) -> Reason:
+    """Why the lane is not ready, in the word that `kubectl get` shows: what is refused, else what is waited for."""
+    stalled, reconciling = book.now(ConditionType.STALLED), book.now(ConditionType.RECONCILING)
+    if stalled is not None:
+        return Reason(stalled.reason)
+    if view.desired.refusals:  # of what is still hoped for as well: PoolNotFound says more than WaitingForPool
+        return view.desired.refusals[0].reason
+    if wrong is not None:
+        return wrong
+    return Reason(reconciling.reason) if reconciling is not None else Reason.DEGRADED
 
 
 def _put_egress(book: Book, view: View) -> None:
@@ -140,7 +176,9 @@ def _put_egress(book: Book, view: View) -> None:
 
 def _egress_message(view: View, status: bool | None, reason: Reason) -> str:
     if reason is Reason.MATCHED:
-        return "each slot's traffic was seen leaving from its own address"
+        pool = view.references.pool
+        checked = f"; what checks it: {LIMITS[pool.spec.engine].source_check}" if pool is not None else ""
+        return f"each slot's traffic was seen leaving from its own address{checked}"
     stale = reason is Reason.PROOF_STALE
     said = []
     for claim in view.running:
@@ -164,9 +202,10 @@ def _put_config(book: Book, view: View) -> None:
     generation, behind, refused = view.lane.generation, [], []
     for claim in view.running:
         seen = view.observation.slot(claim.slot_name)
-        if seen is not None and seen.config_refused:
-            refused.append(f"{claim.slot_name}: {seen.config_refused}")
-        elif seen is None or view.lacks_config(seen):
+        if seen is not None and seen.config_refused and not is_to_restart(seen):
+            lacks = what_an_old_image_lacks(view, seen.config_refused)
+            refused.append(f"{claim.slot_name}: {seen.config_refused}{lacks}")
+        elif seen is None or is_to_restart(seen) or view.lacks_config(seen):
             behind.append(claim.slot_name)
     if refused:
         message = f"generation {generation} was refused and the one before stays in force; {'; '.join(refused)}"
@@ -187,23 +226,22 @@ def _put_marks(book: Book, view: View) -> None:
     if spec.suspend:
         message = "spec.suspend stops delivery; mail is taken in and waits. Set it to false to send again"
         book.put(ConditionType.SUSPENDED, True, Reason.SPEC_SUSPEND, message)
-    nodes = [seen.node for claim in view.active if (seen := view.observation.slot(claim.slot_name)) and seen.node]
-    if spec.replicas == 1 and spec.traffic_class == "Transactional":
-        message = "one slot: while it restarts no mail is taken. Set replicas to 2 or more"
-        book.put(ConditionType.NO_REDUNDANCY, True, Reason.SINGLE_SLOT, message)
-    elif len(nodes) > 1 and len(set(nodes)) == 1:
-        message = f"all slots run on node {nodes[0]} and fail with it: give the pool or the cluster another node"
-        book.put(ConditionType.NO_REDUNDANCY, True, Reason.SINGLE_NODE, message)
+    put_redundancy(book, view)
+    put_node_loss(book, view)
+    put_forgotten(book, view)
+    put_shared_domain(book, view)
     if lane.deleting_since is None:
         _put_incomplete(book, view)
 
 
 def _put_incomplete(book: Book, view: View) -> None:
     """What the lane asks for and does not get; what leaves a door open is the reason, where there are both."""
-    said = [view.desired.unfenced] if view.desired.unfenced else []
-    reason = Reason.NO_NETWORK_POLICY if said else Reason.KIND_ABSENT
+    desired = view.desired
+    said = [text for text in (desired.unfenced, desired.foreign) if text]
+    reason = Reason.NO_NETWORK_POLICY if desired.unfenced else Reason.NOT_OURS if said else Reason.KIND_ABSENT
     if view.desired.left_out:
         kinds = ", ".join(view.desired.left_out)
-        said.append(f"the cluster does not serve {kinds}: install it, or switch it off under spec.monitoring")
+        ways = "spec.monitoring, submission.tls.issuerRef, domains[].dns; networkPolicies in the chart's values"
+        said.append(f"the cluster does not serve {kinds}: install it, or do not ask for it ({ways})")
     if said:
         book.put(ConditionType.CHILDREN_INCOMPLETE, True, reason, "; ".join(said))

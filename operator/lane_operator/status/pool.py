@@ -1,18 +1,23 @@
 """IPPool.status: the allocation's record, and what is odd about it; pure."""
 
 import datetime as dt
+from collections.abc import Iterable
 
 from lane_api.conditions import ConditionType, Reason
 from lane_api.ippool import IPPoolStatus
 from lane_operator.inputs import Pool
 from lane_operator.status.book import Book
+from lane_operator.status.neighbours import put_mixed_networks
 from lane_operator.status.waiting import put_waiting
 
 __all__ = ["pool_status"]
 
 
-def pool_status(pool: Pool, allocated: IPPoolStatus, now: dt.datetime) -> IPPoolStatus:
-    """The status with its conditions; `allocated` is what the allocation says of addresses and capacity."""
+def pool_status(pool: Pool, allocated: IPPoolStatus, now: dt.datetime, neighbours: Iterable[Pool] = ()) -> IPPoolStatus:
+    """The status with its conditions; `allocated` is what the allocation says of addresses and capacity.
+
+    `neighbours` are other pools with addresses in the networks of this one's.
+    """
     book = Book(pool.status.conditions, pool.generation, now)
     capacity = allocated.capacity
     counts = {
@@ -33,6 +38,7 @@ def pool_status(pool: Pool, allocated: IPPoolStatus, now: dt.datetime) -> IPPool
         )
     book.put(ConditionType.READY, not pool.deleting, Reason.DRAINING if pool.deleting else Reason.ACCEPTED, message)
     _put_valid(book, pool, allocated, now)
+    put_mixed_networks(book, pool, allocated, neighbours)
     return allocated.model_copy(update={"observed_generation": pool.generation, "conditions": book.conditions()})
 
 

@@ -14,6 +14,7 @@ from lane_operator.status.figures import oldest, rounded
 from lane_operator.status.patience import DNS, over
 from lane_operator.status.slot_waits import SlotWaits
 from lane_operator.status.view import View
+from lane_operator.status.volumes import ORDERS_TOLD
 from lane_operator.status.waiting import waited
 
 __all__ = ["deadline", "put_draining", "put_progress"]
@@ -26,12 +27,13 @@ LONGEST_S = 36_525 * 86_400
 
 
 def put_progress(book: Book, view: View, slots: SlotWaits) -> bool:
-    """The verdict on Reconciling and Stalled, never both; True: nothing is refused, and every slot serves as asked.
+    """The verdict on Reconciling and Stalled, never both; True: nothing is refused but to standby slots, and every
+    active slot serves as asked.
 
     DNSPublished must have been put before.
     """
     refusals = (*view.desired.refusals, *_overdue(book, view), *slots.stuck)
-    settled = not refusals and not slots.waiting
+    settled = all(refusal.spare for refusal in refusals) and not slots.waiting
     stuck = [one for one in refusals if one.waiting is None or waited(book, one.reason, one.waiting, view.now)]
     if not refusals and not slots.moving:
         stuck += _unpublished(book, view)
@@ -94,15 +96,36 @@ def put_draining(book: Book, view: View) -> None:
     elif view.leaving:
         names = ", ".join(claim.slot_name for claim in view.leaving)
         policy = view.lane.spec.drain.policy
-        way = ": the lane's other slots take its mail over" if policy is DrainPolicy.TRANSFER else ""
+        way = _way(view) if policy is DrainPolicy.TRANSFER else ""
         message = f"{names} takes no mail and goes when it is empty, by drain.policy {policy}{way}{_unproven(view)}"
         since = book.since(ConditionType.DRAINING, Reason.SCALE_IN)  # not since an earlier slot began to hold its mail
         book.put(ConditionType.DRAINING, True, Reason.SCALE_IN, message, since=since)
+    elif view.moving:
+        since = book.since(ConditionType.DRAINING, Reason.NODE_DRAIN)
+        book.put(ConditionType.DRAINING, True, Reason.NODE_DRAIN, _leaving_node(view), since=since)
     elif view.going:
         held = [(claim.slot_name, seen.queued) for claim in view.going if (seen := view.held(claim))]
         kept = ", ".join(f"{name} is stopped and keeps about {rounded(count)} messages" for name, count in held)
         message = f"{kept}, by drain.policy Hold: raise replicas or set another policy to have them sent"
         book.put(ConditionType.DRAINING, True, Reason.HELD, message)
+
+
+def _way(view: View) -> str:
+    """Who takes the mail of slots that go: those that stay, else the way out, else nobody."""
+    if view.active:
+        return ": the lane's other slots take its mail over"
+    to = view.lane.spec.drain.to
+    return f": {to.host} (drain.to) takes its mail" if to is not None else ""
+
+
+def _leaving_node(view: View) -> str:
+    """What a slot does whose node is to be emptied; no counts, which would have the condition written each time."""
+    names = ", ".join(claim.slot_name for claim in view.moving)
+    nodes = {seen.node for claim in view.moving if (seen := view.observation.slot(claim.slot_name)) and seen.node}
+    return (
+        f"node {', '.join(sorted(nodes))} is to be emptied (it is cordoned): {names} hands its mail to the lane's "
+        "other slots, then it may be evicted; `kubectl uncordon` the node to have it send itself again"
+    )
 
 
 def _parting(view: View) -> str:
@@ -120,6 +143,12 @@ def _parting(view: View) -> str:
             f"mail and keys, for a lane of this name{_unproven(view)}"
         )
     longest = format_duration(effective(view.lane.spec).lifetime_s)
+    to = view.lane.spec.drain.to
+    if to is not None and view.lane.spec.drain.policy is DrainPolicy.TRANSFER:
+        return (
+            f"the lane is being deleted: its about {left} messages go to {to.host} (drain.to), and it goes when that "
+            f"has them; what it refuses is tried for {longest} (queue.lifetime) after it came{_unproven(view)}"
+        )
     return (
         f"the lane is being deleted: it goes when its about {left} messages are sent or bounced, "
         f"at the latest {longest} (queue.lifetime) after they came, and as long again for their bounces. To let it go "
@@ -131,9 +160,10 @@ def _parting(view: View) -> str:
 def _unproven(view: View) -> str:
     """Which slots have sent everything, and what else they wait for; under Hold only what nothing gets them out of."""
     holds = view.lane.spec.drain.policy is DrainPolicy.HOLD
-    closed = () if holds else [seen for seen in _closed(view) if not seen.queued]
-    others = (text for seen in closed for text in (*_waits_for(seen), *_keeps_list(view, seen)))
-    return _joined((*_owes(view), *others))
+    closed = () if holds else tuple(_closed(view))
+    empty = [seen for seen in closed if not seen.queued]
+    others = (text for seen in empty for text in (*_waits_for(seen), *_keeps_list(view, seen)))
+    return _joined((*_waits_by_order(closed), *_owes(view), *others))
 
 
 def _joined(texts: Iterable[str]) -> str:
@@ -146,6 +176,17 @@ def _closed(view: View) -> Iterable[SlotObservation]:
     for seen in view.heard():
         if seen.intake == "Closed" and (seen.name in going or view.lane.deleting_since is not None):
             yield seen
+
+
+def _waits_by_order(closed: Iterable[SlotObservation]) -> Iterable[str]:
+    """Which slots keep mail that neither goes out nor to a sibling before a person lets it."""
+    for seen in closed:
+        if seen.orders:
+            most = ", ".join(seen.orders[:ORDERS_TOLD])
+            more = f" and {len(seen.orders) - ORDERS_TOLD} more" if len(seen.orders) > ORDERS_TOLD else ""
+            yield f"{seen.name} keeps the mail that waits as ordered, {most}{more}: resume or release it"
+        if seen.restored:
+            yield f"{seen.name} keeps what its volume brought: release or drop it, see MailHeld"
 
 
 def _owes(view: View) -> Iterable[str]:

@@ -11,7 +11,7 @@ from lane_api.conditions import Reason
 from lane_operator.inputs import Claim, Refusal, SlotObservation
 from lane_operator.status.book import stamp
 from lane_operator.status.patience import RESTART, over
-from lane_operator.status.slots import egress_reason, is_proved, slot_trouble
+from lane_operator.status.slots import egress_reason, is_proved, is_to_restart, slot_trouble
 from lane_operator.status.view import View
 
 __all__ = ["SlotWaits", "slot_waits"]
@@ -39,6 +39,8 @@ class SlotWaits:
     """Those for which there is none."""
     since: Mapping[str, str]
     """By slot: since when it does not serve as asked; none for a slot that waits for its turn."""
+    wrong: Reason | None = None
+    """What no wait mends: a configuration that is refused, an address that is not what is seen, a closed port."""
 
 
 _NOTHING = SlotWaits((), (), Reason.WAITING_FOR_SLOTS, (), {})
@@ -72,6 +74,7 @@ def slot_waits(view: View) -> SlotWaits:
             if claim.slot_name in since and over(since[claim.slot_name], RESTART, view.now)
         ),
         since=since,
+        wrong=next((cause for _, cause in waiting if cause in _WRONG), None),
     )
 
 
@@ -86,6 +89,7 @@ def _since(view: View, names: Iterable[str]) -> dict[str, str]:
     return {name: known.get(name) or stamp(view.now) for name in names}
 
 
+_WRONG = {Reason.REFUSED, Reason.MISMATCH, Reason.PORT_BLOCKED}
 _OF_PROOF = {Reason.PROBE_FAILED, Reason.MISMATCH, Reason.PORT_BLOCKED}
 
 
@@ -100,6 +104,8 @@ def _cause(view: View, seen: SlotObservation | None, *, takes: bool) -> Reason |
         return None  # what is missing says so itself
     if not seen.reachable:
         return Reason.SLOT_UNREACHABLE
+    if is_to_restart(seen):
+        return None if seen.rolls_later else Reason.SLOT_BEHIND
     if seen.config_refused:
         return Reason.REFUSED
     if not is_proved(seen):
@@ -108,10 +114,11 @@ def _cause(view: View, seen: SlotObservation | None, *, takes: bool) -> Reason |
 
 
 def _message(view: View, claim: Claim, cause: Reason, since: str) -> str:
-    text = slot_trouble(view.lane, claim, view.observation.slot(claim.slot_name))
+    seen = view.observation.slot(claim.slot_name)
+    text = slot_trouble(view.lane, claim, seen)
     if not text:
-        text = (
-            "does not restart" if cause is Reason.SLOT_NOT_READY else f"has not taken generation {view.lane.generation}"
-        )
+        why = f" ({seen.config_refused})" if seen is not None and seen.config_refused else ""
+        behind = f"has not taken generation {view.lane.generation}{why}"
+        text = "does not restart" if cause is Reason.SLOT_NOT_READY else behind
     step = _STEPS.get(cause, "").format(slot=claim.slot_name)
     return f"{claim.slot_name} {text}, and so it has been since {since}" + (f": {step}" if step else "")

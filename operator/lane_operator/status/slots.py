@@ -2,11 +2,12 @@
 
 from lane_api.conditions import Reason
 from lane_api.ippool import Quarantine
-from lane_api.lane_status import SlotRole, SlotStatus
+from lane_api.lane_status import SlotRole, SlotStatus, SlotWarmUp
+from lane_api.names import NEEDS_RESTART_TEXT
 from lane_operator.inputs import Claim, Lane, Observation, SlotObservation
 from lane_operator.status.figures import rounded
 
-__all__ = ["SHARED", "egress_reason", "is_proved", "quarantine_text", "slot_status", "slot_trouble"]
+__all__ = ["SHARED", "egress_reason", "is_proved", "is_to_restart", "quarantine_text", "slot_status", "slot_trouble"]
 
 SHARED = "shared"
 """`ip` of a slot without an address of its own."""
@@ -27,14 +28,21 @@ def is_proved(seen: SlotObservation | None) -> bool:
     return seen is not None and seen.may_send
 
 
+def is_to_restart(seen: SlotObservation) -> bool:
+    """What it refused is nothing wrong: its next process takes it, and the operator replaces that."""
+    return NEEDS_RESTART_TEXT in seen.config_refused
+
+
 def egress_reason(slots: list[SlotObservation | None]) -> tuple[bool | None, Reason]:
     """The state of the worst slot: whether it is verified, and the reason."""
     found = [_EGRESS.get(seen.proof_state if seen else "", _EGRESS[""]) for seen in slots]
     return next((verdict for verdict in _EGRESS.values() if verdict in found), _EGRESS[""])
 
 
-def slot_status(lane: Lane, claim: Claim, observation: Observation, waiting: str | None) -> SlotStatus:
-    """The slot as last seen; `waiting` is since when it does not serve as asked."""
+def slot_status(
+    lane: Lane, claim: Claim, observation: Observation, waiting: str | None, volume: str = ""
+) -> SlotStatus:
+    """The slot as last seen; `waiting` is since when it does not serve as asked, `volume` the size of its volume."""
     seen = observation.slot(claim.slot_name) or SlotObservation(claim.slot_name)
     return SlotStatus(
         name=claim.slot_name,
@@ -47,6 +55,8 @@ def slot_status(lane: Lane, claim: Claim, observation: Observation, waiting: str
         waiting_since=waiting,
         queued=rounded(seen.queued),
         oldest_since=seen.oldest_since,
+        warmup=SlotWarmUp(step=seen.warmup.step, isp=seen.warmup.isp) if seen.warmup is not None else None,
+        volume=volume,
         config_generation=seen.config_generation,
     )
 
@@ -82,7 +92,7 @@ def slot_trouble(lane: Lane, claim: Claim, seen: SlotObservation | None) -> str:
         if claim.role in (SlotRole.STANDBY, SlotRole.PROMOTED) and not claim.takes_mail:
             return f"does not answer the operator{f': {seen.pod_reason}' if seen.pod_reason else ''}"
         return _silence(seen) if seen.pod_ready else ""
-    if seen.config_refused:
+    if seen.config_refused and not is_to_restart(seen):
         return f"refused configuration {lane.generation}: {seen.config_refused}"
     if not is_proved(seen):
         return f"sends nothing: {seen.proof_message or 'its egress address is not proved yet'}"

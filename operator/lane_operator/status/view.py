@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lane_api.names import STANDBY_FROM
 from lane_api.selector import SelectorFinding
 from lane_operator.inputs import Assignment, Claim, Desired, Lane, Observation, References, SlotObservation
+from lane_operator.seen import NextKeySeen
 from lane_operator.status.slots import is_proved, slot_trouble
 
 __all__ = ["View"]
@@ -50,6 +51,11 @@ class View:
     def going(self) -> tuple[Claim, ...]:
         """Slots that are to go."""
         return tuple(claim for claim in self.assignment.claims if claim.role.is_going)
+
+    @property
+    def moving(self) -> tuple[Claim, ...]:
+        """Slots that give their mail away, since their node is to be emptied."""
+        return tuple(claim for claim in self.assignment.claims if claim.moves and not claim.role.is_going)
 
     @property
     def running(self) -> tuple[Claim, ...]:
@@ -109,6 +115,11 @@ class View:
         """Every slot that looked found the domain's Ed25519 record."""
         said = [seen.domains_ed25519[domain] for seen in self.heard() if domain in seen.domains_ed25519]
         return bool(said) and all(said)
+
+    def next_seen(self, domain: str, selector: str) -> tuple[NextKeySeen, ...]:
+        """What the slots say of the key that the domain is to sign with next, each that was told to look for it."""
+        found = (seen.domains_next[domain] for seen in self.heard() if domain in seen.domains_next)
+        return tuple(one for one in found if one.selector == selector)
 
     def dns_of(self, domain: str) -> tuple[str, str]:
         """What DNS holds at a domain's selector, as a slot that waits for it says: (SelectorFinding, its words)."""

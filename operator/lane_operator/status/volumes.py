@@ -10,9 +10,9 @@ from lane_operator.inputs import SlotObservation
 from lane_operator.status.book import Book
 from lane_operator.status.view import View
 
-__all__ = ["put_mail_held", "put_records_at_risk"]
+__all__ = ["ORDERS_TOLD", "put_mail_held", "put_records_at_risk"]
 
-_MOST_ORDERS = 5
+ORDERS_TOLD = 5
 """Of one slot are told; two hundred may stand."""
 
 
@@ -62,8 +62,8 @@ def _stranded(view: View) -> tuple[Reason, str] | None:
 def _ordered(view: View) -> tuple[Reason, str] | None:
     """Somebody has ordered that mail is to wait; who wonders why it does is to find out here."""
     held = [
-        f"{seen.name}: {', '.join(seen.orders[:_MOST_ORDERS])}"
-        + (f" and {more} more" if (more := len(seen.orders) - _MOST_ORDERS) > 0 else "")
+        f"{seen.name}: {', '.join(seen.orders[:ORDERS_TOLD])}"
+        + (f" and {more} more" if (more := len(seen.orders) - ORDERS_TOLD) > 0 else "")
         for seen in view.heard()
         if seen.orders
     ]

@@ -34,6 +34,14 @@ def test_a_door_that_no_network_policy_closes_is_the_reason_beside_kinds_that_ar
     assert said["Ready"].status == "True"
 
 
+def test_a_secret_that_is_not_ours_in_the_place_of_one_of_ours_is_told_of_a_lane_that_serves() -> None:
+    said = conditions(foreign="Secret otp-proof in namespace mail was not made by the operator")
+
+    assert said["ChildrenIncomplete"].reason == "NotOurs"
+    assert said["ChildrenIncomplete"].message == "Secret otp-proof in namespace mail was not made by the operator"
+    assert said["Ready"].status == "True"
+
+
 def test_nothing_is_missing_of_a_whole_lane_nor_of_one_that_goes() -> None:
     assert "ChildrenIncomplete" not in conditions()
     assert "ChildrenIncomplete" not in conditions(GOING, unfenced="open", left_out=(POD_MONITOR,))

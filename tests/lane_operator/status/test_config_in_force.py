@@ -1,10 +1,13 @@
 """Whether a lane's configuration is in its slots: by the serial that each reports, else by its generation."""
 
+import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from lane_api.lane_status import LaneStatus
+from lane_api.lane_status import LaneStatus, SlotImages, UpgradePhase, UpgradeStatus
+from lane_api.names import NEEDS_RESTART_TEXT, UNKNOWN_FIELD_TEXT
 from tests.lane_operator import made
 from tests.lane_operator.status.test_lane_status import message, settled, status, verdict
 
@@ -54,3 +57,46 @@ def test_a_refused_change_is_said_at_once_and_the_slots_may_still_roll_to_an_ima
 
     assert verdict(said, "ConfigInForce") == ("False", "Refused")
     assert verdict(said, "Reconciling") == ("True", "WaitingForSlots")
+
+
+@pytest.mark.parametrize(
+    ("phase", "words"),
+    [
+        (UpgradePhase.WAITING, "(relay:1 may not know what comes with relay:2, which the slot gets yet)"),
+        (UpgradePhase.ROLLED_BACK, "(the lane has relay:1 again, which may not know what came with relay:2)"),
+        (UpgradePhase.DONE, ""),
+    ],
+)
+def test_a_field_that_an_old_image_does_not_know_is_said_to_wait_for_the_new_one(
+    phase: UpgradePhase, words: str
+) -> None:
+    upgrade = UpgradeStatus(phase=phase, images=SlotImages(relay="relay:2"), previous=SlotImages(relay="relay:1"))
+    for refused, expected in ((f"egress.second: {UNKNOWN_FIELD_TEXT}: take it out", words), ("domains: twice", "")):
+        seen = made.observation(made.seen(0, config_refused=refused), made.seen(1))
+        said = message(status(settled(), seen, upgrade=upgrade), "ConfigInForce")
+        assert said.endswith(f"otp-0: {refused} {expected}".rstrip())
+
+
+RESTART = f"intake.http.host: {NEEDS_RESTART_TEXT}: restart it with the new file"
+
+
+@pytest.mark.parametrize("roll", [{}, {"rolling": True}, {"rolling": True, "rolls_later": True}])
+def test_what_only_a_restart_can_change_is_no_refusal_while_the_operator_restarts_the_slot(
+    roll: dict[str, Any],
+) -> None:
+    said = numbered(69, 69, config_refused=RESTART, **roll)
+
+    assert verdict(said, "ConfigInForce") == ("False", "Pushing")
+    assert not any("restart it" in one.message for one in said.conditions), "nobody is told to do it"
+    assert all(one.reason != "Refused" for one in said.conditions)
+    assert verdict(said, "Stalled") is None
+
+
+def test_a_slot_that_is_never_restarted_says_in_the_end_what_it_waits_for() -> None:
+    of = made.lane(status=LaneStatus(observed_generation=3))
+    seen = made.observation(made.seen(0, config_refused=RESTART, config_generation=2), made.seen(1))
+    first = status(of, seen=seen)
+    said = status(replace(of, status=first), seen=seen, now=made.NOW + dt.timedelta(minutes=11))
+
+    assert verdict(said, "Stalled") == ("True", "SlotBehind")
+    assert "otp-0 has not taken generation 3 (intake.http.host: cannot change" in message(said, "Stalled")

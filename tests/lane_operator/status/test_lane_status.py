@@ -104,7 +104,7 @@ def test_what_is_absent_is_waited_for_and_stalls_after_five_minutes() -> None:
     assert verdict(first, "Stalled") is None
     assert verdict(after, "Stalled") == verdict(still, "Stalled") == ("True", "PoolNotFound")
     assert verdict(after, "Reconciling") is None
-    assert verdict(after, "Ready") == ("False", "Degraded")
+    assert verdict(after, "Ready") == ("False", "PoolNotFound")
     assert "create it" in message(after, "Stalled")
     assert next_look(waiting, first, made.NOW + dt.timedelta(seconds=100)) == 200
 
@@ -133,14 +133,14 @@ def test_a_write_that_is_tried_again_is_no_stall_however_long_it_takes() -> None
 
     assert verdict(late, "Reconciling") == ("True", "ProgressingWithRetry")
     assert verdict(late, "Stalled") is None
-    assert verdict(late, "Ready") == ("False", "Degraded")
+    assert verdict(late, "Ready") == ("False", "ProgressingWithRetry")
 
 
 def test_what_is_invalid_stalls_at_once() -> None:
     said = status(refusals=(INVALID,))
 
     assert verdict(said, "Stalled") == ("True", "ClassMismatch")
-    assert verdict(said, "Ready") == ("False", "Degraded")
+    assert verdict(said, "Ready") == ("False", "ClassMismatch")
 
 
 def test_slots_on_their_way_are_reconciling() -> None:
@@ -196,7 +196,7 @@ def test_a_configuration_that_is_refused_says_why() -> None:
 
     assert verdict(said, "ConfigInForce") == ("False", "Refused")
     assert "otp-0: domains: twice" in message(said, "ConfigInForce")
-    assert verdict(said, "Ready") == ("False", "Degraded")
+    assert verdict(said, "Ready") == ("False", "Refused")
 
 
 def test_a_configuration_on_its_way_names_the_slots() -> None:
@@ -268,7 +268,10 @@ def test_mail_that_waits_for_dns_says_what_dns_holds_and_the_fix_for_that(
 def test_dns_that_nobody_has_looked_at_is_unknown() -> None:
     seen = made.observation(made.seen(0, domains_published={}), made.seen(1, domains_published={}))
 
-    assert verdict(status(seen=seen), "DNSPublished") == ("Unknown", "NotPublished")
+    said = status(seen=seen)
+    assert verdict(said, "DNSPublished") == ("Unknown", "NotPublished")
+    assert message(said, "DNSPublished").startswith("no slot has looked for TXT lw20261123._domainkey.notify")
+    assert "publish it where it is not" in message(said, "DNSPublished")
 
 
 def test_a_given_certificate_that_slots_show_is_issued() -> None:
@@ -420,7 +423,10 @@ def test_counts_are_rounded_to_two_digits_and_the_oldest_time_is_shown() -> None
 
 def test_defaults_in_force_are_shown() -> None:
     assert status().effective["queue"]["lifetime"] == "4h"
-    assert status().effective["egress"]["engine"] == "Multus"
+    egress = status().effective["egress"]
+    assert (egress["engine"], egress["leaksAtStart"]) == ("Multus", False)
+    assert "getsockname" in egress["sourceCheck"]
+    assert "NetworkPolicy does not reach the second interface" in egress["limits"]
 
 
 def test_a_hostnetwork_slot_without_a_pod_names_the_label_that_its_namespace_needs() -> None:

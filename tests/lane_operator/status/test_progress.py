@@ -1,5 +1,7 @@
 """What the Draining message says that an empty slot waits for."""
 
+import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from lane_api.lane_status import SlotRole
 from lane_operator.inputs import Claim
 from tests.lane_operator import made
-from tests.lane_operator.status.test_lane_status import message, settled, status
+from tests.lane_operator.status.test_lane_status import found, message, settled, status, verdict
 
 WEBHOOK = (
     "otp-0 has 4 records or bounces that their webhooks do not have yet (hooks.example does not answer); to let it go "
@@ -89,3 +91,39 @@ def test_hold_waits_for_none_of_it() -> None:
     held: dict[str, Any] = {"drain": {"policy": "Hold"}, "feedback": {}}
 
     assert "otp-0 has" not in said(held, made.claim(1), suppressed=5, untold=3, unarchived=2)
+
+
+def test_a_drain_that_an_order_stops_says_so_and_how_to_go_on() -> None:
+    ordered: dict[str, Any] = {"queued": 1, "orders": ("suspend all of jane (they ask)",)}
+    stopped = "; otp-0 keeps the mail that waits as ordered, suspend all of jane (they ask): resume or release it"
+
+    assert stopped in said(**ordered)
+    assert stopped in said({}, made.claim(1), **ordered)
+    assert "as ordered" not in said(DELETED | {"drain": {"policy": "Hold"}}, **ordered), "its mail stays as it is"
+    assert "as ordered" not in said(queued=1)
+    assert "and 2 more" in said(queued=1, orders=tuple(f"hold queue {name}.test of jane (x)" for name in "abcdefg"))
+    assert "otp-0 keeps what its volume brought" in said(queued=1, restored="an older copy")
+
+
+def test_a_node_that_is_to_be_emptied_is_named_with_the_slot_that_leaves_it_and_the_time_stands_still() -> None:
+    claims = made.assignment(replace(made.claim(0), moves=True), made.claim(1))
+    first = status(settled(), claims=claims)
+    later = status(made.lane(status=first), claims=claims, now=made.NOW + dt.timedelta(minutes=2))
+
+    assert (verdict(first, "Draining"), verdict(first, "Ready")) == (
+        ("True", "NodeDrain"),
+        ("True", "AllSlotsVerified"),
+    )
+    assert "node node-a is to be emptied (it is cordoned): otp-0 hands its mail" in message(first, "Draining")
+    assert found(later, "Draining") == found(first, "Draining")
+    assert verdict(status(made.lane(status=later)), "Draining") is None
+
+
+def test_a_drain_says_which_host_takes_the_mail() -> None:
+    to = {"drain": {"to": {"host": "relay.example.net"}}}
+    assert "messages go to relay.example.net (drain.to)" in said(DELETED | to, queued=7)
+    last = message(
+        status(settled(replicas=0, **to), claims=made.assignment(made.claim(0, role=SlotRole.DRAINING))), "Draining"
+    )
+    assert "relay.example.net (drain.to) takes its mail" in last
+    assert "other slots take its mail over" in said(to, made.claim(1), queued=7)

@@ -1,0 +1,54 @@
+"""Records that external-dns is to publish: what is said until DNS answers them; and whose certificate clients see."""
+
+from typing import Any
+
+import pytest
+
+from lane_api.names import DNS_ENDPOINT_KIND
+from lane_operator.inputs import Lane, Manifest
+from tests.lane_operator import made
+from tests.lane_operator.status.test_lane_status import message, settled, status
+
+ABSENT = made.observation(made.seen(0, domains_published={"notify.example.com": False}))
+
+
+def lane() -> Lane:
+    return settled(domains=[{"name": "notify.example.com", "dns": {"provider": "ExternalDNS"}}])
+
+
+def endpoint(seen: int) -> Manifest:
+    return {"metadata": {"name": "otp", "generation": 2}, "status": {"observedGeneration": seen}}
+
+
+@pytest.mark.parametrize(
+    ("served", "live", "words"),
+    [(False, None, f"the cluster does not serve {DNS_ENDPOINT_KIND}: install external-dns, or publish it yourself"),
+     (True, None, "DNSEndpoint otp is being made"),
+     (True, endpoint(1), "external-dns has not read DNSEndpoint otp: run it with --source=crd"),
+     (True, {"metadata": {"name": "otp", "generation": 1}}, "external-dns has not read DNSEndpoint otp"),
+     (True, endpoint(2), "external-dns has read DNSEndpoint otp, and DNS does not answer yet")],
+    ids=["no external-dns", "not made yet", "older", "nobody reads it", "read"],
+)  # fmt: skip
+def test_a_record_that_external_dns_is_to_publish_says_how_far_it_is(
+    served: bool, live: Manifest | None, words: str
+) -> None:
+    kinds = made.KINDS | ({DNS_ENDPOINT_KIND} if served else frozenset())
+    given: dict[str, Any] = {"kinds": kinds, "dns_endpoint": live}
+    said = message(status(lane(), ABSENT, references=given), "DNSPublished")
+
+    assert words in said
+    assert said.startswith(
+        f'mail from notify.example.com waits for TXT lw20261123._domainkey.notify.example.com = "{made.RECORD}"'
+    )
+
+
+def test_what_a_person_is_to_publish_is_said_as_before() -> None:
+    said = message(status(settled(), ABSENT), "DNSPublished")
+    assert said.startswith("publish TXT lw20261123._domainkey.notify.example.com")
+
+
+def test_a_certificate_that_was_issued_is_told_by_its_secret() -> None:
+    of = settled(submission={"senders": ["@notify.example.com"], "tls": {"issuerRef": {"name": "ca"}}})
+    seen = made.observation(*(made.seen(index, certificate_self_signed=False) for index in range(2)))
+
+    assert message(status(of, seen), "CertificateReady") == "clients see the certificate of Secret otp-tls"
