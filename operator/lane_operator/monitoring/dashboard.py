@@ -48,7 +48,7 @@ def dashboard(lane: Lane) -> Manifest:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": f"{lane.name}-dashboard", "labels": {"grafana_dashboard": "1"}},
-        "data": {f"lane-{lane.namespace}-{lane.name}.json": json.dumps(model, indent=1, sort_keys=True)},
+        "data": {f"lane-{lane.namespace}-{lane.name}.json": json.dumps(model, sort_keys=True)},
     }
 
 

@@ -21,6 +21,8 @@ IN_DOUBT_S = 300
 """Seconds that a slot may owe another one its answer at which somebody is told; a restart takes less."""
 ENOUGH_A_DAY = 1000
 """Deliveries of a lane of which each standby slot has its part."""
+WRONG_NAME = 'finding=~"NoPTR|HELOMismatch|NoWayBack"'
+"""Findings about a PTR record that are no outage of DNS."""
 REFUSED_SHARE = 0.01
 """Share of messages that the slots could not take at which somebody is told."""
 
@@ -85,6 +87,7 @@ def _slots(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         "critical",
         "Slot {{ $labels.slot }} sends nothing: its egress address is not proved. See the condition EgressVerified.",
     )
+    yield _name(lane, queries)
     yield _alert(
         lane,
         "LaneIntakeRefused",
@@ -150,6 +153,19 @@ def _volume(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         "1m",
         "warning",
         "Slot {{ $labels.slot }} cannot read {{ $value }} places of its spool; its log since the start names them.",
+    )
+
+
+def _name(lane: Lane, queries: Queries) -> Manifest:
+    """What DNS says of a slot's address; a record that was set takes the old answer's TTL to be seen."""
+    return _alert(
+        lane,
+        "LanePTRWrong",
+        f"max by (slot) ({queries.metric('egress_ptr', WRONG_NAME)}) == 1",
+        "15m",
+        "warning",
+        "ISPs refuse mail from the address of slot {{ $labels.slot }}: its PTR record does not name the slot's "
+        "hostname, or that one does not lead back. The condition PTRMatches names the record to set.",
     )
 
 
@@ -223,6 +239,31 @@ def _feedback(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         ("LaneComplaintsHigh", ">= 2", "critical", ".act or .stop; GET /v1/slot says what is paused, until when."),
     ):
         yield _alert(lane, name, f"{level} {reached}", "0s", severity, f"The complaint rate {about}{more}")
+    told = f"sum by (policy) (increase({queries.metric('complaints_unauthenticated_total')}[1d]))"
+    delivered = queries.metric("attempts_total", 'result="delivered"')
+    warn = queries.metric("complaint_threshold", 'level="warn"')
+    yield _alert(
+        lane,
+        "LaneComplaintsUnauthenticated",
+        f"{told} > {FEW} and {told} / sum by (policy) (increase({delivered}[1d])) > scalar(max({warn}))",
+        "0s",
+        "warning",
+        "{{ $labels.policy }}: so many complaints that are of no reporter whom its policy names that they would be "
+        "beyond feedback.complaints.warn. They stop nothing: name the loop's mailbox in reporters of an ISPPolicy; the "
+        "Feedback records say who reported (docs/feedback.md).",
+    )
+    yield _alert(
+        lane,
+        "LaneBouncesUntold",
+        " or ".join(
+            f"sum by (slot) (increase({queries.metric(f'webhook_{what}_total')}[15m])) > 0"
+            for what in ("refused", "dropped")
+        ),
+        "0s",
+        "warning",
+        "Slot {{ $labels.slot }} gave up telling a webhook of bounces, which refused them for a day or was away too "
+        "long. Its log has their ids, its OOB records all of them.",
+    )
     words, limit = queries.metric("suppressions"), queries.metric("suppressions_limit")
     yield _alert(
         lane,
@@ -232,6 +273,16 @@ def _feedback(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         "warning",
         "The suppression list of slot {{ $labels.slot }} is full or will be: hard bounces go from it for newer words, "
         "and once there are none, complaints are left out. Raise feedback.suppression.maxEntries.",
+    )
+    yield _alert(
+        lane,
+        "LaneMailboxesDoubted",
+        f"max by (slot, policy) ({queries.metric('suppressions_doubted')}) > 0",
+        "0s",
+        "warning",
+        "Slot {{ $labels.slot }}: a site of {{ $labels.policy }} says of far more mailboxes than usual that they do "
+        "not exist: its ISP fails, or a list is bad. Its words are held back until somebody decides: "
+        "suppressions.doubted of GET /v1/slot names it (docs/feedback.md).",
     )
 
 

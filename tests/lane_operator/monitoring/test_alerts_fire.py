@@ -35,6 +35,7 @@ CASES: dict[str, dict[str, str]] = {
         'info{slot="otp-1"}': "1x19 _x19 1x30",
     },
     "LaneEgressUnproved": {"egress_open{}": "1x19 0x19 1x30"},
+    "LanePTRWrong": {'egress_ptr{finding="NoPTR"}': "0x19 1x19 0x30", 'egress_ptr{finding="Unanswered"}': "1x90"},
     "LaneIntakeRefused": {
         "accepted_messages_total{}": "0+90x90",
         'intake_refused_total{reason="452 4.3.1"}': "0x19 0+10x19 190x30",
@@ -57,7 +58,16 @@ CASES: dict[str, dict[str, str]] = {
     "LaneReplyNeedsLook": {'reply_alerts_total{policy="google",rule="r"}': "1x19 2+1x19 21x30"},
     "LaneComplaintsRising": {'complaint_level{policy="google"}': "0x19 1x19 0x30"},
     "LaneComplaintsHigh": {'complaint_level{policy="google"}': "1x19 2x19 1x30"},
+    "LaneComplaintsUnauthenticated": {
+        'complaints_unauthenticated_total{policy="comcast"}': "0x60 1+1x200 201x180",
+        'complaints_unauthenticated_total{policy="orange"}': "0x60 0+0.05x380",
+        'attempts_total{policy="comcast",result="delivered"}': "0+1000x450",
+        'attempts_total{policy="orange",result="delivered"}': "0+1x450",
+        'complaint_threshold{level="warn"}': "0.0008x450",
+    },
+    "LaneBouncesUntold": {"webhook_refused_total{}": "0x19 1+1x19 20x30", "webhook_dropped_total{}": "0x90"},
     "LaneSuppressionListFull": {"suppressions{}": "900x19 960x19 900x30", "suppressions_limit{}": "1000x90"},
+    "LaneMailboxesDoubted": {'suppressions_doubted{policy="google"}': "0x19 1x19 0x30"},
     "LaneArchiveBehind": {"records_archive_lag_seconds{}": "0x19 0+900x19 0x30"},
     "LaneRecordsLost": {"records_lost_total{}": "0x19 1+1x19 20x30"},
     "LaneLatencyP95High": {
@@ -74,7 +84,7 @@ CASES: dict[str, dict[str, str]] = {
     },
 }
 TIMES = ("18m", "37m", "65m")
-LONG_TIMES = {"LaneStandbyForgotten": ("10h", "40h", "70h")}
+LONG_TIMES = dict.fromkeys(("LaneStandbyForgotten", "LaneComplaintsUnauthenticated"), ("10h", "40h", "70h"))
 """Of alerts that look at a day; their values are of ten minutes."""
 
 

@@ -89,6 +89,7 @@ def test_a_class_without_promise_has_no_latency_alert() -> None:
     assert [rule["alert"] for rule in rules if "alert" in rule] == [
         "LaneOldestMessageOld",
         "LaneEgressUnproved",
+        "LanePTRWrong",
         "LaneIntakeRefused",
         "LaneConfigRefused",
         "LaneSpoolFailed",
