@@ -1,7 +1,8 @@
 """The operator's process: settings, login, workers, watches, and the one way out.
 
 Invariant: what cannot be served any more ends the process (a dead watch, a lost task), and the kubelet starts it again;
-every pass is idempotent, so a restart at any instant loses nothing.
+every pass is idempotent, so a restart at any instant loses nothing. Of several replicas the one that holds the Lease
+works; the others list and watch like it, so that what they know is fresh when they follow (`leadership`).
 """
 
 import asyncio
@@ -10,20 +11,26 @@ import datetime as dt
 import logging
 import os
 import random
+import secrets
+import socket
 import sys
 import time
+from typing import Never
 
 import kopf
 import structlog
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from lane_operator import metrics
+from lane_operator.admission import Door, Identity
 from lane_operator.cache import Cache
-from lane_operator.errors import ConflictError, KubeError, UnavailableError
+from lane_operator.census import Census
+from lane_operator.errors import ConflictError, KubeError, UnavailableError, WentBackError
 from lane_operator.handlers import Intake, register
 from lane_operator.inputs import DesiredSettings, ForcedDelivery, NetworkPolicies
 from lane_operator.kube import SENDING_LANE, Kube, configuration
+from lane_operator.leadership import EVERY_S, Leadership, LeaseLostError
 from lane_operator.observe import Observer
 from lane_operator.queue import WorkQueue
 from lane_operator.reconcile import QueueKey, World, run_pass
@@ -64,11 +71,50 @@ async def serve(
     ready: asyncio.Event | None = None,
 ) -> None:
     """Serves until stopped; everything that runs is a task of this one group."""
-    forced = ForcedDelivery(settings.force_delivery, settings.force_delivery_to) if settings.force_delivery else None
-    policies = NetworkPolicies(settings.closed_networks, settings.metrics_from) if settings.network_policies else None
     queue: WorkQueue[QueueKey] = WorkQueue(time.monotonic, random.random)
     observer = Observer(lambda lane: queue.add(QueueKey(SENDING_LANE.kind, *lane)))
-    world = World(
+    leadership = _leadership(kube, settings)
+    world = _world(kube.fenced(leadership.holds) if leadership else kube, settings, queue, observer)
+    intake = Intake(world, queue.add)
+    ready, leading = ready or asyncio.Event(), leadership.leading if leadership else _set()
+    metrics.leader.set(leading.is_set())
+    census = Census(world.cache)
+    REGISTRY.register(census)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(_http(settings, queue, world, ready), name="http")]
+            if leadership:
+                background.append(tasks.create_task(_lead(leadership), name="lease"))
+            await _first_list(intake)  # before any worker: the first passes must not take a pool for missing
+            background += [
+                tasks.create_task(_keep_resyncing(intake, settings), name="resync"),
+                tasks.create_task(_keep_looking_for_kinds(intake, settings), name="kinds"),
+                tasks.create_task(_gauges(queue, leading), name="gauges"),
+                *(tasks.create_task(_work(world, queue, leading), name=f"worker {n}") for n in range(settings.workers)),
+                *(
+                    tasks.create_task(intake.watch_secrets(namespace), name=f"secrets {namespace}")
+                    for namespace in settings.secret_namespaces
+                ),
+            ]
+            if settings.webhook:
+                background.append(
+                    tasks.create_task(_door(world).serve(settings.http_host or None, settings.webhook_port, leading))
+                )
+            await _watch(settings, kopf_settings, intake, stop, ready)
+            for task in background:
+                task.cancel()
+        if leadership:  # no worker is left: the next may begin
+            await leadership.release()
+    finally:
+        REGISTRY.unregister(census)
+        await observer.close()
+
+
+def _world(kube: Kube, settings: Settings, queue: WorkQueue[QueueKey], observer: Observer) -> World:
+    """What every pass works with."""
+    forced = ForcedDelivery(settings.force_delivery, settings.force_delivery_to) if settings.force_delivery else None
+    policies = NetworkPolicies(settings.closed_networks, settings.metrics_from) if settings.network_policies else None
+    return World(
         kube=kube,
         cache=Cache(),
         observer=observer,
@@ -88,27 +134,63 @@ async def serve(
         monotonic=time.monotonic,
         served=frozenset(settings.secret_namespaces),
     )
-    intake = Intake(world, queue.add)
-    await intake.resync()  # before any worker: the first passes must not take a pool for missing
-    ready = ready or asyncio.Event()
+
+
+def _door(world: World) -> Door:
+    """The webhook; its certificate is written under the same fence as everything else."""
+    settings = world.settings
+    service = (settings.operator_namespace, settings.webhook_service)
+    return Door(world, Identity(world.kube, service, settings.webhook, world.wall))
+
+
+async def _lead(leadership: Leadership) -> None:
+    """Waits for the Lease and keeps it; who loses it ends at once: the libraries' tasks take their time to stop."""
     try:
-        async with asyncio.TaskGroup() as tasks:
-            background = [
-                tasks.create_task(_keep_resyncing(intake, settings), name="resync"),
-                tasks.create_task(_keep_looking_for_kinds(intake, settings), name="kinds"),
-                tasks.create_task(_gauges(queue), name="gauges"),
-                tasks.create_task(_http(settings, queue, world, ready), name="http"),
-                *(tasks.create_task(_work(world, queue), name=f"worker {n}") for n in range(settings.workers)),
-                *(
-                    tasks.create_task(intake.watch_secrets(namespace), name=f"secrets {namespace}")
-                    for namespace in settings.secret_namespaces
-                ),
-            ]
-            await _watch(settings, kopf_settings, intake, stop, ready)
-            for task in background:
-                task.cancel()
-    finally:
-        await observer.close()
+        await leadership.keep()
+    except LeaseLostError as lost:
+        log.error("lease lost", error=str(lost))  # noqa: TRY400  # no fault of ours: there is no traceback to read
+        os._exit(1)
+    except WentBackError as error:
+        _begin_anew(error)
+
+
+def _begin_anew(error: WentBackError) -> Never:
+    """Ends the process, whose cache is of what is no more."""
+    log.error("the API server's store went back, as after a restored etcd; everything is read anew", error=str(error))
+    os._exit(1)
+
+
+def _leadership(kube: Kube, settings: Settings) -> Leadership | None:
+    """Our side of the Lease; None where there is none to hold."""
+    if not settings.lease:
+        return None
+    identity = settings.identity or f"{socket.gethostname()}_{secrets.token_hex(4)}"
+    lease = (settings.operator_namespace, settings.lease)
+    # CLOCK_BOOTTIME goes on while the machine is suspended, and so does everybody else's time
+    return Leadership(
+        kube, lease, identity, lambda: time.clock_gettime(time.CLOCK_BOOTTIME), lambda: dt.datetime.now(dt.UTC)
+    )
+
+
+def _set() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
+async def _first_list(intake: Intake) -> None:
+    """Lists everything, as soon as the API server answers; raises KubeError for what waiting does not heal.
+
+    A process that ends instead is started again ever later, up to five minutes after the API server is back.
+    """
+    while True:
+        try:
+            await intake.resync()
+        except UnavailableError as error:
+            log.warning("waiting for the API server", error=str(error))
+            await asyncio.sleep(EVERY_S)
+        else:
+            return
 
 
 async def _watch(
@@ -138,13 +220,14 @@ async def _watch(
     )
 
 
-async def _work(world: World, queue: WorkQueue[QueueKey]) -> None:
+async def _work(world: World, queue: WorkQueue[QueueKey], leading: asyncio.Event) -> None:
     """One worker: a key at a time; a failed pass comes back later and stops nobody else's."""
+    await leading.wait()
     while True:
         key = await queue.get()
         started = time.monotonic()
         at_least = 0.0
-        with structlog.contextvars.bound_contextvars(kind=key.kind, namespace=key.namespace, name=key.name):
+        with structlog.contextvars.bound_contextvars(**_named(key)):
             try:
                 again = await run_pass(world, key)
             except asyncio.CancelledError:
@@ -160,6 +243,12 @@ async def _work(world: World, queue: WorkQueue[QueueKey]) -> None:
                     queue.add_after(key, again)
         metrics.reconciles.labels(kind=key.kind).inc()
         metrics.reconcile_seconds.labels(kind=key.kind).observe(time.monotonic() - started)
+
+
+def _named(key: QueueKey) -> dict[str, str]:
+    """The fields of every line of a pass; by `lane` every line about one is found, whoever writes it."""
+    lane = {"lane": f"{key.namespace}/{key.name}"} if key.kind == SENDING_LANE.kind else {}
+    return {"kind": key.kind, "namespace": key.namespace, "name": key.name, **lane}
 
 
 def _log_failure(key: QueueKey, error: Exception) -> None:
@@ -180,6 +269,8 @@ async def _keep_resyncing(intake: Intake, settings: Settings) -> None:
             await intake.resync()
         except KubeError as error:
             log.warning("resync failed", error=str(error))
+        except WentBackError as error:
+            _begin_anew(error)
 
 
 async def _keep_looking_for_kinds(intake: Intake, settings: Settings) -> None:
@@ -192,10 +283,11 @@ async def _keep_looking_for_kinds(intake: Intake, settings: Settings) -> None:
             log.warning("discovery failed", error=str(error))
 
 
-async def _gauges(queue: WorkQueue[QueueKey]) -> None:
+async def _gauges(queue: WorkQueue[QueueKey], leading: asyncio.Event) -> None:
+    """The queue's figures; what a replica that waits has in its queue waits for nobody."""
     while True:
-        metrics.queue_depth.set(queue.depth)
-        metrics.oldest_key_seconds.set(queue.oldest_s)
+        metrics.queue_depth.set(queue.depth if leading.is_set() else 0)
+        metrics.oldest_key_seconds.set(queue.oldest_s if leading.is_set() else 0)
         await asyncio.sleep(1)
 
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import structlog
 
-from lane_api.names import LANE_LABEL, MANAGED_BY, SLOT_LABEL
+from lane_api.names import LANE_LABEL, MANAGED_BY
 from lane_operator import metrics
 from lane_operator.cache import Cache
 from lane_operator.compare import APPLIED_ANNOTATION, is_in_force, prepared
-from lane_operator.errors import ForbiddenError, InvalidError, KubeError
+from lane_operator.errors import ConflictError, ForbiddenError, InvalidError, KubeError
 from lane_operator.inputs import Lane, Manifest
 from lane_operator.kube import CHILD_KINDS, STATEFUL_SET, VOLUME_CLAIM, Kube, kind_of
+from lane_operator.marks import slot_of
 
 __all__ = ["Applied", "Failure", "apply_children", "delete_children", "prune"]
 
@@ -57,7 +58,7 @@ async def apply_children(kube: Kube, cache: Cache, manifests: Iterable[Manifest]
     for manifest in manifests:
         wanted = prepared(manifest)
         metadata = wanted["metadata"]
-        if is_in_force(wanted, cache.get(wanted["kind"], metadata["namespace"], metadata["name"])):
+        if is_in_force(wanted, cache.get(wanted["kind"], metadata.get("namespace"), metadata["name"])):
             continue
         try:
             cache.put(wanted["kind"], await _apply(kube, cache, wanted))
@@ -71,9 +72,13 @@ async def apply_children(kube: Kube, cache: Cache, manifests: Iterable[Manifest]
 async def _apply(kube: Kube, cache: Cache, wanted: Manifest) -> Manifest:
     """Applies one child; an object of its name that was never the lane's is left alone. Raises KubeError."""
     kind, metadata = kind_of(wanted), wanted["metadata"]
-    live = cache.get(kind.kind, metadata["namespace"], metadata["name"])
-    if live is None:  # new, or outside of our watch: an apply would merge into it unasked where no field conflicts
-        live = await kube.get(kind, metadata["namespace"], metadata["name"])
+    namespace = metadata.get("namespace")
+    live = cache.get(kind.kind, namespace, metadata["name"])
+    if live is None:
+        try:
+            return await kube.apply_new(wanted)
+        except ConflictError:  # out of our watch: an apply would merge into it unasked where no field conflicts
+            live = await kube.find(kind, namespace, metadata["name"])
     if live is not None and not _is_the_lanes(live, wanted):
         raise InvalidError("there is one that is not the lane's: delete or rename it, or give the lane another name")
     return await kube.apply(wanted, force=live is not None)
@@ -97,14 +102,14 @@ async def prune(
     """
     wanted = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests} | kept
     children = sorted(cache.children(lane.key).items())
-    working = {_slot(child) for (kind, _), child in children if kind == STATEFUL_SET.kind} - {""}
+    working = {slot_of(child) for (kind, _), child in children if kind == STATEFUL_SET.kind} - {""}
     surplus = [
         child
         for key, child in children
         if key not in wanted
         and key[0] not in {VOLUME_CLAIM.kind, STATEFUL_SET.kind}
-        and _slot(child) not in working
-        and _owner(child) == lane.uid
+        and slot_of(child) not in working
+        and (_owner(child) == lane.uid or not kind_of(child).namespaced)
     ]
     return await _delete(kube, surplus)
 
@@ -130,7 +135,7 @@ async def _delete(kube: Kube, children: Iterable[Manifest]) -> Applied:
         if metadata.get("deletionTimestamp") or not _is_ours(child):
             continue
         try:
-            await kube.delete(kind_of(child), metadata["namespace"], metadata["name"], uid=metadata["uid"])
+            await kube.delete(kind_of(child), metadata.get("namespace"), metadata["name"], uid=metadata["uid"])
         except KubeError as error:
             failures.append(Failure(child["kind"], metadata["name"], error))
             log.warning("delete failed", kind=child["kind"], name=metadata["name"], error=str(error))
@@ -143,10 +148,6 @@ async def _delete(kube: Kube, children: Iterable[Manifest]) -> Applied:
 def _is_ours(child: Manifest) -> bool:
     labels = child["metadata"].get("labels") or {}
     return LANE_LABEL in labels and MANAGED_BY.items() <= labels.items()
-
-
-def _slot(child: Manifest) -> str:
-    return str((child["metadata"].get("labels") or {}).get(SLOT_LABEL, ""))
 
 
 def _owner(child: Manifest) -> str | None:

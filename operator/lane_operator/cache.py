@@ -1,19 +1,27 @@
-"""What the API server holds, as far as we watch it, by kind, by name and by lane.
+"""What the API server holds, as far as we watch it, by kind, by name, by lane, and by what
+`indexes` finds it by.
 
 Fed by events and by lists; read by everything. Invariant: an object never goes back to an older state, whichever of
 event, list and answer to our own write comes last (resourceVersions are ordered since Kubernetes 1.35, and were with
-etcd before). Objects are shared, never changed in place.
+etcd before); where etcd itself went back, `replace` and `leadership` find out. Objects are shared, never changed in
+place.
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
-from lane_api.names import LANE_LABEL
+from lane_api.names import LANE_LABEL, NAMESPACE_LABEL
+from lane_operator.errors import WentBackError
+from lane_operator.indexes import INDEXES, Index
+from lane_operator.inputs import CLUSTER_SCOPED_CHILDREN
+from lane_operator.packed import pack
 
 __all__ = ["Cache", "Change"]
 
 Manifest = dict[str, Any]
+K = TypeVar("K", bound=Hashable)
+N = TypeVar("N", bound=Hashable)
 TOMBSTONES = 10_000  # deletions remembered, so that a late answer does not bring an object back
 
 
@@ -26,10 +34,16 @@ class Change(NamedTuple):
 
 
 class Cache:
-    """Objects by kind, namespace and name; children also by lane."""
+    """Objects by kind, namespace and name; children also by lane; all by what the indexes say of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, indexes: Mapping[str, Mapping[str, Index]] = INDEXES) -> None:
         self._kinds: dict[str, dict[tuple[str, str], Manifest]] = defaultdict(dict)
+        self._spaces: dict[tuple[str, str], dict[str, Manifest]] = defaultdict(dict)  # (kind, namespace) -> name
+        self._indexes: dict[str, list[tuple[str, Index]]] = defaultdict(list)
+        for name, kinds in indexes.items():
+            for kind, index in kinds.items():
+                self._indexes[kind].append((name, index))
+        self._found: dict[tuple[str, Hashable], dict[tuple[str, str, str], Manifest]] = defaultdict(dict)
         self._children: dict[tuple[str, str], dict[tuple[str, str], Manifest]] = defaultdict(dict)
         self._gone: OrderedDict[tuple[str, str, str], int] = OrderedDict()
 
@@ -42,12 +56,10 @@ class Cache:
         if self._gone.get((kind, namespace, name), -1) >= version:
             return None
         body.get("metadata", {}).pop("managedFields", None)  # half of an object's size, and never read
+        pack(body)
         if before is not None:
             self._unlist(kind, before)
-        self._kinds[kind][namespace, name] = body
-        lane = _lane_of(body)
-        if lane is not None:
-            self._children[lane][kind, name] = body
+        self._list(kind, body)
         return Change(kind, before, body)
 
     def drop(self, kind: str, body: Manifest) -> Change | None:
@@ -62,7 +74,6 @@ class Cache:
         if before is None:
             return None
         self._unlist(kind, before)
-        del self._kinds[kind][namespace, name]
         return Change(kind, before, None)
 
     def replace(
@@ -71,16 +82,19 @@ class Cache:
         """Makes a list the truth of one namespace (None: of all); what changed, and what vanished unseen.
 
         `listed_at` is the list's resourceVersion: what is newer than that is not missing from the list, only later.
+        Raises WentBackError where the list shows an object older than one that it must have seen: etcd was restored,
+        with its revisions going on (`etcdutl snapshot restore --bump-revision`), and we would keep what is no more.
         """
         changes = []
         seen = set()
         for body in bodies:
+            self._refuse_older(kind, body, listed_at)
             seen.add(_identity(body)[:2])
             change = self.put(kind, body)
             if change is not None:
                 changes.append(change)
-        for key, before in list(self._kinds[kind].items()):
-            if key in seen or (namespace is not None and key[0] != namespace):
+        for before in list(self.all(kind, namespace)):
+            if _identity(before)[:2] in seen:
                 continue
             if listed_at is not None and _version(before) > listed_at:
                 continue
@@ -89,25 +103,66 @@ class Cache:
                 changes.append(change)
         return tuple(changes)
 
+    def _refuse_older(self, kind: str, body: Manifest, listed_at: int | None) -> None:
+        namespace, name, version = _identity(body)
+        before = self._kinds[kind].get((namespace, name))
+        if before is not None and listed_at is not None and version < _version(before) <= listed_at:
+            raise WentBackError(
+                f"{kind} {namespace}/{name} is older (resourceVersion {version}) than it was ({_version(before)})"
+            )
+
     def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
         """The object, if known."""
         return self._kinds[kind].get((namespace or "", name))
 
     def all(self, kind: str, namespace: str | None = None) -> Iterator[Manifest]:
         """The objects of a kind, of one namespace or of all, in order of name."""
-        objects = self._kinds[kind]
-        return (objects[key] for key in sorted(objects) if namespace is None or key[0] == namespace)
+        if namespace is None:
+            objects = self._kinds[kind]
+            return (objects[key] for key in sorted(objects))
+        here = self._spaces.get((kind, namespace)) or {}
+        return (here[name] for name in sorted(here))
+
+    def by(self, index: str, *values: Hashable) -> Iterator[Manifest]:
+        """What an index finds under any of these values, each object once, in order of kind, namespace and name."""
+        found: dict[tuple[str, str, str], Manifest] = {}
+        for value in values:
+            found.update(self._found.get((index, value)) or {})
+        return (found[key] for key in sorted(found))
 
     def children(self, lane: tuple[str, str]) -> dict[tuple[str, str], Manifest]:
         """Everything labelled as the lane's, by (kind, name)."""
         return dict(self._children.get(lane, {}))
 
-    def _unlist(self, kind: str, body: Manifest) -> None:
-        lane = _lane_of(body)
+    def _list(self, kind: str, body: Manifest) -> None:
+        namespace, name, _ = _identity(body)
+        self._kinds[kind][namespace, name] = self._spaces[kind, namespace][name] = body
+        for index, values in self._indexes.get(kind) or ():
+            for value in values(body):
+                self._found[index, value][kind, namespace, name] = body
+        lane = _lane_of(kind, body)
         if lane is not None:
-            self._children[lane].pop((kind, body["metadata"]["name"]), None)
-            if not self._children[lane]:
-                del self._children[lane]
+            self._children[lane][kind, name] = body
+
+    def _unlist(self, kind: str, body: Manifest) -> None:
+        namespace, name, _ = _identity(body)
+        self._kinds[kind].pop((namespace, name), None)
+        _take(self._spaces, (kind, namespace), name)
+        for index, values in self._indexes.get(kind) or ():
+            for value in values(body):
+                _take(self._found, (index, value), (kind, namespace, name))
+        lane = _lane_of(kind, body)
+        if lane is not None:
+            _take(self._children, lane, (kind, name))
+
+
+def _take(shelves: dict[K, dict[N, Manifest]], key: K, name: N) -> None:
+    """Takes one object off a shelf, and the shelf away where nothing is left on it."""
+    shelf = shelves.get(key)
+    if shelf is not None:
+        shelf.pop(name, None)
+        if not shelf:
+            del shelves[key]
 
 
 def _identity(body: Manifest) -> tuple[str, str, int]:
@@ -119,7 +174,9 @@ def _version(body: Manifest) -> int:
     return int(body["metadata"].get("resourceVersion") or 0)
 
 
-def _lane_of(body: Manifest) -> tuple[str, str] | None:
+def _lane_of(kind: str, body: Manifest) -> tuple[str, str] | None:
+    """Namespace and name of the lane that the object is a child of; a kept volume, in no namespace, is none."""
     metadata = body["metadata"]
-    lane = (metadata.get("labels") or {}).get(LANE_LABEL)
-    return (metadata.get("namespace") or "", lane) if lane else None
+    labels = metadata.get("labels") or {}
+    namespace = labels.get(NAMESPACE_LABEL) if kind in CLUSTER_SCOPED_CHILDREN else metadata.get("namespace")
+    return (namespace or "", labels[LANE_LABEL]) if labels.get(LANE_LABEL) else None

@@ -6,14 +6,13 @@ subset, so each object carries a digest of what was applied last; it changes wit
 """
 
 import base64
-import copy
 import hashlib
 import json
 import re
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["APPLIED_ANNOTATION", "is_in_force", "prepared"]
+__all__ = ["APPLIED_ANNOTATION", "is_in_force", "prepared", "quantity"]
 
 Manifest = dict[str, Any]
 APPLIED_ANNOTATION = "lanewright.dev/applied"
@@ -50,7 +49,7 @@ _QUANTITY_UNITS: dict[str | None, Decimal] = {
 
 def prepared(manifest: Manifest) -> Manifest:
     """The manifest as it is sent: stored spellings only, with the digest of itself."""
-    ready = copy.deepcopy(manifest)
+    ready = {**manifest, "metadata": {**manifest["metadata"]}}  # what is below is read only
     text = ready.pop("stringData", None)
     if text:
         encoded = {name: base64.b64encode(value.encode()).decode() for name, value in text.items()}
@@ -80,7 +79,7 @@ def _covers(wanted: Any, live: Any, field: str) -> bool:
     if live is None:
         return not wanted  # the API leaves out what is empty, 0 or false
     if field in _QUANTITY_FIELDS or field == "sizeLimit":
-        return bool(_quantity(wanted) == _quantity(live))
+        return bool(quantity(wanted) == quantity(live))
     return bool(wanted == live)
 
 
@@ -112,7 +111,7 @@ def _entry_key(entry: Manifest, keys: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple(entry.get(key, "TCP" if key == "protocol" else None) for key in keys)
 
 
-def _quantity(value: Any) -> Any:
+def quantity(value: Any) -> Any:
     """The number that a Kubernetes quantity spells; what is none is itself."""
     matched = _QUANTITY.match(str(value))
     return Decimal(matched[1]) * _QUANTITY_UNITS[matched[2]] if matched else value

@@ -24,6 +24,7 @@ __all__ = [
     "authority_is_due",
     "dkim_record",
     "ed25519_record",
+    "is_pair",
     "is_token",
     "leaf_is_due",
     "make_ca",
@@ -33,6 +34,7 @@ __all__ = [
     "make_password",
     "make_recipients_key",
     "make_token",
+    "may_sign",
     "readable",
     "signed_by",
     "signing_public",
@@ -41,6 +43,9 @@ __all__ = [
 CA_LIFETIME = dt.timedelta(days=3650)
 LEAF_LIFETIME = dt.timedelta(days=30)
 CLOCK_SKEW = dt.timedelta(minutes=5)
+SPREAD = dt.timedelta(days=1)
+"""How long an authority is trusted before it signs. A kubelet brings a Secret to a pod within two minutes; the rest is
+for nodes that are cut off for hours."""
 _TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 DKIM_KEY_BITS = 2048  # RFC 8301 section 3.2: at least 1024, should be at least 2048; longer ones overflow DNS over UDP
 
@@ -90,13 +95,20 @@ def make_leaf(ca: Pem, names: tuple[str, ...], now: dt.datetime) -> Pem:
 
 
 def authority_is_due(ca: Pem, now: dt.datetime) -> bool:
-    """Whether an authority is to be made again: it is damaged, or a leaf that it signs now would outlive it."""
-    return not _is_pair(ca) or now + LEAF_LIFETIME >= x509.load_pem_x509_certificate(ca.certificate).not_valid_after_utc
+    """Whether another authority is to follow this one, which is whole: a leaf that it signs now would outlive it."""
+    return now + LEAF_LIFETIME >= x509.load_pem_x509_certificate(ca.certificate).not_valid_after_utc
+
+
+def may_sign(ca: Pem, successor: Pem, now: dt.datetime) -> bool:
+    """Whether the authority that follows is to sign from now on: everybody has learnt to trust it, or the one before
+    has run out and is trusted by nobody any more."""
+    made = x509.load_pem_x509_certificate(successor.certificate).not_valid_before_utc + CLOCK_SKEW
+    return now >= made + SPREAD or now >= x509.load_pem_x509_certificate(ca.certificate).not_valid_after_utc
 
 
 def leaf_is_due(pair: Pem, names: tuple[str, ...], now: dt.datetime) -> bool:
     """Whether a leaf is to be made again: two thirds of its life are over, or it is for other names, or damaged."""
-    if not _is_pair(pair):
+    if not is_pair(pair):
         return True
     leaf = x509.load_pem_x509_certificate(pair.certificate)
     try:
@@ -173,9 +185,13 @@ def _ed25519(private_key: bytes) -> ed25519.Ed25519PublicKey:
 
 
 def _loaded(private_key: bytes) -> PrivateKeyTypes:
-    """A private key in PEM without a password; raises ValueError."""
+    """A private key in PEM without a password; raises ValueError.
+
+    That an RSA key's primes are primes is not proved again: each pass over a lane asks for the public half, and the
+    proof costs 40 ms. Who signs with the key proves it.
+    """
     try:
-        return serialization.load_pem_private_key(private_key, password=None)
+        return serialization.load_pem_private_key(private_key, None, unsafe_skip_rsa_key_validation=True)
     except TypeError as error:  # an encrypted key
         raise ValueError("the key asks for a password") from error
 
@@ -208,7 +224,7 @@ def _builder(
     )
 
 
-def _is_pair(pair: Pem) -> bool:
+def is_pair(pair: Pem) -> bool:
     """Whether certificate and key can be read, are of elliptic curves and belong together."""
     try:
         certificate = x509.load_pem_x509_certificate(pair.certificate)

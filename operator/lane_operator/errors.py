@@ -11,7 +11,9 @@ __all__ = [
     "KubeError",
     "NamespaceTerminatingError",
     "NotFoundError",
+    "NotLeadingError",
     "UnavailableError",
+    "WentBackError",
 ]
 
 
@@ -26,6 +28,10 @@ class KubeError(Exception):
 
 class NotFoundError(KubeError):
     """The object, or its whole kind, is not there."""
+
+
+class NotLeadingError(KubeError):
+    """We are not sure of the Lease: another replica may be writing, so we do not."""
 
 
 class ConflictError(KubeError):
@@ -50,3 +56,10 @@ class UnavailableError(KubeError):
     def __init__(self, message: str, status: int = 0, reason: str = "", retry_after_s: float = 0.0) -> None:
         super().__init__(message, status, reason)
         self.retry_after_s = retry_after_s
+
+
+class WentBackError(Exception):
+    """The API server's store went back: what we remember, and may have written on, is no more; only a restart helps.
+
+    As after etcd was restored from a snapshot. No KubeError: trying again never heals it.
+    """

@@ -17,7 +17,11 @@ from lane_operator.cache import Change
 from lane_operator.errors import KubeError, NotFoundError
 from lane_operator.inputs import Manifest
 from lane_operator.kube import (
+    CERTIFICATE,
     CHILD_KINDS,
+    CILIUM_GATEWAY,
+    CILIUM_POLICY,
+    DNS_ENDPOINT,
     IP_POOL,
     ISP_POLICY,
     NETWORK_ATTACHMENT,
@@ -48,8 +52,12 @@ def watched_kinds(settings: Settings) -> tuple[Kind, ...]:
     """The kinds that come through kopf, as far as the chart gave us rights to them."""
     enabled = {
         NETWORK_ATTACHMENT: "Multus" in settings.engines,
+        CILIUM_GATEWAY: "Cilium" in settings.engines,
+        CILIUM_POLICY: "Cilium" in settings.engines,
         POD_MONITOR: settings.monitoring,
         PROMETHEUS_RULE: settings.monitoring,
+        CERTIFICATE: settings.certificates,
+        DNS_ENDPOINT: settings.dns_endpoints,
         NODE: settings.nodes,
         PERSISTENT_VOLUME: settings.volumes,
         SECRET: False,

@@ -5,7 +5,8 @@ Everything that decides (pools, desired,
 status, egress, monitoring) reads only these, so each decision can be repeated from what a test writes down.
 """
 
-from collections.abc import Collection, Mapping
+import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +14,12 @@ from lane_api.classes import TrafficClass
 from lane_api.conditions import Reason
 from lane_api.ippool import IPPoolSpec, IPPoolStatus, PoolAddress, Quarantine
 from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
-from lane_api.lane_status import LaneStatus, SlotRole
+from lane_api.lane_status import KeyPhase, LaneStatus, SlotImages, SlotRole, UpgradeStatus
 from lane_api.sendinglane import SendingLaneSpec
+from lane_operator.seen import Observation, SlotObservation
 
 __all__ = [
+    "CLUSTER_SCOPED_CHILDREN",
     "Assignment",
     "Claim",
     "Demand",
@@ -27,6 +30,7 @@ __all__ = [
     "Handed",
     "Holding",
     "Key",
+    "KeyTurn",
     "Lane",
     "LaneDomains",
     "LaneSenders",
@@ -45,6 +49,8 @@ __all__ = [
 
 Manifest = dict[str, Any]
 """One Kubernetes object as it is applied: only the fields that we own."""
+CLUSTER_SCOPED_CHILDREN = frozenset({"CiliumEgressGatewayPolicy"})
+"""Kinds of children that are in no namespace: a label says the lane's, and no owner takes them along."""
 Key = tuple[str, str]
 """Namespace and name."""
 
@@ -67,6 +73,12 @@ class Lane:
     def key(self) -> Key:
         """Namespace and name."""
         return (self.namespace, self.name)
+
+    @property
+    def tls_secret(self) -> str | None:
+        """The Secret with the certificate that clients see; None where slots make their own."""
+        tls = self.spec.submission.tls
+        return f"{self.name}-tls" if tls.issuer_ref is not None else tls.secret_name
 
     @property
     def deletes_claims(self) -> bool:
@@ -132,6 +144,25 @@ class DkimKey:
     """The TXT record to publish, as one string; empty while the key cannot be read."""
     second: "DkimKey | None" = None
     """The Ed25519 key that signs beside it."""
+    place: int = 1
+    """Which of the two places of its Secret it has."""
+    turn: "KeyTurn | None" = None
+    """Of the key that signs: the rotation that it is part of; None where keys are not rotated."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTurn:
+    """Where the rotation of a domain's keys stands."""
+
+    phase: KeyPhase = KeyPhase.STABLE
+    ends: dt.datetime | None = None
+    """When the time of this phase is over."""
+    following: DkimKey | None = None
+    """The key that signs next."""
+    before: DkimKey | None = None
+    """The key that signed before."""
+    retired: str = ""
+    """Selector of the last key that was forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +202,14 @@ class ForcedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class LaneDomains:
-    """What another lane sends from."""
+    """What another lane, of another class, sends from."""
 
     key: Key
     traffic_class: str
     domains: tuple[str, ...]
+    """From domains."""
+    seen: tuple[str, ...] = ()
+    """Everything that its mail is seen under: those, return paths, the host of its unsubscribe links."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +246,10 @@ class References:
     """Slot name -> the Secret with its configuration as it stands; it holds paths, and nothing secret."""
     volumes: Mapping[str, Manifest] = field(default_factory=dict)
     """Slot name -> its volume claim as it stands."""
+    certificate: Manifest | None = None
+    """The lane's Certificate as it stands."""
+    dns_endpoint: Manifest | None = None
+    """Its DNSEndpoint as it stands."""
     heads: Mapping[str, Manifest] = field(default_factory=dict)
     """Slot name -> the ConfigMap with signed heads of its records as it stands."""
     handed: Mapping[str, Handed] = field(default_factory=dict)
@@ -219,7 +257,7 @@ class References:
     read_at: int = 0
     """When all this was read, in Unix seconds: the least serial of a new content."""
     others: tuple[LaneDomains, ...] = ()
-    """Every other lane of the cluster; read for Cold lanes only, which share a domain with nobody."""
+    """Lanes of other classes that share a domain with it; where one of the two is Cold, an organizational domain."""
     neighbours: tuple[LaneSenders, ...] = ()
     """Other lanes of the namespace, for what a foreign sender is told; none where there are too many to tell."""
     forced_delivery: ForcedDelivery | None = None
@@ -244,6 +282,8 @@ class Refusal:
     waiting: Reason | None = None
     """Reason of Reconciling as long as there is hope, by `status.patience`: what is absent may come, what says no may
     change in the same sync (then it is `reason` itself). None: Stalled at once."""
+    spare: bool = False
+    """The lane serves as it did: only standby slots, or a volume that is to grow, lack what they are to have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +355,8 @@ class Claim:
     """The slots whose mail it sends, since their addresses must not."""
     replaces: bool = False
     """One of those takes no mail at all: this slot does in its place."""
+    moves: bool = False
+    """Its node is to be emptied: it takes mail, and its siblings get all that it has."""
 
     @property
     def takes_mail(self) -> bool:
@@ -359,6 +401,13 @@ class DesiredSettings:
     forced_delivery: ForcedDelivery | None = None
     network_policies: NetworkPolicies | None = field(default_factory=NetworkPolicies)
     """None: lanes get none."""
+    images: Mapping[str, SlotImages] = field(default_factory=dict)
+    """By slot, of a lane whose slots are not to have the images above, or not yet."""
+
+    @property
+    def newest(self) -> SlotImages:
+        """What slots are to have in the end."""
+        return SlotImages(relay=self.relay_image, resolver=self.resolver_image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,8 +417,12 @@ class Desired:
     manifests: tuple[Manifest, ...] = ()
     left_out: tuple[str, ...] = ()
     """Kinds that the lane asks for and the cluster does not serve."""
+    volume_sizes: Mapping[str, str] = field(default_factory=dict)
+    """Slot name -> what its volume has, as its claim spells it; missing while it is bound to none."""
     unfenced: str = ""
     """Why a part of the spec that a NetworkPolicy is to enforce keeps nobody out, with the fix."""
+    foreign: str = ""
+    """A child that is not ours and stands in the place of one, with the fix."""
     refusals: tuple[Refusal, ...] = ()
     complete: bool = True
     """False: an input was missing, so what is not listed here may still be wanted; nothing is pruned."""
@@ -377,110 +430,7 @@ class Desired:
     """Slot name -> digest of its relay.yaml but for the serial: tells when there is something to push."""
     config_serials: Mapping[str, int] = field(default_factory=dict)
     """Slot name -> serial of its relay.yaml."""
+    upgrade: UpgradeStatus | None = None
+    """How far the slots' images are on their way."""
     left: frozenset[str] = frozenset()
     """Slots whose workload is left as it is, since nobody can say now what it is to be."""
-
-
-@dataclass(frozen=True, slots=True)
-class SlotObservation:
-    """One slot as last seen: its pod in the cache, and its answer to `GET /v1/slot`."""
-
-    name: str
-    pod_ready: bool = False
-    pod_reason: str = ""
-    """Why the pod is not ready, as the kubelet or the scheduler says it."""
-    node: str = ""
-    rolling: bool = False
-    """Its workload is not yet of the template that it is to have: its pod restarts, or will."""
-    rolls_later: bool = False
-    """It waits for its turn: one slot of a lane restarts at a time."""
-    reachable: bool = False
-    """False: it did not answer, and every field below is what it said last, or nothing."""
-    is_asked: bool = True
-    """False: nobody asks it, for want of what it is to be told; it may well serve."""
-    is_fresh: bool = True
-    """False: the last visit had no answer in time; too little to call it silent, too much to act on for good."""
-    config_generation: int = 0
-    config_serial: int | None = None
-    """None: a relay of an older image, which does not say."""
-    config_refused: str = ""
-    proof_state: str = ""
-    """Proved, Unproved, Mismatch, PortBlocked, ProofStale or NotNeeded."""
-    proof_message: str = ""
-    proof_at: str | None = None
-    stopped: bool = False
-    """Stopped on purpose, with its last word kept: `queued` is what its volume holds, and nobody is to answer."""
-    queued: int = 0
-    oldest_since: str | None = None
-    sessions: int = 0
-    in_flight: int = 0
-    intake: str = ""
-    intake_ordered: str = ""
-    """The order that its spool keeps over restarts: Open or Closed."""
-    process: str = ""
-    """The container that said so: uid of its pod, and how often it had been restarted."""
-    spool_id: str = ""
-    spool_mark: int | None = None
-    """How far that spool has come, at most an hour ago; None: a relay of an older image, which does not say."""
-    pvc_uid: str = ""
-    domains_published: Mapping[str, bool] = field(default_factory=dict)
-    domains_dns: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Of each domain a SelectorFinding, and the relay's words for it."""
-    domains_ed25519: Mapping[str, bool] = field(default_factory=dict)
-    """Of each domain with an Ed25519 key, whether DNS answers it."""
-    certificate_self_signed: bool | None = None
-    unarchived: int | None = None
-    """Records that the slot's archive does not have yet; None: it has no archive, or does not say."""
-    archive_failure: str = ""
-    untold: int = 0
-    """Records and bounces that their webhooks do not have yet."""
-    webhook_failure: str = ""
-    """Why, or empty."""
-    suppressed: int | None = None
-    """Words of its suppression list; None: a relay of an older image, which does not say."""
-    list_read_by: tuple[str, ...] = ()
-    """The lane's other slots that have every one of them."""
-    list_archived: bool = False
-    """The slot's archive has every one of them."""
-    list_failure: str = ""
-    """Why the archive has not, or empty."""
-    head: str = ""
-    """The newest signed head of its records, a line of JSON."""
-    sealing_failure: str = ""
-    """Why its records are not sealed."""
-    doubts: tuple[str, ...] = ()
-    """Mail of which it has not been known for minutes whether another slot has it, in words, one for each slot."""
-    owed: Mapping[str, str] = field(default_factory=dict)
-    """What other slots gave it and may still ask about, in words, by slot."""
-    quarantines: tuple[Quarantine, ...] = ()
-    """What its address was refused for, one for each ISP; `isps` is empty where it is about all."""
-    stranded: bool = False
-    """Some mail must not leave from its address, and no other slot can take it."""
-    restored: str = ""
-    """Why the mail that its volume brought is held, since the volume may be an older copy; empty: it is not."""
-    orders: tuple[str, ...] = ()
-    """What persons have ordered that some of its mail waits for, in words."""
-
-    def owed_to_others_than(self, empty: Collection[str]) -> tuple[str, ...]:
-        """Who may still ask it what became of a transfer, in words; slots that were stopped empty never will."""
-        return tuple(text for slot, text in self.owed.items() if slot not in empty)
-
-    @property
-    def may_send(self) -> bool:
-        """Its egress is proved, or there is nothing to prove."""
-        return self.proof_state in {"Proved", "ProofStale", "NotNeeded"}
-
-    def list_is_with(self, slots: Collection[str]) -> bool:
-        """Whether one of these slots has every word of its suppression list, if it has any and says so."""
-        return self.suppressed == 0 or (self.suppressed is not None and any(one in slots for one in self.list_read_by))
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """The slots of one lane as last seen."""
-
-    slots: tuple[SlotObservation, ...] = ()
-
-    def slot(self, name: str) -> SlotObservation | None:
-        """The slot of that name, if it was looked at."""
-        return next((slot for slot in self.slots if slot.name == name), None)

@@ -3,8 +3,11 @@
 from prometheus_client import Counter, Gauge, Histogram
 
 __all__ = [
+    "api_requests",
+    "api_seconds",
     "applies",
     "deletes",
+    "leader",
     "oldest_key_seconds",
     "queue_depth",
     "reconcile_errors",
@@ -12,6 +15,7 @@ __all__ = [
     "reconciles",
     "relay_requests",
     "resync_timestamp_seconds",
+    "reviews",
     "status_writes",
 ]
 
@@ -23,10 +27,23 @@ reconcile_seconds = Histogram(
     ["kind"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+leader = Gauge("lanewright_leader", "1 for the replica that holds the Lease and works; the others watch.")
 queue_depth = Gauge("lanewright_queue_depth", "Objects that wait for a pass.")
 oldest_key_seconds = Gauge("lanewright_queue_oldest_key_seconds", "How long the oldest of them has been waiting.")
+api_requests = Counter(
+    "lanewright_api_requests_total",
+    "Requests to the Kubernetes API but for the watches of kopf, by answer; code 0: there was none.",
+    ["verb", "kind", "code"],
+)
+api_seconds = Histogram(
+    "lanewright_api_request_seconds",
+    "How long the Kubernetes API took to answer.",
+    ["verb"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30),
+)
 applies = Counter("lanewright_applies_total", "Server-side applies.", ["kind"])
 deletes = Counter("lanewright_deletes_total", "Children deleted.", ["kind"])
 status_writes = Counter("lanewright_status_writes_total", "Status patches.", ["kind"])
 relay_requests = Counter("lanewright_relay_requests_total", "Requests to the slots' /v1.", ["result"])
+reviews = Counter("lanewright_reviews_total", "Objects that the webhook was asked about.", ["result"])
 resync_timestamp_seconds = Gauge("lanewright_resync_timestamp_seconds", "When everything was last listed and compared.")

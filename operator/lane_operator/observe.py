@@ -10,7 +10,7 @@ import asyncio
 import ssl
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
@@ -18,12 +18,12 @@ from typing import Any
 import aiohttp
 import structlog
 
-from lane_api.ippool import Quarantine
-from lane_api.isppolicy import Action
 from lane_operator import metrics
 from lane_operator.inputs import Handed, Key, Manifest, SlotObservation
+from lane_operator.seen import Hour
+from lane_operator.slot_answers import slot_answer
 
-__all__ = ["UNANSWERED", "Observer", "Target", "pod_observation", "process_of", "slot_answer"]
+__all__ = ["UNANSWERED", "Observer", "Target", "pod_observation", "process_of"]
 
 CONNECTIONS = 64
 VISIT_TIMEOUT = aiohttp.ClientTimeout(total=4, sock_connect=1.5)
@@ -36,7 +36,6 @@ AGAIN_S = 2.0
 RELAY_CONTAINER = "relay"
 OWNER = "lanewright-operator"
 """As whom records of what it does name it."""
-EVERY_SITE = "*"
 CONTEXTS = 512  # TLS contexts kept, one a lane's authority
 _FORESEEN = (aiohttp.ClientError, TimeoutError, OSError, ValueError, TypeError, KeyError, AttributeError)
 """No answer, or one that is none."""
@@ -153,6 +152,11 @@ class Observer:
         visited = self._slots.get((lane, slot))
         return None if visited is None else visited.seen
 
+    def awaits(self, lane: Key, slots: Iterable[str]) -> bool:
+        """Whether any of the slots is being asked for the first time; its lane is woken by the answer, or by none."""
+        asked = (self._slots.get((lane, slot)) for slot in slots)
+        return any(one is not None and one.task is not None and one.seen is None for one in asked)
+
     def handed(self, lane: Key, slot: str) -> Handed:
         """The configuration that the slot is to have as far as it was told here, and the serial that it said last."""
         visited = self._slots.get((lane, slot))
@@ -246,6 +250,7 @@ class Observer:
             visited.pushed = (target.config_digest, target.serial)
             log.info(
                 "configuration pushed",
+                lane="/".join(target.lane),
                 slot=target.slot,
                 generation=target.generation,
                 serial=target.serial,
@@ -287,7 +292,9 @@ def _log_failure(visited: _Visited, error: Exception) -> None:
     """A slot that does not answer is seen in status; what nobody foresaw is our bug, and shows in the log alone."""
     target, said = visited.target, f"{type(error).__name__}: {error}"
     if isinstance(error, _FORESEEN):
-        log.debug("slot does not answer", slot=target.slot, host=target.host, error=str(error))
+        log.debug(
+            "slot does not answer", lane="/".join(target.lane), slot=target.slot, host=target.host, error=str(error)
+        )
     elif visited.unforeseen != said:
         visited.unforeseen = said
         log.error("visit failed", lane="/".join(target.lane), slot=target.slot, exc_info=error)
@@ -314,95 +321,6 @@ def _is_kept(answer: Mapping[str, Any], wanted: str) -> bool:
     """Whether intake is as it is to be; a closed one also in the slot's spool, for a restart reads an older file."""
     intake = answer.get("intake") or {}
     return intake.get("state") == wanted and (wanted == "Open" or intake.get("ordered") == wanted)
-
-
-def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
-    """The answer to `GET /v1/slot` as an observation; raises TypeError, ValueError or KeyError for what is none."""
-    queue, delivery, intake = answer["queue"], answer["delivery"], answer["intake"]
-    proof = delivery.get("proof") or {}
-    certificate, records = answer.get("certificate") or {}, answer.get("records") or {}
-    known = answer.get("suppressions") or {}
-    told = [one for one in (records.get("webhook"), answer.get("feedback")) if one]
-    return SlotObservation(
-        name=name,
-        reachable=True,
-        config_generation=int(answer["generation"]),
-        config_serial=int(answer["serial"]) if "serial" in answer else None,
-        config_refused=str(answer.get("refused") or ""),
-        proof_state=str(proof.get("state") or ""),
-        proof_message=str(proof.get("message") or ""),
-        proof_at=proof.get("at"),
-        queued=int(queue["live"]),
-        oldest_since=queue.get("oldestSince"),
-        sessions=int(intake["sessions"]),
-        in_flight=int(queue["inFlight"]),
-        intake=str(intake["state"]),
-        intake_ordered=str(intake.get("ordered") or ""),
-        spool_id=str(answer["spoolId"]),
-        spool_mark=int(answer["spool"]["mark"]) if "spool" in answer else None,
-        domains_published={str(one["name"]): bool(one["published"]) for one in answer.get("domains") or ()},
-        domains_dns={
-            str(one["name"]): (str(one["dns"]), str(one["message"]))
-            for one in answer.get("domains") or ()
-            if one.get("dns")  # a relay of an older image does not say
-        },
-        domains_ed25519={
-            str(one["name"]): bool(one["ed25519"]["published"])
-            for one in answer.get("domains") or ()
-            if one.get("ed25519")
-        },
-        certificate_self_signed=certificate.get("selfSigned"),
-        unarchived=_unarchived(records),
-        archive_failure=str((records.get("archive") or {}).get("failure") or ""),
-        untold=sum(int(one.get("unsent") or 0) for one in told),
-        webhook_failure=", ".join(str(one["failure"]) for one in told if one.get("unsent") and one.get("failure")),
-        suppressed=int(known["words"]) if "words" in known else None,
-        list_read_by=tuple(map(str, known.get("readBy") or ())),
-        list_archived=known.get("archived") is True,
-        list_failure=str(known.get("failure") or ""),
-        head=str(records.get("head") or ""),
-        sealing_failure=str(records.get("failure") or ""),
-        restored=str(delivery.get("restored") or ""),
-        orders=tuple(map(str, delivery.get("orders") or ())),
-        quarantines=tuple(_quarantines(delivery)),
-        doubts=tuple(_doubts(answer.get("handover") or {})),
-        owed=dict(_owed(answer.get("handover") or {})),
-        stranded=bool((answer.get("handover") or {}).get("stranded")),
-    )
-
-
-def _quarantines(delivery: Mapping[str, Any]) -> Iterator[Quarantine]:
-    """What reply rules stop because of the slot's address."""
-    for act in delivery.get("acts") or ():
-        if act["action"] == Action.QUARANTINE_IP and not act.get("domain"):
-            site = str(act["site"])
-            yield Quarantine(
-                by=str(act["rule"]),
-                isps=() if site == EVERY_SITE else (site,),
-                reply=str(act.get("reply") or ""),
-                since=str(act["since"]),
-                until=str(act["until"]),
-            )
-
-
-def _unarchived(records: Mapping[str, Any]) -> int | None:
-    """Records that are not in the archive yet; None where there is no archive, or nothing is said of one."""
-    last, archived = records.get("lastSeq"), (records.get("archive") or {}).get("archivedSeq")
-    return None if last is None or archived is None else max(0, int(last) - int(archived))
-
-
-def _doubts(handover: Mapping[str, Any]) -> Iterator[str]:
-    """What is in doubt for so long that a person is wanted; a relay of an older image says nothing of it."""
-    for doubt in handover.get("doubts") or ():
-        if doubt.get("overdue"):
-            yield f"{int(doubt['entries'])} messages with {doubt['slot']} since {doubt['since']}"
-
-
-def _owed(handover: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What other slots may still ask about; a relay of an older image says nothing of it."""
-    for one in handover.get("owed") or ():
-        since = f", the oldest since {one['since']}" if one.get("since") else ""
-        yield str(one["slot"]), f"{one['slot']} about {int(one['transfers'])} transfers{since}"
 
 
 def process_of(pod: Manifest) -> str:
@@ -444,7 +362,11 @@ def _why_not_ready(status: Mapping[str, Any], conditions: Mapping[str, Mapping[s
 
 def _shown(seen: SlotObservation) -> SlotObservation:
     """What of an observation a lane shows or acts on; a field that nobody names here is."""
-    seen = replace(seen, proof_at=None, oldest_since=None)
+    step = None if seen.warmup is None else replace(seen.warmup, since=None)
+    hour = seen.last_hour
+    if hour is not None:
+        hour = Hour(_rounded(hour.delivered), _rounded(hour.deferred), _rounded(hour.bounced))
+    seen = replace(seen, proof_at=None, oldest_since=None, recent=None, warmup=step, last_hour=hour)
     if seen.intake == "Closed":
         return seen
     return replace(  # of interest only in a slot that goes

@@ -8,11 +8,9 @@ that receivers, clients and auditors know (DKIM, users, audit, feedback) have no
 when a lane goes, and a lane of its name adopts them.
 """
 
-import asyncio
 import base64
 import datetime as dt
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -22,26 +20,24 @@ from lane_api.names import API_VERSION, LANE_LABEL, MANAGED_BY, SLOT_LABEL
 from lane_operator import credentials
 from lane_operator.cache import Cache
 from lane_operator.credentials import Pem
-from lane_operator.desired import NAMESPACE_KEY, audit_secret, feedback_secret, proof_secret
+from lane_operator.desired import BOUNCE_KEY, NAMESPACE_KEY, audit_secret, feedback_secret, proof_secret, proxy_secret
+from lane_operator.dkim_keys import dkim_key, dkim_secret_name
+from lane_operator.egress import PROXY_PARTS, proxy_entry
 from lane_operator.errors import ConflictError, ForbiddenError, UnavailableError
-from lane_operator.inputs import Claim, DkimKey, Lane, Manifest, Pool, SecretFacts
+from lane_operator.inputs import Claim, DkimKey, Lane, Manifest, Observation, Pool, SecretFacts
 from lane_operator.kube import SECRET, SENDING_LANE, Kube
+from lane_operator.packed import entry_of
 
 __all__ = ["Provisioned", "dkim_secret_name", "kept_secrets", "provision"]
 
 TOKEN, CERTIFICATE, KEY, AUTHORITY, PREVIOUS = "token", "tls.crt", "tls.key", "ca.crt", "previous.crt"
-DKIM_KEY, DKIM_SELECTOR, DKIM_RECORD = "private.key", "selector", "record"
-ED25519_KEY, ED25519_RECORD = "ed25519.key", "ed25519.record"
+NEXT, NEXT_KEY = "next.crt", "next.key"
+"""The authority that is trusted already and signs a day later."""
 PROOF_KEY = "key"
-FEEDBACK_KEYS = ("feedback.key", "suppression.key")
+FEEDBACK_KEYS = ("feedback.key", "suppression.key", BOUNCE_KEY)
 NAMESPACE_SECRET = "lanewright-suppressions"  # noqa: S105 -- a name
 """Of each namespace with lanes that share their suppression lists; no lane's."""
 SIGNING_KEY, SIGNING_PUBLIC, RECIPIENTS_KEY = "signing.key", "signing.pub", "recipients.key"
-_SELECTOR = re.compile(rb"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
-_SECOND = "-ed25519"
-"""Behind the selector, for the second key's: one name in DNS holds one key (RFC 6376 section 3.6.2.2)."""
-_SECOND_ROOM = 63 - len(_SECOND)
-NAME_LIMIT = 253  # of an object's name (RFC 1123 subdomain)
 log = structlog.get_logger(__name__)
 
 
@@ -60,14 +56,8 @@ class Provisioned:
     """A Secret that a person must make is not there yet, or holds no usable key."""
     forbidden: str = ""
     """Why the lane's Secrets are out of our reach."""
-
-
-def dkim_secret_name(lane: str, domain: str) -> str:
-    """The Secret of a generated DKIM key; a long domain's name is cut and told apart by a digest."""
-    name = f"{lane}-dkim-{domain}"
-    if len(name) <= NAME_LIMIT:
-        return name
-    return f"{name[: NAME_LIMIT - 17]}-{hashlib.sha256(domain.encode()).hexdigest()[:16]}"
+    foreign: str = ""
+    """A Secret that is to be ours and that somebody else made, with the fix; what is in it serves as it is."""
 
 
 def kept_secrets(lane: Lane) -> frozenset[tuple[str, str]]:
@@ -88,10 +78,11 @@ async def provision(
     served: frozenset[str],
     now: dt.datetime,
     sharers: tuple[str, ...] = (),
+    seen: Observation | None = None,
 ) -> Provisioned:
     """Makes what is missing and reads what the lane names; raises KubeError (nothing is made on a guess).
 
-    `sharers` are the lanes of the namespace that share the suppression list.
+    `sharers` are the lanes of the namespace that share the suppression list; `seen` is what the slots said last.
     """
     if lane.namespace not in served:
         return Provisioned(
@@ -100,7 +91,7 @@ async def provision(
             forbidden=f"the operator has no rights to Secrets in namespace {lane.namespace}: "
             "add it to servedNamespaces in the values of the lanewright chart",
         )
-    desk = _Desk(kube, cache, lane, now)
+    desk = _Desk(kube, cache, lane, now, seen or Observation())
     try:
         return await _provision(desk, pool, tuple(claims), tuple(needed), sharers)
     except ForbiddenError as error:
@@ -118,17 +109,20 @@ async def _provision(
     await desk.audit()
     if lane.spec.feedback is not None:
         await desk.feedback(sharers)
-    dkim = {domain.name: key for domain in lane.spec.domains if (key := await desk.dkim(domain.name)) is not None}
+    dkim = await desk.dkim()
     # the key makes a reflector's answer believed: nobody gets it by naming a pool that gives him nothing
     if pool is not None and pool.spec.verification.secret_name and proof_secret(lane, pool) in needed:
         await desk.proof(pool.namespace, pool.spec.verification.secret_name)
+    if pool is not None and proxy_secret(lane, pool) in needed:
+        await desk.proxies(pool.namespace, claims)
     secrets = {name: await desk.facts(name) for name in needed}
     signing = [domain.name for domain in lane.spec.domains if domain.dkim.mode == "Sign"]
     return Provisioned(
         secrets=secrets,
+        foreign=desk.foreign,
         dkim=dkim,
         authority=authority.trusted.decode(),
-        tokens={slot: _entry(secret, TOKEN).decode() for slot, secret in admin.items()},
+        tokens={slot: entry_of(secret, TOKEN).decode() for slot, secret in admin.items()},
         own=frozenset(desk.own),
         waiting=None in secrets.values() or any(domain not in dkim for domain in signing),
     )
@@ -140,7 +134,7 @@ class _Authority:
 
     pair: Pem = field(repr=False)
     trusted: bytes
-    """Its certificate, and that of the one before."""
+    """Its certificate, and those of the one before and of the next."""
     at_slots: bytes
     """What slots trust: also the authorities of lanes that share the suppression list, whose slots read on in it."""
 
@@ -148,16 +142,20 @@ class _Authority:
 class _Desk:
     """One lane's Secrets, read from the cache, else by name, made where there is none."""
 
-    def __init__(self, kube: Kube, cache: Cache, lane: Lane, now: dt.datetime) -> None:
+    def __init__(self, kube: Kube, cache: Cache, lane: Lane, now: dt.datetime, seen: Observation) -> None:
         self.lane = lane
         self.own: set[str] = set()
+        self.foreign = ""
+        """See `Provisioned`."""
         self._kube = kube
         self._cache = cache
         self._now = now
+        self._seen = seen
+        self._is_new = not cache.children(lane.key)  # then its Secrets are made without a look before
 
     async def facts(self, name: str) -> SecretFacts | None:
         """What may be known of a Secret of the lane's namespace."""
-        secret = await self._read(name)
+        secret = await self.read(name)
         if secret is None:
             return None
         version = f"{secret['metadata']['uid']}/{secret['metadata']['resourceVersion']}"
@@ -171,13 +169,29 @@ class _Desk:
             made = credentials.make_ca(f"{self.lane.namespace}/{self.lane.name}", self._now)
             return {CERTIFICATE: made.certificate, KEY: made.key}
 
-        secret = await self._once(name, make, owned=True)
-        if credentials.authority_is_due(_pair(secret), self._now):
-            before = credentials.readable(_entry(secret, CERTIFICATE)) or _entry(secret, PREVIOUS)
-            secret = await self._replace(secret, make() | ({PREVIOUS: before} if before else {}))
-        others = [await self._read(f"{name}-ca") for name in sharers]
+        secret = await self.once(name, make, owned=True)
+        pair, successor = _pair(secret), Pem(entry_of(secret, NEXT), entry_of(secret, NEXT_KEY))
+        if not credentials.is_pair(pair):
+            before = credentials.readable(pair.certificate) or entry_of(secret, PREVIOUS)
+            secret = await self.replace(secret, make() | ({PREVIOUS: before} if before else {}))
+        elif credentials.authority_is_due(pair, self._now):
+            secret = await self._hand_on(secret, pair, successor, make)
+        others = [await self.read(f"{name}-ca") for name in sharers]
         own, *shared = (_trusted(one) for one in (secret, *filter(None, others)))
         return _Authority(_pair(secret), own, b"".join((own, *shared)))
+
+    async def _hand_on(
+        self, secret: Manifest, pair: Pem, successor: Pem, make: Callable[[], dict[str, bytes]]
+    ) -> Manifest:
+        """From one authority to the next, in two steps, for slots get their Secrets at different times: first all
+        learn to trust it, a day later it signs. One that had a leaf of it at once would be refused by the others."""
+        if not credentials.is_pair(successor):
+            made = make()
+            return await self.replace(secret, {NEXT: made[CERTIFICATE], NEXT_KEY: made[KEY]})
+        if not credentials.may_sign(pair, successor, self._now):
+            return secret
+        signs = {CERTIFICATE: successor.certificate, KEY: successor.key, PREVIOUS: pair.certificate}
+        return await self.replace(secret, {**signs, NEXT: b"", NEXT_KEY: b""})
 
     async def admin(self, authority: _Authority, slot: str) -> Manifest:
         """A slot's token and leaf; the leaf is renewed in good time, the token only where there is none."""
@@ -190,21 +204,21 @@ class _Desk:
         def make_token() -> dict[str, bytes]:
             return {TOKEN: credentials.make_token().encode()}
 
-        secret = await self._once(name, lambda: make_leaf() | make_token(), owned=True, labels={SLOT_LABEL: slot})
+        secret = await self.once(name, lambda: make_leaf() | make_token(), owned=True, labels={SLOT_LABEL: slot})
         leaf, due = _pair(secret), dict[str, bytes]()
         if (
             credentials.leaf_is_due(leaf, names, self._now)
             or not credentials.signed_by(leaf.certificate, authority.pair.certificate)
-            or _entry(secret, AUTHORITY) != authority.at_slots
+            or entry_of(secret, AUTHORITY) != authority.at_slots
         ):
             due |= make_leaf()
-        if not credentials.is_token(_entry(secret, TOKEN)):
+        if not credentials.is_token(entry_of(secret, TOKEN)):
             due |= make_token()
-        return await self._replace(secret, due) if due else secret
+        return await self.replace(secret, due) if due else secret
 
     async def users(self) -> None:
         """The users Secret, with one random user."""
-        await self._once(
+        await self.once(
             f"{self.lane.name}-users",
             lambda: {self.lane.name: credentials.make_password().encode()},
             owned=False,
@@ -221,32 +235,33 @@ class _Desk:
         def recipients() -> dict[str, bytes]:
             return {RECIPIENTS_KEY: credentials.make_recipients_key()}
 
-        secret = await self._once(name, lambda: signing() | recipients(), owned=False)
-        missing = (signing() if not _entry(secret, SIGNING_KEY) else {}) | (
-            recipients() if not _entry(secret, RECIPIENTS_KEY) else {}
+        secret = await self.once(name, lambda: signing() | recipients(), owned=False)
+        missing = (signing() if not entry_of(secret, SIGNING_KEY) else {}) | (
+            recipients() if not entry_of(secret, RECIPIENTS_KEY) else {}
         )
         if missing:
-            await self._replace(secret, missing)
+            await self.replace(secret, missing)
 
     async def feedback(self, sharers: tuple[str, ...] = ()) -> None:
-        """The keys of return paths and suppressions; made once: mail in the world and digests on volumes need them.
+        """The keys of return paths, suppressions and bounces by webhook; made once: mail in the world and digests on
+        volumes need them.
 
         A lane whose list is the namespace's has a copy of the namespace's key, and keeps it whatever becomes of that.
         """
         name = feedback_secret(self.lane)
-        secret = await self._once(
+        secret = await self.once(
             name, lambda: {entry: credentials.make_recipients_key() for entry in FEEDBACK_KEYS}, owned=False
         )
-        missing = [entry for entry in FEEDBACK_KEYS if not _entry(secret, entry)]
+        missing = [entry for entry in FEEDBACK_KEYS if not entry_of(secret, entry)]
         if missing:
-            secret = await self._replace(secret, {entry: credentials.make_recipients_key() for entry in missing})
+            secret = await self.replace(secret, {entry: credentials.make_recipients_key() for entry in missing})
         asked = self.lane.spec.feedback
-        if asked is not None and asked.suppression.scope == "Namespace" and not _entry(secret, NAMESPACE_KEY):
-            await self._replace(secret, {NAMESPACE_KEY: await self._namespace_key(sharers)})
+        if asked is not None and asked.suppression.scope == "Namespace" and not entry_of(secret, NAMESPACE_KEY):
+            await self.replace(secret, {NAMESPACE_KEY: await self._namespace_key(sharers)})
 
     async def _namespace_key(self, sharers: tuple[str, ...]) -> bytes:
         """The key that all lanes of the namespace share: a copy that another has, else the namespace's, else new."""
-        copies = [_entry(await self._read(f"{name}-feedback") or {}, NAMESPACE_KEY) for name in sharers]
+        copies = [entry_of(await self.read(f"{name}-feedback") or {}, NAMESPACE_KEY) for name in sharers]
         found = next(filter(None, copies), b"")
         if found:
             return found
@@ -259,42 +274,15 @@ class _Desk:
                 secret = await self._kube.create(made)
             except ConflictError:  # made for another lane since we looked
                 secret = await self._kube.get(SECRET, self.lane.namespace, name)
-        key = _entry(secret or {}, NAMESPACE_KEY)
+        key = entry_of(secret or {}, NAMESPACE_KEY)
         if not key:
             raise UnavailableError(f"Secret {name} holds no {NAMESPACE_KEY}: delete it, to have it made again")
         return key
 
-    async def dkim(self, domain: str) -> DkimKey | None:
-        """The domain's signing key; None where it does not sign, or a given key cannot be used."""
-        spec = next(one.dkim for one in self.lane.spec.domains if one.name == domain)
-        if spec.mode != "Sign":
-            return None
-        if spec.secret_name:
-            return await self._given_dkim(spec.secret_name, spec.selector or "")
-        secret = await self._own_dkim(dkim_secret_name(self.lane.name, domain), spec.selector)
-        if spec.ed25519:
-            secret = await self._own_ed25519(secret)
-        name, selector = secret["metadata"]["name"], spec.selector or _selector(secret)
-        record = _second_record(_entry(secret, ED25519_KEY)) if spec.ed25519 else ""
-        second = DkimKey(f"{selector[:_SECOND_ROOM]}{_SECOND}", name, ED25519_KEY, record) if record else None
-        return DkimKey(selector, name, DKIM_KEY, _record(_entry(secret, DKIM_KEY)), second)
-
-    async def _own_dkim(self, name: str, selector: str | None) -> Manifest:
-        """The Secret of a generated key; what is missing or damaged in it is made again."""
-        self.own.add(name)
-        secret = await self._read(name)
-        named = {DKIM_SELECTOR: (selector or _new_selector(self.lane, self._now)).encode()}
-        if secret is None or not _record(_entry(secret, DKIM_KEY)):
-            key = await asyncio.to_thread(credentials.make_dkim_key)  # a tenth of a second of CPU
-            content = {DKIM_KEY: key, DKIM_RECORD: credentials.dkim_record(key).encode(), **named, **_new_second()}
-            return await (
-                self._once(name, lambda: content, owned=False) if secret is None else self._replace(secret, content)
-            )
-        return secret if _selector(secret) else await self._replace(secret, named)
-
-    async def _own_ed25519(self, secret: Manifest) -> Manifest:
-        """The Secret with an Ed25519 key beside the RSA one, also where an earlier version made it without."""
-        return secret if _second_record(_entry(secret, ED25519_KEY)) else await self._replace(secret, _new_second())
+    async def dkim(self) -> dict[str, DkimKey]:
+        """The key of each From domain that signs and has a usable one."""
+        keys = [await dkim_key(self, self.lane, one, self._seen, self._now) for one in self.lane.spec.domains]
+        return {one.name: key for one, key in zip(self.lane.spec.domains, keys, strict=True) if key is not None}
 
     async def proof(self, namespace: str, source: str) -> None:
         """The lane's copy of the key that the pool shares with its reflectors; follows it when it changes."""
@@ -302,50 +290,90 @@ class _Desk:
         key = (origin or {}).get("data", {}).get(PROOF_KEY)
         name = f"{self.lane.name}-proof"
         if key is None:
+            copy = await self.read(name)
+            if copy is not None and not _is_ours(copy):
+                self.foreign = self._stranger(name, "and is used instead of", f"{source} in namespace {namespace}")
             return
-        copy = await self._once(name, lambda: {PROOF_KEY: base64.b64decode(key)}, owned=True)
-        if (copy.get("data") or {}).get(PROOF_KEY) != key:
-            await self._replace(copy, {PROOF_KEY: base64.b64decode(key)})
+        copy = await self.once(name, lambda: {PROOF_KEY: base64.b64decode(key)}, owned=True)
+        is_old = (copy.get("data") or {}).get(PROOF_KEY) != key
+        if not _is_ours(copy):  # it would not follow the pool's when that changes
+            what = "and has another key than" if is_old else "and will not follow"
+            self.foreign = self._stranger(name, what, f"{source} in namespace {namespace}")
+            if is_old:
+                raise ForbiddenError(self.foreign)
+        elif is_old:
+            await self.replace(copy, {PROOF_KEY: base64.b64decode(key)})
 
-    async def _given_dkim(self, name: str, selector: str) -> DkimKey | None:
-        secret = await self._read(name)
-        entry = next((one for one in (DKIM_KEY, KEY) if one in ((secret or {}).get("data") or {})), None)
-        if secret is None or entry is None:
-            return None
-        record = _record(_entry(secret, entry))
-        return DkimKey(selector, name, entry, record) if record else None
+    async def proxies(self, namespace: str, claims: tuple[Claim, ...]) -> None:
+        """The lane's copy of what its slots' proxies ask for: of each slot's own proxy, and follows when that changes.
 
-    async def _read(self, name: str) -> Manifest | None:
+        What is no longer there to be copied stays: a slot that runs goes on with what it has.
+        """
+        wanted: dict[str, bytes] = {}
+        for claim in claims:
+            proxy = claim.address.proxy if claim.address is not None else None
+            if proxy is None or not proxy.secret_name:
+                continue
+            origin = await self._kube.get(SECRET, namespace, proxy.secret_name)
+            for part in PROXY_PARTS:
+                if found := entry_of(origin or {}, part):
+                    wanted[proxy_entry(claim.slot_name, part)] = found
+        if not wanted:
+            return
+        copy = await self.once(f"{self.lane.name}-proxy", lambda: wanted, owned=True)
+        if any(entry_of(copy, name) != value for name, value in wanted.items()):
+            await self.replace(copy, wanted)
+
+    def _stranger(self, name: str, what: str, source: str) -> str:
+        return (
+            f"Secret {name} in namespace {self.lane.namespace} was not made by the operator {what} Secret {source}, "
+            "whose copy it is to be: see that that one has the reflectors' key, then delete this one, and the operator "
+            "makes it"
+        )
+
+    async def read(self, name: str) -> Manifest | None:
+        """The Secret of that name, as the cache or else the API server has it."""
         cached = self._cache.get(SECRET.kind, self.lane.namespace, name)
         return cached if cached is not None else await self._kube.get(SECRET, self.lane.namespace, name)
 
-    async def _once(
+    async def once(
         self, name: str, make: Callable[[], dict[str, bytes]], *, owned: bool, labels: Mapping[str, str] | None = None
     ) -> Manifest:
         """The Secret of that name; made if there is none."""
         self.own.add(name)
-        secret = await self._read(name)
+        return await self.met(name) or await self._made(name, make(), owned=owned, labels=labels)
+
+    async def met(self, name: str) -> Manifest | None:
+        """A Secret that is to be ours, where it may be there; of a new lane what is not known is found by making it."""
+        cached = self._cache.get(SECRET.kind, self.lane.namespace, name)
+        return cached if cached is not None or self._is_new else await self.read(name)
+
+    async def _made(
+        self, name: str, content: Mapping[str, bytes], *, owned: bool, labels: Mapping[str, str] | None = None
+    ) -> Manifest:
+        """The Secret with this content, or the one that is there."""
+        secret: Manifest | None
+        try:
+            secret = await self._kube.create(self._manifest(name, content, owned=owned, labels=labels or {}))
+        except ConflictError:  # made by somebody else: theirs is the one
+            secret = await self._kube.get(SECRET, self.lane.namespace, name)
         if secret is None:
-            try:
-                secret = await self._kube.create(self._manifest(name, make(), owned=owned, labels=labels or {}))
-            except ConflictError:  # made by somebody else since we looked: theirs is the one
-                secret = await self._kube.get(SECRET, self.lane.namespace, name)
-            if secret is None:
-                raise UnavailableError(f"Secret {name} came and went")
-            self._cache.put(SECRET.kind, secret)
+            raise UnavailableError(f"Secret {name} came and went")
+        self._cache.put(SECRET.kind, secret)
         return secret
 
-    async def _replace(self, secret: Manifest, content: Mapping[str, bytes]) -> Manifest:
-        """Replaces entries of a Secret of ours that is still the one that was read."""
+    async def replace(self, secret: Manifest, content: Mapping[str, bytes | None]) -> Manifest:
+        """Replaces entries of a Secret of ours that is still the one that was read; None takes an entry out."""
         metadata = secret["metadata"]
-        if not MANAGED_BY.items() <= (metadata.get("labels") or {}).items():
+        if not _is_ours(secret):
             raise ForbiddenError(
                 f"Secret {metadata['name']} is not the lane's and holds nothing that could be used: delete or rename "
                 "it, or give the lane another name"
             )
         log.info("credentials renewed", secret=metadata["name"], entries=sorted(content))
-        encoded = {name: base64.b64encode(value).decode() for name, value in content.items()}
-        operations = [{"op": "add", "path": "/data", "value": {**(secret.get("data") or {}), **encoded}}]
+        encoded = {name: base64.b64encode(value).decode() for name, value in content.items() if value is not None}
+        kept = {name: value for name, value in (secret.get("data") or {}).items() if name not in content}
+        operations = [{"op": "add", "path": "/data", "value": {**kept, **encoded}}]
         changed = await self._kube.patch_json(
             SECRET, metadata["namespace"], metadata["name"], operations, metadata["resourceVersion"]
         )
@@ -379,48 +407,14 @@ class _Desk:
         }
 
 
-def _entry(secret: Manifest, name: str) -> bytes:
-    """One entry of a Secret; empty where it is missing."""
-    return base64.b64decode((secret.get("data") or {}).get(name, ""))
-
-
 def _trusted(secret: Manifest) -> bytes:
-    """Certificates of an authority, and of the one before."""
-    return b"".join(credentials.readable(_entry(secret, entry)) for entry in (CERTIFICATE, PREVIOUS))
+    """Certificates of an authority, of the one before, and of the one that is to follow."""
+    return b"".join(credentials.readable(entry_of(secret, entry)) for entry in (CERTIFICATE, PREVIOUS, NEXT))
 
 
 def _pair(secret: Manifest) -> Pem:
-    return Pem(_entry(secret, CERTIFICATE), _entry(secret, KEY))
+    return Pem(entry_of(secret, CERTIFICATE), entry_of(secret, KEY))
 
 
-def _new_selector(lane: Lane, now: dt.datetime) -> str:
-    """Of a key made now: the day, for people, and the lane, since lanes that share a domain have a key each."""
-    return f"lw{now:%Y%m%d}-{hashlib.sha256(f'{lane.namespace}/{lane.name}'.encode()).hexdigest()[:6]}"
-
-
-def _selector(secret: Manifest) -> str:
-    """The selector of a generated key; empty for what is no name in DNS."""
-    found = _SELECTOR.fullmatch(_entry(secret, DKIM_SELECTOR))
-    return found[0].decode() if found else ""
-
-
-def _record(key: bytes) -> str:
-    """The DNS record of a key; empty for one that cannot be used."""
-    try:
-        return credentials.dkim_record(key)
-    except ValueError:
-        return ""
-
-
-def _new_second() -> dict[str, bytes]:
-    """The entries of a new Ed25519 key."""
-    key = credentials.make_ed25519_key()
-    return {ED25519_KEY: key, ED25519_RECORD: credentials.ed25519_record(key).encode()}
-
-
-def _second_record(key: bytes) -> str:
-    """The DNS record of an Ed25519 key; empty for one that cannot be used."""
-    try:
-        return credentials.ed25519_record(key)
-    except ValueError:
-        return ""
+def _is_ours(secret: Manifest) -> bool:
+    return MANAGED_BY.items() <= (secret["metadata"].get("labels") or {}).items()

@@ -35,9 +35,13 @@ class Settings:
     served_namespaces: tuple[str, ...] = ()
     """Namespaces whose Secrets we may read and write (a RoleBinding each). Empty: the watched ones."""
     engines: tuple[str, ...] = ("HostNetwork", "Multus")
-    """Egress engines whose rights we hold; Multus watches its network attachments."""
+    """Egress engines whose rights we hold; Multus and Cilium have objects of their own that we write and watch."""
     monitoring: bool = True
     """Whether we hold rights to PodMonitors and PrometheusRules."""
+    certificates: bool = True
+    """Whether we hold rights to cert-manager's Certificates."""
+    dns_endpoints: bool = True
+    """Whether we hold rights to external-dns' DNSEndpoints."""
     nodes: bool = True
     """Whether we may read nodes; without, a drained node's slots all go at once."""
     volumes: bool = True
@@ -52,8 +56,16 @@ class Settings:
     """Redirect or Discard: no lane delivers to its mail's recipients, whatever it says itself. Empty: as lanes say."""
     force_delivery_to: str = ""
     """Where all mail goes, with Redirect."""
+    lease: str = ""
+    """The Lease in our namespace whose holder alone works; empty: this process is the only one."""
+    identity: str = ""
+    """What we hold it as, the same after a restart of our container; empty: host name and chance."""
     workers: int = 8
     """Lanes reconciled at the same time."""
+    upgrade_lanes: int = 10
+    """Lanes whose slots get new images at the same time; 0: all."""
+    upgrade_watch_s: float = 60.0
+    """A slot that serves with new images is watched so long before the next one follows; 0: nothing is judged."""
     resync_s: float = 420.0
     """Everything is listed and compared this often, with a fifth of jitter: the net under lost events."""
     observe_settled_s: float = 30.0
@@ -62,8 +74,15 @@ class Settings:
     """A lane that is not in sync is looked at this often."""
     secret_recheck_s: float = 30.0
     """How soon a missing Secret that a user must make is looked for again."""
+    figures_every_s: float = 30.0
+    """A lane's figures in status are written at most this often; its conditions at once."""
     http_port: int = 8080
     """Serves `/metrics`, `/livez` and `/readyz`."""
+    webhook: str = ""
+    """The ValidatingWebhookConfiguration that names us; empty: nobody asks."""
+    webhook_service: str = "lanewright-webhook"
+    """The Service in our namespace that it calls, and the Secret with our certificate."""
+    webhook_port: int = 8443
     http_host: str = ""
     """Empty: every address, of both families (asyncio's `::` would leave out IPv4)."""
     log_level: str = "INFO"

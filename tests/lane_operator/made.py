@@ -7,6 +7,7 @@ from typing import Any
 from lane_api.ippool import IPPoolSpec, PoolAddress
 from lane_api.isppolicy import ISPPolicySpec
 from lane_api.lane_status import LaneStatus, SlotRole
+from lane_api.names import ALLOWED_ANNOTATION, STANDBY_FROM
 from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.desired import secret_needs
 from lane_operator.inputs import (
@@ -29,6 +30,8 @@ POOL = ("mail-pools", "trans-pool")
 SETTINGS = DesiredSettings("lanewright/relay:1", "lanewright/unbound:1", "lanewright-system")
 KINDS = frozenset(
     {
+        "CiliumEgressGatewayPolicy.cilium.io",
+        "CiliumNetworkPolicy.cilium.io",
         "NetworkAttachmentDefinition.k8s.cni.cncf.io",
         "PodMonitor.monitoring.coreos.com",
         "PrometheusRule.monitoring.coreos.com",
@@ -37,7 +40,7 @@ KINDS = frozenset(
 TEMPLATE = {
     "apiVersion": "k8s.cni.cncf.io/v1",
     "kind": "NetworkAttachmentDefinition",
-    "metadata": {"name": "public", "namespace": "mail"},
+    "metadata": {"name": "public", "namespace": "mail", "annotations": {ALLOWED_ANNOTATION: "mail-pools"}},
     "spec": {"config": '{"cniVersion": "0.3.1", "type": "macvlan", "master": "eth1", "ipam": {"type": "dhcp"}}'},
 }
 RECORD = "v=DKIM1; k=rsa; p=MIIB"
@@ -70,18 +73,35 @@ def pool(engine: str = "Multus", **changes: Any) -> Pool:
         spec["verification"] = {"reflectors": ["tcp://198.51.100.5:25"], "secretName": "reflector"}
     if engine == "Multus":
         spec["engineConfig"] = {"network": "mail/public", "prefixLength": 24, "gateway": "203.0.113.1"}
+    if engine == "Cilium":
+        spec["engineConfig"] = {"nodeSelector": {"egress": "yes"}}
+    if engine == "External":
+        annotation = {"name": "cni.projectcalico.org/ipAddrs", "value": '["{ip}"]'}
+        spec["engineConfig"] = {"podAnnotations": [annotation]}
+    if engine == "Socks5":
+        spec["addresses"] = [address(index, engine).model_dump(by_alias=True, exclude_none=True) for index in range(3)]
     return Pool(*POOL, "uid-2", 1, "7", IPPoolSpec.model_validate(spec | changes))
+
+
+def address(index: int = 0, engine: str = "Multus") -> PoolAddress:
+    """One of the pool's addresses."""
+    return PoolAddress.model_validate(
+        {
+            "ip": f"203.0.113.{10 + index}",
+            "hostname": f"out{index}.example.com",
+            "node": "node-a" if engine == "HostNetwork" else None,
+            "proxy": {"address": "192.0.2.80", "port": 1080 + index, "secretName": "socks"}
+            if engine == "Socks5"
+            else None,
+        }
+    )
 
 
 def claim(index: int = 0, engine: str = "Multus", role: SlotRole = SlotRole.ACTIVE, name: str = "otp") -> Claim:
     """The claim of one slot."""
-    address = PoolAddress(
-        ip=f"203.0.113.{10 + index}",
-        hostname=f"out{index}.example.com",
-        node="node-a" if engine == "HostNetwork" else None,
-    )
     block = 20000 + 8 * index if engine == "HostNetwork" else None
-    return Claim(index, f"{name}-{index}", None if engine == "ClusterDefault" else address, role, block, POOL)
+    own = None if engine == "ClusterDefault" else address(index, engine)
+    return Claim(index, f"{name}-{index}", own, role, block, POOL)
 
 
 def assignment(*claims: Claim) -> Assignment:
@@ -100,6 +120,7 @@ def references(of: Lane, its_pool: Pool | None, **changes: Any) -> References:
     every_key = frozenset(
         {"tls.crt", "tls.key", "username", "password", "key", "private.key", "access_key_id", "secret_access_key"}
     )
+    every_key |= {f"{of.name}-{index}.{part}" for index in (0, 1, 2, STANDBY_FROM) for part in ("username", "password")}
     signing = [domain for domain in of.spec.domains if domain.dkim.mode == "Sign"]
     whole = References(
         pool=its_pool,

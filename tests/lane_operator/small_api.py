@@ -5,7 +5,7 @@ real API server (e2e).
 """
 
 import copy
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,11 +23,18 @@ class SmallApi:
         self.objects: dict[str, dict[str, Any]] = {}
         self.fails: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
         self.writes: list[tuple[str, str]] = []
+        self.refused: list[tuple[str, str]] = []
+        """Writes that had to find nothing and found something; they are no `writes`."""
         self.reads: list[str] = []
+        self.meanwhile: Callable[[], None] | None = None
+        """Done once, as the next request is answered: what the world does while somebody waits."""
         self._version = 100
 
     async def serve(self, request: web.Request) -> web.Response:
         path, method = request.path, request.method
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
         if method != "GET":
             self.writes.append((method, path))
         else:
@@ -35,6 +42,9 @@ class SmallApi:
         if (method, path) in self.fails:
             status, body = self.fails[method, path]
             return web.json_response(body, status=status, headers=body.get("headers"))
+        if method == "GET" and "fieldSelector" in request.query:
+            one = self.objects.get(f"{path}/{request.query['fieldSelector'].removeprefix('metadata.name=')}")
+            return web.json_response({"items": [] if one is None else [one]})
         if method == "GET":
             found = self.objects.get(path)
             return web.json_response(found) if found else web.json_response({"reason": "NotFound"}, status=404)
@@ -60,12 +70,18 @@ class SmallApi:
     def _post(self, path: str, body: dict[str, Any]) -> web.Response:
         where = f"{path}/{body['metadata']['name']}"
         if where in self.objects:
-            return web.json_response({"reason": "AlreadyExists", "message": "already exists"}, status=409)
+            return self._refuse("AlreadyExists", "already exists")
         return web.json_response(self.put(where, body), status=201)
+
+    def _refuse(self, reason: str, message: str) -> web.Response:
+        self.refused.append(self.writes.pop())
+        return web.json_response({"reason": reason, "message": message}, status=409)
 
     def _apply(self, path: str, manifest: dict[str, Any]) -> web.Response:
         """Server-side apply, as far as one writer sees it: what is given is merged into what is there."""
-        known = path in self.objects
+        known, version = path in self.objects, manifest["metadata"].get("resourceVersion")
+        if known and version not in {None, self.objects[path]["metadata"]["resourceVersion"]}:
+            return self._refuse("Conflict", "the object has been modified")
         return web.json_response(
             self.put(path, _merged(self.objects.get(path, {}), manifest)), status=200 if known else 201
         )
@@ -83,6 +99,9 @@ class SmallApi:
                 continue
             part = body
             for folder in folders:
+                if isinstance(part, list):
+                    part = part[int(folder)]
+                    continue
                 if folder not in part:  # RFC 6902 section 4.1: `add` makes no parents
                     return web.json_response({"reason": "Invalid", "message": "no such path"}, status=422)
                 part = part[folder]

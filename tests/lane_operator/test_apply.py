@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lane_api.names import LANE_LABEL, MANAGED_BY, SLOT_LABEL
+from lane_api.names import LANE_LABEL, MANAGED_BY, NAMESPACE_LABEL, SLOT_LABEL
 from lane_operator.apply import apply_children, prune
 from lane_operator.cache import Cache
 from lane_operator.compare import APPLIED_ANNOTATION
@@ -54,6 +54,31 @@ async def test_what_a_slot_leaves_behind_goes_once_its_workload_is_gone() -> Non
     assert await pruned(child("Secret", "otp-0-config", "otp-0")) == ["otp-0-config"]
 
 
+GATEWAYS = "/apis/cilium.io/v2/ciliumegressgatewaypolicies"
+
+
+def gateway(lane_name: str = "otp", namespace: str = "mail", **metadata: Any) -> dict[str, Any]:
+    labels = {**MANAGED_BY, LANE_LABEL: lane_name, SLOT_LABEL: f"{lane_name}-0", NAMESPACE_LABEL: namespace}
+    return {
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumEgressGatewayPolicy",
+        "metadata": {"name": f"{namespace}.{lane_name}-0", "labels": labels, **metadata},
+    }
+
+
+async def test_what_is_in_no_namespace_is_applied_and_goes_with_its_slot_though_nobody_owns_it() -> None:
+    cache = Cache()
+    others = gateway("news", uid="u9", resourceVersion="9")
+    cache.put("CiliumEgressGatewayPolicy", others)
+    async with small_api() as (api, kube):
+        applied = await apply_children(kube, cache, [gateway()])
+        again = await apply_children(kube, cache, [gateway()])
+        gone = await prune(kube, cache, lane(), (), KEPT)
+
+        assert (applied.written, again.written, gone.written) == (1, 0, 1)
+        assert api.writes == [("PATCH", f"{GATEWAYS}/mail.otp-0"), ("DELETE", f"{GATEWAYS}/mail.otp-0")]
+
+
 ACCOUNT = "/api/v1/namespaces/mail/serviceaccounts/otp-relay"
 
 
@@ -84,6 +109,40 @@ async def applied(there: dict[str, Any] | None, cached: bool = False) -> tuple[l
 
 async def test_what_is_not_there_is_made_once() -> None:
     assert await applied(None) == ([], [("PATCH", ACCOUNT)])
+
+
+async def test_what_is_not_there_is_made_without_a_look_before() -> None:
+    async with small_api() as (api, kube):
+        await apply_children(kube, Cache(), (child("ServiceAccount", "otp-relay"),))
+        assert (api.reads, api.writes) == ([], [("PATCH", ACCOUNT)])
+
+
+async def test_what_comes_up_between_our_look_and_our_write_is_not_merged_into() -> None:
+    async with small_api() as (api, kube):
+        api.meanwhile = lambda: api.objects.update(
+            {ACCOUNT: account(labels={"whose": "a hand's"}, resourceVersion="9")}
+        )
+        result = await apply_children(kube, Cache(), (child("ServiceAccount", "otp-relay"),))
+
+        assert ["not the lane's" in str(one.error) for one in result.failures] == [True]
+        assert api.objects[ACCOUNT]["metadata"]["labels"] == {"whose": "a hand's"}
+
+
+async def test_what_was_refused_as_being_there_and_is_gone_by_now_is_made() -> None:
+    async with small_api() as (api, kube):
+        api.put(ACCOUNT, account())
+        made = kube.apply_new
+
+        async def refused(manifest: dict[str, Any]) -> dict[str, Any]:
+            try:
+                return await made(manifest)
+            finally:
+                api.objects.clear()
+
+        kube.apply_new = refused  # type: ignore[method-assign]
+        result = await apply_children(kube, Cache(), (child("ServiceAccount", "otp-relay"),))
+
+        assert (result.written, result.failures) == (1, ())
 
 
 async def test_an_object_that_was_never_the_lanes_is_not_taken_over_though_no_field_of_it_conflicts() -> None:

@@ -92,7 +92,7 @@ async def test_what_nobody_foresaw_is_said_on_the_object_once_and_backed_off() -
         status = api.objects[PATH]["status"]
         conditions = {one["type"]: one for one in status["conditions"]}
         assert conditions["Stalled"]["reason"] == conditions["Ready"]["reason"] == "InternalError"
-        assert "KeyError: 'generation'" in conditions["Stalled"]["message"]
+        assert "KeyError: 'uid'" in conditions["Stalled"]["message"]
         assert status["kept"] == "as it is"
         assert [path for _, path in api.writes if path == STATUS] == [STATUS]
 

@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 
 from lane_operator.cache import Cache
+from lane_operator.errors import WentBackError
+from lane_operator.inputs import CLUSTER_SCOPED_CHILDREN
+from lane_operator.kube import CHILD_KINDS
 
 
 def thing(name: str, version: int, uid: str = "u1", lane: str | None = None, **extra: Any) -> dict[str, Any]:
@@ -72,6 +75,19 @@ def test_a_list_does_not_drop_what_is_newer_than_itself(cache: Cache) -> None:
     assert cache.get("Service", "mail", "new") is not None
 
 
+def test_a_list_that_is_newer_than_what_is_known_and_older_in_it_is_of_a_restored_store(cache: Cache) -> None:
+    cache.put("Service", thing("a", 9))
+
+    with pytest.raises(WentBackError, match="Service mail/a"):
+        cache.replace("Service", None, [thing("a", 5)], listed_at=10)
+
+
+def test_a_list_from_before_what_is_known_is_only_late(cache: Cache) -> None:
+    cache.put("Service", thing("a", 11))
+
+    assert cache.replace("Service", None, [thing("a", 5)], listed_at=10) == ()
+
+
 def test_a_list_of_one_namespace_leaves_the_others_alone(cache: Cache) -> None:
     cache.put("Service", thing("a", 5))
 
@@ -100,3 +116,19 @@ def test_managed_fields_are_not_kept(cache: Cache) -> None:
     held = cache.get("Service", "mail", "a")
     assert held is not None
     assert "managedFields" not in held["metadata"]
+
+
+def test_what_is_in_no_namespace_is_its_lanes_child_by_label_but_a_kept_volume_is_not(cache: Cache) -> None:
+    labels = {"lanewright.dev/lane": "otp", "lanewright.dev/namespace": "mail"}
+    for kind in ("CiliumEgressGatewayPolicy", "PersistentVolume"):
+        metadata = {"name": "mail.otp-0", "uid": kind, "resourceVersion": "5", "labels": labels}
+        cache.put(kind, {"kind": kind, "metadata": metadata})
+
+    assert list(cache.children(("mail", "otp"))) == [("CiliumEgressGatewayPolicy", "mail.otp-0")]
+    gone = {"name": "mail.otp-0", "uid": "CiliumEgressGatewayPolicy", "resourceVersion": "9", "labels": labels}
+    cache.drop("CiliumEgressGatewayPolicy", {"metadata": gone})
+    assert cache.children(("mail", "otp")) == {}
+
+
+def test_the_children_in_no_namespace_are_those_of_the_table() -> None:
+    assert {kind.kind for kind in CHILD_KINDS if not kind.namespaced} == CLUSTER_SCOPED_CHILDREN

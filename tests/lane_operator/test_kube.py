@@ -1,5 +1,7 @@
 """The client: each refusal of the API server becomes one of our errors, once."""
 
+import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from aiohttp.test_utils import TestServer
 from kubernetes.aio.config import kube_config
 
 from lane_operator import errors
-from lane_operator.kube import SECRET, SERVICE, configuration
+from lane_operator.kube import SECRET, SERVICE, Kube, configuration
 from tests.lane_operator.small_api import kube_of, small_api
 
 PATH = "/api/v1/namespaces/mail/services/a"
@@ -55,6 +57,16 @@ async def test_nothing_there_is_none() -> None:
         assert await kube.get(SECRET, "mail", "absent") is None
 
 
+async def test_what_is_found_by_a_list_is_as_it_is_got() -> None:
+    async with small_api() as (api, kube):
+        api.put(PATH, {"metadata": {"name": "a", "namespace": "mail"}})
+
+        found = await kube.find(SERVICE, "mail", "a")
+
+        assert found == {"apiVersion": "v1", "kind": "Service", **(await kube.get(SERVICE, "mail", "a") or {})}
+        assert await kube.find(SERVICE, "mail", "b") is None
+
+
 async def test_a_deletion_of_what_is_gone_is_done() -> None:
     async with small_api() as (api, kube):
         api.fails["DELETE", PATH] = (404, {})
@@ -91,3 +103,53 @@ async def test_without_any_configuration_it_is_said_where_one_was_looked_for(
 
     with pytest.raises(errors.UnavailableError, match=r"no service account .* and no kubeconfig"):
         await configuration()
+
+
+async def test_an_apply_of_what_is_new_meets_nothing_or_is_refused() -> None:
+    wanted = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "namespace": "mail"}}
+    async with small_api() as (api, kube):
+        await kube.apply_new(wanted)
+        before = dict(api.objects)
+
+        with pytest.raises(errors.ConflictError):
+            await kube.apply_new(wanted)
+
+        assert api.objects == before
+        assert "resourceVersion" not in wanted["metadata"]
+
+
+async def test_watches_of_however_many_namespaces_keep_no_request_waiting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    watched, enough, over, many = 0, asyncio.Event(), asyncio.Event(), 150
+
+    async def serve(request: web.Request) -> web.Response:
+        nonlocal watched
+        if "watch" in request.query:
+            watched += 1
+            if watched == many:
+                enough.set()
+            await over.wait()
+            return web.Response()
+        return web.json_response({"metadata": {"name": "a"}})
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", serve)
+    async with TestServer(application) as server:
+        cluster = {"name": "c", "cluster": {"server": str(server.make_url(""))}}
+        context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+        users = [{"name": "u", "user": {"token": "t"}}]
+        text = {"clusters": [cluster], "contexts": [context], "users": users, "current-context": "c"}
+        (tmp_path / "config").write_text(json.dumps(text))
+        monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+        monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+        async with Kube(await configuration()) as kube, asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+
+            async def watch(namespace: str) -> None:
+                assert [event async for event in kube.watch(SECRET, namespace, "", "1")] == []
+
+            for number in range(many):
+                tasks.create_task(watch(f"shop-{number}"))
+            await enough.wait()
+            assert await kube.get(SECRET, "mail", "a") is not None
+            over.set()

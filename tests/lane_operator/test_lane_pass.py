@@ -5,15 +5,18 @@ import base64
 import dataclasses
 import datetime as dt
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import yaml
 
 from lane_api.names import DRAIN_FINALIZER, LANE_LABEL, SLOT_LABEL
-from lane_operator.errors import UnavailableError
+from lane_api.relayconfig import RelayConfig
+from lane_operator.errors import ConflictError, UnavailableError
 from lane_operator.inputs import Key
 from lane_operator.kube import Kube
+from lane_operator.lifecycle import DRAINED_ANNOTATION, Drained
 from lane_operator.observe import Observer
 from lane_operator.reconcile import World, reconcile_lane
 from tests.lane_operator.made import NOW, lane, policy, pool
@@ -24,6 +27,8 @@ LANE: Key = ("mail", "otp")
 LANES = "/apis/lanewright.dev/v1alpha1/namespaces/mail/sendinglanes/otp"
 POOLS = "/apis/lanewright.dev/v1alpha1/namespaces/mail/ippools/shared"
 SERVICE = "/api/v1/namespaces/mail/services/otp"
+WORKLOAD = "/apis/apps/v1/namespaces/mail/statefulsets/otp-0"
+CLAIM = "/api/v1/namespaces/mail/persistentvolumeclaims/queue-otp-0"
 UNAVAILABLE = (503, {"message": "the server is overloaded"})
 
 
@@ -83,8 +88,8 @@ def conditions(api: SmallApi) -> dict[str, Any]:
 
 def config(api: SmallApi) -> dict[str, Any]:
     secret = api.objects["/api/v1/namespaces/mail/secrets/otp-0-config"]
-    found: dict[str, Any] = yaml.safe_load(base64.b64decode(secret["data"]["relay.yaml"]))
-    return found
+    found = RelayConfig.model_validate(yaml.safe_load(base64.b64decode(secret["data"]["relay.yaml"])))
+    return found.model_dump(mode="json", by_alias=True)
 
 
 async def test_a_child_that_could_not_be_applied_is_said_and_tried_again(rig: tuple[SmallApi, World]) -> None:
@@ -111,7 +116,7 @@ async def test_a_lane_in_which_nothing_happens_is_written_and_its_children_are_r
 ) -> None:
     api, here = rig
     await reconcile_lane(here, LANE)
-    assert SERVICE in api.reads, "a child that is not known is looked for before it is made"
+    assert api.reads == [], "what is made is not looked for before"
     await reconcile_lane(here, LANE)
     api.reads.clear()
     api.writes.clear()
@@ -119,6 +124,45 @@ async def test_a_lane_in_which_nothing_happens_is_written_and_its_children_are_r
     await reconcile_lane(here, LANE)
 
     assert (api.writes, api.reads) == ([], [])
+
+
+async def test_a_process_that_has_just_begun_says_nothing_of_slots_that_it_has_not_asked_yet(
+    rig: tuple[SmallApi, World],
+) -> None:
+    api, here = rig
+    pod_put(here)
+    await reconcile_lane(here, LANE)
+    ready = {"type": "Ready", "status": "True", "reason": "AllSlotsVerified", "message": "1 of 1 slots serve"}
+    told = {"observedGeneration": 3, "conditions": [ready | {"lastTransitionTime": "2026-11-23T00:00:00Z"}]}
+    here.cache.put("SendingLane", api.put(LANES, {**api.objects[LANES], "status": told}))
+    heard = asyncio.Event()
+    begun = dataclasses.replace(here, observer=Observer(lambda _: heard.set()))
+
+    await reconcile_lane(begun, LANE)
+    assert api.objects[LANES]["status"] == told
+
+    async with asyncio.timeout(30):
+        await heard.wait()
+    await reconcile_lane(begun, LANE)
+    assert conditions(api)["Ready"]["status"] == "False", "nobody answers there"
+    await begun.observer.close()
+
+
+async def test_a_process_that_has_just_begun_tells_of_an_upgrade_that_it_begins(rig: tuple[SmallApi, World]) -> None:
+    """The status alone says which slot is under way: untold, it would neither be watched nor taken back."""
+    api, here = rig
+    pod_put(here)
+    await reconcile_lane(here, LANE)
+    ready = {"type": "Ready", "status": "True", "reason": "AllSlotsVerified", "message": "1 of 1 slots serve"}
+    told = {"observedGeneration": 3, "conditions": [ready | {"lastTransitionTime": "2026-11-23T00:00:00Z"}]}
+    here.cache.put("SendingLane", api.put(LANES, {**api.objects[LANES], "status": told}))
+    newer = dataclasses.replace(here.lanes, relay_image="lanewright/relay:2")
+    begun = dataclasses.replace(here, observer=Observer(lambda _: None), lanes=newer)
+
+    await reconcile_lane(begun, LANE)
+
+    assert api.objects[LANES]["status"]["upgrade"]["images"]["relay"] == "lanewright/relay:2"
+    await begun.observer.close()
 
 
 async def test_a_configuration_keeps_its_serial_while_time_passes_and_gets_a_higher_one_with_a_policy(
@@ -231,6 +275,33 @@ async def test_a_lane_whose_pool_went_is_told_slot_by_slot_and_still_does_what_i
     await reconcile_lane(here, LANE)
 
     assert api.writes == []
+
+
+async def test_a_slot_that_went_while_its_lane_was_looked_at_is_not_made_again(rig: tuple[SmallApi, World]) -> None:
+    api, here = rig
+    await reconcile_lane(here, LANE)
+    workload = api.objects.pop(WORKLOAD)
+    workload["spec"]["replicas"] = 0
+    proof = Drained("s1", "v1", 4, 0, elsewhere=True)
+    workload["metadata"]["annotations"] = {**workload["metadata"]["annotations"], DRAINED_ANNOTATION: proof.text()}
+    here.cache.put("StatefulSet", api.put(WORKLOAD, workload))
+    here.cache.drop("PersistentVolumeClaim", api.objects.pop(CLAIM))
+    scaled = api.objects[LANES]
+    scaled["metadata"]["generation"] = 4
+    scaled["spec"]["replicas"] = 0
+    scaled["spec"]["submission"]["auth"] = {"secretName": "accounts"}  # a user's: asked for in each pass
+    here.cache.put("SendingLane", api.put(LANES, scaled))
+    gone = api.objects.pop(WORKLOAD)
+    api.writes.clear()
+
+    api.meanwhile = lambda: here.cache.drop("StatefulSet", gone) and None  # the watch says so now
+    with suppress(ConflictError):
+        await reconcile_lane(here, LANE)
+
+    assert WORKLOAD not in api.objects, api.writes
+    await reconcile_lane(here, LANE)
+    assert api.objects[LANES]["status"]["slots"] == []
+    assert WORKLOAD not in api.objects
 
 
 async def test_a_slot_of_a_deleted_lane_whose_pool_went_is_visited(rig: tuple[SmallApi, World]) -> None:

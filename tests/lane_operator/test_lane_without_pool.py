@@ -83,7 +83,7 @@ def test_a_claim_that_was_assigned_stays_as_it_is() -> None:
     )
 
 
-@pytest.mark.parametrize("engine", ["ClusterDefault", "HostNetwork", "Multus"])
+@pytest.mark.parametrize("engine", ["ClusterDefault", "HostNetwork", "Multus", "Socks5", "Cilium", "External"])
 def test_without_a_pool_the_configuration_follows_the_spec_and_the_egress_stays(engine: str) -> None:
     before = rendered(engine)
     of = made.lane(replicas=1, suspend=True, generation=4)

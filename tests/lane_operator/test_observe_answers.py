@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from lane_operator.inputs import SlotObservation
-from lane_operator.observe import pod_observation, slot_answer
+from lane_operator.observe import pod_observation
+from lane_operator.seen import Hour, NextKeySeen, WarmUpSeen
+from lane_operator.slot_answers import slot_answer
 from tests.lane_operator.test_observe import Slot
 
 
@@ -104,6 +106,26 @@ async def test_what_isps_refuse_the_address_for_is_seen_and_other_acts_are_not()
     assert slot_answer("otp-0", said).quarantines == ()
 
 
+async def test_what_would_be_done_is_seen_the_newest_first_and_not_all_of_it() -> None:
+    def act(minute: int, **more: str) -> dict[str, str]:
+        at = f"2026-11-23T07:{minute}:00Z"
+        said = {"action": "SuspendSite", "site": "gmail", "rule": "gmail/r", "reply": "550 no"}
+        return {**said, "since": at, "until": at, **more}
+
+    said = await Slot().report()
+    acts = [act(10), act(11, site="*", reply=""), act(12, action="SuspendDomain", domain="brand.test")]
+    seen = slot_answer("otp-0", {**said, "delivery": {**said["delivery"], "observed": acts}})
+
+    assert seen.observed == (
+        "SuspendDomain of mail from brand.test to gmail until 2026-11-23T07:12:00Z by rule gmail/r (550 no)",
+        "SuspendSite of every ISP until 2026-11-23T07:11:00Z by rule gmail/r",
+        "SuspendSite of gmail until 2026-11-23T07:10:00Z by rule gmail/r (550 no)",
+    )
+    many = {**said["delivery"], "observed": [act(number) for number in range(10, 60)]}
+    assert len(slot_answer("otp-0", {**said, "delivery": many}).observed) == 5
+    assert slot_answer("otp-0", said).observed == ()
+
+
 async def test_a_slot_that_still_recovers_its_spool_has_no_answer_yet() -> None:
     report = await Slot().report()
     del report["queue"], report["spoolId"]
@@ -146,3 +168,34 @@ def test_what_an_earlier_process_said_is_old(uid: str, restarts: int, reachable:
     pod = {"metadata": {"uid": uid}, "spec": {}, "status": {"containerStatuses": statuses}}
 
     assert pod_observation("otp-0", pod, said, "v1").reachable is reachable
+
+
+async def test_of_a_warm_up_the_isp_counts_at_which_the_address_is_least_far() -> None:
+    def row(isp: str, step: int, amount: int | None) -> dict[str, Any]:
+        return {"isp": isp, "step": step, "amount": amount, "since": "2026-11-23T00:00:00Z"}
+
+    plain = await Slot().report()
+    answer = {**plain, "warmup": [row("gmail", 9, 5000), row("other", 4, 800), row("yahoo", 0, None)]}
+    assert slot_answer("otp-0", answer).warmup == WarmUpSeen(4, "other", "2026-11-23T00:00:00Z")
+    assert slot_answer("otp-0", {**plain, "warmup": [row("gmail", 40, None)]}).warmup is None
+    assert slot_answer("otp-0", {**plain, "warmup": []}).warmup is None
+    assert slot_answer("otp-0", plain).warmup is None
+
+
+async def test_the_key_that_is_to_sign_next_is_seen() -> None:
+    second = {"selector": "s2-ed25519", "published": True, "dns": "Published", "message": "published"}
+    following = {"selector": "s2", "published": False, "dns": "Absent", "message": "no TXT record", "ed25519": second}
+    known = {"name": "a.test", "selector": "s1", "published": True, "dns": "Published", "message": "", "ed25519": None}
+    seen = slot_answer("otp-0", {**await Slot().report(), "domains": [{**known, "next": following}]})
+    older = slot_answer("otp-0", {**await Slot().report(), "domains": [known]})
+
+    assert seen.domains_selectors == older.domains_selectors == {"a.test": "s1"}
+    assert seen.domains_next == {"a.test": NextKeySeen("s2", False, "Absent", "no TXT record", ed25519=True)}
+    assert older.domains_next == {}
+
+
+async def test_what_became_of_the_last_hours_mail_is_seen() -> None:
+    plain = await Slot().report()
+    said = {"delivered": 1234, "deferred": 5, "bounced": 6}
+    assert slot_answer("otp-0", {**plain, "lastHour": said}).last_hour == Hour(1234, 5, 6)
+    assert slot_answer("otp-0", plain).last_hour is None, "an older image"

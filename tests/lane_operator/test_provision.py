@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lane_api.ippool import IPPoolSpec
+from lane_api.ippool import Engine, IPPoolSpec, PoolAddress, Socks5Proxy
 from lane_api.lane_status import SlotRole
 from lane_api.sendinglane import SendingLaneSpec
 from lane_operator import credentials
@@ -72,6 +72,7 @@ async def test_everything_is_made_once_and_found_afterwards(rig: tuple[SmallApi,
         "otp-audit",
         "otp-dkim-example.com",
     }
+    assert api.reads == [f"{SECRETS}/late"], "what is ours to make is not looked for before"
     api.writes.clear()
 
     second = await provisioned(kube)
@@ -83,6 +84,20 @@ async def test_everything_is_made_once_and_found_afterwards(rig: tuple[SmallApi,
     assert key.second is not None
     assert key.second.public_record.startswith("v=DKIM1; k=ed25519; p=")
     assert key.second.selector == f"{key.selector}-ed25519"
+
+
+async def test_a_dkim_key_that_is_there_unknown_to_us_is_used_and_a_damaged_one_made_again(
+    rig: tuple[SmallApi, Kube],
+) -> None:
+    api, kube = rig
+    before = (await provisioned(kube)).dkim["example.com"]
+
+    assert (await provisioned(kube)).dkim["example.com"] == before
+
+    damaged(api, "otp-dkim-example.com", private_key="none")
+    after = (await provisioned(kube)).dkim["example.com"]
+    assert after.public_record.startswith("v=DKIM1; k=rsa; p=")
+    assert after.public_record != before.public_record
 
 
 async def test_an_ed25519_key_joins_a_secret_that_was_made_without_one_and_the_rsa_key_stays(
@@ -206,16 +221,6 @@ async def test_the_authority_before_is_trusted_until_slots_show_the_new_ones_lea
     assert second.authority != first.authority
 
 
-async def test_an_authority_is_made_anew_before_a_leaf_would_outlive_it(rig: tuple[SmallApi, Kube]) -> None:
-    _, kube = rig
-    first = await provisioned(kube)
-    late = NOW + credentials.CA_LIFETIME - LEAF_LIFETIME / 2
-
-    second = await provisioned(kube, late)
-
-    assert not second.authority.startswith(first.authority)
-
-
 async def test_a_strangers_secret_is_never_changed(rig: tuple[SmallApi, Kube]) -> None:
     api, kube = rig
     theirs = {"metadata": {"name": "otp-ca", "namespace": "mail"}, "data": {"tls.crt": "eA=="}}
@@ -287,6 +292,37 @@ async def test_the_reflectors_key_is_copied_and_followed(rig: tuple[SmallApi, Ku
         assert api.objects[f"{SECRETS}/otp-proof"]["data"]["key"] == encoded
 
 
+async def test_a_copy_of_the_reflectors_key_that_somebody_made_by_hand_is_told_at_once(
+    rig: tuple[SmallApi, Kube],
+) -> None:
+    api, kube = rig
+    key, other = "c2FtZQ==", "b3RoZXI="
+    origin, copy = "/api/v1/namespaces/pools/secrets/reflector", f"{SECRETS}/otp-proof"
+    api.put(copy, {"metadata": {"name": "otp-proof", "namespace": "mail"}, "data": {"key": key}})
+    needed = ("otp-users", "otp-proof")
+
+    alone = await provisioned(kube, needed=needed)
+    api.put(origin, {"metadata": {"name": "reflector"}, "data": {"key": key}})
+    same = await provisioned(kube, needed=needed)
+    api.put(origin, {"metadata": {"name": "reflector"}, "data": {"key": other}})
+    changed = await provisioned(kube, needed=needed)
+
+    for said in (alone.foreign, same.foreign, changed.forbidden):
+        assert "Secret otp-proof in namespace mail was not made by the operator" in said
+        assert "Secret reflector in namespace pools" in said
+        assert "then delete this one" in said
+    assert "instead of" in alone.foreign
+    assert "another key" in changed.forbidden
+    assert not alone.forbidden
+    assert not same.forbidden
+    assert api.objects[copy]["data"]["key"] == key
+
+    del api.objects[copy]
+    healed = await provisioned(kube, needed=needed)
+    assert (healed.foreign, healed.forbidden) == ("", "")
+    assert api.objects[copy]["data"]["key"] == other
+
+
 async def test_the_reflectors_key_stays_where_it_is_for_a_lane_that_gets_no_address(rig: tuple[SmallApi, Kube]) -> None:
     api, kube = rig
     api.put("/api/v1/namespaces/pools/secrets/reflector", {"metadata": {"name": "reflector"}, "data": {"key": "a2V5"}})
@@ -294,6 +330,40 @@ async def test_the_reflectors_key_stays_where_it_is_for_a_lane_that_gets_no_addr
     await provisioned(kube)
 
     assert f"{SECRETS}/otp-proof" not in api.objects
+
+
+async def test_what_a_slots_own_proxy_asks_for_is_copied_and_followed_and_nobody_elses(
+    rig: tuple[SmallApi, Kube],
+) -> None:
+    api, kube = rig
+    for name in ("one", "two"):
+        entries = {part: base64.b64encode(f"{name} {part}".encode()).decode() for part in ("username", "password")}
+        api.put(f"/api/v1/namespaces/pools/secrets/{name}", {"metadata": {"name": name}, "data": entries})
+    behind = [
+        PoolAddress(
+            ip=f"203.0.113.{10 + number}",
+            hostname="out.example.com",
+            proxy=Socks5Proxy(address="192.0.2.80", secret_name=name),
+        )
+        for number, name in enumerate(("one", "two"))
+    ]
+    spec = POOL.spec.model_copy(update={"engine": Engine.SOCKS5, "addresses": tuple(behind)})
+    claims = [Claim(index, f"otp-{index}", one, SlotRole.ACTIVE, None, POOL.key) for index, one in enumerate(behind)]
+
+    async def pass_with(*of: Claim) -> dict[str, str]:
+        needed, served = ("otp-users", "otp-proxy"), frozenset({"mail"})
+        await provision(kube, Cache(), lane(), replace(POOL, spec=spec), of, needed, served, NOW)
+        data = api.objects[f"{SECRETS}/otp-proxy"]["data"]
+        return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+    assert await pass_with(claims[0]) == {"otp-0.username": "one username", "otp-0.password": "one password"}
+    api.put("/api/v1/namespaces/pools/secrets/one", {"metadata": {"name": "one"}, "data": {"username": "bmV3"}})
+    assert await pass_with(*claims) == {
+        "otp-0.username": "new",
+        "otp-0.password": "one password",  # gone there: what runs goes on with what it has
+        "otp-1.username": "two username",
+        "otp-1.password": "two password",
+    }
 
 
 async def test_a_namespace_that_is_not_served_is_not_touched(rig: tuple[SmallApi, Kube]) -> None:
@@ -384,8 +454,13 @@ async def test_the_keys_of_feedback_are_made_once_where_it_is_asked_for_and_outl
     made = api.objects[f"{SECRETS}/otp-feedback"]
     assert "ownerReferences" not in made["metadata"]
     assert ("Secret", "otp-feedback") in kept_secrets(lane(feedback={}))
-    assert set(made["data"]) == {"feedback.key", "suppression.key"}
-    assert made["data"]["feedback.key"] != made["data"]["suppression.key"]
+    assert set(made["data"]) == {"feedback.key", "suppression.key", "webhook.key"}
+    assert len(set(made["data"].values())) == 3
+    del made["data"]["webhook.key"]  # as an earlier release made it
+    await provisioned(kube, feedback={})
+    completed = api.objects[f"{SECRETS}/otp-feedback"]["data"]
+    assert made["data"].items() < completed.items()
+    made["data"] = completed
     await provisioned(kube, feedback={})
     assert api.objects[f"{SECRETS}/otp-feedback"]["data"] == made["data"]
 

@@ -9,16 +9,15 @@ from lane_api.conditions import Reason
 from lane_api.ippool import IPPoolStatus
 from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SLOT_LABEL
 from lane_operator.cache import Cache
+from lane_operator.demands import demands_of, holdings_of
 from lane_operator.inputs import Demand, Holding, LaneSenders, Pool
 from lane_operator.pools import allocate
 from lane_operator.references import (
     NEIGHBOURS,
     NEIGHBOURS_SENDERS,
-    demands_of,
-    holdings_of,
     neighbours_of,
     pool_of,
-    pools_of,
+    pools_beside,
 )
 from tests.lane_operator.made import NOW, lane, pool
 
@@ -78,7 +77,8 @@ def test_an_address_that_a_broken_pool_has_given_out_is_not_given_out_by_another
     asking = lane("other")
     demand = Demand("mail", "other", asking.spec.traffic_class, ("mail", "z-sound"), replicas=1)
 
-    found = allocate([one_address("z-sound")], [demand], NOW, pools_of(cache))
+    sound = one_address("z-sound")
+    found = allocate([sound], [demand], NOW, pools_beside(cache, sound))
 
     assert found.assignments["mail", "other"].claims == ()
     assert found.statuses["mail", "z-sound"].addresses[0].held_elsewhere == "mail/a-broken"
@@ -182,13 +182,25 @@ def test_without_addresses_too_a_volume_of_another_class_is_left_alone() -> None
     assert found.refusal is not None
 
 
-def test_a_sound_pool_is_read_whole() -> None:
+def test_beside_a_pool_stand_those_that_share_an_address_or_a_node_with_it_whatever_the_spelling() -> None:
     cache = Cache()
-    spec = pool(addresses=[ADDRESS]).spec.model_dump(mode="json", by_alias=True, exclude_none=True)
-    sound = body("IPPool", "sound", spec=spec)
-    cache.put("IPPool", sound)
+    specs = {
+        "one": [ADDRESS, {"ip": "2001:db8::1", "hostname": "six.example.com"}],
+        "same": [ADDRESS],
+        "spelled": [{"ip": "2001:0DB8:0::1", "hostname": "six.example.com"}],
+        "apart": [{**ADDRESS, "ip": "203.0.113.77"}],
+        "near": [{**ADDRESS, "ip": "203.0.113.78", "node": "node-a"}],
+    }
+    for name, addresses in specs.items():
+        spec = pool(addresses=addresses).spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+        cache.put("IPPool", body("IPPool", name, spec=spec, metadata={"uid": name}))
+    of = {name: cache.get("IPPool", "mail", name) or {} for name in specs}
 
-    assert list(pools_of(cache)) == [pool_of(sound)]
+    assert list(pools_beside(cache, pool_of(of["one"]))) == [pool_of(of["same"]), pool_of(of["spelled"])]
+    assert list(pools_beside(cache, pool_of(of["apart"]))) == []
+    on_node = body("IPPool", "apart", metadata={"uid": "apart", "resourceVersion": "9"}, spec=of["near"]["spec"])
+    on_node["spec"] |= {"addresses": [{**ADDRESS, "ip": "203.0.113.77", "node": "node-a"}]}
+    assert list(pools_beside(cache, pool_of(on_node))) == [pool_of(of["near"])]
 
 
 def test_what_live_slots_carry_is_read_whatever_became_of_their_pool_and_lane() -> None:
@@ -201,12 +213,14 @@ def test_what_live_slots_carry_is_read_whatever_became_of_their_pool_and_lane() 
     cache.put("PersistentVolume", volume)
 
     said = Holding("203.0.113.10", ("mail", "pool"), "mail", vouched=False)
-    assert holdings_of(cache) == (said, Holding("203.0.113.11", ("mail", "gone"), "mail", vouched=True))
+    both = ["203.0.113.10", "203.0.113.11"]
+    assert holdings_of(cache, both) == (said, Holding("203.0.113.11", ("mail", "gone"), "mail", vouched=True))
 
     slots = [{"name": "otp-0", "ip": "203.0.113.10"}]
     cache.put("SendingLane", body("SendingLane", "otp", status={"slots": slots}))
 
-    assert holdings_of(cache)[0] == Holding("203.0.113.10", ("mail", "pool"), "mail", vouched=True)
+    assert holdings_of(cache, both)[0] == Holding("203.0.113.10", ("mail", "pool"), "mail", vouched=True)
+    assert holdings_of(cache, ["203.0.113.12"]) == ()
 
 
 def of_namespace(name: str, senders: list[str], namespace: str = "mail") -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """When a status is written, and what is worth an Event."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 
-from lane_operator.reconcile.events import is_alarming, transitions
-from lane_operator.reconcile.status_writer import only_figures_differ
+from lane_api.lane_status import LaneStatus
+from lane_operator.reconcile import World
+from lane_operator.reconcile.events import announced, is_alarming, transitions
+from lane_operator.reconcile.status_writer import only_figures_differ, write_lane_status
+from tests.lane_operator.small_api import SmallApi
 
 
 def status(queued: int = 0, ready: str = "True", reason: str = "AllSlotsVerified", **more: Any) -> dict[str, Any]:
@@ -15,6 +19,17 @@ def status(queued: int = 0, ready: str = "True", reason: str = "AllSlotsVerified
 
 def test_counts_and_ages_alone_are_figures() -> None:
     assert only_figures_differ(status(1), status(2, oldestSince="2026-11-23T10:00:00Z"))
+
+
+def test_what_left_in_the_last_hour_is_a_figure() -> None:
+    assert only_figures_differ(status(), status(lastHour={"delivered": 9, "deferred": 0, "bounced": 0}))
+
+
+def test_a_step_of_a_warm_up_is_a_figure() -> None:
+    after = status()
+    after["slots"][0]["warmup"] = {"step": 3, "isp": "gmail"}
+
+    assert only_figures_differ(status(), after)
 
 
 def test_a_condition_is_no_figure() -> None:
@@ -38,6 +53,17 @@ def test_a_changed_status_or_reason_is_an_event_and_a_changed_message_is_none() 
     assert len(transitions(before, status(reason="Suspended"))) == 1
 
 
+def test_each_act_that_is_only_observed_is_an_event_when_it_comes_up_and_none_when_it_ends() -> None:
+    def observing(*acts: str) -> dict[str, Any]:
+        one = {"type": "ActsObserved", "status": "True", "reason": "AutomationObserves", "message": "; ".join(acts)}
+        return {"conditions": [one]}
+
+    assert [one["message"] for one in transitions(observing("a", "b"), observing("c", "b", "d"))] == ["c; d"]
+    assert transitions(observing("a", "b"), observing("b")) == ()
+    assert [one["message"] for one in transitions({}, observing("a"))] == ["a"]
+    assert transitions(observing("a"), {"conditions": []}) == ()
+
+
 @pytest.mark.parametrize(
     ("kind", "status_", "reason", "alarming"),
     [
@@ -47,6 +73,7 @@ def test_a_changed_status_or_reason_is_an_event_and_a_changed_message_is_none() 
         ("ConfigInForce", "False", "Pushing", False),
         ("ConfigInForce", "False", "Refused", True),
         ("EgressVerified", "False", "Mismatch", True),
+        ("ActsObserved", "True", "AutomationObserves", True),
         ("Ready", "True", "AllSlotsVerified", False),
     ],
 )
@@ -58,6 +85,22 @@ def test_a_new_condition_is_an_event() -> None:
     assert len(transitions({}, status())) == 1
 
 
+def test_a_first_status_is_one_event_and_one_for_each_warning() -> None:
+    def first(*conditions: tuple[str, str, str]) -> dict[str, Any]:
+        names = ("type", "status", "reason")
+        return {"conditions": [dict(zip(names, one, strict=True)) | {"message": "why"} for one in conditions]}
+
+    usual = (("Ready", "False", "NewGeneration"), ("Reconciling", "True", "Pushing"), ("Valid", "True", "Valid"))
+    said = announced({}, first(*usual, ("EgressVerified", "False", "Mismatch")))
+
+    assert [(one["type"], one["message"]) for one in said] == [
+        ("FirstStatus", "Ready is False (NewGeneration); Reconciling is True (Pushing); Valid is True (Valid)"),
+        ("EgressVerified", "why"),
+    ]
+    assert not is_alarming(said[0])
+    assert len(announced(first(*usual), first(*((kind, "Unknown", reason) for kind, _, reason in usual)))) == 3
+
+
 def test_a_message_that_counts_down_under_the_same_reason_is_a_figure() -> None:
     def draining(left: int) -> dict[str, Any]:
         reason = "DrainDeadlineExceeded"
@@ -65,3 +108,28 @@ def test_a_message_that_counts_down_under_the_same_reason_is_a_figure() -> None:
         return {"conditions": [stalled]}
 
     assert only_figures_differ(draining(48_000), draining(47_000))
+
+
+async def test_counts_wait_for_as_long_as_the_settings_say(rig: tuple[SmallApi, World]) -> None:
+    api, here = rig
+    path = "/apis/lanewright.dev/v1alpha1/namespaces/mail/sendinglanes/otp"
+    body = {
+        "apiVersion": "lanewright.dev/v1alpha1",
+        "kind": "SendingLane",
+        "metadata": {"namespace": "mail"},
+        "spec": {},
+    }
+    body["metadata"] |= {"name": "otp"}  # type: ignore[operator]  # a dict of two kinds of value
+    here.cache.put("SendingLane", api.put(path, body))
+    key, now = ("mail", "otp"), 1000.0
+    here = dataclasses.replace(
+        here, monotonic=lambda: now, settings=dataclasses.replace(here.settings, figures_every_s=4.0)
+    )
+
+    assert await write_lane_status(here, key, LaneStatus(queued=1)) is None
+    now = 1003.0
+    assert await write_lane_status(here, key, LaneStatus(queued=2)) == 1.0
+    assert api.objects[path]["status"]["queued"] == 1
+    now = 1004.0
+    assert await write_lane_status(here, key, LaneStatus(queued=2)) is None
+    assert api.objects[path]["status"]["queued"] == 2

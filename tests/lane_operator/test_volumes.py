@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lane_api.names import CLAIM_BEFORE_ANNOTATION
+from lane_api.names import CLAIM_BEFORE_ANNOTATION, NAMESPACE_LABEL
 from lane_operator.desired.stamp import child
 from lane_operator.desired.volume_claim import volume_claim
 from lane_operator.inputs import Manifest
@@ -16,7 +16,7 @@ LANE = made.lane()
 
 
 def manifest() -> Manifest:
-    return child(LANE, volume_claim(LANE, made.claim(0)), slot="otp-0", owned=False)
+    return child(LANE, volume_claim(LANE, made.claim(0), None), slot="otp-0", owned=False)
 
 
 def bound(given: Manifest, uid: str, version: str) -> Manifest:
@@ -58,3 +58,19 @@ async def test_a_volume_that_is_kept_and_adopted_says_which_claim_it_was_under(r
 async def test_a_claim_that_adopts_nothing_says_nothing_of_another(rig: tuple[SmallApi, World]) -> None:
     _, here = rig
     assert await adopted(here, LANE, (manifest(),)) == (manifest(),)
+
+
+async def test_a_claim_asks_for_no_more_than_the_volume_that_it_adopts_has(rig: tuple[SmallApi, World]) -> None:
+    _, here = rig
+    labels = {
+        "lanewright.dev/lane": "otp",
+        "lanewright.dev/slot": "otp-0",
+        NAMESPACE_LABEL: "mail",
+        "app.kubernetes.io/managed-by": "lanewright",
+    }
+    for version, has, asks in (("5", "8Gi", "8Gi"), ("6", "20Gi", "10Gi")):
+        metadata = {"name": "pv-1", "uid": "v", "resourceVersion": version, "labels": labels}
+        here.cache.put("PersistentVolume", {"metadata": metadata, "spec": {"capacity": {"storage": has}}})
+        (claim,) = await adopted(here, LANE, (manifest(),))
+        assert claim["spec"]["resources"]["requests"]["storage"] == asks
+        assert claim["spec"]["volumeName"] == "pv-1"

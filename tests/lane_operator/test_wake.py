@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lane_api.names import LANE_LABEL
+from lane_api.names import LANE_LABEL, POOL_ANNOTATION
 from lane_operator.cache import Cache, Change
 from lane_operator.reconcile import QueueKey, woken_by
 
@@ -46,9 +46,32 @@ def test_a_lanes_own_status_wakes_the_lane_only(cache: Cache) -> None:
 
 
 def test_a_pool_wakes_the_lanes_that_name_it_and_no_others(cache: Cache) -> None:
-    pool = body("IPPool", "pool")
+    before, after = body("IPPool", "pool"), body("IPPool", "pool", generation=2)
 
-    assert woken(cache, "IPPool", pool, pool) == {"IPPool mail/pool", "SendingLane mail/otp"}
+    assert woken(cache, "IPPool", before, after) == {"IPPool mail/pool", "SendingLane mail/otp"}
+
+
+def test_a_pools_record_wakes_the_lanes_of_which_it_says_something_else(cache: Cache) -> None:
+    def pool(*lanes: str) -> dict[str, Any]:
+        rows = [{"ip": f"203.0.113.{10 + at}", "lane": name, "slot": "s"} for at, name in enumerate(lanes)]
+        return body("IPPool", "pool", status={"addresses": rows})
+
+    quiet = woken(cache, "IPPool", pool("mail/otp", "mail/bulk"), pool("mail/otp", "mail/bulk"))
+    given = woken(cache, "IPPool", pool("mail/otp"), pool("mail/otp", "mail/bulk", "mail/gone"))
+
+    assert quiet == {"IPPool mail/pool"}
+    assert given == {"IPPool mail/pool", "SendingLane mail/bulk"}
+
+
+def test_a_workload_that_goes_wakes_the_pool_that_its_address_came_from(cache: Cache) -> None:
+    gone = body(
+        "StatefulSet",
+        "otp-0",
+        metadata={"labels": {LANE_LABEL: "otp"}, "annotations": {POOL_ANNOTATION: "mail/pool"}},
+    )
+
+    assert woken(cache, "StatefulSet", gone, None) == {"SendingLane mail/otp", "IPPool mail/pool"}
+    assert woken(cache, "StatefulSet", gone, gone) == {"SendingLane mail/otp"}
 
 
 def test_a_policy_wakes_its_namespace_and_the_operators_wakes_everybody(cache: Cache) -> None:

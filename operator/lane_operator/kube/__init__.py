@@ -3,11 +3,16 @@
 from lane_operator.kube.access import configuration
 from lane_operator.kube.client import Kube, ObjectList
 from lane_operator.kube.kinds import (
+    CERTIFICATE,
     CHILD_KINDS,
+    CILIUM_GATEWAY,
+    CILIUM_POLICY,
     CONFIG_MAP,
+    DNS_ENDPOINT,
     EVENT,
     IP_POOL,
     ISP_POLICY,
+    LEASE,
     NAMESPACE,
     NETWORK_ATTACHMENT,
     NODE,
@@ -23,17 +28,23 @@ from lane_operator.kube.kinds import (
     SERVICE_ACCOUNT,
     STATEFUL_SET,
     VOLUME_CLAIM,
+    WEBHOOK,
     Kind,
     kind_of,
 )
 from lane_operator.kube.watch import watch_kind
 
 __all__ = [
+    "CERTIFICATE",
     "CHILD_KINDS",
+    "CILIUM_GATEWAY",
+    "CILIUM_POLICY",
     "CONFIG_MAP",
+    "DNS_ENDPOINT",
     "EVENT",
     "IP_POOL",
     "ISP_POLICY",
+    "LEASE",
     "NAMESPACE",
     "NETWORK_ATTACHMENT",
     "NODE",
@@ -49,6 +60,7 @@ __all__ = [
     "SERVICE_ACCOUNT",
     "STATEFUL_SET",
     "VOLUME_CLAIM",
+    "WEBHOOK",
     "Kind",
     "Kube",
     "ObjectList",

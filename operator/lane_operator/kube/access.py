@@ -13,9 +13,11 @@ async def configuration() -> Configuration:
 
     Raises UnavailableError where there is neither.
     """
+    # each namespace of users' Secrets has a watch, which keeps its connection: with the library's limit of 100 every
+    # request would wait behind them, the Lease's renewal among them. How many ask at once, our workers limit.
     # by default aiohttp looks for .netrc and proxies in the environment at every request, half of a request's CPU; a
     # proxy that the kubeconfig names is used all the same
-    found = Configuration(client_session_kwargs={"trust_env": False})
+    found = Configuration(connection_pool_maxsize=0, client_session_kwargs={"trust_env": False})
     try:
         load_incluster_config(client_configuration=found)
     except ConfigException as in_pod:

@@ -7,7 +7,8 @@ names the uid it means.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +27,7 @@ from lane_operator.errors import (
     KubeError,
     NamespaceTerminatingError,
     NotFoundError,
+    NotLeadingError,
     UnavailableError,
 )
 from lane_operator.kube.kinds import OPTIONAL_KINDS, Kind, kind_of
@@ -33,12 +35,15 @@ from lane_operator.kube.kinds import OPTIONAL_KINDS, Kind, kind_of
 __all__ = ["Kube", "ObjectList"]
 
 PAGE = 500  # kubectl's default chunk size
+SECRETS_PAGE = 50  # a slot's configuration is 100 KB, and the loop stands still while a page is read
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30)
 WATCH_SECONDS = 290  # below the 5-10 minutes after which API servers end a watch themselves
 WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=75)
 """Bookmarks come every minute: a stream that is silent for longer is dead."""
 CREDENTIALS = ["BearerToken"]
 """The library's name for whatever the configuration proves itself with in a header."""
+NO_VERSION = "1"
+"""A resourceVersion that no object ever has: etcd begins with it, and the first write is the second revision."""
 _BROKEN = (aiohttp.ClientError, TimeoutError, ConfigException)
 """What the REST layer lets through: the connection, or a token file that cannot be read at this moment."""
 
@@ -56,9 +61,10 @@ class ObjectList:
 class Kube:
     """The Kubernetes API as the operator uses it."""
 
-    def __init__(self, configuration: Configuration) -> None:
-        """`configuration` as kubernetes.aio loads it (`kube.access`)."""
+    def __init__(self, configuration: Configuration, may_write: Callable[[], bool] = lambda: True) -> None:
+        """`configuration` as kubernetes.aio loads it (`kube.access`); writes go out while `may_write` says yes."""
         self._configuration = configuration
+        self._may_write = may_write
         self._client: ApiClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -71,19 +77,34 @@ class Kube:
         if self._client is not None:
             await self._client.close()
 
+    def fenced(self, may_write: Callable[[], bool]) -> "Kube":
+        """The same API over the same session, whose writes raise NotLeadingError while `may_write` says no."""
+        other = Kube(self._configuration, may_write)
+        other._client = self._client
+        return other
+
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:
         """The object, or None where there is none; raises KubeError."""
         try:
-            return await self._request("GET", kind.path(namespace, name))
+            return await self._request("get", kind, "GET", kind.path(namespace, name))
         except NotFoundError:
             return None
+
+    async def find(self, kind: Kind, namespace: str | None, name: str) -> Manifest | None:
+        """As `get`, by a list of one, for which the right to list is enough."""
+        query = {"fieldSelector": f"metadata.name={name}"}
+        page = await self._request("list", kind, "GET", kind.path(namespace), query)
+        found = next(iter(page.get("items") or ()), None)
+        return None if found is None else {"apiVersion": kind.api_version, "kind": kind.kind, **found}
 
     async def list(self, kind: Kind, namespace: str | None = None, selector: str = "") -> ObjectList:
         """The collection of one namespace or of all, read in pages; raises KubeError (NotFoundError: no such kind)."""
         items: list[Manifest] = []
-        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        query = {"limit": str(SECRETS_PAGE if kind.kind == "Secret" else PAGE)} | (
+            {"labelSelector": selector} if selector else {}
+        )
         while True:
-            page = await self._request("GET", kind.path(namespace), query=query)
+            page = await self._request("list", kind, "GET", kind.path(namespace), query=query)
             for item in page.get("items") or ():
                 item.setdefault("apiVersion", kind.api_version)  # items of a list do not repeat their kind
                 item.setdefault("kind", kind.kind)
@@ -99,17 +120,27 @@ class Kube:
         Raises KubeError (ConflictError: somebody else owns one of the fields).
         """
         metadata = manifest["metadata"]
-        path = kind_of(manifest).path(metadata.get("namespace"), metadata["name"])
+        kind = kind_of(manifest)
+        path = kind.path(metadata.get("namespace"), metadata["name"])
         query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
-        answer = await self._request("PATCH", path, query, manifest, "application/apply-patch+yaml")
+        answer = await self._request("apply", kind, "PATCH", path, query, manifest, "application/apply-patch+yaml")
         metrics.applies.labels(kind=manifest["kind"]).inc()
         return answer
 
+    async def apply_new(self, manifest: Manifest) -> Manifest:
+        """Server-side apply of an object that must not exist yet; raises ConflictError where it does, else KubeError.
+
+        Unlike `create`, it leaves the fields to the manager of later applies.
+        """
+        metadata = {**manifest["metadata"], "resourceVersion": NO_VERSION}
+        return await self.apply({**manifest, "metadata": metadata}, force=False)
+
     async def create(self, manifest: Manifest) -> Manifest:
         """Makes an object that must not exist yet; raises ConflictError where it does, else KubeError."""
-        path = kind_of(manifest).path(manifest["metadata"].get("namespace"))
+        kind = kind_of(manifest)
+        path = kind.path(manifest["metadata"].get("namespace"))
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
-        return await self._request("POST", path, query, manifest)
+        return await self._request("create", kind, "POST", path, query, manifest)
 
     async def delete(
         self, kind: Kind, namespace: str | None, name: str, *, uid: str, propagation: str = "Background"
@@ -117,7 +148,7 @@ class Kube:
         """Deletes the object of that uid; gone already is fine, another object of the name is a ConflictError."""
         body = {"preconditions": {"uid": uid}, "propagationPolicy": propagation}
         try:
-            await self._request("DELETE", kind.path(namespace, name), body=body)
+            await self._request("delete", kind, "DELETE", kind.path(namespace, name), body=body)
         except NotFoundError:
             return
 
@@ -143,7 +174,7 @@ class Kube:
             body.insert(0, {"op": "replace", "path": "/metadata/resourceVersion", "value": resource_version})
         query = {"fieldManager": FIELD_MANAGER}
         path = kind.path(namespace, name, subresource)
-        return await self._request("PATCH", path, query, body, "application/json-patch+json")
+        return await self._request("patch", kind, "PATCH", path, query, body, "application/json-patch+json")
 
     async def present(self, kinds: Iterable[Kind] = OPTIONAL_KINDS) -> frozenset[Kind]:
         """Those of the kinds that this API server has at present; raises KubeError when it does not answer."""
@@ -151,7 +182,7 @@ class Kube:
         for kind in kinds:
             if kind.root not in served:
                 try:
-                    answer = await self._request("GET", kind.root)
+                    answer = await self._request("discover", None, "GET", kind.root)
                 except NotFoundError:
                     answer = {"resources": []}
                 served[kind.root] = frozenset(entry["name"] for entry in answer["resources"])
@@ -184,14 +215,20 @@ class Kube:
 
     async def _request(
         self,
+        verb: str,
+        kind: Kind | None,
         method: str,
         path: str,
         query: Mapping[str, str] | None = None,
         body: object = None,
         content_type: str = "application/json",
     ) -> Manifest:
+        if method != "GET" and not self._may_write():
+            raise NotLeadingError(f"{method} {path}: another replica may hold the Lease")
+        code, began = 0, time.monotonic()
         try:
             response = await self._call(method, path, query, body, content_type)
+            code = response.status
             async with response:
                 text = await response.read()
             if response.status >= 400:
@@ -199,6 +236,9 @@ class Kube:
             return dict(json.loads(text)) if text else {}
         except (*_BROKEN, json.JSONDecodeError) as error:
             raise UnavailableError(f"{method} {path}: {error or type(error).__name__}") from error
+        finally:
+            metrics.api_requests.labels(verb, "" if kind is None else kind.kind, str(code)).inc()
+            metrics.api_seconds.labels(verb).observe(time.monotonic() - began)
 
     async def _call(
         self,

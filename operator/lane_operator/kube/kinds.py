@@ -58,19 +58,38 @@ VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 NETWORK_ATTACHMENT = Kind("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition", "network-attachment-definitions")
+CILIUM_GATEWAY = Kind("cilium.io/v2", "CiliumEgressGatewayPolicy", "ciliumegressgatewaypolicies", namespaced=False)
+CILIUM_POLICY = Kind("cilium.io/v2", "CiliumNetworkPolicy", "ciliumnetworkpolicies")
 POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 PROMETHEUS_RULE = Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules")
+CERTIFICATE = Kind("cert-manager.io/v1", "Certificate", "certificates")
+DNS_ENDPOINT = Kind("externaldns.k8s.io/v1alpha1", "DNSEndpoint", "dnsendpoints")
 
 POD = Kind("v1", "Pod", "pods")
 NODE = Kind("v1", "Node", "nodes", namespaced=False)
 PERSISTENT_VOLUME = Kind("v1", "PersistentVolume", "persistentvolumes", namespaced=False)
+WEBHOOK = Kind(
+    "admissionregistration.k8s.io/v1",
+    "ValidatingWebhookConfiguration",
+    "validatingwebhookconfigurations",
+    namespaced=False,
+)
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 CUSTOM_RESOURCE = Kind(
     "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False
 )
 
-OPTIONAL_KINDS = (NETWORK_ATTACHMENT, POD_MONITOR, PROMETHEUS_RULE)
+OPTIONAL_KINDS = (
+    NETWORK_ATTACHMENT,
+    CILIUM_GATEWAY,
+    CILIUM_POLICY,
+    POD_MONITOR,
+    PROMETHEUS_RULE,
+    CERTIFICATE,
+    DNS_ENDPOINT,
+)
 """Kinds that a cluster may lack; what needs them is left out and said so, or refused."""
 CHILD_KINDS = (
     STATEFUL_SET,
@@ -87,7 +106,7 @@ CHILD_KINDS = (
 
 _BY_NAME = {
     (kind.api_version, kind.kind): kind
-    for kind in (*CHILD_KINDS, SENDING_LANE, IP_POOL, ISP_POLICY, POD, NODE, EVENT, PERSISTENT_VOLUME)
+    for kind in (*CHILD_KINDS, SENDING_LANE, IP_POOL, ISP_POLICY, POD, NODE, EVENT, LEASE, PERSISTENT_VOLUME)
 }
 
 

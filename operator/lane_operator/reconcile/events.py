@@ -1,4 +1,5 @@
-"""Kubernetes Events: one for each condition that changed its status or reason, and for nothing else.
+"""Kubernetes Events: one for each condition that changed its status or reason, and for what comes up in ActsObserved.
+Of an object's first status what is no warning is one Event together: a thousand new lanes would make seven thousand.
 
 Posted by us, not by kopf, whose events belong to a handler and come again with each. The name is made of what is said
 and since when, so a repetition, also by a restarted operator, meets its own earlier event and is none.
@@ -8,21 +9,28 @@ import hashlib
 
 import structlog
 
+from lane_api.conditions import ConditionType
 from lane_operator.errors import ConflictError, KubeError, NamespaceTerminatingError
 from lane_operator.inputs import Manifest
 from lane_operator.kube import EVENT
 from lane_operator.reconcile.world import World
+from lane_operator.status.observed import SEPARATOR
 
-__all__ = ["is_alarming", "post_transitions", "transitions"]
+__all__ = ["announced", "is_alarming", "post_transitions", "transitions"]
 
 NOTE_LIMIT = 1024  # the API server refuses a longer note
 _ALARMING = {
     ("Ready", "False"),
     ("Stalled", "True"),
     ("EgressVerified", "False"),
+    ("PTRMatches", "False"),
     ("ConfigInForce", "False"),
     ("Valid", "False"),
     ("AddressQuarantined", "True"),
+    ("ActsObserved", "True"),
+    ("UpgradeHalted", "True"),
+    ("NodeLost", "True"),
+    ("VolumeForgotten", "True"),
 }
 _ORDINARY = {"NewGeneration", "Pushing", "Draining"}
 """Reasons that every change goes through."""
@@ -30,11 +38,33 @@ log = structlog.get_logger(__name__)
 
 
 def transitions(before: Manifest, after: Manifest) -> tuple[Manifest, ...]:
-    """The conditions of the new status whose status or reason was another, or was not there."""
-    known = {one["type"]: (one["status"], one["reason"]) for one in before.get("conditions") or ()}
-    return tuple(
-        one for one in after.get("conditions") or () if known.get(one["type"]) != (one["status"], one["reason"])
-    )
+    """The conditions of the new status whose status or reason was another, or was not there; of ActsObserved also what
+    its message has and had not."""
+    known = {one["type"]: one for one in before.get("conditions") or ()}
+    found = (_news(known.get(one["type"]), one) for one in after.get("conditions") or ())
+    return tuple(one for one in found if one is not None)
+
+
+def _news(before: Manifest | None, after: Manifest) -> Manifest | None:
+    """What is worth an event: the condition, or as much of its message as was not there."""
+    if before is None or (before["status"], before["reason"]) != (after["status"], after["reason"]):
+        return after
+    if after["type"] != ConditionType.ACTS_OBSERVED:
+        return None
+    known = before.get("message", "").split(SEPARATOR)
+    new = [part for part in after.get("message", "").split(SEPARATOR) if part not in known]
+    return {**after, "message": SEPARATOR.join(new)} if new else None
+
+
+def announced(before: Manifest, after: Manifest) -> tuple[Manifest, ...]:
+    """What has an Event each: transitions, of which those of a first status are one where they are no warning."""
+    found = transitions(before, after)
+    plain = [one for one in found if not is_alarming(one)]
+    if before.get("conditions") or len(plain) < 2:
+        return found
+    said = SEPARATOR.join(f"{one['type']} is {one['status']} ({one['reason']})" for one in plain)
+    first = {**plain[0], "type": "FirstStatus", "status": "True", "reason": "FirstStatus", "message": said}
+    return (first, *(one for one in found if is_alarming(one)))
 
 
 def is_alarming(condition: Manifest) -> bool:
@@ -44,7 +74,7 @@ def is_alarming(condition: Manifest) -> bool:
 
 async def post_transitions(world: World, body: Manifest, status: Manifest) -> None:
     """Posts what has changed; an event that cannot be posted is logged and stops nothing."""
-    for condition in transitions(body.get("status") or {}, status):
+    for condition in announced(body.get("status") or {}, status):
         event = _event(world, body, condition)
         try:
             await world.kube.create(event)
@@ -56,9 +86,10 @@ async def post_transitions(world: World, body: Manifest, status: Manifest) -> No
 
 def _event(world: World, body: Manifest, condition: Manifest) -> Manifest:
     metadata = body["metadata"]
-    said = "/".join(
-        (metadata["uid"], *(condition.get(part, "") for part in ("type", "status", "reason", "lastTransitionTime")))
-    )
+    parts = ["type", "status", "reason", "lastTransitionTime"]
+    if condition["type"] == ConditionType.ACTS_OBSERVED:
+        parts.append("message")
+    said = "/".join((metadata["uid"], *(condition.get(part, "") for part in parts)))
     return {
         "apiVersion": EVENT.api_version,
         "kind": EVENT.kind,

@@ -14,26 +14,37 @@ from functools import partial
 from lane_api.conditions import Reason
 from lane_api.names import DRAIN_FINALIZER, RELEASE_ANNOTATION, RELEASE_KEEP_VOLUMES
 from lane_operator.apply import Applied, Failure, apply_children, prune
-from lane_operator.desired import desired_state, kept_hostname, secret_needs
-from lane_operator.errors import ForbiddenError
+from lane_operator.demands import demand_of, indices_of
+from lane_operator.desired import kept_hostname, refused_growth, secret_needs
+from lane_operator.errors import ConflictError, ForbiddenError
 from lane_operator.inputs import Assignment, Claim, Desired, Key, Lane, Manifest, Observation, References, Refusal
-from lane_operator.kube import NAMESPACE, SECRET, SENDING_LANE, STATEFUL_SET
+from lane_operator.kube import (
+    CERTIFICATE,
+    DNS_ENDPOINT,
+    NAMESPACE,
+    SECRET,
+    SENDING_LANE,
+    STATEFUL_SET,
+    VOLUME_CLAIM,
+)
 from lane_operator.lifecycle import (
+    UNDER_WAY,
+    Act,
     LetGo,
-    Step,
+    acts,
     as_stopped,
-    evictable,
     is_released,
-    next_steps,
     rolled,
     shaped,
     slot_facts,
     staggered,
+    without_forgotten,
 )
 from lane_operator.pools import claims_of_existing
 from lane_operator.provision import Provisioned, provision
+from lane_operator.reconcile.changes import give_turn_back, wanted_now
 from lane_operator.reconcile.finalizers import set_finalizers
-from lane_operator.reconcile.pool import assign
+from lane_operator.reconcile.pool import assign, note_sightings
 from lane_operator.reconcile.sight import aim, observation_of
 from lane_operator.reconcile.status_writer import write_invalid_lane, write_lane_status
 from lane_operator.reconcile.steps import run_steps
@@ -67,6 +78,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     body = world.cache.get(SENDING_LANE.kind, *key)
     if body is None:
         world.observer.aim(key, ())
+        give_turn_back(world, key)
         world.figures_written.pop(key, None)
         return None
     try:
@@ -81,19 +93,20 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
         world.observer.aim(key, ())
         return None
 
-    references, assignment, provisioned = await _references(world, lane)
+    references, assignment, provisioned = await _references(world, lane, body)
+    _refuse_gone(world, lane, assignment)
     observation = observation_of(world, lane, assignment)
-    lifted = evictable(assignment.claims, observation, references.nodes if world.settings.nodes else None)
-    desired = desired_state(lane, references, assignment, world.lanes, lifted)
+    assignment, desired = wanted_now(world, lane, references, assignment, observation)
     terminating = lane.deleting_since is not None and await _is_terminating(world, lane)
     slots = slot_facts(world.cache, lane, assignment.claims, observation)
     observation = as_stopped(observation, slots, deleting=lane.deleting_since is not None)
-    steps = next_steps(lane, slots, terminating=terminating, may_retain=world.settings.volumes)
+    steps = acts(lane, slots, terminating=terminating, may_retain=world.settings.volumes)
     applied = Applied()
     if not terminating and LetGo() not in steps:
         manifests = shaped(desired.manifests, slots, steps, deleting=lane.deleting_since is not None)
         live = partial(world.cache.get, STATEFUL_SET.kind, lane.namespace)
         taken = staggered(manifests, assignment.claims, live) if lane.deleting_since is None else manifests
+        taken = without_forgotten(taken, steps)
         applied = await _apply(world, lane, await adopted(world, lane, taken), desired, provisioned)
         observation = rolled(observation, manifests, taken, live)
     await run_steps(world, lane, body, steps, desired.left)
@@ -106,9 +119,10 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
         desired = _dying(lane, desired, observation, may_keep=world.settings.volumes)
     else:
         lost = deleted_by_hand(world.cache, lane, assignment.claims)
-        desired = _with_refusals(desired, provisioned, applied, lost)
+        desired = _with_refusals(desired, provisioned, _refusals(world, lane, applied, provisioned), lost)
     status = lane_status(lane, references, assignment, desired, observation, world.wall())
-    later = await write_lane_status(world, key, status)
+    later = None if _is_too_early(world, lane, assignment, desired) else await write_lane_status(world, key, status)
+    note_sightings(world, lane)
     applied.raise_passing()
     looks = [
         later,
@@ -126,7 +140,7 @@ async def _guard(world: World, body: Manifest) -> bool:
     return await set_finalizers(world, SENDING_LANE, body, [*finalizers, DRAIN_FINALIZER]) is not None
 
 
-async def _references(world: World, lane: Lane) -> tuple[References, Assignment, Provisioned]:
+async def _references(world: World, lane: Lane, body: Manifest) -> tuple[References, Assignment, Provisioned]:
     """What the lane names, the addresses that are its own, and its credentials."""
     pool = pool_if_readable(world.cache, lane.pool_key)
     references = References(
@@ -135,13 +149,15 @@ async def _references(world: World, lane: Lane) -> tuple[References, Assignment,
         kinds=world.kinds,
         nodes=nodes_of(world.cache),
         multus_network=await multus_network(world.kube, pool, world.kinds),
-        others=others_of(world.cache, lane),
+        others=others_of(world.cache, body),
         neighbours=neighbours_of(world.cache, lane),
         sharers=sharers_of(world.cache, lane),
         forced_delivery=world.lanes.forced_delivery,
         configs=configs_of(world.cache, lane),
         volumes=volumes_of(world.cache, lane),
         heads=heads_of(world.cache, lane),
+        certificate=world.cache.get(CERTIFICATE.kind, *lane.key),
+        dns_endpoint=world.cache.get(DNS_ENDPOINT.kind, *lane.key),
     )
     assignment = _with_existing(world, lane, references, await assign(world, lane, pool))
     provisioned = await provision(
@@ -154,6 +170,7 @@ async def _references(world: World, lane: Lane) -> tuple[References, Assignment,
         world.served,
         world.wall(),
         tuple(one.name for one in references.sharers),
+        observation_of(world, lane, assignment),
     )
     references = replace(
         references,
@@ -163,6 +180,31 @@ async def _references(world: World, lane: Lane) -> tuple[References, Assignment,
         read_at=int(world.wall().timestamp()),
     )
     return references, assignment, provisioned
+
+
+def _is_too_early(world: World, lane: Lane, assignment: Assignment, desired: Desired) -> bool:
+    """Whether slots are being asked for the first time by this process, of a lane of which another has told already.
+
+    Without this each restart, and each new leader, would call every lane unready for as long as its slots take to
+    answer. What has changed since is told with the first answer, or with the first visit that has none. How far an
+    upgrade is stands in the status alone: what this pass has begun is told at once.
+    """
+    if desired.upgrade != lane.status.upgrade:
+        return False
+    if lane.deleting_since is not None or lane.status.observed_generation != lane.generation:
+        return False
+    return world.observer.awaits(lane.key, (claim.slot_name for claim in assignment.claims))
+
+
+def _refuse_gone(world: World, lane: Lane, assignment: Assignment) -> None:
+    """Raises ConflictError for a slot that has gone since the claims were read; it would be made again, and anew empty.
+
+    Slots are stopped, and their last parts deleted, by earlier passes; the watch may say so while this one waits.
+    """
+    there = indices_of(demand_of(world.cache, lane))
+    gone = ", ".join(claim.slot_name for claim in assignment.claims if claim.slot_index not in there)
+    if gone:
+        raise ConflictError(f"{gone} has gone since the lane's claims were read")
 
 
 def _with_existing(world: World, lane: Lane, references: References, assignment: Assignment) -> Assignment:
@@ -182,12 +224,13 @@ async def _apply(
     """Applies the children, then prunes; both only where the inputs allow it."""
     allowed = (one for one in manifests if not (provisioned.forbidden and one["kind"] == SECRET.kind))
     applied = await apply_children(world.kube, world.cache, (_owned(world, lane, one) for one in allowed))
-    if applied.failures or not desired.complete or lane.deleting_since is not None or provisioned.forbidden:
+    failed = any(not _growth(world, lane, failure) for failure in applied.failures)
+    if failed or not desired.complete or lane.deleting_since is not None or provisioned.forbidden:
         return applied
     kept = frozenset(("Secret", name) for name in provisioned.own)
     left_alone = frozenset((one["kind"], one["metadata"]["name"]) for one in desired.manifests)
     pruned = await prune(world.kube, world.cache, lane, manifests, kept | left_alone)
-    return Applied(applied.written + pruned.written, pruned.failures)
+    return Applied(applied.written + pruned.written, applied.failures + pruned.failures)
 
 
 def _owned(world: World, lane: Lane, manifest: Manifest) -> Manifest:
@@ -211,17 +254,28 @@ async def _is_terminating(world: World, lane: Lane) -> bool:
     return namespace is not None and "deletionTimestamp" in namespace["metadata"]
 
 
-def _with_refusals(desired: Desired, provisioned: Provisioned, applied: Applied, lost: tuple[Refusal, ...]) -> Desired:
+def _with_refusals(
+    desired: Desired, provisioned: Provisioned, failed: tuple[Refusal, ...], lost: tuple[Refusal, ...]
+) -> Desired:
     """What went wrong on the way, in the words of the lane's conditions."""
     refusals = [*lost, *desired.refusals]
     if provisioned.forbidden:  # the one cause; that Secrets are not seen and not written follows from it
         refusals = [one for one in refusals if one.reason is not Reason.SECRET_NOT_FOUND]
         refusals.insert(0, Refusal(Reason.FORBIDDEN, provisioned.forbidden, waiting=Reason.FORBIDDEN))
-    for failure in applied.failures:
-        if provisioned.forbidden and failure.kind == SECRET.kind:
-            continue
-        refusals.append(_refusal(failure))
-    return replace(desired, refusals=tuple(refusals))
+    return replace(desired, refusals=(*refusals, *failed), foreign=provisioned.foreign)
+
+
+def _refusals(world: World, lane: Lane, applied: Applied, provisioned: Provisioned) -> tuple[Refusal, ...]:
+    """What is said of children that could not be written."""
+    told = (one for one in applied.failures if not (provisioned.forbidden and one.kind == SECRET.kind))
+    return tuple(_growth(world, lane, failure) or _refusal(failure) for failure in told)
+
+
+def _growth(world: World, lane: Lane, failure: Failure) -> Refusal | None:
+    """A claim that the API server lets not grow; nothing else of the lane waits for it."""
+    if failure.kind != VOLUME_CLAIM.kind or failure.may_pass:
+        return None
+    return refused_growth(lane, world.cache.get(failure.kind, lane.namespace, failure.name), str(failure.error))
 
 
 def _refusal(failure: Failure) -> Refusal:
@@ -261,13 +315,19 @@ def _looks(
     claims: tuple[Claim, ...],
     desired: Desired,
     provisioned: Provisioned,
-    steps: tuple[Step, ...],
+    steps: tuple[Act, ...],
 ) -> Iterator[float]:
     """When another pass is worthwhile though nothing that we watch changes."""
     if provisioned.waiting or desired.refusals:  # users' Secrets and Multus' templates are not watched
         yield world.settings.secret_recheck_s
-    if lane.deleting_since is not None or steps:
+    if desired.upgrade is not None and desired.upgrade.phase in UNDER_WAY:
         yield world.settings.observe_busy_s
+    if lane.deleting_since is not None or steps or any(claim.moves for claim in claims):
+        yield world.settings.observe_busy_s
+    for key in provisioned.dkim.values():
+        over = key.turn.ends if key.turn is not None else None
+        if over is not None and over > world.wall():  # what is late waits for DNS, and slots wake us
+            yield (over - world.wall()).total_seconds()
     for claim in claims:  # of a slot that does not answer, only time says that its quarantine is over
         if claim.quarantine is not None and claim.quarantine.until:
             ends = dt.datetime.fromisoformat(claim.quarantine.until) - world.wall()

@@ -5,31 +5,40 @@ decision was made on, before anything that uses an address is applied; two slots
 address that a pool gives it gets our finalizer, so that the record outlives whoever it is about.
 """
 
+from dataclasses import replace
+from math import inf
+
 import structlog
 
-from lane_api.ippool import AddressStatus, IPPoolStatus
-from lane_api.names import POOL_FINALIZER
+from lane_api.ippool import ADDRESS_FIGURES, AddressStatus, Engine, IPPoolStatus, PoolAddress
+from lane_api.names import POOL_FINALIZER, slot_name
 from lane_operator import metrics
+from lane_operator.demands import demand_of, demands_of, holdings_of, indices_of
 from lane_operator.errors import ConflictError, ForbiddenError, NotFoundError
-from lane_operator.inputs import Assignment, Key, Lane, Manifest, Pool
+from lane_operator.inputs import Assignment, Demand, Key, Lane, Manifest, Pool
 from lane_operator.kube import IP_POOL, SENDING_LANE
 from lane_operator.pools.allocate import AllocationResult, allocate
+from lane_operator.pools.ledger import next_thaw
 from lane_operator.pools.quarantine import with_stand_ins
+from lane_operator.pools.sightings import with_sightings
 from lane_operator.reconcile.events import post_transitions
 from lane_operator.reconcile.finalizers import set_finalizers
-from lane_operator.reconcile.world import World
+from lane_operator.reconcile.world import QueueKey, World
 from lane_operator.references import (
     UnreadableError,
-    demands_of,
-    holdings_of,
     pool_if_readable,
     pool_of,
-    pools_of,
+    pools_beside,
+    pools_near,
+    records_of,
     status_of,
 )
 from lane_operator.status import broken_status, next_end, pool_status
 
-__all__ = ["assign", "reconcile_pool"]
+__all__ = ["assign", "note_sightings", "reconcile_pool"]
+
+_AS_ASSIGNED = ("hostname", "node", "zone", "source")
+"""Of an address, what its record keeps: a slot goes on with it when the address leaves the spec."""
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +48,9 @@ async def assign(world: World, lane: Lane, pool: Pool | None) -> Assignment:
     if pool is None:
         demands = demands_of(world.cache, lane.pool_key)
         return allocate((), demands, world.wall()).assignments.get(lane.key, Assignment())
+    standing = _as_recorded(world, lane, pool)
+    if standing is not None:
+        return standing
     async with world.allocating:
         fresh = pool_if_readable(world.cache, pool.key)
         result = None if fresh is None else _allocated(world, fresh)
@@ -47,10 +59,54 @@ async def assign(world: World, lane: Lane, pool: Pool | None) -> Assignment:
         return result.assignments.get(lane.key, Assignment())
 
 
+def _as_recorded(world: World, lane: Lane, pool: Pool) -> Assignment | None:
+    """What the lane has by the record, where that is all that it asks for; None where the pool has to be gone through.
+
+    Nothing else changes with such a lane, and the whole pool would be worked out anew with every pass of its lanes.
+    """
+    demand, name = demand_of(world.cache, lane), "/".join(lane.key)
+    records = records_of(pool).get(name, ())
+    listed = {address.ip: address for address in pool.spec.addresses} if records else {}
+    known = world.cache.get(IP_POOL.kind, *pool.key)
+    if known is None or known["metadata"]["resourceVersion"] != pool.resource_version or pool.deleting:
+        return None
+    if pool.spec.engine is not Engine.CLUSTER_DEFAULT:
+        slots = {slot_name(lane.name, index) for index in indices_of(demand)}
+        if {record.slot for record in records} != slots or len(records) != len(slots):
+            return None
+    if any(_is_moved(record, listed.get(record.ip), demand) for record in records):
+        return None
+    if any((seen := world.observer.seen(lane.key, record.slot)) is not None and seen.quarantines for record in records):
+        return None
+    part = replace(
+        pool,
+        spec=pool.spec.model_copy(update={"addresses": tuple(listed[record.ip] for record in records)}),
+        status=pool.status.model_copy(update={"addresses": records}),
+    )
+    result = allocate((part,), (demand,), world.wall())
+    recorded = result.statuses[pool.key].addresses
+    return result.assignments.get(lane.key) if recorded in (records, ()) else None
+
+
+def _is_moved(record: AddressStatus, listed: PoolAddress | None, demand: Demand) -> bool:
+    """Whether the record is about to change: by the pool's spec, a quarantine, or another pool that has the address."""
+    return (
+        listed is None
+        or listed.quarantined
+        or any(getattr(listed, name) != getattr(record, name) for name in _AS_ASSIGNED)
+        or (listed.proxy.record if listed.proxy is not None else None) != record.proxy
+        or record.lane_class != demand.traffic_class
+        or record.quarantine is not None
+        or bool(record.held_elsewhere)
+    )
+
+
 async def reconcile_pool(world: World, key: Key) -> float | None:
     """Brings one pool's status forward: addresses whose lanes are gone, cool-downs, figures. Raises KubeError."""
     body = world.cache.get(IP_POOL.kind, *key)
+    world.pools_behind.discard(key)
     if body is None:
+        world.pool_figures_written.pop(key, None)
         return None
     try:
         pool = pool_of(body)
@@ -66,14 +122,44 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
             await _commit(world, fresh, _allocated(world, fresh))
     await _let_go(world, key)
     known = pool_if_readable(world.cache, key)
-    return None if known is None else next_end(known.status.conditions, world.wall())
+    if known is None:
+        return None
+    now = world.wall()
+    looks = (next_end(known.status.conditions, now), next_thaw(known, now), _figures_wait(world, known))
+    return min((look for look in looks if look is not None), default=None)
 
 
 def _allocated(world: World, pool: Pool) -> AllocationResult:
-    beside = [other for other in pools_of(world.cache) if other.key != pool.key]
-    demands, holdings = demands_of(world.cache, pool.key), holdings_of(world.cache)
-    result = allocate((pool,), demands, world.wall(), beside, holdings)
-    return with_stand_ins(result, world.observer.seen, world.wall())
+    beside, demands = pools_beside(world.cache, pool), demands_of(world.cache, pool.key)
+    addresses = {row.ip for row in pool.spec.addresses} | {row.ip for row in pool.status.addresses}
+    result = allocate((pool,), demands, world.wall(), beside, holdings_of(world.cache, addresses))
+    result = with_stand_ins(result, world.observer.seen, world.wall())
+    statuses = {key: with_sightings(status, world.observer.seen) for key, status in result.statuses.items()}
+    return replace(result, statuses=statuses)
+
+
+def note_sightings(world: World, lane: Lane) -> None:
+    """Has the lane's pool looked at, where its slots say of their addresses what does not stand there yet."""
+    pool = pool_if_readable(world.cache, lane.pool_key) if lane.pool_key not in world.pools_behind else None
+    if pool is None:
+        return
+    records = IPPoolStatus(addresses=records_of(pool).get("/".join(lane.key), ()))
+    if with_sightings(records, world.observer.seen) != records:
+        world.pools_behind.add(pool.key)
+        world.enqueue(QueueKey(IP_POOL.kind, *pool.key))
+
+
+def _figures_wait(world: World, pool: Pool) -> float | None:
+    """Seconds until what slots say of the pool's addresses may be written; None where it stands there."""
+    if with_sightings(pool.status, world.observer.seen) == pool.status:
+        return None
+    world.pools_behind.add(pool.key)
+    return _held_back_s(world, pool.key)
+
+
+def _held_back_s(world: World, key: Key) -> float:
+    every = world.settings.figures_every_s
+    return max(0.0, world.pool_figures_written.get(key, -inf) + every - world.monotonic())
 
 
 async def _commit(world: World, pool: Pool, result: AllocationResult) -> bool:
@@ -81,7 +167,7 @@ async def _commit(world: World, pool: Pool, result: AllocationResult) -> bool:
     body = world.cache.get(IP_POOL.kind, *pool.key)
     if body is None or body["metadata"]["resourceVersion"] != pool.resource_version:
         return False
-    status = pool_status(pool, result.statuses[pool.key], world.wall())
+    status = pool_status(pool, result.statuses[pool.key], world.wall(), pools_near(world.cache, pool))
     if any(_is_held(record) for record in status.addresses):
         body = await _guarded(world, body)
     return body is not None and await _write(world, body, status)
@@ -124,7 +210,10 @@ async def _write(world: World, body: Manifest, status: IPPoolStatus) -> bool:
     wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
     if wanted == body.get("status"):
         return True
-    metadata = body["metadata"]
+    metadata, key = body["metadata"], (body["metadata"]["namespace"], body["metadata"]["name"])
+    only_figures = _without_figures(wanted) == _without_figures(body.get("status") or {})
+    if only_figures and _held_back_s(world, key):
+        return True  # they depend on nothing, and nothing on them
     try:
         changed = await world.kube.patch_status(
             IP_POOL, metadata["namespace"], metadata["name"], wanted, metadata["resourceVersion"]
@@ -134,5 +223,12 @@ async def _write(world: World, body: Manifest, status: IPPoolStatus) -> bool:
         return False
     metrics.status_writes.labels(kind=IP_POOL.kind).inc()
     world.cache.put(IP_POOL.kind, changed)
+    world.pool_figures_written[key] = world.monotonic()
     await post_transitions(world, body, wanted)
     return True
+
+
+def _without_figures(status: Manifest) -> Manifest:
+    rows = status.get("addresses") or ()
+    kept = [{name: value for name, value in row.items() if name not in ADDRESS_FIGURES} for row in rows]
+    return {**status, "addresses": kept}

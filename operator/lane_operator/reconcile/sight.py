@@ -1,13 +1,14 @@
 """Joins the passes with the visits to the slots: where to look for each, what it is to have, and what was seen."""
 
-import base64
 from typing import Any
 
 from lane_api.conditions import ConditionType, Reason
-from lane_api.names import QUEUE_FINALIZER, SLOT_LABEL
+from lane_api.names import QUEUE_FINALIZER
 from lane_operator.inputs import Assignment, Desired, Lane, Manifest, Observation
 from lane_operator.kube import POD, VOLUME_CLAIM
+from lane_operator.marks import slot_of
 from lane_operator.observe import Target, pod_observation, process_of
+from lane_operator.packed import entry_of
 from lane_operator.provision import Provisioned
 from lane_operator.reconcile.world import World
 from lane_operator.settings import Settings
@@ -20,8 +21,8 @@ ADMIN_PORT_NAME = "admin"
 def observation_of(world: World, lane: Lane, assignment: Assignment) -> Observation:
     """The lane's slots as last seen, in order of name."""
     parts = world.cache.children(lane.key)
-    pods = {_slot_of(child): child for (kind, _), child in parts.items() if kind == POD.kind}
-    claims = {_slot_of(child): child for (kind, _), child in parts.items() if kind == VOLUME_CLAIM.kind}
+    pods = {slot_of(child): child for (kind, _), child in parts.items() if kind == POD.kind}
+    claims = {slot_of(child): child for (kind, _), child in parts.items() if kind == VOLUME_CLAIM.kind}
     names = sorted(_known(world, lane, assignment))
     return Observation(
         tuple(
@@ -39,11 +40,11 @@ def observation_of(world: World, lane: Lane, assignment: Assignment) -> Observat
 def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, provisioned: Provisioned) -> None:
     """Has the lane's slots visited, with the configuration that each is to have."""
     pods = {
-        _slot_of(child): child
+        slot_of(child): child
         for (kind, _), child in world.cache.children(lane.key).items()
         if kind == POD.kind and not child["metadata"].get("deletionTimestamp")
     }
-    configs = {_slot_of(one): one for one in desired.manifests if one["kind"] == "Secret" and _config(one)}
+    configs = {slot_of(one): one for one in desired.manifests if one["kind"] == "Secret" and _config(one)}
     interval_s = visited_every(lane, world.settings)
     targets = []
     for claim in assignment.claims:
@@ -76,7 +77,7 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
 def _known(world: World, lane: Lane, assignment: Assignment) -> frozenset[str]:
     """Slots that are claimed, or of which a pod or a guarded volume is left."""
     left = {
-        _slot_of(child)
+        slot_of(child)
         for (kind, _), child in world.cache.children(lane.key).items()
         if kind == POD.kind
         or (kind == VOLUME_CLAIM.kind and QUEUE_FINALIZER in (child["metadata"].get("finalizers") or ()))
@@ -93,9 +94,9 @@ def visited_every(lane: Lane, settings: Settings) -> float:
 def is_settled(lane: Lane) -> bool:
     """Whether nothing is under way, as status said last."""
     # a slot that holds its mail is stopped: nobody is to answer, and nothing goes on; a record may take days to come
-    still = {Reason.HELD, Reason.WAITING_FOR_DNS}
+    still = {Reason.HELD, Reason.WAITING_FOR_DNS, Reason.WAITS_FOR_OTHER_LANES}
     types = {one.type: one.status for one in lane.status.conditions if one.type == "Ready" or one.reason not in still}
-    moving = {ConditionType.RECONCILING, ConditionType.DRAINING} & types.keys()
+    moving = {ConditionType.RECONCILING, ConditionType.DRAINING, ConditionType.UPGRADING} & types.keys()
     return (
         not moving
         and lane.status.observed_generation == lane.generation
@@ -119,8 +120,4 @@ def _config(secret: Manifest) -> str:
     text = (secret.get("stringData") or {}).get("relay.yaml")
     if text is not None:
         return str(text)
-    return base64.b64decode((secret.get("data") or {}).get("relay.yaml", "")).decode()
-
-
-def _slot_of(body: Manifest) -> str:
-    return str((body["metadata"].get("labels") or {}).get(SLOT_LABEL, ""))
+    return entry_of(secret, "relay.yaml").decode()

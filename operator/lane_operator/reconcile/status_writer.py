@@ -1,4 +1,4 @@
-"""Writes a lane's status: the only writer, one patch a change, figures at most every 30 seconds.
+"""Writes a lane's status: the only writer, one patch a change, figures at most as often as the settings allow.
 
 Invariant: an unchanged status is not written, so our own write, coming back as an event, ends in a pass without one.
 """
@@ -16,10 +16,9 @@ from lane_operator.reconcile.world import World
 from lane_operator.references import status_of
 from lane_operator.status import broken_status
 
-__all__ = ["FIGURES_EVERY_S", "only_figures_differ", "write_invalid_lane", "write_lane_status"]
+__all__ = ["only_figures_differ", "write_invalid_lane", "write_lane_status"]
 
-FIGURES_EVERY_S = 30.0  # design: "figures in status at most every 30 s a lane; conditions at once"
-_FIGURES = ("queued", "oldestSince", "message")
+_FIGURES = ("queued", "oldestSince", "message", "warmup", "lastHour")
 """Messages too, where type, status and reason are the same: a drain's count down, a kubelet's back-off."""
 
 
@@ -33,7 +32,8 @@ async def write_lane_status(world: World, key: Key, status: LaneStatus) -> float
     if wanted == before:
         return None
     now = world.monotonic()
-    wait = world.figures_written.get(key, -FIGURES_EVERY_S) + FIGURES_EVERY_S - now
+    every = world.settings.figures_every_s
+    wait = world.figures_written.get(key, -every) + every - now
     if wait > 0 and only_figures_differ(before, wanted):
         return wait
     if await _write(world, body, wanted):
@@ -50,7 +50,7 @@ async def write_invalid_lane(world: World, body: Manifest, message: str) -> None
 
 
 def only_figures_differ(before: Manifest, after: Manifest) -> bool:
-    """Whether two statuses say the same but for how much is queued, and since when."""
+    """Whether two statuses say the same but for how much is queued, since when, warm-ups and rates."""
     return _without_figures(before) == _without_figures(after)
 
 

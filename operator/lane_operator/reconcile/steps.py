@@ -8,16 +8,17 @@ from lane_api.names import DRAIN_FINALIZER, QUEUE_FINALIZER
 from lane_operator.apply import delete_children
 from lane_operator.desired import heads_name
 from lane_operator.inputs import Lane, Manifest
-from lane_operator.kube import CONFIG_MAP, POD, SENDING_LANE, STATEFUL_SET, VOLUME_CLAIM, Kind
+from lane_operator.kube import CONFIG_MAP, DNS_ENDPOINT, POD, SENDING_LANE, STATEFUL_SET, VOLUME_CLAIM, Kind
 from lane_operator.lifecycle import (
     DRAINED_ANNOTATION,
+    Act,
     DeleteWorkload,
     Drained,
+    ForgetVolume,
     LetGo,
     ReleaseVolume,
     RetainVolume,
     ScaleToZero,
-    Step,
 )
 from lane_operator.provision import kept_secrets
 from lane_operator.reconcile.finalizers import set_finalizers
@@ -31,14 +32,14 @@ log = structlog.get_logger(__name__)
 
 
 async def run_steps(
-    world: World, lane: Lane, body: Manifest, steps: tuple[Step, ...], left: frozenset[str] = frozenset()
+    world: World, lane: Lane, body: Manifest, steps: tuple[Act, ...], left: frozenset[str] = frozenset()
 ) -> None:
     """Does each step; what was looked at must still be there, else ConflictError. Raises KubeError.
 
     `left` are slots whose workload is not applied in this pass.
     """
     for step in steps:
-        log.info("step", lane=f"{lane.namespace}/{lane.name}", step=type(step).__name__, slot=getattr(step, "slot", ""))
+        log.info("step", step=type(step).__name__, slot=getattr(step, "slot", ""))
         match step:
             case ScaleToZero(slot, drained) if slot in left:
                 await _stop(world, lane, slot, drained)
@@ -50,9 +51,12 @@ async def run_steps(
                 await retain(world, lane, slot, volume)
             case DeleteWorkload(slot, uid):
                 await world.kube.delete(STATEFUL_SET, lane.namespace, slot, uid=uid)
+            case ForgetVolume(slot, uid, workload_uid):
+                await _forget_volume(world, lane, slot, uid, workload_uid)
             case LetGo():
                 heads = {(CONFIG_MAP.kind, heads_name(slot)) for slot in heads_of(world.cache, lane)}
-                gone = await delete_children(world.kube, world.cache, lane, kept_secrets(lane) | heads)
+                kept = kept_secrets(lane) | heads | {(DNS_ENDPOINT.kind, lane.name)}
+                gone = await delete_children(world.kube, world.cache, lane, kept)
                 gone.raise_passing()  # a child without owner that stays behind now is found by nobody later
                 fresh = world.cache.get(SENDING_LANE.kind, *lane.key) or body
                 await _without_finalizer(world, SENDING_LANE, fresh, DRAIN_FINALIZER)
@@ -76,14 +80,32 @@ async def _stop(world: World, lane: Lane, slot: str, drained: Drained) -> None:
 
 async def _release_volume(world: World, lane: Lane, slot: str, uid: str, *, delete: bool) -> None:
     """Takes our finalizer off exactly this claim; with `delete` the claim goes as well."""
-    claim = world.cache.get(VOLUME_CLAIM.kind, lane.namespace, f"queue-{slot}")
-    if claim is None or claim["metadata"]["uid"] != uid:
+    claim = _claim_of(world, lane, slot, uid)
+    if claim is None:
         return
     if await world.kube.get(POD, lane.namespace, f"{slot}-0") is not None:  # asked anew: a cache may have missed it
         return
     await _without_finalizer(world, VOLUME_CLAIM, claim, QUEUE_FINALIZER)
     if delete:
         await world.kube.delete(VOLUME_CLAIM, lane.namespace, claim["metadata"]["name"], uid=uid)
+
+
+async def _forget_volume(world: World, lane: Lane, slot: str, uid: str, workload_uid: str | None) -> None:
+    """Deletes the slot's workload and exactly this claim, as a person has asked; the volume's mail goes with it."""
+    if workload_uid is not None:
+        await world.kube.delete(STATEFUL_SET, lane.namespace, slot, uid=workload_uid)
+    claim = _claim_of(world, lane, slot, uid)
+    if claim is None:
+        return
+    if QUEUE_FINALIZER in (claim["metadata"].get("finalizers") or ()):
+        await _without_finalizer(world, VOLUME_CLAIM, claim, QUEUE_FINALIZER)
+    await world.kube.delete(VOLUME_CLAIM, lane.namespace, claim["metadata"]["name"], uid=uid)
+
+
+def _claim_of(world: World, lane: Lane, slot: str, uid: str) -> Manifest | None:
+    """The slot's volume claim, if it is still this one."""
+    claim = world.cache.get(VOLUME_CLAIM.kind, lane.namespace, f"queue-{slot}")
+    return claim if claim is not None and claim["metadata"]["uid"] == uid else None
 
 
 async def _without_finalizer(world: World, kind: Kind, body: Manifest, finalizer: str) -> None:

@@ -15,15 +15,17 @@ from lane_api.names import (
     CLASS_LABEL,
     LANE_LABEL,
     MANAGED_BY,
+    NAMESPACE_LABEL,
     POOL_ANNOTATION,
     SLOT_LABEL,
     STANDBY_FROM,
 )
 from lane_operator.cache import Cache
+from lane_operator.compare import quantity
+from lane_operator.indexes import KEPT_VOLUMES_BY_LANE
 from lane_operator.inputs import Claim, Lane, Manifest, Refusal
 from lane_operator.kube import PERSISTENT_VOLUME, VOLUME_CLAIM
 from lane_operator.reconcile.world import World
-from lane_operator.references import NAMESPACE_LABEL
 
 __all__ = ["adopted", "deleted_by_hand", "retain", "settle_adopted"]
 
@@ -117,7 +119,15 @@ async def _adopting(world: World, lane: Lane, manifest: Manifest) -> Manifest:
         )
         world.cache.put(PERSISTENT_VOLUME.kind, changed)
     before = (body["metadata"].get("annotations") or {}).get(CLAIM_BEFORE_ANNOTATION, gone)
-    return _bound(manifest, body["metadata"]["name"], before)
+    return _bound(_fitting(manifest, body), body["metadata"]["name"], before)
+
+
+def _fitting(manifest: Manifest, body: Manifest) -> Manifest:
+    """The claim, asking for no more than the volume has, for else it is never bound; it grows once it is."""
+    asked, has = manifest["spec"]["resources"]["requests"]["storage"], body["spec"].get("capacity", {}).get("storage")
+    if has is None or not quantity(has) < quantity(asked):
+        return manifest
+    return {**manifest, "spec": {**manifest["spec"], "resources": {"requests": {"storage": has}}}}
 
 
 def _bound(manifest: Manifest, volume: str, before: str) -> Manifest:
@@ -135,12 +145,7 @@ def _bound(manifest: Manifest, volume: str, before: str) -> Manifest:
 
 def _kept(world: World, lane: Lane) -> list[Manifest]:
     """The volumes kept for a lane of this namespace and name."""
-    wanted = {LANE_LABEL: lane.name, NAMESPACE_LABEL: lane.namespace}
-    return [
-        body
-        for body in world.cache.all(PERSISTENT_VOLUME.kind)
-        if wanted.items() <= (body["metadata"].get("labels") or {}).items()
-    ]
+    return list(world.cache.by(KEPT_VOLUMES_BY_LANE, lane.key))
 
 
 async def _let_go(world: World, body: Manifest) -> None:

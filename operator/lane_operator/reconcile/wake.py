@@ -6,10 +6,10 @@ events that change nothing in the cache any more, so they wake nobody.
 
 from collections.abc import Iterable
 
-from lane_api.classes import TrafficClass
-from lane_api.ippool import Engine
-from lane_api.names import LANE_LABEL, POOL_ANNOTATION
+from lane_api.ippool import ADDRESS_FIGURES, Engine
+from lane_api.names import LANE_LABEL, NAMESPACE_LABEL, POOL_ANNOTATION
 from lane_operator.cache import Cache, Change
+from lane_operator.indexes import PODS_BY_NODE, POOLS_BY_ENGINE
 from lane_operator.inputs import Key, Manifest
 from lane_operator.kube import (
     IP_POOL,
@@ -22,8 +22,9 @@ from lane_operator.kube import (
     STATEFUL_SET,
     VOLUME_CLAIM,
 )
+from lane_operator.marks import pool_key, pool_named
 from lane_operator.reconcile.world import QueueKey
-from lane_operator.references import NAMESPACE_LABEL, lanes_of_pool, node_of, pool_named
+from lane_operator.references import lanes_of_pool, node_of, others_of, pools_sharing_networks
 from lane_operator.sharers import shares_list
 
 __all__ = ["everything", "woken_by"]
@@ -40,9 +41,13 @@ def woken_by(cache: Cache, change: Change, operator_namespace: str) -> frozenset
             if not _is_turned(change):
                 return frozenset({own} | pools)
             sharers = _sharers(cache, own.namespace) if any(map(shares_list, bodies)) else set()
-            return frozenset({own} | pools | set(_cold_lanes(cache)) | sharers)
+            around = {QueueKey(own.kind, *one.key) for body in bodies for one in others_of(cache, body)}
+            return frozenset({own} | pools | around | sharers)
         case IP_POOL.kind:
-            return frozenset({own} | set(_lanes_of_pools(cache, {own.key})))
+            if _is_turned(change):
+                near = {_key(own.kind, body) for one in bodies for body in pools_sharing_networks(cache, one)}
+                return frozenset({own} | near | set(_lanes_of_pools(cache, {own.key})))
+            return frozenset({own} | set(_lanes_with_other_records(cache, change)))
         case ISP_POLICY.kind:
             if not _is_turned(change):
                 return frozenset({own})
@@ -57,6 +62,8 @@ def woken_by(cache: Cache, change: Change, operator_namespace: str) -> frozenset
             return frozenset({*_lanes_on_nodes(cache), *_lanes_with_pods_on(cache, own.name)})
         case _:
             woken = {key for body in bodies for key in _of_child(change.kind, body)}
+            if change.kind == STATEFUL_SET.kind and change.after is None:  # its address may have been its last hold
+                woken |= {QueueKey(IP_POOL.kind, *pool) for body in bodies if (pool := pool_key(body)) is not None}
             return frozenset(woken | (_sharers(cache, own.namespace) if _turns_sharers(cache, change) else set()))
 
 
@@ -83,13 +90,22 @@ def _lanes_of_pools(cache: Cache, pools: set[Key]) -> Iterable[QueueKey]:
     return (_key(SENDING_LANE.kind, body) for pool in sorted(pools) for body in lanes_of_pool(cache, pool))
 
 
-def _cold_lanes(cache: Cache) -> Iterable[QueueKey]:
-    """They stop when any other lane comes to share a domain with them, and go on when it leaves."""
-    return (
-        _key(SENDING_LANE.kind, body)
-        for body in cache.all(SENDING_LANE.kind)
-        if body["spec"].get("trafficClass") == TrafficClass.COLD
-    )
+def _lanes_with_other_records(cache: Cache, change: Change) -> Iterable[QueueKey]:
+    """Those of which the pool's status says something else: the allocation that wrote it has served them all."""
+    before, after = (_records(body) for body in (change.before, change.after))
+    for name in sorted(before.keys() | after.keys()):
+        namespace, _, lane = name.partition("/")
+        if before.get(name) != after.get(name) and cache.get(SENDING_LANE.kind, namespace, lane) is not None:
+            yield QueueKey(SENDING_LANE.kind, namespace, lane)
+
+
+def _records(pool: Manifest | None) -> dict[str, list[Manifest]]:
+    """The records of a pool's status by lane (`namespace/name`), without what its slots say themselves."""
+    found: dict[str, list[Manifest]] = {}
+    for record in ((pool or {}).get("status") or {}).get("addresses") or ():
+        kept = {name: value for name, value in record.items() if name not in ADDRESS_FIGURES}
+        found.setdefault(record.get("lane", ""), []).append(kept)
+    return found
 
 
 def _sharers(cache: Cache, namespace: str) -> set[QueueKey]:
@@ -114,19 +130,14 @@ def _turns_sharers(cache: Cache, change: Change) -> bool:
 
 
 def _lanes_on_nodes(cache: Cache) -> Iterable[QueueKey]:
-    pools = {
-        _key(IP_POOL.kind, body).key
-        for body in cache.all(IP_POOL.kind)
-        if body["spec"].get("engine") == Engine.HOST_NETWORK
-    }
+    pools = {_key(IP_POOL.kind, body).key for body in cache.by(POOLS_BY_ENGINE, Engine.HOST_NETWORK.value)}
     return _lanes_of_pools(cache, pools)
 
 
 def _lanes_with_pods_on(cache: Cache, node: str) -> Iterable[QueueKey]:
     """Their slots may be evicted once the node is cordoned."""
-    for body in cache.all(POD.kind):
-        if body["spec"].get("nodeName") == node:
-            yield from _of_child(POD.kind, body)
+    for body in cache.by(PODS_BY_NODE, node):
+        yield from _of_child(POD.kind, body)
 
 
 def _is_turned(change: Change) -> bool:

@@ -10,6 +10,7 @@ from lane_operator.cache import Cache
 from lane_operator.inputs import DesiredSettings, Key
 from lane_operator.kube import Kube
 from lane_operator.observe import Observer
+from lane_operator.reconcile.turns import Turns
 from lane_operator.settings import Settings
 
 __all__ = ["QueueKey", "World"]
@@ -48,5 +49,11 @@ class World:
     """One allocation at a time, since an address may stand in two pools; resourceVersions guard against others."""
     figures_written: dict[Key, float] = field(default_factory=dict)
     """When a lane's figures were last written."""
+    pool_figures_written: dict[Key, float] = field(default_factory=dict)
+    """When a pool's figures, of what slots say of its addresses, were last written."""
+    pools_behind: set[Key] = field(default_factory=set)
+    """Pools that are to be looked at for them."""
+    turns: Turns = field(default_factory=Turns)
+    """Which lanes' slots are upgraded now."""
     served: frozenset[str] = frozenset()
     """Namespaces whose Secrets are ours to read and write."""

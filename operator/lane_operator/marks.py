@@ -1,0 +1,80 @@
+"""What a slot's objects carry about it: lane, slot, address, pool and class, as labels and annotations. Pure.
+
+They are how a slot is found again when the record of it is lost, and whose volume it is when its lane is gone.
+"""
+
+from lane_api.names import (
+    ADDRESS_ANNOTATION,
+    CLASS_LABEL,
+    LANE_LABEL,
+    NAMESPACE_LABEL,
+    POOL_ANNOTATION,
+    QUEUE_FINALIZER,
+    SLOT_LABEL,
+    slot_index,
+)
+from lane_operator.inputs import Key, Manifest
+
+__all__ = [
+    "address_of",
+    "class_label",
+    "index_of",
+    "is_kept",
+    "key_of",
+    "lane_key",
+    "pool_key",
+    "pool_named",
+    "slot_of",
+]
+
+
+def key_of(body: Manifest) -> Key:
+    """Namespace and name of an object that is in one."""
+    return (body["metadata"]["namespace"], body["metadata"]["name"])
+
+
+def pool_named(lane: Manifest) -> Key:
+    """The pool that a lane names."""
+    reference = lane["spec"].get("poolRef") or {}
+    return (reference.get("namespace") or lane["metadata"]["namespace"], reference.get("name", ""))
+
+
+def is_kept(body: Manifest) -> bool:
+    """Whether it may hold mail: a workload, a claim under our finalizer, or a PersistentVolume that we kept."""
+    return body["kind"] in {"PersistentVolume", "StatefulSet"} or QUEUE_FINALIZER in (
+        body["metadata"].get("finalizers") or ()
+    )
+
+
+def lane_key(body: Manifest) -> Key | None:
+    """The lane that an object belongs to, also one outside of namespaces; None where it names none."""
+    metadata = body["metadata"]
+    labels = metadata.get("labels") or {}
+    namespace = metadata.get("namespace") or labels.get(NAMESPACE_LABEL)
+    return (namespace, labels[LANE_LABEL]) if namespace and LANE_LABEL in labels else None
+
+
+def pool_key(body: Manifest) -> Key | None:
+    """The pool that a slot's address came from; None where the object names none."""
+    namespace, _, name = (body["metadata"].get("annotations") or {}).get(POOL_ANNOTATION, "").partition("/")
+    return (namespace, name) if name else None
+
+
+def address_of(body: Manifest) -> str:
+    """The address that a slot's object carries; empty where it has none."""
+    return str((body["metadata"].get("annotations") or {}).get(ADDRESS_ANNOTATION, ""))
+
+
+def class_label(body: Manifest) -> str:
+    """The traffic class of the lane that made it; empty where it does not say."""
+    return str((body["metadata"].get("labels") or {}).get(CLASS_LABEL, ""))
+
+
+def slot_of(body: Manifest) -> str:
+    """The slot that an object is a part of; empty where it is of none."""
+    return str((body["metadata"].get("labels") or {}).get(SLOT_LABEL, ""))
+
+
+def index_of(body: Manifest, lane: str) -> int | None:
+    """The number of that slot in a lane of this name; None where it is none of its slots."""
+    return slot_index(lane, slot_of(body))

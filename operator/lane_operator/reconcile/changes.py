@@ -1,0 +1,58 @@
+"""A lane's children as they are to be in this pass: its spec, and what is under way beside it.
+
+That is a node that is emptied, which a slot leaves, and new images, which slots get one after the other.
+Before it: the references, and what was seen. After it: `apply`.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+from lane_api.lane_status import UpgradePhase
+from lane_operator.desired import desired_state
+from lane_operator.inputs import Assignment, Claim, Desired, Key, Lane, Observation, References
+from lane_operator.kube import SENDING_LANE
+from lane_operator.lifecycle import UNDER_WAY, UpgradePlan, evacuated, leaving_nodes, planned
+from lane_operator.reconcile.world import QueueKey, World
+from lane_operator.references import workloads_of
+
+__all__ = ["give_turn_back", "wanted_now"]
+
+
+def wanted_now(
+    world: World, lane: Lane, references: References, assignment: Assignment, observation: Observation
+) -> tuple[Assignment, Desired]:
+    """The claims, with that of a slot which leaves its node marked, and the children."""
+    nodes = references.nodes if world.settings.nodes else None
+    evacuation = evacuated(lane, assignment.claims, observation, nodes, world.wall())
+    assignment = replace(assignment, claims=leaving_nodes(assignment.claims, evacuation))
+    upgrade = _upgrade(world, lane, assignment.claims, observation)
+    settings = replace(world.lanes, images=upgrade.images)
+    desired = desired_state(lane, references, assignment, settings, evacuation.lifted)
+    return assignment, replace(desired, upgrade=upgrade.status)
+
+
+def give_turn_back(world: World, key: Key) -> None:
+    """The lane's images are not under way: the next lane may begin."""
+    woken = world.turns.give_back(key)
+    if woken is not None:
+        world.enqueue(QueueKey(SENDING_LANE.kind, *woken))
+
+
+def _upgrade(world: World, lane: Lane, claims: tuple[Claim, ...], observation: Observation) -> UpgradePlan:
+    """Which images the slots are to have now; the lane takes, keeps or gives back its place among those upgraded."""
+    settings = world.settings
+    plan = planned(
+        lane,
+        claims,
+        observation,
+        workloads_of(world.cache, lane),
+        world.lanes.newest,
+        world.wall(),
+        watch_s=settings.upgrade_watch_s,
+        may_begin=partial(world.turns.take, lane.key, settings.upgrade_lanes),
+    )
+    if plan.status is not None and plan.status.phase in UNDER_WAY:
+        world.turns.keep(lane.key)
+    elif plan.status is None or plan.status.phase is not UpgradePhase.WAITING:
+        give_turn_back(world, lane.key)
+    return plan

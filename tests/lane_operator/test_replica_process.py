@@ -1,0 +1,106 @@
+"""The operator's process and its Lease: it leads, and is gone as soon as another one does."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from tests.lane_operator.small_api import SmallApi
+
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/lw/leases/lanewright"
+
+
+async def _discovery(request: web.Request) -> web.Response:
+    """A cluster without a kind of ours; whoever lists finds that out."""
+    core = {"kind": "APIVersions", "versions": []}
+    return web.json_response(core if request.path == "/api" else {"kind": "APIGroupList", "groups": []})
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[tuple[SmallApi, dict[str, str]]]:
+    """A small API server, and the environment of an operator that is to use it."""
+    api, application = SmallApi(), web.Application()
+    for path in ("/api", "/apis"):
+        application.router.add_get(path, _discovery)
+    application.router.add_route("*", "/{path:.*}", api.serve)
+    async with TestServer(application) as server:
+        where = {"server": str(server.make_url("")).rstrip("/")}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "small", "cluster": where}],
+            "users": [{"name": "small", "user": {"token": "t"}}],
+            "contexts": [{"name": "small", "context": {"cluster": "small", "user": "small"}}],
+            "current-context": "small",
+        }
+        (tmp_path / "kubeconfig").write_text(json.dumps(config))
+        given = {"RELAY_IMAGE": "r", "RESOLVER_IMAGE": "u", "OPERATOR_NAMESPACE": "lw", "LEASE": "lanewright"}
+        given |= {"IDENTITY": "a", "WATCH_NAMESPACES": "mail", "HTTP_HOST": "127.0.0.1", "HTTP_PORT": "0"}
+        environment = {f"LANEWRIGHT_{name}": value for name, value in given.items()}
+        yield api, {**os.environ, **environment, "KUBECONFIG": str(tmp_path / "kubeconfig")}
+
+
+async def _holder(api: SmallApi) -> str:
+    """Who holds the Lease, as soon as there is one."""
+    while LEASE not in api.objects:  # noqa: ASYNC110  # another process writes it
+        await asyncio.sleep(0.02)
+    return str(api.objects[LEASE]["spec"]["holderIdentity"])
+
+
+async def _renewed(api: SmallApi) -> None:
+    """Returns once the Lease was renewed."""
+    while ("PATCH", LEASE) not in api.writes:  # noqa: ASYNC110  # another process writes it
+        await asyncio.sleep(0.02)
+
+
+async def _started(environment: dict[str, str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "lane_operator",
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+
+
+def _another_holds(api: SmallApi) -> None:
+    lease: dict[str, Any] = api.objects[LEASE]
+    api.put(LEASE, lease | {"spec": lease["spec"] | {"holderIdentity": "b"}})
+
+
+async def test_a_replica_that_slept_while_another_took_its_lease_is_gone_when_it_wakes(
+    cluster: tuple[SmallApi, dict[str, str]],
+) -> None:
+    api, environment = cluster
+    process = await _started(environment)
+    assert await asyncio.wait_for(_holder(api), 30) == "a"
+    process.send_signal(signal.SIGSTOP)
+    _another_holds(api)
+    process.send_signal(signal.SIGCONT)
+
+    said, _ = await asyncio.wait_for(process.communicate(), 30)
+
+    assert process.returncode == 1
+    assert b"lease lost" in said
+    assert api.objects[LEASE]["spec"]["holderIdentity"] == "b"
+
+
+async def test_a_replica_that_is_told_to_end_hands_its_lease_on(cluster: tuple[SmallApi, dict[str, str]]) -> None:
+    api, environment = cluster
+    process = await _started(environment)
+    assert await asyncio.wait_for(_holder(api), 30) == "a"
+    await asyncio.wait_for(_renewed(api), 30)  # it is under way by then, and knows the signal
+    process.send_signal(signal.SIGTERM)
+
+    said, _ = await asyncio.wait_for(process.communicate(), 30)
+
+    assert api.objects[LEASE]["spec"]["holderIdentity"] == "", said.decode()
