@@ -26,11 +26,23 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   namespace: {{ .Release.Namespace }}
 {{- end }}
 
+{{- /* Says what to do where the API server would only say that a namespace is not found. Without a cluster to ask (helm
+template, Argo CD) nothing is known, and who installs for some namespaces alone may not be allowed to ask. */ -}}
+{{- define "lanewright.servedAreThere" -}}
+{{- if and (not .Values.watchNamespaces) (lookup "v1" "Namespace" "" "kube-system") }}
+{{- range .Values.servedNamespaces }}
+{{- if not (lookup "v1" "Namespace" "" .) }}
+{{- fail (printf "servedNamespaces: there is no namespace %s, and the operator's rights go into it: kubectl create namespace %s" . .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- /* What the operator does with its own kinds and with a lane's children; Secrets are elsewhere. */ -}}
 {{- define "lanewright.rules" -}}
 - apiGroups: [lanewright.dev]
   resources: [sendinglanes, ippools, isppolicies]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [lanewright.dev]
   resources: [sendinglanes, ippools]
   verbs: [patch]        # their finalizers
@@ -42,16 +54,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   verbs: [update]       # blockOwnerDeletion on children
 - apiGroups: [apps]
   resources: [statefulsets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [services, serviceaccounts, configmaps, persistentvolumeclaims]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
@@ -66,10 +78,25 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   resources: [network-attachment-definitions]
   verbs: [get, list, watch, create, patch, delete]
 {{- end }}
+{{- if has "Cilium" .Values.rights.engines }}
+- apiGroups: [cilium.io]
+  resources: [ciliumnetworkpolicies]
+  verbs: [list, watch, create, patch, delete]
+{{- end }}
 {{- if .Values.rights.monitoring }}
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors, prometheusrules]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
+{{- end }}
+{{- if .Values.rights.certificates }}
+- apiGroups: [cert-manager.io]
+  resources: [certificates]
+  verbs: [list, watch, create, patch, delete]
+{{- end }}
+{{- if .Values.rights.dnsEndpoints }}
+- apiGroups: [externaldns.k8s.io]
+  resources: [dnsendpoints]
+  verbs: [list, watch, create, patch]      # it stays when its lane goes
 {{- end }}
 {{- end }}
 

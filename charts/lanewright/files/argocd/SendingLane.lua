@@ -21,6 +21,7 @@ if is("Reconciling") then return said("Progressing", found.Reconciling) end
 if is("Suspended") then return said("Suspended", found.Suspended) end      -- spec.suspend
 if is("MailHeld") then return said("Degraded", found.MailHeld) end         -- as asked, and some mail waits for a person
 if is("RecordsAtRisk") then return said("Degraded", found.RecordsAtRisk) end
+if is("UpgradeHalted") then return said("Degraded", found.UpgradeHalted) end
 if is("AddressQuarantined") and found.AddressQuarantined.reason == "NoStandby" then
   return said("Degraded", found.AddressQuarantined)
 end
