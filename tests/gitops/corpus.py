@@ -12,9 +12,13 @@ from typing import Any
 from lane_api.conditions import Reason
 from lane_api.ippool import Quarantine
 from lane_api.lane_status import SlotRole
-from lane_api.names import STANDBY_FROM
+from lane_api.names import NEEDS_RESTART_TEXT, STANDBY_FROM
 from lane_operator.inputs import Demand, ForcedDelivery, Handed, LaneDomains, Refusal, SlotObservation
-from tests.gitops.stories import ADDRESSES, LaneStory, PolicyStory, PoolStory, Story, moments
+from tests.gitops.corpus_children import OF_CHILDREN
+from tests.gitops.keys import those_that_turn_their_keys
+from tests.gitops.moves import OF_MOVES
+from tests.gitops.sharing import those_that_share
+from tests.gitops.stories import ADDRESSES, LaneStory, PolicyStory, PoolStory, Story, moments, served, the_pool
 from tests.gitops.truth import Moment, Truth
 from tests.lane_operator import made
 
@@ -29,19 +33,6 @@ SILENT: dict[str, Any] = {
     "domains_published": {DOMAIN: False},
     "domains_dns": {DOMAIN: ("Unanswered", "DNS does not answer")},
 }
-
-
-def the_pool(count: int = 4, **spec: Any) -> Any:
-    """With so many addresses."""
-    return made.pool(**{"addresses": ADDRESSES[:count], **spec})
-
-
-def served(title: str, count: int = 2, **spec: Any) -> LaneStory:
-    """A lane that has come to serve; that it has is not told again."""
-    story = LaneStory(title, the_pool(), replicas=count, **spec)
-    story.step("it serves", AS_ASKED, *story.slots(count))
-    story.moments.clear()
-    return story
 
 
 def lanes_that_come() -> Iterator[Story]:
@@ -327,6 +318,7 @@ def lanes_that_are_odd_but_serve() -> Iterator[Story]:
         ("kinds that the cluster does not serve", AS_ASKED, {},
          {"kinds": frozenset({"NetworkAttachmentDefinition.k8s.cni.cncf.io"})}),
         ("a full queue", AS_ASKED, {"queued": 99_000, "oldest_since": "2026-11-23T01:00:00Z"}, {}),
+        ("rules are only watched", AS_ASKED, {"observed": ("SuspendSite of gmail until u by rule gmail/r",)}, {}),
         ("a volume came back from a snapshot", LOOK, {"restored": "an older copy"}, {}),
         ("nobody knows who has a message", LOOK, {"doubts": ("7 messages offered to otp-1",)}, {}),
         ("mail without a way out", LOOK, {"stranded": True}, {}),
@@ -347,6 +339,19 @@ def lanes_that_are_odd_but_serve() -> Iterator[Story]:
         yield story
 
 
+def lanes_that_restart_by_a_change() -> Iterator[Story]:
+    """A field that needs another process: slots refuse it for the seconds until it is their turn."""
+    refusal = f"intake.http.host: {NEEDS_RESTART_TEXT}: restart it with the new file"
+    old: dict[str, Any] = {"config_refused": refusal, "config_generation": 2}
+    story = served("HTTP is switched on")
+    story.changed(submission={"senders": ["@notify.example.com"], "http": {}})
+    story.step("slots say that they cannot", COMING, *story.slots(**old), after=1)
+    story.step("one restarts, one waits", COMING, story.slot(0, **old, rolling=True, pod_ready=False),
+               story.slot(1, **old, rolling=True, rolls_later=True), after=1)  # fmt: skip
+    story.step("both serve", AS_ASKED, *story.slots(), after=MINUTE)
+    yield story
+
+
 def lanes_with_standby_slots() -> Iterator[Story]:
     """A slot that stands by, or stands in for an address that an ISP refuses."""
     spare = replace(made.claim(2), slot_index=STANDBY_FROM, slot_name="otp-s0", role=SlotRole.STANDBY)
@@ -365,6 +370,14 @@ def lanes_with_standby_slots() -> Iterator[Story]:
     story.claims = (both[0], replace(both[1], quarantine=refused), replace(
         spare, role=SlotRole.PROMOTED, stands_in_for=("otp-1",)))  # fmt: skip
     story.step("it stands in", AS_ASKED, *story.slots(), story.slot(2, **spare_says), after=MINUTE)
+    yield story
+
+    story = LaneStory("no address is left for the standby slot", the_pool(2))
+    story.changed(standbyReplicas=1)
+    story.step("both active slots serve", COMING, *story.slots())
+    story.step("for a minute", STUCK, *story.slots(), after=MINUTE)
+    story.changed(standbyReplicas=0)
+    story.step("nobody asks for it any more", AS_ASKED, *story.slots(), after=1)
     yield story
 
     story = served("an address is refused, and nobody stands in")
@@ -470,6 +483,7 @@ def corpus() -> list[Moment]:
     tellers = (
         lanes_that_come, lanes_that_do_not_fit, lanes_that_others_stand_against, lanes_whose_slots_fail,
         lanes_that_restart, lanes_that_cannot_be_written, lanes_that_change, lanes_that_are_scaled,
-        lanes_that_are_odd_but_serve, lanes_with_standby_slots, lanes_that_go, pools, policies,
+        lanes_that_are_odd_but_serve, lanes_that_restart_by_a_change, lanes_with_standby_slots, lanes_that_go, pools,
+        policies, *OF_CHILDREN, *OF_MOVES, those_that_share, those_that_turn_their_keys,
     )  # fmt: skip
     return list(moments(story for teller in tellers for story in teller()))

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from lane_api.ippool import IPPoolStatus
 from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
-from lane_api.lane_status import LaneStatus
+from lane_api.lane_status import LaneStatus, UpgradeStatus
 from lane_api.names import API_VERSION
 from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.desired import desired_state
@@ -76,12 +76,20 @@ class LaneStory(Story):
         self.refusals: tuple[Refusal, ...] = ()
         self.claims: tuple[Claim, ...] = ()
         """In place of what the allocation gives."""
+        self.upgrade: UpgradeStatus | None = None
+        self.annotations: dict[str, str] = {}
         self.told("applied, and not seen by the operator yet", Truth.COMING, {"observedGeneration": -1})
 
     @property
     def lane(self) -> Lane:
         """As it is read now."""
-        of = made.lane(status=self.status, deleting_since=self.deleting, generation=self.generation, **self.spec)
+        of = made.lane(
+            status=self.status,
+            deleting_since=self.deleting,
+            generation=self.generation,
+            annotations=self.annotations,
+            **self.spec,
+        )
         assert isinstance(of.spec, SendingLaneSpec)
         return of
 
@@ -127,6 +135,7 @@ class LaneStory(Story):
             of.spec.traffic_class,
             of.pool_key,
             of.spec.replicas,
+            standby=of.spec.standby_replicas,
             retained=there,
             held=of.spec.drain.policy == "Hold",
             deleting=of.deleting_since is not None,
@@ -138,7 +147,7 @@ class LaneStory(Story):
         assignment = Assignment(self.claims) if self.claims else assignment
         references = made.references(of, self.pool, **self.references)
         desired = desired_state(of, references, assignment, made.SETTINGS)
-        desired = replace(desired, refusals=(*self.refusals, *desired.refusals))
+        desired = replace(desired, refusals=(*self.refusals, *desired.refusals), upgrade=self.upgrade)
         return lane_status(of, references, assignment, desired, observation, self.now)
 
 
@@ -151,6 +160,7 @@ class PoolStory(Story):
         super().__init__(title)
         self.pool = made.pool(**{"addresses": ADDRESSES, **spec})
         self.beside: tuple[Pool, ...] = ()
+        self.near: tuple[Pool, ...] = ()
         self.demands: tuple[Demand, ...] = ()
         self.told("applied, and not seen by the operator yet", Truth.COMING, {"observedGeneration": -1})
 
@@ -175,7 +185,7 @@ class PoolStory(Story):
         self.now += dt.timedelta(seconds=after)
         for turn in ("", " (again)"):
             allocated = allocate((self.pool,), self.demands, self.now, self.beside).statuses[self.pool.key]
-            status: IPPoolStatus = pool_status(self.pool, allocated, self.now)
+            status: IPPoolStatus = pool_status(self.pool, allocated, self.now, self.near)
             self.pool = replace(self.pool, status=status)
             self.told(said + turn, truth, status)
 
@@ -220,3 +230,16 @@ def moments(stories: Iterable[Story]) -> Iterator[Moment]:
     """All that was told."""
     for story in stories:
         yield from story.moments
+
+
+def the_pool(count: int = 4, **spec: Any) -> Any:
+    """With so many addresses."""
+    return made.pool(**{"addresses": ADDRESSES[:count], **spec})
+
+
+def served(title: str, count: int = 2, **spec: Any) -> LaneStory:
+    """A lane that has come to serve; that it has is not told again."""
+    story = LaneStory(title, the_pool(), replicas=count, **spec)
+    story.step("it serves", Truth.AS_ASKED, *story.slots(count))
+    story.moments.clear()
+    return story
