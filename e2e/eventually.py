@@ -7,13 +7,13 @@ from typing import TypeVar
 from e2e.cluster.errors import ClusterError
 
 T = TypeVar("T")
-_SELDOMEST_S, _SHARE = 1.0, 0.05
+_SELDOMEST_S, _SHARE = 0.5, 0.05
 
 
 def eventually(look: Callable[[], T], what: str, within: float = 60.0, every: float = 0.2) -> T:
     """Return the first truthy answer of `look`; AssertionError after `within` seconds.
 
-    Asked every `every` seconds at first and seldomer as it takes longer, at most a second apart: a look is a kubectl
+    Asked every `every` seconds at first and seldomer as it takes longer, at most half a second apart: many a look is a
     process, which costs the machine a tenth of a second of what it is waited for. An AssertionError, LookupError or
     ClusterError inside `look` counts as "not yet", so that it may ask for what appears later.
     """

@@ -8,7 +8,7 @@ Before: `installation`. After: `test_an_idle_operator_writes_nothing`, `bench.op
 import time
 from dataclasses import dataclass
 
-from e2e.cluster.audit import Write
+from e2e.cluster.audit import Request
 from e2e.eventually import eventually
 from e2e.installation import OPERATOR_USER, Installation, lane, pool
 
@@ -21,7 +21,7 @@ class Window:
     """What was seen in one window, and around it."""
 
     seconds: int
-    written: list[Write]
+    written: list[Request]
     before: int
     after: int
 

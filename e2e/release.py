@@ -20,7 +20,16 @@ from e2e.cluster.identity import CHECKOUT
 from e2e.cluster.images import OURS
 from e2e.cluster.progress import note, step
 
-__all__ = ["CHART", "OPERATOR_NAMESPACE", "RELEASE", "image_values", "upgrade"]
+__all__ = [
+    "CHART",
+    "OPERATOR_NAMESPACE",
+    "RELEASE",
+    "has_images",
+    "image_values",
+    "install_command",
+    "uninstall",
+    "upgrade",
+]
 
 CHART: Final = CHECKOUT / "charts" / "lanewright"
 RELEASE: Final = "lanewright"
@@ -47,15 +56,28 @@ def install_command(images: Mapping[str, str], namespace: str = "mail") -> str:
     )
 
 
-def upgrade(cluster: Cluster, values: Mapping[str, Any], *, reuse: bool = False) -> None:
+def upgrade(
+    cluster: Cluster,
+    values: Mapping[str, Any],
+    *,
+    reuse: bool = False,
+    namespace: str = OPERATOR_NAMESPACE,
+    release: str = RELEASE,
+) -> None:
     """Installs or upgrades the release and waits for its operator; `reuse`: other values stay. Raises ClusterError."""
     done = _helm(
-        cluster, "upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", "--timeout", "3m",
+        cluster, "upgrade", "--install", release, str(CHART), "--create-namespace", "--wait", "--timeout", "3m",
         *(["--reuse-values"] if reuse else []), "-f", "-",
-        stdin=json.dumps(values),
+        stdin=json.dumps(values), namespace=namespace,
     )  # fmt: skip
     if done.returncode:
         raise ClusterError("the chart cannot be installed", done.stderr.strip())
+
+
+def uninstall(cluster: Cluster, release: str, namespace: str) -> None:
+    """Takes a release away that was there beside the tests' own, and its namespace."""
+    _helm(cluster, "uninstall", release, "--wait", namespace=namespace)
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false", "--ignore-not-found")
 
 
 def is_installed(cluster: Cluster) -> bool:
@@ -64,14 +86,21 @@ def is_installed(cluster: Cluster) -> bool:
 
 
 def _runs(cluster: Cluster, values: Mapping[str, Any]) -> bool:
-    """Whether the release was given these values."""
+    """Whether the release has these images."""
     said = _helm(cluster, "get", "values", RELEASE, "-o", "json")
-    given = json.loads(said.stdout or "null") or {} if said.returncode == 0 else {}
-    return all(given.get(name, {}).get(key) == value for name, block in values.items() for key, value in block.items())
+    return has_images(json.loads(said.stdout or "null") or {} if said.returncode == 0 else {}, values)
 
 
-def _helm(cluster: Cluster, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [str(cluster.layout.bin / "helm"), *arguments, "-n", OPERATOR_NAMESPACE]
+def has_images(given: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Whether a release with the values `given` has the images of `values`; who pulls them restarts nothing."""
+    named = [(block, key) for block in values for key in values[block] if key != "pullPolicy"]
+    return all((given.get(block) or {}).get(key) == values[block][key] for block, key in named)
+
+
+def _helm(
+    cluster: Cluster, *arguments: str, stdin: str | None = None, namespace: str = OPERATOR_NAMESPACE
+) -> subprocess.CompletedProcess[str]:
+    command = [str(cluster.layout.bin / "helm"), *arguments, "-n", namespace]
     environment = {
         **os.environ,
         "KUBECONFIG": str(cluster.kubeconfig),

@@ -202,7 +202,7 @@ async def test_a_deleted_namespace_gives_its_volume_and_address_to_the_lane_that
     _stalled_with_count(here)
     _release(here)
     eventually(
-        lambda: not here.cluster.kubectl("get", "namespace", here.namespace, "--ignore-not-found").strip(),
+        lambda: not here.cluster.get("namespace", here.namespace, "--ignore-not-found"),
         "the namespace is gone",
         within=120,
     )

@@ -12,86 +12,25 @@ from typing import Any
 import pytest
 import yaml
 
+from e2e.bad_input import (
+    BAD_ENGINES,
+    GOOD_ENGINES,
+    NAMESPACE,
+    Change,
+    Manifest,
+    drop,
+    lane,
+    policy,
+    pool,
+    put,
+)
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.kinds import Cluster
 from e2e.release import OPERATOR_NAMESPACE, RELEASE
 
 pytestmark = pytest.mark.cluster
 
-NAMESPACE = "bad-input"
 DEFINITIONS = sorted((Path(__file__).parents[1] / "crds").glob("*.yaml"))
-Manifest = dict[str, Any]
-Change = Callable[[Manifest], Any]
-
-
-def lane(name: str = "otp") -> Manifest:
-    return _object(
-        "SendingLane",
-        name,
-        {
-            "trafficClass": "Transactional",
-            "poolRef": {"name": "trans-pool", "namespace": "mail-pools"},
-            "submission": {"senders": ["@notify.example.com"]},
-            "domains": [{"name": "notify.example.com"}],
-            "queue": {"size": "2Gi", "storageClassName": "fast"},
-        },
-    )
-
-
-def pool(name: str = "trans-pool") -> Manifest:
-    return _object(
-        "IPPool",
-        name,
-        {
-            "classes": ["Transactional"],
-            "engine": "Multus",
-            "engineConfig": {"network": "mail/public", "prefixLength": 24, "gateway": "203.0.113.1"},
-            "addresses": [{"ip": "203.0.113.10", "hostname": "out1.example.com"}],
-            "verification": {"reflectors": ["tcp://198.51.100.5:25"], "secretName": "reflector"},
-        },
-    )
-
-
-def policy(name: str = "gmail") -> Manifest:
-    rule = {
-        "id": "rate",
-        "pattern": "^421",
-        "category": "rate-limited",
-        "action": "Backoff",
-        "examples": ["421-4.7.28 Our system has detected an unusual rate"],
-    }
-    return _object("ISPPolicy", name, {"match": {"domains": ["gmail.com"]}, "responses": [rule]})
-
-
-def _object(kind: str, name: str, spec: Manifest) -> Manifest:
-    metadata = {"name": name, "namespace": NAMESPACE}
-    return {"apiVersion": "lanewright.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
-
-
-def put(path: str, value: Any) -> Change:
-    """A change that sets the field at a dotted path below spec."""
-
-    def change(manifest: Manifest) -> None:
-        *parents, last = path.split(".")
-        node = manifest["spec"]
-        for key in parents:
-            node = node[int(key)] if key.isdigit() else node.setdefault(key, {})
-        node[int(last) if last.isdigit() else last] = value
-
-    return change
-
-
-def drop(path: str) -> Change:
-    """A change that removes the field at a dotted path below spec."""
-
-    def change(manifest: Manifest) -> None:
-        *parents, last = path.split(".")
-        node = manifest["spec"]
-        for key in parents:
-            node = node[key]
-        del node[last]
-
-    return change
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +76,7 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
         put("reporters", ["Feedback at Yahoo"]),
         "must be a mailbox or a domain in",
     ),
+    *((name, pool, change, fix) for name, change, fix in BAD_ENGINES),
     ("an_address_that_is_no_ip", pool, put("addresses.0.ip", "203.0.113"), "must be one IP address, such as"),
     ("an_address_with_a_prefix", pool, put("addresses.0.ip", "203.0.113.0/24"), "without a prefix length"),
     (
@@ -179,6 +119,9 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
         put("addresses.0.role", "Standby"),
         "write role: Active on one at least",
     ),
+    ("a_release_from_a_class_that_binds_none", pool, put("addresses.0.releasedFrom", "Notification"), '"Bulk", "Cold"'),
+    ("a_day_that_is_none", pool, put("addresses.0.startedOn", "2026-11-31"), "startedOn in body must be of type date"),
+    ("a_zone_that_no_label_can_say", pool, put("addresses.0.zone", "eu west"), "spec.addresses[0].zone"),
     ("a_role_that_is_none", pool, put("addresses.0.role", "Spare"), 'supported values: "Active", "Standby"'),
     ("more_standby_slots_than_there_may_be", lane, put("standbyReplicas", 9), "should be less than or equal to 8"),
     ("clusterdefault_with_addresses", pool, put("engine", "ClusterDefault"), "remove addresses, or choose"),
@@ -210,6 +153,25 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
     ),
     ("a_balancer_without_network", lane, put("submission.service.proxyProtocol", True), "go together: set both"),
     ("a_balancers_network_alone", lane, put("submission.clients.proxies", ["10.0.0.0/8"]), "go together: set both"),
+    (
+        "a_reports_balancer_without_network",
+        lane,
+        put("feedback", {"service": {"proxyProtocol": True}}),
+        "go together: set both",
+    ),
+    ("a_reports_balancers_network_alone", lane, put("feedback", {"proxies": ["10.0.0.0/8"]}), "go together: set both"),
+    (
+        "a_traffic_policy_of_reports_on_clusterip",
+        lane,
+        put("feedback", {"service": {"externalTrafficPolicy": "Local"}}),
+        "externalTrafficPolicy is for type NodePort or LoadBalancer",
+    ),
+    (
+        "a_load_balancer_class_of_reports_on_nodeport",
+        lane,
+        put("feedback", {"service": {"type": "NodePort", "loadBalancerClass": "a/b"}}),
+        "loadBalancerClass is for type LoadBalancer",
+    ),
     ("a_tarpit_for_ever", lane, put("submission.limits.tarpit.max", "2m"), "must be at most 60s"),
     ("a_user_twice", lane, put("submission.auth.users", [{"name": "app"}] * 2), "Duplicate value"),
     (
@@ -220,6 +182,19 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
     ),
     ("a_from_domain_in_capitals", lane, put("domains.0.name", "Notify.Example.com"), "one domain in lower case"),
     ("a_given_key_without_selector", lane, put("domains.0.dkim", {"secretName": "key"}), "needs selector"),
+    (
+        "a_given_key_that_is_rotated",
+        lane,
+        put("domains.0.dkim", {"secretName": "key", "selector": "s1", "rotateEvery": "2160h"}),
+        "is yours to change: take out rotateEvery",
+    ),
+    (
+        "a_given_selector_that_is_rotated",
+        lane,
+        put("domains.0.dkim", {"selector": "s1", "rotateEvery": "2160h"}),
+        "is yours to change: take out rotateEvery",
+    ),
+    ("a_key_that_never_signs", lane, put("domains.0.dkim", {"rotateEvery": "0s"}), "must be more than 0s"),
     ("a_lifetime_of_nothing", lane, put("queue.lifetime", "0s"), "must be more than 0s"),
     ("a_retry_without_a_pause", policy, put("retryAfter", "0s"), "must be more than 0s"),
     ("a_queue_for_nothing", lane, put("queue.size", "1Mi"), "must be at least 64Mi"),
@@ -266,6 +241,12 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
         put("routes", [{"domains": ["*"], "host": "r.example.com", "tls": "Opportunistic", "authSecret": "x"}]),
         "sent only over TLS: set tls to Required",
     ),
+    (
+        "a_password_in_the_clear_on_the_way_out",
+        lane,
+        put("drain.to", {"host": "r.example.com", "tls": "None", "authSecret": "x"}),
+        "sent only over TLS: set tls to Required",
+    ),
     ("one_port_for_two_listeners", lane, put("submission.smtp", {"port": 465}), "must differ"),
     (
         "local_traffic_policy_on_clusterip",
@@ -278,6 +259,19 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
         lane,
         put("submission.service", {"loadBalancerClass": "a/b"}),
         "loadBalancerClass is for type LoadBalancer",
+    ),
+    (
+        "a_certificate_of_two_makers",
+        lane,
+        put("submission.tls", {"secretName": "mine", "issuerRef": {"name": "ours"}}),
+        "secretName is a certificate that you make",
+    ),
+    ("names_without_an_issuer", lane, put("submission.tls", {"dnsNames": ["a.example.com"]}), "dnsNames are asked of"),
+    (
+        "a_certificates_name_that_is_none",
+        lane,
+        put("submission.tls", {"issuerRef": {"name": "ours"}, "dnsNames": ["Not_A.Name"]}),
+        "must be one name in lower case",
     ),
     ("a_client_that_is_no_network", lane, put("submission.clients", {"cidrs": ["10.0.0.1"]}), "such as 10.0.0.0/8"),
     ("a_name_with_dots", lane, lambda m: m["metadata"].update(name="a.b"), "at most 48 characters, a letter first"),
@@ -424,6 +418,14 @@ def test_a_good_change_is_accepted(server: Cluster, make: Callable[[str], Manife
     change(manifest)
 
     server.kubectl("replace", "--dry-run=server", "-f", "-", stdin=json.dumps(manifest))
+
+
+@pytest.mark.parametrize("change", [case[1] for case in GOOD_ENGINES], ids=[case[0] for case in GOOD_ENGINES])
+def test_a_pool_of_each_engine_is_accepted(server: Cluster, change: Change) -> None:
+    manifest = pool()
+    change(manifest)
+
+    server.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(manifest))
 
 
 def test_an_unknown_field_is_refused(server: Cluster) -> None:

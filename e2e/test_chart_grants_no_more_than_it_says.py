@@ -1,5 +1,6 @@
 """What the chart renders: no wildcard, no Secrets of the whole cluster, nothing outside of a watched namespace."""
 
+import os
 import subprocess
 from typing import Any
 
@@ -50,16 +51,76 @@ def test_namespaced_mode_needs_no_cluster_rights(cluster: Cluster) -> None:
     objects = rendered(cluster, "watchNamespaces={mail}", "rights.nodes=false", "crds.install=false")
 
     assert not [one["kind"] for one in objects if one["kind"].startswith("Cluster")]
-    assert {one["metadata"]["namespace"] for one in objects if one["kind"] == "Role"} == {"mail"}
+    assert {one["metadata"]["namespace"] for one in objects if one["kind"] == "Role"} == {"mail", "lw"}
+    own = [rule for one, rule in rules(objects, "Role") if one["metadata"]["namespace"] == "lw"]
+    assert {resource for rule in own for resource in rule["resources"]} == {"leases"}
+
+
+def test_of_leases_the_operator_reads_and_writes_its_own(cluster: Cluster) -> None:
+    found = [rule for _, rule in rules(rendered(cluster), "ClusterRole", "Role") if "leases" in rule["resources"]]
+
+    assert {(*rule.get("resourceNames", ()), *rule["verbs"]) for rule in found} == {
+        ("create",),
+        ("lanewright", "get", "patch"),
+    }
+
+
+def test_the_webhook_is_off_by_default_and_takes_rights_to_its_own_secret_and_configuration(cluster: Cluster) -> None:
+    off, on = rendered(cluster), rendered(cluster, "webhook.enabled=true")
+
+    def of_webhooks(objects: list[Manifest]) -> set[tuple[str, ...]]:
+        found = rules(objects, "ClusterRole", "Role")
+        named = [rule for _, rule in found if {"secrets", "validatingwebhookconfigurations"} & set(rule["resources"])]
+        return {(*rule["resources"], *rule.get("resourceNames", ()), *rule["verbs"]) for rule in named}
+
+    assert of_webhooks(off) == set()
+    assert not [one for one in off if one["kind"] == "ValidatingWebhookConfiguration"]
+    assert of_webhooks(on) == {
+        ("secrets", "create"),
+        ("secrets", "lanewright-webhook", "get", "patch"),
+        ("validatingwebhookconfigurations", "lw-lanewright", "get", "patch"),
+    }
+    (hook,) = (one["webhooks"][0] for one in on if one["kind"] == "ValidatingWebhookConfiguration")
+    assert (hook["failurePolicy"], hook["sideEffects"]) == ("Ignore", "None")
+    assert "caBundle" not in hook["clientConfig"]
+
+
+def test_two_replicas_keep_apart_and_one_of_them_stays(cluster: Cluster) -> None:
+    two, one = rendered(cluster), rendered(cluster, "operator.replicas=1")
+
+    def pod(objects: list[Manifest]) -> Manifest:
+        deployment = next(one for one in objects if one["kind"] == "Deployment")
+        return dict(deployment["spec"]["template"]["spec"])
+
+    assert [one["spec"]["maxUnavailable"] for one in two if one["kind"] == "PodDisruptionBudget"] == [1]
+    assert "podAntiAffinity" in pod(two)["affinity"]
+    assert not [found for found in one if found["kind"] == "PodDisruptionBudget"]
+    assert "affinity" not in pod(one)
 
 
 def test_rights_that_are_switched_off_are_not_there(cluster: Cluster) -> None:
-    off = ("rights.engines=null", "rights.monitoring=false", "rights.nodes=false", "rights.volumes=false")
+    switches = ("monitoring", "certificates", "dnsEndpoints", "nodes", "volumes")
+    off = ("rights.engines=null", *(f"rights.{switch}=false" for switch in switches))
     objects = rendered(cluster, "servedNamespaces={mail}", *off)
 
     named = {resource for _, rule in rules(objects, "ClusterRole", "Role") for resource in rule["resources"]}
     gone = {"network-attachment-definitions", "podmonitors", "prometheusrules", "nodes", "persistentvolumes"}
+    gone |= {"certificates", "dnsendpoints"}
     assert not named & gone
+
+
+@pytest.mark.parametrize("mode", ["servedNamespaces={mail}", "watchNamespaces={mail}"])
+def test_ciliums_policies_are_within_reach_only_where_the_engine_is_named(cluster: Cluster, mode: str) -> None:
+    def granted(engines: str) -> set[tuple[str, str]]:
+        objects = rendered(cluster, mode, f"rights.engines={{{engines}}}", "crds.install=false")
+        found = rules(objects, "ClusterRole", "Role")
+        return {
+            (one["kind"], name) for one, rule in found if "cilium.io" in rule["apiGroups"] for name in rule["resources"]
+        }
+
+    assert granted("HostNetwork,Multus") == set()
+    kind = "ClusterRole" if mode.startswith("served") else "Role"
+    assert granted("Cilium") == {(kind, "ciliumnetworkpolicies"), ("ClusterRole", "ciliumegressgatewaypolicies")}
 
 
 def test_definitions_stay_when_the_release_goes_unless_told_otherwise(cluster: Cluster) -> None:
@@ -95,3 +156,20 @@ def test_an_unknown_value_is_refused(cluster: Cluster) -> None:
         rendered(cluster, "servedNamespace={mail}")
 
     assert "servedNamespace" in refused.value.stderr
+
+
+def test_a_served_namespace_that_is_not_there_is_refused_with_the_command_that_makes_it(cluster: Cluster) -> None:
+    helm = [str(program(cluster.layout, "helm")), "upgrade", "--install", "absent", str(CHART), "-n", "lw-absent"]
+    environment = {
+        **os.environ,
+        "KUBECONFIG": str(cluster.kubeconfig),
+        "KUBECACHEDIR": str(cluster.layout.kubectl_cache),
+    }
+    done = subprocess.run(
+        [*helm, "--dry-run=server", "--set", "servedNamespaces={kube-system,nosuch}"],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+
+    assert done.returncode
+    assert "there is no namespace nosuch" in done.stderr
+    assert done.stderr.rstrip().endswith("kubectl create namespace nosuch")

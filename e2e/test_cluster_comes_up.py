@@ -4,13 +4,13 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from e2e.cluster import Cluster
+from e2e.cluster import Cluster, ClusterError
 from e2e.eventually import eventually
 from e2e.internet.addresses import OUTSIDE
 
@@ -101,6 +101,36 @@ def _stateful_set(name: str, command: str) -> dict[str, Any]:
         "volumeClaimTemplates": [claim],
     }
     return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": name}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "nodes", "no node-a", "pods -A", "pods -n kube-system -l app=none", "service kubernetes", "endpointslices",
+        "services,configmaps -n kube-system", "namespace/default", "customresourcedefinitions.apiextensions.k8s.io",
+        "net-attach-def -A", "ns default --show-managed-fields", "pod none --ignore-not-found",
+    ],
+)  # fmt: skip
+def test_what_is_read_over_one_connection_is_what_kubectl_shows(cluster: Cluster, words: str) -> None:
+    asked = words.replace("node-a", cluster.nodes[0]).split()
+    shown = cluster.kubectl("get", *asked, "-o", "json")
+    assert _still(cluster.get(*asked)) == _still(json.loads(shown or "{}"))
+
+
+def _still(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The objects without what changes between two looks."""
+    items: list[dict[str, Any]] = found.get("items", [found] if found else [])
+    for one in items:
+        one["metadata"].pop("resourceVersion")
+        one["metadata"].pop("managedFields", None)
+        one.pop("status", None)
+    return items
+
+
+@pytest.mark.parametrize("words", ["pod none", "nosuchkind", "lanes -n default --output=yaml"])
+def test_what_cannot_be_read_is_an_error_that_names_the_fix(cluster: Cluster, words: str) -> None:
+    with pytest.raises((ClusterError, ValueError), match=r"not found|no resource type|what else kubectl can"):
+        cluster.get(*words.split())
 
 
 def test_a_volume_keeps_its_data_over_the_death_of_its_pod(cluster: Cluster, namespace: str) -> None:
@@ -260,8 +290,12 @@ def test_a_write_is_counted_by_its_user(cluster: Cluster, namespace: str) -> Non
 
 
 def _own_namespaces() -> set[str]:
-    """Return the network namespaces of this process's threads."""
-    return {str(task.joinpath("ns/net").readlink()) for task in Path("/proc/self/task").iterdir()}
+    """Return the network namespaces of this process's threads; one may end while they are listed."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(str((task / "ns" / "net").readlink()))
+    return found
 
 
 async def test_the_test_process_connects_from_a_place_without_moving_there(cluster: Cluster) -> None:

@@ -30,8 +30,9 @@ pytestmark = pytest.mark.cluster
 NAME, SENDER = "watched", "news@watched.example.com"
 PROMISE_S, WARN_S = 10.0, 1.0
 SLOW_S, BROKEN_S = 2.0, 12.0  # of the ISP: over the warning, over the promise
-OF_EVENTS = frozenset({"LaneStoppedByReplies", "LaneReplyNeedsLook"})
-"""Alerts about what has no series until it happens; promtool raises them in tests/lane_operator/monitoring."""
+OF_EVENTS = frozenset({"LaneStoppedByReplies", "LaneReplyNeedsLook", "LanePTRWrong"})
+"""Alerts about what has no series until it happens, or where the address is shared; promtool raises them in
+tests/lane_operator/monitoring."""
 _LIMIT = re.compile(r"(?:[<>]=?|==) -?[\d.]+(?:e[+-]?\d+)?")
 
 

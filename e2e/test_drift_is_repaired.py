@@ -70,23 +70,3 @@ def test_what_a_hand_breaks_is_repaired_within_seconds(installation: Installatio
 
     figures.record("e2e", "repair_s", max(took), "s", 2.0, "lower", "make e2e")
     figures.record("e2e", "repairs", len(took), "repairs", None, "higher", "make e2e")
-
-
-def test_an_object_that_was_never_the_lanes_is_left_alone_and_said(installation: Installation) -> None:
-    here = installation
-    theirs = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "taken", "namespace": here.namespace},
-        "spec": {"ports": [{"name": "smtp", "port": 587, "targetPort": 2525}], "selector": {"app": "theirs"}},
-    }
-    here.apply(theirs, pool("pool", here.namespace))
-    here.apply(lane("taken", here.namespace))
-
-    stalled = eventually(lambda: here.condition("taken", "Stalled"), "the lane says whose the Service is")
-    assert "Service taken" in stalled["message"]
-    assert "not the lane's" in stalled["message"]
-    assert here.get("service", "taken")["spec"]["selector"] == {"app": "theirs"}
-
-    here.cluster.kubectl("delete", "service", "taken", "-n", here.namespace)
-    here.wait_ready("taken")

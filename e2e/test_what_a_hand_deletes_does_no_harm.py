@@ -69,7 +69,7 @@ def test_orphaning_a_lane_or_deleting_its_definition_keeps_its_mail(installation
 
     here.cluster.kubectl("delete", "crd", DEFINITION, "--wait=false")
     waits_and_is_released()
-    eventually(lambda: not here.cluster.kubectl("get", "crd", DEFINITION, "--ignore-not-found").strip(), "it is gone")
+    eventually(lambda: not here.cluster.get("crd", DEFINITION, "--ignore-not-found"), "it is gone")
     here.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS / f"{DEFINITION}.yaml"))
     here.cluster.kubectl("wait", "--for=condition=Established", f"crd/{DEFINITION}", "--timeout=90s")
 

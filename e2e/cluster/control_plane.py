@@ -4,10 +4,10 @@ Invariant: `start_*` starts only what does not run; identities and configuration
 """
 
 import json
+import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from e2e.cluster.namespaces import NETNS, inside
 from e2e.cluster.processes import Process, Processes, wait_for
 
 PROGRAMS: Final = (
-    "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "coredns", "local-path-provisioner", "door",
+    "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "coredns", "volumes", "door",
 )  # fmt: skip
 _READY_SECONDS: Final = 90.0
 
@@ -35,7 +35,7 @@ class ControlPlane:
         """Return one of the control plane's programs if it runs."""
         return self._processes.find(program)
 
-    def write(self, nodes: Sequence[str]) -> None:
+    def write(self) -> None:
         """Write configuration files; pki must be there."""
         layout, server = self._layout, f"https://{addresses.CONTROL}:{addresses.API_PORT}"
         layout.conf.mkdir(parents=True, exist_ok=True)
@@ -44,9 +44,7 @@ class ControlPlane:
         (layout.conf / "audit-policy.json").write_text(render.audit_policy())
         (layout.conf / "Corefile").write_text(render.corefile(layout))
         (layout.conf / "resolv.conf").write_text(f"nameserver {addresses.RESOLVER}\n")
-        (layout.conf / "objects.json").write_text(
-            render.objects([*render.storage(layout, nodes), *render.dns_service()])
-        )
+        (layout.conf / "objects.json").write_text(render.objects([*render.storage(), *render.dns_service()]))
 
     def start_api_server(self) -> None:
         """Start etcd, the API server and the door, and return when the API is ready."""
@@ -74,12 +72,7 @@ class ControlPlane:
         definitions = [part for part in manifest.split("\n---") if "kind: CustomResourceDefinition" in part]
         self.kubectl("apply", "--server-side", "-f", "-", stdin="\n---\n".join(definitions))
         self.kubectl("apply", "--server-side", "-f", str(self._layout.conf / "objects.json"))
-        arguments = [
-            "start", "--kubeconfig", f"{self._layout.conf}/admin.kubeconfig", "--namespace", render.STORAGE_NAMESPACE,
-            "--configmap-name", "local-path-config", "--helper-image", render.BUSYBOX_IMAGE,
-            "--service-account-name", "provisioner",
-        ]  # fmt: skip
-        self._start("local-path-provisioner", arguments)
+        self._start("volumes", [f"{self._layout.conf}/admin.kubeconfig", str(self._layout.nodes)])
 
     def kubectl(
         self, *arguments: str, stdin: str | None = None, check: bool = True
@@ -87,7 +80,9 @@ class ControlPlane:
         """Run kubectl as the cluster's administrator."""
         command = [str(self._layout.bin / "kubectl"), f"--kubeconfig={self._layout.kubeconfig}",
                    f"--cache-dir={self._layout.kubectl_cache}", *arguments]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, input=stdin, check=False)
+        # it lives for a twentieth of a second: collecting garbage is a fifth of its CPU, and tests start thousands
+        env = {**os.environ, "GOGC": "off"}
+        done = subprocess.run(command, capture_output=True, text=True, input=stdin, check=False, env=env)
         if check and done.returncode:
             raise failed(f"kubectl {' '.join(arguments[:3])}", done, "is the cluster up? `status` tells")
         return done

@@ -38,8 +38,11 @@ def cluster_id(checkout: Path, environment: Mapping[str, str], purpose: Purpose 
 
 
 def beside(environment: Mapping[str, str], worker: str, checkout: Path = CHECKOUT) -> dict[str, str]:
-    """The environment of one of several test processes (`gw0`, `gw1`; empty: the only one): a cluster of its own."""
-    if not worker:
+    """The environment of one of several test processes (`gw0`, `gw1`; empty: the only one): a cluster of its own.
+
+    The first has the cluster that an only one has, so that a run by itself may take it over.
+    """
+    if worker in ("", "gw0"):
         return dict(environment)
     own = cluster_id(checkout, environment, Purpose.TESTS)[:7] + worker.removeprefix("gw")
     return {**environment, "CLUSTER_ID": own}
@@ -124,9 +127,14 @@ class Layout:
         """One JSON event a line for every write the API server answered."""
         return self.log / "audit.jsonl"
 
+    @property
+    def nodes(self) -> Path:
+        """The folders of all nodes."""
+        return self.state / "nodes"
+
     def node(self, name: str) -> Path:
         """Return the folder of one node: volumes, logs of its pods, containerd's root."""
-        return self.state / "nodes" / name
+        return self.nodes / name
 
     def namespace(self, place: str) -> str:
         """Return the name under /run/netns of one place of the cluster."""

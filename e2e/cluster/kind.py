@@ -20,6 +20,7 @@ from e2e.cluster.images import BASIC, OURS, REGISTRY
 from e2e.cluster.place import Place
 from e2e.cluster.processes import poll
 from e2e.cluster.progress import Say, note, run_shown, step
+from e2e.cluster.reading import read
 
 _ADMIN: Final = "/etc/kubernetes/admin.conf"
 _VOLUMES: Final = "/var/local-path-provisioner"  # kind's own provisioner keeps volumes there
@@ -182,8 +183,7 @@ class KindCluster:
     def _apply_objects(self, plugins: Path) -> None:
         not_default = '{"metadata":{"annotations":{"storageclass.kubernetes.io/is-default-class":"false"}}}'
         self.kubectl("patch", "storageclass", "standard", "-p", not_default)
-        classes = [o for o in render.storage(self.layout, ()) if o["kind"] == "StorageClass"]
-        self.kubectl("apply", "-f", "-", stdin=render.objects(classes))
+        self.kubectl("apply", "-f", "-", stdin=render.objects(render.storage("rancher.io/local-path")))
         text = self.kubectl("get", "configmap", "coredns", "-n", "kube-system", "-o", "jsonpath={.data.Corefile}")
         text = text.replace("forward . /etc/resolv.conf", f"forward . {addresses.RESOLVER}")
         self.kubectl(
@@ -261,7 +261,7 @@ class KindCluster:
         return self._kubectl(*arguments, stdin=stdin, check=check).stdout
 
     def get(self, *arguments: str) -> Any:
-        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+        return read(self.kubeconfig, *arguments)
 
     def place(self, name: str) -> Place:
         container = {"net": self._net, "ctl": self._control}.get(name, name)
@@ -324,8 +324,11 @@ class KindCluster:
     def audit_offset(self) -> int:
         return self.layout.audit_log.stat().st_size if self.layout.audit_log.exists() else 0
 
-    def writes(self, *, offset: int = 0, user: str | None = None, leases: bool = False) -> list[audit.Write]:
+    def writes(self, *, offset: int = 0, user: str | None = None, leases: bool = False) -> list[audit.Request]:
         return audit.writes(self.layout.audit_log, offset=offset, user=user, leases=leases)
+
+    def requests(self, *, offset: int = 0, user: str | None = None) -> list[audit.Request]:
+        return audit.requests(self.layout.audit_log, offset=offset, user=user)
 
     def _container_runs(self, name: str) -> bool:
         done = self._run("docker", "inspect", "-f", "{{.State.Running}}", name, check=False)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from e2e.cluster.audit import Write
+from e2e.cluster.audit import Request
 from e2e.cluster.identity import Layout
 from e2e.cluster.place import Place
 
@@ -46,7 +46,7 @@ class Cluster(Protocol):
         """Run kubectl and return its output; raises ClusterError when it fails and `check` is set."""
 
     def get(self, *arguments: str) -> Any:
-        """Return what `kubectl get ... -o json` answers."""
+        """Return what `kubectl get ... -o json` answers, without a kubectl; raises ClusterError as it fails."""
 
     def program(self, name: str) -> Path:
         """Return kubectl, helm, or, built when first asked for, etcdutl, kwok or prometheus-operator."""
@@ -87,5 +87,8 @@ class Cluster(Protocol):
     def audit_offset(self) -> int:
         """Return where the audit log ends now, to count writes from here."""
 
-    def writes(self, *, offset: int = 0, user: str | None = None, leases: bool = False) -> list[Write]:
+    def writes(self, *, offset: int = 0, user: str | None = None, leases: bool = False) -> list[Request]:
         """Return the writes the API server answered since `offset`."""
+
+    def requests(self, *, offset: int = 0, user: str | None = None) -> list[Request]:
+        """Return whatever it answered since `offset`; reads only of the operators' service accounts."""

@@ -29,6 +29,7 @@ from e2e.cluster.pki import Authority
 from e2e.cluster.place import Place, place
 from e2e.cluster.processes import Processes, wait_for
 from e2e.cluster.progress import note, step, took
+from e2e.cluster.reading import read
 
 _NODES_READY_SECONDS = 120.0
 
@@ -107,7 +108,7 @@ class LocalCluster:
         self._end_what_lost_its_place()
         self._network.ensure(self.nodes)
         Authority(layout.pki).ensure(self.nodes)
-        self._control.write(self.nodes)
+        self._control.write()
         layout.cni_bin.mkdir(exist_ok=True)
         for plugin in (*Path("/usr/lib/cni").iterdir(), layout.bin / "multus"):
             link = layout.cni_bin / plugin.name
@@ -241,7 +242,7 @@ class LocalCluster:
         return self._control.kubectl(*arguments, stdin=stdin, check=check).stdout
 
     def get(self, *arguments: str) -> Any:
-        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+        return read(self.kubeconfig, *arguments)
 
     def program(self, name: str) -> Path:
         return programs.path(self.layout, name)
@@ -299,8 +300,11 @@ class LocalCluster:
     def audit_offset(self) -> int:
         return self.layout.audit_log.stat().st_size if self.layout.audit_log.exists() else 0
 
-    def writes(self, *, offset: int = 0, user: str | None = None, leases: bool = False) -> list[audit.Write]:
+    def writes(self, *, offset: int = 0, user: str | None = None, leases: bool = False) -> list[audit.Request]:
         return audit.writes(self.layout.audit_log, offset=offset, user=user, leases=leases)
+
+    def requests(self, *, offset: int = 0, user: str | None = None) -> list[audit.Request]:
+        return audit.requests(self.layout.audit_log, offset=offset, user=user)
 
 
 def _recorded_nodes(layout: Layout) -> tuple[str, ...]:
@@ -319,7 +323,7 @@ def _import(node: Node, wanted: Sequence[oci.Image]) -> int:
     if not missing:
         return 0
     present = set(node.ctr("content", "ls", "-q").stdout.split())
-    command = ["ctr", "-a", str(node.socket), "-n", "k8s.io", "images", "import", "-"]
+    command = ["ctr", "-a", str(node.socket), "-n", "k8s.io", "images", "import", "--no-unpack", "-"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as importing:

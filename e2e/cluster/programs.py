@@ -61,21 +61,36 @@ def _one(name: str, package: str, expect: str) -> Module:
 
 _MULTUS: Final = "gopkg.in/k8snetworkplumbingwg/multus-cni.v4"
 _PROMETHEUS: Final = "github.com/prometheus-operator/prometheus-operator"
+_PROMETHEUS_CRDS: Final = "example/prometheus-operator-crd/monitoring.coreos.com"
+_CILIUM: Final = "github.com/cilium/cilium"
+_CILIUM_CRDS: Final = "pkg/k8s/apis/cilium.io/client/crds/v2"
 _ALL: Final = (
     _kubernetes(),
     _one("coredns", "github.com/coredns/coredns", "3 min the first time"),
-    _one("local-path-provisioner", "github.com/rancher/local-path-provisioner", "1 min the first time"),
+    _one("volumes", "lanewright.dev/e2e/volumes", "1 min the first time"),  # ours: a folder for each claim, at once
     Module("multus", (("multus", f"{_MULTUS}/cmd/multus"),), "1 min the first time",
            files=((_MULTUS, "deployments/multus-daemonset.yml", "multus-daemonset.yml"),)),
     _one("helm", "helm.sh/helm/v3/cmd/helm", "2 min the first time"),
     _one("kwok", "sigs.k8s.io/kwok/cmd/kwok", "2 min the first time"),
-    _one("prometheus-operator", f"{_PROMETHEUS}/cmd/operator", "2 min the first time"),
+    Module("prometheus-operator", (("prometheus-operator", f"{_PROMETHEUS}/cmd/operator"),), "2 min the first time",
+           files=((_PROMETHEUS, "bundle.yaml", "bundle.yaml"),)),
     _one("etcdutl", "go.etcd.io/etcd/etcdutl/v3", "1 min the first time"),
     _one("gitops", "lanewright.dev/e2e/gitops", "4 min the first time"),  # ours: what GitOps tools make of an object
+    Module("cilium", (), "seconds", files=(
+        (_CILIUM, f"{_CILIUM_CRDS}/ciliumegressgatewaypolicies.yaml", "gateway-policies.yaml"),
+        (_CILIUM, f"{_CILIUM_CRDS}/ciliumnetworkpolicies.yaml", "network-policies.yaml"))),
+    Module("manifests", (("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
+                         ("kube-score", "github.com/zegl/kube-score/cmd/kube-score")), "1 min the first time"),
+    Module("definitions", (), "seconds", files=(
+        ("k8s.io/kubernetes", "api/openapi-spec/swagger.json", "kubernetes.json"),
+        ("github.com/cert-manager/cert-manager", "deploy/crds/cert-manager.io_certificates.yaml", "certificates.yaml"),
+        ("sigs.k8s.io/external-dns", "config/crd/standard/dnsendpoints.externaldns.k8s.io.yaml", "dnsendpoints.yaml"),
+        (_PROMETHEUS, f"{_PROMETHEUS_CRDS}_podmonitors.yaml", "podmonitors.yaml"),
+        (_PROMETHEUS, f"{_PROMETHEUS_CRDS}_prometheusrules.yaml", "prometheusrules.yaml"))),
     _one("versitygw", "github.com/versity/versitygw/cmd/versitygw", "1 min the first time"),
 )  # fmt: skip
 CATALOGUE: Final = {module.name: module for module in _ALL}
-OF_EVERY_CLUSTER: Final = ("kubernetes", "coredns", "local-path-provisioner", "multus", "helm")
+OF_EVERY_CLUSTER: Final = ("kubernetes", "coredns", "volumes", "multus", "helm")
 
 
 def ensure(layout: Layout, names: tuple[str, ...] = OF_EVERY_CLUSTER) -> None:
@@ -112,6 +127,9 @@ def _build(layout: Layout, module: Module, out: Path) -> None:
     go, log, folder = prerequisites.go(layout), layout.log / f"build-{module.name}.log", MODULES / module.name
     env = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
     packages = [package for _, package in module.programs]
+    if not packages:  # only files are wanted
+        _copy_files(go, folder, module, out)
+        return
     with step(f"building {module.name} from Go modules", module.expect) as say:
         build = [str(go), "build", "-v", "-trimpath", "-ldflags", module.ld_flags, "-o", f"{out}/", *packages]
         run_shown(
@@ -124,6 +142,10 @@ def _build(layout: Layout, module: Module, out: Path) -> None:
         )
     for program, package in module.programs:
         _rename(out, program, package)
+    _copy_files(go, folder, module, out)
+
+
+def _copy_files(go: Path, folder: Path, module: Module, out: Path) -> None:
     for source, file, name in module.files:
         shutil.copy(_module_folder(go, folder, source) / file, out / name)
 
@@ -136,10 +158,10 @@ def _rename(out: Path, program: str, package: str) -> None:
 
 def _module_folder(go: Path, folder: Path, module: str) -> Path:
     done = subprocess.run(
-        [str(go), "list", "-m", "-json", module], cwd=folder, capture_output=True, text=True, check=False
-    )
+        [str(go), "mod", "download", "-json", module], cwd=folder, capture_output=True, text=True, check=False
+    )  # checked against go.sum
     if done.returncode:
-        raise failed(f"go list {module}", done, "run `go mod download` in the module's folder")
+        raise failed(f"go mod download {module}", done, "check the network; go.sum must know the module")
     return Path(json.loads(done.stdout)["Dir"])
 
 

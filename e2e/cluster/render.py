@@ -7,14 +7,12 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from e2e.cluster import addresses
 from e2e.cluster.identity import Layout
 
 PAUSE_IMAGE = "lanewright.local/pause:1"
-BUSYBOX_IMAGE = "lanewright.local/busybox:1"
-STORAGE_NAMESPACE = "local-path-storage"
 
 
 def kubeconfig(pki: Path, user: str, server: str, *, embed: bool = False) -> str:
@@ -37,15 +35,20 @@ def kubeconfig(pki: Path, user: str, server: str, *, embed: bool = False) -> str
     )
 
 
+OPERATORS: Final = ("lanewright-system", "lanewright-narrow")
+"""Namespaces whose service accounts are operators: tests compare what they ask for with what they may."""
+
+
 def audit_policy() -> str:
-    """Return the audit policy: metadata of every write, once, when it was answered; nothing of reads."""
+    """Return the audit policy: metadata of every write, once, when it was answered; of reads only the operators'."""
     writes = {"level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"]}
+    operators = {"level": "Metadata", "userGroups": [f"system:serviceaccounts:{name}" for name in OPERATORS]}
     return _json(
         {
             "apiVersion": "audit.k8s.io/v1",
             "kind": "Policy",
             "omitStages": ["RequestReceived"],
-            "rules": [writes, {"level": "None"}],
+            "rules": [writes, operators, {"level": "None"}],
         }
     )
 
@@ -186,6 +189,7 @@ def kubelet(layout: Layout, node: str, cgroup_root: str) -> str:
             "imageGCHighThresholdPercent": 100,
             "imageGCLowThresholdPercent": 99,
             "nodeStatusUpdateFrequency": "5s",
+            "syncFrequency": "5s",  # when a changed Secret reaches its mount; the default: a minute or two
             "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},  # tests kill one container ten times in a minute
             "maxPods": 200,
         }
@@ -206,36 +210,15 @@ def corefile(layout: Layout) -> str:
 """
 
 
-def storage(layout: Layout, nodes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the objects that local-path-provisioner needs, with its class as the default one."""
-    paths = [{"node": n, "paths": [str(layout.node(n) / "vol")]} for n in nodes]
-    container = {"name": "helper-pod", "image": BUSYBOX_IMAGE, "imagePullPolicy": "IfNotPresent"}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "helper-pod"}, "spec": {"containers": [container]}}
-    settings = {
-        "config.json": json.dumps({"nodePathMap": paths}),
-        "setup": 'mkdir -m 0777 -p "$VOL_DIR"',
-        "teardown": 'rm -rf "$VOL_DIR"',
-        "helperPod.yaml": json.dumps(pod),
-    }
+def storage(provisioner: str = "lanewright.dev/volumes") -> list[dict[str, Any]]:
+    """Return the class of this provisioner's volumes (ours: `modules/volumes`), as the default one."""
     default = {"storageclass.kubernetes.io/is-default-class": "true"}
     return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": STORAGE_NAMESPACE}},
-        {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": {"name": "provisioner", "namespace": STORAGE_NAMESPACE},
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": "local-path-config", "namespace": STORAGE_NAMESPACE},
-            "data": settings,
-        },
         {
             "apiVersion": "storage.k8s.io/v1",
             "kind": "StorageClass",
-            "metadata": {"name": "local-path", "annotations": default},
-            "provisioner": "rancher.io/local-path",
+            "metadata": {"name": "local", "annotations": default},
+            "provisioner": provisioner,
             "volumeBindingMode": "WaitForFirstConsumer",
         },
     ]

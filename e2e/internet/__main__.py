@@ -52,8 +52,11 @@ async def _status(cluster: Cluster, _lane: str) -> None:
 
 async def _publish(cluster: Cluster, lane: str) -> None:
     """Puts the DKIM records that a lane waits for into DNS, as its owner would with his provider."""
-    namespace, _, name = lane.rpartition("/")
-    found = await asyncio.to_thread(cluster.get, "sendinglanes.lanewright.dev", name, "-n", namespace or "default")
+    namespace, _, name = lane.partition("/")
+    words = ("sendinglanes.lanewright.dev", name, "-n", namespace, "--ignore-not-found")
+    found = await asyncio.to_thread(cluster.get, *words)
+    if not found:
+        raise ClusterError(f"there is no lane {lane}", "`kubectl get lanes -A` tells which there are")
     internet = Internet(cluster.place("net"), ground_of(cluster), Weights())
     wanted = list(unpublished(found.get("status", {})))
     for record, text in wanted:
@@ -81,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = given.command
     if (command == "publish") != bool(given.lane):
         parser.error("publish takes a lane, such as mail/transactional; nothing else does")
+    if given.lane and not all(given.lane.partition("/")):
+        parser.error(f"{given.lane} is no NAMESPACE/LANE: write for instance mail/{given.lane.strip('/')}")
     try:
         cluster, _ = open_cluster()
         if _is_there(cluster):

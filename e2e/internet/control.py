@@ -42,6 +42,7 @@ class Control:
                 web.get("/isps/{name}/records", self.dump),
                 web.post("/isps/{name}/reset", self.reset),
                 web.post("/isps/{name}/disconnect", self.disconnect),
+                web.post("/isps/{name}/release", self.release),
                 web.get("/wire", self.wire),
                 web.post("/wire/reset", self.reset_wire),
             ]
@@ -110,6 +111,10 @@ class Control:
         """POST /isps/NAME/disconnect: end every open connection without a word."""
         ended = self._isp(request).disconnect()
         return web.json_response({"ended": ended})
+
+    async def release(self, request: web.Request) -> web.Response:
+        """POST /isps/NAME/release: answer every connection that stalls."""
+        return web.json_response({"released": self._isp(request).release()})
 
     async def reset(self, request: web.Request) -> web.Response:
         """POST /isps/NAME/reset: begin a new recording."""

@@ -16,7 +16,7 @@ import msgspec
 from e2e.internet import records
 from e2e.internet.policy import Policy
 
-TIMEOUT = aiohttp.ClientTimeout(total=30)  # seconds; dumping 100,000 records takes about two
+TIMEOUT = aiohttp.ClientTimeout(total=120)  # seconds; dumping 100,000 records takes two where nothing else runs
 
 
 class ControlError(RuntimeError):
@@ -88,6 +88,10 @@ class IspControl:
     async def disconnect(self, isp: str) -> int:
         """Ends every open connection without a word; how many there were."""
         return int(_object(await self._ask("POST", f"/isps/{isp}/disconnect"))["ended"])
+
+    async def release(self, isp: str) -> int:
+        """Answers, by the policy now in force, every connection that stalls behind the greeting; how many."""
+        return int(_object(await self._ask("POST", f"/isps/{isp}/release"))["released"])
 
     async def reset(self, isp: str) -> None:
         """Begins a new recording."""

@@ -41,6 +41,10 @@ class Isp:
             one.drop()
         return len(ended)
 
+    def release(self) -> int:
+        """Answers, by the policy now in force, every connection that stalls behind the greeting; how many."""
+        return sum(one.release() for one in list(self.connections))
+
 
 class IspConnection(asyncio.Protocol):
     """One client's connection."""
@@ -98,6 +102,13 @@ class IspConnection(asyncio.Protocol):
     def drop(self) -> None:
         """Ends the connection without a word."""
         self._transport.abort()
+
+    def release(self) -> bool:
+        """Whether it stalled; it does no more."""
+        step = self._session.resume(time.time())
+        if step is not None:
+            self._carry_out(step)
+        return step is not None
 
     def as_record(self) -> records.Connection:
         """This connection as it stands."""

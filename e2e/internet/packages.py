@@ -1,4 +1,4 @@
-"""What tests need from Debian: bind9, unbound, Postfix, Prometheus, strace, swaks, curl; no service of them is started.
+"""What tests need from Debian: bind9, unbound, Postfix, Prometheus, strace, swaks, Dante, curl; none as a service.
 
 Invariant: after `install` every program is there and no service of it runs because of us.
 """
@@ -32,6 +32,7 @@ COMPILER = {
     "/usr/include/stdio.h": "libc6-dev",
     "/usr/bin/python3-config": "python3-dev",
 }  # for the compiled relay (lanes/compile.py) and the slow disk of the chaos campaign
+DANTE = {"danted": "dante-server"}  # for engine Socks5: the proxy that holds slots' addresses
 CURL = {"curl": "curl", "zstd": "zstd"}  # for the examples of docs/http.md and docs/feedback.md
 _POLICY = Path("/usr/sbin/policy-rc.d")  # asked by invoke-rc.d; exit status 101 forbids the start
 _FORBID = "#!/bin/sh\nexit 101\n"
@@ -69,7 +70,7 @@ def install(programs: dict[str, str] | None = None) -> list[str]:
 
 def main() -> None:
     """Installs all peers that tests, demo and bench talk to, and says which were missing."""
-    everything = PEERS | PROMETHEUS | UNBOUND | STRACE | SWAKS | COMPILER | CURL
+    everything = PEERS | PROMETHEUS | UNBOUND | STRACE | SWAKS | COMPILER | DANTE | CURL
     lacking = missing(everything)
     if not lacking:
         return

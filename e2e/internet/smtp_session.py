@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from e2e.internet.enforcement import Enforcer
 from e2e.internet.policy import Reply, Stage
@@ -83,6 +84,10 @@ def path_of(argument: bytes) -> str | None:
     return argument[start + 1 : end].decode("utf-8", "replace") if 0 <= start < end else None
 
 
+_Standing: TypeAlias = tuple[bytearray, str | None, list[str], bytearray, bool, int | None]
+"""Buffer, sender, recipients, chunks, whether inside of DATA, octets of a chunk still to come."""
+
+
 class SmtpSession:
     """One client's dialogue with one ISP."""
 
@@ -99,6 +104,7 @@ class SmtpSession:
         self._chunk_last = False
         self._chunks = bytearray()
         self._deaf = False
+        self._stalled = False  # deaf until `resume`, which answers what it was asked
         self._step = Step()
         self._now = 0.0
         self._reset()
@@ -126,11 +132,20 @@ class SmtpSession:
     def received(self, data: bytes, now: float) -> Step:
         """Takes what came from the client; returns the joined answer to it."""
         self._begin(now)
-        if self._deaf:
-            return self._step
-        self._buffer += data
-        while not self._deaf and self._advance():
-            pass
+        if not self._deaf:
+            self._buffer += data
+            self._take_all()
+        elif self._stalled:
+            self._buffer += data
+        return self._step
+
+    def resume(self, now: float) -> Step | None:
+        """A stall behind the greeting ends: the answer to what has waited; None if nothing has."""
+        if not self._stalled:
+            return None
+        self._begin(now)
+        self._deaf = self._stalled = False
+        self._take_all()
         return self._step
 
     def tls_begun(self) -> None:
@@ -148,6 +163,22 @@ class SmtpSession:
         self._sender: str | None = None
         self._recipients: list[str] = []
         self._chunks = bytearray()
+
+    def _take_all(self) -> None:
+        while not self._deaf:
+            before = self._standing() if self.enforcer.policy.faults else None
+            if not self._advance():
+                return
+            if self._stalled and before is not None:
+                self._stand(before)
+
+    def _standing(self) -> _Standing:
+        kept = self._sender, list(self._recipients), bytearray(self._chunks), self._in_data, self._chunk_left
+        return bytearray(self._buffer), *kept
+
+    def _stand(self, before: _Standing) -> None:
+        self._buffer, self._sender, self._recipients, self._chunks, self._in_data, self._chunk_left = before
+        self._scanned = 0
 
     def _advance(self) -> bool:
         """Takes one command, message or chunk from the buffer; False if it holds none that is complete."""
@@ -376,6 +407,7 @@ class SmtpSession:
         else:
             self._deaf = True
             self._step.abort = fault.action == "drop"
+            self._stalled = fault.action == "stall" and stage is not Stage.CONNECT
         return True
 
     def _answer(self, reply: Reply) -> None:

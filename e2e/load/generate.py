@@ -50,6 +50,7 @@ class LoadConfig(Model):
     rate: float  # messages a second
     size: int = 4096  # octets of the whole message, about
     sessions: int = 4
+    per_session: int = 0  # messages, then the session is closed and another opened; 0: for ever
     start_at: float = 0.0  # wall clock; 0: when the sessions stand
     tries: int = 50  # of a message that gets 4xx or whose connection breaks before the end of data
     ledger: Path
@@ -153,8 +154,13 @@ class Generator:
         raise ConnectionError(f"no session with {self._target.host}:{self._target.port}: {error}")
 
     async def _work(self, session: Submission) -> None:
+        sent = 0
         while (letter := await self._due.get()) is not None:
+            if self._config.per_session and sent == self._config.per_session:
+                await session.close()
+                sent = 0
             session = await self._deliver(session, letter)
+            sent += 1
         await session.close()
 
     async def _deliver(self, session: Submission, letter: Letter) -> Submission:

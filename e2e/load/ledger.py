@@ -171,8 +171,8 @@ def unexplained_duplicates(
     """The message ids of duplicates that no kill accounts for.
 
     A kill accounts for a second copy if the first came from the killed slot's address over a connection opened before
-    the kill, at most 1 s before it, and the second over one opened after it; and for no more copies than the slot had
-    connections open at that moment.
+    the kill, at most 1 s before it, and the second from the same address over one opened after it; and for no more
+    copies than the slot had connections open at that moment. A second copy from another address is never explained.
     """
     budget = {kill: _open_connections(kill, connections) for kill in kills}
     left = []
@@ -188,7 +188,7 @@ def unexplained_duplicates(
 
 def _accounts_for(kill: Kill, first: Message, second: Message) -> bool:
     return (
-        first.source_ip == kill.source_ip
+        first.source_ip == second.source_ip == kill.source_ip
         and first.connection_opened <= kill.at
         and first.at >= kill.at - FIRST_COPY_BEFORE_KILL_S
         and second.connection_opened > kill.at

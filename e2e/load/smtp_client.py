@@ -18,6 +18,7 @@ from e2e.internet.tls_pipe import TlsPipe
 
 TIMEOUT_S = 300.0  # RFC 5321 section 4.5.3.2 gives a client no less for most replies
 CONNECT_TIMEOUT_S = 30.0
+_CLOSES = 421  # RFC 5321 section 3.8: the server ends the session with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,10 @@ class _Wire(asyncio.Protocol):
             del self._buffer[: end + 2]
             if line[3:4] != b"-":
                 self.replies.append(Reply(int(line[:3]), line[4:].decode("utf-8", "replace")))
+                if self.replies[-1].code == _CLOSES and not self.broken:
+                    # nothing comes behind it; over TLS a server may wait for our goodbye
+                    self.broken = "closed by the server"
+                    self.transport.close()
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -161,6 +166,7 @@ class Submission:
         """Says goodbye and closes."""
         if self.alive:
             self._wire.write(b"QUIT\r\n")
+        self._wire.broken = self._wire.broken or "closed here"
         self._wire.transport.close()
 
     async def _ask(self, data: bytes, count: int, *, in_doubt: bool = False) -> list[Reply]:

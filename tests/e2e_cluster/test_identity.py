@@ -22,9 +22,11 @@ def test_a_demo_tests_and_benchmarks_of_one_checkout_never_share_a_cluster() -> 
 def test_test_processes_side_by_side_have_a_cluster_each() -> None:
     for given in ({}, {"CLUSTER_ID": "mine"}):
         found = [
-            cluster_id(Path("/x"), beside(given, worker, Path("/x")), Purpose.TESTS) for worker in ("gw0", "gw1", "")
+            cluster_id(Path("/x"), beside(given, worker, Path("/x")), Purpose.TESTS)
+            for worker in ("gw0", "gw1", "gw2", "")
         ]
         assert len(set(found)) == 3
+        assert found[0] == found[-1], "a run by itself takes over what the first of several has left"
     assert beside({"A": "b"}, "") == {"A": "b"}
 
 

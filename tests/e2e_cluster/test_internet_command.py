@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -70,3 +73,58 @@ def test_a_lane_is_named_for_its_records_alone(words: list[str], capsys: pytest.
         command.main(words)
 
     assert "publish takes a lane, such as mail/transactional" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lane", ["transactional", "/transactional", "mail/"])
+def test_a_lane_without_its_namespace_is_refused_with_what_to_write(
+    lane: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["publish", lane])
+
+    assert f"{lane} is no NAMESPACE/LANE: write for instance mail/" in capsys.readouterr().err
+
+
+class _Api(BaseHTTPRequestHandler):
+    """An API server that knows lanes, and has none."""
+
+    def do_GET(self) -> None:
+        lanes = {"resource": "sendinglanes", "singularResource": "sendinglane", "scope": "Namespaced"}
+        group = {"metadata": {"name": "lanewright.dev"}, "versions": [{"version": "v1alpha1", "resources": [lanes]}]}
+        known = {"/apis": {"items": [group]}, "/api": {"items": []}}
+        body = json.dumps(known.get(self.path, {"message": "not found"})).encode()
+        self.send_response(200 if self.path in known else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+def test_a_lane_that_is_not_there_is_no_word_about_the_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = LayoutHere(ID, tmp_path / "checkout", tmp_path)
+    (tmp_path / layout.namespace("net")).touch()
+    layout.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr("e2e.cluster.place.NETNS", tmp_path)
+    monkeypatch.setattr(command, "open_cluster", lambda: (local.LocalCluster(layout, ("n1",)), "the test says so"))
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Api) as server:
+        layout.kubeconfig.write_text(json.dumps({
+            "apiVersion": "v1", "kind": "Config", "current-context": "here",
+            "clusters": [{"name": "here", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+            "users": [{"name": "me", "user": {}}],
+        }))  # fmt: skip
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            assert command.main(["publish", "mail/nosuch"]) == 1
+        finally:
+            server.shutdown()
+            thread.join()
+    assert capsys.readouterr().err == (
+        "there is no lane mail/nosuch\nfix: `kubectl get lanes -A` tells which there are\n"
+    )

@@ -37,11 +37,12 @@ def test_pods_of_a_node_get_addresses_of_its_range() -> None:
     assert delegate["ipam"]["ranges"] == [[{"subnet": "198.18.2.0/24"}]]
 
 
-def test_the_audit_log_has_every_write_once_and_no_read() -> None:
+def test_the_audit_log_has_every_write_once_and_no_read_but_the_operators() -> None:
     policy = json.loads(render.audit_policy())
     assert policy["omitStages"] == ["RequestReceived"]
     assert set(policy["rules"][0]["verbs"]) == {"create", "update", "patch", "delete", "deletecollection"}
-    assert policy["rules"][1] == {"level": "None"}
+    assert "system:serviceaccounts:lanewright-system" in policy["rules"][1]["userGroups"]
+    assert policy["rules"][2:] == [{"level": "None"}]
 
 
 def test_webhooks_are_called_at_their_pods() -> None:

@@ -16,6 +16,13 @@ def test_both_keys_of_a_domain_are_published_while_dns_does_not_have_them() -> N
     ]
 
 
+def test_the_keys_that_sign_next_are_published_too() -> None:
+    present = {**RSA, "published": True}
+    following = {**RSA, "recordName": "next._domainkey.a.example", "ed25519": ED25519}
+    status = {"domains": [{"name": "a.example", "dkim": {**present, "next": following}}]}
+    assert [name for name, _ in unpublished(status)] == ["next._domainkey.a.example", "ed._domainkey.a.example"]
+
+
 def test_what_dns_has_and_what_has_no_record_is_left_alone() -> None:
     seen = {"name": "a.example", "dkim": {**RSA, "published": True, "ed25519": {**ED25519, "published": True}}}
     off = {"name": "b.example", "dkim": {"mode": "Off"}}

@@ -162,6 +162,10 @@ def test_a_kill_of_another_slot_explains_nothing() -> None:
     assert unexplained(*copies(), kills=(Kill(100.0, BULK_IP),)) == ["<otp1>"]
 
 
+def test_a_second_copy_from_another_slot_is_never_explained() -> None:
+    assert unexplained(*copies(source_ip=BULK_IP)) == ["<otp1>"]
+
+
 def test_a_kill_explains_no_more_copies_than_it_had_connections() -> None:
     both = [*copies(1), *copies(2)]
 

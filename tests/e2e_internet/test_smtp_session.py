@@ -275,3 +275,25 @@ def test_a_delay_of_a_stage_comes_on_top_of_the_round_trip(stage: Stage) -> None
     step = reach(session(Policy(round_trip_s=0.05, delays={stage: 3.0}), greeted=False), stage)
 
     assert step.delay_s == pytest.approx(3.05)
+
+
+@pytest.mark.parametrize("stage", [Stage.EHLO, Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.END_OF_DATA])
+def test_what_stalled_goes_on_where_it_stood_once_the_isp_wakes(stage: Stage) -> None:
+    talk = session(Policy(faults={stage: Fault(action="stall")}), greeted=False)
+    talk.opened(0.0)
+    said = [codes(talk.received(part, 1.0)) for part in (b"EHLO out1.example.com\r\n", ENVELOPE, MESSAGE + b".\r\n")]
+    assert [250] not in said[2:]
+
+    talk.enforcer.change(Policy())
+    step = talk.resume(5.0)
+
+    assert step is not None
+    assert [code for part in said for code in part] + codes(step) == [250, 250, 250, 354, 250]
+    assert [one.recipients for one in step.taken] == [("r@b.test",)]
+    assert talk.resume(6.0) is None
+
+
+def test_what_has_not_stalled_is_not_resumed() -> None:
+    talk = session()
+    talk.received(ENVELOPE, 1.0)
+    assert talk.resume(2.0) is None
