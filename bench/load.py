@@ -84,11 +84,11 @@ def wait_for_port(address: str, port: int, timeout_s: float = 20.0) -> None:
     raise TimeoutError(f"nothing listens on {address}:{port} after {timeout_s:.0f} s")
 
 
-def inject(port: int, messages: int, sessions: int, size: int = MESSAGE_BYTES) -> None:
+def inject(port: int, messages: int, sessions: int, size: int = MESSAGE_BYTES, recipient: str = RECIPIENT) -> None:
     """Hands in so many messages over so many kept-open sessions; raises CalledProcessError if one is refused."""
     load = ["-s", str(sessions), "-m", str(messages), "-l", str(size)]
     subprocess.run(
-        ["smtp-source", "-d", *load, "-f", SENDER, "-t", RECIPIENT, f"127.0.0.1:{port}"],
+        ["smtp-source", "-d", *load, "-f", SENDER, "-t", recipient, f"127.0.0.1:{port}"],
         check=True,
         capture_output=True,
         timeout=300,

@@ -9,14 +9,17 @@ import dns.query
 __all__ = ["NameServer"]
 
 _HEADER = "$TTL 300\n@ IN SOA ns.test. hostmaster.test. 1 300 60 3600 60\n@ IN NS ns\nns IN A 127.0.0.1\n"
+_REVERSE = "$TTL 300\n@ IN SOA ns.test. hostmaster.test. 1 300 60 3600 60\n@ IN NS ns.test.\n"
 
 
 class NameServer:
     """Answers for `test.` with the records it was given, and refuses everything else."""
 
-    def __init__(self, folder: Path, port: int, records: str) -> None:
-        """Starts bind9 and returns when it answers; `records` are zone-file lines below `test.`."""
+    def __init__(self, folder: Path, port: int, records: str, reverse: str = "") -> None:
+        """Starts bind9 and returns when it answers; `records` are zone-file lines below `test.`, `reverse` those of
+        127.0.0.0/24."""
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "reverse.zone").write_text(_REVERSE + reverse + "\n")
         (folder / "test.zone").write_text(_HEADER + records + "\n")
         (folder / "named.conf").write_text(
             f"""options {{ directory "{folder}"; pid-file "{folder}/named.pid"; session-keyfile "{folder}/session.key";
@@ -24,6 +27,7 @@ class NameServer:
   recursion no; allow-query {{ any; }}; notify no; dnssec-validation no; empty-zones-enable no; }};
 controls {{ }};
 zone "test" {{ type primary; file "test.zone"; }};
+zone "0.0.127.in-addr.arpa" {{ type primary; file "reverse.zone"; }};
 """
         )
         self.address = f"127.0.0.1:{port}"

@@ -3,22 +3,25 @@
 Open loop: 1,000 messages to the second ISP at 50 a second, each timed from its scheduled instant to the ISP's receipt
 of its last byte, in quiet and again while 20,000 messages wait for the first ISP, which is tried all the time. Three
 times, for it says 421 as greeting, to each recipient, or to each whole message; the figure is the worst of them.
+Relay, both ISPs and the timed client are processes of their own, in control groups whose weights are printed.
 """
 
-import asyncio
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
-from email.message import EmailMessage
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import aiosmtplib
 import numpy as np
 
+from bench.cpu import cpu_seconds
 from bench.lanewright import Relay
-from bench.load import wait_for_port
+from bench.load import inject, wait_for_port
 from bench.surroundings import FAST, SLOW, Bench
-from e2e.figures import record
+from e2e.cluster.cgroups import Cgroups
+from e2e.figures import CHECKOUT, record
 
 __all__ = ["run"]
 
@@ -26,101 +29,103 @@ _RATE, _MESSAGES, _FLOOD = 50, 1000, 20_000
 _TARGET = 1.2
 _LEAST_TRIES = 10
 """In the 20 s beside it: it is backed off, not forgotten."""
-GREETING = "GREETING"
-_BUSY = b"421 4.7.0 try again later\r\n"
-_GREETING = b"220 mx.fast.test ESMTP\r\n"
+_RETRY = "1s"
+_WEIGHTS = {"relay": 400, "isp-fast": 200, "isp-busy": 200, "client": 200}
+"""100 is neutral; a starved ISP or client would look like a slow relay."""
+_STAGES = ("GREETING", "RCPT", "DATA")
 _COMMAND = "python -m bench --only second-isp"
 
 
-class Isp:
-    """A small SMTP server in a thread: notes when each numbered message came, or says 421 at the stage given."""
+class _Groups:
+    """Weighted control groups, as a cluster's work has them."""
 
-    def __init__(self, address: str, busy: str = "") -> None:
-        """`busy`: GREETING, or the verb that is answered 421; RCPT or DATA (to the whole message)."""
-        self._busy = busy
-        self.came: dict[int, float] = {}
-        self.refused = 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(address), self._loop).result(10)
+    def __init__(self) -> None:
+        self._cgroups = Cgroups("bench-second-isp")
+        self._cgroups.ensure("", sum(_WEIGHTS.values()))  # beside whatever else the machine does
+
+    def take(self, name: str, pid: int) -> None:
+        """Puts a process that has just begun, with its threads, into the group of its kind."""
+        for folder in self._cgroups.ensure(name, _WEIGHTS[name]):
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def describe(self) -> str:
+        """The weights as the kernel has them."""
+        return ", ".join(f"{group}: {weight}" for group, weight in self._cgroups.weights())
+
+    def remove(self) -> None:
+        """When all has ended."""
+        self._cgroups.remove()
+
+
+class _Isp:
+    """`bench.isp` as a process, and what it has said: a number and a time a line."""
+
+    def __init__(self, groups: _Groups, name: str, address: str, *busy: str) -> None:
+        command = [sys.executable, "-m", "bench.isp", address, *busy]
+        self._process = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+        groups.take(name, self._process.pid)
+        self.said: dict[int, float] = {}
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         wait_for_port(address, 25)
 
-    async def _start(self, address: str) -> None:
-        self._server = await asyncio.start_server(self._serve, address, 25)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            if self._busy == GREETING:
-                self.refused += 1
-                writer.write(_BUSY)
-                return
-            writer.write(_GREETING)
-            while line := await reader.readline():
-                if line[:4].upper() == b"DATA":
-                    writer.write(b"354 go on\r\n")
-                answer = await self._answer(line, reader)
-                writer.write(answer)
-                if answer == _BUSY:
-                    self.refused += 1
-                    return
-        except (ConnectionError, asyncio.IncompleteReadError):
-            return
-        finally:
-            writer.close()
-
-    async def _answer(self, line: bytes, reader: asyncio.StreamReader) -> bytes:
-        verb = line[:4].upper()
-        if verb == b"EHLO":
-            return b"250-mx\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
-        content = await reader.readuntil(b"\r\n.\r\n") if verb == b"DATA" else b""
-        if verb == self._busy.encode():
-            return _BUSY
-        if verb != b"DATA":
-            return b"250 ok\r\n"
-        number = int(content.split(b"Subject: ")[1].split(b"\r\n")[0])
-        self.came.setdefault(number, time.monotonic())
-        return b"250 ok\r\n"
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            number, at = line.split()
+            self.said.setdefault(int(number), float(at))
 
     def wait(self, first: int, within_s: float) -> None:
         """Returns when a phase's messages are all here, or after so long."""
         deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline and not all(first + at in self.came for at in range(_MESSAGES)):
-            time.sleep(0.05)
+        while time.monotonic() < deadline and not all(first + at in self.said for at in range(_MESSAGES)):
+            time.sleep(0.2)
 
     def stop(self) -> None:
         """Ends it."""
-        self._loop.call_soon_threadsafe(self._server.close)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
 
 
 def run(folder: Path) -> None:
     """Measures and records."""
     bench = Bench(folder)
     with bench.surroundings():
-        worst = max([_ratio(bench, stage) for stage in (GREETING, "RCPT", "DATA")])
+        worst = max([_ratio(bench, stage) for stage in _STAGES])
     print(f"second ISP, worst of them: {worst:.2f} x (<= {_TARGET})", flush=True)
     record("bench.json", "second_isp_p99_ratio", round(worst, 3), "x", _TARGET, "lower", _COMMAND)
 
 
-def _ratio(bench: Bench, stage: str) -> float:
-    """Of a relay of its own."""
-    fast, slow = Isp(FAST), Isp(SLOW, stage)
-    relay = bench.relay(retry="2s", room=f"busy-{stage.lower()}")
+@contextmanager
+def _running(bench: Bench, groups: _Groups, stage: str) -> Iterator[tuple[Relay, _Isp, _Isp]]:
+    """A relay of its own between its client and both ISPs."""
+    fast, slow = _Isp(groups, "isp-fast", FAST), _Isp(groups, "isp-busy", SLOW, stage)
+    relay = bench.relay(retry=_RETRY, room=f"busy-{stage.lower()}")
+    groups.take("relay", relay.pid)
+    print(groups.describe(), flush=True)
     try:
-        quiet = asyncio.run(_phase(relay, fast, 0))
-        asyncio.run(_flood(relay))
-        before = slow.refused
-        busy = asyncio.run(_phase(relay, fast, _MESSAGES))
-        tried, waiting = slow.refused - before, relay.metric("queue_messages")
+        yield relay, fast, slow
     finally:
         relay.kill()
         fast.stop()
         slow.stop()
+        groups.remove()
+
+
+def _ratio(bench: Bench, stage: str) -> float:
+    """Of a relay of its own; its quiet minute is just before."""
+    groups = _Groups()
+    with _running(bench, groups, stage) as (relay, fast, slow):
+        quiet, quiet_cpu = _phase(groups, relay, fast, 0)
+        inject(relay.port, _FLOOD, 20, 600, "rcpt@slow.test")
+        before, began = len(slow.said), time.monotonic()
+        busy, busy_cpu = _phase(groups, relay, fast, _MESSAGES)
+        tried, took, waiting = len(slow.said) - before, time.monotonic() - began, relay.metric("queue_messages")
     print(
         f"second ISP, p99 of {_MESSAGES}: {quiet * 1000:.0f} ms quiet, {busy * 1000:.0f} ms beside one that says 421 "
-        f"to each {stage} = {busy / quiet:.2f} x; {waiting:.0f} waited, {tried} tries were answered 421",
+        f"to each {stage} = {busy / quiet:.2f} x; {waiting:.0f} waited, {tried} tries in {took:.0f} s; the "
+        f"relay's CPU {quiet_cpu:.1f} s quiet, {busy_cpu:.1f} s then",
         flush=True,
     )
     if waiting < _FLOOD or tried < _LEAST_TRIES:
@@ -128,46 +133,17 @@ def _ratio(bench: Bench, stage: str) -> float:
     return busy / quiet
 
 
-async def _flood(relay: Relay) -> None:
-    """Mail for the busy ISP, over many sessions."""
-    numbers = iter(range(_FLOOD))
-
-    async def session() -> None:
-        async with aiosmtplib.SMTP(hostname="127.0.0.1", port=relay.port, start_tls=False) as client:
-            for number in numbers:
-                await client.send_message(_letter(number, "rcpt@slow.test"))
-
-    await asyncio.gather(*[session() for _ in range(20)])
-
-
-async def _phase(relay: Relay, isp: Isp, first: int) -> float:
-    """p99 in seconds; what never came counts as infinite."""
-    queue: asyncio.Queue[int] = asyncio.Queue()
-    began = time.monotonic() + 0.5
-    due: Callable[[int], float] = lambda at: began + at / _RATE  # noqa: E731
-
-    async def session() -> None:
-        async with aiosmtplib.SMTP(hostname="127.0.0.1", port=relay.port, start_tls=False) as client:
-            while True:
-                at = await queue.get()
-                await client.send_message(_letter(first + at, "rcpt@fast.test"))
-                queue.task_done()
-
-    workers = [asyncio.create_task(session()) for _ in range(8)]
-    for at in range(_MESSAGES):
-        await asyncio.sleep(max(0.0, due(at) - time.monotonic()))
-        queue.put_nowait(at)
-    await queue.join()
-    for worker in workers:
-        worker.cancel()
-    await asyncio.gather(*workers, return_exceptions=True)
-    await asyncio.to_thread(isp.wait, first, 30)
-    waits = [isp.came.get(first + at, float("inf")) - due(at) for at in range(_MESSAGES)]
-    return float(np.percentile(waits, 99, method="higher"))
-
-
-def _letter(number: int, recipient: str) -> EmailMessage:
-    message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = "bench@sender.test", recipient, str(number)
-    message.set_content("a code\n" + "x" * 500)
-    return message
+def _phase(groups: _Groups, relay: Relay, isp: _Isp, first: int) -> tuple[float, float]:
+    """p99 in seconds, where what never came counts as infinite, and the relay's CPU seconds meanwhile."""
+    cpu = cpu_seconds(relay.pid)
+    asked = [str(one) for one in (relay.port, "rcpt@fast.test", first, _MESSAGES, _RATE)]
+    command = [sys.executable, "-m", "bench.timed_client", *asked]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as client:
+        groups.take("client", client.pid)
+        assert client.stdout is not None
+        began = float(client.stdout.readline())
+    if client.returncode:
+        raise RuntimeError("the relay refused a timed message")
+    isp.wait(first, 30)
+    waits = [isp.said.get(first + at, float("inf")) - began - at / _RATE for at in range(_MESSAGES)]
+    return float(np.percentile(waits, 99, method="higher")), cpu_seconds(relay.pid) - cpu
