@@ -6,13 +6,14 @@ RUN := $(VENV)/bin
 CLUSTERS ?= 3
 # many tests wait for processes, so two workers a core
 WORKERS ?= $(shell echo $$((2 * $$(nproc))))
+COMPILED_WORKERS ?= $(WORKERS)
 EXAMPLES ?= 2000
 COMPILED_TESTS ?= $(addprefix tests/lane_relay/,test_compiled.py smtp account deliver mail/test_headers.py mail/test_dkim.py \
   accept/test_message.py accept/test_session.py accept/test_open_relay.py \
   whole/test_end_to_end.py whole/test_intake.py whole/test_feedback.py)
 PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 python3.11 python3))
 
-.PHONY: compiled chaos-relay gitops replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract admin-contract
+.PHONY: upgrade model compiled manifests engines extensions chaos-relay gitops replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract admin-contract bench-operator
 
 help: ## lists the targets
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -22,10 +23,11 @@ $(VENV)/.ready: tests/requirements.lock pyproject.toml
 	@.ci/setup $(VENV) $(PYTHON)
 	@touch $@
 
-peers: setup ## installs what tests need (bind9, unbound, Postfix, Prometheus, strace, an S3 server, GitOps tools), none as a service
+peers: setup ## installs what tests need (bind9, unbound, Postfix, Prometheus, strace, an S3 server, GitOps and manifest tools), none as a service
 	@$(RUN)/python -m e2e.internet.packages
 	@$(RUN)/python -m tests.lane_relay.audit.s3_server
 	@$(RUN)/python -m tests.gitops.judge
+	@$(RUN)/python -m tests.manifests.checkers
 
 lint: setup ## ruff, mypy --strict, import contracts
 	$(RUN)/ruff format --check .
@@ -40,8 +42,11 @@ crds: setup ## generates crds/*.yaml from the models
 unit: peers ## tests that need no cluster
 	$(RUN)/pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+extensions: peers ## compiles the relay's hot modules, into this machine's cache
+	@$(RUN)/python -m e2e.compiled
+
 compiled: peers ## tests of the relay as its image has it: hot modules compiled to C
-	PYTHONPATH=$$($(RUN)/python -m e2e.compiled) LANE_RELAY_FORM=compiled $(RUN)/pytest $(COMPILED_TESTS) -n $(WORKERS) --dist loadfile
+	PYTHONPATH=$$($(RUN)/python -m e2e.compiled) LANE_RELAY_FORM=compiled $(COMPILED_AS) $(RUN)/pytest $(COMPILED_TESTS) -n $(COMPILED_WORKERS) --dist loadfile
 
 http-contract: peers ## schemathesis against a running relay, for long (EXAMPLES=2000 requests a phase)
 	EXAMPLES=$(EXAMPLES) $(RUN)/pytest tests/lane_relay/whole/test_http_contract.py -n 0
@@ -60,20 +65,37 @@ images: setup ## builds the images and rolls the running cluster's release to th
 
 e2e: peers ## the promises, one file each: side by side on several clusters, then by themselves those that judge times
 	$(RUN)/python -m e2e.figures clear e2e
-	$(RUN)/pytest -v e2e -m "not quiet" -n $(CLUSTERS) --dist loadgroup
-	$(RUN)/pytest -v e2e -m quiet
+	@failed=0; set -x; \
+	$(RUN)/pytest -v e2e -m "not quiet" -n $(CLUSTERS) --dist loadgroup --leave-cluster || failed=1; \
+	$(RUN)/pytest -v e2e -m quiet || failed=1; exit $$failed
 
 demo: peers ## two lanes, a flood, and what the OTPs felt of it: cluster, table and chart
 	$(RUN)/python -m e2e.demo
 
+model: setup ## random sequences of applies, deletes and failures against a real API server (EXAMPLES=N; 60 are ~6 min), and with faults made on purpose
+	MODEL_EXAMPLES=$(if $(filter file,$(origin EXAMPLES)),60,$(EXAMPLES)) $(RUN)/pytest -v e2e/test_any_sequence_keeps_addresses_and_mail.py -n 0
+
+engines: peers ## each egress engine on a cluster: mail by its own address, nothing before the proof (build/figures/engines.json)
+	$(RUN)/python -m e2e.figures clear engines
+	$(RUN)/pytest -v e2e/test_each_engine_sends_from_its_own_address.py -n 0
+
+upgrade: peers ## one-time codes while their lane gets new images, loses a node and shrinks: their p99, and how many are late
+	$(RUN)/pytest -v e2e/upgrade.py
+
 bench: peers ## the relay beside tuned Postfix, in one run; the operator's idle minutes on a cluster
 	$(RUN)/python -m bench
+
+bench-operator: peers ## 1,000 lanes beside 1,000 Prometheus objects in one cluster: time, memory, idle writes, repairs, failover (half an hour)
+	$(RUN)/python -m bench.operator_scale
 
 replies: setup ## how the reply rules agree with the labelled corpus; prints each disagreement
 	$(RUN)/python -m tests.lane_relay.replies.agreement
 
 gitops: setup ## what kstatus, Argo CD and Flux make of every status; prints each that is misread
 	$(RUN)/python -m tests.gitops.agreement
+
+manifests: peers ## children, chart and examples by kubeconform and kube-score; tests/manifests/exceptions.yaml argues what is left
+	$(RUN)/pytest -q tests/manifests -n 0
 
 interop: peers ## both ways with Postfix, Exim, OpenSMTPD, Haraka and clients; signatures and reports by others' programs
 	$(RUN)/python -m tests.interop
@@ -84,7 +106,11 @@ fuzz: setup ## ten million inputs into every door of the relay, coverage-guided;
 chaos-relay: setup ## kills compiled relays a thousand times (KILLS=N for fewer), breaks disk, clock, names, peers; needs root and gcc
 	CHAOS_COMPILED=$$($(RUN)/python -m e2e.compiled) $(RUN)/python -m tests.chaos --kills $(or $(KILLS),1000)
 
-test: lint unit compiled e2e ## everything, from the gates to the cluster
+# side by side what leaves time to the other: mypy is one process, and unit tests wait for two fifths of theirs
+test: peers ## everything, from the gates to the cluster
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint extensions
+	@$(MAKE) --no-print-directory -j2 --output-sync=target unit compiled COMPILED_AS=nice COMPILED_WORKERS=$$(nproc)
+	@$(MAKE) --no-print-directory e2e
 
 lock: setup ## renews the lock files from pyproject.toml
 	$(RUN)/uv pip compile -q pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate -o tests/requirements.lock

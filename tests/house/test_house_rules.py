@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.house.mocks import mocked
+
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("crds", "lanes", "operator")
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 500, 60
@@ -153,12 +155,51 @@ def test_no_test_is_skipped() -> None:
 
 
 def test_our_own_code_is_never_mocked() -> None:
-    mocking = re.compile(r"unittest\.mock|MagicMock|monkeypatch\.setattr\(\s*[\"']?lane_")
-    tests = [
-        p for p in PYTHON_FILES if p.relative_to(ROOT).parts[0] in ("tests", "e2e") and p != Path(__file__).resolve()
-    ]
+    # seeded faults: each shows that a campaign, or the fuzzer, would see it
+    broken_on_purpose = {ROOT / "tests" / "chaos" / "mutants.py", ROOT / "tests" / "fuzz" / "faults.py"}
+    rooms = ("tests", "e2e", "bench")
+    tests = [p for p in PYTHON_FILES if p.relative_to(ROOT).parts[0] in rooms and p not in broken_on_purpose]
 
-    assert [_relative(path) for path in tests if mocking.search(path.read_text())] == []
+    assert [found for path in tests for found in mocked(_relative(path), path.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from unittest.mock import MagicMock",
+        "import unittest.mock as m",
+        "from unittest import mock",
+        "def test(monkeypatch): monkeypatch.setattr('lane_relay.handover.giver.DOWN_S', 0)",
+        "import lane_relay.handover.giver\ndef test(patch): patch.setattr(lane_relay.handover.giver, 'DOWN_S', 0)",
+        "import lane_relay.handover.giver as g\ndef test(patch): patch.setattr(g, 'DOWN_S', 0)",
+        "from lane_relay.handover import giver as g\ndef test(patch): patch.setattr(g, name='DOWN_S', value=0)",
+        "from lane_relay.handover import giver\ndef test(patch): patch.setattr(target=giver, name='DOWN_S', value=0)",
+        "from lane_relay.handover.giver import Giver\ndef test(patch): patch.setattr(Giver, 'give', None)",
+        "from lane_operator import kube\nit = kube\ndef test(patch): patch.setattr(it.client, 'x', None)",
+        "from lane_api import classes\nsetattr(classes, 'x', 1)",
+        "from lane_api import classes\nclasses.X = 1",
+        "from lane_api import classes\nclasses.X += 1",
+        "from importlib import import_module\nx = import_module('lane_relay.clock')\nx.SYSTEM_CLOCK = None",
+        "def test(monkeypatch): monkeypatch.setitem('lane_relay.records.__dict__', 'x', 1)",
+        "from lane_relay import clock\ndef test(patch): patch.setitem(clock.__dict__, 'x', 1)",
+        "from lane_relay import clock\ndef test(patch): patch.delattr(clock, 'x')",
+    ],
+)
+def test_a_mock_of_our_own_code_is_found_under_any_name(text: str) -> None:
+    assert mocked("x.py", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os\ndef test(monkeypatch): monkeypatch.setattr(os, 'fsync', None)",
+        "from pathlib import Path\ndef test(monkeypatch): monkeypatch.setattr(Path, 'glob', None)",
+        "from lane_relay.handover.giver import Giver\ngiver = Giver()\ngiver.parcels = 1",
+        "def test(wire): setattr(wire, 'to', None)",
+    ],
+)
+def test_what_is_not_ours_or_an_object_of_a_test_is_no_mock(text: str) -> None:
+    assert not mocked("x.py", text)
 
 
 def test_the_makefile_explains_every_target() -> None:
