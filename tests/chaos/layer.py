@@ -16,8 +16,9 @@ _LONGEST: Final = slice(32, 40)
 class Layer:
     """Built and mapped; without a fault until told."""
 
-    def __init__(self, folder: Path) -> None:
-        """Needs gcc."""
+    def __init__(self, folder: Path, files: tuple[str, ...] = ()) -> None:
+        """Needs gcc. `only` of `steer` counts syncs of files whose path has one of these words, or of all."""
+        self._files = files
         self._library, self._path = folder / "layer.so", folder / "layer.steering"
         source = Path(__file__).with_name("layer.c")
         build = ["gcc", "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(self._library), str(source), "-ldl"]
@@ -29,7 +30,8 @@ class Layer:
     @property
     def environment(self) -> dict[str, str]:
         """What a process needs to run on it."""
-        return {"LD_PRELOAD": str(self._library), "CHAOS_LAYER": str(self._path)}
+        files = {"CHAOS_LAYER_FILES": ",".join(self._files)} if self._files else {}
+        return {"LD_PRELOAD": str(self._library), "CHAOS_LAYER": str(self._path), **files}
 
     def steer(self, *, error: int = 0, delay_ms: int = 0, clock_s: int = 0, only: int = 0) -> None:
         """From now on every sync fails with `error`, or takes longer, and the clock is off.

@@ -28,6 +28,8 @@ from tests.lane_relay.whole.test_handover import Lane
 _ISP: Final = "127.0.0.79"
 _DOMAINS: Final = ("one.test", "two.test", "three.test")
 _NAMES: Final[dict[Side, str]] = {"giver": "otp-0", "receiver": "otp-1"}
+_COUNTED: Final = ("/spool/handover", ".seg")
+"""Files that a step of the protocol waits for; records and removed segments are synced whenever somebody tidies up."""
 _HANGS_MS: Final = 3_600_000
 _WITHIN_S: Final = 60.0
 _MUTANT_WITHIN_S: Final = 5.0
@@ -125,7 +127,7 @@ class Stepping:
             other: Side = "receiver" if side == "giver" else "giver"
             own = self._folder / side
             own.mkdir()
-            layer = self._layers[side] = Layer(own)
+            layer = self._layers[side] = Layer(own, _COUNTED)
             nursery = nursery_of(self._mutant, layer)
             stack.callback(nursery.close)
             state = "TransferringSuspended" if side == "giver" else "Held"

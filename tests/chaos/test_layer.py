@@ -61,3 +61,22 @@ def test_a_process_on_the_layer_meets_what_is_steered_and_nothing_after_it(tmp_p
         layer.steer()
         assert process.stdout.readline().startswith("0 ")
         process.stdin.close()
+
+
+def test_a_sync_of_a_file_that_is_not_named_is_not_counted_and_meets_nothing(tmp_path: Path) -> None:
+    layer = Layer(tmp_path, ("/kept/", ".seg"))
+    (tmp_path / "kept").mkdir()
+    probe = """
+import os, sys
+for name in sys.argv[1:]:
+    try:
+        os.fsync(os.open(name, os.O_WRONLY | os.O_CREAT))
+        print(0)
+    except OSError as error:
+        print(error.errno)
+"""
+    names = [str(tmp_path / one) for one in ("records", "kept/first", "records", "1.seg", "kept/last")]
+    layer.steer(error=errno.EIO, only=2)
+    command = [sys.executable, "-c", probe, *names]
+    said = subprocess.run(command, env=layer.environment, capture_output=True, text=True, check=True).stdout
+    assert [int(one) for one in said.split()] == [0, 0, 0, errno.EIO, 0]
