@@ -1,5 +1,6 @@
-"""`python -m bench`: the relay beside tuned Postfix under three loads, a long queue, a busy ISP beside a good one, an
-idle relay; then the operator's idle minutes on a cluster. Each figure is a ratio or a count of this one run.
+"""`python -m bench`: the relay beside tuned Postfix under three loads, a long queue, a campaign within minutes, a busy
+ISP beside a good one, an idle relay; then the operator's idle minutes on a cluster. Each figure is a ratio or a count
+of this one run.
 """
 
 import argparse
@@ -8,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import idle, long_queue, operator_idle, second_isp
+from bench import campaign, idle, long_queue, operator_idle, second_isp
 from bench.report import TARGETS, case_of, record_load, report
 from bench.rounds import Load, run
 from bench.surroundings import Bench, sync_ms
@@ -16,7 +17,7 @@ from e2e.figures import clear, missed, now
 from e2e.internet import packages
 
 _PROGRAMS = {"postfix": "postfix", "smtp-sink": "postfix", "smtp-source": "postfix", "named": "bind9"}
-PARTS = ("relay", "queue", "second-isp", "idle", "operator")
+PARTS = ("relay", "queue", "campaign", "second-isp", "idle", "operator")
 
 
 def main() -> None:
@@ -28,6 +29,7 @@ def main() -> None:
     arguments.add_argument(
         "--queued", type=int, default=1_000_000, help="messages of the long queue (default: 1000000)"
     )
+    arguments.add_argument("--campaign", type=int, default=500_000, help="messages of the campaign (default: 500000)")
     arguments.add_argument("--only", choices=PARTS, help="one of the parts; the other figures are kept")
     given = arguments.parse_args()
     parts = (given.only,) if given.only else ("relay",) if given.quick else PARTS
@@ -41,6 +43,8 @@ def main() -> None:
     with _folder() as folder:
         if "queue" in parts:
             long_queue.run(Path(folder), given.queued)
+        if "campaign" in parts:
+            campaign.run(Path(folder), given.campaign)
         if "second-isp" in parts:
             second_isp.run(Path(folder))
         if "idle" in parts:

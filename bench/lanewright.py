@@ -18,15 +18,16 @@ import yaml
 from bench.load import wait_for_port
 from e2e import compiled
 
-__all__ = ["Relay"]
+__all__ = ["FREELY", "Relay"]
 
+FREELY = "100000/s"
+"""A `messageRate` that holds nothing up."""
 SOURCE = "127.0.0.61"
 _POLICY = {
     "name": "sink",
     "mx": ["*.sink.test"],
     "connections": 20,
     "messagesPerConnection": 1000,
-    "messageRate": "100000/s",
     "responses": [
         {
             "id": "too-fast",
@@ -63,12 +64,16 @@ class Relay:
         state: str = "Running",
         retry: str = "60s",
         await_proof: bool = True,
+        rate: str = FREELY,
     ) -> None:
-        """Starts it and returns when it is ready and proved, or at once; `retry` is each wait of deferred mail."""
+        """Starts it and returns when it is ready and proved, or at once.
+
+        `retry` is each wait of deferred mail, `rate` how fast the ISP's policy lets mail go.
+        """
         self.name = "lane-relay, RSA-2048" if dkim_key else "lane-relay"
         folder.mkdir(parents=True, exist_ok=True)
         self.port, self.health_port = ports
-        self._config = self._render(folder, reflector, resolver, dkim_key, state, retry)
+        self._config = self._render(folder, reflector, resolver, dkim_key, state, retry, rate)
         (folder / "relay.yaml").write_text(yaml.safe_dump(self._config, sort_keys=False))
         self._log = folder / "log"
         command = [sys.executable, "-m", "lane_relay", "--config", str(folder / "relay.yaml")]
@@ -86,7 +91,7 @@ class Relay:
             raise
 
     def _render(
-        self, folder: Path, reflector: int, resolver: str, dkim_key: Path | None, state: str, retry: str
+        self, folder: Path, reflector: int, resolver: str, dkim_key: Path | None, state: str, retry: str, rate: str
     ) -> dict[str, object]:
         """The configuration file."""
         domains = [{"name": "sender.test", "selector": "bench", "keyFile": str(dkim_key)}] if dkim_key else []
@@ -108,7 +113,7 @@ class Relay:
                 "state": state,
                 "retry": {"first": retry, "factor": 1, "max": retry},
                 "resolvers": [resolver],
-                "policies": [_POLICY],
+                "policies": [{**_POLICY, "messageRate": rate}],
             },
             "domains": domains or [{"name": "sender.test", "mode": "Off"}],
             "health": {"host": "127.0.0.1", "port": self.health_port},

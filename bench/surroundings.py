@@ -15,7 +15,7 @@ from typing import Protocol
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from bench.lanewright import Relay
+from bench.lanewright import FREELY, Relay
 from bench.load import Sink
 from bench.nameserver import NameServer
 from bench.postfix import Postfix
@@ -132,10 +132,11 @@ class Bench:
             await_proof=await_proof,
         )
 
-    def relay_with_dkim(self) -> Contender:
-        """Ours, signing every message."""
+    def relay_with_dkim(self, room: str = "", rate: str = FREELY) -> Relay:
+        """Ours, signing every message; fresh, or with what an earlier one left in a room."""
         ports = free_ports(2)
-        return Relay(self._room(), (ports[0], ports[1]), self._reflector_port, self._resolver, self._key_file)
+        folder = self._folder / room if room else self._room()
+        return Relay(folder, (ports[0], ports[1]), self._reflector_port, self._resolver, self._key_file, rate=rate)
 
 
 def sync_ms(folder: Path, times: int = 100) -> float:
