@@ -1,8 +1,8 @@
 """Condition types and reasons, spelled once; metav1.Condition as a model.
 
 Ready, EgressVerified and PTRMatches are normal-true. Reconciling, Stalled, Draining, Suspended, AddressQuarantined,
-ActsObserved, MailHeld, RecordsAtRisk, NodeLost, VolumeForgotten, Upgrading, UpgradeHalted are abnormal-true: present
-only while true (kstatus reads their presence).
+ActsInForce, ActsObserved, MailHeld, RecordsAtRisk, NodeLost, VolumeForgotten, Upgrading, UpgradeHalted are
+abnormal-true: present only while true (kstatus reads their presence).
 """
 
 from enum import StrEnum
@@ -30,6 +30,7 @@ class ConditionType(StrEnum):
     SHARED_DOMAIN = "SharedDomain"
     MIXED_NETWORKS = "MixedNetworks"
     ADDRESS_QUARANTINED = "AddressQuarantined"
+    ACTS_IN_FORCE = "ActsInForce"
     ACTS_OBSERVED = "ActsObserved"
     MAIL_HELD = "MailHeld"
     RECORDS_AT_RISK = "RecordsAtRisk"
@@ -133,6 +134,9 @@ class Reason(StrEnum):
     STANDBY_PROMOTED = "StandbyPromoted"
     NO_STANDBY = "NoStandby"
     STANDBY_REFUSED = "StandbyRefused"
+    # ActsInForce
+    MAIL_STOPPED = "MailStopped"
+    MAIL_SLOWED = "MailSlowed"
     # ActsObserved
     AUTOMATION_OBSERVES = "AutomationObserves"
     # MailHeld

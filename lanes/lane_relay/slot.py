@@ -25,7 +25,7 @@ from lane_relay.compiled import form
 from lane_relay.config import ConfigSource
 from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.deliver.signer import Signer
-from lane_relay.deliver.told import act_as_json, add_figures, samples_as_json
+from lane_relay.deliver.told import act_as_json, add_figures, samples_as_json, slowed_sites
 from lane_relay.egress.gates import Gates
 from lane_relay.egress.proof import ProofState
 from lane_relay.errors import SpoolError
@@ -365,8 +365,10 @@ class Slot:
         said["delivery"]["proof"] = proof_as_json(proof)
         if stages.gate.named is not None:
             said["delivery"]["ptr"] = named_as_json(stages.gate.named)
-        acts = stages.dispatcher.judgement.acts
+        judgement = stages.dispatcher.judgement
+        acts, slowed = judgement.acts, slowed_sites(judgement, stages.dispatcher.sites)
         said["delivery"]["acts"] = [act_as_json(act) for act in acts.listed()]
+        said["delivery"]["slowed"] = [act_as_json(act) for act in slowed]
         said["delivery"]["observed"] = [act_as_json(act) for act in acts.observed(self._clock.now())]
         said["queue"] = self._queue(stages, under_way)
         said["lastHour"] = self._last_hour.look(self._clock.monotonic(), self.counters)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from lane_api.ippool import Quarantine
 
-__all__ = ["Hour", "NextKeySeen", "Observation", "Recent", "SlotObservation", "WarmUpSeen"]
+__all__ = ["ActSeen", "Hour", "NextKeySeen", "Observation", "Recent", "SlotObservation", "WarmUpSeen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,30 @@ class NextKeySeen:
     """The relay's words for it."""
     ed25519: bool = False
     """DNS answers the Ed25519 key beside it too."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActSeen:
+    """What a reply rule or a complaint rate stops or slows down in a slot; times are RFC 3339, UTC."""
+
+    action: str
+    """An Action."""
+    site: str
+    """Empty: every ISP."""
+    domain: str
+    """The From domain whose mail it is about; empty: all mail."""
+    rule: str
+    since: str
+    until: str
+    """Its end, or a little after it; empty: it climbs back step by step."""
+    sample: str = ""
+    """The reply without the numbers, addresses, hosts and ids in it; empty: a relay of an older image, or none."""
+
+    @property
+    def about(self) -> str:
+        """What it is about, in words."""
+        site = self.site or "every ISP"
+        return f"mail from {self.domain} to {site}" if self.domain else site
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +167,8 @@ class SlotObservation:
     """What other slots gave it and may still ask about, in words, by slot."""
     quarantines: tuple[Quarantine, ...] = ()
     """What its address was refused for, one for each ISP; `isps` is empty where it is about all."""
+    acts: tuple[ActSeen, ...] = ()
+    """What is stopped or slowed down for what ISPs said, all mail before that of one domain, then the oldest first."""
     observed: tuple[str, ...] = ()
     """What would be stopped or slowed down where the lane's automation is Observe, in words, the newest first."""
     stranded: bool = False

@@ -4,17 +4,22 @@ Before it: the visits of `observe`. After it: everything that reads what was see
 image does not say is absent here, and never wrong.
 """
 
+import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from lane_api.ippool import Quarantine
 from lane_api.isppolicy import Action
-from lane_operator.seen import Hour, NextKeySeen, Recent, SlotObservation, WarmUpSeen
+from lane_operator.seen import ActSeen, Hour, NextKeySeen, Recent, SlotObservation, WarmUpSeen
 
 __all__ = ["slot_answer"]
 
 EVERY_SITE = "*"
 OBSERVED_TOLD = 5  # of one slot; GET /v1/slot has all
+ACTS_TOLD = 26  # one more than status tells, so that it says that there are more
+SAMPLE_CHARS = 200
+_STEPS_S: Final = (86_400, 21_600, 3_600, 900, 300, 60)
+"""What the length of an act is rounded up to, by the largest that is a quarter of it at most."""
 
 
 def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
@@ -60,6 +65,7 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
         restored=str(delivery.get("restored") or ""),
         orders=tuple(map(str, delivery.get("orders") or ())),
         quarantines=tuple(_quarantines(delivery)),
+        acts=_acts(delivery),
         observed=tuple(_observed(delivery)),
         doubts=tuple(_doubts(answer.get("handover") or {})),
         owed=dict(_owed(answer.get("handover") or {})),
@@ -132,6 +138,35 @@ def _quarantines(delivery: Mapping[str, Any]) -> Iterator[Quarantine]:
                 since=str(act["since"]),
                 until=str(act["until"]),
             )
+
+
+def _acts(delivery: Mapping[str, Any]) -> tuple[ActSeen, ...]:
+    """What is in force; a relay of an older image does not say which sites it has slowed down, and gives no samples."""
+    found = [_act(one, is_climbing=False) for one in delivery.get("acts") or ()]
+    found += [_act(one, is_climbing=True) for one in delivery.get("slowed") or ()]
+    found.sort(key=lambda act: (act.action == Action.BACKOFF, bool(act.domain), act.since, act.site, act.domain))
+    return tuple(found[:ACTS_TOLD])
+
+
+def _act(said: Mapping[str, Any], *, is_climbing: bool) -> ActSeen:
+    site, since = str(said["site"]), str(said["since"])
+    return ActSeen(
+        action=str(said["action"]),
+        site="" if site == EVERY_SITE else site,
+        domain=str(said.get("domain") or ""),
+        rule=str(said["rule"]),
+        since=since,
+        until="" if is_climbing else _at_latest(since, str(said["until"])),
+        sample=str(said.get("sample") or "")[:SAMPLE_CHARS],
+    )
+
+
+def _at_latest(since: str, until: str) -> str:
+    """The end, or a little later: each reply may put it off, and status is to be written seldom for that."""
+    began = dt.datetime.fromisoformat(since)
+    lasts = int((dt.datetime.fromisoformat(until) - began).total_seconds())
+    step = next((step for step in _STEPS_S if step * 4 <= lasts), 1)
+    return (began + dt.timedelta(seconds=-(-lasts // step) * step)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _observed(delivery: Mapping[str, Any]) -> Iterator[str]:

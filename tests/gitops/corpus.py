@@ -17,6 +17,7 @@ from lane_operator.inputs import Demand, ForcedDelivery, Handed, LaneDomains, Re
 from tests.gitops.corpus_children import OF_CHILDREN
 from tests.gitops.keys import those_that_turn_their_keys
 from tests.gitops.moves import OF_MOVES
+from tests.gitops.replies import those_that_isps_answer
 from tests.gitops.sharing import those_that_share
 from tests.gitops.stories import ADDRESSES, LaneStory, PolicyStory, PoolStory, Story, moments, served, the_pool
 from tests.gitops.truth import Moment, Truth
@@ -318,7 +319,6 @@ def lanes_that_are_odd_but_serve() -> Iterator[Story]:
         ("kinds that the cluster does not serve", AS_ASKED, {},
          {"kinds": frozenset({"NetworkAttachmentDefinition.k8s.cni.cncf.io"})}),
         ("a full queue", AS_ASKED, {"queued": 99_000, "oldest_since": "2026-11-23T01:00:00Z"}, {}),
-        ("rules are only watched", AS_ASKED, {"observed": ("SuspendSite of gmail until u by rule gmail/r",)}, {}),
         ("a volume came back from a snapshot", LOOK, {"restored": "an older copy"}, {}),
         ("nobody knows who has a message", LOOK, {"doubts": ("7 messages offered to otp-1",)}, {}),
         ("mail without a way out", LOOK, {"stranded": True}, {}),
@@ -485,5 +485,6 @@ def corpus() -> list[Moment]:
         lanes_that_restart, lanes_that_cannot_be_written, lanes_that_change, lanes_that_are_scaled,
         lanes_that_are_odd_but_serve, lanes_that_restart_by_a_change, lanes_with_standby_slots, lanes_that_go, pools,
         policies, *OF_CHILDREN, *OF_MOVES, those_that_share, those_that_turn_their_keys,
+        those_that_isps_answer,
     )  # fmt: skip
     return list(moments(story for teller in tellers for story in teller()))

@@ -64,6 +64,40 @@ def test_each_act_that_is_only_observed_is_an_event_when_it_comes_up_and_none_wh
     assert transitions(observing("a"), {"conditions": []}) == ()
 
 
+def in_force(*parts: str, reason: str = "MailStopped") -> dict[str, Any]:
+    one = {"type": "ActsInForce", "status": "True", "reason": reason, "message": "; ".join((*parts, "each ends"))}
+    return {"conditions": [one]}
+
+
+GMAIL = "SuspendSite of gmail by rule gmail/r in otp-0 since s until u (550 no)"
+LATER = "SuspendSite of gmail by rule gmail/other in otp-0, otp-1 since s until v (550 another)"
+YAHOO = "Backoff of yahoo by rule yahoo/r in otp-1 since s"
+
+
+def told(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, str, bool]]:
+    return [(one["reason"], one["message"], is_alarming(one)) for one in transitions(before, after)]
+
+
+def test_each_act_in_force_is_an_event_when_it_begins_and_when_it_is_over() -> None:
+    over = "no slot that answers has any more: SuspendSite of gmail by rule gmail/r in otp-0 since s until u"
+
+    assert told({}, in_force(GMAIL)) == [("MailStopped", GMAIL, True)]
+    assert told(in_force(GMAIL), in_force(GMAIL, YAHOO)) == [("MailStopped", YAHOO, True)]
+    assert told(in_force(GMAIL, YAHOO), in_force(YAHOO, reason="MailSlowed")) == [("ActsOver", over, False)]
+    assert told(in_force(GMAIL), {"conditions": []}) == [("ActsOver", over, False)]
+    assert [one[0] for one in told(in_force(GMAIL), in_force(YAHOO))] == ["MailStopped", "ActsOver"]
+
+
+def test_an_act_that_is_put_off_or_is_another_slots_too_is_no_event() -> None:
+    assert transitions(in_force(GMAIL), in_force(LATER)) == ()
+    assert only_figures_differ(in_force(GMAIL), in_force(LATER)), "written once in half a minute at most"
+
+
+def test_an_act_that_others_leave_no_room_for_is_not_said_to_be_over() -> None:
+    full = in_force(YAHOO, "and more: GET /v1/slot of each slot has all")
+    assert [one[0] for one in told(in_force(GMAIL), full)] == ["MailStopped"]
+
+
 @pytest.mark.parametrize(
     ("kind", "status_", "reason", "alarming"),
     [

@@ -58,7 +58,8 @@ class Stages:
         )
         self.sessions = 0
         judgement = SimpleNamespace(acts=SimpleNamespace(listed=tuple, observed=lambda _now: ()))
-        self.dispatcher = SimpleNamespace(figures=lambda: SimpleNamespace(in_flight=0), judgement=judgement)
+        figures = SimpleNamespace(in_flight=0)
+        self.dispatcher = SimpleNamespace(figures=lambda: figures, judgement=judgement, sites={})
         self.backlog = SimpleNamespace(oldest_since=lambda: None)
         self.selectors = SimpleNamespace(states=tuple)
         self.signer = SimpleNamespace(problems={})

@@ -31,6 +31,8 @@ class Act(AnswerModel):
     until: str
     rule: str
     reply: str
+    sample: str
+    """The reply without the numbers, addresses, hosts and ids in it."""
 
 
 class IntakeReport(AnswerModel):
@@ -79,6 +81,8 @@ class DeliveryReport(AnswerModel):
     ptr: PtrReport | None = None
     """Absent where it is not looked up."""
     acts: list[Act] | None = None
+    slowed: list[Act] | None = None
+    """Sites that are slowed down as a whole; such a one is held down until then, and climbs back by steps."""
     observed: list[Act] | None = None
     """What would be in force where the lane's automation is Observe."""
 

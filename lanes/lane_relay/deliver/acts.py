@@ -190,12 +190,14 @@ class Acts:
             self._changed()
         return ended
 
-    def slow(self, act: Act) -> bool:
-        """A site's back-off; True if what is kept is to be written again: most replies make it longer by a little."""
+    def slow(self, act: Act, *, goes_on: bool = False) -> bool:
+        """A site's back-off, of one that is slowed down already where it `goes_on`; True if what is kept is to be
+        written again: most replies make it longer by a little."""
         known = self._slowed.get(act.site)
         if known is not None and act.until < known.until + max(act.lasts * _TENTH, _LONGER_S):
             return False
-        self._slowed[act.site] = msgspec.structs.replace(act, reply=act.reply[:_REPLY_CHARS])
+        since = known.since if known is not None and goes_on else act.since
+        self._slowed[act.site] = msgspec.structs.replace(act, since=since, reply=act.reply[:_REPLY_CHARS])
         if len(self._slowed) > _MOST_ACTS:
             del self._slowed[min(self._slowed, key=lambda one: self._slowed[one].until)]
         return True

@@ -216,10 +216,11 @@ class Judgement:
     def _slow_down(self, sites: list[ReadyQueue], verdict: Verdict, reply: str) -> None:
         is_news, now = False, self._clock.now()
         for site in sites:
+            goes_on = site.is_backed_off
             site.slow_down(verdict, reply, self._clock.monotonic())
             lasts = verdict.act_for if verdict.act_for is not None else site.limits.backoff.for_
             act = Act(Action.BACKOFF, site.name, now, now + lasts, verdict.rule, reply, lasts=lasts)
-            is_news = self.acts.slow(act) or is_news
+            is_news = self.acts.slow(act, goes_on=goes_on) or is_news
         if is_news:
             self._remember()
 

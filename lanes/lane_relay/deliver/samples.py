@@ -7,6 +7,7 @@ sample that was not seen for longest goes first.
 
 import re
 from collections import Counter, OrderedDict
+from functools import lru_cache
 from typing import Final
 
 import re2
@@ -16,7 +17,7 @@ from lane_api.isppolicy import Stage
 from lane_api.responses import end_of_codes, matching_text
 from lane_relay.records import Reply, Verdict
 
-__all__ = ["ReplySample", "ReplySamples", "Suggestion", "masked", "suggestion"]
+__all__ = ["ReplySample", "ReplySamples", "Suggestion", "masked", "masked_text", "suggestion"]
 
 _MOST: Final = 500
 _MOST_OF_SITE: Final = 20
@@ -74,12 +75,26 @@ def masked(code: int, lines: tuple[str, ...], about: str = "") -> str:
     """
     text = matching_text(code, lines)
     start = end_of_codes(text)
-    rest = _PARTS.sub(lambda found: _MASKS[found.lastgroup or "id"], text[start : start + _CHARS])
+    rest = _without_parts(text[start : start + _CHARS])
     local = about.rpartition("@")[0]
     if len(local) >= _LEAST_NAME:
         name = rf"(?<![A-Za-z0-9<]){re.escape(local)}(?![A-Za-z0-9])"
         rest = re.sub(name, "<ADDRESS>", rest, flags=re.IGNORECASE)
     return text[:start] + rest
+
+
+@lru_cache(maxsize=512)
+def masked_text(text: str) -> str:
+    """The same of a reply that is text already, or of what is told in the place of one.
+
+    Kept, since acts in force are told at every visit of the operator.
+    """
+    start = end_of_codes(text)
+    return text[:start] + _without_parts(text[start : start + _CHARS])
+
+
+def _without_parts(text: str) -> str:
+    return _PARTS.sub(lambda found: _MASKS[found.lastgroup or "id"], text)
 
 
 def suggestion(sample: ReplySample) -> Suggestion | None:

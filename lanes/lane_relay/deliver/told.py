@@ -4,7 +4,7 @@ Reads and changes nothing. Before it: `judgement`. After it: `slot`.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 
 from msgspec import to_builtins
@@ -13,10 +13,10 @@ from lane_relay.clock import rfc3339
 from lane_relay.deliver.acts import Act
 from lane_relay.deliver.judgement import Judgement
 from lane_relay.deliver.ready_queue import ReadyQueue
-from lane_relay.deliver.samples import ReplySample, ReplySamples, suggestion
+from lane_relay.deliver.samples import ReplySample, ReplySamples, masked_text, suggestion
 from lane_relay.metrics import OTHER_POLICY, Figures
 
-__all__ = ["act_as_json", "add_figures", "samples_as_json", "stopped_sites"]
+__all__ = ["act_as_json", "add_figures", "samples_as_json", "slowed_sites", "stopped_sites"]
 
 _MOST_STOPPED: Final = 1000
 
@@ -31,6 +31,7 @@ def act_as_json(act: Act) -> dict[str, Any]:
         "until": rfc3339(act.until),
         "rule": act.rule,
         "reply": act.reply,
+        "sample": masked_text(act.reply),
     }
 
 
@@ -80,6 +81,12 @@ def _sample(sample: ReplySample) -> dict[str, Any]:
         "action": sample.verdict.action,
         "suggested": to_builtins(rule) if rule is not None else None,
     }
+
+
+def slowed_sites(judgement: Judgement, sites: Mapping[str, ReadyQueue]) -> list[Act]:
+    """The back-offs of whole sites that go on, climbing included, the first to begin first."""
+    found = (judgement.acts.slowed(name) for name, site in sites.items() if site.is_backed_off)
+    return sorted((act for act in found if act is not None), key=lambda act: act.since)
 
 
 def stopped_sites(judgement: Judgement, sites: Iterable[ReadyQueue]) -> tuple[str, ...]:

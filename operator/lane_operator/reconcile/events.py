@@ -1,4 +1,5 @@
-"""Kubernetes Events: one for each condition that changed its status or reason, and for what comes up in ActsObserved.
+"""Kubernetes Events: one for each condition that changed its status or reason, for what comes up in ActsObserved, and
+for what begins or is over of ActsInForce.
 Of an object's first status what is no warning is one Event together: a thousand new lanes would make seven thousand.
 
 Posted by us, not by kopf, whose events belong to a handler and come again with each. The name is made of what is said
@@ -6,6 +7,7 @@ and since when, so a repetition, also by a restarted operator, meets its own ear
 """
 
 import hashlib
+from collections.abc import Iterator
 
 import structlog
 
@@ -14,6 +16,7 @@ from lane_operator.errors import ConflictError, KubeError, NamespaceTerminatingE
 from lane_operator.inputs import Manifest
 from lane_operator.kube import EVENT
 from lane_operator.reconcile.world import World
+from lane_operator.status.acts import BY, MORE
 from lane_operator.status.observed import SEPARATOR
 
 __all__ = ["announced", "is_alarming", "post_transitions", "transitions"]
@@ -27,6 +30,7 @@ _ALARMING = {
     ("ConfigInForce", "False"),
     ("Valid", "False"),
     ("AddressQuarantined", "True"),
+    ("ActsInForce", "True"),
     ("ActsObserved", "True"),
     ("UpgradeHalted", "True"),
     ("NodeLost", "True"),
@@ -39,10 +43,40 @@ log = structlog.get_logger(__name__)
 
 def transitions(before: Manifest, after: Manifest) -> tuple[Manifest, ...]:
     """The conditions of the new status whose status or reason was another, or was not there; of ActsObserved also what
-    its message has and had not."""
-    known = {one["type"]: one for one in before.get("conditions") or ()}
-    found = (_news(known.get(one["type"]), one) for one in after.get("conditions") or ())
-    return tuple(one for one in found if one is not None)
+    its message has and had not, and of ActsInForce what began and what is over, each as a condition of its own."""
+    known, new = _by_type(before), _by_type(after)
+    found = [_news(known.get(kind), one) for kind, one in new.items() if kind != ConditionType.ACTS_IN_FORCE]
+    acts = _acts_news(known.get(ConditionType.ACTS_IN_FORCE), new.get(ConditionType.ACTS_IN_FORCE))
+    return tuple(one for one in (*found, *acts) if one is not None)
+
+
+def _by_type(status: Manifest) -> dict[str, Manifest]:
+    return {one["type"]: one for one in status.get("conditions") or ()}
+
+
+def _acts_news(before: Manifest | None, after: Manifest | None) -> Iterator[Manifest]:
+    """What of ActsInForce has begun, and what is over: an act that lasts longer, or is another slot's too, is the same.
+
+    Where there are more than it tells, one that is told no longer may just have made room.
+    """
+    was, now = _parts(before), _parts(after)
+    if after is not None and (begun := [part for act, part in now.items() if act not in was]):
+        yield {**after, "message": SEPARATOR.join(begun)}
+    is_full = MORE in (after or {}).get("message", "").split(SEPARATOR)
+    if before is not None and not is_full and (over := [part for act, part in was.items() if act not in now]):
+        said = SEPARATOR.join(part.partition(" (")[0] for part in over)
+        yield {
+            **before,
+            "status": "False",
+            "reason": "ActsOver",
+            "message": f"no slot that answers has any more: {said}",
+        }
+
+
+def _parts(acts: Manifest | None) -> dict[str, str]:
+    """What ActsInForce says of each act, by what is stopped or slowed down."""
+    parts = (acts or {}).get("message", "").split(SEPARATOR)
+    return {part.partition(BY)[0]: part for part in parts if BY in part}
 
 
 def _news(before: Manifest | None, after: Manifest) -> Manifest | None:
@@ -87,7 +121,7 @@ async def post_transitions(world: World, body: Manifest, status: Manifest) -> No
 def _event(world: World, body: Manifest, condition: Manifest) -> Manifest:
     metadata = body["metadata"]
     parts = ["type", "status", "reason", "lastTransitionTime"]
-    if condition["type"] == ConditionType.ACTS_OBSERVED:
+    if condition["type"] in {ConditionType.ACTS_IN_FORCE, ConditionType.ACTS_OBSERVED}:
         parts.append("message")
     said = "/".join((metadata["uid"], *(condition.get(part, "") for part in parts)))
     return {

@@ -15,6 +15,7 @@ from lane_api.lane_status import LaneStatus
 from lane_api.names import LANE_LABEL, STANDBY_FROM
 from lane_operator.egress import LIMITS
 from lane_operator.inputs import Assignment, Desired, Lane, Observation, References
+from lane_operator.status.acts import put_acts
 from lane_operator.status.book import Book, find
 from lane_operator.status.domains import domain_statuses, put_certificate, put_dns
 from lane_operator.status.figures import last_hour, oldest, rounded
@@ -61,6 +62,7 @@ def lane_status(
     put_certificate(book, view)
     _put_marks(book, view)
     put_quarantined(book, view)
+    put_acts(book, view)
     put_observed(book, view)
     put_mail_held(book, view)
     put_records_at_risk(book, view)

@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from lane_api.classes import Protection, TrafficClass
 from lane_api.isppolicy import Action, Category, Scope
@@ -270,6 +271,15 @@ def test_a_sites_back_off_is_kept_with_its_climb_and_is_no_act_in_force() -> Non
     assert much_later.slowed("isp") is None
     acts.expire(100.0 + 86_400.0)
     assert acts.dump() == ""
+
+
+def test_a_back_off_that_goes_on_has_begun_when_it_did_and_one_that_was_over_begins_anew() -> None:
+    acts, later = Acts(), replace(slowed(until=900.0), since=300.0)
+    acts.slow(slowed())
+    acts.slow(later, goes_on=True)
+    assert acts.slowed("isp") == replace(later, since=slowed().since)
+    acts.slow(replace(later, since=800.0, until=1900.0))
+    assert acts.slowed("isp") == replace(later, since=800.0, until=1900.0)
 
 
 def test_a_back_off_that_a_clock_set_back_would_lengthen_lasts_as_long_as_it_was_to() -> None:

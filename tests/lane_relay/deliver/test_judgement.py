@@ -10,7 +10,9 @@ from lane_api.isppolicy import Action, Scope
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.deliver.acts import Act, Acts
 from lane_relay.deliver.ready_queue import Limit
+from lane_relay.deliver.samples import masked_text
 from lane_relay.deliver.session_settings import Timeouts
+from lane_relay.deliver.told import act_as_json, slowed_sites
 from lane_relay.errors import SpoolError
 from tests.lane_relay.deliver.delivery import PATIENT, delivering, route_to, until
 from tests.lane_relay.deliver.scripted_peer import Peer, running
@@ -164,6 +166,9 @@ async def test_a_lane_that_is_never_paused_is_slowed_down_and_somebody_is_told()
         assert "S3150" in state.backed_off
         assert state.acts == ()
         assert delivery.dispatcher.judgement.alerts["isp", "isp/r"] == 2
+        (slowed,) = slowed_sites(delivery.dispatcher.judgement, delivery.dispatcher.sites)
+        assert (slowed.action, slowed.site, slowed.rule) == ("Backoff", "isp", "isp/r")
+        assert act_as_json(slowed)["sample"] == masked_text(slowed.reply)
 
 
 async def test_a_site_that_was_slowed_down_is_slow_after_a_restart_and_climbs_from_where_it_was() -> None:

@@ -6,7 +6,7 @@ import re2
 from lane_api.isppolicy import ResponseRule, Stage
 from lane_api.responses import check_rules
 from lane_relay.deliver.rules import ReplyTable
-from lane_relay.deliver.samples import ReplySample, ReplySamples, masked, suggestion
+from lane_relay.deliver.samples import ReplySample, ReplySamples, masked, masked_text, suggestion
 from lane_relay.records import Reply
 from tests.lane_relay.replies.corpus import HALVES, corpus
 
@@ -90,6 +90,7 @@ def test_a_recipient_that_is_named_without_its_domain_is_masked_too() -> None:
         == "550 Mailbox for '<ADDRESS>' disabled"
     )
     assert masked(550, ("no carl at b.example, carla is",), "carl@b.example") == "550 no <ADDRESS> at <HOST>, carla is"
+    assert masked_text("550 5.7.1 192.0.2.1 is listed, case 17") == masked(550, ("5.7.1 192.0.2.1 is listed, case 17",))
     samples = ReplySamples()
     for name in ("carl", "anna", "ossip"):
         reply = Reply(550, (f"error delivering to {name}",))

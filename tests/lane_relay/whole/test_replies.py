@@ -18,6 +18,7 @@ def test_a_block_of_the_address_stops_it_bounces_nobody_and_is_kept_over_a_kill(
         "SuspendSite", f"route:{sink.address}", "default/outlook-block-list",
     )  # fmt: skip
     assert "S3150" in act["reply"]
+    assert act["sample"].endswith("messages from [<IP>] weren't sent. It is on our block list (<N>).")
 
     relay.kill()
     sink.answer_with = lambda _stage, _address: None
@@ -44,10 +45,13 @@ def test_a_lane_that_is_never_paused_goes_as_slowly_after_a_kill_as_before(new_r
     relay.submit(*range(4, 40))
     before = limits()
     assert before[2]
+    (slowed,) = admin.ask("GET", "/v1/slot")[1]["delivery"]["slowed"]
+    assert (slowed["action"], slowed["site"]) == ("Backoff", f"route:{sink.address}")
     relay.kill()
     sink.answer_with = lambda _stage, _address: None
     relay.start()
     assert limits() == before
+    assert admin.ask("GET", "/v1/slot")[1]["delivery"]["slowed"] == [slowed]
 
 
 def test_a_lane_that_is_only_watched_sends_on_and_says_what_it_would_have_done(new_relay: NewRelay, sink: Sink) -> None:
