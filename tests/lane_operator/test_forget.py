@@ -92,7 +92,16 @@ def test_the_lane_says_what_was_given_up_and_which_command_lists_it() -> None:
 
     after = status(asked(status=LaneStatus(conditions=said.conditions)), made.observation())
     assert verdict(after, "VolumeForgotten") == ("True", "GivenUp")
-    assert "take the annotation lanewright.dev/release away" in message(after, "VolumeForgotten")
+    assert message(after, "VolumeForgotten") == f"{text}; take the annotation lanewright.dev/release away"
+    later = status(asked(status=LaneStatus(conditions=after.conditions)), made.observation())
+    assert message(later, "VolumeForgotten") == message(after, "VolumeForgotten")
+
+
+@pytest.mark.parametrize("uid", ["claim-2", "claim-11", "claim", "1"])
+def test_that_one_volume_was_given_up_is_not_said_of_another(uid: str) -> None:
+    said = status(asked(), made.observation(made.seen(0), DEAD))
+    another = asked(f"forget-slot/{uid}", status=LaneStatus(conditions=said.conditions))
+    assert verdict(status(another, made.observation()), "VolumeForgotten") == ("True", "NoSuchVolume")
 
 
 def test_the_lane_says_why_nothing_is_given_up() -> None:

@@ -11,6 +11,8 @@ from lane_operator.status.view import View
 
 __all__ = ["put_forgotten"]
 
+_ENOUGH = f"; take the annotation {RELEASE_ANNOTATION} away"
+
 
 def put_forgotten(book: Book, view: View) -> None:
     """The verdict on it."""
@@ -21,10 +23,8 @@ def put_forgotten(book: Book, view: View) -> None:
     seen = next((one for one in view.observation.slots if uid and one.pvc_uid == uid), None)
     if seen is None:
         before = book.before(kind)
-        done = before is not None and before.reason == Reason.GIVEN_UP
-        if done:
-            message = f"the volume of claim {uid} is given up; take the annotation {RELEASE_ANNOTATION} away"
-            book.put(kind, True, Reason.GIVEN_UP, message)
+        if before is not None and before.reason == Reason.GIVEN_UP and _speaks_of(before.message, uid):
+            book.put(kind, True, Reason.GIVEN_UP, f"{before.message.removesuffix(_ENOUGH)}{_ENOUGH}")
         else:
             message = f"no slot of the lane has a claim of uid {uid}; see `kubectl get pvc -o yaml`"
             book.put(kind, True, Reason.NO_SUCH_VOLUME, message)
@@ -42,3 +42,8 @@ def put_forgotten(book: Book, view: View) -> None:
             "what was accepted and not settled, as far as records of it were archived"
         )
         book.put(kind, True, Reason.GIVEN_UP, message)
+
+
+def _speaks_of(message: str, uid: str) -> bool:
+    """Whether it is this claim that was given up; the word may name another one by now."""
+    return f"claim {uid})" in message or f"claim {uid} is given up" in message  # the latter: of an older operator
