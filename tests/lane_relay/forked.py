@@ -52,7 +52,7 @@ class Nursery:
     def ending(self, pid: int) -> int:
         """The exit status of a child that has ended, below zero: by which signal."""
         with self._news:
-            assert self._news.wait_for(lambda: pid in self._ended, 30), f"nobody said how {pid} ended"
+            assert self._news.wait_for(lambda: pid in self._ended, 60), f"nobody said how {pid} ended"
             return self._ended[pid]
 
     def _listen(self) -> None:
@@ -72,8 +72,8 @@ class Nursery:
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self._process.stdin.close()
-        self._process.wait(30)
-        self._reader.join(30)
+        self._process.wait(60)
+        self._reader.join(60)
         self._process.stdout.close()
         self._process.stderr.close()
 

@@ -224,7 +224,7 @@ class Relay:
 
     def probe(self, path: str) -> tuple[int, str]:
         """Status and body of a plain HTTP request to the health port; status 0 if nothing listens."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.health_port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.health_port, timeout=60)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -236,7 +236,7 @@ class Relay:
 
     def metrics(self) -> dict[str, float]:
         """Every sample by name and labels, such as `egress_proof{state=Proved}`, without the prefix."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/metrics", timeout=60) as answer:
             text = answer.read().decode()
         return {
             sample.name.removeprefix("lane_relay_") + _labels(sample.labels): sample.value
@@ -259,9 +259,9 @@ class Relay:
         return (self.folder / "log").read_text() if (self.folder / "log").exists() else ""
 
     def records(self) -> list[dict[str, Any]]:
-        """Every accounting record so far, in order."""
+        """Every accounting record so far, in order; a line that is being written is none yet."""
         files = sorted((self.folder / "records").glob("records-*.jsonl"))
-        lines = [line for path in files for line in path.read_bytes().splitlines() if line.startswith(b"{")]
+        lines = [line for path in files for line in path.read_bytes().split(b"\n")[:-1] if line.startswith(b"{")]
         return [json.loads(line) for line in lines]
 
     @contextmanager
@@ -285,7 +285,7 @@ class Relay:
         self.process.kill()
         self.process.wait()
 
-    def terminate(self, within_s: float = 30.0) -> int:
+    def terminate(self, within_s: float = 60.0) -> int:
         """SIGTERM; the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)

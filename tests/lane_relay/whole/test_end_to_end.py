@@ -87,6 +87,7 @@ def test_a_temporary_refusal_is_tried_again_from_the_same_address(relay: Relay, 
     sink.answer_with = lambda stage, _address: next(answers, None) if stage == "RCPT" else None
     relay.start().submit(1)
     sink.wait(1)
+    eventually(lambda: relay.metric("queue_messages") == 0, "an empty queue")
     attempts = [record["type"] for record in relay.records() if record["type"] == "TransientFailure"]
     assert len(attempts) == 2
 
@@ -216,7 +217,7 @@ class AdminClient:
             headers={"Authorization": "Bearer s3cret"},
         )
         try:
-            with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+            with urllib.request.urlopen(request, context=context, timeout=60) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as refused:
             with refused:
@@ -230,7 +231,12 @@ def test_the_slot_report_tells_what_the_operator_needs(new_relay: NewRelay, sink
     relay.write({**relay.overrides, "egress": egress(relay.folder, free_port())})
     admin = AdminClient(relay)
     relay.start().submit(1)
-    eventually(lambda: admin.ask("GET", "/v1/slot")[1]["queue"]["oldestSince"], "an oldest message")
+
+    def is_quiet() -> bool:
+        said = admin.ask("GET", "/v1/slot")[1]
+        return bool(said["queue"]["oldestSince"]) and not said["intake"]["sessions"]
+
+    eventually(is_quiet, "an oldest message, and its session over")
     status, report = admin.ask("GET", "/v1/slot")
     assert status == 200
     assert (report["slot"], report["lane"], report["generation"]) == ("otp-0", "default/otp", 1)
@@ -284,8 +290,9 @@ def test_a_pushed_configuration_is_in_force_at_once(relay: Relay, sink: Sink) ->
     assert admin.ask("PUT", "/v1/config", json.dumps(pushed).encode()) == (200, {"generation": 7})
     assert admin.ask("GET", "/v1/slot")[1]["delivery"]["state"] == "Held"
     assert admin.ask("PUT", "/v1/config", json.dumps(pushed).encode())[0] == 200
-    eventually(relay.records, "the records of what was done")
-    acts = [one["meta"]["action"] for one in relay.records() if one["type"] == "AdminAction"]
+    acts = eventually(
+        lambda: [one["meta"]["action"] for one in relay.records() if one["type"] == "AdminAction"], "what was done"
+    )
     assert [act.partition(", sha256")[0] for act in acts] == ["configuration in force: generation 7, serial 0"]
     status, answer = admin.ask("PUT", "/v1/config", b"lane: {name: otp, colour: red}")
     assert status == 422
@@ -297,14 +304,16 @@ def test_sites_explain_what_holds_mail_back(relay: Relay, sink: Sink) -> None:
     admin = AdminClient(relay)
     relay.write({**relay.overrides, "delivery": {**relay.overrides["delivery"], "state": "Suspended"}})
     relay.start().submit(1)
-    sites = eventually(lambda: admin.ask("GET", "/v1/sites")[1]["sites"], "a site")
+    sites = eventually(
+        lambda: [one for one in admin.ask("GET", "/v1/sites")[1]["sites"] if one["waiting"]], "a site where it waits"
+    )
     assert [(one["waiting"], one["heldBy"], one["detail"]) for one in sites] == [(1, "gate", "Suspended")], sites
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line."""
     command = [sys.executable, "-m", "lane_relay", *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
 
 
 def test_check_prints_the_effective_values(relay: Relay) -> None:

@@ -38,7 +38,7 @@ def _lane_relay(*arguments: object) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "lane_relay", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 

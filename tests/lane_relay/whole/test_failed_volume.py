@@ -35,7 +35,7 @@ def answer_to(relay: Relay, number: int) -> int:
     """The code that a client hears at the end of its message."""
     with relay.session() as client:
         assert client.sock is not None
-        client.sock.settimeout(20)  # an answer that does not come is a failure, not a wait
+        client.sock.settimeout(60)  # an answer that does not come is a failure, not a wait
         try:
             client.send_message(letter(number))
         except smtplib.SMTPResponseException as refused:

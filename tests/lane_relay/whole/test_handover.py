@@ -178,7 +178,7 @@ def test_nobody_hands_over_but_a_sibling_with_its_own_certificate(lane: Lane, ne
             context.load_cert_chain(lane.folder / f"{certificate}.crt", lane.folder / f"{certificate}.key")
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
         try:
-            with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+            with urllib.request.urlopen(request, context=context, timeout=60) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             with error:
@@ -237,7 +237,7 @@ def test_a_complaint_is_counted_at_the_slot_that_its_mail_left_from(
     eventually(lambda: [one for one in first.records() if one["type"] == "Delivery"], "the delivery on record")
     report = f"Feedback-Type: abuse\r\nUser-Agent: L/1\r\nOriginal-Mail-From: <{sent.sender}>\r\n"
     fields = "From: fbl@isp.test\r\nMIME-Version: 1.0\r\nContent-Type: message/feedback-report\r\n"
-    with smtplib.SMTP("127.0.0.1", ports["otp-1"], timeout=30) as peer:
+    with smtplib.SMTP("127.0.0.1", ports["otp-1"], timeout=60) as peer:
         content = f"{fields}\r\n{report}".encode()
         peer.sendmail(
             "fbl@isp.test",
@@ -304,5 +304,5 @@ def ask(lane: Lane, slot: str, method: str, path: str, body: bytes | None) -> An
     token = (lane.folder / "token").read_text()
     url = f"https://localhost:{lane.ports[slot]}{path}"
     request = urllib.request.Request(url, body, {"Authorization": f"Bearer {token}"}, method=method)
-    with urllib.request.urlopen(request, context=context, timeout=30) as answer:
+    with urllib.request.urlopen(request, context=context, timeout=60) as answer:
         return json.load(answer)

@@ -16,7 +16,7 @@ def test_a_peer_that_speaks_no_http_gets_its_answer_and_no_line_in_the_log(relay
     relay.start()
     before = relay.log()
     for _ in range(3):
-        with socket.create_connection(("127.0.0.1", relay.health_port), timeout=30) as peer:
+        with socket.create_connection(("127.0.0.1", relay.health_port), timeout=60) as peer:
             peer.sendall(said)
             assert b" 400 " in peer.recv(4096)
     assert relay.probe("/livez")[0] == 200

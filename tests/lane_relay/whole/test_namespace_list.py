@@ -68,7 +68,7 @@ class Lanes:
         headers = {} if as_lane else {"Authorization": f"Bearer {TOKEN}"}
         request = urllib.request.Request(url, body.encode() if body else None, headers, method=method)
         try:
-            with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+            with urllib.request.urlopen(request, context=context, timeout=60) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as refused:
             with refused:

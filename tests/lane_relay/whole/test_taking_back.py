@@ -78,10 +78,9 @@ def test_a_slot_says_what_givers_that_are_down_may_still_ask_it_until_they_have_
     killed_in_a_transfer(giver, 1)
     taker.start()
     folder = Path(taker.config()["spool"]["path"]) / "handover"
-    for transfer in ("0" * 32, "1" * 32):  # as if it had the giver's mail; of the second the giver knows nothing
-        (folder / f"received-{transfer}.json").write_text(
-            json.dumps({"giver": "otp-0", "ids": ["a" * 24], "taken": [0]})
-        )
+    known, unknown = (folder / f"received-{one * 32}.json" for one in "01")
+    for path in (known, unknown):  # as if it had the giver's mail; of the second the giver knows nothing
+        path.write_text(json.dumps({"giver": "otp-0", "ids": ["a" * 24], "taken": [0]}))
     for _ in range(2):
         taker.kill()
         taker.start()
@@ -93,10 +92,13 @@ def test_a_slot_says_what_givers_that_are_down_may_still_ask_it_until_they_have_
     giver.start()
 
     eventually(lambda: giver.metric("handover_in_doubt") == 0 and is_empty(giver), "the giver has its answer")
-    assert [one["transfers"] for one in _owed(lane)] == [1], "the giver has said of one that it knows"
+    eventually(lambda: not known.exists(), "the giver has said of one that it knows")
     refused = _refused(lane)
     assert "it answers" in refused or "is owed nothing" in refused
     giver.kill()
+    unknown.write_text(json.dumps({"giver": "otp-0", "ids": ["a" * 24], "taken": [0]}))  # it may have been asked
+    taker.kill()
+    taker.start()
     (action,) = ask(lane, "otp-1", "POST", "/v1/actions", FORGET)["actions"]
     assert (action["action"], action["sibling"], action["state"], action["entries"]) == ("forget", "otp-0", "done", 1)
     assert _owed(lane) == []
@@ -115,8 +117,7 @@ def test_a_slot_that_starts_asks_at_once_what_its_givers_still_need(
     folder = Path(taker.config()["spool"]["path"]) / "handover"
     (folder / f"received-{'1' * 32}.json").write_text('{"giver": "otp-0", "ids": [], "taken": []}')
     taker.start()
-    eventually(lambda: not _owed(lane), "nobody needs it")
-    assert list(folder.iterdir()) == []
+    eventually(lambda: not _owed(lane) and not list(folder.iterdir()), "nobody needs it")
     assert giver.metric("handover_in_doubt") == 0
 
 
