@@ -2,13 +2,18 @@
 
 A port that the kernel chose is its own to give again: a relay's next connection took the port that its sibling was to
 listen on. Each worker of a test run has a band of its own; a run of the compiled form, which goes on beside that of the
-pure one, has others. Before: nothing. After: whoever starts a server.
+pure one, has others; and a port that was given is taken for as long as the process lives that asked for it, for each
+other one on this machine, also while nobody listens on it. Before: nothing. After: whoever starts a server.
 """
 
+import fcntl
 import os
 import socket
+import tempfile
 from contextlib import ExitStack, suppress
+from functools import cache
 from itertools import count
+from pathlib import Path
 
 __all__ = ["free_port", "own_address"]
 
@@ -26,12 +31,21 @@ def free_port(*hosts: str) -> int:
     for _ in range(_BAND):
         port = _FIRST + _band * _BAND + next(_turns) % _BAND
         with suppress(OSError), ExitStack() as tried:
+            fcntl.lockf(_given(os.getpid()), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
             for host in hosts or ("127.0.0.1",):
                 family = socket.AF_INET6 if ":" in host else socket.AF_INET
                 for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
                     tried.enter_context(socket.socket(family, kind)).bind((host, port))
             return port
     raise OSError(f"no port of {hosts} is free")
+
+
+@cache
+def _given(_of: int) -> int:
+    """The file whose bytes are the ports that were given: who gave one holds its byte's lock. It stays open: a process
+    that closed it would lose all of its locks."""
+    path = Path(tempfile.gettempdir()) / "lanewright-ports-of-tests"
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 
 def own_address(last: int) -> str:

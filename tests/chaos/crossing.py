@@ -97,7 +97,7 @@ class Door:
             stop.cut()
         self.hang_up()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(60)
         self._listener.close()
 
     def stop_at(self, exchange: str, part: str, times: int = 1) -> Stop:

@@ -38,7 +38,7 @@ class Lateness:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join(30)
+        self._thread.join(60)
 
     def until_now(self) -> Waits:
         """Of the last second and a half; call it while the processes still run."""

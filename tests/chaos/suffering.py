@@ -261,7 +261,7 @@ def _most_said(refused: Sequence[Entry]) -> list[str]:
 def _end(process: "subprocess.Popen[bytes]") -> None:
     if process.poll() is None:
         process.kill()
-    process.wait(10)
+    process.wait(60)
 
 
 def _slot(folder: Path, home: Path, nursery: Nursery, fault: Fault, source: str) -> Slot:

@@ -19,9 +19,9 @@ def test_a_peer_that_resets_its_connection_while_the_door_holds_it_leaves_no_soc
     with socket.create_server(("127.0.0.1", 0)) as slot, Door(tmp_path, slot.getsockname()[1]) as door:
         stop = door.stop_at("connect", "made")
         client = socket.create_connection(("127.0.0.1", door.port))
-        assert stop.reached.wait(30)
+        assert stop.reached.wait(60)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         client.close()
         stop.go_on()
-        assert stop.over.wait(30)
+        assert stop.over.wait(60)
     gc.collect()

@@ -27,7 +27,7 @@ def test_a_spawned_program_is_alive_recorded_and_ended(tmp_path: Path) -> None:
     assert processes.find("sleeper") == process
     command = Path(f"/proc/{process.pid}/cmdline")
     # the record is written before the child becomes the program
-    assert poll(lambda: command.read_bytes() == b"sleep\x0060\x00", 10)
+    assert poll(lambda: command.read_bytes() == b"sleep\x0060\x00", 60)
     processes.end([process])
     assert not process.alive()
     assert processes.all() == []
@@ -46,7 +46,7 @@ def test_a_pid_that_now_belongs_to_another_process_is_never_signalled(tmp_path: 
 def test_an_ended_process_that_nobody_reaped_is_not_alive() -> None:
     pid = os.posix_spawn("/bin/true", ["true"], {})
     try:
-        assert poll(lambda: started_at(pid) is None, 10)
+        assert poll(lambda: started_at(pid) is None, 60)
     finally:
         os.waitpid(pid, 0)
 
@@ -63,7 +63,7 @@ def test_a_name_is_given_once(tmp_path: Path) -> None:
 def test_a_record_of_a_dead_process_does_not_block_its_name(tmp_path: Path) -> None:
     processes, process = _sleeper(tmp_path)
     process.signal(signal.SIGKILL)
-    assert poll(lambda: not process.alive(), 10)
+    assert poll(lambda: not process.alive(), 60)
     again = processes.spawn("sleeper", ["sleep", "60"], tmp_path / "log", [])
     assert again.pid != process.pid
     processes.end([again])
@@ -79,6 +79,6 @@ def test_a_stopped_program_ends_too(tmp_path: Path) -> None:
 def test_what_a_program_says_is_in_its_log(tmp_path: Path) -> None:
     processes, log = Processes(tmp_path / "records"), tmp_path / "log"
     process = processes.spawn("speaker", ["/bin/sh", "-c", "echo out; echo err >&2"], log, [])
-    assert poll(lambda: not process.alive(), 10)
+    assert poll(lambda: not process.alive(), 60)
     assert log.read_text() == "out\nerr\n"
     assert replace(process, pid=0).alive() is False

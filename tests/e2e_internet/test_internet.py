@@ -81,12 +81,12 @@ async def test_mail_through_the_shared_relay_reaches_the_right_isps_within_their
     relay.up()
     try:
         load = await internet.load(bulk(internet))
-        entries = await load.done(40)
+        entries = await load.done(60)
 
         async def all_there() -> bool:
             return await internet.received() >= len(entries)
 
-        await eventually(all_there, 40, relay.log()[-3000:])
+        await eventually(all_there, 60, relay.log()[-3000:])
         records = await internet.records()
         wire = await internet.isps.wire()
         counters = await internet.isps.all_counters()
@@ -199,7 +199,7 @@ async def reflected(internet: Internet, reflector: str) -> Sighting | BadAnswer:
         said[:] = [internet.place.run(argv, check=False).stdout]
         return bool(said[0])
 
-    await eventually(answered, 20, "no answer")
+    await eventually(answered, 60, "no answer")
     return parse_answer(said[0].strip().encode(), parse_key(internet.reflector_key.read_bytes()), nonce)
 
 

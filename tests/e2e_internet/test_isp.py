@@ -18,7 +18,7 @@ from tests.e2e_internet.isps import Client, running_isps
 FAST = Policy(round_trip_s=0)
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not await condition():
         assert time.monotonic() < deadline, "did not come true in time"

@@ -32,7 +32,7 @@ async def generate(made: LoadConfig, folder: Path) -> list[ledger.Entry]:
     file = folder / "load.json"
     file.write_text(made.model_dump_json())
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "e2e.load.generate", "--config", str(file))
-    assert await asyncio.wait_for(process.wait(), 50) == 0
+    assert await asyncio.wait_for(process.wait(), 120) == 0
     return ledger.read(made.ledger)
 
 

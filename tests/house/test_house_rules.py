@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.house.early import early
 from tests.house.mocks import mocked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -200,6 +201,36 @@ def test_a_mock_of_our_own_code_is_found_under_any_name(text: str) -> None:
 )
 def test_what_is_not_ours_or_an_object_of_a_test_is_no_mock(text: str) -> None:
     assert not mocked("x.py", text)
+
+
+def test_what_a_relay_notes_is_not_looked_at_as_soon_as_the_isp_has_its_mail() -> None:
+    assert [found for path in PYTHON_FILES for found in early(_relative(path), path.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def test(): sink.wait(4); assert relay.metric('queue_messages') == 3",
+        "def test():\n    content = self.sink.wait(1)[0].content\n    types = [one['type'] for one in relay.records()]",
+        "def test():\n    with Sink() as x:\n        sink.wait(1)\n    assert relay.metrics()['x'] == 1",
+        "def test():\n    eventually(lambda: relay.metric('x'), 'x')\n    sink.wait(1)\n    assert lane.records('OOB')",
+    ],
+)
+def test_a_look_that_comes_too_early_is_found(text: str) -> None:
+    assert early("x.py", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def test(): sink.wait(4); eventually(lambda: relay.metric('x') == 3, 'x'); assert relay.records() == []",
+        "def test(): sink.wait(4); relay.terminate(); assert relay.records() == []",
+        "def test(): assert relay.metric('x') == 1; sink.wait(4)",
+        "def test():\n    sink.wait(4)\n    def later():\n        return relay.metric('x')\n    eventually(later, 'x')",
+    ],
+)
+def test_a_look_after_whatever_waited_for_the_relay_is_in_time(text: str) -> None:
+    assert not early("x.py", text)
 
 
 def test_the_makefile_explains_every_target() -> None:

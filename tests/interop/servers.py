@@ -56,7 +56,7 @@ class Server:
         self.process: subprocess.Popen[Any] | None = None
         self.start()
         try:
-            eventually(self._greets, f"{self.name} greets", 30)
+            eventually(self._greets, f"{self.name} greets")
         except AssertionError as error:
             self.stop()
             raise RuntimeError(f"{error}: {self.log()[-2000:]}") from None
@@ -66,7 +66,7 @@ class Server:
         raise AssertionError(self.name)
 
     def _greets(self) -> bool:
-        with suppress(OSError, smtplib.SMTPException), smtplib.SMTP("127.0.0.1", self.port, timeout=5) as client:
+        with suppress(OSError, smtplib.SMTPException), smtplib.SMTP("127.0.0.1", self.port, timeout=60) as client:
             return client.noop()[0] == 250
         return False
 
@@ -92,7 +92,7 @@ class Server:
         if self.process is not None:
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -217,12 +217,12 @@ def by_rspamd(signed: Signed, names: Sequence[str]) -> dict[str, str]:
         return {name: _by_rspamd(port, (signed.folder / name).read_bytes()) for name in names}
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def _pings(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=60) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
@@ -230,7 +230,7 @@ def _pings(port: int) -> bool:
 
 def _by_rspamd(port: int, content: bytes) -> str:
     asked = urllib.request.Request(f"http://127.0.0.1:{port}/checkv2", data=content)
-    with urllib.request.urlopen(asked, timeout=30) as answer:
+    with urllib.request.urlopen(asked, timeout=60) as answer:
         symbols = json.load(answer)["symbols"]
     return "" if "ACCEPTED" in symbols and "REJECTED" not in symbols else f"symbols {sorted(symbols)}"
 

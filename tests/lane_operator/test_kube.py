@@ -143,7 +143,7 @@ async def test_watches_of_however_many_namespaces_keep_no_request_waiting(
         (tmp_path / "config").write_text(json.dumps(text))
         monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
         monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
-        async with Kube(await configuration()) as kube, asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        async with Kube(await configuration()) as kube, asyncio.timeout(60), asyncio.TaskGroup() as tasks:
 
             async def watch(namespace: str) -> None:
                 assert [event async for event in kube.watch(SECRET, namespace, "", "1")] == []

@@ -141,7 +141,7 @@ async def test_a_process_that_has_just_begun_says_nothing_of_slots_that_it_has_n
     await reconcile_lane(begun, LANE)
     assert api.objects[LANES]["status"] == told
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await heard.wait()
     await reconcile_lane(begun, LANE)
     assert conditions(api)["Ready"]["status"] == "False", "nobody answers there"
@@ -317,7 +317,7 @@ async def test_a_slot_of_a_deleted_lane_whose_pool_went_is_visited(rig: tuple[Sm
 
     await reconcile_lane(here, LANE)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await visited.wait()
     seen = here.observer.seen(LANE, "otp-0")
     assert seen is not None

@@ -46,7 +46,7 @@ async def test_a_relay_that_knows_no_names_of_who_closes_its_intake_is_asked_as_
         intake="Closed", interval_s=0.02, process="p1/0",
     )  # fmt: skip
     observer.aim(LANE, (target,))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await closed.wait()
     assert slot.intake == "Closed"
     await observer.close()

@@ -12,8 +12,10 @@ from lane_operator.kube import Kube
 from lane_operator.leadership import Leadership
 from tests.lane_operator.made import NOW
 from tests.lane_operator.small_api import SmallApi, small_api
-from tests.lane_operator.test_replica_process import LEASE, _holder, _started
+from tests.lane_operator.test_replica_process import LEASE, WITHIN_S, _holder, _started
 from tests.lane_operator.test_replica_process import cluster as cluster
+
+pytestmark = pytest.mark.timeout(300)
 
 PATH = "/apis/coordination.k8s.io/v1/namespaces/lw/leases/lanewright"
 
@@ -76,14 +78,14 @@ async def test_a_lease_that_was_deleted_and_made_again_is_a_newer_one(server: tu
 async def test_the_process_ends_so_that_the_next_one_reads_everything(cluster: tuple[SmallApi, dict[str, Any]]) -> None:
     api, environment = cluster
     process = await _started(environment)
-    assert await asyncio.wait_for(_holder(api), 30) == "a"
+    assert await asyncio.wait_for(_holder(api), WITHIN_S) == "a"
     snapshot = copy.deepcopy(api.objects[LEASE])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WITHIN_S):
         while api.objects[LEASE]["metadata"]["resourceVersion"] == snapshot["metadata"]["resourceVersion"]:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     api.objects[LEASE] = snapshot
 
-    said, _ = await asyncio.wait_for(process.communicate(), 30)
+    said, _ = await asyncio.wait_for(process.communicate(), WITHIN_S)
 
     assert process.returncode == 1
     assert b"went back" in said

@@ -136,7 +136,7 @@ class Sink:
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._controller.end_sessions(), self._controller.loop).result(30)
+        asyncio.run_coroutine_threadsafe(self._controller.end_sessions(), self._controller.loop).result(60)
         self._controller.stop()
 
     def wait(self, count: int, within_s: float = 60.0) -> list[Arrived]:

@@ -24,7 +24,7 @@ def compile_in(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, COMPILER, folder], capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_python_prefers_what_was_compiled_and_nothing_else_is_left_behind(tree: Path) -> None:
     done = compile_in(tree)
 
@@ -36,7 +36,7 @@ def test_python_prefers_what_was_compiled_and_nothing_else_is_left_behind(tree: 
     assert left == {"lane_relay", "__init__.py", "compiled.py", "hot.py"}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_what_does_not_type_check_is_not_compiled(tree: Path) -> None:
     (tree / "lane_relay" / "hot.py").write_text("def double(number: int) -> str:\n    return number * 2\n")
 

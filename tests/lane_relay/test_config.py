@@ -53,7 +53,7 @@ async def next_config(source: ConfigSource) -> RelayConfig:
     source.on_change = came.set_result
     watching = asyncio.create_task(source.watch())
     try:
-        return await asyncio.wait_for(came, 10)
+        return await asyncio.wait_for(came, 60)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)

@@ -66,7 +66,7 @@ def refused(here: Layout, schemas: Path, manifests: Iterable[Manifest]) -> list[
     command = [str(programs.path(here, "kubeconform")), "-strict", "-output", "json", "-schema-location"]
     done = subprocess.run(
         [*command, str(schemas / LOCATION), "-"],
-        input=_text(manifests), capture_output=True, text=True, check=False, timeout=50,
+        input=_text(manifests), capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     if done.returncode > 1 or not done.stdout.strip():
         raise RuntimeError(f"kubeconform failed: {done.stderr}")
@@ -81,7 +81,7 @@ def scored(here: Layout, manifests: Iterable[Manifest]) -> list[Finding]:
     options = [part for name in OPTIONAL for part in ("--enable-optional-test", name)]
     done = subprocess.run(
         [*command, "v" + programs.KUBERNETES.rpartition(".")[0], *options, "-"],
-        input=_text(manifests), capture_output=True, text=True, check=False, timeout=50,
+        input=_text(manifests), capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     if not done.stdout.strip():
         raise RuntimeError(f"kube-score failed: {done.stderr}")

@@ -68,7 +68,7 @@ class Turns(Identity):
 async def test_who_comes_to_lead_looks_after_the_certificate_at_once(rig: tuple[SmallApi, World]) -> None:
     identity, leading = Turns(rig[1]), asyncio.Event()
     serving = asyncio.create_task(Door(rig[1], identity).serve("127.0.0.1", 0, leading))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert not await identity.seen.get()
         leading.set()
         assert await identity.seen.get()

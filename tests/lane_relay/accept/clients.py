@@ -13,7 +13,7 @@ SENDER, RECIPIENT = "otp@notify.example.com", "b@isp.example"
 
 
 async def eventually(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for is the product's state, which has no event for tests
             await asyncio.sleep(0.005)
 
@@ -30,20 +30,20 @@ class Raw:
 
     async def ask(self, data: bytes, lines: int = 1) -> list[str]:
         self.writer.write(data)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return [(await self.reader.readline()).decode().rstrip() for _ in range(lines)]
 
     async def hello(self) -> list[str]:
         """Says EHLO; what is offered."""
         self.writer.write(b"EHLO app\r\n")
         lines = [""]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not lines[-1].startswith("250 "):
                 lines.append((await self.reader.readline()).decode().rstrip())
         return lines[1:]
 
     async def rest(self) -> str:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return (await self.reader.read()).decode()
 
     async def close(self) -> None:

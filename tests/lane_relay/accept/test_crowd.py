@@ -149,7 +149,7 @@ async def test_who_stops_behind_starttls_or_in_tls_makes_room_as_well(
         assert (await client.ask(b""))[0].startswith("220 ")
     for client in silent:
         with pytest.raises((EOFError, ConnectionError)):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await client.reader.readexactly(1)
     for client in (*silent, *own):
         await client.close()

@@ -14,7 +14,7 @@ from tests.lane_relay.accept.conftest import Spool, Start
 
 async def test_reports_and_a_deadline_as_another_client_asks_for_them(start: Start, spool: Spool) -> None:
     listener = await start(clock=Hands().clock)
-    client = aiosmtplib.SMTP(hostname="127.0.0.1", port=listener.ports[0], start_tls=False, timeout=10)
+    client = aiosmtplib.SMTP(hostname="127.0.0.1", port=listener.ports[0], start_tls=False, timeout=60)
     async with client:
         await client.ehlo()
         assert all(map(client.supports_extension, ("chunking", "dsn", "deliverby", "smtputf8", "8bitmime", "size")))
@@ -32,7 +32,7 @@ async def test_chunks_become_the_message_that_data_becomes(start: Start, spool: 
     listener = await start()
 
     def send() -> None:
-        with smtplib.SMTP("127.0.0.1", listener.ports[0], local_hostname="app.example.net", timeout=10) as client:
+        with smtplib.SMTP("127.0.0.1", listener.ports[0], local_hostname="app.example.net", timeout=60) as client:
             client.ehlo()
             assert client.has_extn("chunking")
             for cuts in ((20, 50), (len(CONTENT),), (1, 2, 3)):
@@ -55,7 +55,7 @@ async def test_addresses_of_other_scripts_come_in_by_smtplib(start: Start, spool
     message.set_content("Grüße\n")
 
     def send() -> None:
-        with smtplib.SMTP("127.0.0.1", listener.ports[0], local_hostname="app.example.net", timeout=10) as client:
+        with smtplib.SMTP("127.0.0.1", listener.ports[0], local_hostname="app.example.net", timeout=60) as client:
             client.send_message(message, mail_options=["RET=FULL"], rcpt_options=["NOTIFY=DELAY"])
 
     await asyncio.to_thread(send)

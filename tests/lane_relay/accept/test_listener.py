@@ -20,7 +20,7 @@ async def test_a_message_is_deposited_with_its_trace_and_answered_with_its_id(st
     listener = await start()
 
     def send() -> tuple[int, bytes]:
-        with smtplib.SMTP("127.0.0.1", listener.ports[0], local_hostname="app.example.net", timeout=10) as client:
+        with smtplib.SMTP("127.0.0.1", listener.ports[0], local_hostname="app.example.net", timeout=60) as client:
             client.ehlo()
             client.mail(SENDER)
             client.rcpt(RECIPIENT)
@@ -52,7 +52,7 @@ async def test_users_authenticate_inside_tls(
     listener = await start(make_config(users_dir=str(tmp_path)))
     client = aiosmtplib.SMTP(
         hostname="127.0.0.1", port=listener.ports[implicit], use_tls=implicit, start_tls=not implicit,
-        tls_context=trusting, username="app", password="secret", timeout=10,
+        tls_context=trusting, username="app", password="secret", timeout=60,
     )  # fmt: skip
     async with client:
         await client.sendmail(SENDER, [RECIPIENT, "c@isp.example"], CONTENT)
@@ -69,7 +69,7 @@ async def test_a_wrong_password_is_refused_and_leaves_a_record_that_names_nobody
     (tmp_path / "app").write_text("secret")
     listener = await start(make_config(users_dir=str(tmp_path)))
     client = aiosmtplib.SMTP(
-        hostname="127.0.0.1", port=listener.ports[1], use_tls=True, tls_context=trusting, timeout=10
+        hostname="127.0.0.1", port=listener.ports[1], use_tls=True, tls_context=trusting, timeout=60
     )
     await client.connect()
     with pytest.raises(aiosmtplib.SMTPAuthenticationError, match=r"5\.7\.8 User name or password is wrong"):
@@ -118,7 +118,7 @@ async def test_a_users_rate_and_senders_hold_over_all_its_sessions(
     answers = []
     for recipients in ([RECIPIENT], ["c@isp.example", "d@isp.example", "e@isp.example"], [RECIPIENT]):
         client = aiosmtplib.SMTP(
-            hostname="127.0.0.1", port=listener.ports[1], use_tls=True, tls_context=trusting, timeout=10
+            hostname="127.0.0.1", port=listener.ports[1], use_tls=True, tls_context=trusting, timeout=60
         )
         async with client:
             await client.login("app", "secret")
@@ -142,7 +142,7 @@ async def test_users_come_and_go_with_the_configuration(start: Start, trusting: 
     for users_dir, offered in ((None, False), (str(tmp_path), True), (None, False)):
         listener.apply(make_config(users_dir=users_dir))
         client = aiosmtplib.SMTP(
-            hostname="127.0.0.1", port=listener.ports[1], use_tls=True, tls_context=trusting, timeout=10
+            hostname="127.0.0.1", port=listener.ports[1], use_tls=True, tls_context=trusting, timeout=60
         )
         async with client:
             await client.ehlo()
@@ -158,7 +158,7 @@ async def test_users_that_cannot_be_read_are_a_4xx(
     (tmp_path / "users").symlink_to(target)
     listener = await start(make_config(users_dir=str(tmp_path / "users")))
     client = aiosmtplib.SMTP(
-        hostname="127.0.0.1", port=listener.ports[1], use_tls=True, tls_context=trusting, timeout=10
+        hostname="127.0.0.1", port=listener.ports[1], use_tls=True, tls_context=trusting, timeout=60
     )
     await client.connect()
     with pytest.raises(aiosmtplib.SMTPAuthenticationError, match=r"4\.7\.0 Users cannot be checked now"):
@@ -189,7 +189,7 @@ async def test_commands_pipelined_behind_starttls_are_not_executed_inside_tls(
     await client.hello()
     answer = await client.ask(b"STARTTLS\r\nMAIL FROM:<otp@notify.example.com>\r\nRCPT TO:<v@isp.example>\r\n")
     assert answer == ["220 2.0.0 Ready to start TLS"]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await client.writer.start_tls(trusting)
 
     assert (await client.ask(b"DATA\r\n"))[0].startswith("503 5.5.1 Send MAIL first")
@@ -332,7 +332,7 @@ async def test_a_stop_lets_the_message_under_way_finish(start: Start, spool: Spo
     rest = await busy.rest()
     assert rest.startswith("250 2.0.0 Ok: queued as")
     assert "\r\n421 4.3.2" in rest
-    await asyncio.wait_for(stopping, 5)
+    await asyncio.wait_for(stopping, 60)
     assert listener.session_count == 0
     for client in (busy, idle):
         await client.close()
@@ -434,7 +434,7 @@ async def test_many_sessions_at_once_lose_and_mix_nothing(start: Start, spool: S
     listener = await start()
 
     async def send(number: int) -> None:
-        client = aiosmtplib.SMTP(hostname="127.0.0.1", port=listener.ports[0], start_tls=False, timeout=20)
+        client = aiosmtplib.SMTP(hostname="127.0.0.1", port=listener.ports[0], start_tls=False, timeout=60)
         async with client:
             for turn in range(20):
                 content = CONTENT + f"{number}/{turn}\r\n".encode()

@@ -91,7 +91,7 @@ async def test_what_follows_the_header_is_a_handshake_on_the_port_of_implicit_tl
     connection = socket.create_connection(("127.0.0.1", listener.ports[1]))
     connection.sendall(header("2001:db8::7", extra=b"\x04\x00\x02xx"))
     connection.setblocking(False)
-    client = aiosmtplib.SMTP(hostname="127.0.0.1", sock=connection, use_tls=True, tls_context=trusting, timeout=10)
+    client = aiosmtplib.SMTP(hostname="127.0.0.1", sock=connection, use_tls=True, tls_context=trusting, timeout=60)
     async with client:
         await client.sendmail(SENDER, [RECIPIENT], CONTENT)
 

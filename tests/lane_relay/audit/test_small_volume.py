@@ -16,7 +16,7 @@ def test_a_disk_filled_with_records_alone_refuses_no_mail_before_the_spools_own_
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

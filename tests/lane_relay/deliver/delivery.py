@@ -130,7 +130,7 @@ class Delivery:
             attempt.entry.recipients = tuple([one for one in attempt.entry.recipients if one not in settled])
         self._changed.set()
 
-    async def attempted(self, count: int, within: float = 15.0) -> list[Attempt]:
+    async def attempted(self, count: int, within: float = 60.0) -> list[Attempt]:
         """The attempts, once there are so many."""
         async with asyncio.timeout(within):
             while len(self.attempts) < count:
@@ -152,7 +152,7 @@ class Delivery:
         return [[str(result.reply) for result in attempt.results] for attempt in self.attempts]
 
 
-async def until(condition: Callable[[], bool], within: float = 15.0) -> None:
+async def until(condition: Callable[[], bool], within: float = 60.0) -> None:
     """Returns when the condition holds; fails when it never does."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 -- a condition of many objects has no event of its own

@@ -14,7 +14,7 @@ async def _through(relay: Delivery, campaign: str, count: int) -> list[Attempt]:
     def done() -> int:
         return sum(attempt.entry.campaign == campaign for attempt in relay.attempts)
 
-    await until(lambda: done() >= count, within=30.0)
+    await until(lambda: done() >= count, within=60.0)
     last = max(place for place, attempt in enumerate(relay.attempts) if attempt.entry.campaign == campaign)
     return relay.attempts[: last + 1]
 

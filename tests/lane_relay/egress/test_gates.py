@@ -59,7 +59,7 @@ async def running(gates: Gates) -> AsyncIterator[Callable[[Callable[[ProofStatus
     gates.on_change = look
     task = asyncio.create_task(gates.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield until
     finally:
         task.cancel()

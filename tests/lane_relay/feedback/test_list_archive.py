@@ -134,5 +134,5 @@ async def test_a_bucket_takes_it_as_well(tmp_path: Path) -> None:
     with s3_server(tmp_path / "s3") as server:
         slot = Slot(tmp_path, server.config(server.credentials(tmp_path / "credentials"), "lanes"))
         await complain(slot.list, "ann@example.com")
-        assert await asyncio.wait_for(slot.archive.ship(), 30)
+        assert await asyncio.wait_for(slot.archive.ship(), 60)
         assert slot.archive.has_all

@@ -75,7 +75,7 @@ class Named:
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert self._process.stderr is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while line := await self._process.stderr.readline():
                 if line.rstrip().endswith(b" running"):
                     self._reader = asyncio.create_task(_drain(self._process.stderr))

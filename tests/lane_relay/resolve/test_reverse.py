@@ -151,7 +151,7 @@ async def running(watch: ReverseWatch) -> AsyncIterator[asyncio.Queue[PtrFinding
     watch.on_change = lambda: said.put_nowait(finding(watch))
     task = asyncio.create_task(watch.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield said
     finally:
         task.cancel()

@@ -81,7 +81,7 @@ class Resolver:
         )
         assert self._process.stderr is not None
         said = b""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while line := await self._process.stderr.readline():
                 said += line
                 if b"start of service" in line:

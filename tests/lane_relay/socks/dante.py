@@ -26,7 +26,7 @@ async def running_dante(folder: Path, *, users: bool = False) -> AsyncIterator[i
     assert process.stdout is not None
     heard = b""
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while line := await process.stdout.readline():
                 heard += line
                 if line.rstrip().endswith(b" running"):

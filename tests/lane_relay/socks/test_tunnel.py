@@ -29,7 +29,7 @@ async def speaking_first() -> AsyncIterator[int]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
-        await asyncio.wait_for(ended.wait(), 15)
+        await asyncio.wait_for(ended.wait(), 60)
 
 
 async def heard_through(door: Door, port: int) -> tuple[bytes, Connected]:
@@ -100,7 +100,7 @@ async def test_giving_up_leaves_no_socket_behind() -> None:
             async with asyncio.timeout(0.1):
                 await open_socket(door, "127.0.0.1", 25, tried)
         assert not tried[0].asked
-        await asyncio.wait_for(ended.wait(), 15)
+        await asyncio.wait_for(ended.wait(), 60)
 
 
 def test_a_door_shows_no_secret_and_tells_its_addresses_apart() -> None:

@@ -115,7 +115,7 @@ def journal_lines(files: Files, records: Path = RECORDS) -> list[dict[str, objec
     return [json.loads(line) for line in content.splitlines()]
 
 
-async def until(condition: Callable[[], bool], seconds: float = 45.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Waits for a condition; TimeoutError after the deadline."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  # conditions are about files and figures that no event announces

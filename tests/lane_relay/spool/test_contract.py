@@ -278,7 +278,7 @@ async def test_a_full_budget_refuses_messages_until_there_is_room(store: Store) 
     for entry in entries:
         settle(spool, entry)
     await spool.flush()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await put(spool, message_for(spool, body=body))

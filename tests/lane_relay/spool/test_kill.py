@@ -26,7 +26,7 @@ def _ledger(directory: Path, lines: int) -> list[tuple[str, int]]:
         said = [child.stdout.readline() for _ in range(lines)]
         child.send_signal(signal.SIGKILL)
         said += child.stdout.readlines()
-    assert child.wait(10) == -signal.SIGKILL
+    assert child.wait(60) == -signal.SIGKILL
     return [(line.split()[0].decode(), int(line.split()[1], 16)) for line in said if line.endswith(b"\n")]
 
 

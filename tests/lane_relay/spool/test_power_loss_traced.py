@@ -28,7 +28,7 @@ def _recorded(folder: Path, workload: Workload, *without: str) -> SimulatedDisk:
     for name in ("spool", "records"):  # a slot's volume is there before its relay
         (disk / name).mkdir(parents=True)
     writer = [sys.executable, "-m", "tests.lane_relay.spool.traced_writer", str(disk), workload.__name__, *without]
-    subprocess.run([*STRACE, str(trace), *writer], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=45)
+    subprocess.run([*STRACE, str(trace), *writer], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=120)
     return replayed(trace, disk)
 
 

@@ -10,7 +10,7 @@ from tests.lane_relay.running import Sink, eventually
 from tests.lane_relay.whole.conftest import NewRelay
 from tests.lane_relay.whole.test_handover import Lane, arrived, is_empty
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_what_a_slot_that_sends_nothing_itself_gets_back_after_an_instant_is_offered_again(

@@ -87,8 +87,8 @@ def test_a_key_that_one_slot_has_answered_is_answered_by_the_other_with_the_same
         assert (other.status, "another request" in other.body["detail"]) == (422, True)
     sink.wait(8)
     assert sum(two.receptions().values()) == 8
-    assert two.relays["otp-0"].metric("http_keys_total{settled=Here}") == 4
-    assert two.relays["otp-1"].metric("http_keys_total{settled=Sibling}") == 8
+    eventually(lambda: two.relays["otp-0"].metric("http_keys_total{settled=Here}") == 4, "four it has itself")
+    eventually(lambda: two.relays["otp-1"].metric("http_keys_total{settled=Sibling}") == 8, "and the other one's")
 
 
 def test_one_key_at_both_slots_at_once_is_taken_by_one(two: Slots, sink: Sink) -> None:

@@ -21,6 +21,7 @@ def test_redirected_mail_goes_to_one_address_and_its_records_say_whom_it_was_for
     arrived = sink.wait(2)
     assert {one.recipients for one in arrived} == {("all@test.example",)}
     assert all(b"X-Lane-Redirected-From: ann@isp.test\r\n" in one.content for one in arrived)
+    eventually(lambda: relay.metric("queue_messages") == 0, "an empty queue")
     receptions = [record for record in relay.records() if record["type"] == "Reception"]
     assert [record["meta"] for record in receptions] == [{"redirected_from": "ann@isp.test"}] * 2
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.lane_relay.running import Relay
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.mark.parametrize(

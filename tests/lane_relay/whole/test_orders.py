@@ -55,6 +55,7 @@ def test_suspended_mail_stays_over_a_kill_until_it_is_resumed(relay: Relay, sink
 
     ordered(admin, action="resume", queue="isp.test")
     assert sink.wait(2)[1].recipients == ("ann@isp.test",)
+    eventually(lambda: relay.metric("queue_messages") == 0, "an empty queue")
     assert _standing(admin) == []
     assert [record["user"] for record in relay.records() if record["type"] == "AdminAction"] == ["jane", "jane"]
 

@@ -134,8 +134,8 @@ def test_promise_4_nothing_leaves_before_the_egress_address_is_proved(new_relay:
     assert relay.metric("egress_proof{state=Unproved}") == 1
     assert (sink.asked, relay.probe("/readyz")[0]) == ([], 200)
     with ReflectorProcess(relay.folder, port):
+        eventually(lambda: relay.metric("egress_open") == 1, "the proof")
         assert sink.wait(1)[0].peer == SOURCE
-        assert relay.metric("egress_open") == 1
     relay.submit(2)  # the reflector is gone: a proved slot keeps sending
     sink.wait(2)
     eventually(lambda: relay.metric("egress_proof{state=ProofStale}") == 1, "the proof is stale")

@@ -14,11 +14,12 @@ import pytest
 from bench.nameserver import NameServer
 from tests.lane_relay.running import Relay, Sink, letter
 from tests.lane_relay.whole.conftest import NewRelay
-from tests.ports import free_port
+from tests.ports import free_port, own_address
 
 DOCS = Path(__file__).parents[3] / "docs" / "relay.md"
 KEYS, FILE = re.findall(r"<!-- a test runs this -->\n```(?:sh|yaml)\n(.*?)```", DOCS.read_text(), re.DOTALL)
-RECORDS = "isp IN MX 10 mx.isp\nmx.isp IN A 127.0.0.76\n"
+ISP = own_address(76)
+RECORDS = f"isp IN MX 10 mx.isp\nmx.isp IN A {ISP}\n"
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -66,7 +67,7 @@ def page(tmp_path: Path, new_relay: NewRelay) -> Iterator[Page]:
 def test_the_relay_of_the_page_takes_mail_and_delivers_it_signed(page: Page) -> None:
     page.relay.config_file.write_text(page.ours(FILE))
     password = (page.folder / "etc" / "users" / "app").read_text().strip()
-    with Sink("127.0.0.76", 25) as sink:
+    with Sink(ISP, 25) as sink:
         page.relay.start()
         with smtplib.SMTP("127.0.0.1", page.relay.port, timeout=60) as client:
             context = ssl._create_unverified_context()

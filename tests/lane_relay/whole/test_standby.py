@@ -10,7 +10,7 @@ from tests.lane_relay.whole.conftest import NewRelay
 from tests.lane_relay.whole.test_handover import Lane, arrived, is_empty
 from tests.lane_relay.whole.test_warm_up import helos
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_it_sends_its_part_takes_no_submissions_and_takes_them_once_it_is_active(

@@ -14,7 +14,7 @@ from tests.lane_relay.whole.conftest import NewRelay
 from tests.lane_relay.whole.test_end_to_end import AdminClient
 from tests.lane_relay.whole.test_handover import Lane
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 _COLD = {"steps": [24]}
 

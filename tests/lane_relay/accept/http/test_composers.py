@@ -14,7 +14,7 @@ async def test_one_users_many_pieces_let_another_users_piece_in_between() -> Non
 
     def work(name: str) -> str:
         begun.append(name)
-        assert go.wait(30)
+        assert go.wait(60)
         return name
 
     many = [asyncio.create_task(composers.run("news", work, f"news {number}")) for number in range(20)]

@@ -302,7 +302,7 @@ async def test_a_client_that_says_nothing_is_closed_and_one_that_waits_for_us_is
     late[0] = (IDLE_S + 1) * next(shift)
     running.server._connections.sweep()
     for one in (silent, halfway):
-        one.settimeout(30)
+        one.settimeout(60)
         assert await asyncio.to_thread(one.recv, 1) == b""
         one.close()
     running.spool.waiting[0](None)
@@ -382,7 +382,7 @@ async def test_a_balancer_says_who_the_client_is(http: StartHttp) -> None:
     preface = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([192, 0, 2, 7, 127, 0, 0, 1]) + b"\x30\x39\x1f\x59"
 
     def talk() -> bytes:
-        with socket.create_connection(("127.0.0.1", running.server.ports[0]), timeout=30) as client:
+        with socket.create_connection(("127.0.0.1", running.server.ports[0]), timeout=60) as client:
             client.sendall(preface + head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
             return b"".join(iter(lambda: client.recv(65536), b""))
 
@@ -395,7 +395,7 @@ async def test_a_body_that_does_not_end_is_told_so_and_gives_its_place_back(http
     head = b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
 
     def talk() -> bytes:
-        with socket.create_connection(("127.0.0.1", running.server.ports[0]), timeout=30) as client:
+        with socket.create_connection(("127.0.0.1", running.server.ports[0]), timeout=60) as client:
             client.sendall(head)
             return client.recv(65536)
 
