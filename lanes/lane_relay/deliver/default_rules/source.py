@@ -56,6 +56,19 @@ ABOUT_THE_SOURCE: Final = (
         "our users from spam, mail sent from your IP address has been temporarily blocked.",
     ),
     rule(
+        "dynamic-address",  # what kind of address it is, and not what came from it
+        r"(?i)^[45].*(dynamic|residential|dial-?up|transient)[ /-]*(\w+ )?(ip\b|ips\b|ip'?s|address|range)",
+        Category.POLICY_RELATED,
+        Action.SUSPEND_SITE,
+        Scope.IP,
+        "554 5.7.1 Mail from dynamic IP addresses is not accepted",
+        "550 We do not accept mail from hosts with dynamic IP or generic DNS PTR-records",
+        "554 IP=203.0.113.10 - Dialup/transient IP/hostname not allowed. (DIAL)",
+        hold=2 * HOUR,
+        trigger=THRICE,
+        again=HOUR,
+    ),
+    rule(
         "outlook-block-list",
         r"^550[ -]5\.7\.1 .*\(?S(3140|3150|775)\)?",
         Category.SPAM_RELATED,
@@ -93,12 +106,11 @@ ABOUT_THE_SOURCE: Final = (
     ),
     rule(
         "qq-source",
-        r"(?i)^550[ -](suspected spam ip|connection denied)",
+        r"(?i)^550[ -]suspected spam ip",
         Category.SPAM_RELATED,
         Action.SUSPEND_SITE,
         Scope.IP,
         "550 Suspected spam ip",
-        "550 Connection denied",
         hold=2 * HOUR,
         trigger=THRICE,
         again=HOUR,
@@ -233,6 +245,19 @@ ABOUT_THE_SOURCE: Final = (
         again=HOUR,
     ),
     rule(
+        "client-misbehaves",  # blocked for how it delivers; spam is not named
+        r"(?i)^5.*(\bconnection denied|namespace mining|directory harvest|excessive (rejected|invalid|unknown) "
+        r"(recipients|users|addresses)|too many (bad commands|errors|invalid recipients) from)",
+        Category.POLICY_RELATED,
+        Action.SUSPEND_SITE,
+        Scope.IP,
+        "554 Your IP is sending excessive rejected recipients. Please contact support.",
+        "550 Connection denied",
+        hold=HOUR,
+        trigger=THRICE,
+        again=HOUR / 2,
+    ),
+    rule(
         "client-blocked",
         r"(?i)\b(ip|host|server|connection)\b.{0,60}(is|are|has been|was) (temporarily )?(blocked|banned|filtered|"
         r"black)|"
@@ -242,7 +267,6 @@ ABOUT_THE_SOURCE: Final = (
         Action.SUSPEND_SITE,
         Scope.IP,
         "550 5.7.1 Your IP address 203.0.113.10 has been blocked by local policy",
-        "554 Your IP is sending excessive rejected recipients. Please contact support.",
         "421 Your IP is temporarily blocked, please try again later",
         hold=HOUR,
         trigger=THRICE,
@@ -271,8 +295,8 @@ ABOUT_THE_SOURCE: Final = (
         r"(?i)client host( \S+)? (rejected|denied)|client host rejected|not allowed to connect|"
         r"\b(ip|host|server|connection)\b.{0,60}(is|are|has been|was) (denied|refused|rejected)|"
         r"\b(your|sending|client|source) (ip|host|server|mta)( address)? .{0,40}(reject|denied|not allowed)|"
-        r"host network not allowed|client host bypassing|currently not permitted|smtp server of your isp|(dynamic|"
-        r"residential|dial-?up|transient)[ /-]*(\w+ )?(ip|address|range)|not authorized to send (e-?)?mail directly",
+        r"host network not allowed|client host bypassing|currently not permitted|smtp server of your isp|"
+        r"not authorized to send (e-?)?mail directly",
         Category.POLICY_RELATED,
         Action.SUSPEND_SITE,
         Scope.IP,
