@@ -98,7 +98,7 @@ LONG = {"s": "a" * 30_000 + "b", "t": "a" * 60_000, "w": [[1] * 90] * 50, "v": [
             {"a": DEEP, **LONG},
         ),
         ("{% for x in a %}" + "{% if s in t %}x{% endif %}" * 300 + "{% endfor %}", {"a": DEEP, **LONG}),
-        ("{% for x in a %}" + "{% if w == v %}x{% endif %}" * 300 + "{% endfor %}", {"a": DEEP, **LONG}),
+        ("{% for x in a %}" + "{% if w == v %}x{% endif %}" * 300 + "{% endfor %}", {"a": DEEP * 9, **LONG}),
         (
             "{% for x in a %}" + "{% if x and s|length and (1 < 2) %}{% endif %}" * 250 + "{% endfor %}",
             {"a": DEEP * 90, **LONG},
