@@ -413,6 +413,8 @@ class RecipientResult(Struct, frozen=True, gc=False):
     verdict: Verdict
     ours: bool = False
     """Of our own making: a limit, an order, what we ask of TLS, our stop. It says nothing of how the peer likes us."""
+    own_words: bool = False
+    """Nobody at the peer said this reply: it did not answer, was not asked, or no connection was made."""
 
 
 class Attempt(Struct, frozen=True, gc=False):

@@ -80,7 +80,7 @@ class Session(Connection):
             return MEMORY_FULL
         refusal = listener.policy.judge_sender(sender, may_submit=self._may_submit(), user=user)
         if refusal is None and listener.allowances.counts_messages:
-            return listener.allowances.judge(self.client, user, 1, listener.clock.monotonic())
+            return listener.allowances.judge(self.counted_as, user, 1, listener.clock.monotonic())
         return refusal
 
     def _may_submit(self) -> bool:
@@ -96,7 +96,7 @@ class Session(Connection):
         listener = self._listener
         refusal = listener.policy.judge_recipient(recipient)
         if refusal is None and listener.allowances.counts_messages:
-            return listener.allowances.judge(self.client, self._server.user, count + 1, listener.clock.monotonic())
+            return listener.allowances.judge(self.counted_as, self._server.user, count + 1, listener.clock.monotonic())
         return refusal
 
     def refused(self, stage: Stage, reply: Reply, sender: str | None, recipients: Sequence[str]) -> bool:
@@ -139,7 +139,7 @@ class Session(Connection):
             message = _BROKEN
         if not isinstance(message, Reply) and listener.allowances.counts_messages:
             count = len(message.envelope.recipients)
-            refusal = listener.allowances.spend(self.client, server.user, count, listener.clock.monotonic())
+            refusal = listener.allowances.spend(self.counted_as, server.user, count, listener.clock.monotonic())
             message = refusal or message
         if isinstance(message, Reply):
             return server.reply(message)

@@ -87,6 +87,8 @@ class LogRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True)
     site: str = ""
     size: int = 0
     response: Response | None = None
+    said_by: str = ""
+    """`relay` where `response` is ours and nobody at the peer said it; else the peer did."""
     peer_address: PeerAddress | None = None
     created: float = 0.0
     """Unix time at which the message was accepted."""

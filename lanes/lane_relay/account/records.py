@@ -153,6 +153,7 @@ class RecordWriter:
                 site=attempt.site,
                 size=attempt.entry.size,
                 response=_response(result.reply, str(result.stage)),
+                said_by="relay" if result.own_words else "",
                 peer_address=PeerAddress(peer.host, peer.address) if peer is not None else None,
                 created=received_at(message.id),
                 num_attempts=attempt.entry.attempts,

@@ -58,7 +58,7 @@ def _reported(attempt: Attempt, one: OutcomeOf) -> ReportedRecipient:
     return ReportedRecipient(
         envelope.recipients[index],
         one.result.reply,
-        attempt.peer.host if attempt.peer is not None else "",
+        attempt.peer.host if attempt.peer is not None and not one.result.own_words else "",
         attempt.ended_at if attempt.started_at else 0.0,
         expired=one.outcome is Outcome.EXPIRED,
         orcpt=envelope.options_of(index).orcpt,

@@ -156,7 +156,7 @@ def ended(attempt: Attempt, outcomes: tuple[OutcomeOf, ...]) -> Settlement:
 def result_of(ending: Ending, index: int) -> OutcomeOf:
     """The ending of one recipient as a result, for its record and report."""
     verdict = Verdict(ending.category, Action.BOUNCE, Scope.MESSAGE, rule=ending.rule)
-    return OutcomeOf(RecipientResult(index, Stage.CONNECT, ending.reply, verdict), ending.outcome)
+    return OutcomeOf(RecipientResult(index, Stage.CONNECT, ending.reply, verdict, own_words=True), ending.outcome)
 
 
 def _settlement(
@@ -214,7 +214,9 @@ def late_attempt(
     """Stands for the attempt that an entry waits for, in the report about it."""
     verdict = Verdict(Category.OTHER, Action.RETRY, Scope.MESSAGE)
     reply = Reply(451, (f"{said}: {why}",))
-    results = tuple([RecipientResult(index, Stage.CONNECT, reply, verdict, ours=True) for index in entry.recipients])
+    results = tuple(
+        [RecipientResult(index, Stage.CONNECT, reply, verdict, ours=True, own_words=True) for index in entry.recipients]
+    )
     return Attempt(entry, message, "", 0.0, 0.0, results)
 
 

@@ -82,5 +82,7 @@ def _attempt(entry: QueueEntry, message: Message, why: Unroutable, now: float) -
     """The local reply for every recipient of the entry."""
     action = Action.BOUNCE if why.reply.is_permanent else Action.RETRY
     verdict = Verdict(why.category, action, Scope.MESSAGE)
-    results = tuple([RecipientResult(index, Stage.CONNECT, why.reply, verdict) for index in entry.recipients])
+    results = tuple(
+        [RecipientResult(index, Stage.CONNECT, why.reply, verdict, own_words=True) for index in entry.recipients]
+    )
     return Attempt(entry, message, "", now, now, results)

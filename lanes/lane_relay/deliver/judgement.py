@@ -306,7 +306,7 @@ class Judgement:
         act, seconds = held
         text = f"4.7.1 not sent: mail from {message.from_domain} waits until {_time(act.until)} by {act.rule}"
         verdict = Verdict(Category.OTHER, Action.RETRY, Scope.DOMAIN, seconds, rule=act.rule)
-        return Failure(Stage.CONNECT, Reply(451, (text,)), verdict, ours=True)
+        return Failure(Stage.CONNECT, Reply(451, (text,)), verdict, ours=True, own_words=True)
 
     def _not_made(self, site: str, entry: QueueEntry, message: Message, failure: Failure) -> None:
         """An attempt that could not be made."""
@@ -412,7 +412,7 @@ class Judgement:
         destination, ended = session.destination, end_of_session(results)
         if ended is None:  # a rule of the site's says what to do
             return
-        failure = Failure(ended.stage, without_addresses(ended.reply), ended.verdict)
+        failure = Failure(ended.stage, without_addresses(ended.reply), ended.verdict, own_words=ended.own_words)
         now, retry = self._clock.monotonic(), self._config.delivery.retry
         if destination.site.ended_fruitless(destination, session.target, failure, now, retry):
             self._lookahead.empty(destination)  # what waits for long keeps no body
@@ -463,7 +463,7 @@ class Judgement:
         text = f"4.4.7 not sent within its lifetime; held by {hold.limit}"
         reply = Reply(451, (f"{text}: {hold.detail}" if hold.detail else text,))
         verdict = Verdict(Category.MESSAGE_EXPIRED, Action.RETRY, Scope.MESSAGE)
-        self._not_made(site, entry, message, Failure(Stage.CONNECT, reply, verdict, ours=True))
+        self._not_made(site, entry, message, Failure(Stage.CONNECT, reply, verdict, ours=True, own_words=True))
 
 
 def _subject(act: Act) -> str:

@@ -54,7 +54,8 @@ def failure_of(table: ReplyTable, policy: str, trouble: Trouble) -> Failure:
         verdict = table.judge(policy, trouble.stage, trouble.reply)
         if verdict.action is None:  # a 2yz that is no greeting
             verdict = table.local(policy, Category.PROTOCOL_ERRORS)
-    return Failure(trouble.stage, trouble.reply, verdict, trouble.tls, trouble.ours or trouble.tls is not None)
+    ours, own_words = trouble.ours or trouble.tls is not None, trouble.category is not None
+    return Failure(trouble.stage, trouble.reply, verdict, trouble.tls, ours, own_words)
 
 
 def _locals(message: Message, indexes: Iterable[int]) -> tuple[str, ...]:
@@ -118,7 +119,7 @@ def broken_results(
             verdict_of_own = table.judge(policy, own.stage, own.reply, locals_)
             results.append(RecipientResult(index, own.stage, own.reply, verdict_of_own))
         else:
-            results.append(RecipientResult(index, closed.stage, rest, verdict, ours))
+            results.append(RecipientResult(index, closed.stage, rest, verdict, ours, own_words=closed.reply is None))
     return tuple(results)
 
 
@@ -134,8 +135,8 @@ def not_looked_at(table: ReplyTable, policy: str, stage: Stage, reply: Reply | N
 
 def same_results(entry: QueueEntry, failure: Failure) -> tuple[RecipientResult, ...]:
     """One outcome for all recipients."""
-    stage, reply, verdict, ours = failure.stage, failure.reply, failure.verdict, failure.ours
-    return tuple([RecipientResult(index, stage, reply, verdict, ours) for index in entry.recipients])
+    stage, reply, verdict, ours, own = failure.stage, failure.reply, failure.verdict, failure.ours, failure.own_words
+    return tuple([RecipientResult(index, stage, reply, verdict, ours, own) for index in entry.recipients])
 
 
 def later_results(recipients: tuple[int, ...]) -> tuple[RecipientResult, ...]:
@@ -144,7 +145,9 @@ def later_results(recipients: tuple[int, ...]) -> tuple[RecipientResult, ...]:
         return ()
     reply = Reply(451, ("4.5.3 the recipients of one transaction are not all that the message is for; these are next",))
     verdict = Verdict(Category.RATE_LIMITED, Action.RETRY, Scope.RECIPIENT, retry_after=0.0)
-    return tuple([RecipientResult(index, Stage.RCPT, reply, verdict, ours=True) for index in recipients])
+    return tuple(
+        [RecipientResult(index, Stage.RCPT, reply, verdict, ours=True, own_words=True) for index in recipients]
+    )
 
 
 def unfit_results(entry: QueueEntry, refusal: Reply, *, unsure: bool = False) -> tuple[RecipientResult, ...]:
@@ -152,9 +155,9 @@ def unfit_results(entry: QueueEntry, refusal: Reply, *, unsure: bool = False) ->
     if unsure:
         text = f"4{refusal.lines[0][1:]}; not every host has said what it offers"
         later = Verdict(Category.PROTOCOL_ERRORS, Action.RETRY, Scope.MESSAGE)
-        return same_results(entry, Failure(Stage.MAIL, Reply(451, (text,)), later, ours=True))
+        return same_results(entry, Failure(Stage.MAIL, Reply(451, (text,)), later, ours=True, own_words=True))
     verdict = Verdict(Category.CONTENT_RELATED, Action.BOUNCE, Scope.MESSAGE)
-    return same_results(entry, Failure(Stage.MAIL, refusal, verdict, ours=True))
+    return same_results(entry, Failure(Stage.MAIL, refusal, verdict, ours=True, own_words=True))
 
 
 def end_of_session(results: tuple[RecipientResult, ...]) -> RecipientResult | None:

@@ -64,6 +64,8 @@ class Failure(Record, frozen=True, gc=False):
     """What TLS came to, if that is why."""
     ours: bool = False
     """See RecipientResult."""
+    own_words: bool = False
+    """See RecipientResult."""
 
 
 class Destination:

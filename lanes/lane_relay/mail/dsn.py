@@ -4,11 +4,13 @@ RFC 3464 (the report), 3461 (what was asked for), 3834 (it answers nobody), 6533
 
 Before it: `account`, which decides when a report is due. After it: the spool, as a message of the null sender.
 Invariants: the same request gives the same bytes; there is no report to the null sender; nothing of a peer's words or
-of the returned header can end a line, a part or the header early.
+of the returned header can end a line, a part or the header early; its own header is ASCII but for its sender's address,
+so that nothing but that address asks for SMTPUTF8.
 """
 
 import re
 from collections.abc import Iterator
+from email.header import Header
 from enum import StrEnum
 from typing import Final
 
@@ -127,15 +129,16 @@ def status_report(request: ReportRequest) -> bytes | None:
 
 def _report_header(request: ReportRequest, boundary: str, kind: str) -> str:
     count = len(request.recipients)
-    subject = _one_line(request.recipients[0].recipient) if count == 1 else f"{count} recipients"
+    subject = request.recipients[0].recipient if count == 1 else f"{count} recipients"
     fields = [
         f"Date: {rfc5322_date(request.now)}",
         f"From: Mail Delivery System <{request.author}>",
         f"To: <{_one_line(request.sender)}>",
-        f"Subject: Mail to {subject} {_SUBJECTS[request.news]}",
+        f"Subject: {_in_ascii(f'Mail to {_one_line(subject)} {_SUBJECTS[request.news]}')}",
         f"Message-ID: <dsn-{request.id}@{request.hostname}>",
     ]
-    if request.message_id and len(request.message_id) + len("In-Reply-To: ") <= _LONGEST:
+    named = request.message_id
+    if named.isascii() and named and len(named) + len("In-Reply-To: ") <= _LONGEST:
         fields.append(f"In-Reply-To: {_one_line(request.message_id)}")
     fields += [
         "Auto-Submitted: auto-replied",
@@ -267,6 +270,11 @@ def _repeated(reply: Reply) -> str:
     """A reply as it is repeated, cut short if it goes on for ever."""
     text = str(reply)
     return text if len(text) <= _MAX_REPLY else f"{text[:_MAX_REPLY].rstrip()} [...]"
+
+
+def _in_ascii(text: str) -> str:
+    """A field's text, beyond ASCII in encoded words (RFC 2047), so that a host without SMTPUTF8 takes the report."""
+    return text if text.isascii() else Header(text, "utf-8", header_name="Subject").encode(linesep="\r\n")
 
 
 def _one_line(text: str) -> str:

@@ -2,7 +2,9 @@
 
 import socket
 import ssl
+from contextlib import suppress
 from ipaddress import ip_address
+from pathlib import Path
 
 import aiosmtplib
 import pytest
@@ -96,6 +98,27 @@ async def test_what_follows_the_header_is_a_handshake_on_the_port_of_implicit_tl
         await client.sendmail(SENDER, [RECIPIENT], CONTENT)
 
     assert spool.messages[0].client == "2001:db8::7"
+
+
+@pytest.mark.parametrize(
+    ("senders", "taken"), [(["2001:db8::1", "2001:db8::2"], 1), (["2001:db8::1", "2001:db8:0:1::1"], 2)]
+)
+async def test_a_strangers_rate_is_that_of_the_64_around_its_address(
+    start: Start, spool: Spool, trusting: ssl.SSLContext, tmp_path: Path, senders: list[str], taken: int
+) -> None:
+    (tmp_path / "app").write_text("secret")
+    limits = {"messageRatePerClient": "1/h"}
+    listener = await start(make_config(proxies=["127.0.0.0/8"], users_dir=str(tmp_path), limits=limits))
+    for source in senders:
+        connection = socket.create_connection(("127.0.0.1", listener.ports[1]))
+        connection.sendall(header(source))
+        connection.setblocking(False)
+        client = aiosmtplib.SMTP(hostname="127.0.0.1", sock=connection, use_tls=True, tls_context=trusting, timeout=60)
+        async with client:
+            await client.login("app", "secret")
+            with suppress(aiosmtplib.SMTPResponseException):
+                await client.sendmail(SENDER, [RECIPIENT], CONTENT)
+    assert len(spool.messages) == taken
 
 
 @pytest.mark.parametrize("first", [b"EHLO app.example.net\r\n", b"PROXY TCP4 203.0.113.7 192.0.2.1 40000 587\r\n"])

@@ -80,6 +80,13 @@ def test_what_a_policy_asked_of_tls_is_on_record_with_its_id_and_what_failed() -
     }
 
 
+def test_a_record_says_whose_words_its_response_is() -> None:
+    for own, said_by in ((True, "relay"), (False, None)):
+        made = attempt(replace(BOUNCE, own_words=own))
+        record = json.loads(WRITER.attempt(made, made.results[0], Outcome.BOUNCED))
+        assert record.get("said_by") == said_by
+
+
 def test_an_attempt_without_a_connection_has_no_peer() -> None:
     made = attempt(BOUNCE)
     unroutable = Attempt(made.entry, made.message, "", NOW, NOW, made.results)

@@ -71,9 +71,18 @@ def test_both_parsers_agree_on_whom_a_report_is_about_and_how_it_ended(news: New
     assert set(permanent) == (both if news is News.FAILED else set())
 
 
-def test_a_report_about_an_address_beyond_ascii_is_a_global_one() -> None:
+def test_a_report_of_our_own_words_names_no_host_that_said_them() -> None:
+    unanswered = replace(BOUNCE, reply=Reply(421, ("4.4.2 mx1: did not answer in time",)), own_words=True)
+    for result, remote, source in ((unanswered, None, "x-lanewright"), (BOUNCE, "dns; mx1.example.com", "smtp")):
+        report = _composed(attempt(result), Outcome.BOUNCED, News.FAILED)
+        _, told = _blocks(report)
+        assert (told["Remote-MTA"], told["Diagnostic-Code"].partition(";")[0]) == (remote, source)
+        assert (b"The reason: " in report.body, b" said: " in report.body) == (remote is None, remote is not None)
+
+
+def test_a_report_about_an_address_beyond_ascii_is_a_global_one_that_hosts_without_smtputf8_take() -> None:
     report = _about(News.FAILED, UTF8)
-    assert (report.envelope.eight_bit, report.envelope.smtp_utf8) == (True, True)
+    assert (report.envelope.eight_bit, report.envelope.smtp_utf8) == (True, False)
     assert f"\r\nFinal-Recipient: utf-8; {UTF8}\r\n".encode() in report.body
     assert b"Content-Type: message/global-delivery-status\r\n" in report.body
 

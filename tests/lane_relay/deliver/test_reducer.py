@@ -34,7 +34,7 @@ async def test_a_form_takes_half_a_core_at_most(monkeypatch: pytest.MonkeyPatch)
 
     used = -await loop.run_in_executor(reducer._thread, time.thread_time)
     monkeypatch.setattr(time, "sleep", asleep)
-    await reducer.reduce(TEXT * 20)
+    await reducer.reduce(TEXT * 100)  # dozens of pieces on any machine
     used += await loop.run_in_executor(reducer._thread, time.thread_time)
     reducer.close()
     # what the pauses themselves take, and the last piece, are not slept for

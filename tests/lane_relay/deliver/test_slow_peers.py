@@ -224,6 +224,7 @@ def test_who_hangs_up_amid_a_message_does_not_have_it(run: Callable[..., None], 
             made.peer.end()
             (attempt,) = await made.delivery.attempted(1)
             said = str(attempt.results[0].reply)
+            assert attempt.results[0].own_words
             assert "dropped the connection before the whole message was sent" in said
 
     run(case())

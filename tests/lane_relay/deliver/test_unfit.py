@@ -46,6 +46,7 @@ async def test_it_bounces_when_each_host_has_said_so() -> None:
         (attempt,) = await delivery.attempted(1)
     assert (one.connections, other.connections) == (1, 1)
     assert attempt.results[0].verdict.action is Action.BOUNCE
+    assert attempt.results[0].own_words
     assert str(attempt.results[0].reply) == f"552 5.3.4 Message of {len(BODY)} bytes is over the host's limit of 40"
 
 

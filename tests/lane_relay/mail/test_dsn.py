@@ -126,6 +126,17 @@ def test_addresses_beyond_ascii_make_it_a_global_report() -> None:
     assert "utf-8; jäne@isp.example".encode() in (status_report(request(failed)) or b"")
 
 
+def test_a_report_about_addresses_beyond_ascii_has_a_header_that_every_host_takes() -> None:
+    failed = ReportedRecipient("用户" * 20 + "@isp.example", Reply(550, ("5.1.1 Nobody",)), "mx")
+    asked = msgspec.structs.replace(request(failed), message_id="<jäne@app.example>")
+    report = status_report(asked) or b""
+    head, _, _ = report.partition(b"\r\n\r\n")
+    assert head.isascii()
+    assert max(map(len, head.split(b"\r\n"))) <= 78
+    assert parse(report)["Subject"] == f"Mail to {failed.recipient} was not delivered"
+    assert parse(report)["In-Reply-To"] is None
+
+
 def test_an_original_recipient_in_octets_of_utf8_is_told_as_such_an_address() -> None:
     failed = ReportedRecipient("x@isp.example", Reply(550, ("5.1.1 no",)), orcpt="rfc822;j+C3+A4ne@isp.example")
 

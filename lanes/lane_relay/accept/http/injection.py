@@ -349,7 +349,8 @@ class Injector:
         listener = self._listener
         if isinstance(one, Refusal) or not listener.allowances.counts_messages:
             return one
-        over = listener.allowances.spend(caller.client, caller.user, 1, listener.clock.monotonic())
+        client = listener.policy.counted_as(caller.client)
+        over = listener.allowances.spend(client, caller.user, 1, listener.clock.monotonic())
         return one if over is None else Refusal(over, Stage.END_OF_DATA)
 
     async def _announce(self, work: _Work, made: list[tuple[int, Message | Refusal]]) -> Reply | None:

@@ -5,6 +5,7 @@ import itertools
 import json
 import socket
 from base64 import b64encode
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -363,6 +364,29 @@ async def test_what_a_client_or_user_may_send_in_a_minute_counts_here_too(http: 
     answer = await running.post()
     assert (answer.status, answer.body["code"], answer.headers["Retry-After"]) == (429, "451 4.7.1", "5")
     assert len(running.spool.messages) == 2
+
+
+async def test_a_strangers_rate_is_that_of_the_64_around_its_address(http: StartHttp, tmp_path: Path) -> None:
+    (tmp_path / "app").write_text("secret")
+    limits = {"message_rate_per_client": "1/h"}
+    running = await http(proxies=["127.0.0.1/32"], users_dir=str(tmp_path), limits=limits)
+    said = [
+        await asyncio.to_thread(_behind_a_balancer, running.server.ports[0], f"2001:db8::{number}") for number in (1, 2)
+    ]
+    assert [one.split(b"\r\n")[0] for one in said] == [b"HTTP/1.1 200 OK", b"HTTP/1.1 429 Too Many Requests"]
+
+
+def _behind_a_balancer(port: int, source: str) -> bytes:
+    """The answer to one request of user app."""
+    body = json.dumps(message()).encode()
+    lines = (
+        "POST /v1/messages HTTP/1.1", "Host: x", "Content-Type: application/json", "Connection: close",
+        f"Authorization: Basic {b64encode(b'app:secret').decode()}", f"Content-Length: {len(body)}", "", "",
+    )  # fmt: skip
+    preface = b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24" + ip_address(source).packed + ip_address("::1").packed + bytes(4)
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        client.sendall(preface + "\r\n".join(lines).encode() + body)
+        return b"".join(iter(lambda: client.recv(65536), b""))
 
 
 async def test_a_user_with_senders_of_its_own_is_held_to_them(http: StartHttp, tmp_path: Path) -> None:
