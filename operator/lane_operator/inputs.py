@@ -403,6 +403,8 @@ class DesiredSettings:
     """None: lanes get none."""
     images: Mapping[str, SlotImages] = field(default_factory=dict)
     """By slot, of a lane whose slots are not to have the images above, or not yet."""
+    image_records: Mapping[str, str] = field(default_factory=dict)
+    """By slot, what its workload says of the upgrade that its images came by."""
 
     @property
     def newest(self) -> SlotImages:

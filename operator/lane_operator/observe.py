@@ -114,6 +114,8 @@ class Observer:
         self._woken = woken
         self._silent_after_s = silent_after_s
         self._slots: dict[tuple[Key, str], _Visited] = {}
+        self._aimed: set[Key] = set()
+        """Lanes of which it is known who is to be visited."""
         self._contexts: OrderedDict[str, ssl.SSLContext] = OrderedDict()
         self._session: aiohttp.ClientSession | None = None
         self._make_session = resolver or _session
@@ -134,6 +136,7 @@ class Observer:
         `remembered` are slots that cannot be visited now and whose last words are kept.
         """
         wanted = {target.slot: target for target in targets}
+        self._aimed.add(lane)
         for key in [key for key in self._slots if key[0] == lane and key[1] not in wanted]:
             self._stop(key, forget=key[1] not in remembered)
         for slot, target in wanted.items():
@@ -147,15 +150,21 @@ class Observer:
                     known.pushed = ("", 0)  # another process: it may hold an older file
                 known.wake.set()
 
+    def leave(self, lane: Key) -> None:
+        """Nobody of this lane is visited any more; it has gone."""
+        self.aim(lane, ())
+        self._aimed.discard(lane)
+
     def seen(self, lane: Key, slot: str) -> SlotObservation | None:
         """What the slot said last; None before its first visit."""
         visited = self._slots.get((lane, slot))
         return None if visited is None else visited.seen
 
-    def awaits(self, lane: Key, slots: Iterable[str]) -> bool:
-        """Whether any of the slots is being asked for the first time; its lane is woken by the answer, or by none."""
+    def has_asked(self, lane: Key, slots: Iterable[str]) -> bool:
+        """Whether those of the slots that are visited have had a visit each; else the lane is woken by its end."""
         asked = (self._slots.get((lane, slot)) for slot in slots)
-        return any(one is not None and one.task is not None and one.seen is None for one in asked)
+        waits = any(one is not None and one.task is not None and one.seen is None for one in asked)
+        return lane in self._aimed and not waits
 
     def handed(self, lane: Key, slot: str) -> Handed:
         """The configuration that the slot is to have as far as it was told here, and the serial that it said last."""

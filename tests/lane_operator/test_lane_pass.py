@@ -65,12 +65,13 @@ def at(here: World, hours: int) -> World:
     return dataclasses.replace(here, wall=lambda: NOW + dt.timedelta(hours=hours))
 
 
-def pod_put(here: World) -> None:
+def pod_put(here: World, *, ready: bool = False) -> None:
     """The slot's pod, in which nobody listens."""
     labels = {LANE_LABEL: "otp", SLOT_LABEL: "otp-0"}
     containers = [{"name": "relay", "ports": [{"name": "admin", "containerPort": 1}]}]
     metadata = {"namespace": "mail", "name": "otp-0-0", "uid": "p1", "labels": labels, "resourceVersion": "50"}
     pod = {"kind": "Pod", "metadata": metadata, "spec": {"containers": containers}, "status": {"podIP": "127.0.0.1"}}
+    pod["status"] |= {"conditions": [{"type": "Ready", "status": str(ready)}]}  # type: ignore[operator]  # a dict
     here.cache.put("Pod", pod)
 
 
@@ -148,20 +149,61 @@ async def test_a_process_that_has_just_begun_says_nothing_of_slots_that_it_has_n
     await begun.observer.close()
 
 
-async def test_a_process_that_has_just_begun_tells_of_an_upgrade_that_it_begins(rig: tuple[SmallApi, World]) -> None:
-    """The status alone says which slot is under way: untold, it would neither be watched nor taken back."""
+async def test_a_slot_whose_images_were_given_and_not_told_of_is_under_way_for_the_next_process(
+    rig: tuple[SmallApi, World],
+) -> None:
+    """Its workload says which it got, when and instead of which: it is watched, and taken back, all the same."""
     api, here = rig
-    pod_put(here)
+    pod_put(here, ready=True)
     await reconcile_lane(here, LANE)
+    settled = {"observedGeneration": 9, "updateRevision": "a", "currentRevision": "a", "readyReplicas": 1}
+    here.cache.put("StatefulSet", api.put(WORKLOAD, {**api.objects[WORKLOAD], "status": settled}))
     ready = {"type": "Ready", "status": "True", "reason": "AllSlotsVerified", "message": "1 of 1 slots serve"}
     told = {"observedGeneration": 3, "conditions": [ready | {"lastTransitionTime": "2026-11-23T00:00:00Z"}]}
     here.cache.put("SendingLane", api.put(LANES, {**api.objects[LANES], "status": told}))
+    newer = dataclasses.replace(here.lanes, relay_image="lanewright/relay:2")
+    api.fails["PATCH", f"{LANES}/status"] = UNAVAILABLE
+    with suppress(UnavailableError):
+        await _passes_once_heard(dataclasses.replace(here, lanes=newer))
+    assert api.objects[LANES]["status"] == told, "it dies before it can say so"
+    assert image(api) == "lanewright/relay:2"
+
+    del api.fails["PATCH", f"{LANES}/status"]
+    await _passes_once_heard(dataclasses.replace(here, lanes=newer))
+
+    said = api.objects[LANES]["status"]["upgrade"]
+    assert (said["phase"], said["slot"], said["previous"]["relay"]) == ("Rolling", "otp-0", "lanewright/relay:1")
+
+
+async def _passes_once_heard(here: World) -> None:
+    """What a process does that begins: nobody has answered it, then somebody has, or nobody does."""
+    heard = asyncio.Event()
+    begun = dataclasses.replace(here, observer=Observer(lambda _: heard.set()))
+    try:
+        await reconcile_lane(begun, LANE)
+        async with asyncio.timeout(30):
+            await heard.wait()
+        await reconcile_lane(begun, LANE)
+    finally:
+        await begun.observer.close()
+
+
+def image(api: SmallApi) -> str:
+    """Of the slot's relay, as its workload is applied."""
+    template = api.objects[WORKLOAD]["spec"]["template"]["spec"]
+    return str(next(one["image"] for one in template["containers"] if one["name"] == "relay"))
+
+
+async def test_a_process_that_has_just_begun_gives_no_slot_new_images(rig: tuple[SmallApi, World]) -> None:
+    api, here = rig
+    pod_put(here)
+    await reconcile_lane(here, LANE)
     newer = dataclasses.replace(here.lanes, relay_image="lanewright/relay:2")
     begun = dataclasses.replace(here, observer=Observer(lambda _: None), lanes=newer)
 
     await reconcile_lane(begun, LANE)
 
-    assert api.objects[LANES]["status"]["upgrade"]["images"]["relay"] == "lanewright/relay:2"
+    assert image(api) == "lanewright/relay:1"
     await begun.observer.close()
 
 

@@ -173,6 +173,16 @@ async def visited_again(slot: Slot, times: int = 3) -> None:
             await slot.asked.get()
 
 
+async def test_slots_have_been_asked_once_each_of_those_that_are_visited_had_a_visit(rig: Rig) -> None:
+    assert not rig.observer.has_asked(LANE, ("otp-0",)), "who is to be visited is not known yet"
+    rig.observer.aim(LANE, (rig.target,))
+    assert not rig.observer.has_asked(LANE, ("otp-0", "otp-1"))
+    await rig.woken.again()
+    assert rig.observer.has_asked(LANE, ("otp-0", "otp-1"))
+    rig.observer.leave(LANE)
+    assert not rig.observer.has_asked(LANE, ()), "it has gone, and one of its name is another"
+
+
 async def test_a_slot_is_seen_and_gets_the_configuration_that_it_lacks(rig: Rig) -> None:
     rig.observer.aim(LANE, (rig.target,))
     await rig.woken.again()

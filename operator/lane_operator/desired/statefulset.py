@@ -9,6 +9,7 @@ from dataclasses import replace
 from lane_api.effective import effective
 from lane_api.names import (
     CONFIG_FILE,
+    IMAGES_ANNOTATION,
     LANE_LABEL,
     PLAIN_HTTP_ANNOTATION,
     ROLE_LABEL,
@@ -50,6 +51,8 @@ def statefulset(
     selector = {LANE_LABEL: lane.name, SLOT_LABEL: claim.slot_name}
     images = settings.images.get(claim.slot_name, settings.newest)
     settings = replace(settings, relay_image=images.relay, resolver_image=images.resolver)
+    came_by = settings.image_records.get(claim.slot_name, "")
+    record = {IMAGES_ANNOTATION: came_by} if came_by else {}
     annotations = dict(engine.annotations)
     if resolver is not None:
         annotations[RESOLVER_DIGEST] = digest(resolver)
@@ -64,7 +67,7 @@ def statefulset(
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
-        "metadata": {"name": claim.slot_name, "annotations": claim_annotations(claim)},
+        "metadata": {"name": claim.slot_name, "annotations": claim_annotations(claim) | record},
         "spec": {
             "replicas": 1,
             # else a pod that never became ready is waited for, and a corrected template never reaches it

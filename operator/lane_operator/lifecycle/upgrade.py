@@ -6,27 +6,28 @@
     Done         every slot has them
     RolledBack   a slot did not come up, or did worse: all have the previous images until others are named
 
-Invariants: all that must last stands in the lane's status, so that a restart of the operator changes nothing; a slot
-that serves is only restarted while every other one does; a slot that is broken anyway has nothing to lose, and gets the
+Invariants: all that must last stands in the lane's status, or on the workload that got new images before the status
+could say so (`image_record`), so that neither a restart nor a death of the operator changes anything; a slot that
+serves is only restarted while every other one does; a slot that is broken anyway has nothing to lose, and gets the
 new images at once; a slot that no reflector would prove again is not restarted.
 Before it: `observe`. After it: `desired_state`, which renders each slot with its images; `roll`, which applies them.
 """
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from lane_api.lane_status import SlotImages, UpgradePhase, UpgradeStatus
 from lane_api.names import UPGRADE_ANNOTATION, UPGRADE_UNJUDGED
 from lane_operator.inputs import Claim, Lane, Manifest, Observation, SlotObservation
+from lane_operator.lifecycle.image_record import UNDER_WAY, recalled, record_of, recorded
 from lane_operator.lifecycle.roll import is_settled
 from lane_operator.lifecycle.verdict import figures_of, worse
 from lane_operator.status.book import stamp
 
 __all__ = ["UNDER_WAY", "UpgradePlan", "planned"]
 
-UNDER_WAY: Final = frozenset({UpgradePhase.ROLLING, UpgradePhase.WATCHED})
 _COMES_UP: Final = dt.timedelta(minutes=8)
 """A spool of a million messages is read back meanwhile; before ten minutes, when the lane would be Stalled."""
 _HOPELESS: Final = dt.timedelta(minutes=2)
@@ -43,6 +44,8 @@ class UpgradePlan:
     status: UpgradeStatus | None
     images: Mapping[str, SlotImages] = field(default_factory=dict)
     """By slot; who is missing here gets the installation's."""
+    records: Mapping[str, str] = field(default_factory=dict)
+    """By slot, what its workload is to say of its images; who is missing here says nothing."""
 
 
 def planned(
@@ -55,13 +58,30 @@ def planned(
     *,
     watch_s: float,
     may_begin: Callable[[], bool],
+    is_heard: bool,
 ) -> UpgradePlan:
-    """What is to be done now; `watch_s` 0: nothing is judged. `may_begin` is asked when the lane would begin."""
-    said = lane.status.upgrade
+    """What is to be done now; `watch_s` 0: nothing is judged. `may_begin` is asked when the lane would begin.
+
+    `is_heard` False: this process has not asked every slot yet; nothing is begun, and nobody judged.
+    """
     staying = tuple(claim for claim in claims if not claim.role.is_going)
+    kept = {name: record for name, workload in workloads.items() if (record := record_of(workload))}
     if lane.deleting_since is not None:
-        return UpgradePlan(said)
+        return UpgradePlan(lane.status.upgrade, records=kept)
     here = _Here(lane, staying, observation, workloads, wanted, now, watch_s)
+    of_staying = {name: record for name, record in kept.items() if name in here.live}
+    said = recalled(lane.status.upgrade, of_staying, here.live, wanted, now)
+    plan = _decided(here, said, may_begin) if is_heard else UpgradePlan(said, here.unchanged(said))
+    given = {
+        name: recorded(plan.status)
+        for name, has in here.live.items()
+        if plan.status is not None and plan.images.get(name, wanted) != has
+    }
+    return replace(plan, records=kept | given)
+
+
+def _decided(here: "_Here", said: UpgradeStatus | None, may_begin: Callable[[], bool]) -> UpgradePlan:
+    wanted, now = here.wanted, here.now
     current = said if said is not None and said.images == wanted else None
     if current is not None and current.phase is UpgradePhase.ROLLED_BACK and here.is_judged:
         return _back(here, current)
@@ -126,6 +146,13 @@ class _Here:
             if self.is_up(name) and not stale and all(self.is_up(other) for other in others):
                 return name
         return ""
+
+    def unchanged(self, said: UpgradeStatus | None) -> dict[str, SlotImages]:
+        """Everybody keeps what he has; a slot that is made now begins with what the others have."""
+        others = self.live[self.old[0]] if self.old else self.wanted
+        if said is not None and said.images == self.wanted and said.phase is not UpgradePhase.DONE:
+            others = said.previous
+        return dict.fromkeys(self.names, others) | self.live
 
     def images(self, said: UpgradeStatus) -> dict[str, SlotImages]:
         """Who waits for his turn keeps what he has; a slot that is made now begins with what the others have."""

@@ -26,7 +26,7 @@ def wanted_now(
     evacuation = evacuated(lane, assignment.claims, observation, nodes, world.wall())
     assignment = replace(assignment, claims=leaving_nodes(assignment.claims, evacuation))
     upgrade = _upgrade(world, lane, assignment.claims, observation)
-    settings = replace(world.lanes, images=upgrade.images)
+    settings = replace(world.lanes, images=upgrade.images, image_records=upgrade.records)
     desired = desired_state(lane, references, assignment, settings, evacuation.lifted)
     return assignment, replace(desired, upgrade=upgrade.status)
 
@@ -49,6 +49,7 @@ def _upgrade(world: World, lane: Lane, claims: tuple[Claim, ...], observation: O
         world.lanes.newest,
         world.wall(),
         watch_s=settings.upgrade_watch_s,
+        is_heard=world.observer.has_asked(lane.key, (claim.slot_name for claim in claims)),
         may_begin=partial(world.turns.take, lane.key, settings.upgrade_lanes),
     )
     if plan.status is not None and plan.status.phase in UNDER_WAY:

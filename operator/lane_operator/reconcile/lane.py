@@ -77,7 +77,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     """
     body = world.cache.get(SENDING_LANE.kind, *key)
     if body is None:
-        world.observer.aim(key, ())
+        world.observer.leave(key)
         give_turn_back(world, key)
         world.figures_written.pop(key, None)
         return None
@@ -90,7 +90,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
         if not await _guard(world, body):
             return None
     elif DRAIN_FINALIZER not in (body["metadata"].get("finalizers") or ()):
-        world.observer.aim(key, ())
+        world.observer.leave(key)
         return None
 
     references, assignment, provisioned = await _references(world, lane, body)
@@ -111,7 +111,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
         observation = rolled(observation, manifests, taken, live)
     await run_steps(world, lane, body, steps, desired.left)
     if LetGo() in steps:
-        world.observer.aim(key, ())
+        world.observer.leave(key)
         return None
     await settle_adopted(world, lane)
     aim(world, lane, assignment, desired, provisioned)
@@ -121,7 +121,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
         lost = deleted_by_hand(world.cache, lane, assignment.claims)
         desired = _with_refusals(desired, provisioned, _refusals(world, lane, applied, provisioned), lost)
     status = lane_status(lane, references, assignment, desired, observation, world.wall())
-    later = None if _is_too_early(world, lane, assignment, desired) else await write_lane_status(world, key, status)
+    later = None if _is_too_early(world, lane, assignment) else await write_lane_status(world, key, status)
     note_sightings(world, lane)
     applied.raise_passing()
     looks = [
@@ -182,18 +182,15 @@ async def _references(world: World, lane: Lane, body: Manifest) -> tuple[Referen
     return references, assignment, provisioned
 
 
-def _is_too_early(world: World, lane: Lane, assignment: Assignment, desired: Desired) -> bool:
+def _is_too_early(world: World, lane: Lane, assignment: Assignment) -> bool:
     """Whether slots are being asked for the first time by this process, of a lane of which another has told already.
 
     Without this each restart, and each new leader, would call every lane unready for as long as its slots take to
-    answer. What has changed since is told with the first answer, or with the first visit that has none. How far an
-    upgrade is stands in the status alone: what this pass has begun is told at once.
+    answer. What has changed since is told with the first answer, or with the first visit that has none.
     """
-    if desired.upgrade != lane.status.upgrade:
-        return False
     if lane.deleting_since is not None or lane.status.observed_generation != lane.generation:
         return False
-    return world.observer.awaits(lane.key, (claim.slot_name for claim in assignment.claims))
+    return not world.observer.has_asked(lane.key, (claim.slot_name for claim in assignment.claims))
 
 
 def _refuse_gone(world: World, lane: Lane, assignment: Assignment) -> None:
