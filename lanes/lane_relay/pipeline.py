@@ -30,8 +30,8 @@ from lane_relay.audit.auditor import Auditor, check_records, open_chain
 from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
 from lane_relay.config import ConfigSource
-from lane_relay.deliver.day_count import DayCounts
 from lane_relay.deliver.dispatcher import Dispatcher
+from lane_relay.deliver.kept_limits import KeptLimits
 from lane_relay.deliver.regrouping import grouping
 from lane_relay.deliver.rules import ReplyTable
 from lane_relay.deliver.signer import Signer
@@ -278,7 +278,7 @@ class Pipeline:
             signing=self._signer,
             screening=Screener(self._screen, book, self._settler, clock),
             keep_acts=partial(self._spool.set_flag, "acts"),
-            days=DayCounts(clock, self._spool.flag, self._spool.set_flag),
+            kept=KeptLimits(clock, self._spool.flag, self._spool.set_flag),
             return_paths=self._feedback if config.feedback is not None else None,
             on_late=self._settler.on_late,
             routes=self._router,

@@ -259,6 +259,10 @@ class Listener:
             self.counters.refused[f"{refusal.code} {refusal.enhanced}"] += 1
         return refusal
 
+    def spend(self, client: str, user: str) -> Reply | None:
+        """Counts one message of this client and user; why it may not be sent now, or None."""
+        return self.allowances.spend(self.policy.counted_as(client), user, 1, self.clock.monotonic())
+
     def forget(self, session: Session) -> None:
         """The session is over."""
         self.allowances.err(session.counted_as, session.errors, self.clock.monotonic())

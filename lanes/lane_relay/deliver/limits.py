@@ -120,6 +120,15 @@ class Pace:
         sure = self._shortest * _SURE_PART if self._seen >= _SURE_AFTER else 0.0
         return max(at, self._begun.room_at(count), self._ended.room_at(room) - sure)
 
+    @property
+    def due(self) -> float:
+        """When the next event is due by the spacing alone, perhaps long past."""
+        return self._due
+
+    def resume(self, due: float, now: float) -> None:
+        """A former process spaced so far; never further than one event from now."""
+        self._due = max(self._due, min(due, now + self._interval))
+
     def is_at_rest(self, now: float) -> bool:
         """Nothing that happened so far can hold up an event any more: all of it may be forgotten."""
         if self.under_way or self._due > now:

@@ -154,6 +154,16 @@ class Pacing:
         """Nothing that happened so far can hold up anything; the day's count is kept elsewhere."""
         return not self.backoff.is_active and self._message_pace.is_at_rest(now) and self._connect_pace.is_at_rest(now)
 
+    @property
+    def dues(self) -> tuple[float, float]:
+        """When the next message and the next connection are due by their paces, perhaps long past."""
+        return self._message_pace.due, self._connect_pace.due
+
+    def resume(self, message: float, connect: float, now: float) -> None:
+        """Where a former process was; see `dues`."""
+        self._message_pace.resume(message, now)
+        self._connect_pace.resume(connect, now)
+
     def hold_message(self, now: float) -> Hold | None:
         """Why no message may be given to a session now, or None."""
         self.refresh(now)

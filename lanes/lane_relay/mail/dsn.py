@@ -21,8 +21,9 @@ from lane_relay.records import Reply
 
 __all__ = ["News", "ReportRequest", "ReportedRecipient", "status_report"]
 
-_MAX_RETURNED_HEADER: Final = 64 * 1024
-"""Bytes of the original header that are returned; a report is no place for attachments in header fields."""
+_MAX_RETURNED: Final = 64 * 1024
+"""Bytes of the original that are returned. Each domain of a message has its own report: forty whole copies of 24 MB would
+be a gigabyte. RET is a wish (RFC 3461 section 4.3), and of a longer message the header comes back alone."""
 _WIDTH: Final = 78
 _LONGEST: Final = 998
 """Octets of a line (RFC 5322 section 2.1.1); many servers refuse a message with a longer one."""
@@ -91,7 +92,7 @@ class ReportRequest(Struct, frozen=True, gc=False):
     envid: str = ""
     """The sender's name for the transaction, in xtext as it was given."""
     full: bool = False
-    """RET=FULL: a report of failure returns the whole message (RFC 3461 section 4.3)."""
+    """RET=FULL: a report of failure returns the whole message, if it is short (RFC 3461 section 4.3)."""
     retry_until: float = 0.0
     """Unix time until which a late message is tried; 0: not said."""
 
@@ -107,7 +108,7 @@ def status_report(request: ReportRequest) -> bytes | None:
         *[_from_xtext(one.orcpt) for one in request.recipients],
     ]
     utf8 = not header.isascii() or not all(text.isascii() for text in texts)
-    full = request.full and request.news is News.FAILED
+    full = _is_whole(request)
     returned = request.content if full else header
     if full:
         content_type, described = "message/global" if utf8 else "message/rfc822", "The message"
@@ -183,7 +184,7 @@ def _explanation(request: ReportRequest) -> str:
         lines.append("")
     if request.news is News.DELAYED and request.retry_until:
         lines += [f"It is tried until {rfc5322_date(request.retry_until)}.", ""]
-    attached = "Your message" if request.full and request.news is News.FAILED else "The header of your message"
+    attached = "Your message" if _is_whole(request) else "The header of your message"
     lines.append(f"{attached} is attached, and a report for machines.")
     return "\r\n".join(lines) + "\r\n"
 
@@ -257,12 +258,17 @@ def _status(one: ReportedRecipient, news: News) -> str:
     return f"{first}{enhanced[1:]}" if enhanced else f"{first}.0.0"
 
 
+def _is_whole(request: ReportRequest) -> bool:
+    """The report returns the whole message."""
+    return request.full and request.news is News.FAILED and len(request.content) <= _MAX_RETURNED
+
+
 def _returned_header(content: bytes) -> bytes:
     """RET=HDRS (RFC 3461 section 4.3): the header alone, cut between lines if it is huge, and in lines too long."""
     end = 0 if content[:2] == b"\r\n" else content.find(b"\r\n\r\n") + 2
     header = content if end == 1 else content[:end]
-    if len(header) > _MAX_RETURNED_HEADER:
-        header = header[: header.rfind(b"\r\n", 0, _MAX_RETURNED_HEADER) + 2]
+    if len(header) > _MAX_RETURNED:
+        header = header[: header.rfind(b"\r\n", 0, _MAX_RETURNED) + 2]
     return b"\r\n".join([line[:_LONGEST] for line in header.split(b"\r\n")])
 
 

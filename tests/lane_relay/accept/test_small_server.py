@@ -91,7 +91,7 @@ async def test_a_request_in_work_is_not_cut(start: Start) -> None:
     running = await start()
     with ExitStack() as stack:
         later = asyncio.create_task(running.ask("/later"))
-        await until(lambda: running.server.connections == 1)
+        await until(lambda: running.in_work == 1)
         running.crowd(stack, 3 * MOST)
         await until(lambda: running.server.sent_away >= 2 * MOST)
         running.server.sweep(asyncio.get_running_loop().time() + 2 * IDLE_S)

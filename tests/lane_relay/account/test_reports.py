@@ -93,6 +93,14 @@ def test_a_report_of_failure_returns_the_whole_message_where_that_was_asked_for(
     assert b"\r\n\r\nbody\r\n" not in _about(News.DELAYED, "ann@example.com", ret="FULL").body
 
 
+def test_a_long_message_is_never_returned_whole() -> None:
+    long = replace(message(), body=message().body + b"x" * 78 * 1024)
+    report = _about(News.FAILED, "ann@example.com", ret="FULL", of=long)
+    assert len(report.body) < 4096
+    assert b"Content-Type: text/rfc822-headers\r\n" in report.body
+    assert b"The header of your message is attached" in report.body
+
+
 def test_a_returned_message_cannot_end_its_part() -> None:
     of = replace(message(1), body=b"Subject: x\r\n\r\n--=_000000000000000000000007--\r\n")
     parsed = message_from_bytes(_about(News.FAILED, "ann@example.com", ret="FULL", of=of).body)

@@ -10,6 +10,7 @@ from lane_api.isppolicy import Stage
 from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import SYSTEM_CLOCK, Clock
 from lane_relay.deliver.dispatcher import Dispatcher
+from lane_relay.deliver.kept_limits import KeptLimits
 from lane_relay.deliver.moved import Routes
 from lane_relay.deliver.prepared import Signing
 from lane_relay.deliver.session_settings import ReturnPaths, Timeouts
@@ -171,6 +172,7 @@ async def delivering(
     routes: Routes | None = None,
     leads_to: Callable[[str], bool] = lambda _address: True,
     return_paths: ReturnPaths | None = None,
+    limits: KeptLimits | None = None,
     **delivery: Any,
 ) -> AsyncIterator[Delivery]:
     """A running dispatcher."""
@@ -192,6 +194,7 @@ async def delivering(
         routes=routes,
         leads_to=leads_to,
         return_paths=return_paths,
+        kept=limits,
     )
     made.kept = kept
     dispatcher.judgement.restore(kept)

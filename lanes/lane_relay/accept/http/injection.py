@@ -341,16 +341,15 @@ class Injector:
 
     def _is_too_much(self, messages: dict[int, Message]) -> bool:
         """Others' messages wait for the disk, and these with them would be more than may be held."""
-        listener = self._listener
-        return bool(self._storing) and listener.held_bytes + _size(messages) > listener.memory_budget
+        held, budget = self._listener.held_bytes, self._listener.memory_budget
+        return bool(self._storing) and held + _size(messages) > budget
 
     def _spent(self, caller: Caller, one: Message | Refusal) -> Message | Refusal:
         """The message, unless client or user has sent all it may for now."""
         listener = self._listener
         if isinstance(one, Refusal) or not listener.allowances.counts_messages:
             return one
-        client = listener.policy.counted_as(caller.client)
-        over = listener.allowances.spend(client, caller.user, 1, listener.clock.monotonic())
+        over = listener.spend(caller.client, caller.user)
         return one if over is None else Refusal(over, Stage.END_OF_DATA)
 
     async def _announce(self, work: _Work, made: list[tuple[int, Message | Refusal]]) -> Reply | None:
