@@ -22,8 +22,8 @@ from lane_relay.records import Reply
 __all__ = ["News", "ReportRequest", "ReportedRecipient", "status_report"]
 
 _MAX_RETURNED: Final = 64 * 1024
-"""Bytes of the original that are returned. Each domain of a message has its own report: forty whole copies of 24 MB would
-be a gigabyte. RET is a wish (RFC 3461 section 4.3), and of a longer message the header comes back alone."""
+"""Bytes of the original that are returned. Each domain of a message has its own report: forty whole copies of 24 MB
+would be a gigabyte. RET is a wish (RFC 3461 section 4.3): of a longer message the header comes back alone."""
 _WIDTH: Final = 78
 _LONGEST: Final = 998
 """Octets of a line (RFC 5322 section 2.1.1); many servers refuse a message with a longer one."""
