@@ -111,6 +111,47 @@ def test_rules_matched_together_find_what_each_alone_would_find(rules: tuple[Res
             assert together.first(stage, text) is first, text
 
 
+@pytest.mark.parametrize(
+    ("stage", "text", "category"),
+    [
+        (Stage.MAIL, "550 Domain does not exist", Category.INVALID_SENDER),
+        (Stage.RCPT, "550 Domain does not exist", Category.BAD_DOMAIN),
+        (Stage.MAIL, "550 Unknown user", Category.INVALID_SENDER),
+        (Stage.DATA, "550 Unknown user", Category.BAD_MAILBOX),
+        (Stage.MAIL, "451 domain not found", Category.INVALID_SENDER),
+    ],
+)
+def test_what_is_not_there_at_mail_is_the_sender(stage: Stage, text: str, category: Category) -> None:
+    assert ReplyTable().judge("", stage, reply(text)).category is category
+
+
+@pytest.mark.parametrize(
+    ("text", "category", "action"),
+    [
+        ("451 4.7.1 rate limited due to poor reputation", Category.SPAM_RELATED, Action.BACKOFF),
+        ("421 4.7.0 rate limited, too many connections", Category.RATE_LIMITED, Action.BACKOFF),
+        ("550 Client host blocked using Spamhaus", Category.SPAM_RELATED, Action.SUSPEND_SITE),
+        ("550 Dynamic IP addresses are on our block list", Category.POLICY_RELATED, Action.SUSPEND_SITE),
+        ("550 blocked by the recipient", Category.POLICY_RELATED, Action.BOUNCE),
+        ("550 your email address has been blacklisted", Category.SPAM_RELATED, Action.BOUNCE),
+        ("550 content rejected", Category.CONTENT_RELATED, Action.BOUNCE),
+        ("550 content rejected as spam", Category.SPAM_RELATED, Action.BOUNCE),
+        ("552 5.2.2 mailbox full and inactive", Category.QUOTA_ISSUES, Action.BOUNCE),
+        ("550 5.1.1 inactive mailbox", Category.INACTIVE_MAILBOX, Action.BOUNCE),
+        ("451 server busy", Category.RATE_LIMITED, Action.BACKOFF),
+        ("451 temporary server error", Category.OTHER, Action.RETRY),
+        ("421 service not available", Category.BAD_CONNECTION, Action.RETRY),
+        ("550 rejected for policy reasons: DMARC", Category.AUTH_FAILURE, Action.BOUNCE),
+    ],
+)
+def test_where_two_categories_fit_the_order_of_the_definitions_decides(
+    text: str, category: Category, action: Action
+) -> None:
+    """docs/replies.md, what a category means and which wins."""
+    verdict = ReplyTable().judge("", Stage.RCPT, reply(text))
+    assert (verdict.category, verdict.action) == (category, action)
+
+
 def test_an_enhanced_code_alone_never_decides() -> None:
     assert ReplyTable().judge("", Stage.RCPT, reply("450 5.1.1 busy")).action is Action.RETRY
 

@@ -50,7 +50,6 @@ _REFUSED_BEFORE_THE_MESSAGE: Final = (
         Action.BACKOFF,
         Scope.SITE,
         "554 mail.example.com ESMTP not accepting messages",
-        "550 5.7.1 HELO name not accepted",
         again=HOUR / 4,
     ),
 )

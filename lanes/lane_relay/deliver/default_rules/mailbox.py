@@ -7,6 +7,13 @@ from lane_relay.deliver.default_rules.row import HOUR, rule
 
 __all__ = ["ABOUT_THE_MAILBOX", "PLAINLY_THE_MAILBOX"]
 
+_UNKNOWN_LATER: Final = (  # narrower than at RCPT: behind DATA a reply may speak of addresses in the header
+    r"(?i)^5.*(\b5\.1\.1\b|(mailbox|account|user|recipient)\b.{0,40}(unknown|not found|not exist|doesn'?t exist|"
+    r"unavailable|not available|not known)|recipient address rejected|mailbox (is )?invalid|address unknown|"
+    r"(unknown|no such|not a valid|invalid|non-?existent) (mailbox|account|user|recipient)|no such (address|person)|"
+    r"doesn'?t have an? .{0,40}account)"
+)
+
 PLAINLY_THE_MAILBOX: Final = (  # code and words agree: whatever else such a reply mentions
     rule(
         "mailbox-unknown-said-twice",
@@ -53,8 +60,8 @@ PLAINLY_THE_MAILBOX: Final = (  # code and words agree: whatever else such a rep
 
 ABOUT_THE_MAILBOX: Final = (
     rule(
-        "for-policy-reasons",
-        r"(?i)^5.*(for policy reasons|address rejected: (ers-|block-))",
+        "for-policy-reasons",  # these words alone; a cause beside them is the cause
+        r"(?i)^5.*(mail from \S+ rejected for policy reasons|address rejected: (ers-|block-))",
         Category.POLICY_RELATED,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -80,7 +87,7 @@ ABOUT_THE_MAILBOX: Final = (
     ),
     rule(
         "no-way-there",
-        r"(?i)^5.*(unrout(e)?able|does not accept mail|takes no mail|\b5\.4\.4\b|unable to route)",
+        r"(?i)^5.*(unrout(e)?able|does not accept mail|takes no mail|\b5\.4\.4\b|unable to route|no route to host)",
         Category.ROUTING_ERRORS,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -118,9 +125,22 @@ ABOUT_THE_MAILBOX: Final = (
         again=300.0,
     ),
     rule(
+        "not-for-this-sender",  # a list, a group or one recipient chooses from whom it takes mail
+        r"(?i)^5.*(members?[- ]only|non-?member|closed (mailing )?list|not subscribed|not allowed to post|"
+        r"only accept(s|ing) mail from|organizational settings|user rules|user reject|"
+        r"refuses? to (receive|accept)|recipient preferences|mass mailer|not accept(ing)? mail from (th(is|ese|at) "
+        r"(address|sender)|you\b)|not authorized to send to|violating our .{0,20}polic)",
+        Category.POLICY_RELATED,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 Message from non-member to a members-only list",
+        "550 5.7.1 Sender not authorized to send to this recipient",
+        "550 a@example.com IS NOT ACCEPTING MAIL FROM THIS SENDER",
+    ),
+    rule(
         "sender-not-permitted",
         r"(?i)^5.*(not (allowed|permitted) to send|doesn'?t allow sending|invalid ip for sending|mail from "
-        r".{0,40}mismatch|\b(spf|dkim|dmarc)([^-\w]|$)|sender policy)",
+        r".{0,40}mismatch|\b(spf|dkim|dmarc)([^-\w]|$)|spf-check|sender policy)",
         Category.AUTH_FAILURE,
         Action.BOUNCE,
         Scope.MESSAGE,
@@ -149,6 +169,29 @@ ABOUT_THE_MAILBOX: Final = (
         Action.RETRY,
         Scope.MESSAGE,
         "450 4.1.8 Sender address rejected: Domain not found",
+    ),
+    rule(
+        "sender-unknown-at-mail",  # where no recipient was named yet, what is not there is the sender
+        r"(?i)^5.*((domain|host|sender|user|address|mailbox)\b.{0,40}(not found|not exist|doesn'?t exist|"
+        r"unknown|invalid|"
+        r"must exist)|(no such|unknown) (user|sender)|\bno\b.{0,20}\bmx\b|unable to verify|"
+        r"verify failed)",
+        Category.INVALID_SENDER,
+        Action.BOUNCE,
+        Scope.MESSAGE,
+        "550 Domain does not exist",
+        "550 Sender has no A, AAAA, or MX DNS records.",
+        "553 unable to verify address",
+        stage=Stage.MAIL,
+    ),
+    rule(
+        "sender-unknown-at-mail-for-now",
+        r"(?i)^4.*(domain|host|sender)\b.{0,40}(not found|not exist|doesn'?t exist|unknown|not resolve|no mx)",
+        Category.INVALID_SENDER,
+        Action.RETRY,
+        Scope.MESSAGE,
+        "451 domain not found",
+        stage=Stage.MAIL,
     ),
     rule(
         "sender-refused-in-other-words",
@@ -218,11 +261,13 @@ ABOUT_THE_MAILBOX: Final = (
         "mailbox-inactive-in-other-words",
         r"(?i)^5.*((is|been|currently|temporar(il)?y) (suspended|locked|deactivated)|no longer accepts? mail|"
         r"recipient "
-        r"suspend|(user|mailbox|account|address) (is )?not (an )?active|archived recipient)",
+        r"suspend|(user|mailbox|account|address) (is )?not (an )?active|archived recipient|destinataire archivee|"
+        r"not accepting any mail|extended inactivity)",
         Category.INACTIVE_MAILBOX,
         Action.BOUNCE,
         Scope.RECIPIENT,
         "550 this address no longer accepts mail",
+        "550 a@example.com IS NOT ACCEPTING ANY MAIL",
     ),
     rule(
         "recipient-and-domain-changed",  # RFC 7293 section 14: since when the sender last had word of them
@@ -231,6 +276,17 @@ ABOUT_THE_MAILBOX: Final = (
         Action.BOUNCE,
         Scope.RECIPIENT,
         "550 5.7.18 Domain owner has changed",
+    ),
+    rule(
+        "recipient-s-domain-unknown",
+        r"(?i)^5.*(recipient address rejected: ?(no-domain|unknown domain|domain (not found|does))|"
+        r"\bno mx\b.{0,20}\bfor)",
+        Category.BAD_DOMAIN,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 5.1.2 <a@example.com>: Recipient address rejected: Domain not found",
+        "550 no MX record for domain example.com",
+        stage=Stage.RCPT,
     ),
     rule(
         "mailbox-unknown",
@@ -253,7 +309,8 @@ ABOUT_THE_MAILBOX: Final = (
     rule(
         "mailbox-not-there",
         r"(?i)^5.*((doesn'?t|does not) have an? .{0,40}account|sorry, no valid recipient|recipients are invalid|"
-        r"cannot be verified|not a member of|rcpt user .{0,20}not ok|bad address)",
+        r"cannot be verified|not a member of|rcpt user .{0,20}not ok|bad address|unknown or illegal user|"
+        r"user no found|in name directory|recip(ient)? ?notfound|unknown address error|unable to deliver to\b)",
         Category.BAD_MAILBOX,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -279,14 +336,22 @@ ABOUT_THE_MAILBOX: Final = (
     ),
     rule(
         "mailbox-unknown-after-data",
-        r"(?i)^5.*(\b5\.1\.1\b|(mailbox|account|user|recipient)\b.{0,40}(unknown|not found|not exist|doesn'?t exist)|"
-        r"(unknown|no such|not a valid|invalid|non-?existent) (mailbox|account|user|recipient)|"
-        r"doesn'?t have an? .{0,40}account)",
+        _UNKNOWN_LATER,
         Category.BAD_MAILBOX,
         Action.BOUNCE,
         Scope.RECIPIENT,
         "554 delivery error: no such user",
+        "550 5.4.1 Recipient address rejected: Access denied",
         stage=Stage.END_OF_DATA,
+    ),
+    rule(
+        "mailbox-unknown-at-data",
+        _UNKNOWN_LATER,
+        Category.BAD_MAILBOX,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 User unknown",
+        stage=Stage.DATA,
     ),
     rule(
         "mailbox-off",

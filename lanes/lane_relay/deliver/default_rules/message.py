@@ -60,7 +60,7 @@ ABOUT_THE_MESSAGE: Final = (
     ),
     rule(
         "spam-or-virus",  # filters that do not say which
-        r"(?i)^5.*spam (or|and|/) ?(a )?(virus|malware|phish)",
+        r"(?i)^5.*spam ?(or|and|/) ?(a )?(virus|malware|phish)",
         Category.SPAM_RELATED,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -89,7 +89,8 @@ ABOUT_THE_MESSAGE: Final = (
         r"attachment|rfc ?[0-9]{3,4}|addresses in from|header (error|too)|headers? (too|are not)|"
         r"content (reject|restriction|polic)|"
         r"invalid (structure|data)|data refused|"
-        r"presents a potential|banned content)",
+        r"presents a potential|banned content|content filter|contains? invalid char|executable|line length exceeded|"
+        r"multiple from addresses)",
         Category.CONTENT_RELATED,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -101,7 +102,7 @@ ABOUT_THE_MESSAGE: Final = (
         "spam",
         r"(?i)^5.*(\bspam|unsolicited|\bbulk (mail|email)|junk|mail \S+ is rejected|mail content denied|suspicious|"
         r"\bube\b|anti-?spam|advertis|recurrent pattern|rejecting mail content|unacceptable content|"
-        r"message filtered\. )",
+        r"message filtered\. |\bDT:SP[A-Z]\b)",
         Category.SPAM_RELATED,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -110,7 +111,7 @@ ABOUT_THE_MESSAGE: Final = (
     ),
     rule(
         "spam-for-now",
-        r"(?i)^4.*(\bspam|unsolicited|suspicious)",
+        r"(?i)^4.*(\bspam|unsolicited|suspicious|suspect content|anti-?spam|\bDT:SP[A-Z]\b)",
         Category.SPAM_RELATED,
         Action.RETRY,
         Scope.RECIPIENT,
@@ -119,7 +120,7 @@ ABOUT_THE_MESSAGE: Final = (
     rule(
         "too-large",
         r"(?i)^5.*(\b5\.3\.4\b|\b5\.2\.3 (?:message|your)|(message|size)\b.{0,40}(too (large|big|long)|exceed|"
-        r"over)|line limit|size limit|maximum .{0,20}message size)",
+        r"over)|line limit|size limit|maximum .{0,20}message size|taille limite)",
         Category.CONTENT_RELATED,
         Action.BOUNCE,
         Scope.RECIPIENT,

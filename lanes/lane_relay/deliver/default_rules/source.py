@@ -138,6 +138,17 @@ ABOUT_THE_SOURCE: Final = (
         again=HOUR,
     ),
     rule(
+        "sender-listed",  # the sender's address or domain is, and our own address is not spoken of
+        r"(?i)^5.*\b(sender|mail ?from|from address|e-?mail address)\b( address)?( is| has been)?( (on|"
+        r"in) (my|our|a|the))? ?"
+        r"(black|block|deny)-?\s?list",
+        Category.SPAM_RELATED,
+        Action.BOUNCE,
+        Scope.MESSAGE,
+        "550 Your email address has been blacklisted",
+        "554 Access denied (sender blacklisted)",
+    ),
+    rule(
         "block-listed",
         r"(?i)blocked using|(block|black|deny)-?\s?list|(is|are|due to) (listed|listing) (at|by|in|on)|"
         r"(zen|sbl|xbl|pbl|css)\.spamhaus|in spamhaus|spamhaus\.org/(query|sbl|pbl|xbl|css)|spamcop\.net|"
@@ -173,6 +184,20 @@ ABOUT_THE_SOURCE: Final = (
         "450 4.7.1 Client host rejected: cannot find your reverse hostname, [203.0.113.10]",
         "554-No SMTP service Bad DNS PTR resource record.",
         "450 4.7.1 <mail.example.net>: Helo command rejected: Host not found",
+        hold=2 * HOUR,
+        trigger=THRICE,
+        again=HOUR,
+    ),
+    rule(
+        "helo-refused",
+        r"(?i)^[45].*(helo command rejected|\b(helo|ehlo) (host|string|name)\b.{0,30}(mismatch|"
+        r"not accepted|invalid|rejected)|"
+        r"unresolvable relay host|cannot resolve your address)",
+        Category.BAD_CONFIGURATION,
+        Action.SUSPEND_SITE,
+        Scope.IP,
+        "550 5.7.1 HELO name not accepted",
+        "550 5.7.1 <mail.example.net>: Helo command rejected: Access denied",
         hold=2 * HOUR,
         trigger=THRICE,
         again=HOUR,
@@ -219,7 +244,7 @@ ABOUT_THE_SOURCE: Final = (
         r"sending|reputation (service|list|is )|"
         r"(due to|because of|based on) ((your|its|the) )?((ip|domain|sender) )?reputation|"
         r"too many spams from your ip|ipcheck\.proofpoint|user "
-        r"complaints)",
+        r"complaints|email reputation database)",
         Category.SPAM_RELATED,
         Action.BACKOFF,
         Scope.IP,
@@ -295,7 +320,8 @@ ABOUT_THE_SOURCE: Final = (
         r"(?i)client host( \S+)? (rejected|denied)|client host rejected|not allowed to connect|"
         r"\b(ip|host|server|connection)\b.{0,60}(is|are|has been|was) (denied|refused|rejected)|"
         r"\b(your|sending|client|source) (ip|host|server|mta)( address)? .{0,40}(reject|denied|not allowed)|"
-        r"host network not allowed|client host bypassing|currently not permitted|smtp server of your isp|"
+        r"sender'?s? ip( address)? (is |was )?(reject|denied)|^5.*\bip reject|host network not allowed|"
+        r"client host bypassing|currently not permitted|smtp server of your isp|"
         r"not authorized to send (e-?)?mail directly",
         Category.POLICY_RELATED,
         Action.SUSPEND_SITE,
@@ -303,6 +329,7 @@ ABOUT_THE_SOURCE: Final = (
         "554 5.7.1 <unknown[203.0.113.10]>: Client host rejected: Access denied",
         "554 5.7.1 Connection from 203.0.113.10 was refused by policy",
         "554 5.7.1 You are not allowed to connect",
+        "550 Sender IP address rejected",
         "550 5.7.0 Please use the smtp server of your ISP.",
         "550-5.7.1 The IP you're using to send mail is not authorized to send email directly to our servers.",
         hold=HOUR,
@@ -346,6 +373,32 @@ RATES: Final = (
         "421 4.4.2 Message submission rate for this client has exceeded the configured limit",
     ),
     rule(
+        "enough-for-this-connection",  # no fault of ours: the next one takes more
+        r"(?i)^4.*(no more messages (on|in|per)|max(imum)? messages? per (session|connection)|"
+        r"too many messages (for|in|on|"
+        r"per) (this |a )?(session|connection))",
+        Category.RATE_LIMITED,
+        Action.RETRY,
+        Scope.SITE,
+        "421 4.5.1 No more messages on this connection",
+        "452 4.1.0 Max messages per session",
+        again=60.0,
+    ),
+    rule(
+        "sent-too-much",  # HL, MI and RP with three letters are NetEase's: mail.163.com/help/help_spam_16.htm
+        r"(?i)\bsen(t|ding) too (many|much)|\btoo much mail\b|too frequent connect|too many connect\b|"
+        r"recipients received this hour|\b(HL:(ICC|IFC|ITC|REP|MEP)|MI:(CEL|CCL|DMC|STC|SFQ)|RP:(DRC|CCL|"
+        r"CEL|TRC|RCL))\b",
+        Category.RATE_LIMITED,
+        Action.BACKOFF,
+        Scope.IP,
+        "550 5.1.0 <203.0.113.10> This IP has sent too many messages this hour. IB504 <http://x.co/rlbounce>",
+        "452 4.1.1 <a@example.com> Too much mail",
+        "450 too frequent connects from 203.0.113.10",
+        "421 HL:ICC",
+        again=HOUR / 2,
+    ),
+    rule(
         "too-many-recipients",
         r"(?i)^(4|552).*(too many recipients|rcpt numbers)",  # 552 is 452 here: RFC 5321 section 4.5.3.1.10
         Category.POLICY_RELATED,
@@ -365,7 +418,7 @@ RATES: Final = (
     ),
     rule(
         "too-fast",
-        r"(?i)\brate[- ]?(is )?limit|throttl|too (fast|quickly|frequent)|"
+        r"(?i)\brate[- ]?(is )?limit|throttl|too many login|too (fast|quickly|frequent)|"
         r"too (many|much) ((concurrent|simultaneous|open|invalid|unknown|bad) )?(smtp )?(connections|sessions|errors|"
         r"unknown|users|recipients|(messages|e?mails?|traffic) (from|sent|in|per))|"
         r"excessive (volume|rate|message)|slow down|"
@@ -392,13 +445,14 @@ RATES: Final = (
     rule(
         "greylisted",
         r"(?i)^4.*(gr[ea]y-?\s?list|postgrey|try another server|first (attempt|contact|time).{0,60}(again|"
-        r"later|back))",
+        r"later|back))|^5.*\bgr[ea]y-?\s?list(ed|ing)\b",
         Category.GREYLISTED,
         Action.RETRY,
         Scope.RECIPIENT,
         "450 4.7.1 Greylisted, please try again later",
         "450 4.2.0 <a@example.com>: Recipient address rejected: Greylisted, see http://postgrey.example/",
         "451 4.7.1 Graylisting in action, please come back later",
+        "554 5.7.1 Greylisted, please try again in 5 minutes",
         again=300.0,  # most implementations wait 5 minutes (RFC 6647 section 2.1 speaks of minutes)
     ),
 )
