@@ -247,6 +247,7 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
         put("drain.to", {"host": "r.example.com", "tls": "None", "authSecret": "x"}),
         "sent only over TLS: set tls to Required",
     ),
+    ("a_campaign_in_all_of_a_sender", lane, put("submission.campaignTag", {}), "set after, before or both"),
     ("one_port_for_two_listeners", lane, put("submission.smtp", {"port": 465}), "must differ"),
     (
         "local_traffic_policy_on_clusterip",

@@ -7,7 +7,7 @@ from pydantic import Field
 from lane_api.model import ConfigModel
 from lane_api.quantities import Duration, Rate, RateField
 
-__all__ = ["IntakeLimits", "Neighbour", "Tarpit", "UserRights"]
+__all__ = ["CampaignTag", "IntakeLimits", "Neighbour", "Tarpit", "UserRights"]
 
 
 class UserRights(ConfigModel):
@@ -47,6 +47,15 @@ class IntakeLimits(ConfigModel):
     error_rate_per_client: RateField | None = Rate(600, 60.0)
     """Refused commands and failed authentications, of strangers refused mail too; beyond it new connections get 421."""
     tarpit: Tarpit = Tarpit()
+
+
+class CampaignTag(ConfigModel):
+    """Where the local part of an envelope sender (VERP) names a campaign: between these two, as soon as they come."""
+
+    after: str = ""
+    """Empty: from the beginning."""
+    before: str = ""
+    """Empty: to the end."""
 
 
 class Neighbour(ConfigModel):

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from lane_api.classes import Protection, TrafficClass
-from lane_api.intake import IntakeLimits, Neighbour, UserRights
+from lane_api.intake import CampaignTag, IntakeLimits, Neighbour, UserRights
 from lane_api.isppolicy import ResponseRule
 from lane_api.listening import Endpoint, HttpListener, TlsFiles
 from lane_api.model import PLAIN_ADDRESS, ConfigModel
@@ -30,6 +30,7 @@ from lane_api.quantities import ByteSize, Duration, RateField
 from lane_api.relayfeedback import Feedback, Suppression
 from lane_api.relayrecords import Archive, ArchiveS3, Records, Webhook
 from lane_api.relaysigning import NextKey, SecondKey, SigningDomain
+from lane_api.relayspool import Spool, SpoolClaim, SpoolMark
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -59,6 +60,7 @@ __all__ = [
     "SlotIdentity",
     "Socks5",
     "Spool",
+    "SpoolClaim",
     "SpoolMark",
     "TlsFiles",
     "WarmUp",
@@ -132,35 +134,8 @@ class Intake(ConfigModel):
     """Header field whose value stands in each of the message's records."""
     campaign_field: FieldName = "X-Lane-Campaign"
     """Header field that names the message's campaign; of Feedback-ID, what stands before its first colon."""
-
-
-class SpoolMark(ConfigModel):
-    """How far a spool had come when it was last seen, as `GET /v1/slot` says it under `spool`."""
-
-    id: str
-    mark: Annotated[int, Field(ge=0)]
-
-
-class SpoolClaim(ConfigModel):
-    """The volume claim that the spool lies under. A volume that is restored from a backup, or copied, has another."""
-
-    uid: str
-    before: str = ""
-    """Of a volume that was kept beyond its claim and bound again: uid of that claim. Empty: none is known."""
-
-
-class Spool(ConfigModel):
-    """Where accepted mail lies."""
-
-    path: str
-    max_size: ByteSize = 8 * 2**30
-    """Intake answers 452 beyond it."""
-    seen: SpoolMark | None = None
-    """Kept by whoever renders this file: a volume of this id that has not come as far is an older copy, whose mail is
-    held. Absent: nobody knows."""
-    claim: SpoolClaim | None = None
-    """Kept by the spool the first time: what a volume brings that was under another claim is held. Absent: nobody
-    knows."""
+    campaign_tag: CampaignTag | None = None
+    """Where the envelope sender names the campaign of a message whose header does not. Absent: nowhere."""
 
 
 class Proof(ConfigModel):

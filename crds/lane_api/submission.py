@@ -11,6 +11,7 @@ from lane_api.quantities import ByteSize, Duration, RateField, Span
 __all__ = [
     "Auth",
     "AuthUser",
+    "CampaignTag",
     "ClientNamespaces",
     "Clients",
     "HttpListener",
@@ -232,6 +233,30 @@ class SubmissionLimits(ApiModel):
     tarpit: Tarpit = Tarpit()
 
 
+_Mark = Annotated[str, Field(max_length=32, pattern=r"^[!-?A-~]*$")]
+
+
+class CampaignTag(ApiModel):
+    """Where the local part of an envelope sender (VERP) names the campaign: between these two, as soon as they come.
+
+    `{after: "+", before: "-"}` finds `spring` in bounce+spring-4711@example.com.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "self.?after.orValue('') != '' || self.?before.orValue('') != ''",
+                "set after, before or both: without either each sender would be a campaign",
+            )
+        )
+    )
+
+    after: _Mark = ""
+    """What stands before the campaign. Default: nothing, it begins the local part."""
+    before: _Mark = ""
+    """What stands behind it. Default: nothing, it ends the local part."""
+
+
 HeaderName = Annotated[str, Field(min_length=1, max_length=77, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """Name of a header field."""
 
@@ -292,3 +317,5 @@ class Submission(ApiModel):
     """Header field that names a message's campaign, in at most 100 characters: campaigns share the lane fairly, and
     orders may name one. With Feedback-ID, what stands before its first colon. X-Lane- fields do not leave, others do.
     Default X-Lane-Campaign."""
+    campaign_tag: CampaignTag | None = None
+    """Where the envelope sender names the campaign of a message whose header does not. Default: nowhere."""

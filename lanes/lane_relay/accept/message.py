@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from lane_relay.accept.policy import Policy
 from lane_relay.mail.author import Author
 from lane_relay.mail.headers import Trace, add_trace, read_header, redirected_field
+from lane_relay.mail.lane_fields import campaign_in
 from lane_relay.records import Envelope, Message, Record, Reply, message_id_text
 
 __all__ = ["LONG_HEADER", "MAX_HEADER", "Origin", "has_long_header", "make_message", "redirect"]
@@ -68,6 +69,9 @@ def make_message(
     asked = header.lane
     if asked.triggered_at > now + _CLOCK_SKEW_S:
         return Reply(550, ("5.6.0 X-Lane-Triggered-At is in the future: write Unix seconds (not ms) or RFC 3339",))
+    campaign = asked.campaign
+    if not campaign and policy.campaign_tag is not None:
+        campaign = campaign_in(envelope.sender, policy.campaign_tag.after, policy.campaign_tag.before)
     spool_id = new_id()
     redirected = envelope.recipients if policy.redirect_to else ()
     if redirected:  # what was asked for the recipients was asked for somebody else
@@ -86,7 +90,7 @@ def make_message(
         message_id=message_id,
         correlation_id=header.correlation_id,
         from_domain=header.author.domain if isinstance(header.author, Author) else "",
-        campaign=asked.campaign,
+        campaign=campaign,
         expires_at=now + min(times) if times else 0.0,
         triggered_at=asked.triggered_at,
         notice_at=now + notice_in if notice_in is not None else 0.0,

@@ -52,7 +52,7 @@ class Policy:
 
     __slots__ = (
         "_class", "_domains", "_is_suppressed", "_lane", "_neighbours", "_networks", "_proxies", "_senders", "_users",
-        "campaign_field", "correlation_field", "is_open", "redirect_to",
+        "campaign_field", "campaign_tag", "correlation_field", "is_open", "redirect_to",
     )  # fmt: skip
 
     def __init__(self, config: RelayConfig, is_suppressed: IsSuppressed | None = None) -> None:
@@ -63,6 +63,7 @@ class Policy:
         """Intake takes mail."""
         self.correlation_field = config.intake.correlation_field
         self.campaign_field = config.intake.campaign_field
+        self.campaign_tag = config.intake.campaign_tag
         self.redirect_to = config.delivery.redirect_to
         """Where all mail goes instead of its recipients; empty: to them."""
         self._lane = f"{config.lane.namespace}/{config.lane.name}"

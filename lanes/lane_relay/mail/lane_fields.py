@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from lane_api.quantities import parse_duration
 
-__all__ = ["NO_LANE_FIELDS", "PREFIX", "LaneFields", "read_lane_fields"]
+__all__ = ["NO_LANE_FIELDS", "PREFIX", "LaneFields", "campaign_in", "read_lane_fields"]
 
 PREFIX: Final = b"x-lane-"
 MAX_CAMPAIGN: Final = 100
@@ -75,6 +75,18 @@ def read_lane_fields(fields: Iterable[tuple[bytes, str]], campaign_field: str) -
             if len(campaign) > MAX_CAMPAIGN:
                 return LaneFields(problem=f"{campaign_field} names a campaign in at most {MAX_CAMPAIGN} characters")
     return LaneFields(expires_in, triggered_at, campaign)
+
+
+def campaign_in(sender: str, after: str, before: str) -> str:
+    """The campaign that a VERP sender names in its local part between these two; empty where it names none."""
+    local = sender.rpartition("@")[0]
+    if after:
+        local = local.partition(after)[2]
+    if before:
+        local, found, _ = local.partition(before)
+        if not found:
+            return ""
+    return local if len(local) <= MAX_CAMPAIGN else ""
 
 
 def _unknown(name: bytes, campaign_field: str) -> str:

@@ -216,6 +216,7 @@ def _intake(lane: Lane, references: References, claim: Claim, engine: EngineClai
             "max_recipients": submission.max_recipients,
             "correlation_field": submission.correlation_header,
             "campaign_field": submission.campaign_header,
+            "campaign_tag": submission.campaign_tag.model_dump() if submission.campaign_tag is not None else None,
         }
     )
 

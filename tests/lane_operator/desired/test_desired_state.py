@@ -431,11 +431,17 @@ def test_a_network_with_host_bits_is_the_network_that_it_stands_in() -> None:
 
 def test_the_names_of_header_fields_that_mean_something_reach_the_relay() -> None:
     of = made.lane(
-        submission={"senders": ["@notify.example.com"], "correlationHeader": "X-Order", "campaignHeader": "Feedback-ID"}
+        submission={
+            "senders": ["@notify.example.com"],
+            "correlationHeader": "X-Order",
+            "campaignHeader": "Feedback-ID",
+            "campaignTag": {"after": "+"},
+        }
     )
     intake = yaml.safe_load(relay_yaml(desired(of)))["intake"]
 
     assert (intake["correlationField"], intake["campaignField"]) == ("X-Order", "Feedback-ID")
+    assert intake["campaignTag"] == {"after": "+"}
 
 
 def test_rights_of_users_and_limits_of_clients_reach_the_relay() -> None:

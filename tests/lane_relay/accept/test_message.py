@@ -166,6 +166,27 @@ def test_a_campaign_may_be_read_from_another_field_which_stays() -> None:
     assert isinstance(made(b"X-Lane-Campaign: spring\r\n", of_feedback), Reply)
 
 
+@pytest.mark.parametrize(
+    ("tag", "sender", "campaign"),
+    [
+        ({"after": "+", "before": "-"}, "bounce+spring-4711=isp.example@notify.example.com", "spring"),
+        ({"after": "+"}, "bounce+spring@notify.example.com", "spring"),
+        ({"before": "."}, "spring.4711@notify.example.com", "spring"),
+        ({"after": "+", "before": "-"}, "bounce+spring@notify.example.com", ""),
+        ({"after": "+"}, "bounce@notify.example.com", ""),
+        ({"after": "+"}, f"b+{'x' * 101}@notify.example.com", ""),
+        ({"after": "+"}, "", ""),
+    ],
+)
+def test_a_campaign_may_be_read_from_the_tag_of_the_envelope_sender(
+    tag: dict[str, str], sender: str, campaign: str
+) -> None:
+    config, envelope = make_config(campaign_tag=tag), Envelope(sender, ("b@isp.example",))
+    assert accepted(b"", config, envelope).campaign == campaign
+    assert accepted(b"X-Lane-Campaign: autumn\r\n", config, envelope).campaign == "autumn"
+    assert accepted(b"", make_config(), envelope).campaign == ""
+
+
 @pytest.mark.parametrize(("field", "envelope", "expected"), [("300", 60.0, 60.0), ("30", 60.0, 30.0), ("", 60.0, 60.0)])
 def test_of_two_times_to_expire_the_sooner_counts(field: str, envelope: float, expected: float) -> None:
     content = FROM + (f"X-Lane-Expires-In: {field}\r\n".encode() if field else b"") + b"\r\nhi\r\n"
