@@ -24,7 +24,7 @@ from lane_relay.account.late import LateMail
 from lane_relay.account.screen import Screen
 from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.account.unroutable import UnroutableMail
-from lane_relay.api import actions, evidence, explain, handover, keys, messages, siblings, suppressions
+from lane_relay.api import actions, acts, evidence, explain, handover, keys, messages, siblings, suppressions
 from lane_relay.api.server import AdminServer
 from lane_relay.audit.auditor import Auditor, check_records, open_chain
 from lane_relay.backlog import Backlog
@@ -394,8 +394,8 @@ class Pipeline:
             explainer.everything, explainer.waits, self._auditor.trace, self._spool.peek, self._auditor.recipients_key
         )
         rooms = [
-            *actions.operations(self._orders), *evidence.operations(self._auditor), *explain.operations(explainer),
-            *messages.operations(queued),
+            *actions.operations(self._orders), *acts.operations(self._dispatcher.judgement, self._admin_actions.keep),
+            *evidence.operations(self._auditor), *explain.operations(explainer), *messages.operations(queued),
             *suppressions.operations(self._feedback.suppressions, self._admin_actions.keep),
         ]  # fmt: skip
         if self._exchange is not None:

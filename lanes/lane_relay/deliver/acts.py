@@ -50,6 +50,12 @@ class Act(Struct, frozen=True, omit_defaults=True):
     lasts: float = 0.0
     """Seconds that it was put in force for; 0: not known."""
 
+    @property
+    def about(self) -> str:
+        """What it is about, in words."""
+        where = self.site or "every site"
+        return f"mail from {self.domain} to {where}" if self.domain else where
+
 
 class Weighed(Struct, frozen=True, gc=False):
     """What is to be done about a verdict."""
@@ -205,6 +211,17 @@ class Acts:
     def slowed(self, site: str) -> Act | None:
         """The back-off that this site had; its hold may be over, and the climb not."""
         return self._slowed.get(site)
+
+    def about(self, site: str, domain: str) -> list[Act]:
+        """Those in force about just this; an empty site is every site, an empty domain all mail."""
+        return [act for act in self.listed() if (act.site, act.domain) == (site, domain)]
+
+    def end(self, site: str, domain: str) -> None:
+        """Ends those, and a site's back-off with its climb."""
+        self._acts = {key: act for key, act in self._acts.items() if key[1:] != (site, domain)}
+        if not domain:
+            self._slowed.pop(site, None)
+        self._changed()
 
     def observe(self, act: Act) -> bool:
         """An act that is not done; False: its rule's would be in force, so that this reply would not have come, or one

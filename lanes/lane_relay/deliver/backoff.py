@@ -70,6 +70,10 @@ class SiteBackoff:
         self._hold_until = until if self._hold_until is None else max(until, self._hold_until)
         self.reason, self.rule = reason, rule
 
+    def end(self) -> None:
+        """The full limits from the next look on."""
+        self._hold_until = None
+
     def in_force(self, now: float) -> InForce:
         """The limits as of now, one step higher for each `recover.every` after the hold."""
         if self._hold_until is None:

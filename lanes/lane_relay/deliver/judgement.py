@@ -108,6 +108,8 @@ class Judgement:
         self._keep = keep
         self._config = config
         self._said: dict[str, float] = {}
+        self._is_freed = False
+        """Acts were ended by hand since the last look."""
         self.stand_ins: StandIns = _Nobody()
         self.attempts = self.delivered = 0
         self.done: Counter[tuple[str, str]] = Counter()
@@ -133,7 +135,7 @@ class Judgement:
         if self.acts.follow(now):
             self._remember()
         for act in self.acts.listed():
-            _log.warning("%s of %s until %s, by %s", act.action, _subject(act), _time(act.until), act.rule)
+            _log.warning("%s of %s until %s, by %s", act.action, act.about, _time(act.until), act.rule)
 
     def begin(self, site: ReadyQueue) -> None:
         """A site that is new here: what stops or slows it goes on, an earlier process's back-off where it was."""
@@ -168,18 +170,39 @@ class Judgement:
         now = self._clock.now()
         is_shorter, ended = self.acts.follow(now), self.acts.expire(now)
         for act in ended:
-            _log.info("%s of %s is over", act.action, _subject(act))
+            _log.info("%s of %s is over", act.action, act.about)
         if ended or is_shorter:
             self._remember()
         # also those that go on: their ends are told by a clock that may be set, and sites wait by one that is not
         about = {act.site for act in (*ended, *self.acts.listed())}
         known = self._sites.values() if "" in about else [self._sites[one] for one in about if one in self._sites]
-        freed = bool(ended)
+        freed, self._is_freed = bool(ended) or self._is_freed, False
         for site in known:
             waited = site.suspended is not None
             self.hold(site)
             freed = freed or (waited and site.suspended is None)
         return freed
+
+    def acts_about(self, site: str, domain: str) -> list[Act]:
+        """What is in force about just this, a site's back-off among it; an empty site is every site."""
+        known, slowed = self._sites.get(site), self.acts.slowed(site)
+        goes_on = slowed is not None and not domain and known is not None and known.is_backed_off
+        return self.acts.about(site, domain) + ([slowed] if slowed is not None and goes_on else [])
+
+    def end(self, site: str, domain: str) -> list[Act]:
+        """Ends that by hand, and gives it; mail that waits for it goes within a second, what was put off when due."""
+        ended = self.acts_about(site, domain)
+        self.acts.end(site, domain)
+        known = self._sites.get(site)
+        if known is not None and known.pacing is not None and not domain:
+            known.pacing.end_backoff(self._clock.monotonic())
+        for act in ended:
+            _log.warning("%s of %s is ended by hand", act.action, act.about)
+        for one in self._sites.values():
+            self.hold(one)
+        self._remember()
+        self._is_freed = True
+        return ended
 
     def _act(self, site: ReadyQueue, verdict: Verdict, reply: Reply, domain: str) -> None:
         """Does what a verdict asks for beyond another try, if it is time for it and the lane allows it."""
@@ -254,13 +277,13 @@ class Judgement:
             return
         self.done[policy, Action.ALERT] += 1
         self.alerts[policy, act.rule] += 1
-        _log.warning("automation is Observe: no %s of %s until %s, by %s: %s", act.action, _subject(act),
+        _log.warning("automation is Observe: no %s of %s until %s, by %s: %s", act.action, act.about,
                      _time(act.until), act.rule, act.reply)  # fmt: skip
 
     def _put(self, act: Act) -> None:
         if not self.acts.place(act):
             return
-        _log.warning("%s of %s until %s, by %s: %s", act.action, _subject(act), _time(act.until), act.rule, act.reply)
+        _log.warning("%s of %s until %s, by %s: %s", act.action, act.about, _time(act.until), act.rule, act.reply)
         self._remember()
         for one in self._sites.values():
             self.hold(one)
@@ -464,12 +487,6 @@ class Judgement:
         reply = Reply(451, (f"{text}: {hold.detail}" if hold.detail else text,))
         verdict = Verdict(Category.MESSAGE_EXPIRED, Action.RETRY, Scope.MESSAGE)
         self._not_made(site, entry, message, Failure(Stage.CONNECT, reply, verdict, ours=True, own_words=True))
-
-
-def _subject(act: Act) -> str:
-    """What an act is about, in words."""
-    where = act.site or "every site"
-    return f"mail from {act.domain} to {where}" if act.domain else where
 
 
 def _time(unix: float) -> str:

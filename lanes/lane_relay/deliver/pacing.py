@@ -129,6 +129,11 @@ class Pacing:
         self.backoff.trigger(now, verdict.act_for, reason, verdict.rule)
         self._apply_backoff(now)
 
+    def end_backoff(self, now: float) -> None:
+        """Who knows better says that we are not too fast."""
+        self.backoff.end()
+        self._apply_backoff(now)
+
     def _apply_backoff(self, now: float) -> None:
         self._in_force = self.backoff.in_force(now)
         self.connections = self._in_force.connections

@@ -23,7 +23,7 @@ _MOST = 25  # so that a message is not cut within one
 _MOST_SLOTS = 4
 _ABOUT_CHARS = 300
 MORE = "and more: GET /v1/slot of each slot has all"
-_ENDS = "each ends by itself, and none of it keeps mail from being taken (docs/replies.md)"
+_ENDS = "each ends by itself, or by DELETE /v1/acts of each slot that has it (docs/replies.md)"
 _Held = list[tuple[str, ActSeen]]
 """One act in the slots that have it, by their names."""
 

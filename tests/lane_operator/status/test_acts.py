@@ -19,7 +19,7 @@ SITE = ActSeen(
 DOMAIN = replace(SITE, action="SuspendDomain", domain="brand.example", rule="gmail/mood", sample="")
 SLOW = replace(SITE, action="Backoff", rule="gmail/rate", until="", sample="421 <N> too fast")
 SINCE = f"since {SITE.since}"
-ENDS = "each ends by itself, and none of it keeps mail from being taken (docs/replies.md)"
+ENDS = "each ends by itself, or by DELETE /v1/acts of each slot that has it (docs/replies.md)"
 REPORT: dict[str, Any] = {
     "generation": 3,
     "queue": {"live": 0, "inFlight": 0},

@@ -171,6 +171,27 @@ async def test_a_lane_that_is_never_paused_is_slowed_down_and_somebody_is_told()
         assert act_as_json(slowed)["sample"] == masked_text(slowed.reply)
 
 
+@pytest.mark.parametrize("action", ["SuspendSite", "Backoff"])
+async def test_what_a_person_ends_stops_and_slows_nothing_any_more_and_stays_ended(action: str) -> None:
+    peer, refusals = Peer(), iter([f"{BLOCKED}\r\n".encode()])
+    peer.script["mail"] = lambda _line: next(refusals, b"250 ok\r\n")
+    rules = policy(action=action) | {"backoff": {"messageRate": "1/h"}}
+    async with running(peer), delivering(policies=[rules]) as delivery:
+        route = route_to(peer.port, site="isp", policy="isp")
+        delivery.send(route)
+        await delivery.attempted(1)
+        delivery.send(route), delivery.send(route)
+        judgement = delivery.dispatcher.judgement
+        assert [act.action for act in judgement.acts_about("isp", "")] == [action]
+        assert judgement.acts_about("isp", "brand.example") == judgement.acts_about("other", "") == []
+        assert judgement.end("other", "") == []
+        assert [act.action for act in judgement.end("isp", "")] == [action]
+
+        await delivery.attempted(3)
+        assert (delivery.attempts[-1].results[0].verdict.action, judgement.acts_about("isp", "")) == (None, [])
+        assert delivery.kept == ""
+
+
 async def test_a_site_that_was_slowed_down_is_slow_after_a_restart_and_climbs_from_where_it_was() -> None:
     peer = refusing()
     rules = policy(action="Backoff", **{"for": "90m"})

@@ -32,6 +32,25 @@ def test_a_block_of_the_address_stops_it_bounces_nobody_and_is_kept_over_a_kill(
     assert (len(sink.asked), sink.arrived) == (asked, [])
 
 
+def test_a_stop_that_a_person_ends_lets_its_mail_go_at_once_and_is_on_record(relay: Relay, sink: Sink) -> None:
+    sink.answer_with = lambda stage, _address: BLOCKED if stage == "MAIL" else None
+    admin = AdminClient(relay)
+    relay.start().submit(1, 2, 3)
+    eventually(lambda: relay.metric(STOPPED) == 1, "the address is stopped")
+    sink.answer_with = lambda _stage, _address: None
+    relay.submit(4)
+
+    status, said = admin.ask("DELETE", f"/v1/acts?site=route:{sink.address}&owner=jane&reason=delisted")
+    assert (status, [one["action"] for one in said["acts"]]) == (200, ["SuspendSite"])
+    eventually(lambda: sink.arrived, "what waited for it is sent")
+    assert relay.metric(STOPPED) == 0
+    acts = [(one["meta"]["action"], one["user"]) for one in relay.records() if one["type"] == "AdminAction"]
+    assert acts == [(f"ended SuspendSite of route:{sink.address} by default/outlook-block-list", "jane")]
+    relay.kill()
+    relay.start()
+    assert admin.ask("GET", "/v1/slot")[1]["delivery"]["acts"] == []
+
+
 def test_a_lane_that_is_never_paused_goes_as_slowly_after_a_kill_as_before(new_relay: NewRelay, sink: Sink) -> None:
     """Else each rollout would go at an ISP that blocks with full speed."""
     sink.answer_with = lambda stage, _address: BLOCKED if stage == "MAIL" else None
