@@ -220,7 +220,8 @@ ABOUT_THE_MAILBOX: Final = (
         r"(?i)^5.*((over|exceed\w*|not (enough|sufficient)|insufficient|out of|no) (the )?((allowed|disk|"
         r"storage) )*(space|"
         r"storage|quota)|disk ?(space )?quota|full mailbox|(mail ?folder|boite|casella|postfach)\b.{0,20}(full|plein|"
-        r"piena|voll)|quota violation|space has been used)",
+        r"piena|voll)|quota violation|space has (been )?used|space not enough|"
+        r"enough disk ?space|maximum allowed mailbox size)",
         Category.QUOTA_ISSUES,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -262,7 +263,7 @@ ABOUT_THE_MAILBOX: Final = (
         r"(?i)^5.*((is|been|currently|temporar(il)?y) (suspended|locked|deactivated)|no longer accepts? mail|"
         r"recipient "
         r"suspend|(user|mailbox|account|address) (is )?not (an )?active|archived recipient|destinataire archivee|"
-        r"not accepting any mail|extended inactivity)",
+        r"not accepting any mail|(extended|due to) inactivity|hasn't entered during)",
         Category.INACTIVE_MAILBOX,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -374,7 +375,8 @@ ABOUT_THE_MAILBOX: Final = (
     ),
     rule(
         "domain-unknown-in-other-words",
-        r"(?i)^5.*(no such domain|unknown (domain|host)|(domain|host) (is )?(not reachable|unreachable|must "
+        r"(?i)^5.*(no such domain|illegal host/domain|domain not used for mail|unknown (domain|host)|"
+        r"(domain|host) (is )?(not reachable|unreachable|must "
         r"exist)|name or "
         r"service not known)",
         Category.BAD_DOMAIN,
@@ -384,7 +386,8 @@ ABOUT_THE_MAILBOX: Final = (
     ),
     rule(
         "relaying-denied-in-other-words",
-        r"(?i)^5.*(no relaying|not an open relay|allowed rcpthost|(don'?t|do not) handle mail for|to relay through)",
+        r"(?i)^5.*(no relaying|cannot relay|not an open relay|allowed rcpthost|(don'?t|"
+        r"do not) handle mail for|to relay through)",
         Category.RELAYING_ISSUES,
         Action.BOUNCE,
         Scope.RECIPIENT,
@@ -403,5 +406,16 @@ ABOUT_THE_MAILBOX: Final = (
         Scope.RECIPIENT,
         "550 there is no one at this address",
         "550 sorry, no account by that name here",
+    ),
+    rule(
+        "mailbox-unknown-in-rarer-words",  # as the checkers of addresses met them: reacherhq/check-if-email-exists
+        r"(?i)^5.*(dosn't exist|address is not handled|not a recognised|does not like recipient|in domino directory|"
+        r"name is not recognized|unable to (validate|find) (recipient|alias)|not in route list|"
+        r"in my list of allowed recipients|non esiste|address does not receive mail)",
+        Category.BAD_MAILBOX,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 RCPT (a@example.com) dosn't exist",
+        "550 E-mail address is not handled by this system",
     ),
 )

@@ -89,7 +89,7 @@ ABOUT_THE_MESSAGE: Final = (
         r"attachment|rfc ?[0-9]{3,4}|addresses in from|header (error|too)|headers? (too|are not)|"
         r"content (reject|restriction|polic)|"
         r"invalid (structure|data)|data refused|"
-        r"presents a potential|banned content|content filter|contains? invalid char|executable|line length exceeded|"
+        r"presents a potential|banned content|contains? invalid char|executable|line length exceeded|"
         r"multiple from addresses)",
         Category.CONTENT_RELATED,
         Action.BOUNCE,
@@ -101,13 +101,24 @@ ABOUT_THE_MESSAGE: Final = (
     rule(
         "spam",
         r"(?i)^5.*(\bspam|unsolicited|\bbulk (mail|email)|junk|mail \S+ is rejected|mail content denied|suspicious|"
-        r"\bube\b|anti-?spam|advertis|recurrent pattern|rejecting mail content|unacceptable content|"
-        r"message filtered\. |\bDT:SP[A-Z]\b)",
+        r"\bube\b|anti-?spam|advertis|recurrent pattern|"
+        r"message filtered\. |\bDT:SP[A-Z]\b|spamshield|"
+        r"\bas bulk)",
         Category.SPAM_RELATED,
         Action.BOUNCE,
         Scope.RECIPIENT,
         "550 Mail content denied",
         "550-5.7.1 Our system has detected that this message is likely unsolicited mail.",
+    ),
+    rule(
+        "content",  # behind the spam: where none is named
+        r"(?i)^5.*(content[- ](filter|policy)|reject(s|ed|ing)? (mail )?content|unacceptable content|"
+        r"html tag|phone number filter)",
+        Category.CONTENT_RELATED,
+        Action.BOUNCE,
+        Scope.RECIPIENT,
+        "550 Message cannot be accepted, content filter rejection",
+        "550 5.7.1 Content-Policy reject",
     ),
     rule(
         "spam-for-now",

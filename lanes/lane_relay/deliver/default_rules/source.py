@@ -204,7 +204,8 @@ ABOUT_THE_SOURCE: Final = (
     ),
     rule(
         "blocked-and-told-where-to-look",  # pages of many filters are asked by address
-        r"(?i)blocked by \S+ \S+ ?list|access denied, banned|blocked for (abuse|spam)|^5.*[?&]ip=[0-9a-f]",
+        r"(?i)blocked by \S+ \S+ ?list|access denied, banned|blocked for (abuse|spam)|"
+        r"^5[0-9][0-9][ -]([^5]|5[^.]|5\.[^1]).*[?&]ip=[0-9a-f]",  # 5.1 is about a recipient
         Category.SPAM_RELATED,
         Action.SUSPEND_SITE,
         Scope.IP,
@@ -243,7 +244,7 @@ ABOUT_THE_SOURCE: Final = (
         r"reputation of the "
         r"sending|reputation (service|list|is )|"
         r"(due to|because of|based on) ((your|its|the) )?((ip|domain|sender) )?reputation|"
-        r"too many spams from your ip|ipcheck\.proofpoint|user "
+        r"too (much|many) spams? from your|ipcheck\.proofpoint|user "
         r"complaints|email reputation database)",
         Category.SPAM_RELATED,
         Action.BACKOFF,
@@ -259,7 +260,7 @@ ABOUT_THE_SOURCE: Final = (
         r"reputation of the "
         r"sending|reputation (service|list|is )|\bip reputation\b|"
         r"(due to|because of|based on) ((your|its|the) )?((ip|domain|sender) )?reputation|too many spams from "
-        r"your ip)",
+        r"your ip|\bsbrs\b)",
         Category.SPAM_RELATED,
         Action.SUSPEND_SITE,
         Scope.IP,
@@ -287,7 +288,7 @@ ABOUT_THE_SOURCE: Final = (
         r"(?i)\b(ip|host|server|connection)\b.{0,60}(is|are|has been|was) (temporarily )?(blocked|banned|filtered|"
         r"black)|"
         r"\b(your|sending|client|source) (ip|host|server|mta)( address)? .{0,40}(block|ban|abus|flood|excessive)|"
-        r"client host( \S+)? blocked|black ip|rbl deny|sender rejected.*(blacklist|rbl)",
+        r"client host( \S+)? blocked|black ip|\bip banned|rbl deny|sender rejected.*(blacklist|rbl)",
         Category.SPAM_RELATED,
         Action.SUSPEND_SITE,
         Scope.IP,
@@ -320,7 +321,7 @@ ABOUT_THE_SOURCE: Final = (
         r"(?i)client host( \S+)? (rejected|denied)|client host rejected|not allowed to connect|"
         r"\b(ip|host|server|connection)\b.{0,60}(is|are|has been|was) (denied|refused|rejected)|"
         r"\b(your|sending|client|source) (ip|host|server|mta)( address)? .{0,40}(reject|denied|not allowed)|"
-        r"sender'?s? ip( address)? (is |was )?(reject|denied)|^5.*\bip reject|host network not allowed|"
+        r"sender'?s? ip( address)? (is |was )?(reject|denied)|host network not allowed|"
         r"client host bypassing|currently not permitted|smtp server of your isp|"
         r"not authorized to send (e-?)?mail directly",
         Category.POLICY_RELATED,
@@ -336,6 +337,18 @@ ABOUT_THE_SOURCE: Final = (
         trigger=THRICE,
         again=HOUR / 2,
     ),
+    rule(
+        "client-rejected-in-other-words",
+        r"(?i)^5.*(\bip reject|mail from your location|connection rejected)",
+        Category.POLICY_RELATED,
+        Action.SUSPEND_SITE,
+        Scope.IP,
+        "553 sorry, mail from your location [203.0.113.10] is administratively denied (#5.7.1)",
+        "553 Connection rejected by policy [7.3] 38206",
+        hold=HOUR,
+        trigger=THRICE,
+        again=HOUR / 2,
+    ),
 )
 
 RATES: Final = (
@@ -344,7 +357,8 @@ RATES: Final = (
         r"(?i)^[45].*(receiv(ing|ed) (mail|email|messages)? ?(too quickly|at a rate)|(recipient|mailbox|user) .{0,20}"
         r"(exceeded .{0,20}(message|rate) (rate|limit)|received too (much|many))|messages to .{1,60} deferred due "
         r"to excessive|"
-        r"too many recent messages|\b5\.2\.12[0-9]\b|limit for the number of messages|queue quota exceeded)",
+        r"too many recent messages|rate-?limit exceeded for mailbox|\b5\.2\.12[0-9]\b|"
+        r"limit for the number of messages|queue quota exceeded)",
         Category.RATE_LIMITED,
         Action.RETRY,
         Scope.RECIPIENT,
