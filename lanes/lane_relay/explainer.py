@@ -17,8 +17,9 @@ from lane_relay.deliver.dispatcher import Dispatcher
 from lane_relay.deliver.explain import Place
 from lane_relay.deliver.ready_queue import Hold, Limit, ReadyQueue
 from lane_relay.orders.order import Order
-from lane_relay.records import Hop, QueueEntry, Route, TlsPolicy, message_id_text, received_at
+from lane_relay.records import Hop, QueueEntry, Route, TlsPolicy, Unroutable, message_id_text, received_at
 from lane_relay.resolve.router import Router
+from lane_relay.smtp.address import normalise_domain
 
 __all__ = ["Explainer"]
 
@@ -28,6 +29,8 @@ _FRESH_S: Final = 5.0
 """So long one count of all queues answers for another."""
 _MOST: Final = 100
 """Entries of one message, or of one domain, that are told one by one."""
+_LOOK_UP_S: Final = 2.0
+"""How long a question waits for DNS."""
 _LAST: Final = ("type", "timestamp", "recipient", "response", "bounce_classification", "rule")
 
 _FIELD_OF: Final = {
@@ -39,6 +42,17 @@ _FIELD_OF: Final = {
     Limit.BACKOFF: "backoff",
 }
 
+_NAMES: Final = {
+    "connectionsPerIP": "connections",
+    "messagesPerConnection": "messages_per_connection",
+    "connectRate": "connect_rate",
+    "messageRate": "message_rate",
+    "messagesPerDay": "messages_per_day",
+    "recipientsPerMessage": "recipients_per_message",
+    "retryAfter": "retry_after",
+    "backoff": "backoff",
+}
+"""Limits of a policy as the resources have them, and as relay.yaml does."""
 _STATES: Final = {
     "Suspended": "Suspended: spec.suspend of the lane, or what its conditions say",
     "Held": "Held: drain.policy Hold of a slot that goes",
@@ -141,9 +155,15 @@ class Explainer:
     # -- a domain, a site
 
     async def domain(self, name: str) -> dict[str, Any] | None:
-        """Where mail for this recipient domain would go, what of it waits, and what holds it; None: nothing known."""
-        name = name.lower().rstrip(".")
+        """Where mail for this recipient domain would go, what of it waits, and what holds it; None: it is no domain.
+
+        DNS is asked where nobody has asked it yet, for a moment: a limit can be looked at before the first mail.
+        """
+        domain = normalise_domain(name.rstrip("."))
+        name = domain or name.lower()
         route = self._router.known(name)
+        if route is None and "." in domain:
+            route = await self._look_up(domain)
         states: Counter[str] = Counter()
         told: list[dict[str, Any]] = []
         async for place, entry in self.everything():
@@ -160,7 +180,11 @@ class Explainer:
                 "policy": route.policy or None,
                 "hosts": [{"host": hop.host, "addresses": list(hop.addresses), **_tls(hop)} for hop in route.hops],
             }
-            said["site"] = self.site(route.site)
+            said["site"] = self.site(route.site) or {
+                "site": route.site,
+                "policy": route.policy or None,
+                "limits": self._limits(route.policy, None),
+            }
         elif route is not None:
             said["unroutable"] = {"reply": str(route.reply), "category": route.category}
         sts = self._router.sts_policy(name)
@@ -168,6 +192,22 @@ class Explainer:
             said["mtaSTS"] = {"id": sts.id, "mode": sts.mode, "mx": list(sts.mx), "until": rfc3339(sts.expires_at)}
         said["lookingUp"] = self._router.is_looked_up(name)
         return said
+
+    async def _look_up(self, name: str) -> Route | Unroutable | None:
+        """What DNS says of a domain, within a moment; None: nothing so far."""
+        found: asyncio.Future[Route | Unroutable] = asyncio.get_running_loop().create_future()
+
+        def tell(destination: Route | Unroutable) -> None:
+            if not found.done():
+                found.set_result(destination)
+
+        if not self._router.ask(name, tell):
+            return None
+        try:
+            async with asyncio.timeout(_LOOK_UP_S):
+                return await found
+        except TimeoutError:
+            return None
 
     def site(self, name: str) -> dict[str, Any] | None:
         """One site: its limits with where each comes from, what is used of them, and what holds which hosts."""
@@ -292,10 +332,11 @@ def _values(delivery: Delivery, policy: SitePolicy | None) -> list[tuple[str, An
         ("retryAfter", policy.retry_after),
     )
     backoff = policy.backoff.model_dump(mode="json", by_alias=True, exclude_none=True)
-    whose = "default" if policy.origins else f"policy {policy.name}"  # without Kubernetes nobody else can have given it
-    return [(field, value, "default") for field, value in values if value is not None] + [
+    given = set() if policy.origins else policy.model_fields_set  # without Kubernetes the file has it, or nobody
+    whose = {field: "relay.yaml" if name in given else "default" for field, name in _NAMES.items()}
+    return [(field, value, whose[field]) for field, value in values if value is not None] + [
         total,
-        ("backoff", backoff, whose),
+        ("backoff", backoff, whose["backoff"]),
     ]
 
 

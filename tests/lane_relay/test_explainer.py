@@ -8,6 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
+
 from lane_relay.clock import SYSTEM_CLOCK, rfc3339
 from lane_relay.deliver.explain import Place
 from lane_relay.deliver.pacing import Hold, Limit
@@ -177,13 +179,11 @@ async def test_what_is_done_has_its_last_record_and_nothing_queued() -> None:
 
 async def test_a_domain_says_where_its_mail_goes_or_why_nowhere() -> None:
     async with asking(state="Suspended") as (relay, asked):
-        assert await asked.explainer.domain("isp.test") is None
-        routed = asyncio.Event()
-        asked.router.route("isp.test", lambda _route: routed.set())
-        said = await asked.explainer.domain("isp.test")
+        assert await asked.explainer.domain("localhost") is None
+        said = await asked.explainer.domain("isp.test")  # nobody has sent there yet
         assert said is not None
-        assert said["lookingUp"]
-        await routed.wait()
+        assert (said["route"]["site"], said["queued"], said["lookingUp"]) == ("mx.isp.test", {}, False)
+        assert said["site"]["limits"][0]["field"] == "connectionsPerIP"
         entry = relay.send(route_to(25))
         entry.domain = "isp.test"
         said = await asked.explainer.domain("ISP.test.")
@@ -194,12 +194,30 @@ async def test_a_domain_says_where_its_mail_goes_or_why_nowhere() -> None:
         assert "spec.suspend" in held["detail"]
 
         asked.wire.answers["null.test"] = Answer(Status.FOUND, (MxRecord(0, ""),), 300.0)
-        gone = asyncio.Event()
-        asked.router.route("null.test", lambda _route: gone.set())
-        await gone.wait()
         said = await asked.explainer.domain("null.test")
         assert said is not None
         assert said["unroutable"]["reply"].startswith("556 5.1.10")
+
+
+async def test_a_domain_that_dns_does_not_answer_for_is_being_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lane_relay.explainer._LOOK_UP_S", 0.05)
+    async with asking(state="Suspended") as (_relay, asked):
+        asked.wire.hanging.add("slow.test")
+        said = await asked.explainer.domain("slow.test")
+        assert said is not None
+        assert (said["lookingUp"], "route" in said) == (True, False)
+
+
+async def test_what_relay_yaml_gives_comes_from_it() -> None:
+    async with asking(policies=[{"name": "isp", "connections": 3, "backoff": {"for": "5m"}}]) as (_, asked):
+        said = asked.explainer.site("isp")
+        assert said is not None
+        whose = {row["field"]: row["from"] for row in said["limits"]}
+        assert (whose["connectionsPerIP"], whose["backoff"], whose["messagesPerConnection"]) == (
+            "relay.yaml",
+            "relay.yaml",
+            "default",
+        )
 
 
 async def test_a_domain_says_what_tls_its_hosts_have_to_prove_and_by_whose_word(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class Explains(Protocol):
         """Messages of this spool id, Message-ID or correlation id; empty if there is none. Raises OSError."""
 
     async def domain(self, name: str) -> dict[str, Any] | None:
-        """A recipient domain; None if nothing is known of it."""
+        """A recipient domain, for which DNS is asked; None if it is none."""
 
     def site(self, name: str) -> dict[str, Any] | None:
         """A site, by its name; None if nothing is known of it."""
@@ -88,6 +88,6 @@ def operations(explains: Explains) -> list[Operation]:
 
 _NOTHING: Final = {
     "message": "neither this slot's queue nor its records know it: look in the lane's other slots and its archive",
-    "domain": "nothing waits for this domain here, and none went there lately",
+    "domain": "this is no mail domain (give one such as example.com), or DNS is too busy now to be asked about it",
     "site": "no such site is known here now; GET /v1/sites has those that are",
 }
