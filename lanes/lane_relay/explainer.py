@@ -30,7 +30,6 @@ _FRESH_S: Final = 5.0
 _MOST: Final = 100
 """Entries of one message, or of one domain, that are told one by one."""
 _LOOK_UP_S: Final = 2.0
-"""How long a question waits for DNS."""
 _LAST: Final = ("type", "timestamp", "recipient", "response", "bounce_classification", "rule")
 
 _FIELD_OF: Final = {
@@ -75,9 +74,11 @@ class Explainer:
         trace: Trace,
         waiting: Callable[[], Iterable[Place]] = tuple,
         order_of: Callable[[str], Order | None] = lambda _: None,
+        look_up_s: float = _LOOK_UP_S,
     ) -> None:
         """`config()` is in force; `scheduled()`: what waits for its time; `trace(name, "")`: a message's records;
-        `waiting()`: what goes to siblings or waits for a warm-up; `order_of(id)`: the order, if it stands."""
+        `waiting()`: what goes to siblings or waits for a warm-up; `order_of(id)`: the order, if it stands;
+        `look_up_s`: how long a question about a domain waits for DNS."""
         self._config = config
         self._clock = clock
         self._dispatcher = dispatcher
@@ -86,6 +87,7 @@ class Explainer:
         self._trace = trace
         self._waiting = waiting
         self._order_of = order_of
+        self._look_up_s = look_up_s
         self._counts: tuple[float, dict[str, dict[str, list[float]]]] = (-_FRESH_S, {})
         self._counting = asyncio.Lock()
 
@@ -204,7 +206,7 @@ class Explainer:
         if not self._router.ask(name, tell):
             return None
         try:
-            async with asyncio.timeout(_LOOK_UP_S):
+            async with asyncio.timeout(self._look_up_s):
                 return await found
         except TimeoutError:
             return None

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import islice
+from math import inf
 from typing import Final
 
 import structlog
 
 from lane_api.isppolicy import Action, Category, Scope, Stage
+from lane_api.relayconfig import Delivery
 from lane_relay import memory
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.listener import Stored
@@ -91,6 +93,14 @@ class MessagePath:
         self._slot = slot
         self._backlog = backlog
         self._clock = clock
+        self.lifetime = inf
+
+    def apply(self, delivery: Delivery) -> None:
+        """Another configuration: a shorter lifetime is also that of what waits for its next attempt."""
+        is_shorter = delivery.lifetime < self.lifetime
+        self.lifetime, self.redirect_to = delivery.lifetime, delivery.redirect_to
+        if is_shorter:
+            self.schedule.end_by(self._end_of)
 
     def on_attempt(self, attempt: Attempt) -> None:
         """deliver -> account, and to the suppression list what a peer said of a mailbox."""

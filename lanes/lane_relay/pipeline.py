@@ -436,7 +436,7 @@ class Pipeline:
             asyncio.get_running_loop().call_soon(lambda: self._path.hand_out(len(self._schedule)))
         self._hands_over = config.delivery.hands_over
         self._path.line.apply((config.warmup, grouping(config)))
-        self._path.lifetime, self._path.redirect_to = config.delivery.lifetime, config.delivery.redirect_to
+        self._path.apply(config.delivery)
         self._dispatcher.apply(self._warmer.lay_over(config))
         for policy, wrong in self._dispatcher.table.problems.items():
             _log.error(

@@ -8,8 +8,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pytest
-
 from lane_relay.clock import SYSTEM_CLOCK, rfc3339
 from lane_relay.deliver.explain import Place
 from lane_relay.deliver.pacing import Hold, Limit
@@ -36,9 +34,14 @@ class Asked:
         self.waiting: list[Place] = []
         lookups = CachedLookups(self.wire, SYSTEM_CLOCK.monotonic)
         self.router = Router(config, lookups, SYSTEM_CLOCK, Random(1))
-        self.explainer = Explainer(
-            lambda: config, SYSTEM_CLOCK, relay.dispatcher, self.schedule.portions, self.router, self._trace,
-            lambda: self.waiting,
+        self._config = config
+        self.explainer = self.explainer_of(relay)
+
+    def explainer_of(self, relay: Delivery, look_up_s: float = 30.0) -> Explainer:
+        """Of what the relay has."""
+        return Explainer(
+            lambda: self._config, SYSTEM_CLOCK, relay.dispatcher, self.schedule.portions, self.router, self._trace,
+            lambda: self.waiting, look_up_s=look_up_s,
         )  # fmt: skip
 
     async def _trace(self, name: str, _recipient: str) -> list[dict[str, Any]]:
@@ -199,9 +202,9 @@ async def test_a_domain_says_where_its_mail_goes_or_why_nowhere() -> None:
         assert said["unroutable"]["reply"].startswith("556 5.1.10")
 
 
-async def test_a_domain_that_dns_does_not_answer_for_is_being_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lane_relay.explainer._LOOK_UP_S", 0.05)
-    async with asking(state="Suspended") as (_relay, asked):
+async def test_a_domain_that_dns_does_not_answer_for_is_being_looked_up() -> None:
+    async with asking(state="Suspended") as (relay, asked):
+        asked.explainer = asked.explainer_of(relay, look_up_s=0.05)
         asked.wire.hanging.add("slow.test")
         said = await asked.explainer.domain("slow.test")
         assert said is not None

@@ -73,6 +73,19 @@ class Runner:
         """Takes out what an operator's action is about, in portions; see ScheduledQueue."""
         return self._queue.sweep(unwanted)
 
+    def end_by(self, end: Callable[[QueueEntry], float]) -> None:
+        """Whatever is due after its end (Unix time) is due then; looks over all that waits in portions, by and by."""
+        self._loop.call_soon(self._bring_forward, self._queue.sweep(lambda entry: entry.due > end(entry)), end)
+
+    def _bring_forward(self, portions: Iterator[list[QueueEntry]], end: Callable[[QueueEntry], float]) -> None:
+        late = next(portions, None)
+        if late is None:
+            return
+        for entry in late:
+            entry.due = end(entry)
+        self.add_all(late)
+        self._loop.call_soon(self._bring_forward, portions, end)
+
     def __len__(self) -> int:
         """How many entries wait for their time."""
         return len(self._queue)

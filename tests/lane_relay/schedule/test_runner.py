@@ -93,6 +93,21 @@ def test_many_due_entries_come_in_portions_with_the_loop_free_between_them() -> 
     rig.loop.close()
 
 
+def test_what_waits_beyond_its_end_is_due_then_and_the_others_wait_on() -> None:
+    rig = Rig()
+    rig.runner.start()
+    rig.runner.add_all(_entry(number, 4000.0 + number) for number in range(12_000))
+    rig.runner.add(_entry(12_000, 1500.0))
+    rig.runner.end_by(lambda entry: 2000.0 if entry.id < 11_000 else 900.0 if entry.id < 11_500 else 1e9)
+
+    rig.loop.advance(1400.0)
+    assert sum(len(ids) for _, ids in rig.given) == 500, "their end was past"
+    rig.loop.advance(3000.0)
+    given = {one for at, ids in rig.given if at >= 2000.0 for one in ids}
+    assert (given, len(rig.runner)) == (set(range(11_000)), 500)
+    rig.loop.close()
+
+
 def test_nothing_is_dispatched_before_the_start_or_after_the_stop() -> None:
     rig = Rig()
     rig.runner.add(_entry(1, 900.0))

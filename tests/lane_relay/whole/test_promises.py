@@ -314,3 +314,13 @@ def _listens(relay: Relay) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", relay.port), timeout=60.0):
         return True
     return False
+
+
+def test_a_shorter_lifetime_ends_what_waits_for_its_next_attempt(new_relay: NewRelay, sink: Sink) -> None:
+    sink.answer_with = lambda stage, _line: "451 4.2.0 later" if stage == "RCPT" else None
+    retry = {"first": "1h", "factor": 1, "max": "1h"}
+    relay = new_relay(delivery={"routes": [fixed_route(sink)], "retry": retry, "lifetime": "4h"}).start()
+    relay.submit(1)
+    eventually(lambda: any(one["type"] == "TransientFailure" for one in relay.records()), "it is deferred")
+    relay.change(delivery={"lifetime": "1s"})
+    eventually(lambda: any(one["type"] == "Expiration" for one in relay.records()), "it has expired")
