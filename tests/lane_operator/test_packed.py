@@ -7,9 +7,9 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lane_operator.cache import Cache
+from lane_operator.cache import UNPACKED, Cache
 from lane_operator.compare import is_in_force, prepared
-from lane_operator.packed import Packed, entry_of
+from lane_operator.packed import Packed, PackedObject, entry_of
 
 CONFIG = "".join(f"key{number}: value of a long configuration\n" for number in range(2000))
 
@@ -57,6 +57,52 @@ def test_what_is_in_force_is_seen_in_what_is_packed_and_a_hand_s_edit_too() -> N
     edited["metadata"] = {**wanted["metadata"], "resourceVersion": "2"}
     cache.put("Secret", edited)
     assert not is_in_force(wanted, cache.get("Secret", "mail", "otp-0-config"))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=20), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(max_size=20), JSON, max_size=5), st.dictionaries(st.text(max_size=20), st.text()))
+def test_an_object_comes_back_as_it_was(body: dict[str, object], data: dict[str, str]) -> None:
+    body = {**body, "data": {**data, "relay.yaml": CONFIG}}
+
+    assert PackedObject(body).unpacked() == body
+
+
+def test_an_object_that_was_read_is_one_object_and_not_unpacked_again() -> None:
+    cache = Cache()
+    cache.put("Secret", secret(CONFIG))
+
+    assert cache.get("Secret", "mail", "otp-0-config") is cache.get("Secret", "mail", "otp-0-config")
+
+
+def test_what_was_read_is_another_once_it_has_changed_or_gone() -> None:
+    cache = Cache()
+    cache.put("Secret", secret("a: 1\n"))
+    assert cache.get("Secret", "mail", "otp-0-config") is not None
+    cache.put("Secret", secret("a: 2\n", 2))
+
+    kept = cache.get("Secret", "mail", "otp-0-config")
+    assert kept is not None
+    assert entry_of(kept, "relay.yaml") == b"a: 2\n"
+    cache.drop("Secret", secret("a: 2\n", 3))
+    assert cache.get("Secret", "mail", "otp-0-config") is None
+
+
+def test_the_cache_holds_few_objects_unpacked_and_gives_all() -> None:
+    cache = Cache()
+    for number in range(2 * UNPACKED):
+        metadata = {"namespace": "mail", "name": str(number), "resourceVersion": str(number + 1)}
+        cache.put("Service", {"kind": "Service", "metadata": metadata, "spec": {"number": number}})
+
+    read = [body["spec"]["number"] for body in cache.all("Service")]
+
+    assert sorted(read) == list(range(2 * UNPACKED))
+    assert len(cache._unpacked) == UNPACKED
 
 
 def test_short_entries_and_others_stay_as_they_are() -> None:

@@ -6,7 +6,6 @@ newer API server has. Invariant: every write says who we are (field manager), is
 names the uid it means.
 """
 
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 import aiohttp
+import msgspec
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException
 
@@ -206,7 +206,7 @@ class Kube:
                 if response.status >= 400:
                     raise _error(response.status, _parsed(await response.read()), 0.0)
                 async for line in _lines(response.content):
-                    event = json.loads(line)
+                    event = msgspec.json.decode(line)
                     if event["type"] == "ERROR":
                         raise _error(event["object"].get("code", 500), event["object"], 0.0)
                     yield event["type"], event["object"]
@@ -233,8 +233,8 @@ class Kube:
                 text = await response.read()
             if response.status >= 400:
                 raise _error(response.status, _parsed(text), float(response.headers.get("Retry-After", 0)))
-            return dict(json.loads(text)) if text else {}
-        except (*_BROKEN, json.JSONDecodeError) as error:
+            return dict(msgspec.json.decode(text)) if text else {}
+        except (*_BROKEN, msgspec.DecodeError) as error:
             raise UnavailableError(f"{method} {path}: {error or type(error).__name__}") from error
         finally:
             metrics.api_requests.labels(verb, "" if kind is None else kind.kind, str(code)).inc()
@@ -274,7 +274,7 @@ async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
 def _parsed(text: bytes) -> Manifest:
     """The Status object of a refusal; an unknown API group and a proxy on the way answer in plain text."""
     try:
-        answer = json.loads(text)
+        answer = msgspec.json.decode(text)
     except ValueError:
         return {"message": text[:200].decode(errors="replace").strip()}
     return answer if isinstance(answer, dict) else {}
