@@ -30,7 +30,7 @@ from lane_operator.census import Census
 from lane_operator.errors import ConflictError, KubeError, UnavailableError, WentBackError
 from lane_operator.handlers import Intake, register
 from lane_operator.inputs import DesiredSettings, ForcedDelivery, NetworkPolicies
-from lane_operator.kube import SENDING_LANE, Kube, configuration
+from lane_operator.kube import SENDING_LANE, Kind, Kube, configuration
 from lane_operator.leadership import EVERY_S, Leadership, LeaseLostError
 from lane_operator.observe import Observer
 from lane_operator.queue import WorkQueue
@@ -93,8 +93,8 @@ async def serve(
                 tasks.create_task(_gauges(queue, leading), name="gauges"),
                 *(tasks.create_task(_work(world, queue, leading), name=f"worker {n}") for n in range(settings.workers)),
                 *(
-                    tasks.create_task(intake.watch_secrets(namespace), name=f"secrets {namespace}")
-                    for namespace in settings.secret_namespaces
+                    tasks.create_task(_keep_watching(intake, kind, namespace), name=f"{kind.plural} {namespace or ''}")
+                    for kind, namespace in intake.own_collections()
                 ),
             ]
             if settings.webhook:
@@ -209,7 +209,7 @@ async def _watch(
         # asked again whenever the API server refuses: the token is another one every hour
         return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
 
-    register(registry, kopf_settings, intake, settings)
+    register(registry, intake, settings)
     await kopf.operator(
         registry=registry,
         settings=kopf_settings,
@@ -272,6 +272,14 @@ async def _keep_resyncing(intake: Intake, settings: Settings) -> None:
             log.warning("resync failed", error=str(error))
         except WentBackError as error:
             _begin_anew(error)
+
+
+async def _keep_watching(intake: Intake, kind: Kind, namespace: str | None) -> None:
+    """Follows one collection of what we make."""
+    try:
+        await intake.watch(kind, namespace)
+    except WentBackError as error:
+        _begin_anew(error)
 
 
 async def _keep_looking_for_kinds(intake: Intake, settings: Settings) -> None:

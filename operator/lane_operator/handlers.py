@@ -1,10 +1,13 @@
-"""Where events come in: kopf's handlers, three lines each, and the periodic list that covers what events lose.
+"""Where events come in: kopf's handlers, three lines each, our own watches, and the periodic list that covers what
+events lose.
 
 Only kopf's `on.event` is used: it leaves nothing on users' objects. A handler puts the object into the cache and the
-keys that it wakes into the queue; it never reconciles and never returns a value. Secrets come through our own watch,
-one a served namespace, since we hold no right to watch them in the whole cluster.
+keys that it wakes into the queue; it never reconciles and never returns a value. What we make ourselves, and its pods
+and volumes, come through our own watches (`kube.watch`): one a kind, and of Secrets one a served namespace, since we
+hold no right to watch them in the whole cluster.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -45,11 +48,14 @@ OURS = ",".join(f"{name}={value}" for name, value in MANAGED_BY.items())
 """Selector of child kinds, pods and kept volumes."""
 _USERS = (SENDING_LANE, IP_POOL, ISP_POLICY, NODE)
 """Kinds that are watched whole: users write them."""
+GATHER_S = 0.1
+"""How long changes of what we make are gathered: the API server's answer to our own write comes before its event, and
+the event is then no news; what changes thrice in a moment, as a pod that starts, is one pass."""
 log = structlog.get_logger(__name__)
 
 
 def watched_kinds(settings: Settings) -> tuple[Kind, ...]:
-    """The kinds that come through kopf, as far as the chart gave us rights to them."""
+    """The kinds that are watched but Secrets, as far as the chart gave us rights to them."""
     enabled = {
         NETWORK_ATTACHMENT: "Multus" in settings.engines,
         CILIUM_GATEWAY: "Cilium" in settings.engines,
@@ -72,11 +78,25 @@ class Intake:
     def __init__(self, world: World, wake: Callable[[QueueKey], None]) -> None:
         self._world = world
         self._wake = wake
+        self._versions: dict[tuple[Kind, str | None], str] = {}
+        """As of which resourceVersion each collection was listed last."""
+        self._gathered: list[tuple[Kind, str, Manifest]] = []
 
     def changed(self, kind: Kind, change: str | None, body: Manifest) -> None:
         """One event; `change` is None for an object that was listed."""
         cache = self._world.cache
         self._announce([cache.drop(kind.kind, body) if change == "DELETED" else cache.put(kind.kind, body)])
+
+    def gathered(self, kind: Kind, change: str, body: Manifest) -> None:
+        """One event of what we make; it is taken in with what else comes within GATHER_S."""
+        if not self._gathered:
+            asyncio.get_running_loop().call_later(GATHER_S, self._take_gathered)
+        self._gathered.append((kind, change, body))
+
+    def _take_gathered(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        for one in gathered:
+            self.changed(*one)
 
     def listed(self, kind: Kind, namespace: str | None, bodies: Iterable[Manifest], version: str | None = None) -> None:
         """A whole collection, of one namespace or of all."""
@@ -108,9 +128,19 @@ class Intake:
             for key in everything(world.cache):
                 self._wake(key)
 
-    async def watch_secrets(self, namespace: str) -> None:
-        """Follows our Secrets of one served namespace until cancelled."""
-        await watch_kind(self._world.kube, SECRET, namespace, OURS, self.listed, self.changed)
+    def own_collections(self) -> tuple[tuple[Kind, str | None], ...]:
+        """What is watched without kopf: kinds, each with a namespace or None for all."""
+        settings = self._world.settings
+        kinds = (kind for kind in watched_kinds(settings) if kind not in _USERS)
+        return (
+            *((kind, namespace) for kind in kinds for namespace in self._namespaces(kind)),
+            *((SECRET, namespace) for namespace in settings.secret_namespaces),
+        )
+
+    async def watch(self, kind: Kind, namespace: str | None) -> None:
+        """Follows one of them, from the last list of it, until cancelled."""
+        version = self._versions.get((kind, namespace), "")
+        await watch_kind(self._world.kube, kind, namespace, OURS, self.listed, self.gathered, version)
 
     def _namespaces(self, kind: Kind) -> tuple[str | None, ...]:
         return (self._world.settings.watch_namespaces or (None,)) if kind.namespaced else (None,)
@@ -128,6 +158,7 @@ class Intake:
             log.warning("Secrets are out of reach", namespace=namespace, error=str(error))
             return
         self.listed(kind, namespace, found.items, found.resource_version)
+        self._versions[kind, namespace] = found.resource_version
 
     def _announce(self, changes: Iterable[Change | None]) -> None:
         for change in changes:
@@ -136,14 +167,11 @@ class Intake:
                     self._wake(key)
 
 
-def register(
-    registry: kopf.OperatorRegistry, kopf_settings: kopf.OperatorSettings, intake: Intake, ours: Settings
-) -> None:
-    """Registers a handler a kind, each with the selector that the server is to filter by."""
+def register(registry: kopf.OperatorRegistry, intake: Intake, ours: Settings) -> None:
+    """Registers a handler for each kind that users write."""
     for kind in watched_kinds(ours):
-        if kind not in _USERS:
-            kopf_settings.watching.label_selectors[kind.plural] = OURS
-        _register(registry, intake, kind)
+        if kind in _USERS:
+            _register(registry, intake, kind)
 
 
 def _register(registry: kopf.OperatorRegistry, intake: Intake, kind: Kind) -> None:

@@ -32,7 +32,7 @@ queue_depth = Gauge("lanewright_queue_depth", "Objects that wait for a pass.")
 oldest_key_seconds = Gauge("lanewright_queue_oldest_key_seconds", "How long the oldest of them has been waiting.")
 api_requests = Counter(
     "lanewright_api_requests_total",
-    "Requests to the Kubernetes API but for the watches of kopf, by answer; code 0: there was none.",
+    "Requests to the Kubernetes API but for watches, by answer; code 0: there was none.",
     ["verb", "kind", "code"],
 )
 api_seconds = Histogram(

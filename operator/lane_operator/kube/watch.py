@@ -1,16 +1,18 @@
-"""List and watch of one kind in one namespace, with the reconnects, as a stream of cache changes.
+"""List and watch of one kind, in one namespace or in all, with the reconnects, as a stream of cache changes.
 
-For Secrets only: kopf would watch them in the whole cluster, and we hold rights to them by namespace. Everything else
-comes through kopf (`handlers.py`).
+For what the operator makes itself, some twenty objects a lane: kopf keeps a record and a task of each, copies each
+twice at every event, and would watch Secrets in the whole cluster, to which we hold rights by namespace. What users
+write comes through kopf (`handlers.py`).
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 
-from lane_operator.errors import ConflictError, KubeError
+from lane_operator.errors import ConflictError, KubeError, NotFoundError
 from lane_operator.kube.client import Kube
 from lane_operator.kube.kinds import Kind
 
@@ -18,38 +20,50 @@ __all__ = ["watch_kind"]
 
 RECONNECT_S = 1.0
 RECONNECT_MAX_S = 60.0
+ABSENT_S = 30.0  # until a kind that the cluster does not serve is looked for again
 log = structlog.get_logger(__name__)
 
 
 async def watch_kind(
     kube: Kube,
     kind: Kind,
-    namespace: str,
+    namespace: str | None,
     selector: str,
-    listed: Callable[[Kind, str, tuple[dict[str, Any], ...], str], None],
+    listed: Callable[[Kind, str | None, tuple[dict[str, Any], ...], str | None], None],
     changed: Callable[[Kind, str, dict[str, Any]], None],
+    version: str = "",
+    absent_s: float = ABSENT_S,
 ) -> None:
     """Runs until cancelled.
 
-    `listed` gets the whole collection and its resourceVersion, `changed` each (type, object) after it.
+    `listed` gets the whole collection and its resourceVersion, `changed` each (type, object) after it. With a `version`
+    the collection was listed already, as of that. A kind that is not served is an empty collection.
     """
     pause = RECONNECT_S
     while True:
+        began = time.monotonic()
         try:
-            start = await kube.list(kind, namespace, selector)
-            listed(kind, namespace, start.items, start.resource_version)
-            await _follow(kube, kind, namespace, selector, start.resource_version, changed)
-            pause = RECONNECT_S
+            if not version:
+                start = await kube.list(kind, namespace, selector)
+                listed(kind, namespace, start.items, start.resource_version)
+                version = start.resource_version
+            await _follow(kube, kind, namespace, selector, version, changed)
+        except NotFoundError:
+            listed(kind, namespace, (), None)
+            await asyncio.sleep(absent_s)
         except KubeError as error:
             log.warning("watch interrupted", kind=kind.kind, namespace=namespace, error=str(error))
+            if time.monotonic() - began > RECONNECT_MAX_S:  # it was sound until now
+                pause = RECONNECT_S
             await asyncio.sleep(pause)
             pause = min(pause * 2, RECONNECT_MAX_S)
+        version = ""
 
 
 async def _follow(
     kube: Kube,
     kind: Kind,
-    namespace: str,
+    namespace: str | None,
     selector: str,
     version: str,
     changed: Callable[[Kind, str, dict[str, Any]], None],

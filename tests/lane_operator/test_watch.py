@@ -1,0 +1,138 @@
+"""Our own watches: what is listed once is followed from there, and what is no news wakes nobody."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from lane_operator.handlers import Intake
+from lane_operator.kube import POD_MONITOR, SERVICE, Kube, watch_kind
+from lane_operator.reconcile import QueueKey
+from tests.lane_operator.small_api import kube_of
+from tests.lane_operator.test_broken_objects import world
+
+LANE = QueueKey("SendingLane", "mail", "otp")
+
+
+def service(version: int, **spec: Any) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/managed-by": "lanewright", "lanewright.dev/lane": "otp"}
+    metadata = {"name": "otp", "namespace": "mail", "uid": "u", "resourceVersion": str(version), "labels": labels}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+
+class Server:
+    """Answers lists with a body and a status, and watches with the events that a test puts in."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, bool, str]] = []
+        """Path, whether it was a watch, and from which version."""
+        self.items: list[dict[str, Any]] = []
+        self.status = 200
+        self.events: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        watched = "watch" in request.query
+        self.asked.append((request.path, watched, request.query.get("resourceVersion", "")))
+        if self.status != 200:
+            return web.json_response({}, status=self.status)
+        if not watched:
+            items = self.items if request.path.endswith(("/services", "/podmonitors")) else []
+            return web.json_response({"metadata": {"resourceVersion": "50"}, "items": items, "resources": []})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(await self.events.get())
+
+    def tell(self, change: str, body: dict[str, Any]) -> None:
+        self.events.put_nowait(json.dumps({"type": change, "object": body}).encode() + b"\n")
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[tuple[Server, Kube]]:
+    api, application = Server(), web.Application()
+    application.router.add_route("*", "/{path:.*}", api.serve)
+    async with TestServer(application, shutdown_timeout=0) as server, kube_of(server) as kube:
+        yield api, kube
+
+
+async def test_what_was_listed_is_followed_from_there() -> None:
+    seen: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+    async with served() as (api, kube), asyncio.timeout(30):
+        task = asyncio.create_task(
+            watch_kind(
+                kube,
+                SERVICE,
+                None,
+                "a=b",
+                lambda *_: None,
+                lambda _, change, body: seen.put_nowait((change, body["metadata"]["name"])),
+                "40",
+            )
+        )
+        api.tell("MODIFIED", service(41))
+        assert await seen.get() == ("MODIFIED", "otp")
+        task.cancel()
+
+    assert api.asked == [("/api/v1/services", True, "40")]
+
+
+async def test_a_kind_that_is_not_served_is_an_empty_collection_until_it_is() -> None:
+    listed: asyncio.Queue[tuple[int, str | None]] = asyncio.Queue()
+    async with served() as (api, kube), asyncio.timeout(30):
+        api.status = 404
+        task = asyncio.create_task(
+            watch_kind(
+                kube,
+                POD_MONITOR,
+                None,
+                "a=b",
+                lambda _k, _n, items, at: listed.put_nowait((len(items), at)),
+                lambda *_: None,
+                absent_s=0.01,
+            )
+        )
+        assert await listed.get() == (0, None)
+        api.status, api.items = 200, [service(7)]
+        while (found := await listed.get()) == (0, None):
+            continue
+        task.cancel()
+
+    assert found == (1, "50")
+
+
+async def test_the_event_of_our_own_write_wakes_nobody_though_it_comes_before_the_answer() -> None:
+    async with served() as (_, kube), asyncio.timeout(30):
+        woken: asyncio.Queue[QueueKey] = asyncio.Queue()
+        here = world(kube)
+        intake = Intake(here, woken.put_nowait)
+        intake.gathered(SERVICE, "MODIFIED", service(60, of="our own write"))
+        here.cache.put("Service", service(60, of="our own write"))  # the answer, a moment later
+        intake.gathered(SERVICE, "MODIFIED", service(61, of="a hand"))
+
+        assert await woken.get() == LANE
+        assert woken.empty()
+        held = here.cache.get("Service", "mail", "otp")
+        assert held is not None
+        assert held["spec"] == {"of": "a hand"}
+
+
+async def test_each_collection_of_what_we_make_is_watched_from_its_first_list_on() -> None:
+    async with served() as (api, kube), asyncio.timeout(30):
+        api.items = [service(7)]
+        here, woken = world(kube), list[QueueKey]()
+        intake = Intake(here, woken.append)
+        await intake.resync()
+        api.asked.clear()
+
+        assert (SERVICE, None) in intake.own_collections()
+        task = asyncio.create_task(intake.watch(SERVICE, None))
+        api.tell("DELETED", service(51))
+        while here.cache.get("Service", "mail", "otp") is not None:  # noqa: ASYNC110  # another task drops it
+            await asyncio.sleep(0.01)
+        task.cancel()
+
+    assert api.asked == [("/api/v1/services", True, "50")]
