@@ -32,7 +32,7 @@ from lane_relay.deliver.outcomes import (
 from lane_relay.deliver.prepared import Prepared
 from lane_relay.deliver.ready_queue import Destination, Failure, Hold, Limit, ReadyQueue
 from lane_relay.deliver.rules import ReplyTable, without_addresses
-from lane_relay.deliver.samples import ReplySamples
+from lane_relay.deliver.samples import ReplySamples, without_name
 from lane_relay.deliver.session import Session
 from lane_relay.deliver.tls import tls_outcome
 from lane_relay.deliver.trouble import Ending, Trouble
@@ -416,7 +416,8 @@ class Judgement:
                 about = message.envelope.recipients[result.index]
                 self._note(site, result.stage, result.reply, result.verdict, about)
             for result in summary.acts:
-                self._act(site, result.verdict, result.reply, message.from_domain)
+                reply = without_name(result.reply, message.envelope.recipients[result.index])
+                self._act(site, result.verdict, reply, message.from_domain)
             if summary.end_session and not session.delivered:
                 self._of_fruitless(session, results)
         if session is None:

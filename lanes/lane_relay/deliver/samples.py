@@ -17,7 +17,7 @@ from lane_api.isppolicy import Stage
 from lane_api.responses import end_of_codes, matching_text
 from lane_relay.records import Reply, Verdict
 
-__all__ = ["ReplySample", "ReplySamples", "Suggestion", "masked", "masked_text", "suggestion"]
+__all__ = ["ReplySample", "ReplySamples", "Suggestion", "masked", "masked_text", "suggestion", "without_name"]
 
 _MOST: Final = 500
 _MOST_OF_SITE: Final = 20
@@ -76,11 +76,20 @@ def masked(code: int, lines: tuple[str, ...], about: str = "") -> str:
     text = matching_text(code, lines)
     start = end_of_codes(text)
     rest = _without_parts(text[start : start + _CHARS])
+    return text[:start] + _without_name(rest, about, "<ADDRESS>")
+
+
+def without_name(reply: Reply, about: str) -> Reply:
+    """The reply without the name of the recipient that it answers, where it stands there without its domain."""
+    return Reply(reply.code, tuple([_without_name(line, about, "<>") for line in reply.lines]))
+
+
+def _without_name(text: str, about: str, mask: str) -> str:
     local = about.rpartition("@")[0]
-    if len(local) >= _LEAST_NAME:
-        name = rf"(?<![A-Za-z0-9<]){re.escape(local)}(?![A-Za-z0-9])"
-        rest = re.sub(name, "<ADDRESS>", rest, flags=re.IGNORECASE)
-    return text[:start] + rest
+    if len(local) < _LEAST_NAME or local.lower() not in text.lower():
+        return text
+    name = rf"(?<![A-Za-z0-9<]){re.escape(local)}(?![A-Za-z0-9])"
+    return re.sub(name, mask, text, flags=re.IGNORECASE)
 
 
 @lru_cache(maxsize=512)

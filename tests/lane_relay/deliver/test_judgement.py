@@ -171,6 +171,16 @@ async def test_a_lane_that_is_never_paused_is_slowed_down_and_somebody_is_told()
         assert act_as_json(slowed)["sample"] == masked_text(slowed.reply)
 
 
+async def test_an_act_names_no_recipient_though_the_reply_does_without_his_domain() -> None:
+    peer = refusing("rcpt", "550 5.7.1 S3150 johnsmith <johnsmith@peer.test> gets too much of this")
+    async with running(peer), delivering(policies=[policy(action="SuspendSite")]) as delivery:
+        delivery.send(route_to(peer.port, site="isp", policy="isp"), "JohnSmith@peer.test")
+        await delivery.attempted(1)
+        (act,) = delivery.dispatcher.judgement.acts.listed()
+        assert act_as_json(act)["sample"] == "550 5.7.1 <N> <> <> gets too much of this"
+        assert act.reply == "550 5.7.1 S3150 <> <> gets too much of this"
+
+
 @pytest.mark.parametrize("action", ["SuspendSite", "Backoff"])
 async def test_what_a_person_ends_stops_and_slows_nothing_any_more_and_stays_ended(action: str) -> None:
     peer, refusals = Peer(), iter([f"{BLOCKED}\r\n".encode()])
