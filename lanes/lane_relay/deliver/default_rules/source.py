@@ -9,6 +9,19 @@ __all__ = ["ABOUT_THE_SOURCE", "RATES"]
 
 ABOUT_THE_SOURCE: Final = (
     rule(
+        "sender-s-domain-listed",  # Postfix's reject_rhsbl_sender, and who says so in words
+        r"(?i)^5.*(sender address .{0,80}blocked using|(sender|sending|from|envelope|"
+        r"return-?path)('?s)? domain\b.{0,60}"
+        r"(listed|(black|block)-?\s?list|\bdbl\b|surbl|uribl))",
+        Category.SPAM_RELATED,
+        Action.SUSPEND_DOMAIN,
+        Scope.DOMAIN,
+        "554 5.7.1 Service unavailable; Sender address [a@example.com] blocked using dbl.spamhaus.org",
+        "550 5.7.1 Sender domain example.com is listed in the Spamhaus DBL",
+        hold=2 * HOUR,
+        again=2 * HOUR,
+    ),
+    rule(
         "url-within",  # says that the message has it, so at any stage it is not about the source
         r"(?i)^5.*\b(contain(s|ing)?|includes?|has) .{0,20}\b(url|uri|link)s?\b",
         Category.SPAM_RELATED,
@@ -140,7 +153,7 @@ ABOUT_THE_SOURCE: Final = (
     rule(
         "sender-listed",  # the sender's address or domain is, and our own address is not spoken of
         r"(?i)^5.*\b(sender|mail ?from|from address|e-?mail address)\b( address)?( is| has been)?( (on|"
-        r"in) (my|our|a|the))? ?"
+        r"in) (my|our|a|the|domain's))? ?"
         r"(black|block|deny)-?\s?list",
         Category.SPAM_RELATED,
         Action.BOUNCE,
