@@ -124,9 +124,9 @@ class Relay:
         """None are kept."""
         return {"replies": [], "counts": {}, "dropped": 0}
 
-    def sites(self) -> list[dict[str, Any]]:
+    def sites(self, first: int, most: int) -> dict[str, Any]:
         """None."""
-        return []
+        return {"total": 0, "sites": [], "next": None}
 
 
 def door_of(config: RelayConfig) -> tuple[str, int] | None:

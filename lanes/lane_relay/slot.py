@@ -303,21 +303,24 @@ class Slot:
         config = self._source.current
         return {"generation": config.generation, "serial": config.serial, "refused": self._source.refused}
 
-    def sites(self) -> list[dict[str, Any]]:
-        """Every site with its queue, its connections and what holds it."""
+    def sites(self, first: int, most: int) -> dict[str, Any]:
+        """A page of the sites with queue, connections and what holds each, those with the most mail first."""
         if self.stages is None:
-            return []
+            return {"total": 0, "sites": [], "next": None}
         dispatcher = self.stages.dispatcher
         stopped = {act.site for act in dispatcher.judgement.acts.listed() if act.site}
         ordered = {order.selector.value: (order, n) for order, n in self.stages.orders.holding() if order.by_site}
+        waiting = {name: site.waiting for name, site in dispatcher.sites.items()}
+        names = sorted({*waiting, *stopped, *ordered}, key=lambda name: (-waiting.get(name, 0), name))
         rows = []
-        for name in sorted({*dispatcher.sites, *stopped, *ordered}):
+        for name in names[first : first + most]:
             state = dispatcher.explain_site(name, ordered=name in ordered)
             if state is not None and name in ordered:
                 order, entries = ordered[name]
                 state = under_order(state, order, entries, dispatcher.whereabouts.oldest_held(order.key))
             rows += [site_as_json(state)] if state is not None else []
-        return rows
+        more = first + most < len(names)
+        return {"total": len(names), "sites": rows, "next": first + most if more else None}
 
     def replies(self) -> dict[str, Any]:
         """Replies that no rule of a policy was for, as samples, the most frequent first."""

@@ -89,8 +89,8 @@ class Slot:
     def replies(self) -> dict[str, Any]:
         return {"replies": [], "counts": {"other": 2}, "dropped": 0}
 
-    def sites(self) -> list[dict[str, Any]]:
-        return []
+    def sites(self, first: int, most: int) -> dict[str, Any]:
+        return {"total": 0, "sites": [], "next": None}
 
 
 class Woken:

@@ -278,14 +278,14 @@ class Settler:
             self._left_to_restart(attempt.entry, failed)
 
     def _put_off(self, settlement: Settlement) -> Settlement:
-        """The failed ones wait as well: for the first retry, or with those who wait longer."""
+        """The failed ones wait as well, for the longest retry: who has refused is not to be asked again and again."""
         outcomes = tuple(
             [
                 OutcomeOf(replace(one.result, ours=True), Outcome.DEFERRED) if one.outcome in FAILED else one
                 for one in settlement.outcomes
             ]
         )
-        wait = Wait(settlement.failed, self._clock.now() + self._terms.retry.first)
+        wait = Wait(settlement.failed, self._clock.now() + self._terms.retry.max)
         return Settlement(outcomes, settlement.delivered, waits=(wait, *settlement.waits))
 
     def _left_to_restart(self, entry: QueueEntry, error: SpoolError) -> None:

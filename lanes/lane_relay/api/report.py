@@ -326,9 +326,12 @@ class Site(AnswerModel):
 
 
 class Sites(AnswerModel):
-    """All that are known now."""
+    """Those with the most mail first."""
 
+    total: int
     sites: list[Site]
+    next: int | None
+    """`first` of the next page; null: this is the last one."""
 
 
 class ReplySampleReport(AnswerModel):

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, Protocol
 
 from aiohttp import web
 
-from lane_relay.api.operation import AnswerModel, Body, Operation, Query, read_body
+from lane_relay.api.operation import MOST, AnswerModel, Body, Operation, Page, Query, read_body
 from lane_relay.api.refusals import refusal
 from lane_relay.api.report import ConfigInForce, IntakeOrder, IntakeState, Replies, Sites, SlotReport
 from lane_relay.errors import ConfigError, SpoolError
@@ -36,8 +36,14 @@ class Slot(Protocol):
     def replies(self) -> dict[str, Any]:
         """Samples of the replies that no rule of a policy was for, each with a rule to begin with."""
 
-    def sites(self) -> list[dict[str, Any]]:
-        """Every site with queue, connections and the limit that holds it now."""
+    def sites(self, first: int, most: int) -> dict[str, Any]:
+        """A page of the sites, with queue, connections and the limit that holds each now."""
+
+
+class SitesWanted(Page):
+    """A page of sites."""
+
+    fix = f"give ?first= how many to skip, &limit= at most {MOST}"
 
 
 class Pushed(AnswerModel):
@@ -52,8 +58,8 @@ def operations(slot: Slot) -> list[Operation]:
     async def show(_request: web.Request, _query: Query) -> web.Response:
         return web.json_response(await slot.report())
 
-    async def sites(_request: web.Request, _query: Query) -> web.Response:
-        return web.json_response({"sites": slot.sites()})
+    async def sites(_request: web.Request, query: SitesWanted) -> web.Response:
+        return web.json_response(slot.sites(query.first, query.limit))
 
     async def replies(_request: web.Request, _query: Query) -> web.Response:
         return web.json_response(slot.replies())
@@ -81,7 +87,7 @@ def operations(slot: Slot) -> list[Operation]:
     too_large = {413: "The body is too large."}
     return [
         Operation("GET", "/v1/slot", "showSlot", "What the slot is and does.", show, SlotReport),
-        Operation("GET", "/v1/sites", "listSites", "Every site that is known now.", sites, Sites),
+        Operation("GET", "/v1/sites", "listSites", "Every site that is known now.", sites, Sites, SitesWanted),
         Operation("GET", "/v1/replies", "listReplies", "Replies that no rule is for.", replies, Replies),
         Operation(
             "PUT", "/v1/intake", "setIntake", "Opens or closes intake, kept over a restart.", intake, IntakeState,

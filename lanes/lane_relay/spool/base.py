@@ -133,6 +133,7 @@ class Spool(Protocol):
     def put(self, message: Message, record: bytes, done: Done, waiting: Waiting | None = None) -> None:
         """Stores a message with its reception record (one JSON object, no line end); raises SpoolFullError at once.
 
+        What no client brought, a report of the relay's own, has room where others are refused already.
         With `waiting`, recovery gives its entries in that state: there is no instant at which it is forgotten.
         """
 

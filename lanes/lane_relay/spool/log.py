@@ -59,6 +59,12 @@ _PASSING: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno
 _READ_AGAIN: Final = 0.25
 """Seconds after which a message that could not be read for such a reason is read again."""
 _READERS: Final = 2
+_OWN_PART: Final = 16
+"""The part of the budget that the relay's own reports have alone: without room for one nobody can be given up."""
+
+
+def _for_intake(budget: int) -> int:
+    return budget - budget // _OWN_PART
 
 
 class SegmentSpool:
@@ -81,7 +87,7 @@ class SegmentSpool:
     ) -> None:
         """Use `open`."""
         self._directory = Path(config.path)
-        self._budget = config.max_size
+        self._budget = _for_intake(config.max_size)
         self._journal = journal
         self._clock = clock
         self._loop = loop
@@ -111,25 +117,17 @@ class SegmentSpool:
         to the next commit, and the two threads would wait for each other's lock at every step."""
         self._closing = False
         self._readers = ThreadPoolExecutor(_READERS, "spool-reader")
-        self._tidier = self._make_tidier(segment_size, tidy_every)
+        self._tidier = self._make_tidier(config.max_size, segment_size, tidy_every)
         self._committer = self._make_committer(found, segment_size)
         self._committer.start()
         self._full = self._committer.full
         self._tidier.soon()
 
-    def _make_tidier(self, segment_size: int, every: float) -> Tidier:
+    def _make_tidier(self, budget: int, segment_size: int, every: float) -> Tidier:
         return Tidier(
-            self._files,
-            self._index,
-            self._journal,
-            self._id_bytes,
-            self._loop,
-            budget=self._budget,
-            segment_size=segment_size,
-            every=every,
-            resized=self._on_resized,
-            damaged=self._note_damage,
-        )
+            self._files, self._index, self._journal, self._id_bytes, self._loop, budget=budget,
+            segment_size=segment_size, every=every, resized=self._on_resized, damaged=self._note_damage,
+        )  # fmt: skip
 
     def _make_committer(self, found: Recovered, segment_size: int) -> Committer:
         files, directory, spool_id = self._files, self._directory, self._id_bytes
@@ -228,7 +226,7 @@ class SegmentSpool:
 
     def apply(self, config: SpoolConfig, active_bytes: int) -> None:
         """Another budget and another bound on bodies in memory from now on; what is stored stays."""
-        self._budget = self._tidier.budget = config.max_size
+        self._budget, self._tidier.budget = _for_intake(config.max_size), config.max_size
         self._bodies.resize(active_bytes)
 
     def new_id(self) -> int:
@@ -247,9 +245,10 @@ class SegmentSpool:
         size = len(message.body) + len(record) + 2 * sum(map(len, message.envelope.recipients)) + _RECORD_OVERHEAD
         if self._full:
             raise SpoolFullError("the spool's volume is full")
-        if self._disk_bytes + self._queued_bytes + size > self._budget:
+        budget = self._budget if message.client else self._tidier.budget
+        if self._disk_bytes + self._queued_bytes + size > budget:
             self._tidier.soon()
-            raise SpoolFullError(f"the spool's budget of {self._budget} bytes is used up")
+            raise SpoolFullError(f"the spool's budget of {budget} bytes is used up")
         self._queued_bytes += size
         groups = group_by_domain(message.envelope.recipients)
         self._committer.submit(Put(message, record, groups, done, size, waiting), now=False)

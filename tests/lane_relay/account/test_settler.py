@@ -281,7 +281,7 @@ async def test_without_room_for_the_report_the_recipient_is_not_given_up() -> No
 
     assert rig.waiting == [entry]
     assert entry.recipients == (1,)
-    assert entry.due == NOW + 61
+    assert entry.due == NOW + 1 + config().delivery.retry.max, "nobody who has refused is asked again soon"
     assert rig.types() == ["Reception", "Delivery", "TransientFailure"]
     assert rig.counters.unaccounted(queued=1) == 0
 

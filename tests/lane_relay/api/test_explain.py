@@ -61,7 +61,7 @@ async def test_one_thing_is_explained_at_a_time(client: Client) -> None:
 
 
 async def test_what_is_not_known_says_where_to_look(client: Client, known: RecordedExplainer) -> None:
-    for query, where in (("message=x", "its archive"), ("domain=x.test", "nothing waits"), ("site=x", "/v1/sites")):
+    for query, where in (("message=x", "its archive"), ("domain=x.test", "no mail domain"), ("site=x", "/v1/sites")):
         status, said = await client.ask("GET", f"/v1/explain?{query}")
         assert (status, where in said["error"]) == (404, True)
     known.broken = True

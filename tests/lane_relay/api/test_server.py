@@ -49,6 +49,7 @@ class RecordedSlot:
         self.by = ("", "")
         self.pushed: list[str] = []
         self.broken = False
+        self.pages: list[tuple[int, int]] = []
 
     async def report(self) -> dict[str, Any]:
         return REPORT
@@ -71,8 +72,9 @@ class RecordedSlot:
     def config_in_force(self) -> dict[str, Any]:
         return {"generation": 7, "serial": 3, "refused": ""}
 
-    def sites(self) -> list[dict[str, Any]]:
-        return [SITE]
+    def sites(self, first: int, most: int) -> dict[str, Any]:
+        self.pages.append((first, most))
+        return {"total": 1, "sites": [SITE], "next": None}
 
 
 def certificate(folder: Path, name: str, *, is_rsa: bool = False) -> None:
@@ -156,7 +158,13 @@ async def client(slot: RecordedSlot, tmp_path: Path) -> AsyncIterator[Client]:
 
 async def test_the_token_opens_the_report(client: Client) -> None:
     assert await client.ask("GET", "/v1/slot") == (200, REPORT)
-    assert await client.ask("GET", "/v1/sites") == (200, {"sites": [SITE]})
+
+
+async def test_sites_come_in_pages_of_a_bounded_size(client: Client, slot: RecordedSlot) -> None:
+    assert await client.ask("GET", "/v1/sites") == (200, {"total": 1, "sites": [SITE], "next": None})
+    assert (await client.ask("GET", "/v1/sites?first=200&limit=5"))[0] == 200
+    assert slot.pages == [(0, 100), (200, 5)]
+    assert (await client.ask("GET", "/v1/sites?limit=1001"))[0] == 422
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "s3cre", "s3crét"])

@@ -302,12 +302,26 @@ def test_a_pushed_configuration_is_in_force_at_once(relay: Relay, sink: Sink) ->
 
 def test_sites_explain_what_holds_mail_back(relay: Relay, sink: Sink) -> None:
     admin = AdminClient(relay)
-    relay.write({**relay.overrides, "delivery": {**relay.overrides["delivery"], "state": "Suspended"}})
+    other = {**fixed_route(sink, "elsewhere.test"), "host": "127.0.0.98"}
+    relay.write({**relay.overrides, "delivery": {"routes": [other, fixed_route(sink)], "state": "Suspended"}})
     relay.start().submit(1)
     sites = eventually(
         lambda: [one for one in admin.ask("GET", "/v1/sites")[1]["sites"] if one["waiting"]], "a site where it waits"
     )
     assert [(one["waiting"], one["heldBy"], one["detail"]) for one in sites] == [(1, "gate", "Suspended")], sites
+    relay.submit(*range(2, 4))
+    with relay.session() as client:
+        client.send_message(letter(9, recipient="bob@elsewhere.test"))
+    page = eventually(lambda: _page_of_both(admin), "both sites")
+    assert page is not None
+    assert [(one["waiting"], page["next"]) for one in page["sites"]] == [(3, 1)], "the longest first"
+    last = admin.ask("GET", "/v1/sites?first=1&limit=1")[1]
+    assert [(one["waiting"], last["next"]) for one in last["sites"]] == [(1, None)]
+
+
+def _page_of_both(admin: AdminClient) -> dict[str, Any] | None:
+    page = admin.ask("GET", "/v1/sites?limit=1")[1]
+    return page if page["total"] == 2 and page["sites"][0]["waiting"] == 3 else None
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -324,3 +324,32 @@ def test_a_shorter_lifetime_ends_what_waits_for_its_next_attempt(new_relay: NewR
     eventually(lambda: any(one["type"] == "TransientFailure" for one in relay.records()), "it is deferred")
     relay.change(delivery={"lifetime": "1s"})
     eventually(lambda: any(one["type"] == "Expiration" for one in relay.records()), "it has expired")
+
+
+def test_a_queue_that_is_full_of_mail_that_fails_gets_empty_and_asks_nobody_twice(
+    new_relay: NewRelay, sink: Sink
+) -> None:
+    asked = Counter[str]()
+
+    def answer(stage: str, line: str) -> str | None:
+        if stage != "RCPT" or "gone" not in line:
+            return None
+        asked[line] += 1
+        return "550 5.1.1 no such user"
+
+    sink.answer_with = answer
+    delivery = {"routes": [fixed_route(sink)], "state": "Suspended"}
+    relay = new_relay(delivery=delivery, spool={"maxSize": "8Mi"}).start()
+    accepted = 0
+    for lines in (600, 1):  # what large ones leave free is filled with small ones
+        with suppress(smtplib.SMTPResponseException), relay.session() as client:
+            while True:
+                message = letter(accepted, recipient=f"gone{accepted}@isp.test")
+                message.set_content(("x" * 70 + "\r\n") * lines)
+                client.send_message(message)
+                accepted += 1
+    relay.change(delivery={"state": "Running"})
+    eventually(lambda: relay.metric("queue_messages") == 0, "all is told and gone", 120)
+    assert accepted > 100
+    assert len(sink.arrived) == len(asked) == accepted, "a report of each"
+    assert set(asked.values()) == {1}
