@@ -45,9 +45,11 @@ from lane_operator.settings import Settings
 __all__ = ["Intake", "register", "watched_kinds"]
 
 OURS = ",".join(f"{name}={value}" for name, value in MANAGED_BY.items())
-"""Selector of child kinds, pods and kept volumes."""
+"""Selector of what we make: children, their pods, kept volumes."""
 _USERS = (SENDING_LANE, IP_POOL, ISP_POLICY, NODE)
-"""Kinds that are watched whole: users write them."""
+"""Kinds that users write."""
+_WHOLE = (*_USERS, NETWORK_ATTACHMENT)
+"""Kinds that are watched whole; of networks, users write the templates that pools name."""
 GATHER_S = 0.1
 """How long changes of what we make are gathered: the API server's answer to our own write comes before its event, and
 the event is then no news; what changes thrice in a moment, as a pod that starts, is one pass."""
@@ -106,7 +108,7 @@ class Intake:
     async def resync(self) -> None:
         """Lists and compares every kind, asks which optional ones there are, wakes everything. Raises KubeError."""
         world, settings = self._world, self._world.settings
-        await self.look_for_kinds()
+        world.kinds = frozenset(kind.qualified for kind in await self._present())
         for kind in watched_kinds(settings):
             if kind in OPTIONAL_KINDS and kind.qualified not in world.kinds:
                 continue
@@ -119,14 +121,25 @@ class Intake:
         metrics.resync_timestamp_seconds.set(world.wall().timestamp())
 
     async def look_for_kinds(self) -> None:
-        """Asks which optional kinds the cluster serves, and wakes everything when that changes. Raises KubeError."""
-        world, enabled = self._world, watched_kinds(self._world.settings)
-        present = await world.kube.present([kind for kind in OPTIONAL_KINDS if kind in enabled])
+        """Asks which optional kinds the cluster serves; where that changed, lists new ones and wakes everything.
+
+        Raises KubeError.
+        """
+        world, present = self._world, await self._present()
         kinds = frozenset(kind.qualified for kind in present)
-        if kinds != world.kinds:
-            world.kinds = kinds
-            for key in everything(world.cache):
-                self._wake(key)
+        if kinds == world.kinds:
+            return
+        for kind in present:
+            if kind.qualified not in world.kinds:
+                for namespace in self._namespaces(kind):
+                    await self._list(kind, namespace)
+        world.kinds = kinds
+        for key in everything(world.cache):
+            self._wake(key)
+
+    async def _present(self) -> frozenset[Kind]:
+        enabled = watched_kinds(self._world.settings)
+        return await self._world.kube.present([kind for kind in OPTIONAL_KINDS if kind in enabled])
 
     def own_collections(self) -> tuple[tuple[Kind, str | None], ...]:
         """What is watched without kopf: kinds, each with a namespace or None for all."""
@@ -140,14 +153,14 @@ class Intake:
     async def watch(self, kind: Kind, namespace: str | None) -> None:
         """Follows one of them, from the last list of it, until cancelled."""
         version = self._versions.get((kind, namespace), "")
-        await watch_kind(self._world.kube, kind, namespace, OURS, self.listed, self.gathered, version)
+        await watch_kind(self._world.kube, kind, namespace, _selector(kind), self.listed, self.gathered, version)
 
     def _namespaces(self, kind: Kind) -> tuple[str | None, ...]:
         return (self._world.settings.watch_namespaces or (None,)) if kind.namespaced else (None,)
 
     async def _list(self, kind: Kind, namespace: str | None) -> None:
         try:
-            found = await self._world.kube.list(kind, namespace, "" if kind in _USERS else OURS)
+            found = await self._world.kube.list(kind, namespace, _selector(kind))
         except NotFoundError:
             log.warning("the cluster serves no such kind", kind=kind.qualified)
             self.listed(kind, namespace, ())  # its definition went, and with it, unseen by a watch, every object
@@ -165,6 +178,10 @@ class Intake:
             if change is not None:
                 for key in woken_by(self._world.cache, change, self._world.settings.operator_namespace):
                     self._wake(key)
+
+
+def _selector(kind: Kind) -> str:
+    return "" if kind in _WHOLE else OURS
 
 
 def register(registry: kopf.OperatorRegistry, intake: Intake, ours: Settings) -> None:

@@ -1,7 +1,6 @@
-"""Reads everything that a lane names, in one place: objects of the cache as frozen values, the rest by name.
+"""Reads what a lane names and we watch, in one place: objects of the cache as frozen values.
 
-First step of a reconciliation. Invariant: what is absent is a value (None), never an error; an error here means that
-the API server did not answer, and the pass is tried again.
+First step of a reconciliation. Invariant: what is absent is a value (None), never an error.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,12 +16,12 @@ from lane_api.lane_status import LaneStatus
 from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.cache import Cache
 from lane_operator.desired import config_name, heads_name
-from lane_operator.errors import ForbiddenError
 from lane_operator.indexes import (
     LANES_BY_DOMAIN,
     LANES_BY_ORGANIZATION,
     LANES_BY_POOL,
     POOLS_BY_ADDRESS,
+    POOLS_BY_ENGINE,
     POOLS_BY_NETWORK,
     POOLS_BY_NODE,
     address_value,
@@ -48,7 +47,6 @@ from lane_operator.kube import (
     SENDING_LANE,
     STATEFUL_SET,
     VOLUME_CLAIM,
-    Kube,
 )
 from lane_operator.marks import key_of, slot_of
 from lane_operator.organizations import from_domains, organization_of, seen_domains
@@ -71,6 +69,7 @@ __all__ = [
     "pools_beside",
     "pools_near",
     "pools_sharing_networks",
+    "pools_with_network",
     "records_of",
     "status_of",
     "volumes_of",
@@ -319,15 +318,25 @@ def volumes_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:
     return {slot: child for (kind, _), child in children if kind == VOLUME_CLAIM.kind and (slot := slot_of(child))}
 
 
-async def multus_network(kube: Kube, pool: Pool | None, kinds: frozenset[str]) -> Manifest | None:
-    """The template network that a Multus pool names; None where there is none. Raises KubeError."""
+def multus_network(cache: Cache, pool: Pool | None, kinds: frozenset[str]) -> Manifest | None:
+    """The template network that a Multus pool names; None where there is none, or none in a namespace that we watch."""
     if pool is None or pool.spec.engine is not Engine.MULTUS or NETWORK_ATTACHMENT.qualified not in kinds:
         return None
-    namespace, _, name = (pool.spec.engine_config.network or "").rpartition("/")
-    try:
-        return await kube.get(NETWORK_ATTACHMENT, namespace or pool.namespace, name) if name else None
-    except ForbiddenError:  # namespaced mode: the engine's refusal names this cause too
-        return None
+    return cache.get(NETWORK_ATTACHMENT.kind, *_network_key(pool.spec.engine_config.network, pool.namespace))
+
+
+def pools_with_network(cache: Cache, template: Key) -> Iterable[Key]:
+    """The Multus pools that name this template network."""
+    for body in cache.by(POOLS_BY_ENGINE, Engine.MULTUS.value):
+        named = (body["spec"].get("engineConfig") or {}).get("network")
+        if _network_key(named, body["metadata"]["namespace"]) == template:
+            yield key_of(body)
+
+
+def _network_key(named: str | None, namespace: str) -> Key:
+    """Namespace and name of a template network as a pool of that namespace spells it."""
+    elsewhere, _, name = (named or "").rpartition("/")
+    return (elsewhere or namespace, name)
 
 
 def _readable_policies(cache: Cache, namespace: str) -> Iterable[Policy]:

@@ -51,6 +51,26 @@ def test_a_pool_wakes_the_lanes_that_name_it_and_no_others(cache: Cache) -> None
     assert woken(cache, "IPPool", before, after) == {"IPPool mail/pool", "SendingLane mail/otp"}
 
 
+def test_a_template_network_wakes_the_lanes_of_the_pools_that_name_it(cache: Cache) -> None:
+    named = {"engine": "Multus", "engineConfig": {"network": "nets/public"}}
+    cache.put("IPPool", body("IPPool", "other", spec=named))
+    cache.put("IPPool", body("IPPool", "near", namespace="nets", spec={**named, "engineConfig": {"network": "public"}}))
+    cache.put("IPPool", body("IPPool", "elsewhere", spec={**named, "engineConfig": {"network": "nets/private"}}))
+    cache.put("SendingLane", lane("beside", pool="near", namespace="nets"))
+    cache.put("SendingLane", lane("private", pool="elsewhere"))
+    template = body("NetworkAttachmentDefinition", "public", namespace="nets")
+
+    found = woken(cache, "NetworkAttachmentDefinition", None, template)
+
+    assert found == {"SendingLane mail/bulk", "SendingLane nets/beside"}
+
+
+def test_a_slots_own_network_wakes_its_lane(cache: Cache) -> None:
+    network = body("NetworkAttachmentDefinition", "otp-0", metadata={"labels": {LANE_LABEL: "otp"}})
+
+    assert woken(cache, "NetworkAttachmentDefinition", network, None) == {"SendingLane mail/otp"}
+
+
 def test_a_pools_record_wakes_the_lanes_of_which_it_says_something_else(cache: Cache) -> None:
     def pool(*lanes: str) -> dict[str, Any]:
         rows = [{"ip": f"203.0.113.{10 + at}", "lane": name, "slot": "s"} for at, name in enumerate(lanes)]

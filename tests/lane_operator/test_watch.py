@@ -31,6 +31,7 @@ class Server:
         self.asked: list[tuple[str, bool, str]] = []
         """Path, whether it was a watch, and from which version."""
         self.items: list[dict[str, Any]] = []
+        self.resources: list[dict[str, Any]] = []
         self.status = 200
         self.events: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -41,7 +42,9 @@ class Server:
             return web.json_response({}, status=self.status)
         if not watched:
             items = self.items if request.path.endswith(("/services", "/podmonitors")) else []
-            return web.json_response({"metadata": {"resourceVersion": "50"}, "items": items, "resources": []})
+            return web.json_response(
+                {"metadata": {"resourceVersion": "50"}, "items": items, "resources": self.resources}
+            )
         response = web.StreamResponse()
         await response.prepare(request)
         while True:
@@ -136,3 +139,19 @@ async def test_each_collection_of_what_we_make_is_watched_from_its_first_list_on
         task.cancel()
 
     assert api.asked == [("/api/v1/services", True, "50")]
+
+
+async def test_a_kind_that_comes_later_is_listed_before_lanes_are_looked_at_for_it() -> None:
+    async with served() as (api, kube), asyncio.timeout(30):
+        here, found = world(kube), list[bool]()
+        lane = {"metadata": {"name": "otp", "namespace": "mail", "resourceVersion": "5"}, "spec": {}}
+        here.cache.put("SendingLane", lane)
+        intake = Intake(here, lambda _: found.append(here.cache.get("PodMonitor", "mail", "otp") is not None))
+        await intake.look_for_kinds()
+        assert not found
+
+        api.resources, api.items = [{"name": POD_MONITOR.plural}], [service(7)]
+        await intake.look_for_kinds()
+
+        assert found
+        assert all(found)

@@ -76,7 +76,7 @@ template, Argo CD) nothing is known, and who installs for some namespaces alone 
 {{- if has "Multus" .Values.rights.engines }}
 - apiGroups: [k8s.cni.cncf.io]
   resources: [network-attachment-definitions]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 {{- end }}
 {{- if has "Cilium" .Values.rights.engines }}
 - apiGroups: [cilium.io]

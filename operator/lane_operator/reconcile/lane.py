@@ -148,7 +148,7 @@ async def _references(world: World, lane: Lane, body: Manifest) -> tuple[Referen
         policies=policies_of(world.cache, lane, world.settings.operator_namespace),
         kinds=world.kinds,
         nodes=nodes_of(world.cache),
-        multus_network=await multus_network(world.kube, pool, world.kinds),
+        multus_network=multus_network(world.cache, pool, world.kinds),
         others=others_of(world.cache, body),
         neighbours=neighbours_of(world.cache, lane),
         sharers=sharers_of(world.cache, lane),
@@ -315,7 +315,7 @@ def _looks(
     steps: tuple[Act, ...],
 ) -> Iterator[float]:
     """When another pass is worthwhile though nothing that we watch changes."""
-    if provisioned.waiting or desired.refusals:  # users' Secrets and Multus' templates are not watched
+    if provisioned.waiting or desired.refusals:  # users' Secrets are not watched
         yield world.settings.secret_recheck_s
     if desired.upgrade is not None and desired.upgrade.phase in UNDER_WAY:
         yield world.settings.observe_busy_s

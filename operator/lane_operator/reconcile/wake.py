@@ -14,6 +14,7 @@ from lane_operator.inputs import Key, Manifest
 from lane_operator.kube import (
     IP_POOL,
     ISP_POLICY,
+    NETWORK_ATTACHMENT,
     NODE,
     PERSISTENT_VOLUME,
     POD,
@@ -24,7 +25,7 @@ from lane_operator.kube import (
 )
 from lane_operator.marks import pool_key, pool_named
 from lane_operator.reconcile.world import QueueKey
-from lane_operator.references import lanes_of_pool, node_of, others_of, pools_sharing_networks
+from lane_operator.references import lanes_of_pool, node_of, others_of, pools_sharing_networks, pools_with_network
 from lane_operator.sharers import shares_list
 
 __all__ = ["everything", "woken_by"]
@@ -60,6 +61,11 @@ def woken_by(cache: Cache, change: Change, operator_namespace: str) -> frozenset
             if not _node_turned(change):
                 return frozenset()
             return frozenset({*_lanes_on_nodes(cache), *_lanes_with_pods_on(cache, own.name)})
+        case NETWORK_ATTACHMENT.kind:
+            pools = set(pools_with_network(cache, own.key))
+            return frozenset(
+                {*_lanes_of_pools(cache, pools), *(key for one in bodies for key in _of_child(own.kind, one))}
+            )
         case _:
             woken = {key for body in bodies for key in _of_child(change.kind, body)}
             if change.kind == STATEFUL_SET.kind and change.after is None:  # its address may have been its last hold
