@@ -8,7 +8,7 @@ place. What is read with every pass over any lane is kept as it is, all else pac
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from lane_api.names import LANE_LABEL, NAMESPACE_LABEL
@@ -96,14 +96,25 @@ class Cache:
         Raises WentBackError where the list shows an object older than one that it must have seen: etcd was restored,
         with its revisions going on (`etcdutl snapshot restore --bump-revision`), and we would keep what is no more.
         """
+        bodies = tuple(bodies)
+        seen = {_identity(body)[:2] for body in bodies}
+        return (*self.take(kind, bodies, listed_at), *self.keep_only(kind, namespace, seen, listed_at))
+
+    def take(self, kind: str, bodies: Iterable[Manifest], listed_at: int | None = None) -> tuple[Change, ...]:
+        """Keeps a part of a list; what changed. Raises WentBackError as `replace`."""
         changes = []
-        seen = set()
         for body in bodies:
             self._refuse_older(kind, body, listed_at)
-            seen.add(_identity(body)[:2])
             change = self.put(kind, body)
             if change is not None:
                 changes.append(change)
+        return tuple(changes)
+
+    def keep_only(
+        self, kind: str, namespace: str | None, seen: Collection[tuple[str, str]], listed_at: int | None = None
+    ) -> tuple[Change, ...]:
+        """Forgets what a list of one namespace (None: of all) has not shown in any part; what vanished unseen."""
+        changes = []
         for known in [*self._of(kind, namespace)]:
             if known.identity[1:] in seen:
                 continue

@@ -9,6 +9,7 @@ hold no right to watch them in the whole cluster.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import kopf
@@ -100,10 +101,22 @@ class Intake:
         for one in gathered:
             self.changed(*one)
 
-    def listed(self, kind: Kind, namespace: str | None, bodies: Iterable[Manifest], version: str | None = None) -> None:
-        """A whole collection, of one namespace or of all."""
-        at = int(version) if version else None
-        self._announce(self._world.cache.replace(kind.kind, namespace, bodies, at))
+    async def take_in(self, kind: Kind, namespace: str | None) -> str:
+        """Takes in a whole collection, of one namespace or of all, page by page; its resourceVersion.
+
+        A kind that is not served is an empty collection: NotFoundError. Raises KubeError.
+        """
+        cache, seen, version = self._world.cache, set[tuple[str, str]](), ""
+        try:
+            async for page in self._world.kube.pages(kind, namespace, _selector(kind)):
+                version = page.resource_version
+                seen.update((one["metadata"].get("namespace") or "", one["metadata"]["name"]) for one in page.items)
+                self._announce(cache.take(kind.kind, page.items, int(version)))
+        except NotFoundError:  # its definition went, and with it, unseen by a watch, every object
+            self._announce(cache.keep_only(kind.kind, namespace, ()))
+            raise
+        self._announce(cache.keep_only(kind.kind, namespace, seen, int(version)))
+        return version
 
     async def resync(self) -> None:
         """Lists and compares every kind, asks which optional ones there are, wakes everything. Raises KubeError."""
@@ -153,25 +166,23 @@ class Intake:
     async def watch(self, kind: Kind, namespace: str | None) -> None:
         """Follows one of them, from the last list of it, until cancelled."""
         version = self._versions.get((kind, namespace), "")
-        await watch_kind(self._world.kube, kind, namespace, _selector(kind), self.listed, self.gathered, version)
+        relist = partial(self.take_in, kind, namespace)
+        await watch_kind(self._world.kube, kind, namespace, _selector(kind), relist, self.gathered, version)
 
     def _namespaces(self, kind: Kind) -> tuple[str | None, ...]:
         return (self._world.settings.watch_namespaces or (None,)) if kind.namespaced else (None,)
 
     async def _list(self, kind: Kind, namespace: str | None) -> None:
         try:
-            found = await self._world.kube.list(kind, namespace, _selector(kind))
+            self._versions[kind, namespace] = await self.take_in(kind, namespace)
         except NotFoundError:
             log.warning("the cluster serves no such kind", kind=kind.qualified)
-            self.listed(kind, namespace, ())  # its definition went, and with it, unseen by a watch, every object
             return
         except KubeError as error:
             if kind is not SECRET:
                 raise
             log.warning("Secrets are out of reach", namespace=namespace, error=str(error))
             return
-        self.listed(kind, namespace, found.items, found.resource_version)
-        self._versions[kind, namespace] = found.resource_version
 
     def _announce(self, changes: Iterable[Change | None]) -> None:
         for change in changes:

@@ -89,7 +89,7 @@ async def test_each_request_carries_the_credentials_of_that_moment() -> None:
     async with TestServer(application) as server, kube_of(server, api_key=tokens) as kube:
         await kube.get(SECRET, "mail", "a")
         tokens["BearerToken"] = "bearer second"
-        await kube.list(SECRET, "mail")
+        assert [page.items async for page in kube.pages(SECRET, "mail")] == [()]
         assert [event async for event in kube.watch(SECRET, "mail", "", "1") if event] == []
 
     assert seen == ["bearer first", "bearer second", "bearer second"]

@@ -31,6 +31,8 @@ class Server:
         self.asked: list[tuple[str, bool, str]] = []
         """Path, whether it was a watch, and from which version."""
         self.items: list[dict[str, Any]] = []
+        self.pages: list[list[dict[str, Any]]] = []
+        """Of a list of Services, where it has several."""
         self.resources: list[dict[str, Any]] = []
         self.status = 200
         self.events: asyncio.Queue[bytes] = asyncio.Queue()
@@ -41,14 +43,20 @@ class Server:
         if self.status != 200:
             return web.json_response({}, status=self.status)
         if not watched:
-            items = self.items if request.path.endswith(("/services", "/podmonitors")) else []
-            return web.json_response(
-                {"metadata": {"resourceVersion": "50"}, "items": items, "resources": self.resources}
-            )
+            return web.json_response(self._page(request))
         response = web.StreamResponse()
         await response.prepare(request)
         while True:
             await response.write(await self.events.get())
+
+    def _page(self, request: web.Request) -> dict[str, Any]:
+        items = self.items if request.path.endswith(("/services", "/podmonitors")) else []
+        metadata = {"resourceVersion": "50"}
+        if self.pages:
+            number = int(request.query.get("continue", 0))
+            items = self.pages[number]
+            metadata |= {"continue": str(number + 1)} if number + 1 < len(self.pages) else {}
+        return {"metadata": metadata, "items": items, "resources": self.resources}
 
     def tell(self, change: str, body: dict[str, Any]) -> None:
         self.events.put_nowait(json.dumps({"type": change, "object": body}).encode() + b"\n")
@@ -62,49 +70,56 @@ async def served() -> AsyncIterator[tuple[Server, Kube]]:
         yield api, kube
 
 
+async def _nothing() -> str:
+    raise AssertionError("it was listed already")
+
+
 async def test_what_was_listed_is_followed_from_there() -> None:
-    seen: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+    seen: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
     async with served() as (api, kube), asyncio.timeout(30):
-        task = asyncio.create_task(
-            watch_kind(
-                kube,
-                SERVICE,
-                None,
-                "a=b",
-                lambda *_: None,
-                lambda _, change, body: seen.put_nowait((change, body["metadata"]["name"])),
-                "40",
-            )
-        )
+        watched = watch_kind(kube, SERVICE, None, "a=b", _nothing, lambda *event: seen.put_nowait(event), "40")
+        task = asyncio.create_task(watched)
         api.tell("MODIFIED", service(41))
-        assert await seen.get() == ("MODIFIED", "otp")
+        assert (await seen.get())[:2] == (SERVICE, "MODIFIED")
         task.cancel()
 
     assert api.asked == [("/api/v1/services", True, "40")]
 
 
-async def test_a_kind_that_is_not_served_is_an_empty_collection_until_it_is() -> None:
-    listed: asyncio.Queue[tuple[int, str | None]] = asyncio.Queue()
+async def test_a_kind_that_is_not_served_is_an_empty_collection_and_looked_for_again() -> None:
     async with served() as (api, kube), asyncio.timeout(30):
+        here, left = world(kube), asyncio.Queue[bool]()
+        here.cache.put("PodMonitor", service(7))
+        intake = Intake(here, lambda _: None)
         api.status = 404
-        task = asyncio.create_task(
-            watch_kind(
-                kube,
-                POD_MONITOR,
-                None,
-                "a=b",
-                lambda _k, _n, items, at: listed.put_nowait((len(items), at)),
-                lambda *_: None,
-                absent_s=0.01,
-            )
-        )
-        assert await listed.get() == (0, None)
-        api.status, api.items = 200, [service(7)]
-        while (found := await listed.get()) == (0, None):
+
+        async def relist() -> str:
+            try:
+                return await intake.take_in(POD_MONITOR, None)
+            finally:
+                left.put_nowait(here.cache.get("PodMonitor", "mail", "otp") is not None)
+
+        watched = watch_kind(kube, POD_MONITOR, None, "a=b", relist, lambda *_: None, absent_s=0.01)
+        task = asyncio.create_task(watched)
+        assert not await left.get()
+        api.status, api.items = 200, [service(60)]
+        while not await left.get():
             continue
         task.cancel()
 
-    assert found == (1, "50")
+
+async def test_a_list_of_many_pages_forgets_nothing_that_any_of_them_shows() -> None:
+    async with served() as (api, kube), asyncio.timeout(30):
+        here = world(kube)
+        for name in ("one", "two", "gone"):
+            body = service(7)
+            body["metadata"]["name"] = name
+            here.cache.put("Service", body)
+            api.pages += [[body]] if name != "gone" else []
+
+        assert await Intake(here, lambda _: None).take_in(SERVICE, None) == "50"
+
+        assert [body["metadata"]["name"] for body in here.cache.all("Service")] == ["one", "two"]
 
 
 async def test_the_event_of_our_own_write_wakes_nobody_though_it_comes_before_the_answer() -> None:

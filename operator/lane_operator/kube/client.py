@@ -34,8 +34,10 @@ from lane_operator.kube.kinds import OPTIONAL_KINDS, Kind, kind_of
 
 __all__ = ["Kube", "ObjectList"]
 
-PAGE = 500  # kubectl's default chunk size
-SECRETS_PAGE = 50  # a slot's configuration is 100 KB, and the loop stands still while a page is read
+PAGE = 100
+SECRETS_PAGE = 50
+"""Objects in one answer to a list: the loop stands still while it is read, and as Python's objects it takes ten times
+its size. A slot's configuration is 100 KB."""
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30)
 WATCH_SECONDS = 290  # below the 5-10 minutes after which API servers end a watch themselves
 WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=75)
@@ -52,7 +54,7 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ObjectList:
-    """A whole collection, as of one resourceVersion."""
+    """A collection or a part of it, as of one resourceVersion."""
 
     items: tuple[Manifest, ...]
     resource_version: str
@@ -97,9 +99,11 @@ class Kube:
         found = next(iter(page.get("items") or ()), None)
         return None if found is None else {"apiVersion": kind.api_version, "kind": kind.kind, **found}
 
-    async def list(self, kind: Kind, namespace: str | None = None, selector: str = "") -> ObjectList:
-        """The collection of one namespace or of all, read in pages; raises KubeError (NotFoundError: no such kind)."""
-        items: list[Manifest] = []
+    async def pages(self, kind: Kind, namespace: str | None = None, selector: str = "") -> AsyncIterator[ObjectList]:
+        """The collection of one namespace or of all, part by part, each as of the same resourceVersion.
+
+        Raises KubeError (NotFoundError: no such kind; ConflictError: the pages took longer than history is kept).
+        """
         query = {"limit": str(SECRETS_PAGE if kind.kind == "Secret" else PAGE)} | (
             {"labelSelector": selector} if selector else {}
         )
@@ -108,11 +112,16 @@ class Kube:
             for item in page.get("items") or ():
                 item.setdefault("apiVersion", kind.api_version)  # items of a list do not repeat their kind
                 item.setdefault("kind", kind.kind)
-                items.append(item)
+            yield ObjectList(tuple(page.get("items") or ()), page["metadata"]["resourceVersion"])
             proceed = page["metadata"].get("continue")
             if not proceed:
-                return ObjectList(tuple(items), page["metadata"]["resourceVersion"])
+                return
             query["continue"] = proceed
+
+    async def list(self, kind: Kind, namespace: str | None = None, selector: str = "") -> ObjectList:
+        """The whole collection at once; raises KubeError as `pages`."""
+        pages = [page async for page in self.pages(kind, namespace, selector)]
+        return ObjectList(tuple(item for page in pages for item in page.items), pages[-1].resource_version)
 
     async def apply(self, manifest: Manifest, *, force: bool = True) -> Manifest:
         """Server-side apply of what we want of one object; with `force`, fields that others set become ours.

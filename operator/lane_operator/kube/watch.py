@@ -7,7 +7,7 @@ write comes through kopf (`handlers.py`).
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -29,27 +29,23 @@ async def watch_kind(
     kind: Kind,
     namespace: str | None,
     selector: str,
-    listed: Callable[[Kind, str | None, tuple[dict[str, Any], ...], str | None], None],
+    relist: Callable[[], Awaitable[str]],
     changed: Callable[[Kind, str, dict[str, Any]], None],
     version: str = "",
     absent_s: float = ABSENT_S,
 ) -> None:
     """Runs until cancelled.
 
-    `listed` gets the whole collection and its resourceVersion, `changed` each (type, object) after it. With a `version`
-    the collection was listed already, as of that. A kind that is not served is an empty collection.
+    `relist` takes in the whole collection and returns its resourceVersion, `changed` gets each (type, object) after it.
+    With a `version` the collection was listed already, as of that.
     """
     pause = RECONNECT_S
     while True:
         began = time.monotonic()
         try:
-            if not version:
-                start = await kube.list(kind, namespace, selector)
-                listed(kind, namespace, start.items, start.resource_version)
-                version = start.resource_version
+            version = version or await relist()
             await _follow(kube, kind, namespace, selector, version, changed)
         except NotFoundError:
-            listed(kind, namespace, (), None)
             await asyncio.sleep(absent_s)
         except KubeError as error:
             log.warning("watch interrupted", kind=kind.kind, namespace=namespace, error=str(error))

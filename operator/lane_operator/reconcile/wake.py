@@ -62,9 +62,9 @@ def woken_by(cache: Cache, change: Change, operator_namespace: str) -> frozenset
                 return frozenset()
             return frozenset({*_lanes_on_nodes(cache), *_lanes_with_pods_on(cache, own.name)})
         case NETWORK_ATTACHMENT.kind:
-            pools = set(pools_with_network(cache, own.key))
+            named_by = set(pools_with_network(cache, own.key))
             return frozenset(
-                {*_lanes_of_pools(cache, pools), *(key for one in bodies for key in _of_child(own.kind, one))}
+                {*_lanes_of_pools(cache, named_by), *(key for one in bodies for key in _of_child(own.kind, one))}
             )
         case _:
             woken = {key for body in bodies for key in _of_child(change.kind, body)}
