@@ -167,7 +167,16 @@ class Intake:
         """Follows one of them, from the last list of it, until cancelled."""
         version = self._versions.get((kind, namespace), "")
         relist = partial(self.take_in, kind, namespace)
-        await watch_kind(self._world.kube, kind, namespace, _selector(kind), relist, self.gathered, version)
+        await watch_kind(
+            self._world.kube,
+            kind,
+            namespace,
+            _selector(kind),
+            relist,
+            self.gathered,
+            version,
+            absent_s=self._world.settings.secret_recheck_s,
+        )
 
     def _namespaces(self, kind: Kind) -> tuple[str | None, ...]:
         return (self._world.settings.watch_namespaces or (None,)) if kind.namespaced else (None,)
