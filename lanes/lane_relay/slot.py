@@ -168,6 +168,7 @@ class Slot:
             latency=self.latency,
             trigger_latency=self.trigger_latency,
             attempts=self.counters.attempts,
+            failures=self.counters.failures,
             config_generation=config.generation,
             config_refused=bool(self._source.refused),
             config_refusals=self._source.refusals,

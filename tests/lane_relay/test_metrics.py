@@ -95,6 +95,7 @@ def test_a_latency_beyond_every_edge_is_counted() -> None:
 def test_counters_and_states_are_shown_by_label() -> None:
     found = samples(
         attempts={("gmail", "delivered"): 5, ("other", "bounced"): 1},
+        failures={("other", "bounced", "bad-mailbox"): 1},
         tls_attempts={("dane", "verified"): 3},
         refused={"spool-full": 2},
         egress_state="Proved",
@@ -105,6 +106,7 @@ def test_counters_and_states_are_shown_by_label() -> None:
     assert found["tls_attempts_total", (("asked", "dane"), ("result", "verified"))] == 3
     assert found["attempts_total", (("policy", "gmail"), ("result", "delivered"))] == 5
     assert found["intake_refused_total", (("reason", "spool-full"),)] == 2
+    assert found["failures_total", (("category", "bad-mailbox"), ("policy", "other"), ("result", "bounced"))] == 1
     assert found["egress_proof", (("state", "Proved"),)] == 1
     assert found["egress_proof", (("state", "Mismatch"),)] == 0
     assert found["spool_commit_seconds_count", ()] == 4

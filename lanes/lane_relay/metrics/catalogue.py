@@ -43,6 +43,13 @@ CATALOGUE: Final = (
         "attempts",
         ("policy", "result"),
     ),
+    Declared(
+        "failures",
+        Kind.COUNTER,
+        "Those of them that were not delivered, by ISP policy, result and why: the category of the reply.",
+        "failures",
+        ("policy", "result", "category"),
+    ),
     Declared("recipients_accepted", Kind.COUNTER, "Recipients of messages on disk.", "recipients_accepted"),
     Declared(
         "recipients_recovered",

@@ -82,6 +82,8 @@ class Figures:
     refused: Mapping[str, int] = field(default_factory=dict)
     attempts: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By (policy, result)."""
+    failures: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    """By (policy, result, category)."""
     recipients_accepted: int = 0
     recipients_recovered: int = 0
     recipients_finished: Mapping[str, int] = field(default_factory=dict)

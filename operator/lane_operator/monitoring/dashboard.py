@@ -101,12 +101,19 @@ def _flow(queries: Queries) -> tuple[_Panel, ...]:
 def _isps(queries: Queries) -> tuple[_Panel, ...]:
     delivered = queries.rate("attempts_total", "policy", 'result="delivered"')
     deferred = queries.rate("attempts_total", "policy", 'result="deferred"')
+    failed = queries.rate("failures_total", "policy, category")
     slowed = f"sum by (policy) ({queries.metric('sites_backing_off')})"
     connections = f"sum by (policy) ({queries.metric('connections')})"
     return (
         _Panel("Connections by ISP", "short", (("{{policy}}", connections),)),
         _Panel("Delivered by ISP", "cps", (("{{policy}}", delivered),)),
         _Panel("Deferred by ISP", "cps", (("{{policy}}", deferred), ("{{policy}} sites slowed down", slowed))),
+        _Panel(
+            "Not delivered, by reason",
+            "cps",
+            (("{{policy}} {{category}}", failed),),
+            "Recipients a second deferred, bounced and expired, by ISP and the category of the reply.",
+        ),
     )
 
 

@@ -175,6 +175,9 @@ def test_metrics_count_what_happened(relay: Relay, sink: Sink) -> None:
     assert found["accepted_messages_total"] == 4
     assert found["attempts_total{policy=other,result=delivered}"] == 4  # three letters and the DSN
     assert found["attempts_total{policy=other,result=bounced}"] == 1
+    assert {name: count for name, count in found.items() if name.startswith("failures_total")} == {
+        "failures_total{category=bad-mailbox,policy=other,result=bounced}": 1
+    }
     assert found["delivery_latency_seconds_count{class=Transactional}"] == 4
     assert found["egress_open"] == 1
     assert found["spool_commit_seconds_count"] > 0
