@@ -32,7 +32,7 @@ _COUNTED: Final = ("/spool/handover", ".seg")
 """Files that a step of the protocol waits for; records and removed segments are synced whenever somebody tidies up."""
 _HANGS_MS: Final = 3_600_000
 _WITHIN_S: Final = 60.0
-_MUTANT_WITHIN_S: Final = 5.0
+_MUTANT_WITHIN_S: Final = 20.0
 _SAID_EVERY: Final = 40
 _LOOKS_S: Final = 0.05
 """How long a receiver that hangs is watched for an answer that it must not give."""
