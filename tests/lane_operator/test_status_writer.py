@@ -1,13 +1,14 @@
 """When a status is written, and what is worth an Event."""
 
 import dataclasses
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from lane_api.lane_status import LaneStatus
 from lane_operator.reconcile import World
-from lane_operator.reconcile.events import announced, is_alarming, transitions
+from lane_operator.reconcile.events import announced, is_alarming, post_transitions, transitions
 from lane_operator.reconcile.status_writer import only_figures_differ, write_lane_status
 from tests.lane_operator.small_api import SmallApi
 
@@ -96,6 +97,31 @@ def test_an_act_that_is_put_off_or_is_another_slots_too_is_no_event() -> None:
 def test_an_act_that_others_leave_no_room_for_is_not_said_to_be_over() -> None:
     full = in_force(YAHOO, "and more: GET /v1/slot of each slot has all")
     assert [one[0] for one in told(in_force(GMAIL), full)] == ["MailStopped"]
+
+
+GIVEN_UP = "the volume of otp-1 (claim A) is given up as asked, by its last words with about 1200 messages"
+ANOTHER = "the volume of otp-0 (claim B) is given up as asked, by its last words with about 7 messages"
+
+
+def forgotten(message: str) -> dict[str, Any]:
+    one = {"type": "VolumeForgotten", "status": "True", "reason": "GivenUp", "message": message}
+    return {"conditions": [one]}
+
+
+async def test_each_volume_that_is_given_up_is_an_event_of_its_own(rig: tuple[SmallApi, World]) -> None:
+    api, here = rig
+    metadata = {"name": "otp", "namespace": "mail", "uid": "u"}
+    body = {"apiVersion": "lanewright.dev/v1alpha1", "kind": "SendingLane", "metadata": metadata}
+
+    states = [{}, forgotten(GIVEN_UP), forgotten(f"{GIVEN_UP}; take it away"), forgotten(ANOTHER), forgotten(ANOTHER)]
+    for before, after in pairwise(states):
+        await post_transitions(here, {**body, "status": before}, after)
+
+    assert [one["note"] for one in api.objects.values() if one.get("kind") == "Event"] == [GIVEN_UP, ANOTHER]
+
+
+def test_that_another_volume_is_given_up_is_written_at_once() -> None:
+    assert not only_figures_differ(forgotten(GIVEN_UP), forgotten(ANOTHER))
 
 
 @pytest.mark.parametrize(

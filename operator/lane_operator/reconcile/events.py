@@ -1,5 +1,5 @@
-"""Kubernetes Events: one for each condition that changed its status or reason, for what comes up in ActsObserved, and
-for what begins or is over of ActsInForce.
+"""Kubernetes Events: one for each condition that changed its status or reason, for what comes up in ActsObserved, for
+what begins or is over of ActsInForce, and for each volume of VolumeForgotten.
 Of an object's first status what is no warning is one Event together: a thousand new lanes would make seven thousand.
 
 Posted by us, not by kopf, whose events belong to a handler and come again with each. The name is made of what is said
@@ -36,6 +36,8 @@ _ALARMING = {
     ("NodeLost", "True"),
     ("VolumeForgotten", "True"),
 }
+_EACH = {ConditionType.ACTS_IN_FORCE, ConditionType.ACTS_OBSERVED, ConditionType.VOLUME_FORGOTTEN}
+"""Of these another message is another event."""
 _ORDINARY = {"NewGeneration", "Pushing", "Draining"}
 """Reasons that every change goes through."""
 log = structlog.get_logger(__name__)
@@ -83,6 +85,8 @@ def _news(before: Manifest | None, after: Manifest) -> Manifest | None:
     """What is worth an event: the condition, or as much of its message as was not there."""
     if before is None or (before["status"], before["reason"]) != (after["status"], after["reason"]):
         return after
+    if after["type"] == ConditionType.VOLUME_FORGOTTEN:  # a word about one volume may follow that about another
+        return None if after.get("message", "").startswith(before.get("message", "")) else after
     if after["type"] != ConditionType.ACTS_OBSERVED:
         return None
     known = before.get("message", "").split(SEPARATOR)
@@ -121,7 +125,7 @@ async def post_transitions(world: World, body: Manifest, status: Manifest) -> No
 def _event(world: World, body: Manifest, condition: Manifest) -> Manifest:
     metadata = body["metadata"]
     parts = ["type", "status", "reason", "lastTransitionTime"]
-    if condition["type"] in {ConditionType.ACTS_IN_FORCE, ConditionType.ACTS_OBSERVED}:
+    if condition["type"] in _EACH:
         parts.append("message")
     said = "/".join((metadata["uid"], *(condition.get(part, "") for part in parts)))
     return {

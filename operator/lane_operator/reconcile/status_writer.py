@@ -6,6 +6,7 @@ Invariant: an unchanged status is not written, so our own write, coming back as 
 import copy
 from typing import Any
 
+from lane_api.conditions import ConditionType
 from lane_api.lane_status import LaneStatus
 from lane_operator import metrics
 from lane_operator.errors import NotFoundError
@@ -19,7 +20,8 @@ from lane_operator.status import broken_status
 __all__ = ["only_figures_differ", "write_invalid_lane", "write_lane_status"]
 
 _FIGURES = ("queued", "oldestSince", "message", "warmup", "lastHour")
-"""Messages too, where type, status and reason are the same: a drain's count down, a kubelet's back-off."""
+"""Messages too, where type, status and reason are the same: a drain's count down, a kubelet's back-off. But
+not of VolumeForgotten: which volume was given up is news, and is known only until its claim has gone."""
 
 
 async def write_lane_status(world: World, key: Key, status: LaneStatus) -> float | None:
@@ -56,7 +58,8 @@ def only_figures_differ(before: Manifest, after: Manifest) -> bool:
 
 def _without_figures(status: Manifest) -> Manifest:
     plain: dict[str, Any] = copy.deepcopy(status)
-    for part in (plain, *plain.get("slots", ()), *plain.get("conditions", ())):
+    conditions = (one for one in plain.get("conditions", ()) if one["type"] != ConditionType.VOLUME_FORGOTTEN)
+    for part in (plain, *plain.get("slots", ()), *conditions):
         for name in _FIGURES:
             part.pop(name, None)
     return plain
