@@ -152,6 +152,13 @@ def test_where_two_categories_fit_the_order_of_the_definitions_decides(
     assert (verdict.category, verdict.action) == (category, action)
 
 
+def test_at_the_greeting_nothing_bounces_but_for_a_host_that_takes_no_mail() -> None:
+    """Whose message it would be was not said yet."""
+    assert [one.id for one in GREETING_RULES if one.action is Action.BOUNCE] == ["accepts-no-mail"]
+    verdict = ReplyTable().judge("", Stage.CONNECT, reply("554 sender blacklisted"))
+    assert (verdict.category, verdict.action) == (Category.SPAM_RELATED, Action.SUSPEND_SITE)
+
+
 def test_an_enhanced_code_alone_never_decides() -> None:
     assert ReplyTable().judge("", Stage.RCPT, reply("450 5.1.1 busy")).action is Action.RETRY
 

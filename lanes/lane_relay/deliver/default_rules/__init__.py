@@ -96,8 +96,13 @@ _BY_CLASS: Final = (
     ),
 )
 
-GREETING_RULES: Final = (*ABOUT_THE_SOURCE, *RATES, *_REFUSED_BEFORE_THE_MESSAGE, _CLOSING, _TEMPORARY)
-"""At Connect and Ehlo, where nothing was said about a message yet."""
+GREETING_RULES: Final = (
+    *[one for one in (*ABOUT_THE_SOURCE, *RATES) if one.action is not Action.BOUNCE],
+    *_REFUSED_BEFORE_THE_MESSAGE,
+    _CLOSING,
+    _TEMPORARY,
+)
+"""At Connect and Ehlo, where nothing was said about a message yet: none is given up for its link or sender."""
 MESSAGE_RULES: Final = (
     *PLAINLY_THE_MAILBOX,
     *ABOUT_THE_SOURCE,

@@ -1,4 +1,4 @@
-"""Rows about the source: its address, its pace, its names. None of them bounces a recipient, but for a listed link."""
+"""Rows about the source: its address, pace and names; of them a listed link or sender alone bounces a message."""
 
 from typing import Final
 
