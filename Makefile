@@ -13,7 +13,7 @@ COMPILED_TESTS ?= $(addprefix tests/lane_relay/,test_compiled.py smtp account de
   whole/test_end_to_end.py whole/test_intake.py whole/test_feedback.py)
 PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 python3.11 python3))
 
-.PHONY: upgrade model compiled manifests engines extensions chaos-relay gitops replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract admin-contract bench-operator
+.PHONY: in-force upgrade model compiled manifests engines extensions chaos-relay gitops replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract admin-contract bench-operator
 
 help: ## lists the targets
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -81,6 +81,10 @@ engines: peers ## each egress engine on a cluster: mail by its own address, noth
 
 upgrade: peers ## one-time codes while their lane gets new images, loses a node and shrinks: their p99, and how many are late
 	$(RUN)/pytest -v e2e/upgrade.py
+
+in-force: peers ## how soon suspends, limits and quarantines are in force in every slot, and what busy lanes' status costs
+	@$(RUN)/python -m e2e.figures clear in_force
+	$(RUN)/pytest -v e2e/in_force.py e2e/busy_status.py
 
 bench: peers ## the relay beside tuned Postfix, in one run; the operator's idle minutes on a cluster
 	$(RUN)/python -m bench

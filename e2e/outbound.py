@@ -8,6 +8,7 @@ import asyncio
 import secrets
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,6 +142,24 @@ class Outbound:
         )
         self._loads.append(await self.internet.load(config))
         return self._loads[-1]
+
+    @asynccontextmanager
+    async def traffic(self, lane_name: str, domains: tuple[str, ...], rate: float) -> AsyncIterator[None]:
+        """So many messages a second into each of a lane's slots but those in standby, for an hour at most."""
+        doors = [one for one in self.slots(lane_name) if not one.pod.startswith(f"{lane_name}-s")]
+        loads = [
+            await self.load(
+                f"to-{slot.pod}", lane_name, (slot.host, slot.port), domains, round(rate * 3600), rate,
+                sessions=1, tries=10_000,
+            )
+            for slot in doors
+        ]  # fmt: skip
+        await asyncio.to_thread(eventually, lambda: all(load.progress() for load in loads), "mail flows")
+        try:
+            yield
+        finally:
+            for load in loads:
+                load.end()
 
     def end_loads(self) -> None:
         """Ends the generators that a test that failed has left."""
