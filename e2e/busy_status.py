@@ -28,7 +28,7 @@ DOMAINS = ("gmail-like.example", "yahoo-like.example", "freemail.example")
 RATE = 5.0
 """Messages a second into each slot; one ISP is so slow that some always wait."""
 SLOW_S = 1.5
-SETTLES_S, WINDOW_S, MUTANT_WINDOW_S = 45, 180, 40
+SETTLES_S, WINDOW_S, MUTANT_WINDOW_S = 40, 150, 40
 EVERY_S, SHORT_OF_IT_S = 30.0, 0.5
 """A lane's figures are written once in this time; what the log's times may be off by."""
 PROGRAM = """\

@@ -21,7 +21,7 @@ from e2e import figures
 from e2e.cluster import Cluster
 from e2e.eventually import eventually
 from e2e.installation import Installation, Manifest, pool, serve
-from e2e.internet.addresses import FREEMAIL, GMX, OUTLOOK, YAHOO, MailProvider
+from e2e.internet.addresses import FREEMAIL, GMX, OUTLOOK, SCRIPTED, YAHOO, MailProvider
 from e2e.internet.records import Message, Record, Refusal
 from e2e.load.ledger import percentile
 from e2e.outbound import Outbound, host_pool, isp_policy, sending_lane
@@ -227,13 +227,13 @@ async def _suspends(
 
 async def _records(outbound: Outbound) -> list[Record]:
     """What the scripted ISPs wrote down."""
-    return await outbound.internet.records([one.name for one in (YAHOO, OUTLOOK, FREEMAIL, GMX)])
+    return await outbound.internet.records([one.name for one in SCRIPTED])
 
 
 async def _limits(changes: Changes, words: SlotWords) -> Waits:
     """By turns a policy's, and the lane's own where no policy has one."""
     waits = Waits("limit_changes")
-    for number in range(2 * CHANGES):
+    for number in range(CHANGES):
         limit = 2 + number // 2 % 5
         if number % 2:
             began, site = changes.make("isppolicies", "limited", {"connectionsPerIP": limit}), "limited"
@@ -250,7 +250,7 @@ async def _quarantines_by_owner(here: Installation, changes: Changes, words: Slo
     addresses = here.get("ippool", "held")["spec"]["addresses"]
     for number in range(CHANGES):
         slot, stop = words.slots[number // 2 % len(words.slots)], number % 2 == 0
-        await _pause(1.0, 2.0)
+        await _pause(0.8, 1.6)
         before = await words.serials()
         wanted = [one | ({"quarantined": True} if stop and one["ip"] == held[slot] else {}) for one in addresses]
         began = changes.make("ippools", "held", {"addresses": wanted})
