@@ -72,6 +72,8 @@ class Settings:
     """A lane in which nothing is under way is looked at this often."""
     observe_busy_s: float = 5.0
     """A lane that is not in sync is looked at this often."""
+    observe_standby_s: float = 2.0
+    """One with standby slots is always looked at this often: what an ISP refuses waits until one is promoted."""
     secret_recheck_s: float = 30.0
     """How soon a missing Secret that a user must make is looked for again."""
     figures_every_s: float = 30.0

@@ -87,8 +87,9 @@ def _known(world: World, lane: Lane, assignment: Assignment) -> frozenset[str]:
 
 def visited_every(lane: Lane, settings: Settings) -> float:
     """Seconds between two visits: an address that is refused is told in one, and mail waits for the promotion."""
-    rests = is_settled(lane) and not lane.spec.standby_replicas
-    return settings.observe_settled_s if rests else settings.observe_busy_s
+    if lane.spec.standby_replicas:
+        return settings.observe_standby_s
+    return settings.observe_settled_s if is_settled(lane) else settings.observe_busy_s
 
 
 def is_settled(lane: Lane) -> bool:
