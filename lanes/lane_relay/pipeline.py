@@ -16,6 +16,7 @@ import structlog
 
 from lane_api.relayconfig import RelayConfig
 from lane_relay import health, memory
+from lane_relay.able import ability_of
 from lane_relay.accept.http.ledger import Ledger
 from lane_relay.accept.listener import Listener
 from lane_relay.account.admin_actions import AdminActions
@@ -35,7 +36,6 @@ from lane_relay.deliver.kept_limits import KeptLimits
 from lane_relay.deliver.regrouping import grouping
 from lane_relay.deliver.rules import ReplyTable
 from lane_relay.deliver.signer import Signer
-from lane_relay.deliver.told import stopped_sites
 from lane_relay.egress.gates import Gates, check_egress
 from lane_relay.egress.proof import ProofStatus
 from lane_relay.ending import READY_LAG_S, Times, finish_last
@@ -362,9 +362,8 @@ class Pipeline:
 
     def _ability(self) -> Ability:
         """What siblings may give us to send at once."""
-        dispatcher = self._dispatcher
-        stopped = stopped_sites(dispatcher.judgement, dispatcher.sites.values())
-        return Ability(dispatcher.gate_is_open, stopped, self._warmer.rooms())
+        policies = self._source.current.delivery.policies
+        return ability_of(self._dispatcher, self._warmer, self._orders, policies)
 
     def _around(self) -> Neighbourhood:
         """What hand-over calls of us."""

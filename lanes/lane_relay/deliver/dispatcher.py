@@ -98,7 +98,7 @@ class Dispatcher:
         total, look = config.delivery.total_connections, FirstLook(self._preparer, self._held, self.judgement)
         self._connections = Connections(self, self._maker, self._lookahead, look, clock.monotonic, total)
         self._limits_by_policy: dict[str, SiteLimits] = {}
-        self._kept = kept or KeptLimits(clock, lambda _name: "", lambda _name, _value: None)
+        self.kept = kept or KeptLimits(clock, lambda _name: "", lambda _name, _value: None)
         self.whereabouts = Whereabouts(self.sites, self._held, self._connections, self.judgement, self._why_shut)
         rerouting = Rerouting(reroute)
         self._regrouping = Regrouping(self.sites, self._held, rerouting, self._lookahead.empty)
@@ -132,7 +132,7 @@ class Dispatcher:
         now = self.monotonic()
         self.judgement.apply(config)
         self._limits_by_policy.clear()
-        self._kept.days.limit_to(one.name for one in config.delivery.policies if one.messages_per_day is not None)
+        self.kept.days.limit_to(one.name for one in config.delivery.policies if one.messages_per_day is not None)
         for site in self.sites.values():
             site.change(*self._limits_of(site.policy), now)
         self.unprepare()
@@ -160,7 +160,7 @@ class Dispatcher:
         await self._connections.drain(grace, answers, LINGER_S + self._timeouts.quit)
         if self._sweeper is not None:
             self._sweeper.cancel()
-        self._kept.keep(self.sites.values(), self.monotonic(), at_once=True)
+        self.kept.keep(self.sites.values(), self.monotonic(), at_once=True)
         self._connections.close()
         await self._preparer.close()
 
@@ -176,7 +176,7 @@ class Dispatcher:
         if site is None:
             site = ReadyQueue(route.site, route.policy, *self._limits_of(route.policy))
             self.sites[route.site] = site
-            self._kept.paces.resume(site)
+            self.kept.paces.resume(site)
             self.judgement.begin(site)
         destination = site.destination(route)
         is_new = destination.put(entry)
@@ -211,7 +211,7 @@ class Dispatcher:
         known = self._limits_by_policy.get(policy)
         if known is None:
             known = self._limits_by_policy[policy] = site_limits(self._config.delivery, policy)
-        return known, self._kept.days.of(policy) if known.messages_per_day is not None else None
+        return known, self.kept.days.of(policy) if known.messages_per_day is not None else None
 
     def wake(self) -> None:
         """The gate may have opened."""
@@ -473,7 +473,7 @@ class Dispatcher:
         if is_open and not self._gate_was_open:
             self._connections.pump_all(self.sites.values())
         self._gate_was_open = is_open
-        self._kept.keep(self.sites.values(), now)
+        self.kept.keep(self.sites.values(), now)
         self._go_round(now)
 
     def _look_at_sessions(self, now: float) -> None:

@@ -7,7 +7,7 @@ Before it: `dispatcher`, which makes sites and looks at them each second. After 
 seconds after they changed and at a stop: a crash may lose the events of these seconds (KEPT_EVERY_S), never more.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -84,6 +84,10 @@ class KeptLimits:
         """See KeptPaces."""
         self.days = DayCounts(clock, read, write)
         self.paces = KeptPaces(clock, read, write)
+
+    def day_rooms(self, limits: Mapping[str, int], now: float) -> dict[str, int]:
+        """How many messages each of these sites' day has room for, by its limit."""
+        return {site: max(0, limit - self.days.of(site).count(now)) for site, limit in limits.items()}
 
     def keep(self, sites: Iterable[ReadyQueue], now: float, *, at_once: bool = False) -> None:
         """Writes what has changed, unless it did so a moment ago; `now` in monotonic seconds."""

@@ -28,9 +28,9 @@ class Ability(Struct, frozen=True):
     sends: bool = True
     """Its egress is proved, and nobody has stopped delivery."""
     stopped: tuple[str, ...] = ()
-    """Sites to which a reply rule has stopped it or slows it down; an empty one: all."""
+    """Sites to which a reply rule or a person's order has stopped it or slows it down; an empty one: all."""
     room: dict[str, int] = {}
-    """Recipients for whom its warm-up has room, by ISP (`other`: without a policy); warm: it does not say."""
+    """Recipients for whom its warm-up and its day have room, by ISP (`other`: without a policy); none said: no end."""
 
     def is_for(self, site: str) -> bool:
         """Mail for this site leaves from there now."""

@@ -125,10 +125,11 @@ def status_report(request: ReportRequest) -> bytes | None:
         _part(boundary, content_type, described, returned),
         f"--{boundary}--\r\n".encode(),
     ]
-    return _report_header(request, boundary, kind).encode() + b"".join(parts)
+    body = b"".join(parts)
+    return _report_header(request, boundary, kind, eight_bit=not body.isascii()).encode() + body
 
 
-def _report_header(request: ReportRequest, boundary: str, kind: str) -> str:
+def _report_header(request: ReportRequest, boundary: str, kind: str, *, eight_bit: bool) -> str:
     count = len(request.recipients)
     subject = request.recipients[0].recipient if count == 1 else f"{count} recipients"
     fields = [
@@ -146,6 +147,8 @@ def _report_header(request: ReportRequest, boundary: str, kind: str) -> str:
         "MIME-Version: 1.0",
         f'Content-Type: multipart/report; report-type={kind};\r\n\tboundary="{boundary}"',
     ]
+    if eight_bit:  # no less than its parts' (RFC 2045 section 6.4)
+        fields.append("Content-Transfer-Encoding: 8bit")
     return "\r\n".join(fields) + "\r\n\r\n"
 
 

@@ -41,6 +41,7 @@ _NAMED: Final = 5
 """Orders that an answer names; two hundred may stand."""
 _NOWHERE: Final = Route("", "", ())
 _HOLDING: Final = (Verb.HOLD, Verb.SUSPEND)
+_SITES: Final = (By.SITE, By.ALL)
 _ENDS: Final = {Verb.RESUME: Verb.SUSPEND, Verb.RELEASE: Verb.HOLD}
 
 
@@ -209,6 +210,12 @@ class OrderKeeper:
         """Orders of persons that mail waits for now, and how many entries each holds."""
         found = [(one, self._places.held(one.key)) for one in self._book.orders if one.verb in _HOLDING]
         return [(order, count) for order, count in found if count and order.id != RESTORED]
+
+    def stops(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Sites and policies whose mail waits here for a person, also mail that is still to come; site "": all."""
+        found = [one for one in self._book.orders if one.verb in _HOLDING and one.id != RESTORED]
+        sites = ["" if one.selector.by is By.ALL else one.selector.value for one in found if one.selector.by in _SITES]
+        return tuple(sites), tuple([one.selector.value for one in found if one.selector.by is By.POLICY])
 
     async def _end_all(self, request: OrderRequest) -> list[dict[str, Any]]:
         verb, selector = _ENDS[request.action], request.selector

@@ -132,6 +132,8 @@ def test_a_report_about_addresses_beyond_ascii_has_a_header_that_every_host_take
     report = status_report(asked) or b""
     head, _, _ = report.partition(b"\r\n\r\n")
     assert head.isascii()
+    assert b"\r\nContent-Transfer-Encoding: 8bit" in head
+    assert b"\r\nContent-Transfer-Encoding:" not in (status_report(request(UNKNOWN)) or b"").partition(b"\r\n\r\n")[0]
     assert max(map(len, head.split(b"\r\n"))) <= 78
     assert parse(report)["Subject"] == f"Mail to {failed.recipient} was not delivered"
     assert parse(report)["In-Reply-To"] is None

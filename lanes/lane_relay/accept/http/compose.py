@@ -35,6 +35,7 @@ _OURS: Final = {
     "from": "the field from",
     "sender": "from",
     "subject": "the field subject",
+    "to": "recipients",
     "reply-to": "the field replyTo",
     "bcc": "recipients: nobody sees another",
     "mime-version": "nothing",
