@@ -20,6 +20,7 @@ import structlog
 
 from lane_operator import metrics
 from lane_operator.inputs import Handed, Key, Manifest, SlotObservation
+from lane_operator.packed import Packed
 from lane_operator.seen import Hour
 from lane_operator.slot_answers import slot_answer
 
@@ -69,8 +70,8 @@ class Target:
     authority: str
     """The lane's CA, PEM."""
     token: str = field(repr=False)
-    config: str = field(repr=False)
-    """relay.yaml, as rendered for it."""
+    config: Packed | str = field(repr=False)
+    """relay.yaml, as rendered for it; packed, since it is kept and seldom read."""
     config_digest: str
     """Over all of it but the serial."""
     serial: int
@@ -177,6 +178,13 @@ class Observer:
         reported = seen.config_serial or 0
         return Handed(target.config_digest, target.serial, reported, seen.spool_id, seen.spool_mark, seen.head)
 
+    def config_of(self, lane: Key, slot: str, digest: str, serial: int) -> Packed | str | None:
+        """The configuration that the slot is visited with, if it is the one of this digest and serial."""
+        visited = self._slots.get((lane, slot))
+        if visited is None or (visited.target.config_digest, visited.target.serial) != (digest, serial):
+            return None
+        return visited.target.config
+
     def _stop(self, key: tuple[Key, str], *, forget: bool) -> None:
         visited = self._slots.pop(key)
         if visited.task is not None:
@@ -250,7 +258,7 @@ class Observer:
     async def _push(self, visited: _Visited) -> None:
         """Hands the slot its newest configuration; a refusal is kept until there is another one."""
         target = visited.target
-        async with self._request(target, "PUT", "config", data=target.config.encode()) as response:
+        async with self._request(target, "PUT", "config", data=str(target.config).encode()) as response:
             if response.status == 422:
                 visited.refused = str((await response.json()).get("error", "refused"))[:1024]
             else:

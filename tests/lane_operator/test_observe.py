@@ -15,6 +15,7 @@ from lane_api.relayconfig import Admin, Endpoint, TlsFiles
 from lane_operator import credentials
 from lane_operator.inputs import Handed, Key, SlotObservation
 from lane_operator.observe import UNANSWERED, Observer, Target
+from lane_operator.packed import Packed
 from lane_relay.api.server import AdminServer
 from lane_relay.errors import ConfigError
 
@@ -151,7 +152,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         server_name=SERVER_NAME,
         authority=ca.certificate.decode(),
         token="sesame",
-        config="7",
+        config=Packed("7"),
         config_digest="d7",
         serial=70,
         generation=7,
@@ -203,6 +204,12 @@ async def test_a_changed_configuration_of_the_same_generation_is_pushed_once(rig
     await rig.woken.again()
 
     assert rig.slot.pushed == ["7", "8"]
+
+
+async def test_a_configuration_is_kept_packed_while_it_is_the_one(rig: Rig) -> None:
+    rig.observer.aim(LANE, (rig.target,))
+    known = (("otp-0", "d7", 70), ("otp-0", "d7", 71), ("otp-0", "d8", 70), ("otp-1", "d7", 70))
+    assert [rig.observer.config_of(LANE, *one) for one in known] == [rig.target.config, None, None, None]
 
 
 async def test_a_refused_configuration_is_said_and_not_pushed_again(rig: Rig) -> None:

@@ -8,7 +8,7 @@ from lane_operator.inputs import Assignment, Desired, Lane, Manifest, Observatio
 from lane_operator.kube import POD, VOLUME_CLAIM
 from lane_operator.marks import slot_of
 from lane_operator.observe import Target, pod_observation, process_of
-from lane_operator.packed import entry_of
+from lane_operator.packed import Packed, entry_of
 from lane_operator.provision import Provisioned
 from lane_operator.reconcile.world import World
 from lane_operator.settings import Settings
@@ -53,6 +53,8 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
         endpoint = _endpoint(pod) if pod else None
         if token is None or pod is None or endpoint is None or name not in configs:
             continue
+        digest, serial = desired.config_digests.get(name, ""), desired.config_serials.get(name, 0)
+        config = world.observer.config_of(lane.key, name, digest, serial) or Packed(_config(configs[name]))
         closed = claim.intake_is_closed or lane.deleting_since is not None
         target = Target(
             lane=lane.key,
@@ -62,9 +64,9 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
             server_name=f"{name}.{lane.name}-slots.{lane.namespace}.svc",
             authority=provisioned.authority,
             token=token,
-            config=_config(configs[name]),
-            config_digest=desired.config_digests.get(name, ""),
-            serial=desired.config_serials.get(name, 0),
+            config=config,
+            config_digest=digest,
+            serial=serial,
             generation=lane.generation,
             intake="Closed" if closed else "Open",
             interval_s=interval_s,
