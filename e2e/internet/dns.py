@@ -11,6 +11,7 @@ import base64
 import secrets
 import time
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from e2e.internet.addresses import REVERSE_ZONES, SERVFAIL_DOMAIN
@@ -169,9 +170,18 @@ class Dns:
 
     def publish_host(self, hostname: str, ip: str, ttl_s: int = 5) -> None:
         """Makes `hostname` and the egress address `ip` point to each other; raises DnsError."""
-        reverse = ".".join(reversed(ip.split("."))) + ".in-addr.arpa"
         self.publish_address(hostname, ip, ttl_s)
+        self.publish_reverse(ip, hostname, ttl_s)
+
+    def publish_reverse(self, ip: str, hostname: str, ttl_s: int = 5) -> None:
+        """Makes `hostname` the only name of the egress address `ip`, whatever that name leads to; raises DnsError."""
+        reverse = ip_address(ip).reverse_pointer
         self._update(reverse, [f"update delete {reverse}. PTR", f"update add {reverse}. {ttl_s} PTR {hostname}."])
+
+    def withdraw_reverse(self, ip: str) -> None:
+        """Leaves the egress address `ip` without a name."""
+        reverse = ip_address(ip).reverse_pointer
+        self._update(reverse, [f"update delete {reverse}. PTR"])
 
     def publish_address(self, name: str, ip: str, ttl_s: int = 5) -> None:
         """Makes `ip` the only address of `name`, in a zone that takes updates; raises DnsError."""

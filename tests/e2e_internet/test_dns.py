@@ -114,6 +114,16 @@ def test_a_published_host_points_both_ways(dns: Dns) -> None:
     assert dns.query("77.113.0.203.in-addr.arpa", "PTR") == ["mail7.example.org."]
 
 
+def test_an_address_has_another_name_or_none_and_its_host_stays(dns: Dns) -> None:
+    dns.publish_host("mail8.example.org", "203.0.113.78")
+
+    dns.publish_reverse("203.0.113.78", "elsewhere.example.org")
+    assert dns.query("78.113.0.203.in-addr.arpa", "PTR") == ["elsewhere.example.org."]
+    dns.withdraw_reverse("203.0.113.78")
+    assert dns.query("78.113.0.203.in-addr.arpa", "PTR") == []
+    assert dns.query("mail8.example.org") == ["203.0.113.78"]
+
+
 def test_a_zone_that_takes_no_updates_refuses_them_with_a_reason(dns: Dns) -> None:
     with pytest.raises(DnsError, match="REFUSED"):
         dns.publish_txt("gmail-like.example", "no")
