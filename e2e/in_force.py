@@ -326,7 +326,7 @@ async def test_what_replies_and_persons_stop_needs_no_operator(outbound: Outboun
     own, lane, orders = Waits("own_slot_without_operator"), Waits("lane_without_operator"), Waits("orders")
     sent = looked = 0
     async with SlotWords(here, HELD) as words, outbound.traffic(HELD, DOMAINS, RATE):
-        missed = await _missed_by_observers(outbound, changes, words, ips)
+        missed, seeded = await _missed_by_observers(outbound, changes, words, ips)
         with _no_operator(here):
             for _ in range(ROUNDS):
                 began, said = await _refused(outbound, words, ips)
@@ -347,7 +347,9 @@ async def test_what_replies_and_persons_stop_needs_no_operator(outbound: Outboun
     _say("in_force_sent_while_stopped_by_a_reply", sent, "messages", 0.0)
     _say("in_force_stops_looked_at", looked, "stops")
     _say_fault("in_force_slots_missed_with_automation_observe", missed, "slots")
-    assert (sent, missed) == (0, len(ADDRESSES))
+    _say_fault("in_force_sent_while_only_observed", seeded, "messages")
+    assert seeded > sent == 0
+    assert missed == len(ADDRESSES)
     assert max(lane.p95, orders.p95) < PROMISE_S
 
 
@@ -374,16 +376,20 @@ def _sent(records: Iterable[Record], ip: str, began: float, ended: float) -> int
     return sum(began <= (one.received if isinstance(one, Message) else one.at) < ended for one in offers)
 
 
-async def _missed_by_observers(outbound: Outbound, changes: Changes, words: SlotWords, ips: Mapping[str, str]) -> int:
-    """The seeded fault: slots in which replies stop nothing, since the lane only observes them."""
+async def _missed_by_observers(
+    outbound: Outbound, changes: Changes, words: SlotWords, ips: Mapping[str, str]
+) -> tuple[int, int]:
+    """The seeded fault: slots in which replies stop nothing, since the lane only observes them; what ISPs get then."""
     for automation in ("Observe", "Act"):
         before = await words.serials()
         changes.make("sendinglanes", HELD, {"automation": automation})
         found = await words.when({slot: _has_other(serial) for slot, serial in before.items()}, WITHIN_S)
         assert len(found) == len(words.slots), automation
         if automation == "Observe":
-            _, said = await _refused(outbound, words, ips, PROMISE_S)
-    return len(set(words.slots).difference(*said.values()))
+            began, said = await _refused(outbound, words, ips, PROMISE_S)
+            records = [one for isp, _, _ in ACTS.values() for one in await outbound.isps.dump(isp.name)]
+            sent = sum(_sent(records, ip, began + UNDER_WAY_S, began + PROMISE_S) for ip in ips.values())
+    return len(set(words.slots).difference(*said.values())), sent
 
 
 async def _orders(words: SlotWords, waits: Waits) -> None:
