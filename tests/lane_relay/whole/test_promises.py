@@ -339,9 +339,9 @@ def test_a_queue_that_is_full_of_mail_that_fails_gets_empty_and_asks_nobody_twic
 
     sink.answer_with = answer
     delivery = {"routes": [fixed_route(sink)], "state": "Suspended"}
-    relay = new_relay(delivery=delivery, spool={"maxSize": "8Mi"}).start()
-    accepted = 0
-    for lines in (600, 1):  # what large ones leave free is filled with small ones
+    relay = new_relay(delivery=delivery, spool={"maxSize": "16Mi"}).start()
+    accepted = 0  # some 200, whose reports take half of the room that only reports have
+    for lines in (1700, 1):  # what large ones leave free is filled with small ones
         with suppress(smtplib.SMTPResponseException), relay.session() as client:
             while True:
                 message = letter(accepted, recipient=f"gone{accepted}@isp.test")
