@@ -19,7 +19,7 @@ from lane_api.responses import check_rules
 from lane_relay.deliver.default_rules import GREETING_RULES, MESSAGE_RULES
 from lane_relay.deliver.rules import ReplyTable
 from lane_relay.records import Reply
-from tests.lane_relay.replies.corpus import BLIND, BLIND_2, FRESH, HALVES, TABLES, Sample, corpus
+from tests.lane_relay.replies.corpus import BLIND, BLIND_2, BLIND_3, FRESH, HALVES, TABLES, Sample, corpus
 
 POLICIES: Final = Path(__file__).parents[3] / "charts" / "lanewright" / "files" / "policies"
 COMMAND: Final = "make replies"
@@ -119,7 +119,7 @@ def main() -> None:
         print(f"{half}: {size - len(found[half])} of {size} agreed ({share:.1%})")
         record("replies", f"corpus_{half}", size, "replies", None, "higher", COMMAND)
         record("replies", f"agreed_{half}", round(share, 4), "share", TARGET, "higher", COMMAND)
-    for other, target in ((FRESH, None), (TABLES, TARGET), (BLIND, TARGET), (BLIND_2, TARGET)):
+    for other, target in ((FRESH, None), (TABLES, TARGET), (BLIND, TARGET), (BLIND_2, TARGET), (BLIND_3, TARGET)):
         _apart(other, target, judged_by)
     everything = sum(len(corpus(half)) for half in HALVES)
     wrong = sum(map(len, found.values()))

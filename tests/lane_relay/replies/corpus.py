@@ -18,6 +18,8 @@ BLIND: Final = "blind"
 """Nor this one: the ISPs that have a policy, labelled after the rules stood and by somebody who had not seen them."""
 BLIND_2: Final = "blind_2"
 """Another of that kind, by somebody else, when the first had been read and the rules had been mended by it."""
+BLIND_3: Final = "blind_3"
+"""The third of that kind: by somebody who had read the written definitions of the categories, and nothing else."""
 
 TABLES: Final = "tables"
 """The rows of the providers' own tables of codes, by which the rules are written."""

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.lane_relay.replies.corpus import BLIND, BLIND_2, FRESH, HALVES, TABLES, corpus, half_of
+from tests.lane_relay.replies.corpus import BLIND, BLIND_2, BLIND_3, FRESH, HALVES, TABLES, corpus, half_of
 
 
 def test_there_are_at_least_three_hundred_published_replies_each_with_its_source() -> None:
@@ -24,7 +24,7 @@ def test_each_reply_is_in_its_half_and_is_a_refusal(half: str) -> None:
         assert re.match(r"[45]\d\d[ -]\S", sample.text), sample.text
 
 
-@pytest.mark.parametrize("half", [*HALVES, FRESH, TABLES, BLIND, BLIND_2])
+@pytest.mark.parametrize("half", [*HALVES, FRESH, TABLES, BLIND, BLIND_2, BLIND_3])
 def test_no_label_gives_a_recipient_up_for_a_temporary_reply(half: str) -> None:
     assert [one.text for one in corpus(half) if one.text[0] == "4" and one.action == "Bounce"] == []
 
@@ -48,3 +48,12 @@ def test_the_second_blind_set_shares_no_reply_with_the_others_however_it_is_writ
     assert len(set(second)) == len(second) >= 60
     assert not others.intersection(second)
     assert all(re.match(r"[45]\d\d[ -] ?\S", sample.text) and sample.source for sample in corpus(BLIND_2))
+
+
+def test_the_third_blind_set_shares_no_reply_with_the_others_however_it_is_written() -> None:
+    """As of the second: what is asserted is that it measures something."""
+    third = [words(sample.text) for sample in corpus(BLIND_3)]
+    others = {words(sample.text) for other in (*HALVES, FRESH, TABLES, BLIND, BLIND_2) for sample in corpus(other)}
+    assert len(set(third)) == len(third) >= 120
+    assert not others.intersection(third)
+    assert all(re.match(r"[45]\d\d[ -] ?\S", sample.text) and sample.source for sample in corpus(BLIND_3))
