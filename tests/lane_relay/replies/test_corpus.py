@@ -54,6 +54,6 @@ def test_the_third_blind_set_shares_no_reply_with_the_others_however_it_is_writt
     """As of the second: what is asserted is that it measures something."""
     third = [words(sample.text) for sample in corpus(BLIND_3)]
     others = {words(sample.text) for other in (*HALVES, FRESH, TABLES, BLIND, BLIND_2) for sample in corpus(other)}
-    assert len(set(third)) == len(third) >= 120
+    assert len(set(third)) == len(third) >= 90
     assert not others.intersection(third)
     assert all(re.match(r"[45]\d\d[ -] ?\S", sample.text) and sample.source for sample in corpus(BLIND_3))

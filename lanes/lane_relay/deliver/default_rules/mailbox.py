@@ -98,13 +98,16 @@ ABOUT_THE_MAILBOX: Final = (
         r"(?i)^5.*(relay(ing)?\b.{0,30}(denied|disallowed|not permitted|not allowed|prohibited|access)|unable "
         r"to relay|"
         r"not (permitted|configured) to relay|do not relay|denies relay|as a relay|insecure mail relay|"
-        r"unauthorized relay|allowed rcpthosts|not a gateway|credentials for relay|relay(ing)? (is )?disabled)",
+        r"unauthorized relay|allowed rcpthosts|allowed to be relayed|"
+        r"domain not in \w+ system|not a gateway|credentials for relay|relay(ing)? (is )?disabled)",
         Category.RELAYING_ISSUES,
         Action.BOUNCE,
         Scope.RECIPIENT,
         "554 5.7.1 <a@example.com>: Relay access denied",
         "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain",
         "553 Relaying disallowed",
+        "553 sorry, that domain isn't allowed to be relayed thru this MTA (#5.7.1)",
+        "500 Domain not in ovh system",
     ),
     rule(
         "relaying-denied-for-now",

@@ -461,12 +461,14 @@ RATES: Final = (
         r"(?i)^4.*((server|system|service|agent)(\(\w\))? (is )?(too |currently )?busy|\b4\.4\.5\b.*congest|"
         r"4\.7\.500|"
         r"service temporarily unavailable.*load|high load|overload|load (is )?too high|"
-        r"unable to process connection)",
+        r"unable to process connection|\bbusy\b.{0,3}please try|ports are busy)",
         Category.RATE_LIMITED,
         Action.BACKOFF,
         Scope.SITE,
         "451 4.7.500 Server busy. Please try again later from [203.0.113.10]. (AS77712345)",
         "421 Unable to process connection at this time",
+        "450 busy - please try later",
+        "421 4.3.2 All screening ports are busy",
         hold=HOUR / 4,
     ),
     rule(
