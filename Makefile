@@ -13,7 +13,7 @@ COMPILED_TESTS ?= $(addprefix tests/lane_relay/,test_compiled.py smtp account de
   whole/test_end_to_end.py whole/test_intake.py whole/test_feedback.py)
 PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 python3.11 python3))
 
-.PHONY: in-force upgrade model compiled manifests engines extensions chaos-relay gitops replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract admin-contract bench-operator
+.PHONY: chaos-operator in-force upgrade model compiled manifests engines extensions chaos-relay gitops replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract admin-contract bench-operator
 
 help: ## lists the targets
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -109,6 +109,9 @@ fuzz: setup ## ten million inputs into every door of the relay, coverage-guided;
 
 chaos-relay: setup ## kills compiled relays a thousand times (KILLS=N for fewer), breaks disk, clock, names, peers; needs root and gcc
 	CHAOS_COMPILED=$$($(RUN)/python -m e2e.compiled) $(RUN)/python -m tests.chaos --kills $(or $(KILLS),1000)
+
+chaos-operator: peers ## kills, hangs and misleads the operator on a two-node cluster under mail; SHORT=1: ten acts with 12 kills, ~12 min; all of it takes two hours
+	$(RUN)/python -m e2e.chaos $(if $(SHORT),--short)
 
 # side by side what leaves time to the other: mypy is one process, and unit tests wait for two fifths of theirs
 test: peers ## everything, from the gates to the cluster
