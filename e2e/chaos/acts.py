@@ -21,6 +21,7 @@ from e2e.chaos.door import Fault
 from e2e.chaos.rig import BULK, CODES, PASSING, Rig
 from e2e.cluster import ClusterError
 from e2e.eventually import eventually
+from e2e.internet.internet import InternetError
 from e2e.load.ledger import Kill
 from e2e.release import OPERATOR_NAMESPACE, RELEASE
 
@@ -132,19 +133,22 @@ class Acts:
     def _mail_and_delete_passing(self) -> None:
         """A lane that took mail, if it came so far, is deleted with what it has."""
         rig = self.rig
-        with contextlib.suppress(AssertionError):
+        with contextlib.suppress(AssertionError, ClusterError, InternetError):
             eventually(lambda: _serves(rig, PASSING), "it takes mail", 20)
             self._sent_to_passing += 1
             rig.send_to_passing(self._sent_to_passing, 20)
-        rig.cluster.kubectl("delete", "sendinglane", PASSING, "-n", rig.here.namespace, "--wait=false")
+        self._delete_passing()
+
+    def _delete_passing(self) -> None:
+        """It may be gone: who applied it while the one before was going has changed that one."""
+        rig = self.rig
+        how = ("-n", rig.here.namespace, "--wait=false", "--ignore-not-found")
+        rig.cluster.kubectl("delete", "sendinglane", PASSING, *how)
 
     def _as_at_first(self) -> None:
         """Two lanes of two slots."""
-        rig = self.rig
-        rig.cluster.kubectl(
-            "delete", "sendinglane", PASSING, "-n", rig.here.namespace, "--wait=false", "--ignore-not-found"
-        )
-        rig.here.apply(rig.manifest(CODES, 2), rig.manifest(BULK, 2))
+        self._delete_passing()
+        self.rig.here.apply(self.rig.manifest(CODES, 2), self.rig.manifest(BULK, 2))
 
     def both_replicas_killed(self) -> None:
         """While a lane grows."""
