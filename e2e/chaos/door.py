@@ -94,6 +94,8 @@ class Door:
         self._striking = 0
         """Kills whose write is on its way."""
         self._watches: set[asyncio.Transport] = set()
+        self._owed = 0
+        """Streams that were cut, and may be opened again: that is the door's doing and no storm."""
         self._seen: list[float] = []
         self._counts: Counter[str] = Counter()
 
@@ -131,8 +133,11 @@ class Door:
     # what passes
 
     async def _pass(self, request: web.Request) -> web.StreamResponse:
-        self._seen.append(time.time())
         is_watch = request.query.get("watch", "") in ("1", "true")
+        if is_watch and self._owed:
+            self._owed -= 1
+        else:
+            self._seen.append(time.time())
         fault = chosen(self._faults, request.method, is_watch, self._random.random())
         self._counts[fault or "passed"] += 1
         body = await request.read()
@@ -239,6 +244,7 @@ class Door:
         cut = [one for one in self._watches if not one.is_closing()]
         for one in cut:
             one.abort()
+        self._owed = len(cut)
         self._counts["watches cut"] += len(cut)
         return web.json_response({"cut": len(cut)})
 

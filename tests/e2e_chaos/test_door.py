@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from e2e.chaos.door import Door, DoorConfig, Fault, chosen, is_pass_write
 from e2e.chaos.door_control import DoorControl
 from e2e.cluster.pki import Authority
 from e2e.eventually import eventually
+from tests.ports import free_port
 
 PATH = "/api/v1/namespaces/a/secrets?fieldManager=me&fieldSelector=metadata.name%3Db"
 
@@ -58,11 +58,6 @@ class House:
         url = URL(f"{self.url}{path}", encoded=True)
         async with self.http.post(url, data=b"body", headers=headers) as answer:
             return answer.status, await answer.read()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -154,6 +149,17 @@ async def test_watches_come_as_they_are_said_and_end_when_they_are_cut(house: Ho
         assert await asyncio.to_thread(house.control.cut_watches) == 1
         with pytest.raises(aiohttp.ClientError):
             await stream.content.readline()
+
+
+async def test_a_stream_that_is_opened_again_since_it_was_cut_is_no_request_of_a_storm(house: House) -> None:
+    for _ in range(2):
+        async with house.http.get(f"{house.url}/api/v1/pods?watch=true") as stream:
+            assert await stream.content.readline() == b"first\n"
+            before = len(await asyncio.to_thread(house.control.seen))
+            assert await asyncio.to_thread(house.control.cut_watches) == 1
+    assert len(await asyncio.to_thread(house.control.seen)) == before
+    await house.post()
+    assert len(await asyncio.to_thread(house.control.seen)) == before + 1
 
 
 @pytest.mark.parametrize(("how", "reached"), [("before", 1), ("after", 2)])
