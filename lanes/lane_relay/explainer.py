@@ -49,9 +49,8 @@ _NAMES: Final = {
     "messagesPerDay": "messages_per_day",
     "recipientsPerMessage": "recipients_per_message",
     "retryAfter": "retry_after",
-    "backoff": "backoff",
 }
-"""Limits of a policy as the resources have them, and as relay.yaml does."""
+"""Limits of a policy as the resources have them, and as its model does."""
 _STATES: Final = {
     "Suspended": "Suspended: spec.suspend of the lane, or what its conditions say",
     "Held": "Held: drain.policy Hold of a slot that goes",
@@ -182,11 +181,7 @@ class Explainer:
                 "policy": route.policy or None,
                 "hosts": [{"host": hop.host, "addresses": list(hop.addresses), **_tls(hop)} for hop in route.hops],
             }
-            said["site"] = self.site(route.site) or {
-                "site": route.site,
-                "policy": route.policy or None,
-                "limits": self._limits(route.policy, None),
-            }
+            said["site"] = self.site(route.site, route.policy)
         elif route is not None:
             said["unroutable"] = {"reply": str(route.reply), "category": route.category}
         sts = self._router.sts_policy(name)
@@ -211,11 +206,17 @@ class Explainer:
         except TimeoutError:
             return None
 
-    def site(self, name: str) -> dict[str, Any] | None:
-        """One site: its limits with where each comes from, what is used of them, and what holds which hosts."""
+    def site(self, name: str, policy: str | None = None) -> dict[str, Any] | None:
+        """One site: its limits with where each comes from, what is used of them, and what holds which hosts.
+
+        `policy`: of a route that leads there, be it the first; else None for a site that nobody knows.
+        """
         site = self._dispatcher.sites.get(name)
         state = self._dispatcher.explain_site(name)
-        policy = site.policy if site is not None else name if self._policy(name) is not None else None
+        if site is not None:
+            policy = site.policy
+        elif policy is None and self._policy(name) is not None:
+            policy = name
         if site is None and state is None and policy is None:
             return None
         said: dict[str, Any] = {"site": name, "policy": policy or None, "limits": self._limits(policy or "", site)}
@@ -324,22 +325,14 @@ def _values(delivery: Delivery, policy: SitePolicy | None) -> list[tuple[str, An
     total = ("totalConnectionsPerIP", delivery.total_connections, _source(delivery, "total_connections"))
     if policy is None:
         return [("connectionsPerIP", delivery.connections, _source(delivery, "connections")), total]
-    values = (
-        ("connectionsPerIP", policy.connections),
-        ("messagesPerConnection", policy.messages_per_connection),
-        ("connectRate", policy.connect_rate),
-        ("messageRate", policy.message_rate),
-        ("messagesPerDay", policy.messages_per_day),
-        ("recipientsPerMessage", policy.recipients_per_message),
-        ("retryAfter", policy.retry_after),
-    )
-    backoff = policy.backoff.model_dump(mode="json", by_alias=True, exclude_none=True)
     given = set() if policy.origins else policy.model_fields_set  # without Kubernetes the file has it, or nobody
-    whose = {field: "relay.yaml" if name in given else "default" for field, name in _NAMES.items()}
-    return [(field, value, whose[field]) for field, value in values if value is not None] + [
-        total,
-        ("backoff", backoff, whose["backoff"]),
-    ]
+
+    def whose(name: str) -> str:
+        return "relay.yaml" if name in given else "default"
+
+    values = [(field, getattr(policy, name), whose(name)) for field, name in _NAMES.items()]
+    backoff = policy.backoff.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return [*(one for one in values if one[1] is not None), total, ("backoff", backoff, whose("backoff"))]
 
 
 def _row(field: str, value: Any, source: str, policy: SitePolicy | None) -> dict[str, Any]:
