@@ -57,13 +57,13 @@ def run(folder: Path, count: int) -> None:
     """Measures and records."""
     bench, most, room = Bench(folder), _Most(), folder / _ROOM
     with bench.surroundings() as sink:
-        relay = bench.relay_with_dkim(room=_ROOM, rate=f"{_ISP_PER_S}/s")
+        relay = bench.relay(signed=True, room=_ROOM, rate=f"{_ISP_PER_S}/s")
         try:
             taken_s = _hand_in(relay, count, most, room)
         finally:
             relay.kill()
         early, began = sink.arrived, time.monotonic()
-        relay = bench.relay_with_dkim(room=_ROOM)
+        relay = bench.relay(signed=True, room=_ROOM)
         try:
             _await(sink, count, relay, most, room)
             left_s = time.monotonic() - began

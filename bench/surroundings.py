@@ -117,8 +117,17 @@ class Bench:
         """The peer, fresh."""
         return Postfix(self._room(), free_ports(1)[0], (SINK, 25))
 
-    def relay(self, *, state: str = "Running", retry: str = "60s", room: str = "", await_proof: bool = True) -> Relay:
-        """Ours, fresh, or with what an earlier one left in a room."""
+    def relay(
+        self,
+        *,
+        state: str = "Running",
+        retry: str = "60s",
+        room: str = "",
+        await_proof: bool = True,
+        signed: bool = False,
+        rate: str = FREELY,
+    ) -> Relay:
+        """Ours, fresh, or with what an earlier one left in a room; `signed`: with DKIM."""
         ports = free_ports(2)
         folder = self._folder / room if room else self._room()
         return Relay(
@@ -126,17 +135,16 @@ class Bench:
             (ports[0], ports[1]),
             self._reflector_port,
             self._resolver,
-            None,
+            self._key_file if signed else None,
             state=state,
             retry=retry,
             await_proof=await_proof,
+            rate=rate,
         )
 
-    def relay_with_dkim(self, room: str = "", rate: str = FREELY) -> Relay:
-        """Ours, signing every message; fresh, or with what an earlier one left in a room."""
-        ports = free_ports(2)
-        folder = self._folder / room if room else self._room()
-        return Relay(folder, (ports[0], ports[1]), self._reflector_port, self._resolver, self._key_file, rate=rate)
+    def relay_with_dkim(self) -> Contender:
+        """Ours, signing every message."""
+        return self.relay(signed=True)
 
 
 def sync_ms(folder: Path, times: int = 100) -> float:
