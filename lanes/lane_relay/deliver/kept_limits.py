@@ -40,12 +40,12 @@ class KeptPaces:
         self._write = write
         self._written = read(_FACT)
         self._next_at = 0.0
+        self._former: _Dues = {}
+        """Of sites that have had no mail since the start."""
         try:
             self._former = msgspec.json.decode(self._written or "{}", type=_Dues)
         except msgspec.DecodeError:
             _log.warning("when paced sites are due is not readable, they begin anew", text=self._written[:100])
-            self._former = {}
-        """Of sites that have had no mail since the start."""
 
     def resume(self, site: ReadyQueue) -> None:
         """A site has mail: its pace goes on where it was."""
@@ -59,12 +59,12 @@ class KeptPaces:
         if now < self._next_at and not at_once:
             return
         self._next_at = now + KEPT_EVERY_S
-        unix, unix_now = self._clock.now() - now, self._clock.now()
+        unix_now = self._clock.now()
         waits = {name: dues for name, dues in self._former.items() if max(dues) > unix_now}
         for site in sites:
-            if site.pacing is not None and max(site.pacing.dues) > now + _LEAST_S:
-                message, connect = site.pacing.dues
-                waits[site.name] = (round(message + unix, 1), round(connect + unix, 1))
+            message, connect = site.pacing.dues if site.pacing is not None else (0.0, 0.0)
+            if max(message, connect) > now + _LEAST_S:
+                waits[site.name] = (round(message - now + unix_now, 1), round(connect - now + unix_now, 1))
         if len(waits) > _MOST:
             waits = dict(sorted(waits.items(), key=lambda one: -max(one[1]))[:_MOST])
         text = msgspec.json.encode(waits).decode() if waits else ""
