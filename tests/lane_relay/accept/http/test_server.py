@@ -5,7 +5,6 @@ import itertools
 import json
 import socket
 from base64 import b64encode
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.lane_relay.accept.conftest import make_config
 from tests.lane_relay.accept.http.client import Answered
 from tests.lane_relay.accept.http.conftest import HEADERS, StartHttp, message
 from tests.lane_relay.accept.http.test_ledger import no_file_may_grow
+from tests.lane_relay.accept.test_proxy import header as proxy_header
 from tests.lane_relay.spool.making import until
 
 
@@ -370,22 +370,20 @@ async def test_a_strangers_rate_is_that_of_the_64_around_its_address(http: Start
     (tmp_path / "app").write_text("secret")
     limits = {"message_rate_per_client": "1/h"}
     running = await http(proxies=["127.0.0.1/32"], users_dir=str(tmp_path), limits=limits)
-    said = [
-        await asyncio.to_thread(_behind_a_balancer, running.server.ports[0], f"2001:db8::{number}") for number in (1, 2)
-    ]
+    port, app = running.server.ports[0], f"Basic {b64encode(b'app:secret').decode()}"
+    said = [await asyncio.to_thread(_behind_a_balancer, port, f"2001:db8::{number}", app) for number in (1, 2)]
     assert [one.split(b"\r\n")[0] for one in said] == [b"HTTP/1.1 200 OK", b"HTTP/1.1 429 Too Many Requests"]
 
 
-def _behind_a_balancer(port: int, source: str) -> bytes:
-    """The answer to one request of user app."""
+def _behind_a_balancer(port: int, source: str, authorization: str = "") -> bytes:
+    """The answer to one request of a client that a balancer names."""
     body = json.dumps(message()).encode()
     lines = (
         "POST /v1/messages HTTP/1.1", "Host: x", "Content-Type: application/json", "Connection: close",
-        f"Authorization: Basic {b64encode(b'app:secret').decode()}", f"Content-Length: {len(body)}", "", "",
+        *([f"Authorization: {authorization}"] if authorization else []), f"Content-Length: {len(body)}", "", "",
     )  # fmt: skip
-    preface = b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24" + ip_address(source).packed + ip_address("::1").packed + bytes(4)
     with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
-        client.sendall(preface + "\r\n".join(lines).encode() + body)
+        client.sendall(proxy_header(source) + "\r\n".join(lines).encode() + body)
         return b"".join(iter(lambda: client.recv(65536), b""))
 
 
@@ -401,16 +399,8 @@ async def test_a_user_with_senders_of_its_own_is_held_to_them(http: StartHttp, t
 
 async def test_a_balancer_says_who_the_client_is(http: StartHttp) -> None:
     running = await http(proxies=["127.0.0.1/32"], clients=["192.0.2.0/24"])
-    body = json.dumps(message()).encode()
-    head = b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    preface = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([192, 0, 2, 7, 127, 0, 0, 1]) + b"\x30\x39\x1f\x59"
-
-    def talk() -> bytes:
-        with socket.create_connection(("127.0.0.1", running.server.ports[0]), timeout=60) as client:
-            client.sendall(preface + head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-            return b"".join(iter(lambda: client.recv(65536), b""))
-
-    assert b"200 OK" in await asyncio.to_thread(talk)
+    said = await asyncio.to_thread(_behind_a_balancer, running.server.ports[0], "192.0.2.7")
+    assert b"200 OK" in said
     assert [one.client for one in running.spool.messages] == ["192.0.2.7"]
 
 
