@@ -152,7 +152,7 @@ class Transcript:
         assert not self.is_authenticated, "AUTH twice"
         assert self.sender is None, "AUTH inside a transaction"
         line = bytes(self._unread[: self._unread.find(b"\n")])
-        answer = line.split()[-1] if line.strip() else b""
+        answer = line.removesuffix(b"\r").strip(b" \t").rpartition(b" ")[2]
         return b"" if answer == b"=" else b64decode(answer, validate=True)
 
 

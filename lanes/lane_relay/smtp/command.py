@@ -9,6 +9,7 @@ from typing import Final
 from lane_relay.records import Notify, RecipientOptions, Record, Reply
 
 __all__ = [
+    "BLANKS",
     "FIXED_REPLIES",
     "MAX_COMMAND_LINE",
     "MAX_SASL_LINE",
@@ -32,6 +33,9 @@ _MAX_ORCPT: Final = 500
 MAX_SASL_LINE: Final = 12288
 """RFC 4954 section 4."""
 
+BLANKS: Final = " \t"
+"""What may stand around and between words (RFC 5321 section 4.1.1); Python takes control characters for them too."""
+
 FIXED_REPLIES: Final = {
     "NOOP": b"250 2.0.0 Ok\r\n",
     "HELP": b"214 2.0.0 RFC 5321\r\n",
@@ -47,6 +51,7 @@ _PROXY: Final = frozenset({"\0", "PROXY"})
 _PATH = re.compile(r'(FROM|TO): *<(?:@[^:<>"\s]*:)?((?:"(?:[^"\\]|\\.)*"|[^"<>\s])*)>(?: +(.*))?', re.IGNORECASE)
 """A source route (`@a,@b:`) is accepted and ignored (RFC 5321 section 4.1.1.3); a blank after the colon is common."""
 
+_WORD = re.compile(r"[^ \t]+")
 _BY = re.compile(r"([+-]?[0-9]{1,9});([RN])")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+(?:[2-6][0-9A-F]|7[0-9A-E]))+")
@@ -110,7 +115,7 @@ def parse_path(keyword: str, argument: str) -> Path | None:
     matched = _PATH.fullmatch(argument)
     if matched is None or matched[1].upper() != keyword:
         return None
-    return Path(matched[2], (matched[3] or "").strip())
+    return Path(matched[2], (matched[3] or "").strip(BLANKS))
 
 
 def read_mail_parameters(text: str) -> MailParameters | Reply:
@@ -118,7 +123,7 @@ def read_mail_parameters(text: str) -> MailParameters | Reply:
     if not text:
         return NO_PARAMETERS
     size, eight_bit, smtp_utf8, ret, envid, by_time, by_mode = 0, False, False, "", "", 0, ""
-    words = [word.partition("=") for word in text.split()]
+    words = [word.partition("=") for word in _WORD.findall(text)]
     if len({name.upper() for name, _, _ in words}) != len(words):
         return _TWICE
     for name, equals, value in words:
@@ -159,7 +164,7 @@ def read_recipient_parameters(text: str) -> RecipientOptions | Reply:
     if not text:
         return NO_OPTIONS
     notify, orcpt = Notify.DEFAULT, ""
-    words = [word.partition("=") for word in text.split()]
+    words = [word.partition("=") for word in _WORD.findall(text)]
     if len({name.upper() for name, _, _ in words}) != len(words):
         return _TWICE
     for name, equals, value in words:

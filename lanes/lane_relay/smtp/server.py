@@ -39,7 +39,7 @@ from typing import Final
 from lane_api.isppolicy import Stage
 from lane_relay.records import Reply
 from lane_relay.smtp.chunks import parse_chunk
-from lane_relay.smtp.command import FIXED_REPLIES, MAX_COMMAND_LINE, broken_line, no_command
+from lane_relay.smtp.command import BLANKS, FIXED_REPLIES, MAX_COMMAND_LINE, broken_line, no_command
 from lane_relay.smtp.conduct import Conduct
 from lane_relay.smtp.content import CHUNK_TAKEN, ContentReader
 from lane_relay.smtp.errors import LocalProtocolError
@@ -370,7 +370,7 @@ class Server:
         return None
 
     def _set_helo(self, argument: str, *, is_esmtp: bool) -> bool:
-        name = argument.strip()
+        name = argument.strip(BLANKS)
         if not name or not name.isprintable() or " " in name or len(name) > 255:
             return False
         self.helo = name
@@ -402,7 +402,7 @@ class Server:
         return None
 
     def _on_data(self, argument: str) -> Event | None:
-        if argument.strip():
+        if argument.strip(BLANKS):
             return self._error(501, "5.5.4 DATA takes no argument")
         if self._mail.sender is None:
             return self._count_behind_a_refusal(_NO_SENDER)
@@ -430,7 +430,7 @@ class Server:
         return self._on_content(outcome) if outcome is not None else None
 
     def _on_rset(self, argument: str) -> Event | None:
-        if argument.strip():
+        if argument.strip(BLANKS):
             return self._error(501, "5.5.4 RSET takes no argument")
         self._end_transaction()
         self._output.append(FIXED_REPLIES["NOOP"])
@@ -440,7 +440,7 @@ class Server:
         return self._close(_say(221, "2.0.0 Bye"))
 
     def _on_starttls(self, argument: str) -> Event | None:
-        if argument.strip():
+        if argument.strip(BLANKS):
             return self._error(501, "5.5.4 STARTTLS takes no argument")
         if not self._options.starttls or self.tls:
             return self._error(503, "5.5.1 TLS is active" if self.tls else "5.5.1 TLS is not offered")
@@ -453,7 +453,7 @@ class Server:
         return StartTls()
 
     def _on_auth(self, argument: str) -> Event | None:
-        mechanism, _, initial = argument.strip().partition(" ")
+        mechanism, _, initial = argument.strip(BLANKS).partition(" ")
         if not self._options.auth or not self.helo:
             return self._error(503, "5.5.1 AUTH is not offered" if self.helo else "5.5.1 Say EHLO first")
         if not self.tls:

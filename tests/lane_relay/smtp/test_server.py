@@ -201,7 +201,8 @@ def test_auth_before_tls_is_refused() -> None:
 @pytest.mark.parametrize(
     ("lines", "code"),
     [
-        (b"AUTH PLAIN !!!\r\n", 501), (b"AUTH PLAIN\r\n*\r\n", 501), (b"AUTH LOGIN\r\n=\r\n*\r\n", 501),
+        (b"AUTH PLAIN !!!\r\n", 501), (b"AUTH PLAIN " + PLAIN + b"\x1d\r\n", 501),
+        (b"AUTH PLAIN\r\n*\r\n", 501), (b"AUTH LOGIN\r\n=\r\n*\r\n", 501),
         (b"AUTH CRAM-MD5\r\n", 504), (b"AUTH PLAIN " + b64encode(b"other\0user\0x") + b"\r\n", 535),
         (b"AUTH PLAIN " + b64encode(b"no separators") + b"\r\n", 535),
         (b"AUTH PLAIN " + b64encode(b"\xff\0\0") + b"\r\n", 501),
