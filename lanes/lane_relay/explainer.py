@@ -8,7 +8,7 @@ Before it: `pipeline`, which gives it the stages. After it: `api`.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final, Literal
 
 from lane_api.relayconfig import Delivery, RelayConfig, SitePolicy
@@ -292,7 +292,7 @@ class Explainer:
             self._counts = (self._clock.monotonic(), counts)
             return counts
 
-    async def everything(self) -> AsyncIterator[tuple[Place, QueueEntry]]:
+    async def everything(self) -> AsyncGenerator[tuple[Place, QueueEntry]]:
         """Every entry that is not settled; one that moves meanwhile may be met twice, or not."""
         looked = 0
         for place in self._places():

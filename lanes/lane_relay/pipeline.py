@@ -393,7 +393,8 @@ class Pipeline:
             explainer.everything, explainer.waits, self._auditor.trace, self._spool.peek, self._auditor.recipients_key
         )
         rooms = [
-            *actions.operations(self._orders), *acts.operations(self._dispatcher.judgement, self._admin_actions.keep),
+            *actions.operations(self._orders, explainer.everything),
+            *acts.operations(self._dispatcher.judgement, self._admin_actions.keep),
             *evidence.operations(self._auditor), *explain.operations(explainer), *messages.operations(queued),
             *suppressions.operations(self._feedback.suppressions, self._admin_actions.keep),
         ]  # fmt: skip

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from lane_relay.api.operation import AnswerModel, Body, Name, Operation, Query
 from lane_relay.api.refusals import refusal, words_of
 from lane_relay.errors import RelayError, SpoolError
+from lane_relay.orders.keeper import Look
 from lane_relay.orders.order import OrderRequest, Verb
 
 __all__ = ["Actions", "operations"]
@@ -22,8 +23,9 @@ _EXAMPLE: Final = '{"action": "suspend", "queue": "example.com", "owner": "jane"
 class Actions(Protocol):
     """Who keeps the orders."""
 
-    async def place(self, body: bytes) -> list[dict[str, Any]]:
-        """Gives an order as JSON; raises ValidationError for a bad one, RelayError with the fix, SpoolError."""
+    async def place(self, body: bytes, waiting: Look) -> list[dict[str, Any]]:
+        """Gives an order as JSON, told of all that waits; raises ValidationError, RelayError with the fix,
+        SpoolError."""
 
     async def revoke(self, order_id: str, owner: str, reason: str) -> dict[str, Any]:
         """Ends an order; raises RelayError if there is none, SpoolError."""
@@ -75,15 +77,15 @@ class _Revoked(Query):
     reason: Name
 
 
-def operations(actions: Actions) -> list[Operation]:
-    """The requests."""
+def operations(actions: Actions, waiting: Look) -> list[Operation]:
+    """The requests; `waiting()` meets every entry."""
 
     async def show(_request: web.Request, _query: Query) -> web.Response:
         return web.json_response({"actions": actions.standing()})
 
     async def place(request: web.Request, _query: Query) -> web.Response:
         try:
-            return web.json_response({"actions": await actions.place(await request.read())}, status=201)
+            return web.json_response({"actions": await actions.place(await request.read(), waiting)}, status=201)
         except ValidationError as wrong:
             return refusal(422, f"{words_of(wrong)}; an order looks like {_EXAMPLE}")
         except SpoolError as failed:

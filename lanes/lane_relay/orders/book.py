@@ -12,7 +12,7 @@ from msgspec import DecodeError
 from msgspec.json import Decoder, Encoder
 
 from lane_relay.errors import RelayError
-from lane_relay.orders.order import By, Order, Selector, Verb
+from lane_relay.orders.order import NULL_SENDER, By, Order, Selector, Verb
 from lane_relay.orders.restored import RESTORED
 from lane_relay.records import QueueEntry, message_id_text
 from lane_relay.spool.base import Spool
@@ -94,7 +94,7 @@ class OrderBook:
             (By.ALL, ""),
             (By.QUEUE, entry.domain),
             (By.CAMPAIGN, entry.campaign),
-            (By.SENDER, f"@{entry.sender_domain}"),
+            (By.SENDER, f"@{entry.sender_domain}" if entry.sender_domain else NULL_SENDER),
             (By.SITE, site),
             (By.POLICY, policy),
             (By.MESSAGE, message_id_text(entry.id)),
@@ -136,7 +136,8 @@ def fits(selector: Selector, entry: QueueEntry) -> bool:
         case By.CAMPAIGN:
             return entry.campaign == selector.value
         case By.SENDER:
-            return entry.sender_domain == selector.value.rpartition("@")[2]
+            domain = "" if selector.value == NULL_SENDER else selector.value.rpartition("@")[2]
+            return entry.sender_domain == domain
         case By.MESSAGE:
             return message_id_text(entry.id) == selector.value
         case _:
@@ -157,7 +158,7 @@ def _strongest(orders: list[Order], entry: QueueEntry) -> Order | None:
 
 
 def _is_address(selector: Selector) -> bool:
-    return selector.by is By.SENDER and not selector.value.startswith("@")
+    return selector.by is By.SENDER and not selector.value.startswith("@") and selector.value != NULL_SENDER
 
 
 def _address(sender: str) -> str:

@@ -8,7 +8,8 @@ entries, the schedule, `finisher`.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 import structlog
@@ -16,6 +17,7 @@ import structlog
 from lane_api.relayconfig import RelayConfig
 from lane_relay.account.settler import Settler
 from lane_relay.clock import Clock, rfc3339
+from lane_relay.deliver.explain import Place
 from lane_relay.errors import SpoolError
 from lane_relay.orders.book import OrderBook, OrderError, fits
 from lane_relay.orders.finisher import Finisher
@@ -26,7 +28,7 @@ from lane_relay.orders.screener import held_by
 from lane_relay.records import QueueEntry, Route, Unroutable, message_id_text
 from lane_relay.spool.base import Spool
 
-__all__ = ["OrderKeeper", "WithSibling"]
+__all__ = ["Look", "OrderKeeper", "WithSibling"]
 
 _log = structlog.get_logger("orders")
 
@@ -37,11 +39,13 @@ _SAVE_EVERY_S: Final = 10.0
 _OURSELVES: Final = "lane-relay"
 WithSibling = Callable[[str, str, str], Awaitable[int]]
 """(sibling, owner, reason): does what is ordered about it; of how much. Raises RelayError, SpoolError."""
+Look = Callable[[], AsyncGenerator[tuple[Place, QueueEntry]]]
 _NAMED: Final = 5
 """Orders that an answer names; two hundred may stand."""
 _NOWHERE: Final = Route("", "", ())
 _HOLDING: Final = (Verb.HOLD, Verb.SUSPEND)
 _SITES: Final = (By.SITE, By.ALL)
+_TOLD_BY_ENTRIES: Final = (By.QUEUE, By.CAMPAIGN, By.SENDER, By.MESSAGE)
 _ENDS: Final = {Verb.RESUME: Verb.SUSPEND, Verb.RELEASE: Verb.HOLD}
 
 
@@ -90,16 +94,22 @@ class OrderKeeper:
 
     # -- given and revoked
 
-    async def place(self, body: bytes) -> list[dict[str, Any]]:
+    async def place(self, body: bytes, waiting: Look) -> list[dict[str, Any]]:
         """Gives an order, or ends those that `resume` and `release` are about; gives what stands, or has ended.
 
-        `body` is an OrderRequest as JSON. Raises ValidationError, OrderError, and SpoolError if it cannot be kept.
+        `body` is an OrderRequest as JSON; `waiting()` meets every entry: an order that nothing falls under says
+        so. Raises ValidationError, OrderError, and SpoolError if it cannot be kept.
         """
         request = OrderRequest.model_validate_json(body)
         if request.action in _ENDS:
             return await self._end_all(request)
         note = self._note_on(request)
+        stays = request.action in _HOLDING
+        if not note and not stays:  # what it ends could not be found afterwards
+            note = await _note_on_mail(request, waiting)
         order = await (self._done_with_sibling if request.action in WITH_SIBLING else self._place)(request)
+        if not note and stays:  # in force before a look that may take a second
+            note = await _note_on_mail(request, waiting)
         return [{**self._shown(order), "note": note}]
 
     def _note_on(self, request: OrderRequest) -> str:
@@ -350,6 +360,21 @@ class OrderKeeper:
         if now - self._saved_at >= _SAVE_EVERY_S and counts != self._saved:
             self._saved_at, self._saved = now, counts
             self._book.save()
+
+
+async def _note_on_mail(request: OrderRequest, waiting: Look) -> str:
+    """That no entry is, or may be, one that the order is about; empty where one is, or entries do not tell."""
+    selector = request.selector
+    if selector.by not in _TOLD_BY_ENTRIES:
+        return ""
+    async with aclosing(waiting()) as entries:
+        async for _, entry in entries:
+            if fits(selector, entry):
+                return ""
+    if selector.by is By.MESSAGE:
+        return "nothing that waits here has this id: GET /v1/trace?id= tells what became of it"
+    so = "the order is for later mail" if request.action in _HOLDING else "nothing is done"
+    return f"nothing that waits here is chosen by this {selector.by} (GET /v1/messages lists what waits): {so}"
 
 
 def _waits_for(order: Order, entry: QueueEntry, now: float) -> bool:

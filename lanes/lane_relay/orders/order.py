@@ -14,10 +14,12 @@ from pydantic.alias_generators import to_camel
 from lane_api.quantities import Duration
 from lane_relay.smtp.address import normalise_domain
 
-__all__ = ["FINAL", "WITH_SIBLING", "By", "Order", "OrderRequest", "Selector", "Verb"]
+__all__ = ["FINAL", "NULL_SENDER", "WITH_SIBLING", "By", "Order", "OrderRequest", "Selector", "Verb"]
 
 _LONGEST_S: Final = 30 * 86400.0
 _DAY_S: Final = 86400.0
+NULL_SENDER: Final = "<>"
+"""As people write it; entries have an empty sender domain."""
 
 
 class Verb(StrEnum):
@@ -60,7 +62,7 @@ class By(StrEnum):
     """The ISPPolicy of that site."""
     CAMPAIGN = "campaign"
     SENDER = "sender"
-    """The envelope sender: an address, or a domain."""
+    """The envelope sender: an address, a domain, or `<>`, which the relay's own reports have."""
     SIBLING = "sibling"
     """Another slot of the lane, by its name: for `take-back` and `forget` alone."""
     MESSAGE = "message"
@@ -160,6 +162,8 @@ class OrderRequest(BaseModel):
         value: str = getattr(self, by)
         if by is By.QUEUE:
             return Selector(by, _domain(value))
+        if by is By.SENDER and value == NULL_SENDER:
+            return Selector(by, value)
         if by is By.SENDER:
             local, _, domain = value.rpartition("@")
             return Selector(by, f"{local}@{_domain(domain)}")

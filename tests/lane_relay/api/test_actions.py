@@ -28,7 +28,7 @@ async def rig() -> Rig:
 
 @pytest.fixture
 async def client(tmp_path: Path, rig: Rig) -> AsyncIterator[Client]:
-    async with served(tmp_path, RecordedSlot(), actions.operations(rig.keeper)) as made:
+    async with served(tmp_path, RecordedSlot(), actions.operations(rig.keeper, rig.waiting)) as made:
         yield made
 
 
@@ -43,7 +43,8 @@ async def test_an_order_is_given_listed_and_revoked(client: Client) -> None:
     created, expires = (datetime.fromisoformat(order[name]) for name in ("created", "expires"))
     assert expires - created == timedelta(hours=2)
     assert order | {"action": "suspend", "queue": "example.com", "owner": "jane", "state": "standing"} == order
-    assert await client.ask("GET", "/v1/actions") == (200, given)
+    assert order["note"].startswith("nothing that waits here is chosen by this queue")
+    assert await client.ask("GET", "/v1/actions") == (200, {"actions": [order | {"note": ""}]})
 
     status, revoked = await client.ask("DELETE", f"/v1/actions/{order['id']}?owner=joe&reason=done")
     assert (status, revoked["id"]) == (200, order["id"])

@@ -19,7 +19,7 @@ def served() -> list[Operation]:
     """Of a slot that has siblings."""
     return [
         *slot_requests.operations(UNASKED),
-        *actions.operations(UNASKED),
+        *actions.operations(UNASKED, UNASKED),
         *evidence.operations(UNASKED),
         *explain.operations(UNASKED),
         *messages.operations(UNASKED),

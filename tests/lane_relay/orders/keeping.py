@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from typing import Any, Self
 
 from msgspec.structs import replace
@@ -11,6 +12,7 @@ from lane_relay.account.counters import Counters
 from lane_relay.account.screen import Screen
 from lane_relay.account.settler import Settler, Surroundings
 from lane_relay.clock import Clock
+from lane_relay.deliver.explain import Place
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.orders.book import OrderBook
 from lane_relay.orders.keeper import OrderKeeper
@@ -25,6 +27,7 @@ from tests.lane_relay.account.attempts import message as plain
 from tests.lane_relay.spool.making import until
 
 ROUTE = Route("mx.example.com", "example-isp", ())
+SOMEWHERE = Place("Scheduled", ROUTE, None, ())
 
 
 class Rig:
@@ -115,8 +118,16 @@ class Rig:
     async def order(self, **said: Any) -> dict[str, Any]:
         """Given; what was answered."""
         body = json.dumps({"owner": "jane", "reason": "why not"} | said).encode()
-        (answer,) = await self.keeper.place(body)
+        (answer,) = await self.keeper.place(body, self.waiting)
         return answer
+
+    async def waiting(self) -> AsyncGenerator[tuple[Place, QueueEntry]]:
+        """Every entry, wherever it waits."""
+        for portion in self.schedule.portions():
+            for entry in portion:
+                yield SOMEWHERE, entry
+        for entry in [*self.delivery, *(one.entry for key in self.held.keys for one in self.held.waiting_for(key))]:
+            yield SOMEWHERE, entry
 
     async def done(self) -> None:
         """All that was ordered is carried out."""

@@ -3,13 +3,14 @@
 import asyncio
 import errno
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from lane_relay.account.counters import Counters
 from lane_relay.account.settle import Outcome
 from lane_relay.account.settler import Settler, Surroundings
+from lane_relay.deliver.explain import Place
 from lane_relay.orders.book import OrderBook
 from lane_relay.orders.finisher import Finisher
 from lane_relay.orders.keeper import OrderKeeper
@@ -110,6 +111,11 @@ async def test_a_message_that_cannot_be_read_for_now_is_given_back_and_the_other
         assert (order.entries, dict(finisher.unreadable)) == (2, {})
 
 
+async def _nothing() -> AsyncGenerator[tuple[Place, QueueEntry]]:
+    return
+    yield
+
+
 async def test_an_order_says_what_it_could_not_read_and_is_done_with_the_rest() -> None:
     async with restarted(3, damaged=0) as slot:
         schedule = ScheduledQueue()
@@ -120,7 +126,8 @@ async def test_an_order_says_what_it_could_not_read_and_is_done_with_the_rest() 
         )
         keeper = OrderKeeper(slot.spool, slot.book, slot.settler, CLOCK, places, config)
         running = asyncio.create_task(keeper.run())
-        await keeper.place(json.dumps({"action": "drop", "all": True, "owner": "jane", "reason": "why not"}).encode())
+        said = {"action": "drop", "all": True, "owner": "jane", "reason": "why not"}
+        await keeper.place(json.dumps(said).encode(), _nothing)
         await until(lambda: keeper.standing()[0]["state"] == "standing")
 
         (order,) = keeper.standing()

@@ -217,7 +217,7 @@ async def test_who_gave_and_revoked_an_order_and_why_is_on_record() -> None:
     async with Rig() as rig:
         order = await rig.order(action="hold", campaign="spring", owner="jane", reason="wrong price")
         ended = await rig.keeper.revoke(order["id"], "joe", "right after all")
-        assert ended == {**order, "state": "ended"}
+        assert ended == {**order, "state": "ended", "note": ""}
         records = [json.loads(line) for line in rig.spool.volume.records]
         assert [(one["user"], one["meta"]["reason"]) for one in records] == [
             ("jane", "wrong price"),
@@ -302,6 +302,61 @@ async def test_an_order_that_nothing_falls_under_or_that_stands_already_says_so(
         again = await rig.order(action="hold", all=True)
         assert again["note"] == "order feed of restored says the same without an end"
         assert all(one["note"] == "" for one in rig.keeper.standing()), "only the answer to the order has it"
+
+
+ABSENT: dict[str, dict[str, str]] = {
+    "queue": {"queue": "gmial.test"},
+    "campaign": {"campaign": "sprnig"},
+    "sender": {"sender": "@nobody.test"},
+    "address": {"sender": "ann@nobody.test"},
+    "message": {"message": "0" * 24},
+}
+PRESENT: dict[str, dict[str, str]] = {
+    "queue": {"queue": "example.com"},
+    "campaign": {"campaign": "spring"},
+    "sender": {"sender": "@x.test"},
+    "address": {"sender": "a@x.test"},
+}
+
+
+@pytest.mark.parametrize("which", ABSENT)
+@pytest.mark.parametrize("action", ["suspend", "hold", "bounce", "drop", "requeue"])
+async def test_an_order_about_what_nothing_waits_of_says_so(which: str, action: str) -> None:
+    async with Rig() as rig:
+        await rig.later("spring")
+        if (action, which) == ("requeue", "address"):
+            return  # refused: requeue chooses senders by their domain
+        note = (await rig.order(action=action, **ABSENT[which]))["note"]
+        assert note.startswith("nothing that waits here ")
+        assert ("for later mail" in note) == (action in {"suspend", "hold"} and which != "message"), note
+
+
+@pytest.mark.parametrize("which", PRESENT)
+@pytest.mark.parametrize("action", ["suspend", "hold", "bounce", "drop"])
+async def test_an_order_that_mail_falls_under_has_no_note(which: str, action: str) -> None:
+    async with Rig() as rig:
+        await rig.later("spring")
+        assert (await rig.order(action=action, **PRESENT[which]))["note"] == ""
+
+
+async def test_an_order_about_a_message_that_waits_has_no_note() -> None:
+    async with Rig() as rig:
+        entry = await rig.later()
+        assert (await rig.order(action="bounce", message=f"{entry.id:024x}"))["note"] == ""
+
+
+async def test_reports_which_have_no_sender_are_chosen_as_such() -> None:
+    async with Rig() as rig:
+        report, mail = await rig.later(sender=""), await rig.later()
+        answer = await rig.order(action="drop", sender="<>")
+        assert (answer["sender"], answer["note"]) == ("<>", "")
+        await rig.done()
+        assert [one.id for portion in rig.schedule.portions() for one in portion] == [mail.id]
+        held = await rig.order(action="hold", sender="<>")
+        rig.deliver(report)
+        rig.deliver(mail)
+        assert rig.delivery == [mail]
+        assert held["sender"] == "<>"
 
 
 @pytest.mark.parametrize(("action", "end"), [("suspend", "resume"), ("hold", "release")])
