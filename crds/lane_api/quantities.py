@@ -47,7 +47,8 @@ def parse_duration(value: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, str) or not re.match(_DURATION_PATTERN, value):
-        raise ValueError(f"{value!r} is no duration: write a number and a unit, such as 30s, 15m, 4h or 1h30m")
+        fix = "write numbers with units (ms, s, m, h), such as 30s, 15m, 1h30m or 720h"
+        raise ValueError(f"{value!r} is no duration: {fix}")
     return sum(float(number) * _DURATION_UNITS[unit] for number, unit in _DURATION_PART.findall(value))
 
 

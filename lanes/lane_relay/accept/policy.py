@@ -123,11 +123,12 @@ class Policy:
         if header.repeated:
             fix = "keep one (RFC 5322 section 3.6)"
             return Reply(550, (f"5.6.0 The message has more than one {header.repeated} field: {fix}",))
-        if header.lane.problem:
-            return Reply(550, (f"5.6.0 {header.lane.problem[:1].upper()}{header.lane.problem[1:]}",))
+        problem = header.malformed or header.lane.problem
+        if problem:
+            return Reply(550, (f"5.6.0 {problem[:1].upper()}{problem[1:]}",))
         author = header.author
         if isinstance(author, NoAuthor):
-            return Reply(550, (f"5.7.1 {author.reason[:1].upper()}{author.reason[1:]}",))
+            return Reply(550, (f"5.6.0 {author.reason[:1].upper()}{author.reason[1:]}",))
         return self._judge_author(author, user)
 
     def _judge_author(self, author: Author, user: str) -> Reply | None:

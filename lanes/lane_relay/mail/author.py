@@ -48,6 +48,10 @@ class NoAuthor(Record, frozen=True, gc=False):
     reason: str
 
 
+_FORM: Final = 'write it as Name <address>, and "Name, Inc." in quotes where the name has a comma or the like in it'
+_MALFORMED: Final = NoAuthor(f"the From field is malformed: {_FORM}")
+
+
 def parse_author(fields: list[bytes]) -> Author | NoAuthor:
     """The author in these values of From fields."""
     if len(fields) != 1:
@@ -77,11 +81,11 @@ def _parse_unusual(text: str) -> Author | NoAuthor:
     try:
         field = policy.SMTPUTF8.header_factory("from", text)
     except Exception:  # noqa: BLE001 -- it stumbles over malformed values in ways that it does not name: any is the same
-        return NoAuthor("the From field is malformed")
+        return _MALFORMED
     if field.defects or not isinstance(field, AddressHeader):
-        return NoAuthor("the From field is malformed")
+        return _MALFORMED
     if len(field.addresses) != 1 or field.groups[0].display_name is not None:
-        return NoAuthor("the From field must name exactly one address")
+        return NoAuthor(f"the From field must name exactly one address: {_FORM}")
     return _judge(field.addresses[0].addr_spec)
 
 

@@ -8,6 +8,7 @@ reaches a field of ours unless it is free of line ends and of characters that wo
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from email.utils import parsedate_tz
 from functools import lru_cache
 from typing import Final
 
@@ -36,6 +37,11 @@ _SINGLE: Final = {
 """Once at most (RFC 5322 section 3.6, RFC 2045 section 3): of two, one reader shows the first, another the last, and
 DKIM signs one. From is judged by `mail.author`."""
 _MESSAGE_ID = re.compile(r"<[^\s<>]{1,996}>")
+_DATE = re.compile(
+    rb"\s*(?:[A-Za-z]{3},\s*)?[0-9]{1,2}\s+[A-Za-z]{3}\s+[0-9]{4}\s+[0-9]{2}:[0-9]{2}(?::[0-9]{2})?\s+[-+][0-9]{4}"
+)
+"""As nearly all write it, so that the library is asked about the rest alone."""
+_MAX_DATE: Final = 200
 _HELO = re.compile(r"[A-Za-z0-9._:-]{1,255}|\[[A-Za-z0-9.:]{1,64}\]")
 _MAX_CORRELATION_ID: Final = 200
 """Characters kept of a correlation id; records are bounded."""
@@ -69,6 +75,8 @@ class Header(Record, frozen=True, gc=False):
     """A field that stands there more often than it may."""
     stray_line: str = ""
     """The beginning of a line that is no field: some readers take the body to begin there, others go on."""
+    malformed: str = ""
+    """What is wrong with the Message-ID or Date that stands there, and the fix."""
     lane: LaneFields = NO_LANE_FIELDS
 
 
@@ -116,6 +124,7 @@ def read_header(
         begins_folded=content[:1] in (b" ", b"\t"),
         repeated=_repeated(names) if len(present) != len(names) else "",
         stray_line=_stray_line(head, len(names)),
+        malformed=_malformed(head, lower, present, message_ids),
         lane=_lane_fields(head, lower, present, campaign_field, is_for_lane=is_for_lane),
     )
 
@@ -129,6 +138,24 @@ def _in_lower_case(field: str) -> bytes:
 def _repeated(names: list[bytes]) -> str:
     """The first field that may stand once and stands more often, or an empty string."""
     return next((spelled for name, spelled in _SINGLE.items() if names.count(name) > 1), "")
+
+
+def _malformed(head: bytes, lower: bytes, present: frozenset[bytes], message_ids: list[bytes]) -> str:
+    """What large receivers refuse mail for, and what no trace could find: a Message-ID or Date that is none."""
+    if message_ids and not _first_message_id(message_ids):
+        fix = "write it as <unique@your.domain>, or leave it out and the lane makes one"
+        return f"the Message-ID field has no identifier in angle brackets: {fix} (RFC 5322 section 3.6.4)"
+    if b"date" in present and not any(map(_is_date, _values(head, lower, b"date"))):
+        fix = "write it like Sun, 29 Nov 2026 10:00:00 +0000, or leave it out and the lane makes one"
+        return f"the Date field is no date: {fix} (RFC 5322 section 3.3)"
+    return ""
+
+
+def _is_date(value: bytes) -> bool:
+    """Obsolete and sloppy forms that readers understand are dates as well."""
+    if _DATE.match(value):
+        return True
+    return len(value) <= _MAX_DATE and parsedate_tz(_printable(value)) is not None
 
 
 def _stray_line(head: bytes, fields: int) -> str:

@@ -95,9 +95,18 @@ def test_a_from_that_nothing_could_sign_is_told_what_to_add() -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b"Subject: x\r\n\r\n", "550 5.7.1 The message has no From field, it needs exactly one"),
-        (b"From: otp@notify.example.com\r\n" * 2 + b"\r\n", "550 5.7.1 The message has 2 From fields"),
-        (b"From: otp@notify.example.com, x@other.example\r\n\r\n", "550 5.7.1 The From field must name exactly one"),
+        (b"Subject: x\r\n\r\n", "550 5.6.0 The message has no From field, it needs exactly one"),
+        (b"From: otp@notify.example.com\r\n" * 2 + b"\r\n", "550 5.6.0 The message has 2 From fields"),
+        (b"From: otp@notify.example.com, x@other.example\r\n\r\n", "550 5.6.0 The From field must name exactly one"),
+        (b"From: Joe, X <otp@notify.example.com>\r\n\r\n", "550 5.6.0 The From field is malformed: write it as Name <"),
+        (
+            b"From: otp@notify.example.com\r\nMessage-ID: foo\r\n\r\n",
+            "550 5.6.0 The Message-ID field has no identifier",
+        ),
+        (
+            b"From: otp@notify.example.com\r\nDate: yesterday\r\n\r\n",
+            "550 5.6.0 The Date field is no date: write it like",
+        ),
         (b" From: otp@notify.example.com\r\n\r\n", "550 5.6.0 The message begins with a continuation line"),
         ("From: otp@notify.example.com\r\nSubject: ü\r\n\r\n".encode(), "550 5.6.7 The header is not ASCII: encode it"),
         (b"Received: x\r\n" * 51 + b"From: otp@notify.example.com\r\n\r\n", "554 5.4.6 Mail loop: 51 Received fields"),

@@ -63,6 +63,32 @@ def test_what_is_not_plainly_one_author_is_refused_with_its_reason(values: list[
     assert re.search(reason, author.reason), author.reason
 
 
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Sun, 29 Nov 2026 10:00:00 +0000", "29 Nov 26 10:00 GMT", "Sun, 29 Nov 2026 10:00:00 +0100 (CET)",
+        "\r\n Sun,\r\n\t29 Nov 2026 10:00:00 -0500", "So, 1 Nov 2026 09:00 +0100",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("id_", ["<a@b>", "\r\n <a@b>", "<no-at-sign>", "(x) <a@b>"])
+def test_a_message_id_and_a_date_are_taken_in_sloppy_forms(date: str, id_: str) -> None:
+    assert read_header(f"Date: {date}\r\nMessage-ID: {id_}\r\n\r\n".encode()).malformed == ""
+
+
+@pytest.mark.parametrize(
+    "date", ["yesterday", "2026-11-29T10:00:00Z", "1764410000", "", "Sun, 29 Nov 2026", "1 " * 500]
+)
+def test_a_date_that_no_reader_understands_is_malformed(date: str) -> None:
+    assert read_header(f"Date: {date}\r\n\r\n".encode()).malformed.startswith(
+        "the Date field is no date: write it like"
+    )
+
+
+@pytest.mark.parametrize("id_", ["foo", "", "<a b>", "<>", "a@b"])
+def test_a_message_id_without_an_identifier_is_malformed(id_: str) -> None:
+    assert "no identifier in angle brackets" in read_header(f"Message-ID: {id_}\r\n\r\n".encode()).malformed
+
+
 @pytest.mark.parametrize("second", [b"From: b@y.example", b"from : b@y.example", b"FROM\t: b@y.example"])
 def test_a_second_from_is_seen_however_it_is_spelled(second: bytes) -> None:
     header = read_header(b"From: a@x.example\r\n" + second + b"\r\n\r\nx\r\n")

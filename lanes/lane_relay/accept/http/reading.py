@@ -8,6 +8,7 @@ Before it: bytes from a client. After it: `injection`.
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
@@ -28,6 +29,7 @@ VALUE_BYTES: Final = 64
 _MOST_ENTRIES: Final = 64
 """Of one object, or of a list within one, but for substitutions; no model has as many."""
 _MOST_FAULTS: Final = 20
+_HALF_A_PAIR = re.compile(rb"(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2})(?!\\u[dD][c-fC-F])")
 
 _decode: Final = Decoder().decode
 _encode: Final = Encoder(order="deterministic").encode
@@ -94,7 +96,13 @@ def _canonical(body: bytes) -> tuple[bytes, Any]:
         value = _decode(body)
         return _encode(value), value
     except (DecodeError, UnicodeDecodeError, RecursionError) as failed:
-        raise ValueError(f"the body is not JSON: {failed}") from None
+        raise ValueError(f"the body is not JSON: {_why(body, failed)}") from None
+
+
+def _why(body: bytes, failed: Exception) -> str:
+    """The decoder takes the first half of a surrogate pair without its second for a text that is cut off."""
+    half = _HALF_A_PAIR.search(body)
+    return f"{half[1].decode()} in a text is half a character (RFC 8259 section 7)" if half else str(failed)
 
 
 def _parts(body: bytes) -> int:

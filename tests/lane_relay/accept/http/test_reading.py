@@ -23,6 +23,20 @@ def body_of(**more: Any) -> bytes:
     return json.dumps({**GOOD, **more}).encode()
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (rb"\ud800", r"\ud800 in a text is half a character"), (rb"a\uD83Dx", r"\uD83D in a text is half a character"),
+        (rb"\\\ud83d", r"\ud83d in a text is half a character"), (rb"\\ud83d", "truncated"),
+        (rb"\ud83d\ude00", "truncated"),
+    ],
+)  # fmt: skip
+def test_half_a_character_is_named_and_no_whole_one(text: bytes, words: str) -> None:
+    with pytest.raises(ValueError, match="JSON") as failed:
+        canonical(b'{"a": "' + text + (b'"}' if words != "truncated" else b""))
+    assert words in str(failed.value)
+
+
 def test_the_same_json_has_one_canonical_form_and_what_is_none_has_not() -> None:
     assert canonical(b'{"b": 1, "a": [1.0, "\\u00e9"]}') == canonical('{ "a":[1.0,"é"],"b":1}'.encode())
     assert canonical(b'{"a": 1}') != canonical(b'{"a": 2}')

@@ -79,7 +79,7 @@ async def test_a_raw_message_goes_as_it_is(http: StartHttp) -> None:
         ({"text": "x" * 70_000}, 422, "552 5.3.4", "the lane takes 65536"),
         ({"text": None, "from": None, "raw": b64encode(b"From: a@notify.example.com\r\n\r\na\nb").decode()}, 422,
          "550 5.6.0", "CR or LF"),
-        ({"text": None, "from": None, "raw": b64encode(b"Subject: x\r\n\r\nb").decode()}, 403, "550 5.7.1", "no From"),
+        ({"text": None, "from": None, "raw": b64encode(b"Subject: x\r\n\r\nb").decode()}, 422, "550 5.6.0", "no From"),
         ({"recipients": ["a@isp.example"] * 4}, 422, "452 4.5.3", "more than the 3"),
     ],
 )  # fmt: skip
