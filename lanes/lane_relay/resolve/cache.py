@@ -27,7 +27,8 @@ _STALE_S: Final = 24 * 3600.0
 """How long an expired answer may stand in for one that cannot be had (RFC 8767 section 5: 1 to 3 days)."""
 _RECHECK_S: Final = 30.0
 """How long a failure, or the stale answer in its place, keeps the next question away (RFC 8767 section 5)."""
-_MAX_ENTRIES: Final = 50_000
+_MAX_ENTRIES: Final = 15_000
+"""Answers, some 450 bytes each; a domain has two or three."""
 
 
 class TtlCache(Generic[K, V]):

@@ -25,7 +25,7 @@ _MAX_TTL_S: Final = 3600.0
 _UNKNOWN_S: Final = 30.0
 _STALE_S: Final = 86_400.0
 """As for other answers (`cache`): a verdict stands in for one that a silent resolver does not give."""
-_MAX_HOSTS: Final = 50_000
+_MAX_HOSTS: Final = 10_000
 _USABLE: Final = frozenset(
     (usage, selector, matching) for usage in (2, 3) for selector in (0, 1) for matching in (0, 1, 2)
 )

@@ -26,6 +26,9 @@ NEGATIVE_TTL_S: Final = 60.0
 _TRY_S: Final = 2.0
 _TRIES: Final = 3
 """c-ares lengthens each further try; with one dead server an answer is given up after about 10 s."""
+_RENEWED_AFTER: Final = 1000
+"""Questions. c-ares keeps every answer for its TTL, an hour at most, some 1.2 kB each and without a bound; `cache` is
+the one that is bounded, and neither binding has a switch for the other."""
 
 _STATUS: Final = {
     pycares.errno.ARES_ENODATA: Status.NODATA,
@@ -52,13 +55,26 @@ def check_server(text: str) -> str:
 class WireResolver:
     """Lookups over the network, uncached. Must be made inside a running event loop."""
 
-    def __init__(self, servers: Sequence[str] = (), *, try_s: float = _TRY_S, tries: int = _TRIES) -> None:
+    def __init__(
+        self,
+        servers: Sequence[str] = (),
+        *,
+        try_s: float = _TRY_S,
+        tries: int = _TRIES,
+        renewed_after: int = _RENEWED_AFTER,
+    ) -> None:
         """`servers`: `ip` or `ip:port`; none: those of /etc/resolv.conf. Raises ConfigError."""
+        self._servers = [check_server(server) for server in servers] or None
+        self._try_s = try_s
+        self._tries = tries
+        self._renewed_after = renewed_after
+        self._renew()
+
+    def _renew(self) -> None:
+        """One that knows nothing; the one before goes with the last question that it was asked."""
+        self._asked = 0
         self._resolver = aiodns.DNSResolver(
-            nameservers=[check_server(server) for server in servers] or None,
-            loop=asyncio.get_running_loop(),
-            timeout=try_s,
-            tries=tries,
+            nameservers=self._servers, loop=asyncio.get_running_loop(), timeout=self._try_s, tries=self._tries
         )
 
     async def mx(self, name: str) -> Answer[MxRecord]:
@@ -82,8 +98,12 @@ class WireResolver:
         await self._resolver.close()
 
     async def _ask(self, name: str, kind: str, read: Callable[[Any], R]) -> Answer[R]:
+        if self._asked >= self._renewed_after:
+            self._renew()
+        self._asked += 1
+        resolver = self._resolver  # held until it has answered: one that is let go forgets what it was asked
         try:
-            found = await self._resolver.query_dns(name, kind)
+            found = await resolver.query_dns(name, kind)
         except aiodns.error.DNSError as error:
             return _failure(_STATUS.get(error.args[0], Status.SERVFAIL))
         except UnicodeError:  # a name that IDNA refuses

@@ -40,7 +40,8 @@ _MAX_SLOW: Final = 2048
 """Together with a lookup's end after some 10 s, 200 dead domains a second may come and nobody waits."""
 _NO_CAMPAIGN: Final = "\n"
 """Whose turn such a lookup takes; no campaign has a line end in its name."""
-_MAX_ROUTES: Final = 50_000
+_MAX_ROUTES: Final = 10_000
+"""Some 700 bytes each; of more domains those that nobody asked for longest are looked up anew."""
 _UNROUTABLE_S: Final = 30.0
 """How long a failure is given to everybody who asks; the DNS cache may know better afterwards."""
 _REFRESH_S: Final = 60.0

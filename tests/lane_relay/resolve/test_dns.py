@@ -260,3 +260,16 @@ async def test_a_resolver_that_another_one_replaces_goes_with_its_last_question(
             await is_gone.wait()  # and its sockets with it
         assert (await lookups.mx("plain.example.test")).status is Status.NODATA
     await lookups.close()
+
+
+async def test_what_the_library_keeps_for_itself_is_let_go_after_so_many_questions(named: Named) -> None:
+    wire = WireResolver([named.server], try_s=0.5, tries=2, renewed_after=3)
+    assert (await wire.addresses("plain.example.test", Family.V4)).records == ("127.0.0.9",)
+    zone = named.folder / "example.zone"
+    zone.write_text(zone.read_text().replace("plain A 127.0.0.9", "plain A 127.0.0.10"))
+    await named.stop()
+    await named.start()
+    found = [(await wire.addresses("plain.example.test", Family.V4)).records for _ in range(3)]
+    await wire.close()
+    assert found[0] == ("127.0.0.9",)  # it is kept for its TTL of 300 s ...
+    assert found[-1] == ("127.0.0.10",)  # ... and no longer than the answers of two more questions
