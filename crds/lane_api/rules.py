@@ -91,7 +91,7 @@ this one, which drains it""",
     ),
     (
         f"{_RECORDS}.compareTo({_NEW_SIZE}) < 0",
-        "audit.maxSize (default 1Gi) is a part of queue.size (default 10Gi), so smaller: raise queue.size",
+        "audit.maxSize (default 1Gi) is a part of queue.size (default 10Gi): lower the first or raise the other",
     ),
 )
 

@@ -14,7 +14,7 @@ from e2e.cluster import Cluster, ClusterError, open_cluster
 from e2e.internet import addresses
 from e2e.internet.dns import DnsError
 from e2e.internet.internet import Ground, Internet, InternetError, Weights
-from e2e.internet.lane_records import unpublished
+from e2e.internet.lane_records import unnamed, unpublished
 
 
 def ground_of(cluster: Cluster) -> Ground:
@@ -51,7 +51,7 @@ async def _status(cluster: Cluster, _lane: str) -> None:
 
 
 async def _publish(cluster: Cluster, lane: str) -> None:
-    """Puts the DKIM records that a lane waits for into DNS, as its owner would with his provider."""
+    """Puts the DKIM and PTR records that a lane waits for into DNS, as its owner would with his providers."""
     namespace, _, name = lane.partition("/")
     words = ("sendinglanes.lanewright.dev", name, "-n", namespace, "--ignore-not-found")
     found = await asyncio.to_thread(cluster.get, *words)
@@ -62,7 +62,11 @@ async def _publish(cluster: Cluster, lane: str) -> None:
     for record, text in wanted:
         await asyncio.to_thread(internet.publish_txt, record, text)
         _print(f"{record} TXT {text}")
-    if not wanted:
+    hosts = list(unnamed(found.get("status", {})))
+    for hostname, ip in hosts:
+        await asyncio.to_thread(internet.publish_host, hostname, ip)
+        _print(f"{ip} PTR {hostname}, and back")
+    if not wanted and not hosts:
         _print(f"{lane} waits for no record (its status names them a moment after it is made)")
 
 

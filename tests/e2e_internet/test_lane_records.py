@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from e2e.internet.lane_records import unpublished
+from e2e.internet.lane_records import unnamed, unpublished
 
 RSA = {"recordName": "rsa._domainkey.a.example.", "record": "v=DKIM1; k=rsa; p=A"}
 ED25519 = {"recordName": "ed._domainkey.a.example", "record": "v=DKIM1; k=ed25519; p=B"}
@@ -28,3 +28,15 @@ def test_what_dns_has_and_what_has_no_record_is_left_alone() -> None:
     off = {"name": "b.example", "dkim": {"mode": "Off"}}
     assert list(unpublished({"domains": [seen, off, {"name": "c.example"}]})) == []
     assert list(unpublished({})) == []
+
+
+def test_a_slot_whose_address_does_not_lead_back_is_named() -> None:
+    slots = [
+        {"name": "otp-0", "ip": "203.0.113.10", "hostname": "out1.brand.test"},
+        {"name": "otp-1", "ip": "shared", "hostname": ""},
+        {"name": "otp-2", "hostname": "out2.brand.test"},
+    ]
+    wanted = {"type": "PTRMatches", "status": "False"}
+
+    assert list(unnamed({"slots": slots, "conditions": [wanted]})) == [("out1.brand.test", "203.0.113.10")]
+    assert list(unnamed({"slots": slots, "conditions": [wanted | {"status": "True"}]})) == []
