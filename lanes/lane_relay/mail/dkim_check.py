@@ -31,6 +31,9 @@ _MOST_NAMES: Final = 200
 _NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LINE_ENDS_BACKWARDS: Final = re.compile(rb"(?:\n\r)*")
 _FORMS: Final = ("relaxed", "simple")
+_BLANKS: Final = " \t"
+"""All that the RFC calls WSP: Python's strip also takes U+00A0 or U+3000 off, which signers leave in what they sign."""
+_FOLDED_BLANKS: Final = " \t\r\n"
 Tags = dict[str, str]
 Fields = list[tuple[str, str]]
 
@@ -107,7 +110,7 @@ def _signature(at: int, value: str) -> Signature | None:
         return None
     domain, selector = tags.get("d", "").lower(), tags.get("s", "").lower()
     header, _, body = tags.get("c", "simple").lower().partition("/")
-    names = [one.strip().lower() for one in tags.get("h", "").split(":")]
+    names = [_folded(one) for one in tags.get("h", "").split(":")]
     if (
         not all(tags.get(name) for name in ("a", "b", "bh", "d", "h", "s"))
         or tags.get("v") != "1"
@@ -207,14 +210,14 @@ def _tags(text: str, what: str) -> Tags:
     found: Tags = {}
     for one in text.split(";"):
         name, equals, value = one.partition("=")
-        name = name.strip()
-        if not name and not equals and not one.strip():
+        name = name.strip(_FOLDED_BLANKS)
+        if not name and not equals:
             continue
         if not equals or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
             raise _FailedError(f"{what} is no list of tags: {one.strip()[:40]!r}")
         if name in found:
             raise _FailedError(f"{what} is no list of tags: {name}= stands twice")
-        found[name] = value.strip()
+        found[name] = value.strip(_FOLDED_BLANKS)
     return found
 
 
@@ -231,7 +234,7 @@ def _fields(head: bytes) -> Fields:
 def _relaxed_field(name: str, value: str) -> str:
     """RFC 6376 section 3.4.2."""
     unfolded = value.replace("\r\n", "")
-    return f"{name.strip().lower()}:{re.sub(r'[ ' + chr(9) + r']+', ' ', unfolded).strip()}"
+    return f"{name.strip(_BLANKS).lower()}:{re.sub(r'[ ' + chr(9) + r']+', ' ', unfolded).strip(_BLANKS)}"
 
 
 def _simple_field(name: str, value: str) -> str:
@@ -241,7 +244,7 @@ def _simple_field(name: str, value: str) -> str:
 
 def _folded(name: str) -> str:
     """The name as it is compared: what is blank around it is no part of it."""
-    return name.strip().lower()
+    return name.strip(_FOLDED_BLANKS).lower()
 
 
 def _taken(fields: Fields, names: str) -> Fields:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lane_relay.errors import ConfigError
 from lane_relay.mail.dkim import DkimKey, canonical_body, canonical_value, cover, generate_ed25519_key, generate_key
-from lane_relay.mail.dkim_check import signature_problem
+from lane_relay.mail.dkim_check import fields_named, signature_problem
 from lane_relay.smtp.data import stuff
 
 PEM = generate_key()
@@ -50,6 +50,11 @@ FIXTURES = {
     "list fields": b"From: a@notify.example.com\r\nList-Unsubscribe: <https://u.example/x>\r\n"
     b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
     b"Feedback-ID: a:b:c:d\r\nCFBL-Address: f@x; report=arf\r\n\r\nx\r\n",
+    **{
+        f"{where} a value: {blank!a}": f"From: a@notify.example.com\r\nSubject: {subject}\r\n\r\nx\r\n".encode()
+        for blank in ("\u00a0", "\u0085", "\u3000", "\u2028", "\u1680")
+        for where, subject in (("before", f"{blank}x"), ("behind", f"x{blank}"), ("alone in", blank))
+    },
     "unsigned fields": b"Received: from x\r\nReturn-Path: <x@y>\r\nFrom: a@notify.example.com\r\nX-Y: z\r\n\r\nx\r\n",
 }
 
@@ -175,6 +180,14 @@ def test_our_own_check_agrees_with_the_oracle(name: str, make: Callable[[], byte
     assert signature_problem(signed, key.public_record()) == ""
     assert "does not verify" in signature_problem(signed.replace(b"@notify", b"@notifx"), key.public_record())
     assert signature_problem(signed, DkimKey.load(make()).public_record()) != ""
+
+
+def test_a_tag_with_a_blank_that_is_none_of_the_rfcs_is_no_tag() -> None:
+    assert "list of tags" in signature_problem(sign(FIXTURES["plain"]), KEY.public_record().replace("k=", "\u00a0k="))
+
+
+def test_a_field_whose_name_ends_in_such_a_blank_is_another_field() -> None:
+    assert fields_named("From\u00a0: a@x.example\r\nfrom \t: b@x.example\r\n\r\n".encode(), "from") == [" b@x.example"]
 
 
 @pytest.mark.parametrize(
