@@ -380,7 +380,7 @@ class Journal:
         return found
 
     def _keep_index(self, segment: "_Finished", summary: Summary) -> None:
-        """Beside the segment; one that is torn or missing is only slower to search."""
+        """Beside the segment, and durable before the head that names it; without one it is only slower to search."""
         path = self._directory / index_name(segment.first_seq)
         content = summary.index.encode()
         with suppress(FileNotFoundError):
@@ -389,6 +389,7 @@ class Journal:
             file = self._files.create(path)
             try:
                 file.append([content])
+                file.sync()
             finally:
                 file.close()
         except OSError as error:

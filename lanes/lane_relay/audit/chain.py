@@ -108,6 +108,7 @@ class Chain:
             last_seq=summary.last_seq,
             size=summary.size,
             sha256=summary.sha256,
+            index_sha256=summary.index.sha256,
             began=round(began, 3),
             ended=round(ended, 3),
             gaps=summary.gaps,

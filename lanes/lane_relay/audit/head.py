@@ -77,6 +77,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Bytes of the segment."""
     sha256: str = ""
     """Of the segment's bytes."""
+    index_sha256: str = ""
+    """Of the index beside the segment; empty where a release before this field sealed it: its index proves nothing."""
     began: float = 0.0
     ended: float = 0.0
     """Unix times of the segment."""

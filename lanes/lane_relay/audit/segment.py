@@ -1,8 +1,9 @@
 """One finished file of records: what its head says of it, and its index.
 
-The index is for finding only and is not signed: CRC-32 of every id, Message-ID, correlation id and recipient in the
-segment, sorted, and one of every half a mebibyte of lines, so that `verify` can say where a byte was altered. A
-missing or damaged index costs a scan, never an answer. Pure: takes bytes, gives values.
+The index is for finding only: CRC-32 of every id, Message-ID, correlation id and recipient in the segment, sorted,
+and one of every half a mebibyte of lines, so that `verify` can say where a byte was altered. The head names its digest,
+and without that it is not believed: one that is missing or another costs a scan, never an answer. Pure: takes bytes,
+gives values.
 Before: `account.journal` finished the file. After: `chain`, `trace`, `verify`.
 """
 
@@ -22,6 +23,7 @@ __all__ = ["Index", "Place", "Summary", "index_name", "load_index", "segment_nam
 
 BLOCK_BYTES: Final = 512 * 2**10
 """Decoded at one go, some 800 lines: about a millisecond in which nothing else of Python runs."""
+_KEY_BYTES: Final = 4
 _SEQ: Final = re.compile(rb'^\{"seq":(\d+),', re.MULTILINE)
 
 
@@ -75,13 +77,21 @@ class Index(msgspec.Struct, frozen=True):
         """As it is kept."""
         return msgspec.msgpack.encode(self)
 
+    @property
+    def sha256(self) -> str:
+        """Of its kept bytes, in hexadecimal."""
+        return hashlib.sha256(self.encode()).hexdigest()
 
-def load_index(content: bytes) -> Index | None:
-    """A kept index; None for a damaged one."""
+
+def load_index(content: bytes, sha256: str) -> Index | None:
+    """A kept index that has the digest which its segment's head names; None for any other, and without a digest."""
+    if hashlib.sha256(content).hexdigest() != sha256:
+        return None
     try:
-        return msgspec.msgpack.decode(content, type=Index)
+        index = msgspec.msgpack.decode(content, type=Index)
     except msgspec.DecodeError:
         return None
+    return index if len(index.keys) % _KEY_BYTES == 0 else None
 
 
 class Summary(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
 """One message's whole life, in order, from records wherever they lie.
 
 Asked with a Message-ID, a correlation id, a spool id or a recipient. An index says of each sealed segment that it
-surely holds nothing of the kind; the others are searched for the words as bytes, and only what is found is decoded.
+surely holds nothing of the kind, and is believed if it is the one that the segment's head names; the others are
+searched for the words as bytes, and only what is found is decoded.
 A spool id also tells when it was made: what is older is not read. Pure but for reading the store.
 Before: `evidence`. After: `lane-relay trace`, `GET /v1/trace`.
 """
@@ -15,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from lane_relay.audit.evidence import JournalFiles, Store, expand, journals
+from lane_relay.audit.head import Head, HeadKind, parse
 from lane_relay.audit.segment import load_index
 from lane_relay.records import received_at
 
@@ -68,6 +70,7 @@ class _Search:
     def __init__(self, store: Store, files: JournalFiles) -> None:
         self._store = store
         self._files = files
+        self._heads = _Heads(store, files)
         self._segments = sorted(files.segments)
         self._content: tuple[int, bytes] = (0, b"")
 
@@ -110,9 +113,11 @@ class _Search:
 
     def _held(self, first: int, keys: list[str]) -> list[str]:
         """Those of the keys that a segment may hold."""
-        name = self._files.indexes.get(first)
+        name, head = self._files.indexes.get(first), self._heads.of_segment(first)
+        if name is None or head is None:
+            return keys
         try:
-            index = load_index(self._store.read(name)) if name is not None else None
+            index = load_index(self._store.read(name), head.index_sha256) if head.index_sha256 else None
         except FileNotFoundError:
             index = None
         return [key for key in keys if index is None or index.may_hold(key)]
@@ -134,6 +139,37 @@ class _Search:
                 content = b""
             self._content = first, content
         return self._content[1]
+
+
+class _Heads:
+    """What a journal's heads say of its segments; read a folder at a time, for an archive has one for each day."""
+
+    def __init__(self, store: Store, files: JournalFiles) -> None:
+        self._store = store
+        self._files = files
+        self._names: dict[str, list[str]] = {}
+        """Of the heads, by folder; those that were read are gone from it."""
+        for name in files.heads.values():
+            self._names.setdefault(_folder(name), []).append(name)
+        self._segments: dict[int, Head] = {}
+
+    def of_segment(self, first: int) -> Head | None:
+        """The head of the file that begins with this number; None if there is none beside it."""
+        for name in self._names.pop(_folder(self._files.segments[first]), ()):
+            head = self._read(name)
+            if head is not None and head.kind is HeadKind.SEGMENT:
+                self._segments[head.first_seq] = head
+        return self._segments.get(first)
+
+    def _read(self, name: str) -> Head | None:
+        try:
+            return parse(self._store.read(name)).head
+        except (FileNotFoundError, ValueError):  # forgotten meanwhile, or damaged: `verify` speaks of that
+            return None
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _decoded(

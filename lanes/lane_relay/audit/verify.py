@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from lane_relay.audit.evidence import JournalFiles, Store, expand
 from lane_relay.audit.head import Head, HeadKind, Signed, parse, public_key, public_key_id
-from lane_relay.audit.segment import load_index
+from lane_relay.audit.segment import Place, load_index
 
 __all__ = ["Finding", "Kind", "Report", "verify"]
 
@@ -255,7 +255,7 @@ def _check_segments(store: Store, files: JournalFiles, heads: list[Head], report
         except ValueError as error:
             report.add(Kind.ALTERED, name, str(error))
             continue
-        finding = _judge(name, head, content, by_digest, _index_of(store, files, head))
+        finding = _judge(name, head, content, by_digest, _check_index(store, files, head, report))
         if finding is not None:
             report.findings.append(finding)
         else:
@@ -285,7 +285,7 @@ def _check_absent(files: JournalFiles, head: Head, dropped: list[Head], report: 
 
 
 def _judge(
-    name: str, head: Head, content: bytes, by_digest: dict[str, Head], places: list[tuple[int, int, int]]
+    name: str, head: Head, content: bytes, by_digest: dict[str, Head], places: tuple[Place, ...]
 ) -> Finding | None:
     digest = hashlib.sha256(content).hexdigest()
     if digest == head.sha256:
@@ -322,23 +322,33 @@ def _by_numbers(name: str, expected: list[int], found: list[int], content: bytes
     return None
 
 
-def _where_altered(head: Head, content: bytes, places: list[tuple[int, int, int]]) -> str:
+def _where_altered(head: Head, content: bytes, places: tuple[Place, ...]) -> str:
     """Between which records a byte is another, as far as the index tells."""
-    for at, (first, offset, check) in enumerate(places):
-        end = places[at + 1][1] if at + 1 < len(places) else len(content)
-        if crc32(content[offset:end]) != check:
-            last = places[at + 1][0] - 1 if at + 1 < len(places) else head.last_seq
-            return f"bytes were altered between records {first} and {last}"
+    for at, place in enumerate(places):
+        end = places[at + 1].offset if at + 1 < len(places) else len(content)
+        if crc32(content[place.offset : end]) != place.check:
+            last = places[at + 1].first_seq - 1 if at + 1 < len(places) else head.last_seq
+            return f"bytes were altered between records {place.first_seq} and {last}"
     return f"bytes were altered between records {head.first_seq} and {head.last_seq}"
 
 
-def _index_of(store: Store, files: JournalFiles, head: Head) -> list[tuple[int, int, int]]:
+def _check_index(store: Store, files: JournalFiles, head: Head, report: Report) -> tuple[Place, ...]:
+    """The places that it tells, if it is the one that the head names; one may be missing, and old heads name none."""
     name = files.indexes.get(head.first_seq)
+    if name is None or not head.index_sha256:
+        return ()
     try:
-        index = load_index(store.read(name)) if name is not None else None
+        content = store.read(name)
     except FileNotFoundError:
-        index = None
-    return [(place.first_seq, place.offset, place.check) for place in index.places] if index is not None else []
+        return ()
+    if hashlib.sha256(content).hexdigest() != head.index_sha256:
+        report.add(
+            Kind.ALTERED,
+            name,
+            f"it is not the index that was made of records {_span(head.first_seq, head.last_seq)}: trace does without",
+        )
+    index = load_index(content, head.index_sha256)
+    return index.places if index is not None else ()
 
 
 def _check_sequence(files: JournalFiles, segments: list[Head], dropped: list[Head], report: Report) -> None:

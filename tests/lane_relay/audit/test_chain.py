@@ -1,5 +1,6 @@
 """The chain on its volume: whole heads, statements before removal, and what a crash or a full volume leaves."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from lane_relay.account.journal import journal_files
 from lane_relay.audit.chain import Chain, day_of, head_files, head_name
 from lane_relay.audit.head import Head, HeadKey, HeadKind, parse
+from lane_relay.audit.segment import index_name
 from lane_relay.errors import RelayError
 from tests.lane_relay.audit.making import KEY, Time, fill, open_journal, record, records_config, seal_all
 from tests.lane_relay.spool.disk import SimulatedDisk
@@ -88,9 +90,12 @@ def test_a_crash_at_any_instant_leaves_a_chain_that_goes_on() -> None:
     fill(journal, 4)
     seal_all(journal)
     log = [(number, record(number)) for number in range(1, 9)]
-    seen = 0
+    seen = indexes = 0
     for _, image in disk.crash_images(2, 7, every_byte=False):
         crashed = SimulatedDisk({path: content for path, content in image.items() if not path.endswith("reserve")})
+        for path in (RECORDS / index_name(head.first_seq) for head in _heads(crashed) if head.index_sha256):
+            assert sha256(crashed.read(path)).hexdigest() in {head.index_sha256 for head in _heads(crashed)}
+            indexes += 1
         again, chain = open_journal(RECORDS, time, files=crashed, config=records_config(RECORDS, max_size=20_000))
         assert again.reconcile(0, log) == 0
         assert _numbers(crashed) == list(range(1, 9))
@@ -102,6 +107,7 @@ def test_a_crash_at_any_instant_leaves_a_chain_that_goes_on() -> None:
         assert [head.first_seq for head in segments[1:]] == [head.last_seq + 1 for head in segments[:-1]]
         seen += 1
     assert seen > 100
+    assert indexes > 20
 
 
 def test_a_crash_between_statement_and_removal_is_finished_at_the_next_start() -> None:

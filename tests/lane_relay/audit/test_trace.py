@@ -1,5 +1,6 @@
 """A message's whole life is found by any of its names, in folders and archives, whatever is sealed or dropped."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 from lane_relay.account.journal import Journal
 from lane_relay.audit.archive import Archiver
 from lane_relay.audit.evidence import DirectoryStore
+from lane_relay.audit.head import HeadKey, HeadKind, parse
 from lane_relay.audit.recipients import digest
-from lane_relay.audit.segment import Index, index_name, load_index, summarise
+from lane_relay.audit.segment import Index, index_name, load_index, segment_name, summarise
 from lane_relay.audit.trace import MOST_MESSAGES, Wanted, as_table, trace
 from tests.lane_relay.audit.making import NOON, Time, command, open_journal, records_config, seal_all
 
@@ -136,28 +138,44 @@ def test_a_recipient_of_thousands_gets_the_newest(tmp_path: Path) -> None:
     assert len(ids) == MOST_MESSAGES
 
 
-def test_a_damaged_or_missing_index_costs_no_answer(folder: Path) -> None:
+@pytest.mark.parametrize("content", [b"\x80", Index(b"", ()).encode(), Index(b"abc", ()).encode()])
+def test_an_index_that_is_another_or_missing_costs_no_answer(folder: Path, content: bytes) -> None:
     indexes = sorted(folder.glob("*.idx"))
     assert len(indexes) > 5
     for at, path in enumerate(indexes):
         if at % 2:
-            path.write_bytes(b"\x80")
+            path.write_bytes(content)
         else:
             path.unlink()
+    for name in ("order-13", "<13@brand.test>", spool_id(13)):
+        assert types(trace(DirectoryStore(folder), Wanted(name))) == WHOLE
+
+
+def test_an_index_that_a_head_names_and_that_is_none_costs_no_answer(folder: Path) -> None:
+    """Whoever writes the index may write the head too: `verify` speaks of that, and trace goes on."""
+    for path in sorted(folder.glob("head-*.json")):
+        head = parse(path.read_bytes()).head
+        if head.kind is HeadKind.SEGMENT:
+            content = Index(b"abc", ()).encode()
+            (folder / index_name(head.first_seq)).write_bytes(content)
+            digest_of = hashlib.sha256(content).hexdigest()
+            path.write_bytes(HeadKey(None).sign(msgspec.structs.replace(head, index_sha256=digest_of)).line())
     assert types(trace(DirectoryStore(folder), Wanted("order-13"))) == WHOLE
 
 
 def test_an_index_never_hides_what_its_segment_holds(folder: Path) -> None:
-    for path in folder.glob("records-*.jsonl"):
-        index = (
-            load_index((folder / index_name(int(path.name[8:24]))).read_bytes())
-            if path.with_suffix(".idx").exists()
-            else None
-        )
-        for line in path.read_bytes().splitlines():
+    seen = 0
+    for path in folder.glob("head-*.json"):
+        head = parse(path.read_bytes()).head
+        if head.kind is not HeadKind.SEGMENT:
+            continue
+        index = load_index((folder / index_name(head.first_seq)).read_bytes(), head.index_sha256)
+        assert index is not None
+        for line in (folder / segment_name(head.first_seq)).read_bytes().splitlines():
             told = json.loads(line)
-            for key in ("id", "message_id", "correlation_id", "recipient"):
-                assert index is None or index.may_hold(told[key])
+            assert all(index.may_hold(told[key]) for key in ("id", "message_id", "correlation_id", "recipient"))
+            seen += 1
+    assert seen > 50
 
 
 def test_an_index_rules_nearly_everything_else_out() -> None:

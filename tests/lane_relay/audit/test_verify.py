@@ -8,7 +8,8 @@ import pytest
 from lane_relay.audit.chain import head_name
 from lane_relay.audit.evidence import DirectoryStore, journals
 from lane_relay.audit.head import Head, HeadKey, Signed, parse
-from lane_relay.audit.segment import index_name, segment_name
+from lane_relay.audit.segment import Index, index_name, segment_name
+from lane_relay.audit.trace import Wanted, trace
 from lane_relay.audit.verify import verify
 from tests.lane_relay.audit.making import (
     KEY,
@@ -216,12 +217,37 @@ def test_no_byte_of_a_head_can_be_another(folder: Path) -> None:
         assert judge(folder).findings, (offset, content)
 
 
-def test_an_altered_index_hides_nothing(folder: Path) -> None:
-    _alter_byte(folder)
-    (folder / index_name(SECOND)).write_bytes(b"\x80")
+@pytest.mark.parametrize("content", [b"\x80", Index(b"", ()).encode(), Index(b"abc", ()).encode()])
+def test_an_index_that_is_another_is_tampering_and_places_nothing(folder: Path, content: bytes) -> None:
+    (folder / index_name(SECOND)).write_bytes(content)
     report = judge(folder)
-    assert kinds(report) == ["Altered"]
-    assert "between records 6 and 10" in report.findings[0].sentence
+    assert [(str(one.kind), one.place) for one in report.findings] == [("Altered", index_name(SECOND))]
+    assert "not the index that was made" in report.findings[0].sentence
+
+    _alter_byte(folder)
+    report = judge(folder)
+    assert [(str(one.kind), one.place) for one in report.findings] == [
+        ("Altered", index_name(SECOND)),
+        ("Altered", segment_name(SECOND)),
+    ]
+    assert "between records 6 and 10" in report.findings[1].sentence
+
+
+def test_a_missing_index_is_no_tampering(folder: Path) -> None:
+    (folder / index_name(SECOND)).unlink()
+    assert judge(folder).findings == []
+
+
+def test_heads_that_name_no_index_are_proven_and_their_index_is_not_believed(folder: Path) -> None:
+    """As releases made them that did not write down the index's digest."""
+    previous = ""
+    for number in range(1, 6):
+        _resign(folder, number, HeadKey(KEY), previous=previous, index_sha256="")
+        previous = _signed(folder, number).digest
+    (folder / index_name(SECOND)).write_bytes(Index(b"", ()).encode())
+    report = judge(folder)
+    assert (report.findings, report.records) == ([], 20)
+    assert [record["seq"] for record in trace(DirectoryStore(folder), Wanted("<8@brand.test>"))] == [8]
 
 
 def test_a_long_segment_names_the_lines_among_which_a_byte_is_another(tmp_path: Path) -> None:
