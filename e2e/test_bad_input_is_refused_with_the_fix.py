@@ -215,7 +215,7 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
         "forwardTo is for mode Sidecar",
     ),
     ("more_per_isp_than_over_all", lane, put("limits", {"connectionsPerIP": 300}), "raise the latter"),
-    ("records_that_fill_the_volume", lane, put("audit", {"maxSize": "2Gi"}), "raise queue.size"),
+    ("records_that_fill_the_volume", lane, put("audit", {"maxSize": "2Gi"}), "lower the first or raise"),
     ("an_alert_after_the_breach", lane, put("slo", {"latency": "10s", "p95Alert": "20s"}), "before the breach"),
     (
         "a_first_retry_after_the_last",
