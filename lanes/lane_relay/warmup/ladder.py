@@ -14,16 +14,18 @@ from msgspec import Struct
 from lane_relay.proportion import at_least
 
 __all__ = [
+    "PARTS",
     "Counted",
     "Judged",
     "Seen",
     "aged",
-    "allowance",
     "begun_on",
     "default_steps",
     "judge",
     "kept_by",
+    "parts_until_room",
     "remembered",
+    "room",
 ]
 
 _FIRST: Final = 50
@@ -49,8 +51,10 @@ _HALF_GONE_S: Final = 30 * 86_400.0
 """The window over which ISPs are taken to remember; none of them publishes its own (sources: anonymousserverhosting,
 suped, bigboxhosting)."""
 _GONE_S: Final = 90 * 86_400.0
-_HOURS: Final = 12
-"""A step's amount is spread over so many hours at least."""
+PARTS: Final = 24
+"""Of a step; of a day: its hours."""
+_SPREAD_OVER: Final = 12
+"""A step's amount leaves in no fewer parts."""
 
 
 class Counted(Struct, frozen=True):
@@ -164,10 +168,15 @@ def _faded(step: int, age: float) -> int:
     return max(0, step - _DROP) if age > _FADES_S else step
 
 
-def allowance(amount: int, elapsed: float, step_s: float) -> int:
-    """How many of a step's recipients may be reached within its first seconds: the burst of a morning is spread.
+def room(amount: int, parts: Sequence[int]) -> int:
+    """How many recipients may be reached now, where `parts` were in the last parts of a step, the newest last.
 
-    A step that is shorter than a day is spread in proportion.
+    No more than a twelfth of the amount in one part and the amount in all of them, whenever a step began: the burst of
+    a morning is spread, also that of somebody whose first mail went out at night.
     """
-    hour = step_s / 24
-    return min(amount, -(-amount * (int(elapsed / hour) + 1) // _HOURS))
+    return max(0, min(amount - sum(parts), -(-amount // _SPREAD_OVER) - parts[-1]))
+
+
+def parts_until_room(amount: int, parts: Sequence[int]) -> int:
+    """After how many parts there is room, if nothing else goes out: one, unless all of the amount is used."""
+    return next((more for more in range(1, PARTS) if sum(parts[more - PARTS :]) < amount), PARTS)

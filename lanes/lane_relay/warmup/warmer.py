@@ -19,7 +19,19 @@ from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError
 from lane_relay.metrics import OTHER_POLICY
 from lane_relay.records import QueueEntry
-from lane_relay.warmup.ladder import Counted, Seen, aged, allowance, begun_on, default_steps, judge, kept_by, remembered
+from lane_relay.warmup.ladder import (
+    PARTS,
+    Counted,
+    Seen,
+    aged,
+    begun_on,
+    default_steps,
+    judge,
+    kept_by,
+    parts_until_room,
+    remembered,
+    room,
+)
 
 __all__ = ["WARM_UP", "IspWarmUp", "Warmer"]
 
@@ -40,6 +52,11 @@ class IspWarmUp(Struct):
     """Unix time of the step's beginning."""
     admitted: int = 0
     """Recipients reached or on their way in this step."""
+    part: int = 0
+    """Which part of the time since 1970 the newest of `parts` is, counted from when in an hour the step began; 0: as a
+    release kept it that did not count them."""
+    parts: list[int] = []
+    """Recipients admitted in each of the last parts of a step's length, whenever the step began; the newest last."""
     delivered: int = 0
     deferred: int = 0
     bounced: int = 0
@@ -127,7 +144,7 @@ class Warmer:
         amount = self._amount(group, isp.step)
         if amount is None:
             return asked
-        return min(asked, max(0, allowance(amount, now - isp.began, self._config.step_every) - isp.admitted))
+        return min(asked, room(amount, isp.parts))
 
     def rooms(self) -> dict[str, int]:
         """How many recipients may be sent to now at each ISP for which the address is cold."""
@@ -138,21 +155,20 @@ class Warmer:
             isp = self._of(name, now) if name in self._isps else self._new(name, now)
             amount = self._amount(name, isp.step)
             if amount is not None:
-                allowed = allowance(amount, now - isp.began, self._config.step_every)
-                found[name] = max(0, allowed - isp.admitted)
+                found[name] = room(amount, isp.parts or [0])
         return found
 
     def room_at(self, policy: str) -> float:
-        """Unix time from which there may be room again: the next part of the step, or the next step."""
+        """Unix time from which there may be room again: the next part of a step's length that has some, or the next
+        step."""
         if self._config is None:
             return 0.0
         now, step_s = self._clock.now(), self._config.step_every
         isp = self._of(self.group(policy), now)
-        part = step_s / 24
         amount = self._amount(self.group(policy), isp.step) or 0
-        if isp.admitted >= amount:
-            return isp.began + step_s
-        return isp.began + (int((now - isp.began) / part) + 1) * part
+        part_s = step_s / PARTS
+        free = (isp.part + parts_until_room(amount, isp.parts)) * part_s + isp.began % part_s
+        return min(free, isp.began + step_s)
 
     def admit(self, policy: str, entry: QueueEntry) -> None:
         """The entry is on its way to this ISP from here; room that it had at another one is free again."""
@@ -165,6 +181,7 @@ class Warmer:
                 self._give_back(entry.id, index)
                 on_the_way[entry.id, index] = group
                 isp.admitted += 1
+                isp.parts[-1] += 1
         self._is_changed = True
 
     # -- told afterwards
@@ -214,6 +231,9 @@ class Warmer:
         if group is not None:
             isp = self._of(group, self._clock.now())
             isp.admitted = max(0, isp.admitted - 1)
+            used = next((at for at in reversed(range(len(isp.parts))) if isp.parts[at]), None)
+            if used is not None:
+                isp.parts[used] -= 1
             self._is_changed = True
 
     def keep(self, *, at_once: bool = False) -> None:
@@ -297,8 +317,11 @@ class Warmer:
             isp.seen = [Seen(min(one.at, now), one.step) for one in isp.seen]
             self._is_changed = True
         step_s = self._config.step_every if self._config is not None else 0.0
-        if step_s and now - isp.began >= step_s:
-            self._judge(name, isp, now, step_s)
+        if step_s:
+            part_s = step_s / PARTS
+            _go_on(isp, int((now - isp.began % part_s) / part_s))
+            if now - isp.began >= step_s:
+                self._judge(name, isp, now, step_s)
         return isp
 
     def _judge(self, name: str, isp: IspWarmUp, now: float, step_s: float) -> None:
@@ -329,3 +352,12 @@ class Warmer:
         isp.seen = remembered(isp.seen, over, used)
         if used >= isp.step or isp.step > before:
             isp.last = over
+
+
+def _go_on(isp: IspWarmUp, part: int) -> None:
+    """What was admitted longer ago than a step counts no more; after a clock was set back nothing is forgotten."""
+    if isp.part == 0:
+        isp.parts = [isp.admitted]
+    elif part > isp.part:
+        isp.parts = [*isp.parts, *[0] * min(part - isp.part, PARTS)][-PARTS:]
+    isp.part = part

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lane_relay.warmup.ladder import Counted, Seen, aged, allowance, default_steps, judge, kept_by, remembered
+from lane_relay.warmup.ladder import (
+    PARTS,
+    Counted,
+    Seen,
+    aged,
+    default_steps,
+    judge,
+    kept_by,
+    parts_until_room,
+    remembered,
+    room,
+)
 
 DAY = 86_400.0
 
@@ -100,10 +111,14 @@ def test_a_day_keeps_a_step_that_has_room_for_another_such_day(steps: list[int],
     assert step == len(steps) or steps[step] >= delivered
 
 
-@given(st.integers(1, 10**6), st.floats(0, 86_400))
-def test_a_step_is_spread_over_twelve_hours(amount: int, elapsed: float) -> None:
-    now = allowance(amount, elapsed, 86_400)
-    assert 1 <= now <= amount
-    assert now >= allowance(amount, max(0.0, elapsed - 3600), 86_400)
-    assert allowance(amount, 11.5 * 3600, 86_400) == amount
-    assert allowance(amount, 0, 86_400) <= amount // 12 + 1
+@given(st.integers(1, 10**6), st.lists(st.integers(0, 10**5), min_size=1, max_size=PARTS))
+def test_a_step_is_spread_over_twelve_parts_and_is_a_bound_in_all_of_them(amount: int, parts: list[int]) -> None:
+    found = room(amount, parts)
+    assert 0 <= found <= amount // 12 + 1
+    if found:
+        assert found + parts[-1] <= amount // 12 + 1
+        assert found + sum(parts) <= amount
+    more = parts_until_room(amount, parts)
+    later = [[*parts, *[0] * after][-PARTS:] for after in range(1, PARTS + 1)]
+    assert room(amount, later[more - 1]) > 0
+    assert not any(room(amount, before) for before in later[: more - 1])

@@ -298,8 +298,34 @@ def test_it_says_when_there_will_be_room(rig: Rig) -> None:
     assert rig.send(warmer, "gmail", 100) == 2
     assert warmer.room_at("gmail") == began + DAY / 24
     rig.now = began + 23.5 * DAY / 24
-    assert rig.send(warmer, "gmail", 100) == 22
+    assert rig.send(warmer, "gmail", 100) == 2
     assert warmer.room_at("gmail") == began + DAY
+
+
+def test_it_says_when_there_will_be_room_after_a_day_s_amount(rig: Rig) -> None:
+    warmer = rig.warmer(steps=[24, 24])
+    rig.now += 18 * DAY / 24
+    began = rig.now
+    assert rig.all_day(warmer, "gmail", 24, deferred=1) == 24  # all in twelve hours; deferred, so no step is climbed
+    rig.now = began + 12 * DAY / 24
+    assert warmer.rooms()["gmail"] == 0
+    assert warmer.room_at("gmail") == began + DAY
+
+
+def test_a_campaign_late_in_a_step_is_spread_as_well(rig: Rig) -> None:
+    warmer = rig.warmer(steps=[1200, 1200, 1200])
+    assert rig.send(warmer, "gmail", 1) == 1
+    sent = []
+    for hour in range(20, 70):
+        rig.now = 1_800_000_000.0 + hour * DAY / 24
+        sent.append(rig.send(warmer, "gmail", 5000, deferred=1))
+    assert max(sent) == 100, "a twelfth in an hour"
+    assert max(sum(sent[at : at + 24]) for at in range(len(sent))) == 1200, "and the amount in any day"
+
+
+def test_what_was_used_before_a_restart_of_a_release_that_kept_no_parts_counts(rig: Rig) -> None:
+    rig.kept = f'{{"gmail": {{"step": 0, "began": {rig.now - 60}, "admitted": 3}}}}'
+    assert rig.send(rig.warmer(steps=[48]), "gmail", 100) == 1
 
 
 def test_a_cold_isp_gets_few_connections(rig: Rig) -> None:
@@ -324,7 +350,7 @@ def test_a_clock_that_was_set_back_stops_nothing(rig: Rig) -> None:
     rig.now -= 400 * DAY
     assert warmer.room_at("gmail") <= rig.now + DAY
     rig.now += 12 * DAY / 24
-    assert rig.send(warmer, "gmail", 100) == 22
+    assert rig.send(warmer, "gmail", 100) == 2
 
 
 def test_what_is_on_its_way_keeps_its_room_when_its_route_is_asked_for_again(rig: Rig) -> None:
