@@ -63,19 +63,25 @@ class _Token:
         )
 
 
+_UNADMITTED: Final = "send the slot's admin token: Authorization: Bearer TOKEN (Secret SLOT-admin, key token)"
+
+
 def _guard(token: _Token) -> Any:
     """401 before anything else, JSON for aiohttp's own errors, 500 in our words."""
+
+    def is_admitted(request: web.Request) -> bool:
+        return token.admits(request.headers.get("Authorization", ""))
 
     @web.middleware
     async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
         # siblings show a certificate instead, which the operation looks at
-        if not request.path.startswith(PREFIX) and not token.admits(request.headers.get("Authorization", "")):
-            return refusal(
-                401, "send the slot's admin token: Authorization: Bearer TOKEN (Secret SLOT-admin, key token)"
-            )
+        if not request.path.startswith(PREFIX) and not is_admitted(request):
+            return refusal(401, _UNADMITTED)
         try:
             return await handler(request)
         except web.HTTPNotFound:
+            if not is_admitted(request):
+                return refusal(401, _UNADMITTED)
             return refusal(404, f"no such request; there are {_requests(request.app)}")
         except web.HTTPMethodNotAllowed as failed:
             answer = refusal(405, f"use {' or '.join(sorted(failed.allowed_methods))} here")

@@ -84,7 +84,8 @@ class ReturnPaths:
         if b"\ncfbl-address:" not in head:
             fields = f"CFBL-Address: {FBL_LOCAL}@{domain}; report=arf\r\nCFBL-Feedback-ID: {token}\r\n"
         if self._unsubscribe is not None and alone and b"\nlist-unsubscribe:" not in head:
-            fields += _unsubscribe_fields(self._unsubscribe, token, domain)
+            has_post = b"\nlist-unsubscribe-post:" in head
+            fields += _unsubscribe_fields(self._unsubscribe, token, domain, has_post=has_post)
         if not fields:
             return message
         return structs.replace(message, body=fields.encode("ascii") + message.body)
@@ -97,9 +98,8 @@ class ReturnPaths:
         return Token(kind, message.id, index, digest, self._by_domain)
 
 
-def _unsubscribe_fields(wanted: Unsubscribe, token: str, domain: str) -> str:
-    """RFC 2369 and, for one click, RFC 8058."""
+def _unsubscribe_fields(wanted: Unsubscribe, token: str, domain: str, *, has_post: bool) -> str:
+    """RFC 2369 and, for one click, RFC 8058, which has one field of its own: two would be none."""
     mailto = f",\r\n\t<mailto:{PERSON_PREFIX}{token}@{domain}?subject=unsubscribe>" if wanted.mailto else ""
-    return (
-        f"List-Unsubscribe: <{wanted.url}/u/{token}>{mailto}\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
-    )
+    post = "" if has_post else "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+    return f"List-Unsubscribe: <{wanted.url}/u/{token}>{mailto}\r\n{post}"

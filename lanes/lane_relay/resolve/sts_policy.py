@@ -9,10 +9,12 @@ from typing import Final, Literal, cast
 
 from msgspec import Struct
 
+from lane_relay.smtp.address import normalise_domain
+
 __all__ = ["StsPolicy", "lists", "read_policy", "read_record"]
 
-_RECORD: Final = re.compile(r"v=STSv1 *;")
-_ID: Final = re.compile(r"(?:^|;) *id *= *([A-Za-z0-9]{1,32}) *(?:;|$)")
+_RECORD: Final = re.compile(r"v=STSv1[ \t]*;")
+_ID: Final = re.compile(r"(?:^|;)[ \t]*id[ \t]*=[ \t]*([A-Za-z0-9]{1,32})[ \t]*(?:;|$)")
 _MAX_AGE_S: Final = 31_557_600
 """RFC 8461 section 3.2: about a year; larger values are cut."""
 _MODES: Final = ("enforce", "testing", "none")
@@ -58,7 +60,10 @@ def read_policy(text: str, policy_id: str, now: float) -> StsPolicy | str:
             continue
         key, value = key.strip(), value.strip()
         if key == "mx":
-            hosts.append(value.lower().rstrip("."))
+            pattern = _pattern(value)
+            if not pattern:
+                return f"mx is {value[:60]!r}, neither a host's name nor *. and a domain: one line for each"
+            hosts.append(pattern)
         else:
             fields.setdefault(key, value)
     if fields.get("version") != "STSv1":
@@ -72,6 +77,13 @@ def read_policy(text: str, policy_id: str, now: float) -> StsPolicy | str:
         return "no mx"
     kind = cast("Literal['enforce', 'testing', 'none']", mode)
     return StsPolicy(policy_id, kind, tuple(hosts), float(min(int(age), _MAX_AGE_S)), now)
+
+
+def _pattern(value: str) -> str:
+    """`["*."] Domain` (section 3.2) in A-labels; empty: it is none, and no host could ever fit it."""
+    star = "*." if value.startswith("*.") else ""
+    domain = normalise_domain(value.removeprefix("*.").removesuffix("."))
+    return star + domain if domain else ""
 
 
 def lists(policy: StsPolicy, host: str) -> bool:

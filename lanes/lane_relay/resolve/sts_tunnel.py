@@ -80,4 +80,11 @@ def _parsed(said: bytes, limit: int) -> Answered:
         body = response.read(limit + 1)
     except HTTPException as error:
         raise ValueError(f"no HTTP answer: {str(error) or type(error).__name__}") from None
-    return Answered(response.status, response.headers.get_content_type(), body)
+    if (
+        response.length and len(body) <= limit
+    ):  # that fewer octets came than were promised is an error without `amt` alone
+        raise ValueError(f"the answer ended {response.length} octets early")
+    # what email takes a missing or malformed field for is text/plain
+    return Answered(
+        response.status, (response.headers["Content-Type"] or "none").partition(";")[0].strip().lower(), body
+    )

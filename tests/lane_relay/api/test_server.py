@@ -173,6 +173,12 @@ async def test_without_the_token_there_is_no_answer_but_the_fix(client: Client, 
     assert (status, "Authorization: Bearer" in answer["error"]) == (401, True)
 
 
+@pytest.mark.parametrize("path", ["/v1/handover/x/y", "/v1/handover/", "/v1/nothing"])
+async def test_without_the_token_nobody_hears_which_requests_there_are(client: Client, path: str) -> None:
+    status, answer = await client.ask("GET", path, token="")
+    assert (status, "GET /v1/slot" in answer["error"]) == (401, False)
+
+
 async def test_a_renewed_token_is_taken_without_a_restart(client: Client, tmp_path: Path) -> None:
     fresh = tmp_path / "fresh"
     fresh.write_text("n3w")

@@ -75,6 +75,12 @@ def test_bulk_mail_to_one_gets_the_fields_of_one_click_and_keeps_its_content() -
     assert all(len(line) < 200 for line in marked.body.split(b"\r\n"))
 
 
+def test_a_sender_s_own_post_field_is_not_doubled() -> None:
+    own = b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" + BODY
+    marked = paths().marked(message(body=own)).body
+    assert (marked.count(b"List-Unsubscribe:"), marked.count(b"List-Unsubscribe-Post:")) == (1, 1)
+
+
 def test_what_a_sender_has_set_itself_stays_alone() -> None:
     own = b"List-Unsubscribe: <mailto:off@brand.test>\r\nCFBL-Address: x@brand.test\r\n" + BODY
     assert paths().marked(message(body=own)).body == own

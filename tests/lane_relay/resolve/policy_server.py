@@ -22,6 +22,8 @@ class PolicyServer:
     body: str = field(default_factory=policy)
     status: str = "200 OK"
     content_type: str = "text/plain; charset=utf-8"
+    kept_back: int = 0
+    """Octets that are promised and never come."""
     moved_to: str = ""
     """Where the policy is said to be; it is there, for who follows."""
     requests: list[str] = field(default_factory=list)
@@ -42,8 +44,9 @@ class PolicyServer:
             moves = bool(self.moved_to) and "/.well-known/" in head.splitlines()[0]
             status = f"301 Moved\r\nLocation: {self.moved_to}" if moves else self.status
             content = self.body.encode()
+            kind = f"Content-Type: {self.content_type}\r\n" if self.content_type else ""
             writer.write(
-                f"HTTP/1.1 {status}\r\nContent-Type: {self.content_type}\r\nContent-Length: {len(content)}\r\n"
+                f"HTTP/1.1 {status}\r\n{kind}Content-Length: {len(content) + self.kept_back}\r\n"
                 f"Connection: close\r\n\r\n".encode()
                 + content
             )

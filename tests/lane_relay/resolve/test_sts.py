@@ -120,18 +120,26 @@ async def test_a_slot_behind_a_proxy_asks_through_it_and_never_from_another_addr
         ({"body": "x" * (MAX_POLICY + 1)}, "a policy of more than"),
         ({"status": "301 Moved"}, "redirects are not followed"),
         ({"content_type": "text/html"}, "text/html instead of text/plain"),
+        ({"content_type": "html"}, "instead of text/plain"),
+        ({"content_type": ""}, "instead of text/plain"),
+        ({"kept_back": 100}, ""),
     ],
-    ids=["too-long", "moved", "no-text"],
+    ids=["too-long", "moved", "no-text", "no-kind", "no-field", "cut-off"],
 )
-async def test_through_a_proxy_a_bad_answer_is_judged_alike(tmp_path: Path, change: dict[str, str], said: str) -> None:
+@pytest.mark.parametrize("is_proxied", [False, True], ids=["direct", "proxy"])
+async def test_a_bad_answer_is_judged_alike_through_a_proxy(
+    tmp_path: Path, change: dict[str, str | int], said: str, is_proxied: bool
+) -> None:
     async with world(tmp_path) as made, running_dante(tmp_path) as port:
         for name, value in change.items():
             setattr(made.web, name, value)
         fetcher = PolicyFetcher(made.names, ssl.create_default_context(cafile=str(made.trusted)), made.web.port)
-        fetcher.apply("", Ourselves("out.sender.test"), door=Door("127.0.0.1", port, LEAVES_FROM))
+        door = Door("127.0.0.1", port, LEAVES_FROM) if is_proxied else None
+        fetcher.apply("", Ourselves("out.sender.test"), door=door)
         got = await fetcher.fetch(DOMAIN)
     assert isinstance(got, FetchFailure)
     assert said in got.text
+    assert got.failure is (TlsFailure.STS_INVALID if "instead" in said or "more" in said else TlsFailure.STS_FETCH)
 
 
 async def test_through_a_proxy_a_certificate_of_another_name_is_refused(tmp_path: Path) -> None:

@@ -35,12 +35,22 @@ def test_the_example_of_the_rfc_is_read() -> None:
         (EXAMPLE.replace("604800", "-1"), "max_age"),
         ("version: STSv1\nmode: enforce\nmax_age: 5", "no mx"),
         (EXAMPLE + "\n<html>", "without a colon"),
+        (EXAMPLE + "\nmx: ", "mx is ''"),
+        (EXAMPLE + "\nmx: *", "mx is '*'"),
+        (EXAMPLE + "\nmx: *.*.com", "mx is '*.*.com'"),
+        (EXAMPLE + "\nmx: mail.*", "mx is 'mail.*'"),
+        (EXAMPLE + "\nmx: a b", "mx is 'a b'"),
+        (EXAMPLE + "\nmx: mx1.example.com, mx2.example.com", "one line for each"),
     ],
 )
 def test_a_text_that_breaks_the_grammar_is_no_policy_and_says_why(text: str, problem: str) -> None:
     found = read_policy(text, "1", 5.0)
     assert isinstance(found, str)
     assert problem in found
+
+
+def test_hosts_are_read_however_they_are_written() -> None:
+    assert _made(EXAMPLE + "\nmx: *.BÜCHER.example.").mx[-1] == "*.xn--bcher-kva.example"
 
 
 def test_unknown_fields_are_passed_over_and_of_double_ones_the_first_counts() -> None:
@@ -73,6 +83,7 @@ def test_a_star_stands_for_exactly_one_label(host: str, listed: bool) -> None:
     [
         (["v=STSv1; id=20160831085700Z;"], "20160831085700Z"),
         (["v=STSv1;id=1"], "1"),
+        (["v=STSv1\t;\tid\t=\t1"], "1"),
         (["v=STSv1; id=1;", "v=spf1 -all"], "1"),
         (["v=STSv1; id=1;", "v=STSv1; id=2;"], ""),
         (["v=STSv1; id=;"], ""),
