@@ -1,6 +1,6 @@
 """Our few exceptions: for our environment and our bugs. What a peer does is a value, never one of these."""
 
-__all__ = ["ConfigError", "RelayError", "SpoolError", "SpoolFullError"]
+__all__ = ["ConfigError", "RelayError", "SpoolError", "SpoolFullError", "VolumeFullError"]
 
 
 class RelayError(Exception):
@@ -17,3 +17,7 @@ class SpoolError(RelayError):
 
 class SpoolFullError(SpoolError):
     """The spool's budget or its volume is full; intake answers 452 until there is room."""
+
+
+class VolumeFullError(SpoolFullError):
+    """The volume has no room, whatever the budget says."""

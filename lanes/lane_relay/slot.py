@@ -148,8 +148,10 @@ class Slot:
         state = self.stages.spool.state
         if state.failed:
             return f"the spool has failed: {state.failed}"
-        if state.full or state.disk_bytes >= state.budget_bytes:
-            return "the spool is full"
+        if state.full:
+            return "the spool's volume is full: a larger queue.size gives it room"
+        if state.disk_bytes >= state.budget_bytes:
+            return "the spool is full: a larger queue.size gives it room"
         return "" if self.intake_state() == "Open" else "intake is closed by order"
 
     def metrics_text(self) -> bytes:

@@ -18,7 +18,8 @@ from lane_relay.accept.connection import MEMORY_FULL, Connection
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.message import Origin, make_message
 from lane_relay.accept.policy import CLOSED, client_address
-from lane_relay.errors import SpoolError, SpoolFullError
+from lane_relay.accept.unstored import unstored
+from lane_relay.errors import SpoolError
 from lane_relay.records import Message, Reply, message_id_text
 from lane_relay.smtp.address import Mailbox
 from lane_relay.smtp.server import AuthAttempt, Event, MessageReceived, Pause, StartTls
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
-_SPOOL_FULL: Final = Reply(452, ("4.3.1 The queue is full, try again later",))
-_SPOOL_FAILED: Final = Reply(451, ("4.3.0 The queue cannot be written, try another slot",))
 _BROKEN: Final = Reply(451, ("4.3.0 This message cannot be taken, the reason is in the slot's log",))
 _AUTH_FAILED: Final = Reply(535, ("5.7.8 User name or password is wrong",))
 _AUTH_BUSY: Final = Reply(454, ("4.7.0 Users cannot be checked now, try again later",))
@@ -150,7 +149,7 @@ class Session(Connection):
         except SpoolError as error:
             self._in_commit = 0
             listener.held_bytes -= size
-            return server.reply(_SPOOL_FULL if isinstance(error, SpoolFullError) else _SPOOL_FAILED)
+            return server.reply(unstored(error))
         return None
 
     def _judge(self, received: MessageReceived) -> Message | Reply:
@@ -178,7 +177,7 @@ class Session(Connection):
             listener.counters.accepted += 1
             reply = Reply(250, (f"2.0.0 Ok: queued as {message_id_text(message.id)}",))
         else:
-            reply = _SPOOL_FULL if isinstance(error, SpoolFullError) else _SPOOL_FAILED
+            reply = unstored(error)
         self._go_on(partial(self._server.reply, reply))
 
     def _protocol(self, smtp_utf8: bool) -> str:

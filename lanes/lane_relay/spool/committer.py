@@ -19,7 +19,7 @@ from typing import Final
 from msgspec import Struct
 
 from lane_relay.clock import Clock
-from lane_relay.errors import SpoolError, SpoolFullError
+from lane_relay.errors import SpoolError, VolumeFullError
 from lane_relay.records import Message
 from lane_relay.spool.base import Done, JournalSink
 from lane_relay.spool.entries import Groups, Waiting, sender_domain_of
@@ -39,6 +39,7 @@ from lane_relay.spool.format import (
     salt_of,
     unpack_flags,
 )
+from lane_relay.spool.room import spare
 from lane_relay.spool.segments import RESERVE_NAME, segment_path
 from lane_relay.spool.tally import LIVE, live_text
 
@@ -59,6 +60,11 @@ class Put(Struct, frozen=True, gc=False):
     size: int
     """About as many bytes as it will take, for the budget."""
     waiting: Waiting | None = None
+
+    @property
+    def is_clients(self) -> bool:
+        """Not a report of the relay's own."""
+        return bool(self.message.client)
 
 
 class Fact(Struct, frozen=True, gc=False):
@@ -141,8 +147,11 @@ class Committer:
         *,
         segment_size: int,
         reserve_size: int,
+        budget: int,
     ) -> None:
         """Takes the position that recovery found; `tell` runs on the loop, `accounting_after` re-reads the log."""
+        self.budget = budget
+        """Bytes that the log may take, whoever writes; may be changed."""
         self._files = files
         self._directory = directory
         self._spool_id = spool_id
@@ -168,6 +177,8 @@ class Committer:
         self._signalled = False
         self._held: list[Fact] = []
         self._full = False
+        self._looked = 0.0
+        """When it was last looked for room, while there was none; monotonic."""
         self._behind = False
         self._error: SpoolError | None = None
         self._thread = threading.Thread(target=self._run, name="spool-committer", daemon=True)
@@ -179,7 +190,7 @@ class Committer:
 
     @property
     def full(self) -> bool:
-        """There is no room, as of the last try."""
+        """There is no room for clients' messages, as of the last try."""
         return self._full
 
     def submit(self, operation: Operation, *, now: bool) -> None:
@@ -204,12 +215,15 @@ class Committer:
     def _run(self) -> None:
         going = True
         while going:
+            is_short = self._full or self._behind
             try:
-                going = self._wake.get(timeout=_PROBE_EVERY if self._full or self._behind else None)
+                going = self._wake.get(timeout=_PROBE_EVERY if is_short else None)
             except Empty:
                 self._recheck()
             self._signalled = False
             self._drain()
+            if is_short and self._clock.monotonic() - self._looked >= _PROBE_EVERY:  # it is never idle for as long
+                self._recheck()
         self._finish()
 
     def _drain(self) -> None:
@@ -236,22 +250,40 @@ class Committer:
     def _try(self, operations: list[Operation], result: Committed) -> None:
         work: list[Operation] = [*self._held, *operations] if self._held else operations
         self._held = []
+        for client in (True, False):  # clients' messages go first, then reports; facts have whatever there is
+            wanted = sum([one.size for one in work if isinstance(one, Put) and one.is_clients is client])
+            if wanted and wanted > self._spare(client=client):
+                work = self._refuse(work, result, reports=not client)
         try:
             self._write(work, result)
         except _NoRoomError:
-            self._full = True
             self._without_puts(work, result)
+
+    def _spare(self, *, client: bool) -> int:
+        return spare(self._files.volume(self._directory), self.budget, client=client)
+
+    def _refuse(self, work: list[Operation], result: Committed, *, reports: bool) -> list[Operation]:
+        """Refuses clients' messages, or reports as well; gives what is left to be done."""
+        self._full = True
+        result.error = VolumeFullError("the spool's volume is full")
+        left: list[Operation] = []
+        for one in work:
+            if isinstance(one, Put) and (reports or one.is_clients):
+                result.refused.append(one)
+            else:
+                left.append(one)
+        return left
 
     def _without_puts(self, work: list[Operation], result: Committed) -> None:
         """Facts must not be lost: they get the reserve's room; messages are refused."""
-        result.refused = [one for one in work if isinstance(one, Put)]
-        result.error = SpoolFullError("the spool's volume is full")
+        facts = self._refuse(work, result, reports=True)
         self._give_up_reserve()
         try:
-            self._write([one for one in work if not isinstance(one, Put)], result)
+            self._write(facts, result)
         except _NoRoomError:
-            self._held = [one for one in work if isinstance(one, Fact)]
-            result.barriers = [one for one in work if isinstance(one, Barrier)]
+            self._held = [one for one in facts if isinstance(one, Fact)]
+            result.facts = []
+            result.barriers = [one for one in facts if isinstance(one, Barrier)]
             result.barrier_error = result.error
 
     def _write(self, operations: list[Operation], result: Committed) -> None:
@@ -403,6 +435,7 @@ class Committer:
         """While full or behind: looks whether that is over."""
         if self._error is not None:
             return
+        self._looked = self._clock.monotonic()
         if self._held:
             self._commit([])
         try:
@@ -422,7 +455,7 @@ class Committer:
                 raise
             self._full = True
         else:
-            self._full = False
+            self._full = self._spare(client=True) <= 0
 
     def _give_up_reserve(self) -> None:
         if RESERVE_NAME in self._files.names(self._directory):

@@ -9,12 +9,20 @@ import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
-__all__ = ["POSIX_FILES", "AppendFile", "Files", "PosixFiles"]
+__all__ = ["POSIX_FILES", "AppendFile", "Files", "PosixFiles", "Volume"]
 
 _IOV_MAX: Final = 1024
 """Buffers in one writev; Linux's UIO_MAXIOV."""
+
+
+class Volume(NamedTuple):
+    """What a volume has, in bytes."""
+
+    size: int
+    free: int
+    """For who is not root."""
 
 
 class AppendFile(Protocol):
@@ -71,6 +79,9 @@ class Files(Protocol):
 
     def reserve(self, path: Path, size: int) -> None:
         """Makes a file that holds `size` bytes of the volume; OSError (ENOSPC) if there is no room."""
+
+    def volume(self, directory: Path) -> Volume:
+        """What the directory's volume has."""
 
     def lock(self, path: Path) -> AppendFile:
         """Takes an exclusive lock until `close` or the process's end; BlockingIOError if another holds it."""
@@ -171,6 +182,11 @@ class PosixFiles:
             raise
         finally:
             os.close(descriptor)
+
+    def volume(self, directory: Path) -> Volume:
+        """See Files."""
+        found = os.statvfs(directory)
+        return Volume(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
 
     def lock(self, path: Path) -> AppendFile:
         """See Files."""

@@ -17,7 +17,7 @@ import structlog
 
 from lane_api.relayconfig import Spool as SpoolConfig
 from lane_relay.clock import Clock
-from lane_relay.errors import SpoolError, SpoolFullError
+from lane_relay.errors import SpoolError, SpoolFullError, VolumeFullError
 from lane_relay.records import Message, QueueEntry
 from lane_relay.spool.base import DamagedMessageError, Done, JournalSink, SpoolState
 from lane_relay.spool.bodies import BodyCache
@@ -39,6 +39,7 @@ from lane_relay.spool.found import Recovered
 from lane_relay.spool.ids import SpoolIds
 from lane_relay.spool.index import SegmentState
 from lane_relay.spool.recovery import ERA, accounting_after, era_text, recover
+from lane_relay.spool.room import for_intake, reserve_size, segment_limit
 from lane_relay.spool.segments import claim_directory, identity
 from lane_relay.spool.tidier import Tidier
 
@@ -47,8 +48,6 @@ __all__ = ["SegmentSpool"]
 _log = structlog.get_logger("spool")
 _SEGMENT_SIZE: Final = 32 * 2**20
 """Bytes at which a segment is sealed: some thousand messages share the cost of beginning one."""
-_RESERVE_SIZE: Final = 4 * 2**20
-"""Bytes kept free for settlements on a full volume: without them nothing could be freed."""
 _LAZY: Final = 0.05
 """Seconds that settlements wait for a put to ride with."""
 _TIDY_EVERY: Final = 1.0
@@ -59,12 +58,6 @@ _PASSING: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno
 _READ_AGAIN: Final = 0.25
 """Seconds after which a message that could not be read for such a reason is read again."""
 _READERS: Final = 2
-_OWN_PART: Final = 16
-"""The part of the budget that the relay's own reports have alone: without room for one nobody can be given up."""
-
-
-def _for_intake(budget: int) -> int:
-    return budget - budget // _OWN_PART
 
 
 class SegmentSpool:
@@ -87,7 +80,7 @@ class SegmentSpool:
     ) -> None:
         """Use `open`."""
         self._directory = Path(config.path)
-        self._budget = _for_intake(config.max_size)
+        self._budget = for_intake(config.max_size)
         self._journal = journal
         self._clock = clock
         self._loop = loop
@@ -118,9 +111,9 @@ class SegmentSpool:
         self._closing = False
         self._readers = ThreadPoolExecutor(_READERS, "spool-reader")
         self._tidier = self._make_tidier(config.max_size, segment_size, tidy_every)
-        self._committer = self._make_committer(found, segment_size)
+        self._committer = self._make_committer(found, segment_size, config.max_size)
         self._committer.start()
-        self._full = self._committer.full
+        self._full = self._tidier.tight = self._committer.full
         self._tidier.soon()
 
     def _make_tidier(self, budget: int, segment_size: int, every: float) -> Tidier:
@@ -129,7 +122,7 @@ class SegmentSpool:
             segment_size=segment_size, every=every, resized=self._on_resized, damaged=self._note_damage,
         )  # fmt: skip
 
-    def _make_committer(self, found: Recovered, segment_size: int) -> Committer:
+    def _make_committer(self, found: Recovered, segment_size: int, budget: int) -> Committer:
         files, directory, spool_id = self._files, self._directory, self._id_bytes
         return Committer(
             files,
@@ -142,7 +135,8 @@ class SegmentSpool:
             lambda after: accounting_after(files, directory, spool_id, after),
             LogPosition(found.next_number, found.next_seq, found.flags, found.index.live_recipients),
             segment_size=segment_size,
-            reserve_size=min(_RESERVE_SIZE, self._budget // 64),
+            reserve_size=reserve_size(budget, files.volume(directory)),
+            budget=budget,
         )
 
     @classmethod
@@ -179,7 +173,7 @@ class SegmentSpool:
                     spool_id=spool_id,
                     found=found,
                     active_bytes=active_bytes,
-                    segment_size=min(segment_size, max(2**16, config.max_size // 16)),
+                    segment_size=segment_limit(segment_size, config.max_size, files.volume(directory)),
                     tidy_every=tidy_every,
                 )
             except BaseException:
@@ -226,7 +220,8 @@ class SegmentSpool:
 
     def apply(self, config: SpoolConfig, active_bytes: int) -> None:
         """Another budget and another bound on bodies in memory from now on; what is stored stays."""
-        self._budget, self._tidier.budget = _for_intake(config.max_size), config.max_size
+        self._budget = for_intake(config.max_size)
+        self._tidier.budget = self._committer.budget = config.max_size
         self._bodies.resize(active_bytes)
 
     def new_id(self) -> int:
@@ -243,8 +238,8 @@ class SegmentSpool:
         """See Spool."""
         self._refuse_if_failed()
         size = len(message.body) + len(record) + 2 * sum(map(len, message.envelope.recipients)) + _RECORD_OVERHEAD
-        if self._full:
-            raise SpoolFullError("the spool's volume is full")
+        if self._full and message.client:
+            raise VolumeFullError("the spool's volume is full")
         budget = self._budget if message.client else self._tidier.budget
         if self._disk_bytes + self._queued_bytes + size > budget:
             self._tidier.soon()
@@ -445,7 +440,7 @@ class SegmentSpool:
     def _on_committed(self, result: Committed) -> None:
         if result.failed:
             self._failed = result.error
-        self._full = result.full
+        self._full = self._tidier.tight = result.full
         self._recorded = max(self._recorded, result.next_seq - 1)
         self._account_segment(result)
         if result.puts or result.facts:

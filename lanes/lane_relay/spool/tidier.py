@@ -53,6 +53,8 @@ class Tidier:
         self._loop = loop
         self.budget = budget
         """Bytes that segments may take on disk; may be changed."""
+        self.tight = False
+        """The volume itself has no room for clients' messages."""
         self._segment_size = segment_size
         self._every = every
         self._resized = resized
@@ -94,8 +96,9 @@ class Tidier:
             self._begin(partial(self._remove, dead), self._removed)
             return
         used = sum(one.size for one in segments.values())
-        enough = 1 if used > self.budget * 3 // 4 else min(4 * self._segment_size, self.budget // 8)
-        wasteful = choose_wasteful(segments, enough, kept_from, tight=used > self.budget * 7 // 8)
+        enough = 1 if self.tight or used > self.budget * 3 // 4 else min(4 * self._segment_size, self.budget // 8)
+        tight = self.tight or used > self.budget * 7 // 8
+        wasteful = choose_wasteful(segments, enough, kept_from, tight=tight)
         if wasteful is not None:
             present = {number: one.cleaned_at for number, one in segments.items()}
             work = partial(self._rewrite, wasteful, present, max(segments))

@@ -10,7 +10,7 @@ import aiosmtplib
 import pytest
 
 from lane_relay.clock import Clock
-from lane_relay.errors import SpoolError, SpoolFullError
+from lane_relay.errors import SpoolError, SpoolFullError, VolumeFullError
 from lane_relay.records import received_at
 from tests.lane_relay.accept.clients import CONTENT, RECIPIENT, SENDER, Hands, Raw, eventually
 from tests.lane_relay.accept.conftest import Spool, Start, make_config
@@ -219,7 +219,11 @@ async def test_250_is_not_said_before_the_spool_has_answered(start: Start, spool
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (SpoolFullError("full"), "452 4.3.1 The queue is full, try again later"),
+        (SpoolFullError("full"), "452 4.3.1 The queue is full, try again later; a larger queue.size gives it room"),
+        (
+            VolumeFullError("full"),
+            "452 4.3.1 The queue's volume is full, try again later; a larger queue.size gives it room",
+        ),
         (SpoolError("broken"), "451 4.3.0 The queue cannot be written, try another slot"),
     ],
 )

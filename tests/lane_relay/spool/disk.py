@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lane_relay.spool.files import Volume
+
 SECTOR = 512
 NOW = 1_800_000_000.0
 """When all is written that nobody has set another time for."""
@@ -171,6 +173,10 @@ class SimulatedDisk:
                 if self.room() < size:
                     raise OSError(errno.ENOSPC, "No space left on device")
                 self.reserved[str(path)] = size
+
+    def volume(self, directory: Path) -> Volume:
+        with self.lock_all:
+            return Volume(self.capacity, max(0, self.room()))
 
     def lock(self, path: Path) -> SimulatedFile:
         return SimulatedFile(self, _Inode())

@@ -2,18 +2,32 @@
 
 import asyncio
 import errno
+import itertools
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from lane_relay.errors import SpoolFullError
+from lane_relay.clock import Clock
+from lane_relay.errors import SpoolFullError, VolumeFullError
 from lane_relay.records import QueueEntry
 from lane_relay.spool.log import SegmentSpool
 from tests.lane_relay.spool.disk import SimulatedDisk
-from tests.lane_relay.spool.making import answer_to, journal_lines, message_for, open_spool, put, settle, until
+from tests.lane_relay.spool.making import (
+    NOW,
+    answer_to,
+    defer,
+    journal_lines,
+    message_for,
+    open_spool,
+    put,
+    settle,
+    until,
+)
 
 BODY = b"x" * 50_000
 PATH = Path("/spool/a")
@@ -122,6 +136,96 @@ async def test_a_volume_that_is_full_at_the_start_is_known_to_be() -> None:
     with pytest.raises(SpoolFullError):
         await put(again, message_for(again))
     await again.close()
+
+
+async def test_settlements_without_any_room_are_kept_until_there_is_some_and_count_once() -> None:
+    disk = SimulatedDisk()
+    spool = open_spool(disk, budget=2**23)
+    entries = [entry for _ in range(3) for entry in await put(spool, message_for(spool))]
+    disk.capacity = 0
+    settle(spool, entries[0])
+    with pytest.raises(SpoolFullError):
+        await spool.flush()
+    assert spool.state.live_messages == 3, "it is not on disk that one is done with"
+
+    disk.capacity = 10_000_000
+    await until(lambda: not spool.state.full)
+    await spool.flush()
+    assert spool.state.live_messages == 2
+    entries += await put(spool, message_for(spool))
+    assert [(await spool.load(one)).id for one in entries[1:]] == [one.id for one in entries[1:]]
+    assert spool.state.live_messages == 3
+    await spool.close()
+
+
+async def test_reports_have_room_on_a_volume_that_takes_no_more_messages() -> None:
+    disk = SimulatedDisk(capacity=2_000_000)
+    spool = open_spool(disk, segment_size=2**18, budget=2**30)
+    await _fill(spool)
+    for _ in range(6):
+        await put(spool, replace(message_for(spool, body=b"y" * 5_000), client=""))
+    assert spool.state.full
+    with pytest.raises(VolumeFullError):
+        await put(spool, message_for(spool))
+    await spool.close()
+
+
+@pytest.mark.parametrize("size", [300, 50_000], ids=["small", "large"])
+async def test_a_full_volume_of_mail_that_fails_empties_itself(size: int) -> None:
+    disk = SimulatedDisk(capacity=4_000_000)
+    spool = open_spool(disk, budget=2**30, journal_budget=2**19)
+    waiting: list[QueueEntry] = []
+    with suppress(SpoolFullError):
+        while True:
+            waiting += await put(spool, message_for(spool, body=b"x" * size))
+    assert len(waiting) * size > 500_000
+    while waiting:
+        entry = waiting.pop(0)
+        try:
+            (report,) = await put(spool, replace(message_for(spool, body=b"y" * (size + 2_000)), client=""))
+        except SpoolFullError:
+            waiting.append(entry)
+            await asyncio.sleep(0)
+            continue
+        settle(spool, entry, "Bounce")
+        settle(spool, report)
+    await until(lambda: not spool.state.live_messages)
+    await until(lambda: not spool.state.full)
+    await put(spool, message_for(spool))
+    await spool.close()
+
+
+async def test_reports_leave_the_room_in_which_what_is_dead_is_given_back() -> None:
+    disk = SimulatedDisk(capacity=2_000_000)
+    spool = open_spool(disk, budget=2**30)
+    await _fill(spool)
+    with suppress(VolumeFullError):
+        while True:
+            await put(spool, replace(message_for(spool, body=b"y" * 5_000), client=""))
+    assert disk.room() >= 2_000_000 // 32
+    await spool.close()
+
+
+async def test_what_deliveries_give_back_is_seen_while_more_of_them_are_settled() -> None:
+    """Never half a second without anything to write: the look for room does not wait for that."""
+    now = itertools.count()
+    clock = Clock(now=lambda: NOW, monotonic=lambda: float(next(now)))
+    disk = SimulatedDisk(capacity=1_000_000)
+    spool = open_spool(disk, budget=2**23, clock=clock)
+    entries = await _fill(spool)
+    disk.capacity = 10_000_000
+    stop = asyncio.Event()
+
+    async def busy() -> None:
+        while not stop.is_set():
+            defer(spool, entries[0], NOW + 60)
+            await spool.flush()
+
+    writing = asyncio.create_task(busy())
+    await until(lambda: not spool.state.full, 30)
+    stop.set()
+    await writing
+    await spool.close()
 
 
 async def test_a_journal_without_room_catches_up_from_the_log() -> None:

@@ -34,6 +34,7 @@ from lane_relay.accept.http.witnesses import Passed, Witnesses
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.message import Origin
 from lane_relay.accept.policy import CLOSED
+from lane_relay.accept.unstored import unstored
 from lane_relay.errors import SpoolError, SpoolFullError
 from lane_relay.guard import report
 from lane_relay.records import Message, Reply
@@ -55,8 +56,6 @@ _CLOSING_S: Final = 2.0
 _RETRY_S: Final = 1.0
 _COMPOSERS: Final = 2
 """Threads: composing must not take the cores from delivery."""
-_SPOOL_FULL: Final = Reply(452, ("4.3.1 The queue is full, try again later",))
-_SPOOL_FAILED: Final = Reply(451, ("4.3.0 The queue cannot be written, try another slot",))
 _NO_ROOM: Final = Reply(452, ("4.3.1 Too many large requests are in work, try again later",))
 _KEYS_FULL: Final = Reply(452, ("4.3.1 Too many idempotency keys in 24 h: send without one, or try again later",))
 _KEYS_FAILED: Final = Reply(451, ("4.3.0 Idempotency keys cannot be kept, try another slot",))
@@ -332,7 +331,7 @@ class Injector:
             if error is None:
                 work.found[place] = accepted(work.request.recipients[place].to, messages[place].id)
                 continue
-            stop = _SPOOL_FULL if isinstance(error, SpoolFullError) else _SPOOL_FAILED
+            stop = unstored(error)
             work.found[place] = _said(work, place, stop)
             rejections.setdefault(Refusal(stop, Stage.END_OF_DATA), []).append(work.request.recipients[place].to)
             if isinstance(error, SpoolFullError):  # it is certainly not on disk
