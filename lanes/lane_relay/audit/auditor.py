@@ -103,7 +103,7 @@ class Auditor:
         self._is_drained = is_drained
         self._thread = ThreadPoolExecutor(1, "auditor")
         self.archive = Archiver(chain, folder, journal, clock, jitter)
-        self.webhook = WebhookSender(folder, chain.lane, chain.slot, clock, jitter, lambda: journal.last_seq)
+        self.webhook = WebhookSender(chain, clock, jitter, lambda: journal.last_seq)
         self.failure = ""
         """Why the last look broke off, or empty."""
         self.failures = 0

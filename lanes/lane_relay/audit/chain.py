@@ -8,7 +8,9 @@ Before: `account.journal` seals and drops. After: `archive`, `/v1` and `verify` 
 
 import re
 import secrets
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
@@ -26,6 +28,9 @@ __all__ = ["Chain", "day_of", "head_files", "head_name"]
 
 _NAME: Final = re.compile(r"^head-(\d{10})\.json$")
 _PART: Final = ".part"
+NAME_FILE: Final = "journal"
+"""Holds the identity of a journal that has no entry yet: what is sent on from it names it before the first seal."""
+_IDENTITY: Final = re.compile(rb"^\d{8}T\d{6}Z-[0-9a-f]{8}$")
 RESERVE_NAME: Final = "reserve"
 RESERVE_SIZE: Final = 64 * 2**10
 _FULL: Final = (ENOSPC, EDQUOT)
@@ -61,6 +66,10 @@ class Chain:
         self._clock = clock
         self.last: Signed | None = None
         """The newest entry."""
+        self._name = ""
+        """Identity of the journal that the first entry is to begin."""
+        self._begun: tuple[tuple[int, str], ...] = ()
+        """(first record, journal) of each journal that the volume has entries of, oldest first; 0: from the first."""
         self.sealed: dict[int, int] = {}
         """First sequence number -> number of the head of each segment that the volume still has."""
         self.sealed_seq = 0
@@ -83,6 +92,7 @@ class Chain:
         try:
             files.make_directory(directory)
             chain._read()
+            chain._keep_name()
             chain._keep_reserve()
         except OSError as error:
             raise RelayError(f"records {directory} cannot be used: {error}") from error
@@ -90,8 +100,17 @@ class Chain:
 
     @property
     def journal(self) -> str:
-        """Identity of the journal; empty before the first entry."""
-        return self.last.head.journal if self.last is not None else ""
+        """Identity of the journal that records are written to now."""
+        return self.last.head.journal if self.last is not None else self._name
+
+    def journal_of(self, seq: int) -> tuple[str, int]:
+        """(identity of the journal that a record is of, the last record that may be of it)."""
+        last = sys.maxsize
+        for first, journal in reversed(self._begun):
+            if first <= seq:
+                return journal, last
+            last = first - 1
+        return self.journal, last
 
     @property
     def key(self) -> HeadKey:
@@ -194,7 +213,7 @@ class Chain:
 
     def _take(self, signed: Signed) -> None:
         head = signed.head
-        self.last = signed
+        self._follow(signed)
         match head.kind:
             case HeadKind.SEGMENT:
                 self._note(head)
@@ -206,6 +225,14 @@ class Chain:
                 self.sealed.pop(head.first_seq, None)
             case HeadKind.BEGIN:
                 self.sealed_seq = head.first_seq - 1
+
+    def _follow(self, signed: Signed) -> None:
+        """This is the newest entry now."""
+        self.last, journal = signed, signed.head.journal
+        if not self._begun:
+            self._begun = ((0, journal),)
+        elif journal != self._begun[-1][1]:
+            self._begun = (*self._begun, (max(self.sealed_seq, self.dropped_seq) + 1, journal))
 
     def _note(self, head: Head) -> None:
         self.sealed[head.first_seq] = head.number
@@ -221,13 +248,14 @@ class Chain:
         if self.last is None:
             public = self._key.public
             self._add(HeadKind.BEGIN, first_seq=first_seq, public_key=key_text(public) if public is not None else "")
+            with suppress(FileNotFoundError):
+                self._files.unlink(self.directory / NAME_FILE)
 
     def _add(self, kind: HeadKind, **said: Any) -> Signed:
         now = self._clock.now()
-        journal = self.journal or datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(4)
         head = Head(
             kind=kind,
-            journal=journal,
+            journal=self.journal,
             lane=self.lane,
             slot=self.slot,
             number=self._next_number,
@@ -237,8 +265,33 @@ class Chain:
         )
         signed = self._key.sign(head)
         self._write(head_name(head.number), signed.line())
-        self.last = signed
+        self._follow(signed)
         return signed
+
+    def _keep_name(self) -> None:
+        """A name for the journal to come, kept until an entry has it; on a full volume for this process alone."""
+        path = self.directory / NAME_FILE
+        kept = self._files.read(path) if NAME_FILE in self._files.names(self.directory) else b""
+        if self.last is not None:
+            if kept:
+                self._files.unlink(path)
+        elif _IDENTITY.match(kept):
+            self._name = kept.decode()
+        else:
+            self._name = self._new_name()
+            with suppress(FileNotFoundError):  # torn
+                self._files.unlink(path)
+            self._write_name()
+
+    def _write_name(self) -> None:
+        try:
+            self._write_whole(NAME_FILE, self._name.encode())
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+
+    def _new_name(self) -> str:
+        return datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(4)
 
     def _write(self, name: str, content: bytes) -> None:
         try:

@@ -1,9 +1,10 @@
 """Sends records on, beside the files: batches in order, at least once, to one address.
 
 It reads the journal's files behind whoever writes them, so that memory is one batch and a receiver that is away costs
-nothing. Every batch has its first and last number and, where the volume has dropped records before they were sent, the
-gap before it: a receiver knows what it has and what it will never get. Invariants: nothing waits for it, delivery and
-dropping the least; the cursor moves only after a 2xx. Before: the journal's files. After: the receiver.
+nothing. Every batch has its journal, its first and last number and, where the volume has dropped records before they
+were sent, the gap before it: a receiver knows what it has and what it will never get, also of a slot whose volume is
+new and counts from 1 again. Invariants: nothing waits for it, delivery and dropping the least; the cursor moves only
+after a 2xx. Before: the journal's files. After: the receiver.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ import structlog
 from msgspec import Struct
 
 from lane_api.relayconfig import Webhook as WebhookConfig
+from lane_relay.audit.chain import Chain
 from lane_relay.clock import Clock
 
 __all__ = ["Batch", "WebhookSender", "stamped"]
@@ -44,7 +46,7 @@ _log = structlog.get_logger("webhook")
 
 
 class Batch(Struct, frozen=True):
-    """Records that follow one another."""
+    """Records of one journal that follow one another."""
 
     lines: tuple[bytes, ...]
     first_seq: int
@@ -52,11 +54,19 @@ class Batch(Struct, frozen=True):
     gap: tuple[int, int] | None
     """(first, last) number of records before them that were dropped unsent."""
 
-    def body(self, lane: str, slot: str) -> bytes:
+    def until(self, last: int) -> "Batch":
+        """Of it what comes up to this record, which is not before its first."""
+        if self.last_seq <= last:
+            return self
+        lines = tuple(line for line in self.lines if _number(line) <= last)
+        return Batch(lines, self.first_seq, _number(lines[-1]), self.gap)
+
+    def body(self, lane: str, slot: str, journal: str) -> bytes:
         """What is posted: one JSON object."""
         told = {
             "lane": lane,
             "slot": slot,
+            "journal": journal,
             "first_seq": self.first_seq,
             "last_seq": self.last_seq,
             "gap": self.gap,
@@ -153,13 +163,10 @@ class _Reader:
 class WebhookSender:
     """One receiver."""
 
-    def __init__(
-        self, folder: Path, lane: str, slot: str, clock: Clock, jitter: Callable[[], float], last_seq: Callable[[], int]
-    ) -> None:
-        """`folder`: of the records; `jitter`: a random number in [0, 1)."""
-        self._folder = folder
-        self._lane = lane
-        self._slot = slot
+    def __init__(self, chain: Chain, clock: Clock, jitter: Callable[[], float], last_seq: Callable[[], int]) -> None:
+        """`jitter`: a random number in [0, 1)."""
+        self._chain = chain
+        self._folder = folder = chain.directory
         self._clock = clock
         self._jitter = jitter
         self._last_seq = last_seq
@@ -207,7 +214,9 @@ class WebhookSender:
                 if batch is None:  # the journal counts a record when it is in its file
                     self._gone = last
                     continue
-                asked = await self._post(http, config, batch)
+                journal, end = self._chain.journal_of(batch.first_seq)
+                batch = batch.until(end)
+                asked = await self._post(http, config, journal, batch)
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 self._say(f"{config.url}: {error or type(error).__name__}")
                 return 0.0
@@ -231,9 +240,11 @@ class WebhookSender:
 
     # --- one request
 
-    async def _post(self, http: aiohttp.ClientSession, config: WebhookConfig, batch: Batch) -> float | None:
+    async def _post(
+        self, http: aiohttp.ClientSession, config: WebhookConfig, journal: str, batch: Batch
+    ) -> float | None:
         """None if the receiver has it, else how long it asks us to wait."""
-        body, now = batch.body(self._lane, self._slot), self._clock.now()
+        body, now = batch.body(self._chain.lane, self._chain.slot, journal), self._clock.now()
         secrets = await asyncio.to_thread(_secrets, config)
         headers = {
             "Content-Type": "application/json",

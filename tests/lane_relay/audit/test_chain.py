@@ -93,9 +93,11 @@ def test_a_crash_at_any_instant_leaves_a_chain_that_goes_on() -> None:
     seen = indexes = 0
     for _, image in disk.crash_images(2, 7, every_byte=False):
         crashed = SimulatedDisk({path: content for path, content in image.items() if not path.endswith("reserve")})
-        for path in (RECORDS / index_name(head.first_seq) for head in _heads(crashed) if head.index_sha256):
-            assert sha256(crashed.read(path)).hexdigest() in {head.index_sha256 for head in _heads(crashed)}
-            indexes += 1
+        kept = set(crashed.names(RECORDS))
+        for head in (one for one in _heads(crashed) if one.index_sha256):
+            if (name := index_name(head.first_seq)) in kept:  # its name may be lost where the head's is not
+                assert sha256(crashed.read(RECORDS / name)).hexdigest() == head.index_sha256
+                indexes += 1
         again, chain = open_journal(RECORDS, time, files=crashed, config=records_config(RECORDS, max_size=20_000))
         assert again.reconcile(0, log) == 0
         assert _numbers(crashed) == list(range(1, 9))

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from structlog.testing import capture_logs
 
 from lane_api.relayconfig import Webhook
 from lane_relay.account.journal import Journal
+from lane_relay.audit.chain import Chain
 from lane_relay.audit.webhook import BATCH_BYTES, LONGEST_LINE, WebhookSender
 from tests.lane_relay.audit.making import Time, fill, open_journal, record, records_config, seal_all
 
@@ -71,6 +73,22 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+class Books:
+    """As docs/records.md says: what comes up to the last number of its slot and journal is old."""
+
+    def __init__(self) -> None:
+        self.last: dict[tuple[str, str, str], int] = {}
+
+    def read(self, batches: list[dict[str, Any]]) -> list[int]:
+        """Numbers of the records that it takes for new, of these batches."""
+        taken = []
+        for batch in batches:
+            book = (batch["lane"], batch["slot"], batch["journal"])
+            taken += [one["seq"] for one in batch["records"] if one["seq"] > self.last.get(book, 0)]
+            self.last[book] = max(self.last.get(book, 0), batch["last_seq"])
+        return taken
+
+
 class Slot:
     """A journal and its sender."""
 
@@ -82,14 +100,19 @@ class Slot:
         (self.secret / "key").write_bytes(KEY + b"\n")
         self.url = f"http://127.0.0.1:{receiver.port}/records"
         self.journal: Journal
-        self.journal, _ = open_journal(self.folder, self.time, config=records_config(self.folder, max_size=max_size))
+        self.chain: Chain
+        self._max_size = max_size
+        self.open()
         self.sender = self.new_sender()
+
+    def open(self) -> None:
+        """As at a start: what is in the folder, or nothing."""
+        config = records_config(self.folder, max_size=self._max_size)
+        self.journal, self.chain = open_journal(self.folder, self.time, config=config)
 
     def new_sender(self, url: str = "") -> WebhookSender:
         """As after a restart."""
-        sender = WebhookSender(
-            self.folder, "mail/otp", "otp-0", self.time.clock, lambda: 0.5, lambda: self.journal.last_seq
-        )
+        sender = WebhookSender(self.chain, self.time.clock, lambda: 0.5, lambda: self.journal.last_seq)
         sender.apply(Webhook(url=url or self.url, secret_dir=str(self.secret)))
         return sender
 
@@ -290,3 +313,36 @@ async def test_a_line_that_no_writer_of_ours_wrote_is_passed_over_and_told_as_a_
     assert receiver.batches[0]["gap"] == [1, 1]
     assert slot.sender.report()["neverSent"] == 1
     assert [one["event"] for one in logged if one["log_level"] == "error"] == ["a line of the records is passed over"]
+
+
+async def test_a_slot_whose_volume_is_new_is_no_old_news_to_a_receiver(
+    slot: Slot, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    books = Books()
+    fill(slot.journal, 30)
+    assert await slot.sender.send(http) is None
+    assert books.read(receiver.batches) == list(range(1, 31))
+    receiver.batches.clear()
+
+    shutil.rmtree(slot.folder)  # it was lost for good
+    slot.open()
+    fill(slot.journal, 5)
+    assert await slot.new_sender().send(http) is None
+    assert books.read(receiver.batches) == [1, 2, 3, 4, 5]
+
+
+async def test_a_journal_has_one_name_from_its_first_record_on(
+    slot: Slot, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    fill(slot.journal, 2)
+    assert await slot.sender.send(http) is None  # nothing is sealed yet
+    slot.journal.close()
+    slot.open()
+    fill(slot.journal, 1)
+    assert await slot.new_sender().send(http) is None
+    seal_all(slot.journal)
+    slot.open()
+    fill(slot.journal, 1)
+    assert await slot.new_sender().send(http) is None
+    assert {batch["journal"] for batch in receiver.batches} == {slot.chain.journal}
+    assert Books().read(receiver.batches) == [1, 2, 3, 4]
