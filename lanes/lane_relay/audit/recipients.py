@@ -61,5 +61,7 @@ def hide(key: bytes, recipients: tuple[str, ...]) -> Callable[[str], str]:
         forms[address.lower().replace("@", "=")] = hidden.partition("@")[0]
     if not forms:
         return lambda text: text
-    pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)), re.IGNORECASE)
-    return lambda text: pattern.sub(lambda matched: forms[matched[0].lower()], text)
+    longest_first = sorted(forms, key=len, reverse=True)
+    pattern = re.compile("|".join(f"({re.escape(form)})" for form in longest_first), re.IGNORECASE)
+    # by its group, not by its text: what re takes for the same letter (such as a long s) need not be so in lower case
+    return lambda text: pattern.sub(lambda matched: forms[longest_first[(matched.lastindex or 1) - 1]], text)

@@ -46,3 +46,9 @@ def test_a_key_that_is_too_short_or_missing_names_the_fix(tmp_path: Path) -> Non
     assert read_key(Records(path="/r")) is None
     with pytest.raises(ValueError, match="needs recipientsKeyFile"):
         Records(path="/r", recipients="Hashed")
+
+
+@pytest.mark.parametrize("said", ["\u017fimon@isp.test", "S\u0131mon@isp.test", "s\u0130mon@ISP.test"])
+def test_letters_that_only_a_search_takes_for_the_same_are_hidden_and_break_nothing(said: str) -> None:
+    shown = hide(KEY, ("simon@isp.test",))(f"550 5.1.1 <{said}> is nobody")
+    assert shown == f"550 5.1.1 <{digest(KEY, 'simon@isp.test')}> is nobody"
