@@ -28,6 +28,7 @@ from lane_relay.feedback.suppressions import ROW_SIZE, SHARDS, SuppressionTable
 __all__ = ["Page", "SuppressionStore", "SuppressionsFailedError", "SuppressionsFullError"]
 
 _MAGIC: Final = b"LWSUPP01"
+_STEP_BITS: Final = 20
 _RECORD: Final = ROW_SIZE + 4
 _SHARD_HEAD: Final = struct.Struct(">II")
 LOG_LIMIT: Final = 4 * 2**20
@@ -94,7 +95,8 @@ class SuppressionStore:
         except OSError as failed:
             raise RelayError(f"suppressions {directory} cannot be used: {failed}") from failed
         try:
-            store._begin_log(max(store._logs(), default=secrets.randbits(40)) + 1)
+            # with a step that no other life of a volume put back takes, so that no cursor of before fits a log of after
+            store._begin_log(max(store._logs(), default=secrets.randbits(40)) + 1 + secrets.randbits(_STEP_BITS))
         except OSError as failed:  # a full volume: who is on the list is not mailed all the same
             store.failed = f"the suppression list cannot be written: {failed}"
             _log.error("suppressions failed", reason=store.failed)
@@ -214,7 +216,7 @@ class SuppressionStore:
         rows = tuple(row for row in _records(data[:whole]) if row is not None)
         offset += whole
         if not is_current and (offset + _RECORD > end or not whole):
-            number, offset = number + 1, 0
+            number, offset = min(one for one in self._logs() if one > number), 0
         more = number < self._number or offset < self._size
         return Page(rows, f"log-{number}-{offset}", more)
 

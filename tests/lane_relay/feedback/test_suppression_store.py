@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -233,3 +234,23 @@ async def test_on_a_full_volume_the_list_still_says_who_is_on_it(
     first = store.page()
     assert store.page(first.cursor).rows == ()
     await store.close()
+
+
+async def test_a_cursor_of_before_a_volume_was_put_back_fits_nothing_of_afterwards(tmp_path: Path) -> None:
+    first = opened(tmp_path / "list")
+    await first.add([row(0)])
+    await first.close()
+    shutil.copytree(tmp_path / "list", tmp_path / "snapshot")
+    before = opened(tmp_path / "list")
+    await before.add([row(number) for number in range(1, 6)])
+    cursor = before.page().cursor
+    await before.close()
+    shutil.rmtree(tmp_path / "list")
+    (tmp_path / "snapshot").rename(tmp_path / "list")
+
+    again = opened(tmp_path / "list")
+    await again.add([row(number) for number in range(100, 110)])
+
+    assert again.place(cursor) is None
+    assert {row(number) for number in range(100, 110)} <= set(again.page(cursor).rows)
+    await again.close()
