@@ -1,7 +1,9 @@
 """What replies come to on the wire: who is stopped, slowed down or told, what is kept, and when it ends."""
 
+import asyncio
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -14,7 +16,7 @@ from lane_relay.deliver.samples import masked_text
 from lane_relay.deliver.session_settings import Timeouts
 from lane_relay.deliver.told import act_as_json, slowed_sites
 from lane_relay.errors import SpoolError
-from tests.lane_relay.deliver.delivery import PATIENT, delivering, route_to, until
+from tests.lane_relay.deliver.delivery import PATIENT, Delivery, delivering, route_to, until
 from tests.lane_relay.deliver.scripted_peer import Peer, running
 
 BLOCKED = "550 5.7.1 Unfortunately, messages from [192.0.2.7] weren't sent. It is on our block list (S3150)."
@@ -333,13 +335,28 @@ async def test_mail_of_a_suspended_from_domain_costs_the_isp_no_connection(*, co
         assert (peer.connections, len(peer.messages)) == (2, 1)
 
 
+def most_at_once(delivery: Delivery, count: int) -> list[int]:
+    """How many attempts were told of in each turn of the loop until there are so many; filled as it goes on."""
+    loop, seen = asyncio.get_running_loop(), [0]
+
+    def turn() -> None:
+        seen.append(len(delivery.attempts))
+        if seen[-1] < count:
+            loop.call_soon(turn)
+
+    loop.call_soon(turn)
+    return seen
+
+
 async def test_thousands_that_are_put_off_do_not_hold_up_the_loop_in_one_go() -> None:
     peer = refusing("end")
     async with running(peer), delivering(policies=[policy(action="SuspendDomain")]) as delivery:
         route = route_to(peer.port, site="isp", policy="isp")
         for _ in range(1501):
             delivery.send(route)
+        seen = most_at_once(delivery, 1501)
         await delivery.attempted(1501)
+        assert max(after - before for before, after in pairwise(seen)) <= 501, "a portion, and the one that began it"
         delivery.send(route, from_domain="good.example")
         await delivery.attempted(1502)
 

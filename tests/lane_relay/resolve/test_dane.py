@@ -142,6 +142,15 @@ async def test_a_verdict_stands_in_for_one_that_cannot_be_had_but_not_for_a_forg
     assert await dane.is_secure_mx("test") is None
 
 
+async def test_records_of_an_insecure_delegation_below_a_secure_host_bind_nobody() -> None:
+    said = _Said()
+    said.answers = {
+        "A": SecureAnswer(Status.FOUND, secure=True),
+        "TLSA": SecureAnswer(Status.FOUND, secure=False, tlsa=(Tlsa(3, 1, 1, bytes(32)),)),
+    }
+    assert (await DaneLookups(said, lambda: 0.0).of("mx.test", 25)).state is DaneState.NONE
+
+
 async def test_a_host_in_an_insecure_zone_is_never_asked_for_tlsa() -> None:
     said = _Said()
     said.answers = {"A": SecureAnswer(Status.FOUND)}

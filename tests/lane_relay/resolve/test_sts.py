@@ -269,6 +269,20 @@ async def test_what_is_in_use_is_fetched_anew_before_it_ends_unless_its_record_i
         assert len(made.web.requests) == 2
 
 
+async def test_a_policy_of_hours_is_fetched_anew_at_half_of_them(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        policies = made.policies()
+        made.web.body = policy(max_age=7200)
+        await policies.of(DOMAIN)
+        await policies.of(DOMAIN)
+        made.now += 3599
+        await policies.refresh()
+        assert len(made.web.requests) == 1
+        made.now += 2
+        await policies.refresh()
+        assert len(made.web.requests) == 2
+
+
 async def test_nothing_is_fetched_before_the_egress_address_is_proved(tmp_path: Path) -> None:
     async with world(tmp_path) as made:
         made.may_leave = False
