@@ -139,6 +139,7 @@ def _world(kube: Kube, settings: Settings, queue: WorkQueue[QueueKey], observer:
             image_pull_policy=settings.image_pull_policy,
             image_pull_secrets=settings.image_pull_secrets,
             monitoring_labels=dict(label.split("=", 1) for label in settings.monitoring_labels),
+            runbook_url=settings.runbook_url,
             forced_delivery=forced,
             network_policies=policies,
         ),

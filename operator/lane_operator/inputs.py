@@ -398,6 +398,8 @@ class DesiredSettings:
     image_pull_secrets: tuple[str, ...] = ()
     monitoring_labels: Mapping[str, str] = field(default_factory=dict)
     """Extra labels of PodMonitor and PrometheusRule, such as `release: kube-prometheus-stack`."""
+    runbook_url: str = "docs/alerts.md"
+    """The page that alerts lead to, without an anchor."""
     forced_delivery: ForcedDelivery | None = None
     network_policies: NetworkPolicies | None = field(default_factory=NetworkPolicies)
     """None: lanes get none."""

@@ -30,6 +30,8 @@ class Settings:
     """Secrets of the slots' pods, by name; they must be in each namespace with lanes."""
     monitoring_labels: tuple[str, ...] = ()
     """`name=value`: labels by which a Prometheus selects its PodMonitors and PrometheusRules."""
+    runbook_url: str = "docs/alerts.md"
+    """Where docs/alerts.md of this release can be read; each alert's `runbook_url` is this and an anchor."""
     watch_namespaces: tuple[str, ...] = ()
     """Namespaced mode: the only namespaces we look at. Empty: the whole cluster."""
     served_namespaces: tuple[str, ...] = ()

@@ -11,7 +11,9 @@ import yaml
 from jsonschema import Draft7Validator
 
 from lane_api import __version__
+from lane_operator.inputs import DesiredSettings
 from lane_operator.kube import CHILD_KINDS, CILIUM_GATEWAY, SECRET
+from lane_operator.monitoring.runbook import RUNBOOK
 from lane_operator.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +51,26 @@ def test_a_forced_delivery_names_its_address_with_redirect_and_only_then(
     values: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 
     assert (not list(validator.iter_errors({**values, "delivery": delivery}))) is allowed
+
+
+@pytest.mark.parametrize(
+    ("page", "allowed"),
+    [("docs/alerts.md", True), ("https://docs.example.com/a?b=c", True), ("", False),
+     ("https://docs.example.com/#a", False), ("https://docs.example.com/a\" b", False)],
+)  # fmt: skip
+def test_the_page_of_alerts_is_an_address_without_an_anchor(page: str, allowed: bool) -> None:
+    validator = Draft7Validator(json.loads((CHART / "values.schema.json").read_text()))
+    values: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+    values["monitoring"]["runbookURL"] = page
+
+    assert (not list(validator.iter_errors(values))) is allowed
+
+
+def test_who_names_no_page_of_alerts_gets_the_repositorys() -> None:
+    values: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    assert values["monitoring"]["runbookURL"] == RUNBOOK == Settings("", "").runbook_url
+    assert DesiredSettings("", "", "").runbook_url == RUNBOOK
 
 
 def test_every_variable_of_the_deployment_is_a_setting() -> None:

@@ -1,7 +1,7 @@
 """Everything that this project puts into a cluster: children of lanes of each class and engine, the chart, examples."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,11 @@ def children(of_class: str, engine: str, *, everything: bool = False) -> list[Ma
     return list(found.manifests)
 
 
-def chart(here: Layout, *values: str) -> list[Manifest]:
-    """The chart's objects."""
+def chart(here: Layout, *values: str, serves: Iterable[str] = ()) -> list[Manifest]:
+    """The chart's objects, in a cluster that has these kinds as well, such as `monitoring.coreos.com/v1/PodMonitor`."""
     programs.ensure(here, ("helm",))
     sets = [part for value in values for part in ("--set", value)]
+    sets += [part for kind in serves for part in ("--api-versions", kind)]
     command = [str(programs.path(here, "helm")), "template", "lanewright", str(CHART), "-n", "lw", "--kube-version"]
     done = subprocess.run(
         [*command, programs.KUBERNETES, *sets], capture_output=True, text=True, check=True, timeout=50

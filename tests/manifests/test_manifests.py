@@ -21,6 +21,9 @@ CHARTS = {
 }
 
 
+WATCHED = ("monitoring.coreos.com/v1/PodMonitor", "monitoring.coreos.com/v1/PrometheusRule")
+
+
 @pytest.fixture(scope="module")
 def here() -> Layout:
     return place()
@@ -46,6 +49,21 @@ def test_no_schema_refuses_a_child(here: Layout, schemas: Path) -> None:
 @pytest.mark.parametrize("values", CHARTS.values(), ids=CHARTS.keys())
 def test_no_schema_refuses_an_object_of_the_chart(here: Layout, schemas: Path, values: tuple[str, ...]) -> None:
     assert refused(here, schemas, chart(here, *values)) == []
+
+
+@pytest.mark.parametrize(
+    "page", ["docs/alerts.md", "https://git.example.com/lanewright/blob/v0.1.0/docs/alerts.md?a=b"]
+)
+def test_the_operators_alerts_lead_to_the_installations_page(here: Layout, schemas: Path, page: str) -> None:
+    found = chart(here, "servedNamespaces={mail}", f"monitoring.runbookURL={page}", serves=WATCHED)
+    (rules,) = (one for one in found if one["kind"] == "PrometheusRule")
+    (deployment,) = (one for one in found if one["kind"] == "Deployment")
+    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+
+    assert refused(here, schemas, found) == []
+    for rule in rules["spec"]["groups"][0]["rules"]:
+        assert rule["annotations"]["runbook_url"] == f"{page}#{rule['alert'].lower()}"
+    assert {"name": "LANEWRIGHT_RUNBOOK_URL", "value": page} in variables
 
 
 def test_no_schema_refuses_what_a_newcomer_applies(here: Layout, schemas: Path) -> None:

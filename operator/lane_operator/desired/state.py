@@ -98,7 +98,9 @@ def desired_state(
             _add_slot(parts, lane, references, claim, engine, settings, workload, lifts, others)
         _add_heads(parts, lane, references, claim.slot_name)
     _add_network_policy(parts, lane, references, assignment, settings)
-    monitoring, unwatched = monitoring_children(lane, references.kinds, settings.monitoring_labels)
+    monitoring, unwatched = monitoring_children(
+        lane, references.kinds, settings.monitoring_labels, settings.runbook_url
+    )
     parts.manifests += [child(lane, manifest) for manifest in monitoring]
     acted_on, unserved = children_of_others(lane, references)
     parts.manifests += acted_on

@@ -6,6 +6,7 @@ from lane_api.effective import Effective, effective
 from lane_api.quantities import format_duration
 from lane_operator.inputs import Lane, Manifest
 from lane_operator.monitoring.queries import Queries
+from lane_operator.monitoring.runbook import DESCRIPTIONS, RUNBOOK, runbook_url
 
 __all__ = ["RULE_KIND", "prometheus_rule"]
 
@@ -27,15 +28,26 @@ REFUSED_SHARE = 0.01
 """Share of messages that the slots could not take at which somebody is told."""
 
 
-def prometheus_rule(lane: Lane, extra_labels: Mapping[str, str]) -> Manifest:
-    """The PrometheusRule; extra labels are those by which a Prometheus selects its rules."""
-    group = {"name": f"lane-{lane.namespace}-{lane.name}", "interval": "15s", "rules": list(_rules(lane))}
+def prometheus_rule(lane: Lane, extra_labels: Mapping[str, str], runbook: str = RUNBOOK) -> Manifest:
+    """The PrometheusRule; extra labels are those by which a Prometheus selects its rules, runbook is the page that
+    explains them."""
+    rules = [_explained(rule, runbook) for rule in _rules(lane)]
+    group = {"name": f"lane-{lane.namespace}-{lane.name}", "interval": "15s", "rules": rules}
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
         "metadata": {"name": lane.name, "labels": dict(extra_labels)},
         "spec": {"groups": [group]},
     }
+
+
+def _explained(rule: Manifest, runbook: str) -> Manifest:
+    """An alert with its description and the address of its section; a recorded figure as it is."""
+    name = rule.get("alert")
+    if name is None:
+        return rule
+    more = {"description": DESCRIPTIONS[name], "runbook_url": runbook_url(runbook, name)}
+    return rule | {"annotations": rule["annotations"] | more}
 
 
 def _rules(lane: Lane) -> Iterator[Manifest]:

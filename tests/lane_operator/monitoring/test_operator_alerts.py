@@ -46,11 +46,8 @@ def _series(name: str) -> str:
     return name.replace("{}", NAMESPACE).replace("{{", "{").replace("}}", "}")
 
 
-def test_there_is_a_bad_day_and_a_line_of_documentation_for_every_alert() -> None:
-    page = (ROOT / "docs" / "metrics.md").read_text()
-
+def test_there_is_a_bad_day_for_every_alert() -> None:
     assert _alerts() == list(CASES)
-    assert [alert for alert in CASES if f"| `{alert}` |" not in page] == []
 
 
 @pytest.mark.parametrize("alert", CASES)
