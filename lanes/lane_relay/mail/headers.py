@@ -36,6 +36,8 @@ _SINGLE: Final = {
 }  # fmt: skip
 """Once at most (RFC 5322 section 3.6, RFC 2045 section 3): of two, one reader shows the first, another the last, and
 DKIM signs one. From is judged by `mail.author`."""
+_LOWER: Final = bytes(0 if octet < 32 and octet not in b"\t\r\n" else octet for octet in range(256)).lower()
+"""In lower case, control characters as NUL: one pass makes what names are looked for in, and finds those."""
 _MESSAGE_ID = re.compile(r"<[^\s<>]{1,996}>")
 _DATE = re.compile(
     rb"\s*(?:[A-Za-z]{3},\s*)?[0-9]{1,2}\s+[A-Za-z]{3}\s+[0-9]{4}\s+[0-9]{2}:[0-9]{2}(?::[0-9]{2})?\s+[-+][0-9]{4}"
@@ -76,7 +78,7 @@ class Header(Record, frozen=True, gc=False):
     stray_line: str = ""
     """The beginning of a line that is no field: some readers take the body to begin there, others go on."""
     malformed: str = ""
-    """What is wrong with the Message-ID or Date that stands there, and the fix."""
+    """What is wrong with the Message-ID or Date that stands there or with a field's characters, and the fix."""
     lane: LaneFields = NO_LANE_FIELDS
 
 
@@ -104,7 +106,7 @@ def read_header(
     found = 0 if content[:2] == b"\r\n" else content.find(b"\r\n\r\n") + 2
     end = len(content) if found == 1 else found
     head = b"\n" + content[:end]
-    lower = head.lower()
+    lower = head.translate(_LOWER)
     names = _FIELD.findall(lower)
     present = frozenset(names)
     message_ids = _values(head, lower, b"message-id") if b"message-id" in present else []
@@ -141,7 +143,10 @@ def _repeated(names: list[bytes]) -> str:
 
 
 def _malformed(head: bytes, lower: bytes, present: frozenset[bytes], message_ids: list[bytes]) -> str:
-    """What large receivers refuse mail for, and what no trace could find: a Message-ID or Date that is none."""
+    """What large receivers refuse mail for, and what no trace could find: a Message-ID or Date that is none; and
+    control characters."""
+    if b"\0" in lower:
+        return _control_character(head, lower.index(b"\0"))
     if message_ids and not _first_message_id(message_ids):
         fix = "write it as <unique@your.domain>, or leave it out and the lane makes one"
         return f"the Message-ID field has no identifier in angle brackets: {fix} (RFC 5322 section 3.6.4)"
@@ -149,6 +154,15 @@ def _malformed(head: bytes, lower: bytes, present: frozenset[bytes], message_ids
         fix = "write it like Sun, 29 Nov 2026 10:00:00 +0000, or leave it out and the lane makes one"
         return f"the Date field is no date: {fix} (RFC 5322 section 3.3)"
     return ""
+
+
+def _control_character(head: bytes, at: int) -> str:
+    """What RFC 5322 section 2.2 has in no field; dkimpy takes VT and FF off a value's end, and rejects what we sign."""
+    names = _FIELD.findall(head[:at])
+    field = f"{_printable(names[-1])[:40]} field" if names else "header"
+    fix = "take it out, or encode the value (RFC 2047)"
+    signed = "for which some receivers reject its DKIM signature"
+    return f"the {field} has a control character (0x{head[at]:02X}), {signed}: {fix}"
 
 
 def _is_date(value: bytes) -> bool:

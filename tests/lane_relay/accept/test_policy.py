@@ -107,6 +107,10 @@ def test_a_from_that_nothing_could_sign_is_told_what_to_add() -> None:
             b"From: otp@notify.example.com\r\nDate: yesterday\r\n\r\n",
             "550 5.6.0 The Date field is no date: write it like",
         ),
+        (
+            b"From: otp@notify.example.com\r\nSubject: Hallo\x0b\r\n\r\n",
+            "550 5.6.0 The Subject field has a control character (0x0B), for which",
+        ),
         (b" From: otp@notify.example.com\r\n\r\n", "550 5.6.0 The message begins with a continuation line"),
         ("From: otp@notify.example.com\r\nSubject: ü\r\n\r\n".encode(), "550 5.6.7 The header is not ASCII: encode it"),
         (b"Received: x\r\n" * 51 + b"From: otp@notify.example.com\r\n\r\n", "554 5.4.6 Mail loop: 51 Received fields"),

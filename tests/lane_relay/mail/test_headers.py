@@ -89,6 +89,27 @@ def test_a_message_id_without_an_identifier_is_malformed(id_: str) -> None:
     assert "no identifier in angle brackets" in read_header(f"Message-ID: {id_}\r\n\r\n".encode()).malformed
 
 
+@pytest.mark.parametrize("octet", [octet for octet in range(32) if octet not in b"\t\r\n"])
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        (b"Subject: x", b"\r\n\r\n"), (b"Subject:", b"x\r\nTo: b@y.example\r\n\r\n"), (b"Subject: x\r\n\tx", b"x"),
+        (b"From: a@x.example\r\nSUBJECT: x", b"\r\nMessage-ID: foo\r\n\r\nbody\r\n"),
+    ],
+)  # fmt: skip
+def test_a_control_character_is_malformed_and_its_field_is_named(octet: int, before: bytes, behind: bytes) -> None:
+    named = "SUBJECT" if b"SUBJECT" in before else "Subject"
+    assert read_header(before + bytes([octet]) + behind).malformed == (
+        f"the {named} field has a control character (0x{octet:02X}), for which some receivers reject its DKIM "
+        "signature: take it out, or encode the value (RFC 2047)"
+    )
+
+
+def test_tabs_folds_and_what_the_body_has_are_no_control_characters() -> None:
+    content = "From: a@x.example\r\nSubject:\tü\r\n\t \u0085\u3000\x7f\r\n\r\na\x0b\x0c\x1b\r\n"
+    assert read_header(content.encode()).malformed == ""
+
+
 @pytest.mark.parametrize("second", [b"From: b@y.example", b"from : b@y.example", b"FROM\t: b@y.example"])
 def test_a_second_from_is_seen_however_it_is_spelled(second: bytes) -> None:
     header = read_header(b"From: a@x.example\r\n" + second + b"\r\n\r\nx\r\n")
