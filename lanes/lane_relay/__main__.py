@@ -20,6 +20,8 @@ from lane_relay.errors import ConfigError, RelayError
 __all__ = ["main"]
 
 EXIT_BAD_INPUT: Final = 2  # as argparse ends for a wrong argument
+FOR_PEOPLE: Final = ("audit", "check", "trace")
+"""Commands that a person runs: their trouble is a sentence; what runs on as a service has it in its log."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,7 +74,10 @@ def main() -> None:
         trouble, reason = "not done", str(failed)
     except (OSError, ValueError) as failed:
         trouble, reason = "cannot start", str(failed)
-    last_word(trouble, reason)
+    if given.command in FOR_PEOPLE:
+        print(f"{parser.prog}: {reason}", file=sys.stderr)
+    else:
+        last_word(trouble, reason)
     sys.exit(EXIT_BAD_INPUT)
 
 

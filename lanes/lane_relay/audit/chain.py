@@ -159,6 +159,7 @@ class Chain:
             HeadKind.DROPPED,
             first_seq=first_seq,
             last_seq=last_seq,
+            sha256=self._digest_of(first_seq),
             reason=reason,
             archived=archived,
             dropped=dropped,
@@ -339,11 +340,20 @@ class Chain:
     def _previous_of(self, number: int) -> str:
         if number == self._next_number:
             return self.last.digest if self.last is not None else ""
+        kept = self._kept(number)
+        return kept.previous if kept is not None else ""
+
+    def _digest_of(self, first_seq: int) -> str:
+        """Of a sealed segment's bytes, by its head; empty where it has none."""
+        kept = self._kept(self.sealed.get(first_seq, 0))
+        return kept.sha256 if kept is not None else ""
+
+    def _kept(self, number: int) -> Head | None:
         try:
             content = self.read(number)
-            return parse(content).head.previous if content is not None else ""
+            return parse(content).head if content is not None else None
         except (OSError, ValueError):  # damaged: `verify` says so, and mail goes on
-            return ""
+            return None
 
     def _forget_before(self, number: int) -> None:
         for old in range(self._oldest, number):

@@ -76,7 +76,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     size: int = 0
     """Bytes of the segment."""
     sha256: str = ""
-    """Of the segment's bytes."""
+    """Of the segment's bytes; Dropped: of the segment that goes, empty where it was never sealed."""
     index_sha256: str = ""
     """Of the index beside the segment; empty where a release before this field sealed it: its index proves nothing."""
     began: float = 0.0

@@ -10,6 +10,7 @@ Before: `evidence`. After: `lane-relay trace`, `GET /v1/trace`.
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -112,9 +113,11 @@ class _Search:
         return alone, sorted(ids)[-MOST_MESSAGES:]
 
     def _held(self, first: int, keys: list[str]) -> list[str]:
-        """Those of the keys that a segment may hold."""
+        """Those of the keys that a segment may hold; none of a file whose numbers are sealed and no head's."""
         name, head = self._files.indexes.get(first), self._heads.of_segment(first)
-        if name is None or head is None:
+        if head is None:
+            return keys if self._heads.leave_open(first) else []
+        if name is None:
             return keys
         try:
             index = load_index(self._store.read(name), head.index_sha256) if head.index_sha256 else None
@@ -152,6 +155,8 @@ class _Heads:
         for name in files.heads.values():
             self._names.setdefault(_folder(name), []).append(name)
         self._segments: dict[int, Head] = {}
+        self._damaged: set[str] = set()
+        """Folders with a head that cannot be read: what it was of is shown."""
 
     def of_segment(self, first: int) -> Head | None:
         """The head of the file that begins with this number; None if there is none beside it."""
@@ -161,10 +166,29 @@ class _Heads:
                 self._segments[head.first_seq] = head
         return self._segments.get(first)
 
+    def leave_open(self, first: int) -> bool:
+        """Whether a file without a head may hold records of the journal: not sealed yet, or its head is damaged."""
+        return _folder(self._files.segments[first]) in self._damaged or first > self._sealed
+
+    @cached_property
+    def _sealed(self) -> int:
+        """Records up to this one are in the chain, by its newest heads."""
+        sealed = 0
+        for number in sorted(self._files.heads, reverse=True):
+            head = self._read(self._files.heads[number])
+            if head is not None:
+                sealed = max(sealed, head.first_seq - 1 if head.kind is HeadKind.BEGIN else head.last_seq)
+            if head is not None and head.kind is not HeadKind.DROPPED:
+                break
+        return sealed
+
     def _read(self, name: str) -> Head | None:
         try:
             return parse(self._store.read(name)).head
-        except (FileNotFoundError, ValueError):  # forgotten meanwhile, or damaged: `verify` speaks of that
+        except FileNotFoundError:  # forgotten meanwhile
+            return None
+        except ValueError:  # `verify` speaks of that
+            self._damaged.add(_folder(name))
             return None
 
 

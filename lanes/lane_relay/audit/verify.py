@@ -158,7 +158,8 @@ def _trusted(chain: dict[int, Signed], keys: Sequence[Ed25519PublicKey], report:
 def _check_signatures(
     files: JournalFiles, chain: dict[int, Signed], trusted: dict[str, Ed25519PublicKey], report: Report
 ) -> None:
-    report.key = ", ".join(sorted({one.key for one in chain.values()} - {""}))
+    used = list[str]()
+    """Keys that signed, in the order in which they came; one that another followed signs no more."""
     for number, signed in chain.items():
         name = files.heads[number]
         if not signed.key:
@@ -169,6 +170,15 @@ def _check_signatures(
             )
         elif trusted and not signed.is_signed_by(trusted[signed.key]):
             report.add(Kind.ALTERED, name, f"entry {number} is not what key {signed.key} signed")
+        elif signed.key in used[:-1]:
+            report.add(
+                Kind.FOREIGN_KEY,
+                name,
+                f"entry {number} is signed by key {signed.key}, which key {used[-1]} had replaced by then",
+            )
+        elif signed.key not in used:
+            used.append(signed.key)
+    report.key = ", ".join([*used, *sorted({one.key for one in chain.values()} - {"", *used})])
 
 
 def _check_links(files: JournalFiles, chain: dict[int, Signed], report: Report) -> None:
@@ -261,7 +271,11 @@ def _check_segments(store: Store, files: JournalFiles, heads: list[Head], report
         else:
             report.segments += 1
             report.records += head.last_seq - head.first_seq + 1 - sum(b - a + 1 for a, b in head.gaps)
-        report.notes += [f"{name}: records {_span(a, b)} were lost before it was sealed" for a, b in head.gaps]
+        for a, b in head.gaps:
+            missing = f"records {_span(a, b)} were" if b > a else f"record {a} was"
+            report.add(
+                Kind.SEQUENCE_GAP, name, f"{missing} not there when it was sealed: lost by damage, or taken out before"
+            )
     _check_sequence(files, segments, dropped, report)
     _check_tail(store, files, heads, report)
     if segments:
@@ -366,26 +380,48 @@ def _check_tail(store: Store, files: JournalFiles, heads: list[Head], report: Re
     """Files that are not sealed: nothing proves them but their numbers."""
     sealed = max((head.last_seq for head in heads if head.kind in (HeadKind.SEGMENT, HeadKind.DROPPED)), default=0)
     known = {head.first_seq for head in heads if head.kind is HeadKind.SEGMENT}
+    newest = next((head for head in reversed(heads) if head.kind is HeadKind.DROPPED), None)
     seq = sealed
     for first, name in sorted(files.segments.items()):
-        if first in known or first <= sealed:
-            if first not in known and not any(
-                one.kind is HeadKind.DROPPED and one.first_seq <= first <= one.last_seq for one in heads
-            ):
-                report.add(Kind.LINE_ADDED, name, "no head speaks of it, though its numbers are sealed")
+        if first in known:
+            continue
+        if first <= sealed and (newest is None or newest.first_seq != first):
+            report.add(Kind.LINE_ADDED, name, "no head speaks of it, though its numbers are sealed")
             continue
         try:
             content = expand(name, store.read(name))
         except FileNotFoundError:
             continue
-        for line in content.split(b"\n")[:-1]:
+        except ValueError as error:
+            report.add(Kind.ALTERED, name, str(error))
+            continue
+        if first <= sealed and newest is not None:
+            _check_returned(name, content, newest, report)
+            continue
+        *lines, torn = content.split(b"\n")
+        for line in lines:
             matched = _SEQ.match(line)
             if matched is None or int(matched[1]) != seq + 1:
                 report.add(Kind.SEQUENCE_GAP, name, f"record {seq + 1} is missing")
                 return
             seq += 1
+        if torn:
+            report.notes.append(
+                f"{name}: what follows record {seq} is no whole line: being written, or cut off by a crash"
+            )
     if seq > sealed:
         report.notes.append(f"records {_span(sealed + 1, seq)} are not sealed yet, so not proven")
+
+
+def _check_returned(name: str, content: bytes, statement: Head, report: Report) -> None:
+    """A file that is there though the newest statement says that it goes: a crash may have come between."""
+    records = f"records {_span(statement.first_seq, statement.last_seq)}"
+    if not statement.sha256:
+        report.notes.append(f"{name}: the slot was to remove it and it is there; nothing proves it, and trace skips it")
+    elif hashlib.sha256(content).hexdigest() == statement.sha256:
+        report.notes.append(f"{name}: {records} are there still: a crash came between the statement and their removal")
+    else:
+        report.add(Kind.ALTERED, name, f"it is not the segment of {records} that the slot was to remove")
 
 
 def _statements(dropped: list[Head]) -> Iterator[str]:

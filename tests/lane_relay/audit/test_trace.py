@@ -10,6 +10,7 @@ import pytest
 
 from lane_relay.account.journal import Journal
 from lane_relay.audit.archive import Archiver
+from lane_relay.audit.chain import head_name
 from lane_relay.audit.evidence import DirectoryStore
 from lane_relay.audit.head import HeadKey, HeadKind, parse
 from lane_relay.audit.recipients import digest
@@ -161,6 +162,21 @@ def test_an_index_that_a_head_names_and_that_is_none_costs_no_answer(folder: Pat
             digest_of = hashlib.sha256(content).hexdigest()
             path.write_bytes(HeadKey(None).sign(msgspec.structs.replace(head, index_sha256=digest_of)).line())
     assert types(trace(DirectoryStore(folder), Wanted("order-13"))) == WHOLE
+
+
+def test_a_file_in_numbers_that_are_sealed_is_left_out_also_where_a_journal_begins_after_them(tmp_path: Path) -> None:
+    journal, chain = open_journal(tmp_path, Time())
+    write(journal, life(1))
+    seal_all(journal)
+    assert chain.last is not None
+    later = msgspec.structs.replace(
+        chain.last.head, kind=HeadKind.BEGIN, number=chain.last_number + 1, first_seq=journal.last_seq + 1, last_seq=0
+    )
+    (tmp_path / head_name(later.number)).write_bytes(HeadKey(None).sign(later).line())
+    (tmp_path / segment_name(2)).write_bytes(b'{"seq":2,%b\n' % life(2)[2][1:])
+    (tmp_path / segment_name(later.first_seq)).write_bytes(b'{"seq":4,%b\n' % life(3)[0][1:])
+    store = DirectoryStore(tmp_path)
+    assert [types(trace(store, Wanted(f"order-{number}"))) for number in (1, 2, 3)] == [WHOLE, [], ["Reception"]]
 
 
 def test_an_index_never_hides_what_its_segment_holds(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Every way to tamper with evidence is found, named and placed; what the slot did by its own rules is none."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,10 +8,10 @@ import pytest
 
 from lane_relay.audit.chain import head_name
 from lane_relay.audit.evidence import DirectoryStore, journals
-from lane_relay.audit.head import Head, HeadKey, Signed, parse
+from lane_relay.audit.head import Head, HeadKey, HeadKind, Signed, parse, public_key_id
 from lane_relay.audit.segment import Index, index_name, segment_name
 from lane_relay.audit.trace import Wanted, trace
-from lane_relay.audit.verify import verify
+from lane_relay.audit.verify import Kind, verify
 from tests.lane_relay.audit.making import (
     KEY,
     OTHER_KEY,
@@ -354,12 +355,121 @@ def test_a_statement_cannot_be_taken_back(tmp_path: Path) -> None:
     assert kinds(judge(tmp_path, until=kept)) == ["Truncated"]
 
 
-def test_a_change_of_keys_is_proven_with_both_and_with_neither_alone(tmp_path: Path) -> None:
-    sealed_folder(tmp_path, 10)
-    journal, _ = open_journal(tmp_path, Time(), key=OTHER_KEY)
+FORGED = b'{"seq":%d,"type":"Delivery","id":"%024x","message_id":"<forged@brand.test>","recipient":"ann@isp.test"}\n'
+
+
+def _dropping_folder(path: Path) -> list[Head]:
+    """60 sealed records of which the budget keeps the newest few; its statements that are kept."""
+    journal, _ = open_journal(path, Time(), config=records_config(path, max_size=6000))
+    fill(journal, 60)
+    seal_all(journal)
+    journal.close()
+    kept = [parse(head.read_bytes()).head for head in sorted(path.glob("head-*.json"))]
+    return [head for head in kept if head.kind is HeadKind.DROPPED]
+
+
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_file_put_where_one_was_dropped_is_tampering_and_trace_shows_nothing_of_it(
+    tmp_path: Path, which: int
+) -> None:
+    statements = _dropping_folder(tmp_path)
+    assert len(statements) > 1
+    assert judge(tmp_path).findings == []
+    first = statements[which].first_seq
+    (tmp_path / segment_name(first)).write_bytes(FORGED % (first, first))
+    (finding,) = judge(tmp_path).findings
+    assert (finding.kind, finding.place) == (Kind.ALTERED if which else Kind.LINE_ADDED, segment_name(first))
+    assert trace(DirectoryStore(tmp_path), Wanted("<forged@brand.test>")) == []
+
+
+def test_a_file_that_a_crash_kept_after_the_statement_that_it_goes_is_no_tampering(tmp_path: Path) -> None:
+    journal, chain = open_journal(tmp_path, Time(), config=records_config(tmp_path, max_size=6000))
+    fill(journal, 40)
+    seal_all(journal)
+    before = {path: path.read_bytes() for path in _segments(tmp_path)}
+    dropped = chain.dropped_seq
+    while chain.dropped_seq == dropped:
+        fill(journal, 1)
+        seal_all(journal)
+    journal.close()
+    (gone,) = [path for path in before if not path.exists()]
+    gone.write_bytes(before[gone])
+    report = judge(tmp_path)
+    assert report.findings == []
+    assert any(gone.name in note and "a crash came" in note for note in report.notes)
+
+
+def test_a_statement_without_a_digest_proves_nothing_of_its_file(tmp_path: Path) -> None:
+    """As of a file that could not be read, and of releases that wrote no digest into a statement."""
+    number = max(head.number for head in _dropping_folder(tmp_path))
+    for later in sorted(tmp_path.glob("head-*.json"))[::-1]:
+        head = parse(later.read_bytes()).head
+        if head.number > number:
+            later.unlink()
+            (tmp_path / segment_name(head.first_seq)).unlink(missing_ok=True)
+    _resign(tmp_path, number, HeadKey(KEY), sha256="")
+    first = _signed(tmp_path, number).head.first_seq
+    (tmp_path / segment_name(first)).write_bytes(FORGED % (first, first))
+    report = judge(tmp_path)
+    assert report.findings == []
+    assert any(segment_name(first) in note and "nothing proves it" in note for note in report.notes)
+    assert trace(DirectoryStore(tmp_path), Wanted("<forged@brand.test>")) == []
+
+
+def test_a_damaged_head_hides_no_records_of_its_segment(folder: Path) -> None:
+    _break_head(folder)
+    assert "Altered" in kinds(judge(folder))
+    assert [record["seq"] for record in trace(DirectoryStore(folder), Wanted("<8@brand.test>"))] == [8]
+
+
+def test_a_line_taken_out_before_its_file_was_sealed_is_a_gap(tmp_path: Path) -> None:
+    journal, _ = open_journal(tmp_path, Time())
+    fill(journal, 3)
+    journal.sync()
+    path = tmp_path / segment_name(1)
+    path.write_bytes(b"".join(_lines(path)[::2]))
+    seal_all(journal)
+    report = judge(tmp_path)
+    assert [(str(one.kind), one.place) for one in report.findings] == [("SequenceGap", segment_name(1))]
+    assert "record 2 was not there when it was sealed" in report.findings[0].sentence
+    assert report.records == 2
+
+
+def test_an_end_that_is_no_whole_line_is_said(folder: Path) -> None:
+    (folder / segment_name(21)).write_bytes(b'{"seq":21,"type":"Delivery"}\n{"seq":22,"type":"Del')
+    report = judge(folder)
+    assert report.findings == []
+    assert report.notes == [
+        f"{segment_name(21)}: what follows record 21 is no whole line: being written, or cut off by a crash",
+        "records 21 are not sealed yet, so not proven",
+    ]
+
+
+def _changed_keys(path: Path) -> None:
+    """10 records sealed with the lane's first key, then 10 with another."""
+    sealed_folder(path, 10)
+    journal, _ = open_journal(path, Time(), key=OTHER_KEY)
     assert journal.reconcile(10, []) == 0
     fill(journal, 10)
     seal_all(journal)
+
+
+def test_a_key_that_was_replaced_signs_nothing_later(tmp_path: Path) -> None:
+    _changed_keys(tmp_path)
+    path = _segments(tmp_path)[-1]
+    path.write_bytes(path.read_bytes().replace(b"Delivery", b"Rejected", 1))
+    _resign(tmp_path, 5, HeadKey(KEY), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    store = DirectoryStore(tmp_path)
+    (files,) = journals(store.names())
+    report = verify(store, files, [PUBLIC, OTHER_KEY.public_key()])
+    assert [(str(one.kind), one.place) for one in report.findings] == [("ForeignKey", head_name(5))]
+    old, new = public_key_id(PUBLIC), public_key_id(OTHER_KEY.public_key())
+    assert f"signed by key {old}, which key {new} had replaced by then" in report.findings[0].sentence
+    assert report.key == f"{old}, {new}"
+
+
+def test_a_change_of_keys_is_proven_with_both_and_with_neither_alone(tmp_path: Path) -> None:
+    _changed_keys(tmp_path)
     store = DirectoryStore(tmp_path)
     (files,) = journals(store.names())
     assert verify(store, files, [PUBLIC, OTHER_KEY.public_key()]).findings == []

@@ -73,6 +73,25 @@ def test_after_slot_and_volume_are_gone_the_archive_answers_and_proves_itself(
     assert b"ann@isp" not in b"".join(path.read_bytes() for path in (tmp_path / "archive").rglob("*.idx"))
 
 
+@pytest.mark.parametrize(
+    "arguments", [("audit", "verify", "{}"), ("audit", "unsettled", "{}"), ("trace", "order-1", "--in", "{}")]
+)
+def test_a_folder_that_is_not_there_is_told_to_people(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    done = _lane_relay(*(one.format(nowhere) for one in arguments))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"lane-relay: {nowhere} is no folder: name the folder of a slot's records, or of an archive\n"
+    )
+
+
+def test_an_archive_that_cannot_be_asked_is_told_to_people(tmp_path: Path) -> None:
+    done = _lane_relay("trace", "order-1", "--in", "s3://bucket", "--credentials", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (said,) = done.stderr.splitlines()
+    assert said.startswith(f"lane-relay: {tmp_path / 'access_key_id'} is missing or empty")
+
+
 def test_after_a_kill_the_chain_goes_on_and_nothing_is_missing(evident: Relay, sink: Sink, tmp_path: Path) -> None:
     for number in range(3):
         evident.start().submit(number)
