@@ -12,9 +12,9 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from lane_api import __version__
-from lane_relay.api.descriptions import describe, descriptions
 from lane_relay.api.operation import AnswerModel, Body, Operation, Query
 from lane_relay.api.refusals import Refusal
+from lane_relay.descriptions import describe, descriptions
 
 __all__ = ["compose", "document"]
 

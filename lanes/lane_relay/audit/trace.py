@@ -255,9 +255,16 @@ def _row(record: dict[str, Any]) -> str:
     source = (record.get("source_address") or {}).get("address")
     host = peer.get("name") or peer.get("addr")
     said = [
-        f"{response['code']} {response.get('content', '')}".strip() if response else "",
+        _reply(response) if response else "",
         f"{source or ''} -> {host}" if source and host else (f"from {host}" if host else ""),
         f"rule {record['rule']}" if record.get("rule") else "",
         " ".join(f"{key}={value}" for key, value in (record.get("meta") or {}).items()),
     ]
     return f"  {when}  {record.get('type', ''):16}  {to}  {'; '.join(part for part in said if part)}".rstrip()
+
+
+def _reply(response: dict[str, Any]) -> str:
+    """A reply as the peer said it, with the enhanced code by which ISPs' help pages explain it."""
+    parts = response.get("enhanced_code") or {}
+    enhanced = ".".join(str(parts[key]) for key in ("class", "subject", "detail") if key in parts)
+    return " ".join(part for part in (str(response["code"]), enhanced, response.get("content", "")) if part)

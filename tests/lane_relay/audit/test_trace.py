@@ -41,7 +41,7 @@ def life(number: int, recipient: str = "", **fields: object) -> list[bytes]:
     response = {"code": 250, "content": "queued as 4XyZ"}
     peer = {"name": "mx1.isp.test", "addr": "198.51.100.7"}
     source = {"address": "203.0.113.10"}
-    deferred = {"code": 451, "content": "try later"}
+    deferred = {"code": 451, "enhanced_code": {"class": 4, "subject": 7, "detail": 28}, "content": "try later"}
     events = [
         {"type": "Reception", "timestamp": NOON + number},
         {"type": "TransientFailure", "timestamp": NOON + number + 1, "response": deferred, "peer_address": peer},
@@ -221,7 +221,7 @@ def test_people_read_a_table(folder: Path) -> None:
     assert as_table(trace(DirectoryStore(folder), Wanted("order-13"))) == (
         f"{spool_id(13)}  <13@brand.test>  order-13  mail/otp otp-0\n"
         "  2027-01-15 12:00:13.000  Reception         user13@isp.test\n"
-        "  2027-01-15 12:00:14.000  TransientFailure  user13@isp.test  451 try later; from mx1.isp.test\n"
+        "  2027-01-15 12:00:14.000  TransientFailure  user13@isp.test  451 4.7.28 try later; from mx1.isp.test\n"
         "  2027-01-15 12:00:15.000  Delivery          user13@isp.test  250 queued as 4XyZ; 203.0.113.10 -> mx1.isp.test"
     )
 

@@ -36,12 +36,15 @@ class Result(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     to: str
+    """As the request names it."""
     status: Literal["accepted", "refused"]
+    """Accepted: on disk."""
     id: str | None = None
     """Of the message, as records and `trace` show it; of accepted ones."""
     code: str
     """As SMTP says it: `250 2.0.0`, `550 5.7.1`; 4xx may be tried again, 5xx needs the fix first."""
     text: str
+    """Of a refusal: what to mend."""
 
 
 class Results(BaseModel):
@@ -52,7 +55,9 @@ class Results(BaseModel):
     slot: str
     """Who has them, also where another slot was asked."""
     accepted: int
+    """How many recipients' messages are on disk."""
     refused: int
+    """How many are not."""
     results: list[Result]
     """In the order of the request's recipients."""
 
@@ -65,6 +70,7 @@ class Fault(BaseModel):
     pointer: str
     """Where, as a JSON pointer (RFC 6901); empty: the whole."""
     detail: str
+    """What is wrong, and the fix."""
 
 
 class Problem(BaseModel):
@@ -73,13 +79,17 @@ class Problem(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     type: str = "about:blank"
+    """Always this: `title` and `code` say what kind it is."""
     title: str
+    """The status in words."""
     status: int
+    """The HTTP status."""
     detail: str
     """What is wrong and what to do."""
     code: str | None = None
     """As SMTP says it, where it has a code."""
     errors: list[Fault] | None = None
+    """Each thing that is wrong with the body."""
     results: list[Result] | None = None
     """One a recipient, where each was judged and all were refused."""
 

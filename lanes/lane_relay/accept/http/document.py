@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from lane_api import __version__
-from lane_relay.accept.http.answer import Problem, Results
-from lane_relay.accept.http.request import Submission
+from lane_relay.accept.http.answer import Fault, Problem, Result, Results
+from lane_relay.accept.http.request import Part, Submission
+from lane_relay.descriptions import describe
 
 __all__ = ["document", "document_bytes"]
 
@@ -88,6 +89,9 @@ def document() -> dict[str, Any]:
         (Problem, "serialization"),
     ]
     _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")
+    for model in (Part, Result, Results, Fault, Problem):
+        for _ in describe(schemas["$defs"], model):
+            pass
     return {
         "openapi": "3.1.0",
         "info": {

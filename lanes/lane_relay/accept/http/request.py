@@ -36,6 +36,7 @@ __all__ = [
     "EXAMPLES",
     "MAX_RECIPIENTS",
     "Attachment",
+    "Part",
     "Person",
     "Recipient",
     "ReportWishes",
@@ -88,13 +89,13 @@ _Duration = Annotated[
 _encode: Final = Encoder(order="deterministic").encode
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
     """Unknown fields are errors: a misspelt `expiresIn` must not send a code that is out of date."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel)
 
 
-class _AddressOr(_Part):
+class _AddressOr(Part):
     """Also written as the address alone."""
 
     @model_validator(mode="before")
@@ -112,25 +113,31 @@ class Person(_AddressOr):
     """An address, with or without a name to show."""
 
     address: _AddressText
+    """Such as `login@notify.example.com`."""
     name: _Line = ""
+    """Stands before the address."""
 
 
 class Recipient(_AddressOr):
     """Who gets a message of their own, and what is put into it for them."""
 
     to: _AddressText
+    """The address."""
     name: _Line = ""
     """Stands in the To field."""
     substitutions: dict[str, JsonValue] = {}
     """Values of the templates' names, laid over those of the request."""
 
 
-class Attachment(_Part):
+class Attachment(Part):
     """A file."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=_ENCODED_BYTES, pattern=_PRINTABLE)]
+    """As its reader sees it, such as `invoice.pdf`."""
     type: Annotated[str, StringConstraints(max_length=255, pattern=_MEDIA_TYPE)] = "application/octet-stream"
+    """Its media type."""
     content: _Base64
+    """The file in base64."""
     cid: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._@+-]{1,200}$")] | None = None
     """Shown in the HTML as `<img src="cid:...">` instead of being listed."""
 
@@ -143,7 +150,7 @@ class Attachment(_Part):
         return self
 
 
-class ReportWishes(_Part):
+class ReportWishes(Part):
     """Delivery status notifications (RFC 3461)."""
 
     notify: Annotated[tuple[Literal["Never", "Success", "Failure", "Delay"], ...], Field(max_length=4)] | None = None
@@ -187,7 +194,7 @@ EXAMPLES: Final[list[JsonValue]] = [
 """Requests as people write them; in the document, and the tests send them."""
 
 
-class Submission(_Part):
+class Submission(Part):
     """One request: content, and who gets a message of their own made of it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
@@ -199,13 +206,17 @@ class Submission(_Part):
     recipients: Annotated[tuple[Recipient, ...], FailFast(), Field(min_length=1, max_length=MAX_RECIPIENTS)]
     """Each gets a message of their own, and sees no other recipient."""
     reply_to: Person | None = None
+    """Where answers go. Default: to `from`."""
     subject: Annotated[str, StringConstraints(max_length=2000)] | None = None
+    """The Subject field; characters beyond ASCII are encoded."""
     text: str | None = None
     """The plain text; at least one of `text` and `html`."""
     html: str | None = None
+    """The same as HTML."""
     headers: Annotated[dict[str, _HeaderText], Field(max_length=50)] = {}
     """Further header fields, such as List-Unsubscribe."""
     attachments: Annotated[tuple[Attachment, ...], FailFast(), Field(max_length=50)] = ()
+    """Files, the same for every recipient."""
     raw: _Base64 | None = None
     """A whole message (RFC 5322), instead of subject, text, html, headers and attachments."""
     template: Literal["Jinja", "None"] | None = None
@@ -223,6 +234,7 @@ class Submission(_Part):
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[!-~]+$")] | None = None
     """The same request with the same key is sent once within 24 h; also as the field Idempotency-Key."""
     dsn: ReportWishes | None = None
+    """Which reports the envelope sender wants."""
 
     @property
     def is_template(self) -> bool:

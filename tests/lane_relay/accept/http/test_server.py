@@ -454,6 +454,9 @@ async def test_the_document_describes_the_models(http: StartHttp) -> None:
     assert {"Submission", "Recipient", "Attachment", "Results", "Problem"} <= set(schemas)
     assert schemas["Submission"]["additionalProperties"] is False
     assert "idempotencyKey" in schemas["Submission"]["properties"]
+    for name, schema in schemas.items():
+        shapes = [one["properties"] for one in (schema, *schema.get("anyOf", ())) if "properties" in one]
+        assert [field for shape in shapes for field, of in shape.items() if not of.get("description")] == [], name
     assert json.dumps(answer.body)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lane_relay.api.descriptions import describe, descriptions
+from lane_relay.descriptions import describe, descriptions
 
 
 class Base(BaseModel):
