@@ -260,8 +260,9 @@ class Pipeline:
         siblings = self._exchange.orders if self._exchange is not None else None
         self._admin_actions = AdminActions(self._spool, self._settler, clock)
         self._orders = OrderKeeper(
-            self._spool, book, self._settler, clock, places, lambda: self._source.current, siblings
-        )
+            self._spool, book, self._settler, clock, places, lambda: self._source.current, siblings,
+            self._journal.begin_anew,
+        )  # fmt: skip
         self._join(config)
         return iter(self._spool.recover())
 

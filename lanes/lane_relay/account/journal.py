@@ -203,6 +203,12 @@ class Journal:
         """Records up to this one, and entries of the chain up to this number, are in the archive."""
         self._archived_seq, self._archived_number = seq, number
 
+    def begin_anew(self) -> None:
+        """What is not sealed yet, and all that comes, is of another journal; blocks, raises OSError."""
+        with self._lock:
+            if self._chain is not None:
+                self._chain.begin_anew()
+
     def close(self) -> None:
         """See JournalSink."""
         with self._lock:

@@ -1,7 +1,8 @@
 """Takes sealed segments and heads to the archive, in the chain's order, and remembers how far it came.
 
 A segment goes before the head that speaks of it, so that an archive never says more than it holds. Names are
-`LANE-NAMESPACE/LANE/SLOT/JOURNAL/DAY/...`: a lane made anew has a journal of its own. Invariants: delivery never waits
+`LANE-NAMESPACE/LANE/SLOT/JOURNAL/DAY/...`: a lane made anew has a journal of its own, and so has a volume that was put
+back from a snapshot, whose journal goes on from the one in the snapshot. Invariants: delivery never waits
 for it; what was put once is never put over; after any failure the same piece is tried again, with back-off.
 Before: the chain's files. After: `stores`; the journal is told what it may let go.
 """
@@ -12,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import msgspec
 import structlog
 import zstandard
 
@@ -58,6 +60,8 @@ class Archiver:
         self._changed = asyncio.Event()
         self._kept = Cursor()
         """What is kept of the archive and not confirmed by it."""
+        self._newest = ""
+        """The name under which the last entry is in the archive."""
         self.number = 0
         """Of the last entry that is in the archive."""
         self.seq = 0
@@ -76,7 +80,7 @@ class Archiver:
         if config == self._config:
             return
         self._config, self._store = config, None
-        self._kept = Cursor() if config is None else kept_cursor(self._folder, config, self._chain.journal)
+        self._kept = Cursor() if config is None else kept_cursor(self._folder, config, self._chain.journals)
         self._say(self._kept if self._kept.is_same_place else Cursor())
         self.failure, self._since = "", 0.0
         self._changed.set()
@@ -128,6 +132,7 @@ class Archiver:
     def _say(self, cursor: Cursor) -> None:
         """How far the archive is, to the journal, which lets go what is there."""
         self.number, self.seq = min(cursor.number, self._chain.last_number), cursor.seq
+        self._newest = cursor.head or (self._newest if cursor.number else "")
         self._journal.archived(self.seq, self.number)
 
     async def close(self, within_s: float) -> None:
@@ -175,13 +180,36 @@ class Archiver:
         except ValueError as error:
             raise UnavailableError(f"head {number} on the volume is damaged: {error}") from error
         store = store or open_archive(config)
-        self._put(store, head, content)
+        place = self._take(store, head, content)
         if head.kind is HeadKind.SEGMENT:
             seq = head.last_seq
-        return store, Cursor.at(number, seq, _folder_of(head) + head_name(number), content)
+        return store, Cursor.at(number, seq, place + head_name(number), content)
 
-    def _put(self, store: ArchiveStore, head: Head, content: bytes) -> None:
-        place = _folder_of(head)
+    def _take(self, store: ArchiveStore, head: Head, content: bytes) -> str:
+        """Puts an entry where it belongs, and gives the folder.
+
+        An entry of a journal that was left may have been made after the volume was put back, before the relay heard of
+        it: where the journal went on otherwise in the archive, it lies with the journal that goes on from it.
+        """
+        own = _folder_of(head)
+        if head.journal == self._chain.journal:
+            self._put(store, own, head, content)
+            return own
+        aside = self._aside(head)
+        journal, _, _ = aside.removesuffix("/").rpartition("/")
+        if not self._newest.startswith(journal + "/") and _is_free(store, own + head_name(head.number), content):
+            with suppress(ConflictError):
+                self._put(store, own, head, content)
+                return own
+        self._put(store, aside, head, content)
+        return aside
+
+    def _aside(self, head: Head) -> str:
+        journals = self._chain.journals
+        after = journals[journals.index(head.journal) + 1]
+        return _folder_of(msgspec.structs.replace(head, lane=self._chain.lane, slot=self._chain.slot, journal=after))
+
+    def _put(self, store: ArchiveStore, place: str, head: Head, content: bytes) -> None:
         if head.kind is HeadKind.SEGMENT:
             with suppress(FileNotFoundError):  # dropped before it came here: a statement says so
                 packed = _packed(self._folder / segment_name(head.first_seq))
@@ -202,6 +230,14 @@ def _packed(path: Path) -> bytes:
         packing = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj(size=path.stat().st_size)
         pieces = [packing.compress(piece) for piece in iter(lambda: file.read(PIECE), b"")]
     return b"".join([*pieces, packing.flush()])
+
+
+def _is_free(store: ArchiveStore, name: str, content: bytes) -> bool:
+    """Whether nothing else is there; raises UnavailableError, OSError."""
+    try:
+        return store.read(name) == content
+    except FileNotFoundError:
+        return True
 
 
 def _folder_of(head: Head) -> str:

@@ -1,8 +1,8 @@
 """The chain of a journal on its volume: one small file a head, written whole or not at all.
 
-Invariants: numbers have no holes; a head is durable before what it speaks of changes (records are removed only after
-the statement that says so); the newest statement names the oldest entry that must still be there. A small reserve
-keeps room for a statement on a full volume.
+Invariants: numbers have no holes, also where a journal goes on from another; a head is durable before what it speaks
+of changes (records are removed only after the statement that says so); the newest statement names the oldest entry that
+must still be there. A small reserve keeps room for a statement on a full volume.
 Before: `account.journal` seals and drops. After: `archive`, `/v1` and `verify` read the files.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import structlog
 
-from lane_relay.audit.head import Head, HeadKey, HeadKind, Reason, Signed, key_text, parse
+from lane_relay.audit.head import Continued, Head, HeadKey, HeadKind, Reason, Signed, key_text, parse
 from lane_relay.audit.segment import Summary
 from lane_relay.clock import Clock
 from lane_relay.errors import RelayError
@@ -116,6 +116,27 @@ class Chain:
     def key(self) -> HeadKey:
         """What signs."""
         return self._key
+
+    @property
+    def journals(self) -> tuple[str, ...]:
+        """All that the volume has entries of, oldest first; the last one is written to."""
+        return tuple(journal for _, journal in self._begun) or (self._name,)
+
+    def begin_anew(self) -> None:
+        """Another journal goes on from here, since the one that the volume brought may have gone on elsewhere.
+
+        What it brought sealed stays of that one; what it did not is of the new one. Raises OSError.
+        """
+        self._name = self._new_name()
+        if self.last is None:
+            with suppress(FileNotFoundError):
+                self._files.unlink(self.directory / NAME_FILE)
+            self._write_name()
+            return
+        head = self.last.head
+        sealed = max(self.sealed_seq, self.dropped_seq)
+        self._add_begin(sealed + 1, Continued(head.journal, head.number, self.last.digest))
+        self.sealed_seq = sealed
 
     def seal(self, first_seq: int, summary: Summary, began: float, ended: float) -> None:
         """The entry of a finished, synced segment; raises OSError."""
@@ -247,16 +268,20 @@ class Chain:
 
     def _begin(self, first_seq: int) -> None:
         if self.last is None:
-            public = self._key.public
-            self._add(HeadKind.BEGIN, first_seq=first_seq, public_key=key_text(public) if public is not None else "")
+            self._add_begin(first_seq, None)
             with suppress(FileNotFoundError):
                 self._files.unlink(self.directory / NAME_FILE)
 
-    def _add(self, kind: HeadKind, **said: Any) -> Signed:
+    def _add_begin(self, first_seq: int, continues: Continued | None) -> None:
+        public = self._key.public
+        key = key_text(public) if public is not None else ""
+        self._add(HeadKind.BEGIN, journal=self._name, first_seq=first_seq, continues=continues, public_key=key)
+
+    def _add(self, kind: HeadKind, journal: str = "", **said: Any) -> Signed:
         now = self._clock.now()
         head = Head(
             kind=kind,
-            journal=self.journal,
+            journal=journal or self.journal,
             lane=self.lane,
             slot=self.slot,
             number=self._next_number,

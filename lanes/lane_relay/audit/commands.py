@@ -82,18 +82,26 @@ def _verify(given: argparse.Namespace) -> int:
     since, until = (_head(path) for path in (given.since, given.head))
     found = journals(store.names())
     kept = {one.head.journal for one in (since, until) if one is not None}
-    reports = [verify(store, files, keys) for files in found] if not kept else []
+    reports = [verify(store, files, keys, around=found) for files in found]
     if kept:
-        for files in found:
-            plain = verify(store, files, keys)
-            reports.append(verify(store, files, keys, since, until) if plain.journal in kept else plain)
-        if not kept & {report.journal for report in reports}:
+        named = {report.journal for report in reports}
+        at = [kept & ({one.journal} | ({*one.continues} - named)) for one in reports]  # what has no folder of its own
+        if not any(at):
             raise ConfigError(f"journal {', '.join(sorted(kept))}, of which a head was given, is not in {given.place}")
+        reports = [
+            verify(store, files, keys, _of(since, here), _of(until, here), found) if here else plain
+            for files, plain, here in zip(found, reports, at, strict=True)
+        ]
     if not reports:
         raise ConfigError(f"{given.place} holds no records: name the folder of a slot's records, or of an archive")
     for report in reports:
         print(_as_json(report) if given.json else _as_text(report))
     return WRONG if any(report.findings for report in reports) else SOUND
+
+
+def _of(head: Signed | None, journals: set[str]) -> Signed | None:
+    """A kept head, if it is of one of these."""
+    return head if head is not None and head.head.journal in journals else None
 
 
 def run_trace(given: argparse.Namespace) -> int:

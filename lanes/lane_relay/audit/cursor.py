@@ -7,6 +7,7 @@ Invariant: what is believed of an archive without asking it was said of the same
 
 import hashlib
 import json
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -48,11 +49,11 @@ class Cursor(Struct, frozen=True):
             return False
 
 
-def kept_cursor(folder: Path, config: Archive, journal: str) -> Cursor:
-    """What was kept of this archive and journal; at the beginning if that is not known: putting again does no harm."""
+def kept_cursor(folder: Path, config: Archive, journals: Collection[str]) -> Cursor:
+    """What was kept of this archive and one of these journals; else the beginning: putting again does no harm."""
     try:
         kept = json.loads((folder / CURSOR_NAME).read_bytes())
-        if kept["target"] != target_of(config) or kept["journal"] != journal:
+        if kept["target"] != target_of(config) or kept["journal"] not in journals:
             return Cursor()
         if "endpoint" in kept and kept["endpoint"] != _endpoint(config):
             return Cursor()

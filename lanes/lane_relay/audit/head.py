@@ -23,7 +23,18 @@ from cryptography.hazmat.primitives.serialization import (
 
 from lane_relay.errors import ConfigError
 
-__all__ = ["Head", "HeadKey", "HeadKind", "Reason", "Signed", "key_text", "parse", "public_key", "public_key_id"]
+__all__ = [
+    "Continued",
+    "Head",
+    "HeadKey",
+    "HeadKind",
+    "Reason",
+    "Signed",
+    "key_text",
+    "parse",
+    "public_key",
+    "public_key_id",
+]
 
 VERSION: Final = 1
 _PURPOSE: Final = b"lanewright head 1\n"
@@ -34,7 +45,7 @@ class HeadKind(StrEnum):
     """What a head says."""
 
     BEGIN = "Begin"
-    """A journal was begun; always the first."""
+    """A journal was begun; the first, or one that goes on from another."""
     SEGMENT = "Segment"
     """A file of records is finished and never changes again."""
     DAY = "Day"
@@ -52,6 +63,14 @@ class Reason(StrEnum):
     """Beyond `maxSize`."""
     VOLUME_FULL = "VolumeFull"
     """The volume had no room for new records."""
+
+
+class Continued(msgspec.Struct, frozen=True):
+    """The entry of another journal after which a journal goes on, with the next number."""
+
+    journal: str
+    number: int
+    digest: str
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -84,6 +103,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Unix times of the segment."""
     gaps: tuple[tuple[int, int], ...] = ()
     """(first, last) of numbers that the segment lacked when it was sealed: lost by damage, not left out later."""
+    continues: Continued | None = None
+    """Begin: on a volume put back from a snapshot, the last entry that it came with; others may follow elsewhere."""
     public_key: str = ""
     """Begin: who signs, in base64, as the journal itself says."""
     day: str = ""

@@ -59,7 +59,8 @@ def _found(store: Store, wanted: Wanted) -> list[dict[str, Any]]:
         search = _Search(store, files)
         for seq, record in search.records(wanted):
             found[files.folder, seq] = record
-    lines = sorted(found.values(), key=lambda record: (record.get("timestamp", 0.0), record.get("seq", 0)))
+    alike = {msgspec.json.encode(record): record for record in found.values()}  # a journal and one that goes on from it
+    lines = sorted(alike.values(), key=lambda record: (record.get("timestamp", 0.0), record.get("seq", 0)))
     if not wanted.id or not wanted.recipients:
         return lines
     return [line for line in lines if not line.get("recipient") or _has_recipient(wanted.recipients)(line)]

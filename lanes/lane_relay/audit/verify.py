@@ -17,6 +17,7 @@ from zlib import crc32
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Struct
 
+from lane_relay.audit.continued import Around, goes_on, left_for
 from lane_relay.audit.evidence import JournalFiles, Store, expand
 from lane_relay.audit.head import Head, HeadKind, Signed, parse, public_key, public_key_id
 from lane_relay.audit.segment import Place, load_index
@@ -72,6 +73,8 @@ class Report(Struct):
     lane: str = ""
     slot: str = ""
     journal: str = ""
+    continues: list[str] = []
+    """Journals of before that the same chain has entries of: the volume was put back from a snapshot."""
     heads: int = 0
     segments: int = 0
     records: int = 0
@@ -94,12 +97,14 @@ def verify(
     keys: Sequence[Ed25519PublicKey] = (),
     since: Signed | None = None,
     until: Signed | None = None,
+    around: Sequence[JournalFiles] = (),
 ) -> Report:
     """Judges one journal; `since` and `until` are heads that were kept elsewhere. Raises OSError.
 
-    Without keys the one that the journal itself names is taken, and a note says so.
+    Without keys the one that the journal itself names is taken, and a note says so. `around`: all journals of the
+    store, where one may go on from another.
     """
-    report = Report(files.folder)
+    report, others = Report(files.folder), Around(store, around)
     chain = _read_chain(store, files, report)
     if not chain:
         if not report.findings:
@@ -112,12 +117,13 @@ def verify(
         return report
     newest = chain[max(chain)]
     report.lane, report.slot, report.journal = newest.head.lane, newest.head.slot, newest.head.journal
+    report.continues = list(dict.fromkeys(one.head.journal for _, one in sorted(chain.items())))[:-1]
     report.heads = len(chain)
     _check_signatures(files, chain, _trusted(chain, keys, report), report)
     _check_links(files, chain, report)
-    _check_beginning(files, chain, since, report)
+    _check_beginning(files, chain, since, others, report)
     _check_kept(files, chain, since, until, report)
-    _check_segments(store, files, [chain[number].head for number in sorted(chain)], report)
+    _check_segments(store, files, [chain[number].head for number in sorted(chain)], others, report)
     return report
 
 
@@ -191,11 +197,13 @@ def _check_links(files: JournalFiles, chain: dict[int, Signed], report: Report) 
                 report.add(Kind.HEAD_REMOVED, name, f"entry {missing} before it is missing")
         elif chain[number].head.previous != chain[before].digest:
             report.add(Kind.CHAIN_BROKEN, name, f"entry {number} does not follow from entry {before} as it stands here")
-        if chain[number].head.journal != chain[before].head.journal:
+        if chain[number].head.journal != chain[before].head.journal and not goes_on(chain[before], chain[number]):
             report.add(Kind.CHAIN_BROKEN, name, f"entry {number} is of another journal than entry {before}")
 
 
-def _check_beginning(files: JournalFiles, chain: dict[int, Signed], since: Signed | None, report: Report) -> None:
+def _check_beginning(
+    files: JournalFiles, chain: dict[int, Signed], since: Signed | None, others: Around, report: Report
+) -> None:
     """The oldest entry is the first, or one that a signed statement or a kept head names."""
     oldest = min(chain)
     if oldest == 1 or any(number < oldest for number in files.heads):
@@ -209,7 +217,7 @@ def _check_beginning(files: JournalFiles, chain: dict[int, Signed], since: Signe
     kept = since is not None and (
         since.head.number == oldest or (since.head.number == oldest - 1 and since.digest == previous)
     )
-    if not stated and not kept:
+    if not stated and not kept and not _goes_on_elsewhere(files, chain[oldest], others, report):
         report.add(
             Kind.HEAD_REMOVED,
             files.heads[oldest],
@@ -218,16 +226,33 @@ def _check_beginning(files: JournalFiles, chain: dict[int, Signed], since: Signe
         )
 
 
+def _goes_on_elsewhere(files: JournalFiles, oldest: Signed, others: Around, report: Report) -> bool:
+    """Whether an archive's folder begins where another journal's does not end: it goes on from that one."""
+    if not files.is_archive:
+        return False
+    before = others.goes_on_from(files, oldest)
+    if before is not None:
+        report.notes.append(f"it goes on from journal {before.head.journal} after entry {before.head.number}")
+        return True
+    continues = oldest.head.continues
+    if continues is None or others.lacks(continues):
+        return False
+    report.notes.append(
+        f"it goes on from journal {continues.journal} after entry {continues.number}, which is not among these"
+    )
+    return True
+
+
 def _check_kept(
     files: JournalFiles, chain: dict[int, Signed], since: Signed | None, until: Signed | None, report: Report
 ) -> None:
     """Heads that were kept elsewhere are the ones here."""
-    newest = max(chain)
     for kept in (since, until):
         if kept is None:
             continue
         number = kept.head.number
-        if kept.head.journal != report.journal:
+        newest, after = left_for(chain, kept.head.journal)
+        if not newest:
             report.add(
                 Kind.CHAIN_BROKEN,
                 files.folder or ".",
@@ -237,7 +262,10 @@ def _check_kept(
             report.add(
                 Kind.TRUNCATED,
                 files.heads[newest],
-                f"the chain ends with entry {newest}, and the kept head is entry {number}: what came after is gone",
+                f"the chain ends with entry {newest}, and the kept head is entry {number}: what came after is gone"
+                if not after
+                else f"the volume was put back: after entry {newest} journal {after} goes on, and the kept head is "
+                f"entry {number} of {kept.head.journal}: only an archive has what came after",
             )
         elif number in chain and chain[number].digest != kept.digest:
             report.add(Kind.ALTERED, files.heads[number], f"entry {number} is not the head that was kept elsewhere")
@@ -248,19 +276,19 @@ def _check_kept(
 # --- the segments
 
 
-def _check_segments(store: Store, files: JournalFiles, heads: list[Head], report: Report) -> None:
+def _check_segments(store: Store, files: JournalFiles, heads: list[Head], others: Around, report: Report) -> None:
     segments = [head for head in heads if head.kind is HeadKind.SEGMENT]
     dropped = [head for head in heads if head.kind is HeadKind.DROPPED]
     by_digest = {head.sha256: head for head in segments}
     for head in segments:
         name = files.segments.get(head.first_seq)
         if name is None:
-            _check_absent(files, head, dropped, report)
+            _check_absent(files, head, dropped, others, report)
             continue
         try:
             content = expand(name, store.read(name))
         except FileNotFoundError:
-            _check_absent(files, head, dropped, report)
+            _check_absent(files, head, dropped, others, report)
             continue
         except ValueError as error:
             report.add(Kind.ALTERED, name, str(error))
@@ -283,10 +311,15 @@ def _check_segments(store: Store, files: JournalFiles, heads: list[Head], report
     report.notes += list(_statements(dropped))
 
 
-def _check_absent(files: JournalFiles, head: Head, dropped: list[Head], report: Report) -> None:
+def _check_absent(files: JournalFiles, head: Head, dropped: list[Head], others: Around, report: Report) -> None:
     """A segment that is not there: removed by the slot's own rules, and so stated, or by somebody."""
     statement = next(
-        (one for one in dropped if one.first_seq <= head.first_seq and one.last_seq >= head.last_seq), None
+        (
+            one
+            for one in [*dropped, *others.dropped(head)]
+            if one.first_seq <= head.first_seq and one.last_seq >= head.last_seq
+        ),
+        None,
     )
     covered = statement is not None and not (files.is_archive and statement.archived)
     if not covered:

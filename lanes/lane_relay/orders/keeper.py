@@ -23,7 +23,7 @@ from lane_relay.orders.book import OrderBook, OrderError, fits
 from lane_relay.orders.finisher import Finisher
 from lane_relay.orders.order import FINAL, WITH_SIBLING, By, Order, OrderRequest, Verb
 from lane_relay.orders.places import Places
-from lane_relay.orders.restored import RESTORED, forgive, hold_of_restored
+from lane_relay.orders.restored import RESTORED, forgive, hold_of_restored, leave_journal
 from lane_relay.orders.screener import held_by
 from lane_relay.records import QueueEntry, Route, Unroutable, message_id_text
 from lane_relay.spool.base import Spool
@@ -61,9 +61,10 @@ class OrderKeeper:
         places: Places,
         config: Callable[[], RelayConfig],
         with_sibling: Mapping[Verb, WithSibling] | None = None,
+        begin_journal: Callable[[], None] = lambda: None,
     ) -> None:
         """`config()` is the one in force; `with_sibling`: absent where the slot has none. A volume that may be an older
-        copy is held from now on.
+        copy is held from now on, and what comes is recorded in another journal, which `begin_journal` begins.
         """
         self._spool = spool
         self._book = book
@@ -76,6 +77,7 @@ class OrderKeeper:
         self._saved: dict[str, int] = {}
         self._config = config
         self._with_sibling = with_sibling
+        self._begin_journal = begin_journal
         self._holds_restored()
 
     def apply(self) -> None:
@@ -85,12 +87,21 @@ class OrderKeeper:
 
     def _holds_restored(self) -> bool:
         """Whether the volume has turned out to be an older copy, so that what it brought is held from now on."""
+        self._leave_journal()
         restored = hold_of_restored(self._spool, self._config(), self._clock.now())
         if restored is None or self._book.get(RESTORED) is not None:
             return False
         self.stand(restored)
         _log.error("mail on the volume is held", reason=restored.reason)
         return True
+
+    def _leave_journal(self) -> None:
+        """What fails is tried again with the next configuration."""
+        try:
+            if leave_journal(self._spool, self._config(), self._begin_journal):
+                _log.warning("the records go on in another journal: the volume may be an older copy")
+        except OSError as error:
+            _log.error("the records cannot go on in another journal for now", reason=str(error))
 
     # -- given and revoked
 

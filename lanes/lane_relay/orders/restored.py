@@ -4,10 +4,12 @@ A snapshot that is restored, or copied to another slot, looks like any other spo
 spool remembers whose it is, and which volume claim it lay under (one that a backup puts back is another, though its
 configuration may be as old as itself); and whoever renders the configuration remembers the spool's *mark*, which rises
 with each accounting record and so with each delivery. Invariants: a mark never falls, also after a restored volume was
-let go; nothing is held whose volume nobody saw, and nothing of an empty one. Before: recovery, and each configuration
+let go; nothing is held whose volume nobody saw, and nothing of an empty one; each such copy, also an empty one, begins
+one journal of its own, for what the other one recorded has the same numbers. Before: recovery, and each configuration
 that comes into force. After: an order that holds what the volume held, until a person releases or drops it.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from lane_api.relayconfig import RelayConfig
@@ -15,7 +17,7 @@ from lane_relay.orders.order import By, Order, Selector, Verb
 from lane_relay.records import message_id_text
 from lane_relay.spool.base import Spool
 
-__all__ = ["RESTORED", "Mark", "forgive", "hold_of_restored", "mark_of"]
+__all__ = ["RESTORED", "Mark", "forgive", "hold_of_restored", "leave_journal", "mark_of"]
 
 RESTORED: Final = "restored"
 """Id of the order that holds a restored volume's mail; there is one at most."""
@@ -23,6 +25,9 @@ RESTORED: Final = "restored"
 _OWNER: Final = "owner"
 _CLAIM: Final = "claim"
 _OFFSET: Final = "markOffset"
+_LIFE: Final = "journalOf"
+"""As which copy the volume last began a journal of its own, or is to: what it records may hide what it is."""
+_DUE: Final = " due"
 _EVERY_S: Final = 3600.0
 """A mark is said anew so often: whoever keeps it writes no oftener. What is set
 back by less, under the same claim, may pass for the volume."""
@@ -67,6 +72,19 @@ def hold_of_restored(spool: Spool, config: RelayConfig, now: float) -> Order | N
     )
 
 
+def leave_journal(spool: Spool, config: RelayConfig, begin_anew: Callable[[], None]) -> bool:
+    """Begins another journal where the volume may be an older copy, once for each copy; raises as `begin_anew`."""
+    life, kept = _life(spool, config), spool.flag(_LIFE)
+    if life and kept.removesuffix(_DUE) != life:
+        kept = life + _DUE
+        spool.set_flag(_LIFE, kept)
+    if not kept.endswith(_DUE):
+        return False
+    begin_anew()
+    spool.set_flag(_LIFE, kept.removesuffix(_DUE))
+    return True
+
+
 def forgive(spool: Spool, config: RelayConfig) -> None:
     """From now on the volume counts as this slot's own, and as no older than was seen."""
     claim, seen = config.spool.claim, config.spool.seen
@@ -79,15 +97,32 @@ def forgive(spool: Spool, config: RelayConfig) -> None:
 
 def _why(spool: Spool, config: RelayConfig) -> str:
     """Why it may be an older copy; empty: it is not. What the spool has not been told so far tells nothing."""
-    owner, under = spool.flag(_OWNER) or _slot(config), spool.flag(_CLAIM)
-    claim, seen = config.spool.claim, config.spool.seen
+    return _why_moved(spool, config) or _why_set_back(spool, config)
+
+
+def _why_moved(spool: Spool, config: RelayConfig) -> str:
+    owner, under, claim = spool.flag(_OWNER) or _slot(config), spool.flag(_CLAIM), config.spool.claim
     if owner != _slot(config):
         return f"the volume is a copy of another slot's, {owner}, which may have sent what it holds"
     if claim is not None and under and under not in (claim.uid, claim.before):
         return f"the volume was under another claim (uid {under}, now {claim.uid}): restored, or a copy?"
+    return ""
+
+
+def _why_set_back(spool: Spool, config: RelayConfig) -> str:
+    seen = config.spool.seen
     if seen is not None and seen.id == spool.spool_id and seen.mark > mark_of(spool):
         return f"the volume is older than the one last seen (mark {mark_of(spool)}, seen {seen.mark}): restored?"
     return ""
+
+
+def _life(spool: Spool, config: RelayConfig) -> str:
+    """As which copy the volume lives now; the same until it is let go. Empty: it is no copy."""
+    claim, seen = config.spool.claim, config.spool.seen
+    here = f"{_slot(config)} {claim.uid if claim is not None else ''}"
+    if _why_moved(spool, config):
+        return here
+    return f"{here} {seen.mark}" if seen is not None and _why_set_back(spool, config) else ""
 
 
 def _remember(spool: Spool, name: str, value: str) -> None:

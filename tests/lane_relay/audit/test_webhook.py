@@ -3,15 +3,12 @@
 import asyncio
 import hashlib
 import hmac
-import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 from structlog.testing import capture_logs
 
 from lane_api.relayconfig import Webhook
@@ -19,74 +16,21 @@ from lane_relay.account.journal import Journal
 from lane_relay.audit.chain import Chain
 from lane_relay.audit.webhook import BATCH_BYTES, LONGEST_LINE, WebhookSender
 from tests.lane_relay.audit.making import Time, fill, open_journal, record, records_config, seal_all
+from tests.lane_relay.audit.receiving import Books, Receiver, receiving
 
 KEY = b"shared with the receiver"
 
 
-class Receiver:
-    """Answers as the test says, and keeps what it took."""
-
-    def __init__(self) -> None:
-        self.status = 200
-        self.headers: dict[str, str] = {}
-        self.requests: list[tuple[dict[str, str], bytes]] = []
-        self.batches: list[dict[str, Any]] = []
-        self.stalled: asyncio.Event | None = None
-        self.largest = 2**30
-        self.port = 0
-
-    async def take(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        self.requests.append((dict(request.headers), body))
-        if self.stalled is not None:
-            await self.stalled.wait()
-        if len(body) > self.largest:
-            return web.Response(status=413, text="smaller, please")
-        if self.status == 200:
-            self.batches.append(json.loads(body))
-        return web.Response(status=self.status, headers=self.headers, text="" if self.status == 200 else "not now")
-
-    @property
-    def numbers(self) -> list[int]:
-        """Of all records that were taken, as they came."""
-        return [record["seq"] for batch in self.batches for record in batch["records"]]
-
-
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    made = Receiver()
-    application = web.Application(client_max_size=2**26)
-    application.router.add_post("/records", made.take)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.port = runner.addresses[0][1]
-    yield made
-    if made.stalled is not None:
-        made.stalled.set()
-    await runner.cleanup()
+    async with receiving() as made:
+        yield made
 
 
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
         yield session
-
-
-class Books:
-    """As docs/records.md says: what comes up to the last number of its slot and journal is old."""
-
-    def __init__(self) -> None:
-        self.last: dict[tuple[str, str, str], int] = {}
-
-    def read(self, batches: list[dict[str, Any]]) -> list[int]:
-        """Numbers of the records that it takes for new, of these batches."""
-        taken = []
-        for batch in batches:
-            book = (batch["lane"], batch["slot"], batch["journal"])
-            taken += [one["seq"] for one in batch["records"] if one["seq"] > self.last.get(book, 0)]
-            self.last[book] = max(self.last.get(book, 0), batch["last_seq"])
-        return taken
 
 
 class Slot:
@@ -98,7 +42,7 @@ class Slot:
         self.secret = folder / "secret"
         self.secret.mkdir()
         (self.secret / "key").write_bytes(KEY + b"\n")
-        self.url = f"http://127.0.0.1:{receiver.port}/records"
+        self.url = receiver.url
         self.journal: Journal
         self.chain: Chain
         self._max_size = max_size

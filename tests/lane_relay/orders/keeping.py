@@ -1,6 +1,7 @@
 """Orders over a real spool in memory, a real schedule and real held entries; delivery is a list."""
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncGenerator
 from typing import Any, Self
@@ -33,7 +34,9 @@ SOMEWHERE = Place("Scheduled", ROUTE, None, ())
 class Rig:
     """One slot as far as orders see it; another one on its volume is the slot after a restart."""
 
-    def __init__(self, volume: MemoryVolume | None = None, of: RelayConfig | None = None) -> None:
+    def __init__(
+        self, volume: MemoryVolume | None = None, of: RelayConfig | None = None, *, no_room: bool = False
+    ) -> None:
         self.config = of or config()
         self.now = NOW
         self.clock = Clock(now=lambda: self.now, monotonic=lambda: self.now)
@@ -63,8 +66,19 @@ class Rig:
             lambda key: len(self.held.waiting_for(key)),
             lambda site: site == ROUTE.site,
         )
-        self.keeper = OrderKeeper(self.spool, self.book, self.settler, self.clock, places, lambda: self.config)
+        self.journals = 0
+        """Begun since the start."""
+        self.no_room = no_room
+        self.keeper = OrderKeeper(
+            self.spool, self.book, self.settler, self.clock, places, lambda: self.config,
+            begin_journal=self._begin_journal,
+        )  # fmt: skip
         self._running: asyncio.Task[None] | None = None
+
+    def _begin_journal(self) -> None:
+        if self.no_room:
+            raise OSError(errno.ENOSPC, "no room")
+        self.journals += 1
 
     async def __aenter__(self) -> Self:
         for entry in self.spool.recover():

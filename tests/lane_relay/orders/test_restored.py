@@ -164,3 +164,56 @@ async def test_mail_that_came_to_an_empty_copy_is_not_held_at_the_next_start() -
     rig = Rig(empty, _under(empty, "b"))
     await rig.later("spring")
     assert not _is_held(empty, _under(empty, "b"))
+
+
+@pytest.mark.parametrize("told", ["mark", "slot", "claim"])
+async def test_each_copy_begins_one_journal_over_many_restarts_and_none_when_it_is_let_go(told: str) -> None:
+    _, copied, mark = await _snapshot()
+    now = {
+        "mark": _config(copied, mark),
+        "slot": _config(copied, slot="otp-1"),
+        "claim": _under(copied, "second", mark=mark),
+    }[told]
+    if told == "claim":
+        Rig(copied, _under(copied, "first"))
+    snapshot = deepcopy(copied)
+    assert [Rig(copied, now).journals for _ in range(3)] == [1, 0, 0]
+    rig = Rig(copied, now)
+    rig.keeper.apply()
+    await rig.stored()  # the mark rises while it is held
+    rig.keeper.apply()
+    await rig.keeper.revoke(RESTORED, "jane", "it was never sent")
+    assert (rig.journals, Rig(copied, now).journals) == (0, 0)
+    assert Rig(snapshot, now).journals == 1, "put back once more"
+
+
+async def test_what_was_put_back_and_is_put_back_again_while_it_is_held_begins_another_journal() -> None:
+    _, copied, _ = await _snapshot()
+    Rig(copied, _under(copied, "first"))
+    assert Rig(copied, _under(copied, "second")).journals == 1
+    again = deepcopy(copied)
+    assert Rig(again, _under(again, "third")).journals == 1
+
+
+async def test_a_volume_that_is_no_copy_begins_no_journal() -> None:
+    rig, _, mark = await _snapshot()
+    assert rig.journals == 0
+    assert Rig(rig.spool.volume, _under(rig.spool.volume, "first", mark=mark)).journals == 0
+
+
+async def test_an_empty_copy_begins_a_journal_too_and_tries_until_there_is_room() -> None:
+    rig, _, mark = await _snapshot()
+    volume = rig.spool.volume
+    late = Rig(volume, _config(volume, mark + 100), no_room=True)
+    assert (late.journals, late.keeper.standing()) == (0, [])
+    late.no_room = False
+    late.keeper.apply()
+    assert (late.journals, late.keeper.standing()) == (1, [])
+    assert Rig(volume, _config(volume, mark + 100)).journals == 0
+
+
+async def test_a_copy_is_held_though_no_journal_can_be_begun() -> None:
+    _, copied, mark = await _snapshot()
+    rig = Rig(copied, _config(copied, mark), no_room=True)
+    assert rig.keeper.stands(RESTORED) is not None
+    assert Rig(copied, _config(copied, mark)).journals == 1

@@ -125,3 +125,33 @@ def test_a_key_that_is_none_is_refused_with_the_fix(evident: Relay, tmp_path: Pa
     done = _lane_relay("check", "--config", evident.config_file)
     assert done.returncode == 2
     assert "openssl genpkey -algorithm ed25519" in done.stderr
+
+
+def test_a_volume_that_is_put_back_goes_on_in_a_journal_of_its_own_and_the_archive_proves_both_histories(
+    evident: Relay, sink: Sink, tmp_path: Path
+) -> None:
+    def life(claim: str, arrived: int, *letters: int) -> None:
+        spool = {"path": str(evident.folder / "spool"), "claim": {"uid": claim}}
+        evident.write({**evident.overrides, "spool": spool})
+        evident.start().submit(*letters)
+        sink.wait(arrived)
+        eventually(lambda: evident.metric("queue_messages") == 0, "an empty queue")
+        assert evident.terminate() == 0
+
+    life("first", 2, 1, 2)
+    for part in ("spool", "records"):
+        shutil.copytree(evident.folder / part, tmp_path / "snapshot" / part)
+    life("first", 4, 3, 4)
+    for part in ("spool", "records"):
+        shutil.rmtree(evident.folder / part)
+        shutil.copytree(tmp_path / "snapshot" / part, evident.folder / part)
+    life("second", 5, 5)
+    life("second", 6, 6)
+
+    key = ("--key", tmp_path / "lane.pub")
+    done = _lane_relay("audit", "verify", tmp_path / "archive", *key)
+    assert (done.returncode, done.stdout.count("  proven records ")) == (0, 2), done.stdout
+    assert done.stdout.count("it goes on from journal") == 1
+    assert _lane_relay("audit", "verify", evident.folder / "records", *key).returncode == 0
+    found = _life(tmp_path / "archive", tmp_path, "--recipient", "ann@isp.test")
+    assert [record["type"] for record in found].count("Delivery") == 6
