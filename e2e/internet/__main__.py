@@ -37,6 +37,9 @@ async def _up(cluster: Cluster, _lane: str) -> None:
     _print(f"resolver       {addresses.RESOLVER}   reflectors {' '.join(internet.reflectors)}")
     _print(f"their key      {internet.reflector_key}   (secret `reflector` of a pool's namespace, entry `key`)")
     _print(f"control port   {internet.ground.sockets}/isps.sock (HTTP: GET /isps, PUT /isps/NAME/policy, GET /wire)")
+    _print(
+        "               to see what arrived, or have an ISP say no: docs/quickstart/README.md, On the tests' cluster"
+    )
     await internet.close()
 
 

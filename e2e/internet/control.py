@@ -95,7 +95,7 @@ class Control:
         try:
             policy = Policy.model_validate_json(await request.read())
         except ValidationError as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
+            raise web.HTTPBadRequest(text=_in_words(error)) from error
         isp.enforcer.change(policy)
         return web.json_response({"since": time.time()})
 
@@ -139,6 +139,12 @@ class Control:
             self._wire.drain()
             self._wire.tracker.reset()
         return web.json_response({"since": time.time()})
+
+
+def _in_words(error: ValidationError) -> str:
+    """What is wrong with a policy, field by field."""
+    faults = (f"{'.'.join(map(str, one['loc'])) or 'policy'}: {one['msg']}" for one in error.errors(include_url=False))
+    return f"{'; '.join(faults)} (e2e/internet/policy.py has the fields)"
 
 
 def _window(request: web.Request) -> float | None:

@@ -1,4 +1,4 @@
-"""What tests need from Debian: bind9, unbound, Postfix, Prometheus, strace, swaks, Dante, curl; none as a service.
+"""What tests need from Debian: bind9, unbound, Postfix, Prometheus, strace, swaks, Dante, curl, jq; none as a service.
 
 Invariant: after `install` every program is there and no service of it runs because of us.
 """
@@ -33,7 +33,7 @@ COMPILER = {
     "/usr/bin/python3-config": "python3-dev",
 }  # for the compiled relay (lanes/compile.py) and the slow disk of the chaos campaign
 DANTE = {"danted": "dante-server"}  # for engine Socks5: the proxy that holds slots' addresses
-CURL = {"curl": "curl", "zstd": "zstd"}  # for the examples of docs/http.md and docs/feedback.md
+CURL = {"curl": "curl", "jq": "jq", "zstd": "zstd"}  # for the examples of docs
 _POLICY = Path("/usr/sbin/policy-rc.d")  # asked by invoke-rc.d; exit status 101 forbids the start
 _FORBID = "#!/bin/sh\nexit 101\n"
 _SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
