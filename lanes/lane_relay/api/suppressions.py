@@ -22,6 +22,7 @@ from lane_relay.feedback.exchange import (
     read_line,
     read_time,
     shown,
+    text_of,
     write_lines,
     written,
 )
@@ -36,6 +37,7 @@ HELD_BACK: Final = "/v1/suppressions/held-back"
 _AT_ONCE: Final = 1000
 """Lines between two fsyncs, and between two turns of the loop."""
 _MOST_TOLD: Final = 100
+_CHUNK: Final = 64 * 1024
 Keep = Callable[[str, str, str], Awaitable[None]]
 """(action, owner, reason): on record when it returns; raises SpoolError."""
 NO_LIST: Final = (
@@ -271,7 +273,8 @@ async def _import(
 ) -> web.Response:
     """On record before the first word counts, and with what came of it."""
     lines = _lines(request)
-    columns = header(await anext(lines, ""))
+    first = text_of(await anext(lines, b""))
+    columns = first if isinstance(first, BadLine) else header(first)
     if isinstance(columns, BadLine):
         return refusal(422, f"line 1: {columns.why}")
     waiting: list[Brought] = []
@@ -282,7 +285,8 @@ async def _import(
         await keep("import of suppressions")
         async for line in lines:
             number += 1
-            found = read_line(columns, line)
+            text = text_of(line)
+            found = text if isinstance(text, BadLine) else read_line(columns, text, suppressions.latest)
             if found is None:
                 continue
             told["read"] += 1
@@ -303,19 +307,18 @@ async def _import(
     return web.json_response({**told, "known": known, "wrong": wrong})
 
 
-async def _lines(request: web.Request) -> AsyncIterator[str]:
-    """The body's lines, whatever its length."""
+async def _lines(request: web.Request) -> AsyncIterator[bytes]:
+    """The body's lines without their ends, CR, LF or both, whatever its length."""
     rest = b""
-    async for chunk in request.content.iter_chunked(64 * 1024):
-        whole = rest + chunk
-        lines = whole.split(b"\n")
-        rest = lines.pop()
-        if len(rest) > 64 * 1024:
-            rest = rest[: 64 * 1024]  # told as too long; no file of ours has such a line
+    async for chunk in request.content.iter_chunked(_CHUNK):
+        lines = (rest + chunk).splitlines(keepends=True)
+        rest = b"" if lines[-1].endswith(b"\n") else lines.pop()  # behind a CR the LF may be still to come
+        if len(rest) > _CHUNK:
+            rest = rest[:_CHUNK] + rest[-1:]  # told as too long; no file of ours has such a line
         for line in lines:
-            yield line.decode("utf-8", "replace").rstrip("\r")
+            yield line.rstrip(b"\r\n")
     if rest:
-        yield rest.decode("utf-8", "replace").rstrip("\r")
+        yield rest.rstrip(b"\r\n")
 
 
 async def _lift(suppressions: SuppressionList, query: _Whose, keep: Keep) -> web.Response:

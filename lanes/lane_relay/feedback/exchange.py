@@ -20,13 +20,17 @@ from lane_relay.feedback.suppressions import Reason, Source, Suppressed
 from lane_relay.mail.token import DIGEST_SIZE
 from lane_relay.smtp.address import BadAddress, parse_mailbox
 
-__all__ = ["COLUMNS", "BadLine", "Brought", "header", "read_line", "read_time", "shown", "write_lines", "written"]
+__all__ = [
+    "COLUMNS", "BadLine", "Brought", "header", "read_line", "read_time", "shown", "text_of", "write_lines", "written",
+]  # fmt: skip
 
 COLUMNS: Final = ("digest", "reason", "class", "scope", "source", "created", "expires", "lifted")
 _KNOWN: Final = frozenset({*COLUMNS, "address", "domain"})
 _Choice = TypeVar("_Choice", bound=StrEnum)
 _LAST: Final = 2**32 - 1
 _MAX_LINE: Final = 2000
+_DIGITS_OF_DATE: Final = 8
+_TOO_LONG: Final = f"the line is longer than {_MAX_LINE} characters"
 
 
 class BadLine(Struct, frozen=True):
@@ -53,9 +57,22 @@ class Brought(Struct, frozen=True):
     lifted: bool = False
 
 
+def text_of(line: bytes) -> str | BadLine:
+    """A line's characters: a wrong one would make another address of it, and the one that was meant would get mail."""
+    if len(line) > 4 * _MAX_LINE:
+        return BadLine(_TOO_LONG)
+    try:
+        return line.decode()
+    except UnicodeDecodeError as wrong:
+        return BadLine(f"octet {wrong.start + 1} (0x{line[wrong.start]:02X}) is no UTF-8: save the file as UTF-8")
+
+
 def header(line: str) -> tuple[str, ...] | BadLine:
-    """The columns that a file's first line names."""
-    names = tuple(name.strip().lower() for name in next(csv.reader([line]), []))
+    """The columns that a file's first line names; a byte order mark before them is none of them."""
+    try:
+        names = tuple(name.strip().lower() for name in next(csv.reader([line.removeprefix("\ufeff")]), []))
+    except csv.Error as wrong:
+        return BadLine(f"the line is no CSV: {wrong}")
     unknown = [name for name in names if name not in _KNOWN]
     if unknown or not {"address", "digest"} & set(names):
         fix = f"begin with a line of column names: address or digest, and any of {', '.join(sorted(_KNOWN))}"
@@ -63,12 +80,12 @@ def header(line: str) -> tuple[str, ...] | BadLine:
     return names
 
 
-def read_line(columns: tuple[str, ...], line: str) -> Brought | BadLine | None:
-    """One line of a file with these columns; None for an empty one."""
+def read_line(columns: tuple[str, ...], line: str, latest: int = _LAST) -> Brought | BadLine | None:
+    """One line of a file with these columns, None for an empty one; `latest`: Unix seconds, of no word to come."""
     if not line.strip():
         return None
     if len(line) > _MAX_LINE:
-        return BadLine(f"the line is longer than {_MAX_LINE} characters")
+        return BadLine(_TOO_LONG)
     try:
         values = next(csv.reader([line], strict=True))
     except (csv.Error, StopIteration):
@@ -77,12 +94,12 @@ def read_line(columns: tuple[str, ...], line: str) -> Brought | BadLine | None:
         return BadLine(f"{len(values)} values for {len(columns)} columns")
     given = {name: value.strip() for name, value in zip(columns, values, strict=True) if value.strip()}
     try:
-        return _brought(given)
+        return _brought(given, latest)
     except ValueError as wrong:
         return BadLine(str(wrong))
 
 
-def _brought(given: dict[str, str]) -> Brought:
+def _brought(given: dict[str, str], latest: int) -> Brought:
     """Raises ValueError with the fix."""
     address, digest = given.get("address", ""), b""
     if address:
@@ -93,6 +110,9 @@ def _brought(given: dict[str, str]) -> Brought:
     else:
         digest = _digest(given.get("digest", ""))
     created, expires = (read_time(given.get(field, ""), field) for field in ("created", "expires"))
+    if created > latest:
+        fix = "write when it was said, or leave it empty, which is now; `expires` says how long it counts"
+        raise ValueError(f"created: {given['created']!r:.40} is in the future: {fix}")
     return Brought(
         address,
         given.get("domain", "").lower(),
@@ -137,11 +157,14 @@ def _named(source: Source) -> str:
 
 
 def read_time(text: str, field: str) -> int:
-    """Unix seconds of a time as RFC 3339 has it, of a date, or of Unix seconds; 0 for none; raises ValueError."""
+    """Unix seconds of a time as RFC 3339 has it, of a date, or of Unix seconds; 0 for none; raises ValueError.
+
+    Eight digits are a date: as seconds they would be of 1973 at the latest.
+    """
     if not text:
         return 0
     try:
-        if text.isdecimal():
+        if text.isdecimal() and len(text) != _DIGITS_OF_DATE:
             found = int(text)
         else:
             moment = datetime.fromisoformat(text)

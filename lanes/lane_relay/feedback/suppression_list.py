@@ -25,6 +25,8 @@ _SNAPSHOT_LOOK_S: Final = 30.0
 _AT_ONCE: Final = 1000
 """Words between two fsyncs."""
 _LATELY_S: Final = 600
+_CLOCKS_S: Final = 24 * 3600
+"""By as much, at most, a word that others bring may be later than our clock."""
 _NAMED_FROM_S: Final = 7 * 24 * 3600
 """A hard bounce that lasts shorter does not say its site, which would make it last some hours longer."""
 MOST_TIME: Final = 2**32 - 1
@@ -116,8 +118,19 @@ class SuppressionList:
     async def copy(self, rows: list[bytes], source: str = "", *, shared: bool = False) -> int:
         """Takes in rows of another list with this key, the slot `source`'s; returns how many were news, when they are
         on the volume."""
-        known = [row for row in rows if unpack(row) is not None and (not shared or _is_shared(row))]
+        latest, now, known = self.latest, int(self._clock.now()), []
+        for row in rows:
+            word = unpack(row)
+            if word is None or (shared and word.scope is not SuppressionScope.NAMESPACE):
+                continue
+            # said at a time to come, no word of the years before it would count any more
+            known.append(row if word.created <= latest else pack(structs.replace(word, created=now)))
         return await self._add(known, source)
+
+    @property
+    def latest(self) -> int:
+        """Unix seconds; what somebody brings was not said later than this, whoever's clock is right."""
+        return min(int(self._clock.now()) + _CLOCKS_S, MOST_TIME)
 
     async def _add(self, rows: list[bytes], source: str = "") -> int:
         """See `SuppressionStore.add`; of a full list others go first where they may, see `room`."""
@@ -293,8 +306,8 @@ class SuppressionList:
     def _counting(self, word: Suppressed, now: float) -> Suppressed:
         about = self._store.table.about(word.digest)
         same = (one for one in about if one.reason is Reason.HARD_BOUNCE and one.about is word.about)
-        before = max((one.created + 1 for one in same), default=0)  # whatever the clock says, this is the later word
-        return structs.replace(word, reason=Reason.HARD_BOUNCE, created=max(int(now), before))
+        said = max((one.created for one in same), default=0)
+        return structs.replace(word, reason=Reason.HARD_BOUNCE, created=_later(said, now))
 
     async def bring(self, lines: list[Brought]) -> int:
         """Takes in what somebody brought; returns how many words were news."""
@@ -336,5 +349,10 @@ def _is_of(word: Suppressed, site: str) -> bool:
 
 
 def _taken_back(word: Suppressed, source: Source, now: float) -> Suppressed:
-    later = max(int(now), word.created + 1)  # whatever the clock says, this is the later word
+    later = _later(word.created, now)
     return Suppressed(word.digest, word.reason, word.about, source, later, 0, word.scope, lifted=True)
+
+
+def _later(said: int, now: float) -> int:
+    """When a word is said that is to count instead of one of that time, whatever the clock says."""
+    return min(max(int(now), said + 1), MOST_TIME)

@@ -36,6 +36,7 @@ TOMBSTONE_LIFE_S: Final = 400 * 24 * 3600
 """A word that counts no more is remembered so long: a list that was away for a year may bring back an older one."""
 _LIFTED: Final = 0x80
 _MARK: Final = 0xFFFF
+_LAST_SECOND: Final = b"\xff" * 4
 _CLASSES: Final = (TrafficClass.TRANSACTIONAL, TrafficClass.NOTIFICATION, TrafficClass.BULK, TrafficClass.COLD)
 _RANK: Final = {one: rank for rank, one in enumerate(_CLASSES)}
 _SCOPES: Final = (SuppressionScope.LANE, SuppressionScope.NAMESPACE, SuppressionScope.DOMAIN)
@@ -143,10 +144,13 @@ def unpack(row: bytes | bytearray) -> Suppressed | None:
 
 
 def _weight(row: bytes | bytearray) -> tuple[bytes, int, int, int]:
-    """Of two words with one key the heavier stands: the later; of one second that which suppresses, and for longer."""
-    flags = row[-1]
+    """Of two words with one key the heavier stands: the later; of one second that which suppresses, and for longer.
+
+    Of the last second that a row can say the one that takes back stands, for there is no later one to say it in.
+    """
+    flags, created = row[-1], bytes(row[13:17])
     expires = int.from_bytes(row[17:21], "big")
-    return bytes(row[13:17]), not flags & _LIFTED, expires or 2**32, flags
+    return created, bool(flags & _LIFTED) == (created == _LAST_SECOND), expires or 2**32, flags
 
 
 class SuppressionTable:

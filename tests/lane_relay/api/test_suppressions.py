@@ -17,6 +17,7 @@ from lane_relay.api.openapi import document
 from lane_relay.api.operation import routes_of
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.errors import SpoolError
+from lane_relay.feedback.exchange import written
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionStore
 from lane_relay.feedback.suppressions import Reason, Source
@@ -83,8 +84,9 @@ async def read(client: Client, query: str) -> Any:
         return answer.status, said
 
 
-async def bring(client: Client, text: str) -> tuple[int, Any]:
-    async with client.post(f"{PATH}?{BY}", data=text.encode()) as answer:
+async def bring(client: Client, text: str | bytes) -> tuple[int, Any]:
+    data = text.encode() if isinstance(text, str) else text
+    async with client.post(f"{PATH}?{BY}", data=data) as answer:
         said = json.loads(await answer.text())
         DESCRIBED.check("POST", PATH, answer.status, said)
         return answer.status, said
@@ -111,9 +113,89 @@ async def test_a_bad_line_is_told_with_its_number_and_costs_no_other(client: Cli
     assert "hard-bounce" in told["wrong"][1]["why"]
 
 
+@pytest.mark.parametrize("created", ["4294967295", "4294967294", "2099-01-01", "20990101"])
+async def test_a_word_is_not_said_in_the_future(client: Client, known: SuppressionList, created: str) -> None:
+    told = (await bring(client, f"address,created\nann@example.com,{created}\nbob@example.com,\n"))[1]
+    assert (told["added"], told["refused"], [one["line"] for one in told["wrong"]]) == (1, 1, [2])
+    assert told["wrong"][0]["why"].startswith(
+        f"created: '{created}' is in the future: write when it was said, or leave"
+    )
+    assert not known.is_suppressed("ann@example.com", TrafficClass.BULK)
+
+
+async def test_clocks_may_differ_by_a_day(client: Client, known: SuppressionList) -> None:
+    told = (await bring(client, f"address,created\nann@example.com,{int(SYSTEM_CLOCK.now()) + 20 * 3600}\n"))[1]
+    assert told["added"] == 1
+    async with client.delete(f"{PATH}?address=ann@example.com&{BY}") as answer:
+        assert (await answer.json())["lifted"] == 1
+    assert not known.is_suppressed("ann@example.com", TrafficClass.BULK)
+
+
+async def test_eight_digits_are_a_date(client: Client, known: SuppressionList) -> None:
+    text = "address,created\nann@example.com,20201128\nbob@example.com,20201328\neve@example.com,99999999\n"
+    told = (await bring(client, text))[1]
+    assert [one["line"] for one in told["wrong"]] == [3, 4]
+    assert "'20201328' is no time: write 2026-11-28" in told["wrong"][0]["why"]
+    assert [written(word.created) for word in known.words_about("ann@example.com")] == ["2020-11-28T00:00:00Z"]
+
+
+async def test_a_byte_order_mark_is_no_part_of_a_columns_name(client: Client, known: SuppressionList) -> None:
+    for address, first in (("ann@example.com", "\ufeffaddress,reason"), ("bob@example.com", '\ufeff"address",reason')):
+        assert (await bring(client, f"{first}\r\n{address},manual\r\n"))[1]["added"] == 1
+        assert known.is_suppressed(address, TrafficClass.BULK)
+
+
+async def test_a_line_that_is_no_utf_8_is_told_and_suppresses_nobody_else(
+    client: Client, known: SuppressionList
+) -> None:
+    text = "address\nann@example.com\nmüller@example.com\nbob@example.com\n"
+    told = (await bring(client, text.encode("latin-1")))[1]
+    assert (told["read"], told["added"], told["refused"]) == (3, 2, 1)
+    assert told["wrong"] == [{"line": 3, "why": "octet 2 (0xFC) is no UTF-8: save the file as UTF-8"}]
+    assert known.rows == 2
+    assert (await bring(client, text))[1]["added"] == 1
+    assert known.is_suppressed("müller@example.com", TrafficClass.BULK)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+async def test_a_first_line_in_another_encoding_is_refused_with_the_fix(client: Client, encoding: str) -> None:
+    status, told = await bring(client, "address,größe\nann@example.com,1\n".encode(encoding))
+    assert (status, told["error"].startswith("line 1: ")) == (422, True)
+    assert "save the file as UTF-8" in told["error"]
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n", "\r\r\n"])
+async def test_lines_end_as_other_tools_end_them(client: Client, known: SuppressionList, end: str) -> None:
+    addresses = [f"a{number}@example.com" for number in range(900)]
+    told = (await bring(client, end.join(["address,reason", *(f"{one},manual" for one in addresses)])))[1]
+    assert (told["read"], told["added"], told["refused"]) == (900, 900, 0)
+    assert all(known.is_suppressed(one, TrafficClass.BULK) for one in addresses)
+
+
+async def test_a_line_end_between_two_parts_of_the_body_is_one(client: Client) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"address\r"
+        yield b"\nann@example.com\r"
+        yield b"\nnobody\r"
+        yield b"bob@example.com"
+
+    async with client.post(f"{PATH}?{BY}", data=parts()) as answer:
+        told = await answer.json()
+    assert (told["read"], told["added"], [one["line"] for one in told["wrong"]]) == (3, 2, [3])
+
+
+@pytest.mark.parametrize("end", ["\r", "\n"])
+async def test_a_line_without_bounds_costs_no_other(client: Client, known: SuppressionList, end: str) -> None:
+    long = "ü" * 200_001
+    told = (await bring(client, f"address{end}{long}{end}ann@example.com{end}"))[1]
+    assert (told["added"], told["wrong"]) == (1, [{"line": 2, "why": "the line is longer than 2000 characters"}])
+    assert known.is_suppressed("ann@example.com", TrafficClass.BULK)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("address\0", "is no column"),
         ("", "neither address nor digest"),
         ("ann@example.com\n", "is no column"),
         ("reason\nmanual\n", "neither address nor digest"),

@@ -10,7 +10,7 @@ from lane_api.relayfeedback import Suppression, SuppressionScope
 from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.feedback.suppression_list import Choice, SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionStore
-from lane_relay.feedback.suppressions import Reason, Source, Suppressed
+from lane_relay.feedback.suppressions import Reason, Source, Suppressed, pack
 from lane_relay.mail.token import address_digest
 
 OWN, SHARED = b"o" * 32, b"n" * 32
@@ -140,4 +140,47 @@ async def test_a_word_that_runs_out_takes_the_place_of_a_shorter_one_alone(
     assert (later is None) is (days != 30)
     await known.suppress([later] if later is not None else [])
     assert [one.expires for one in known.words_about(ANN)] == [word.created + days * 86_400 if days else 0]
+    await known.close()
+
+
+FUTURE = (2**32 - 1, 2**32 - 2, 4_070_908_800)
+
+
+@pytest.mark.parametrize("created", FUTURE)
+async def test_a_word_of_a_time_to_come_is_lifted_all_the_same(tmp_path: Path, created: int) -> None:
+    known = in_scope(tmp_path, SuppressionScope.LANE)
+    digest = known.digest(ANN)
+    await known.suppress([Suppressed(digest, Reason.COMPLAINT, TrafficClass.BULK, Source.IMPORT, created)])
+    assert known.is_suppressed(ANN, TrafficClass.BULK) == "complaint"
+    assert await known.lift(digest) == 1
+    assert known.is_suppressed(ANN, TrafficClass.BULK) == ""
+    await known.close()
+
+
+async def test_what_was_held_back_until_the_last_second_is_believed(tmp_path: Path) -> None:
+    known = in_scope(tmp_path, SuppressionScope.LANE)
+    words = [
+        Suppressed(known.digest(ANN), reason, TrafficClass.BULK, Source.IMPORT, 2**32 - 1)
+        for reason in (Reason.HARD_BOUNCE, Reason.HELD_BACK)
+    ]
+    await known.suppress(words)
+    await known.believe(words[1:])
+    assert known.is_suppressed(ANN, TrafficClass.BULK) == "hard-bounce"
+    assert known.held_back_since(words[0].digest) == 0
+    await known.close()
+
+
+@pytest.mark.parametrize("created", FUTURE)
+async def test_a_siblings_word_of_a_time_to_come_counts_as_of_now_so_that_later_ones_count(
+    tmp_path: Path, created: int
+) -> None:
+    known = in_scope(tmp_path, SuppressionScope.LANE)
+    word = Suppressed(known.digest(ANN), Reason.COMPLAINT, TrafficClass.BULK, Source.IMPORT, created)
+    before = int(SYSTEM_CLOCK.now())
+    assert await known.copy([pack(word)], "otp-1") == 1
+    (taken,) = known.words_about(ANN)
+    assert before <= taken.created <= known.latest
+    assert await known.lift(word.digest) == 1
+    assert await known.copy([pack(structs.replace(word, created=known.latest))], "otp-1") == 1
+    assert known.is_suppressed(ANN, TrafficClass.BULK) == "complaint"
     await known.close()
