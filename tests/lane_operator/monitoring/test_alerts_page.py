@@ -1,5 +1,6 @@
 """`docs/alerts.md` has every alert and no other, and names only metrics, conditions and sections that there are."""
 
+import json
 import re
 from itertools import chain
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 from lane_api.conditions import ConditionType
 from lane_operator.monitoring import monitoring_children
 from lane_operator.monitoring.runbook import DESCRIPTIONS, RUNBOOK
+from lane_relay.api.report import SlotReport
 from tests.lane_operator import made
 from tests.lane_operator.monitoring.test_alerts_fire import LANE
 from tests.lane_operator.monitoring.test_monitoring import DECLARED
@@ -137,3 +139,21 @@ def test_every_condition_that_is_asked_for_is_one() -> None:
 
     assert asked
     assert asked <= {str(one) for one in ConditionType}
+
+
+def test_every_line_of_a_log_that_is_looked_for_is_written() -> None:
+    looked_for = set(re.findall(r"(?:grep|-e) '([^']+)'", PAGE))
+    sources = "".join(one.read_text() for of in ("lanes", "operator") for one in (ROOT / of).rglob("*.py"))
+
+    assert looked_for
+    assert {words for words in looked_for if words not in sources} == set()
+
+
+def test_every_field_of_a_slots_answer_that_is_named_is_one() -> None:
+    answer = json.dumps(SlotReport.model_json_schema(by_alias=True))
+    fields = {
+        span for span in code_spans(PAGE) if re.fullmatch(r"(delivery|handover|records|suppressions)\.[\w.]+", span)
+    }
+
+    assert {"delivery.acts", "handover.doubts", "records.archive"} <= fields
+    assert {span for span in fields if not all(f'"{part}":' in answer for part in span.split("."))} == set()
