@@ -17,6 +17,7 @@ from zlib import crc32
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Struct
 
+from lane_relay.audit.chain import day_of
 from lane_relay.audit.continued import Around, goes_on, left_for
 from lane_relay.audit.evidence import JournalFiles, Store, expand
 from lane_relay.audit.head import Head, HeadKind, Signed, parse, public_key, public_key_id
@@ -285,6 +286,7 @@ def _check_segments(store: Store, files: JournalFiles, heads: list[Head], others
         if name is None:
             _check_absent(files, head, dropped, others, report)
             continue
+        _check_place(name, files.heads[head.number], head, report)
         try:
             content = expand(name, store.read(name))
         except FileNotFoundError:
@@ -309,6 +311,18 @@ def _check_segments(store: Store, files: JournalFiles, heads: list[Head], others
     if segments:
         report.first_seq, report.last_seq = segments[0].first_seq, segments[-1].last_seq
     report.notes += list(_statements(dropped))
+
+
+def _check_place(name: str, beside: str, head: Head, report: Report) -> None:
+    """A segment lies beside its head, in an archive in the folder of its day: trace looks for it there alone."""
+    folder, day = name.rpartition("/")[0], day_of(head.began or head.at)
+    if folder != beside.rpartition("/")[0] or (name.endswith(".zst") and folder.rpartition("/")[2] != day):
+        report.add(
+            Kind.ALTERED,
+            name,
+            f"the segment of records {_span(head.first_seq, head.last_seq)} lies elsewhere than in the folder of {day} "
+            "beside its head, where trace looks",
+        )
 
 
 def _check_absent(files: JournalFiles, head: Head, dropped: list[Head], others: Around, report: Report) -> None:

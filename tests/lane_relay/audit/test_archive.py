@@ -283,6 +283,17 @@ async def test_a_folder_is_an_archive_as_well(tmp_path: Path) -> None:
     assert "is there with other content" in again.failure
 
 
+async def test_a_day_under_the_name_of_another_is_tampering_for_trace_goes_by_it(tmp_path: Path) -> None:
+    slot = Slot(tmp_path / "records", {"path": str(tmp_path / "archive")})
+    slot.sealed(5)
+    assert await slot.archiver.ship()
+    (day,) = (tmp_path / "archive").rglob("2027-01-15")
+    day.rename(day.with_name("1999-01-01"))
+    (finding,) = judge(tmp_path / "archive").findings
+    assert str(finding.kind) == "Altered"
+    assert "lies elsewhere than in the folder of 2027-01-15" in finding.sentence
+
+
 async def test_a_folder_that_cannot_be_written_is_said_and_tried_again(tmp_path: Path) -> None:
     (tmp_path / "archive").write_bytes(b"")
     slot = Slot(tmp_path / "records", {"path": str(tmp_path / "archive")})

@@ -234,6 +234,14 @@ def test_an_index_that_is_another_is_tampering_and_places_nothing(folder: Path, 
     assert "between records 6 and 10" in report.findings[1].sentence
 
 
+def test_a_segment_in_a_folder_where_trace_does_not_look_is_tampering(folder: Path) -> None:
+    (folder / "1999-01-01").mkdir()
+    (folder / segment_name(SECOND)).rename(folder / "1999-01-01" / segment_name(SECOND))
+    (finding,) = judge(folder).findings
+    assert (finding.kind, finding.place) == (Kind.ALTERED, f"1999-01-01/{segment_name(SECOND)}")
+    assert "trace looks" in finding.sentence
+
+
 def test_a_missing_index_is_no_tampering(folder: Path) -> None:
     (folder / index_name(SECOND)).unlink()
     assert judge(folder).findings == []
