@@ -349,9 +349,9 @@ class MessagePath:
         if self.warmer.is_active:
             self.warmer.withdrawn(entry)
 
-    def on_delivered(self, seconds: float, recipients: int, since_trigger: float) -> None:
-        """account -> figures: so long after acceptance, and after its trigger, these recipients got it."""
-        self._slot.latency.observe(seconds, recipients)
+    def on_delivered(self, policy: str, seconds: float, recipients: int, since_trigger: float) -> None:
+        """account -> figures: so long after acceptance, and after its trigger, these recipients of an ISP got it."""
+        self._slot.latency.of(policy).observe(seconds, recipients)
         if since_trigger:
             self._slot.trigger_latency.observe(since_trigger, recipients)
 

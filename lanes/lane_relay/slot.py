@@ -30,7 +30,7 @@ from lane_relay.egress.gates import Gates
 from lane_relay.egress.proof import ProofState
 from lane_relay.errors import SpoolError
 from lane_relay.feedback.office import FeedbackOffice
-from lane_relay.metrics import OTHER_POLICY, Figures, LatencyHistogram, expose
+from lane_relay.metrics import OTHER_POLICY, Figures, Latencies, LatencyHistogram, expose
 from lane_relay.orders.keeper import OrderKeeper
 from lane_relay.orders.restored import RESTORED, Mark
 from lane_relay.orders.screener import under_order
@@ -106,7 +106,7 @@ class Slot:
         """The sockets are open, and the relay is not stopping."""
         self.form = form()
         """`compiled` or `pure`."""
-        self.latency = LatencyHistogram(config.slo_latency)
+        self.latency = Latencies(config.slo_latency, ())
         self.trigger_latency = LatencyHistogram(config.slo_latency)
         self.counters = Counters()
         """Recipients by outcome; `account` and `pipeline` count."""
@@ -124,9 +124,10 @@ class Slot:
     def adopt(self, config: RelayConfig) -> None:
         """Another configuration is in force: labels and the histogram's edges follow it."""
         self.policies = frozenset(policy.name for policy in config.delivery.policies)
+        self.latency.adopt(config.slo_latency, self.policies)
         fresh = LatencyHistogram(config.slo_latency)
-        if fresh.edges != self.latency.edges:
-            self.latency, self.trigger_latency = fresh, LatencyHistogram(config.slo_latency)
+        if fresh.edges != self.trigger_latency.edges:
+            self.trigger_latency = fresh
 
     # -- for the kubelet
 
@@ -378,7 +379,7 @@ class Slot:
         said["delivery"]["observed"] = [act_as_json(act) for act in acts.observed(self._clock.now())]
         said["queue"] = self._queue(stages, under_way)
         said["lastHour"] = self._last_hour.look(self._clock.monotonic(), self.counters)
-        said["recent"] = self._recent.look(self._clock.monotonic(), self.counters, self.latency)
+        said["recent"] = self._recent.look(self._clock.monotonic(), self.counters, self.latency.total())
         if self.feedback is not None and _may_go(said):
             self.feedback.hand_on()
         said["records"] = self.auditor.report() if self.auditor is not None else {}

@@ -82,7 +82,7 @@ class Rig:
             lambda _entry: None,
             lambda _entry: None,
             self._deposit,
-            lambda _seconds, _count, _since: None,
+            lambda _policy, _seconds, _count, _since: None,
             lambda: 0.5,
         )
         settler = Settler(spool, running, CLOCK, around, Counters())

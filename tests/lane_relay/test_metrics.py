@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from lane_api.classes import CLASS_DEFAULTS
-from lane_relay.metrics import CATALOGUE, PREFIX, Figures, Kind, LatencyHistogram, expose
+from lane_relay.metrics import CATALOGUE, OTHER_POLICY, PREFIX, Figures, Kind, Latencies, LatencyHistogram, expose
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 OF_ITS_OWN = {"info"}
@@ -16,10 +16,10 @@ OF_ITS_OWN = {"info"}
 
 
 def figures(**values: object) -> Figures:
-    histogram = LatencyHistogram(45.0)
-    histogram.observe(45.0, 3)
-    histogram.observe(46.0)
-    return Figures("1", "otp", "otp-0", "Transactional", histogram, **values)  # type: ignore[arg-type]  # fields by name
+    latencies = Latencies(45.0, ["gmail"])
+    latencies.of("gmail").observe(45.0, 3)
+    latencies.of("other").observe(46.0)
+    return Figures("1", "otp", "otp-0", "Transactional", latencies, **values)  # type: ignore[arg-type]  # fields by name
 
 
 def samples(**values: object) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -74,9 +74,43 @@ def test_a_percentile_near_an_objective_is_told_well() -> None:
 
 def test_the_objective_is_an_edge_of_the_latency_histogram_exactly() -> None:
     found = samples()
-    assert found["delivery_latency_seconds_bucket", (("class", "Transactional"), ("le", "45.0"))] == 3
-    assert found["delivery_latency_seconds_bucket", (("class", "Transactional"), ("le", "+Inf"))] == 4
-    assert found["delivery_latency_seconds_sum", (("class", "Transactional"),)] == 181
+    for policy, inside, all_of_it, seconds in (("gmail", 3, 3, 135), ("other", 0, 1, 46)):
+        assert found["delivery_latency_seconds_bucket", (("le", "45.0"), ("policy", policy))] == inside
+        assert found["delivery_latency_seconds_bucket", (("le", "+Inf"), ("policy", policy))] == all_of_it
+        assert found["delivery_latency_seconds_sum", (("policy", policy),)] == seconds
+
+
+def test_latencies_of_each_policy_stand_from_the_start_and_those_of_no_policy_together() -> None:
+    """A series that begins with its first delivery hides that one from `increase`."""
+    latencies = Latencies(None, ["gmail", "orange"])
+    latencies.of("gmail").observe(1.0, 2)
+    assert list(latencies.by_policy) == ["gmail", "orange", OTHER_POLICY]
+    latencies.of("of a policy that has gone").observe(9.0)
+    assert latencies.by_policy[OTHER_POLICY].sum_s == 9.0
+    assert sum(latencies.total().counts) == 3
+
+    latencies.adopt(None, ["yahoo"])
+    assert list(latencies.by_policy) == ["gmail", "yahoo", OTHER_POLICY], "what was counted is told of on"
+    assert sum(latencies.total().counts) == 3
+    latencies.adopt(77.0, ["yahoo"])
+    assert list(latencies.by_policy) == ["yahoo", OTHER_POLICY]
+    assert 77.0 in latencies.of("yahoo").edges
+    assert sum(latencies.total().counts) == 0, "with other edges they begin anew"
+
+
+def test_a_scrape_has_as_many_latency_series_as_policies_allow() -> None:
+    latencies = Latencies(45.0, [f"isp-{number}" for number in range(20)])
+    latencies.of("somebody.example").observe(1.0)
+    text = expose(Figures("1", "otp", "otp-0", "Transactional", latencies)).decode()
+    lines = [line for line in text.splitlines() if line.startswith("lane_relay_delivery_latency_seconds")]
+    assert len(lines) == 21 * (len(latencies.total().edges) + 3)
+
+
+def test_the_process_tells_of_itself_by_the_usual_names() -> None:
+    found = {sample.name: sample.value for family in text_string_to_metric_families(expose(figures()).decode())
+             for sample in family.samples}  # fmt: skip
+    for name in ("resident_memory_bytes", "open_fds", "start_time_seconds", "cpu_seconds_total"):
+        assert found["process_" + name] > 0
 
 
 def test_every_class_objective_and_alert_is_an_edge_without_being_asked_for() -> None:

@@ -58,8 +58,9 @@ class Surroundings(TrackedRecord, frozen=True):
     """A part of an entry is one of its own from now on."""
     deposit: Callable[[Message, Callable[[SpoolError | None], None]], None]
     """Stores and queues a new message, as intake does; raises SpoolError if it is refused at once."""
-    delivered: Callable[[float, int, float], None]
-    """(seconds since acceptance, recipients, seconds since it was triggered or 0 if its sender did not say when)."""
+    delivered: Callable[[str, float, int, float], None]
+    """(ISP policy, seconds since acceptance, recipients, seconds since it was triggered or 0 if its sender did not say
+    when)."""
     jitter: Callable[[], float]
     """A random number in [0, 1)."""
     counted: Callable[[str, QueueEntry, OutcomeOf], None] = lambda _policy, _entry, _one: None
@@ -175,9 +176,10 @@ class Settler:
         outcomes = [one for one in settlement.outcomes if one.outcome is Outcome.DELIVERED]
         self._spool.settle(attempt.entry, settlement.delivered, self._records(attempt, outcomes))
         self._count(attempt, outcomes)
+        policy = self._policy_of(attempt)
         triggered, ended = attempt.message.triggered_at, attempt.ended_at
         since_trigger = max(ended - triggered, 0.0) if triggered else 0.0
-        self._around.delivered(max(ended - received_at(attempt.entry.id), 0.0), len(outcomes), since_trigger)
+        self._around.delivered(policy, max(ended - received_at(attempt.entry.id), 0.0), len(outcomes), since_trigger)
 
     def _conclude(self, attempt: Attempt, settlement: Settlement) -> None:
         """Everybody but the delivered: those done with leave the spool, the others wait."""
@@ -219,8 +221,11 @@ class Settler:
     def _records(self, attempt: Attempt, outcomes: list[OutcomeOf]) -> list[bytes]:
         return [self._writer.attempt(attempt, one.result, one.outcome) for one in outcomes]
 
+    def _policy_of(self, attempt: Attempt) -> str:
+        return attempt.site if attempt.site in self._policies else OTHER_POLICY
+
     def _count(self, attempt: Attempt, outcomes: list[OutcomeOf]) -> None:
-        policy = attempt.site if attempt.site in self._policies else OTHER_POLICY
+        policy = self._policy_of(attempt)
         for one in outcomes:
             self._counters.count(policy, one)
             if attempt.site:  # else nobody was asked

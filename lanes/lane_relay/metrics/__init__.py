@@ -2,7 +2,7 @@
 
 from lane_relay.metrics.catalogue import CATALOGUE, PREFIX, Declared, Kind
 from lane_relay.metrics.exposition import expose
-from lane_relay.metrics.figures import OTHER_POLICY, Figures, LatencyHistogram, RecordsFigures
+from lane_relay.metrics.figures import OTHER_POLICY, Figures, Latencies, LatencyHistogram, RecordsFigures
 
 __all__ = [
     "CATALOGUE",
@@ -11,6 +11,7 @@ __all__ = [
     "Declared",
     "Figures",
     "Kind",
+    "Latencies",
     "LatencyHistogram",
     "RecordsFigures",
     "expose",

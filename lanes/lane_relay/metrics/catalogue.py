@@ -81,9 +81,10 @@ CATALOGUE: Final = (
     Declared(
         "delivery_latency_seconds",
         Kind.HISTOGRAM,
-        "Seconds from acceptance to the receiver's 250, per recipient; mail not delivered yet is not in it.",
+        "Seconds from acceptance to the receiver's 250, per recipient, by ISP policy; mail not delivered yet is not in "
+        "it.",
         "latency",
-        ("class",),
+        ("policy",),
     ),
     Declared(
         "trigger_latency_seconds",

@@ -5,8 +5,9 @@ Before it: `catalogue`, `figures`. After it: `health`, which serves the text.
 
 from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
+from typing import Final
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -16,9 +17,12 @@ from prometheus_client.core import (
 )
 
 from lane_relay.metrics.catalogue import CATALOGUE, PREFIX, Declared, Kind
-from lane_relay.metrics.figures import Figures
+from lane_relay.metrics.figures import Figures, Latencies
 
 __all__ = ["expose"]
+
+_PROCESS: Final = ProcessCollector(registry=None)
+"""Memory, descriptors, CPU and start of this process, under the names that all client libraries give them."""
 
 
 def _family(declared: Declared, figures: Figures) -> Metric:
@@ -27,7 +31,9 @@ def _family(declared: Declared, figures: Figures) -> Metric:
     match declared.kind:
         case Kind.HISTOGRAM:
             histogram = HistogramMetricFamily(name, declared.meaning, labels=declared.labels)
-            histogram.add_metric([figures.traffic_class], value.buckets(), value.sum_s)
+            of = value.by_policy if isinstance(value, Latencies) else {figures.traffic_class: value}
+            for label, one in of.items():
+                histogram.add_metric([label], one.buckets(), one.sum_s)
             return histogram
         case Kind.SUMMARY:
             return SummaryMetricFamily(name, declared.meaning, count_value=figures.commits, sum_value=value)
@@ -73,4 +79,5 @@ def expose(figures: Figures) -> bytes:
     """The exposition text of Prometheus for these figures."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Once(figures))
+    registry.register(_PROCESS)
     return generate_latest(registry)

@@ -5,11 +5,11 @@ Before it: the stages' counters. After it: `slot` fills them in, `exposition` wr
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["OTHER_POLICY", "Figures", "LatencyHistogram", "RecordsFigures"]
+__all__ = ["OTHER_POLICY", "Figures", "Latencies", "LatencyHistogram", "RecordsFigures"]
 
 OTHER_POLICY: Final = "other"
 """Label of destinations that no configured policy matches."""
@@ -27,9 +27,9 @@ class LatencyHistogram:
 
     __slots__ = ("counts", "edges", "sum_s")
 
-    def __init__(self, objective_s: float | None) -> None:
-        """The objective is an edge exactly, so that a rule on it is exact."""
-        self.edges = tuple(sorted({*_BASE_EDGES_S, *([objective_s] if objective_s else [])}))
+    def __init__(self, objective_s: float | None, edges: tuple[float, ...] = ()) -> None:
+        """The objective is an edge exactly, so that a rule on it is exact; or with these edges."""
+        self.edges = edges or tuple(sorted({*_BASE_EDGES_S, *([objective_s] if objective_s else [])}))
         self.counts = [0] * (len(self.edges) + 1)
         self.sum_s = 0.0
 
@@ -38,6 +38,11 @@ class LatencyHistogram:
         self.counts[bisect_left(self.edges, seconds)] += recipients
         self.sum_s += seconds * recipients
 
+    def add(self, other: "LatencyHistogram") -> None:
+        """Counts what another one of the same edges has counted."""
+        self.counts = [mine + its for mine, its in zip(self.counts, other.counts, strict=True)]
+        self.sum_s += other.sum_s
+
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative counts by upper edge, as Prometheus writes them."""
         total, rows = 0, []
@@ -45,6 +50,39 @@ class LatencyHistogram:
             total += count
             rows.append((edge, float(total)))
         return rows
+
+
+class Latencies:
+    """Seconds from acceptance to the final 250 by ISP policy: a histogram for each policy, and one for all others."""
+
+    __slots__ = ("by_policy",)
+
+    def __init__(self, objective_s: float | None, policies: Iterable[str]) -> None:
+        """See `adopt`."""
+        self.by_policy: dict[str, LatencyHistogram] = {}
+        self.adopt(objective_s, policies)
+
+    def adopt(self, objective_s: float | None, policies: Iterable[str]) -> None:
+        """Another configuration is in force; what was counted stays where it is, unless the edges are others.
+
+        Of a policy that has gone, too: added to the others it would be taken for deliveries of now.
+        """
+        edges = LatencyHistogram(objective_s).edges
+        kept = {name: one for name, one in self.by_policy.items() if one.edges == edges and any(one.counts)}
+        names = sorted({*policies, *kept} - {OTHER_POLICY})
+        self.by_policy = {name: kept.get(name) or LatencyHistogram(objective_s) for name in (*names, OTHER_POLICY)}
+
+    def of(self, policy: str) -> LatencyHistogram:
+        """Where deliveries of this policy are counted."""
+        return self.by_policy.get(policy) or self.by_policy[OTHER_POLICY]
+
+    def total(self) -> LatencyHistogram:
+        """All of them in one."""
+        edges = self.by_policy[OTHER_POLICY].edges
+        total = LatencyHistogram(None, edges)
+        for histogram in self.by_policy.values():
+            total.add(histogram)
+        return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +112,7 @@ class Figures:
     lane: str
     slot: str
     traffic_class: str
-    latency: LatencyHistogram
+    latency: Latencies
     form: str = "pure"
     """`compiled`, `pure` or `mixed`: see `compiled`."""
     trigger_latency: LatencyHistogram = field(default_factory=lambda: LatencyHistogram(None))

@@ -82,6 +82,13 @@ def _lateness(queries: Queries, alert_s: float | None) -> tuple[_Panel, ...]:
             "From acceptance to the receiver's 250. Mail that is not delivered yet is not in it.",
             alert_s,
         ),
+        _Panel(
+            "p99 by ISP",
+            "s",
+            (("{{policy}}", queries.latency_by_isp(0.99)),),
+            "Which ISP is slow, where the lane is: a policy's name, or other for destinations without one.",
+            alert_s,
+        ),
     )
 
 

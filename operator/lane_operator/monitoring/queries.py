@@ -41,6 +41,11 @@ class Queries:
         buckets = f"rate({self.metric('delivery_latency_seconds_bucket')}[{window}])"
         return f"histogram_quantile({quantile}, sum by (le) ({buckets}))"
 
+    def latency_by_isp(self, quantile: float, window: str = "5m") -> str:
+        """The same of each ISP policy with deliveries in the window; the others' would be no number."""
+        buckets = f"rate({self.metric('delivery_latency_seconds_bucket')}[{window}])"
+        return f"histogram_quantile({quantile}, sum by (policy, le) ({buckets})) >= 0"
+
     def in_time(self, seconds: float, window: str = "5m") -> str:
         """Of recipients whose mail came to an end in the window or is late now, the share that got it in that time."""
         inside = self.metric("delivery_latency_seconds_bucket", f'le="{bound(seconds)}"')

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from lane_operator.monitoring import monitoring_children
+from lane_operator.monitoring.queries import Queries
 from tests.lane_operator import made
 
 OF = 'namespace="mail",lane="otp"'
@@ -127,8 +128,10 @@ DELIVERED, LATE = "lane_relay_delivery_latency_seconds", "lane_relay_queue_late{
 def test_half_of_the_mail_that_expires_uses_up_the_error_budget_though_the_rest_is_in_time(tmp_path: Path) -> None:
     """Codes that expire are in no latency: only what was delivered was measured, and that was in time."""
     series = {
-        f'{DELIVERED}_bucket{{le="60.0"}}': "0+30x90",
-        f"{DELIVERED}_count{{}}": "0+30x90",
+        f'{DELIVERED}_bucket{{policy="gmail",le="60.0"}}': "0+25x90",
+        f'{DELIVERED}_count{{policy="gmail",}}': "0+25x90",
+        f'{DELIVERED}_bucket{{policy="other",le="60.0"}}': "0+5x90",
+        f'{DELIVERED}_count{{policy="other",}}': "0+5x90",
         "lane_relay_recipients_missed_total{}": "0x29 0+30x60",
     }
     fires(tmp_path, "LaneErrorBudgetFast", series, {"28m": 0, "45m": 1})
@@ -151,3 +154,23 @@ def test_a_class_without_promise_has_no_error_budget() -> None:
     (rules,) = (one["spec"]["groups"][0]["rules"] for one in manifests if one["kind"] == "PrometheusRule")
     names = [one.get("alert") or one["record"] for one in rules]
     assert not [name for name in names if "Budget" in name or "in_time" in name]
+
+
+def test_p99_by_isp_tells_the_slow_one_and_leaves_out_who_has_no_deliveries(tmp_path: Path) -> None:
+    lane = made.lane()
+    bucket = f"{DELIVERED}_bucket"
+    values = {("gmail", "1.0"): 0, ("gmail", "2.0"): 60, ("gmail", "+Inf"): 60,
+              ("other", "1.0"): 60, ("other", "2.0"): 60, ("other", "+Inf"): 60,
+              ("idle", "1.0"): 0, ("idle", "2.0"): 0, ("idle", "+Inf"): 0}  # fmt: skip
+    series = [
+        {"series": f'{bucket}{{namespace="{lane.namespace}",lane="{lane.name}",policy="{policy}",le="{edge}"}}',
+         "values": f"0+{rise}x20"}
+        for (policy, edge), rise in values.items()
+    ]  # fmt: skip
+    told = [{"labels": '{policy="gmail"}', "value": 1.99}, {"labels": '{policy="other"}', "value": 0.99}]
+    expr = {"expr": Queries.of(lane).latency_by_isp(0.99), "eval_time": "15m", "exp_samples": told}
+    case = {"interval": "1m", "input_series": series, "promql_expr_test": [expr]}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [case]}))
+    command = ["promtool", "test", "rules", str(tmp_path / "test.yaml")]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr

@@ -37,6 +37,7 @@ class Rig:
         self.settled: list[OutcomeOf] = []
         self.withdrawn: list[QueueEntry] = []
         self.full = False
+        self.delivered_to: list[str] = []
         around = Surroundings(
             self.waiting.append, self.finished.append, self.parts.append, self._deposit, self._delivered, lambda: 0.5,
             counted=self._counted, withdrawn=self.withdrawn.append,
@@ -47,8 +48,9 @@ class Rig:
         self.counted.append(one.outcome)
         self.settled.append(one)
 
-    def _delivered(self, seconds: float, recipients: int, since_trigger: float) -> None:
+    def _delivered(self, policy: str, seconds: float, recipients: int, since_trigger: float) -> None:
         self.latencies.append((round(seconds, 3), recipients))
+        self.delivered_to.append(policy)
         self.since_trigger.append(round(since_trigger, 3))
 
     def _deposit(self, report: Message, done: Callable[[SpoolError | None], None]) -> None:
@@ -121,6 +123,7 @@ async def test_a_delivered_message_is_gone_and_counted() -> None:
 
     assert rig.finished == [entry]
     assert rig.latencies == [(0.25, 1)]
+    assert rig.delivered_to == ["example-isp"]
     assert rig.types() == ["Reception", "Delivery"]
     assert rig.spool.state.live_messages == 0
     assert rig.counters.attempts == {("example-isp", "delivered"): 1}

@@ -127,7 +127,7 @@ class Slot:
     def _exchange(self, wire: "Wire", clock: Clock) -> Faulty:
         nothing = Surroundings(
             lambda _entry: None, lambda _entry: None, lambda _entry: None, self._deposit,
-            lambda _seconds, _count, _since: None, lambda: 0.5,
+            lambda _policy, _seconds, _count, _since: None, lambda: 0.5,
         )  # fmt: skip
         config = config_of(self.name)
         around = Neighbourhood(

@@ -178,7 +178,7 @@ def test_metrics_count_what_happened(relay: Relay, sink: Sink) -> None:
     assert {name: count for name, count in found.items() if name.startswith("failures_total")} == {
         "failures_total{category=bad-mailbox,policy=other,result=bounced}": 1
     }
-    assert found["delivery_latency_seconds_count{class=Transactional}"] == 4
+    assert found["delivery_latency_seconds_count{policy=other}"] == 4
     assert found["egress_open"] == 1
     assert found["spool_commit_seconds_count"] > 0
     assert found["oldest_undelivered_age_seconds"] == 0
