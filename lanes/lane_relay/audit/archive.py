@@ -31,6 +31,8 @@ LOOK_EVERY_S: Final = 2.0
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 300.0
 PIECE: Final = 2**20
+DAY_S: Final = 86400
+MOST_DAYS: Final = 366
 LEVEL: Final = 3  # zstd's default: some 12:1 on records at half a gigabyte a second
 
 _log = structlog.get_logger("archive")
@@ -60,6 +62,9 @@ class Archiver:
         self._changed = asyncio.Event()
         self._kept = Cursor()
         """What is kept of the archive and not confirmed by it."""
+        self._began_with = chain.last_number
+        self._is_alone = False
+        """An entry of this process' own was alone in the archive."""
         self._newest = ""
         """The name under which the last entry is in the archive."""
         self.number = 0
@@ -193,16 +198,36 @@ class Archiver:
         """
         own = _folder_of(head)
         if head.journal == self._chain.journal:
+            if not self._is_alone and self._is_taken(store, head, content):
+                raise ConflictError(f"entry {head.number} of journal {head.journal} is there with other content")
             self._put(store, own, head, content)
+            self._is_alone = self._is_alone or head.number > self._began_with
             return own
         aside = self._aside(head)
         journal, _, _ = aside.removesuffix("/").rpartition("/")
-        if not self._newest.startswith(journal + "/") and _is_free(store, own + head_name(head.number), content):
+        if not self._newest.startswith(journal + "/") and not self._is_taken(store, head, content):
             with suppress(ConflictError):
                 self._put(store, own, head, content)
                 return own
         self._put(store, aside, head, content)
         return aside
+
+    def _is_taken(self, store: ArchiveStore, head: Head, content: bytes) -> bool:
+        """Whether the archive has another entry of this number, on whatever day; raises UnavailableError, OSError.
+
+        It is asked until an entry of this process' own is found to be alone: before that the volume may be an older
+        copy, of a journal that went on after it.
+        """
+        before = self._chain.read(head.number - 1)
+        if before is None:  # a journal's first entry has a name that nobody else has
+            return False
+        began = _began(head)
+        with suppress(ValueError):  # damaged: the entry's own day is left
+            began = _began(parse(before).head)
+        for day in dict.fromkeys([day_of(_began(head)), *_days(began, max(self._clock.now(), head.at))]):
+            with suppress(FileNotFoundError):
+                return store.read(f"{_journal_of(head)}{day}/{head_name(head.number)}") != content
+        return False
 
     def _aside(self, head: Head) -> str:
         journals = self._chain.journals
@@ -232,14 +257,19 @@ def _packed(path: Path) -> bytes:
     return b"".join([*pieces, packing.flush()])
 
 
-def _is_free(store: ArchiveStore, name: str, content: bytes) -> bool:
-    """Whether nothing else is there; raises UnavailableError, OSError."""
-    try:
-        return store.read(name) == content
-    except FileNotFoundError:
-        return True
-
-
 def _folder_of(head: Head) -> str:
     """Where an entry and its segment lie in the archive."""
-    return f"{head.lane}/{head.slot}/{head.journal}/{day_of(head.began or head.at)}/"
+    return f"{_journal_of(head)}{day_of(_began(head))}/"
+
+
+def _journal_of(head: Head) -> str:
+    return f"{head.lane}/{head.slot}/{head.journal}/"
+
+
+def _began(head: Head) -> float:
+    return head.began or head.at
+
+
+def _days(first: float, last: float) -> list[str]:
+    """Each day (UTC) from one time to another, at most the newest year of them."""
+    return [day_of(time) for time in range(int(max(first, last - MOST_DAYS * DAY_S)), int(last + DAY_S), DAY_S)]

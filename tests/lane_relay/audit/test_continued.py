@@ -279,3 +279,28 @@ async def test_a_snapshot_of_before_the_first_seal_gets_a_name_of_its_own(folder
     found = slot.reports()
     assert [(one.findings, one.last_seq) for one in found.values()] == [([], 7), ([], 5)]
     assert not any("goes on from" in note for report in found.values() for note in report.notes)
+
+
+async def test_an_entry_of_another_day_is_met_too_and_the_journal_of_before_stays_whole(folder_slot: Slot) -> None:
+    """The relay closes the day of the snapshot, days later, before it hears that its volume is a copy."""
+    slot = folder_slot
+    slot.sealed(20)
+    assert await slot.archiver.ship()
+    slot.snapshot()
+    slot.sealed(10, "snapshot")
+    assert await slot.archiver.ship()
+    first = slot.chain.journal
+
+    slot.time.now += 3 * 86400.0
+    slot.put_back()
+    slot.journal.tend()
+    assert slot.chain.last is not None
+    assert slot.chain.last.head.kind is HeadKind.DAY
+    assert not await slot.archiver.ship()
+    assert "is there with other content" in slot.archiver.failure
+    assert slot.reports()[first].findings == []
+
+    slot.journal.begin_anew()
+    slot.sealed(4, "put back")
+    assert await slot.archiver.ship()
+    assert [(one.findings, one.last_seq) for one in slot.reports().values()] == [([], 30), ([], 24)]
