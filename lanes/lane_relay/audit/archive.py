@@ -20,7 +20,7 @@ import zstandard
 from lane_api.relayconfig import Archive as ArchiveConfig
 from lane_relay.audit.chain import Chain, day_of, head_name
 from lane_relay.audit.cursor import Cursor, keep_cursor, kept_cursor, target_of
-from lane_relay.audit.head import Head, HeadKind, parse
+from lane_relay.audit.head import Head, HeadKind, Signed, parse
 from lane_relay.audit.segment import index_name, segment_name
 from lane_relay.audit.stores import ArchiveStore, ConflictError, UnavailableError, open_archive
 from lane_relay.clock import Clock
@@ -43,6 +43,9 @@ class Archived(Protocol):
 
     def archived(self, seq: int, number: int) -> None:
         """Records and entries of the chain up to these are in the archive."""
+
+    def begin_anew(self) -> None:
+        """What is not sealed yet, and all that comes, is of another journal; blocks, raises OSError."""
 
 
 class Archiver:
@@ -198,36 +201,48 @@ class Archiver:
         """
         own = _folder_of(head)
         if head.journal == self._chain.journal:
-            if not self._is_alone and self._is_taken(store, head, content):
-                raise ConflictError(f"entry {head.number} of journal {head.journal} is there with other content")
+            if not self._is_alone and (found := self._other(store, head, content)):
+                return self._part(store, head, content, found)
             self._put(store, own, head, content)
             self._is_alone = self._is_alone or head.number > self._began_with
             return own
         aside = self._aside(head)
         journal, _, _ = aside.removesuffix("/").rpartition("/")
-        if not self._newest.startswith(journal + "/") and not self._is_taken(store, head, content):
+        if not self._newest.startswith(journal + "/") and not self._other(store, head, content):
             with suppress(ConflictError):
                 self._put(store, own, head, content)
                 return own
         self._put(store, aside, head, content)
         return aside
 
-    def _is_taken(self, store: ArchiveStore, head: Head, content: bytes) -> bool:
-        """Whether the archive has another entry of this number, on whatever day; raises UnavailableError, OSError.
+    def _part(self, store: ArchiveStore, head: Head, content: bytes, found: bytes) -> str:
+        """The archive has another entry of this number. One that our own key signed, and that follows from the same one
+        as ours, tells for sure that the volume was set back, though nothing else did: then another journal goes on.
+        """
+        name = f"entry {head.number} of journal {head.journal}"
+        key, other = self._chain.key.public, _parsed(found)
+        if key is None or other is None or not other.is_signed_by(key) or not _is_twin(other.head, head):
+            raise ConflictError(f"{name} is there with other content")
+        _log.error("the volume was set back: its records go on in another journal", reason=f"{name} is in the archive")
+        self._journal.begin_anew()
+        return self._take(store, head, content)
+
+    def _other(self, store: ArchiveStore, head: Head, content: bytes) -> bytes:
+        """Another entry of this number, on whatever day; empty: there is none. Raises UnavailableError, OSError.
 
         It is asked until an entry of this process' own is found to be alone: before that the volume may be an older
         copy, of a journal that went on after it.
         """
         before = self._chain.read(head.number - 1)
         if before is None:  # a journal's first entry has a name that nobody else has
-            return False
-        began = _began(head)
-        with suppress(ValueError):  # damaged: the entry's own day is left
-            began = _began(parse(before).head)
+            return b""
+        known = _parsed(before)
+        began = _began(known.head if known is not None else head)
         for day in dict.fromkeys([day_of(_began(head)), *_days(began, max(self._clock.now(), head.at))]):
             with suppress(FileNotFoundError):
-                return store.read(f"{_journal_of(head)}{day}/{head_name(head.number)}") != content
-        return False
+                found = store.read(f"{_journal_of(head)}{day}/{head_name(head.number)}")
+                return found if found != content else b""
+        return b""
 
     def _aside(self, head: Head) -> str:
         journals = self._chain.journals
@@ -255,6 +270,19 @@ def _packed(path: Path) -> bytes:
         packing = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj(size=path.stat().st_size)
         pieces = [packing.compress(piece) for piece in iter(lambda: file.read(PIECE), b"")]
     return b"".join([*pieces, packing.flush()])
+
+
+def _parsed(content: bytes) -> Signed | None:
+    """A head; None for what is none."""
+    try:
+        return parse(content)
+    except ValueError:
+        return None
+
+
+def _is_twin(one: Head, other: Head) -> bool:
+    """Whether both follow from the same entry of one journal."""
+    return (one.journal, one.number, one.previous) == (other.journal, other.number, other.previous)
 
 
 def _folder_of(head: Head) -> str:

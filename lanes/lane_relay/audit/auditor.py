@@ -83,6 +83,9 @@ class Sealing(Protocol):
     def archived(self, seq: int, number: int) -> None:
         """Records and entries of the chain up to these are in the archive."""
 
+    def begin_anew(self) -> None:
+        """What is not sealed yet, and all that comes, is of another journal; blocks."""
+
 
 class Auditor:
     """The records' own housekeeping, and their way out of the slot."""

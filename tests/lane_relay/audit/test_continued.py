@@ -6,6 +6,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from structlog.testing import capture_logs
 
 from lane_api.relayconfig import Archive, Webhook
 from lane_relay.audit.archive import Archiver
@@ -14,9 +16,10 @@ from lane_relay.audit.evidence import DirectoryStore, JournalFiles, Store, journ
 from lane_relay.audit.head import HeadKind, parse
 from lane_relay.audit.stores import open_archive
 from lane_relay.audit.trace import Wanted, trace
-from lane_relay.audit.verify import Report, verify
+from lane_relay.audit.verify import Kind, Report, verify
 from lane_relay.audit.webhook import WebhookSender
 from tests.lane_relay.audit.making import (
+    KEY,
     PUBLIC,
     Time,
     command,
@@ -35,7 +38,14 @@ from tests.lane_relay.audit.s3_server import S3Server, s3_server
 class Slot:
     """A slot's records with an archive and a receiver, over several lives of its volume."""
 
-    def __init__(self, folder: Path, archive: dict[str, object], receiver: Receiver | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        archive: dict[str, object],
+        receiver: Receiver | None = None,
+        key: Ed25519PrivateKey | None = KEY,
+    ) -> None:
+        self.key = key
         self.time = Time()
         self.folder = folder / "records"
         self.snapshot_folder = folder / "snapshot"
@@ -46,7 +56,7 @@ class Slot:
     def start(self) -> None:
         """As at a start, on what the volume has."""
         config = records_config(self.folder, archive=self.archive.model_dump())
-        self.journal, self.chain = open_journal(self.folder, self.time, config=config)
+        self.journal, self.chain = open_journal(self.folder, self.time, key=self.key, config=config)
         self.journal.reconcile(self.journal.last_seq, [])
         self.archiver = Archiver(self.chain, self.folder, self.journal, self.time.clock, lambda: 0.5)
         self.archiver.apply(self.archive)
@@ -71,8 +81,11 @@ class Slot:
         seal_all(self.journal)
 
     def reports(self) -> dict[str, Report]:
-        """Of each journal in the archive."""
-        return reports(open_archive(self.archive))
+        """Of each journal in the archive; that nothing is signed is no finding where there is no key."""
+        found = reports(open_archive(self.archive))
+        for report in found.values():
+            report.findings = [one for one in report.findings if self.key or one.kind is not Kind.UNSIGNED]
+        return found
 
 
 def reports(store: Store) -> dict[str, Report]:
@@ -102,6 +115,11 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 @pytest.fixture
 def folder_slot(tmp_path: Path) -> Slot:
     return Slot(tmp_path, {"path": str(tmp_path / "archive")})
+
+
+@pytest.fixture
+def unsigned_slot(tmp_path: Path) -> Slot:
+    return Slot(tmp_path, {"path": str(tmp_path / "archive")}, key=None)
 
 
 async def test_after_a_snapshot_is_put_back_archive_retention_and_receiver_go_on_and_both_histories_are_proven(
@@ -178,6 +196,28 @@ def test_the_volume_has_one_chain_over_both_journals(folder_slot: Slot, tmp_path
 
 
 async def test_what_was_sealed_before_the_relay_heard_of_it_lies_with_the_journal_that_goes_on(
+    unsigned_slot: Slot,
+) -> None:
+    """Without a key nothing in the archive tells whose entries are there."""
+    slot = unsigned_slot
+    slot.sealed(20)
+    assert await slot.archiver.ship()
+    slot.snapshot()
+    slot.sealed(10, "snapshot")
+    assert await slot.archiver.ship()
+    first = slot.chain.journal
+
+    slot.put_back()
+    slot.sealed(4, "put back")
+    slot.sealed(4, "put back")
+    assert not await slot.archiver.ship()
+    assert "is there with other content" in slot.archiver.failure
+    assert slot.chain.journal == first
+    slot.journal.begin_anew()
+    await _goes_on(slot)
+
+
+async def test_a_volume_that_was_set_back_unseen_is_known_by_what_our_own_key_signed_in_the_archive(
     folder_slot: Slot,
 ) -> None:
     slot = folder_slot
@@ -191,24 +231,30 @@ async def test_what_was_sealed_before_the_relay_heard_of_it_lies_with_the_journa
     slot.put_back()
     slot.sealed(4, "put back")
     slot.sealed(4, "put back")
-    assert not await slot.archiver.ship()
-    assert "is there with other content" in slot.archiver.failure
-    slot.journal.begin_anew()
+    with capture_logs() as logged:
+        assert await slot.archiver.ship(), slot.archiver.failure
+    assert [one["event"] for one in logged if one["log_level"] == "error"] == [
+        "the volume was set back: its records go on in another journal"
+    ]
+    assert slot.chain.journals == (first, slot.chain.journal)
+    await _goes_on(slot)
+
+
+async def _goes_on(slot: Slot) -> None:
+    """Both histories are proven, with all that the second sealed before and after."""
     slot.sealed(6, "put back")
-    assert await slot.archiver.ship()
+    assert await slot.archiver.ship(), slot.archiver.failure
     assert slot.archiver.number == slot.chain.last_number
     found = slot.reports()
-    assert [(one.findings, one.last_seq) for one in found.values()] == [([], 30), ([], 34)]
+    assert [kinds(one) for one in found.values()] == [[], []]
+    assert [one.last_seq for one in found.values()] == [30, 34]
     assert found[slot.chain.journal].records == 14
-    assert [one["after"] for one in trace(open_archive(slot.archive), Wanted("<22@brand.test>"))] == [
-        "snapshot",
-        "put back",
-    ]
+    said = [one["after"] for one in trace(open_archive(slot.archive), Wanted("<22@brand.test>"))]
+    assert said == ["snapshot", "put back"]
     again = Archiver(slot.chain, slot.folder, slot.journal, slot.time.clock, lambda: 0.5)
     (slot.folder / "archive.json").unlink()
     again.apply(slot.archive)
     assert await again.ship(), "all of it is there already"
-    assert first in slot.reports()
 
 
 async def test_what_the_second_life_lost_of_the_first_ones_records_is_stated(folder_slot: Slot) -> None:
@@ -281,9 +327,9 @@ async def test_a_snapshot_of_before_the_first_seal_gets_a_name_of_its_own(folder
     assert not any("goes on from" in note for report in found.values() for note in report.notes)
 
 
-async def test_an_entry_of_another_day_is_met_too_and_the_journal_of_before_stays_whole(folder_slot: Slot) -> None:
+async def test_an_entry_of_another_day_is_met_too_and_the_journal_of_before_stays_whole(unsigned_slot: Slot) -> None:
     """The relay closes the day of the snapshot, days later, before it hears that its volume is a copy."""
-    slot = folder_slot
+    slot = unsigned_slot
     slot.sealed(20)
     assert await slot.archiver.ship()
     slot.snapshot()
@@ -298,9 +344,9 @@ async def test_an_entry_of_another_day_is_met_too_and_the_journal_of_before_stay
     assert slot.chain.last.head.kind is HeadKind.DAY
     assert not await slot.archiver.ship()
     assert "is there with other content" in slot.archiver.failure
-    assert slot.reports()[first].findings == []
+    assert kinds(slot.reports()[first]) == []
 
     slot.journal.begin_anew()
     slot.sealed(4, "put back")
     assert await slot.archiver.ship()
-    assert [(one.findings, one.last_seq) for one in slot.reports().values()] == [([], 30), ([], 24)]
+    assert [(kinds(one), one.last_seq) for one in slot.reports().values()] == [([], 30), ([], 24)]
