@@ -211,7 +211,7 @@ class Explainer:
 
         `policy`: of a route that leads there, be it the first; else None for a site that nobody knows.
         """
-        site = self._dispatcher.sites.get(name)
+        site = self._dispatcher.known.look(name)
         state = self._dispatcher.explain_site(name)
         if site is not None:
             policy = site.policy

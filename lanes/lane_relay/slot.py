@@ -314,7 +314,8 @@ class Slot:
         dispatcher = self.stages.dispatcher
         stopped = {act.site for act in dispatcher.judgement.acts.listed() if act.site}
         ordered = {order.selector.value: (order, n) for order, n in self.stages.orders.holding() if order.by_site}
-        waiting = {name: site.waiting for name, site in dispatcher.sites.items()}
+        waiting = dict.fromkeys(dispatcher.known.parked.names, 0)
+        waiting |= {name: site.waiting for name, site in dispatcher.sites.items()}
         names = sorted({*waiting, *stopped, *ordered}, key=lambda name: (-waiting.get(name, 0), name))
         rows = []
         for name in names[first : first + most]:

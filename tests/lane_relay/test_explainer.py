@@ -21,6 +21,7 @@ from lane_relay.schedule.scheduled_queue import ScheduledQueue
 from tests.lane_relay.deliver.delivery import Delivery, delivering, make_config, route_to, until
 from tests.lane_relay.deliver.scripted_peer import STALL, Peer, running
 from tests.lane_relay.resolve.test_cache_and_router import Wire
+from tests.ports import free_port
 
 
 class Asked:
@@ -264,3 +265,17 @@ async def test_queues_are_counted_by_domain_and_by_campaign_and_come_in_pages() 
         assert said["queues"][1]["oldestSince"] == "1970-01-01T00:00:00Z"
         page = await asked.explainer.queues("domain", 1, 2)
         assert (page["total"], [row["name"] for row in page["queues"]]) == (6, ["d0.test", "d1.test"])
+
+
+async def test_a_site_without_mail_that_is_left_alone_is_told_of_like_any_other() -> None:
+    async with asking(retry={"first": "600s", "factor": 1, "max": "600s"}) as (relay, asked):
+        relay.send(route_to(free_port(), "127.0.0.9", site="gone"))
+        await relay.attempted(1)
+        await until(lambda: relay.dispatcher.known.parked.names == ("gone",))
+        said = asked.explainer.site("gone")
+        assert said is not None
+        assert (said["policy"], said["attempts"], said["connections"], said["backedOff"]) == (None, 1, 0, None)
+        assert "connect to mx0.peer.test" in said["lastFailure"]
+        (hosts,) = said["hosts"]
+        assert (hosts["hosts"], hosts["waiting"], hosts["failures"]) == (["mx0.peer.test"], 0, 1)
+        assert said["limits"][0]["inForce"] == said["limits"][0]["value"]

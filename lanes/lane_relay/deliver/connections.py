@@ -69,6 +69,9 @@ class User(Owner, Protocol):
     def feed(self, session: Session, now: float) -> None:
         """An idle session may have an entry now."""
 
+    def left(self, site: ReadyQueue) -> None:
+        """A connection of the site is over, and nothing waits where it led."""
+
     def let_go(self, destination: Destination) -> None:
         """The destination was given up, and something may have come back to it."""
 
@@ -315,7 +318,9 @@ class Connections:
         site = destination.site
         if hold.limit in (Limit.PARKED, Limit.CONNECTING, Limit.MEMORY):
             _step_out(site.line)
-            if hold.limit is Limit.PARKED and destination.wakes_at != hold.until:
+            # all that waits is being told of a failure: who tells it asks again, should anything be left
+            is_told = destination.blame is not None and destination.blame_left >= destination.waiting
+            if hold.limit is Limit.PARKED and destination.wakes_at != hold.until and not is_told:
                 destination.wakes_at = hold.until
                 self._wakeups.add(hold.until, partial(self._want_again, destination))
             return True
@@ -387,6 +392,7 @@ class Connections:
             self.want(destination)
         else:
             self.pump(destination.site)
+            self._user.left(destination.site)
 
     def _line_of(self, site: ReadyQueue) -> Turns[ReadyQueue]:
         return self._line if site.answers else self._newcomers

@@ -14,19 +14,19 @@ from typing import Final
 from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import Clock
 from lane_relay.deliver.connections import LINGER_S, Connections
-from lane_relay.deliver.day_count import DayCount
 from lane_relay.deliver.explain import DeliveryFigures, SiteState, Whereabouts
 from lane_relay.deliver.first_look import FirstLook
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.judgement import Judgement, Told
 from lane_relay.deliver.kept_limits import KeptLimits
+from lane_relay.deliver.known_sites import KnownSites
 from lane_relay.deliver.lookahead import Lookahead
 from lane_relay.deliver.moved import MovedMail, Routes
 from lane_relay.deliver.opening import SessionMaker
 from lane_relay.deliver.outcomes import not_looked_at
 from lane_relay.deliver.portions import Portion, after, first, without_taken
 from lane_relay.deliver.prepared import Bodies, Held, Prepared, Preparer, Screening, Signing
-from lane_relay.deliver.ready_queue import Destination, Hold, ReadyQueue, SiteLimits, site_limits
+from lane_relay.deliver.ready_queue import Destination, Hold, ReadyQueue
 from lane_relay.deliver.regrouping import Regrouping, grouping, trust
 from lane_relay.deliver.rerouting import Rerouting
 from lane_relay.deliver.rounds import Rounds
@@ -97,12 +97,13 @@ class Dispatcher:
         self._unfit = Unfit(self._lookahead, self.judgement, clock, self.add)
         total, look = config.delivery.total_connections, FirstLook(self._preparer, self._held, self.judgement)
         self._connections = Connections(self, self._maker, self._lookahead, look, clock.monotonic, total)
-        self._limits_by_policy: dict[str, SiteLimits] = {}
         self.kept = kept or KeptLimits(clock, lambda _name: "", lambda _name, _value: None)
-        self.whereabouts = Whereabouts(self.sites, self._held, self._connections, self.judgement, self._why_shut)
+        self.known = KnownSites(config, self.sites, self.judgement, self.kept)
+        self.judgement.slow_parked = self.known.parked.slow_down
+        self.whereabouts = Whereabouts(self.known, self._held, self._connections, self.judgement, self._why_shut)
         rerouting = Rerouting(reroute)
         self._regrouping = Regrouping(self.sites, self._held, rerouting, self._lookahead.empty)
-        rounds = Rounds(self.sites, self._held, self.whereabouts.hold_of_site, self._lookahead.empty)
+        rounds = Rounds(self.sites, self._held, self.whereabouts.hold_of_site, self._lookahead.empty, self.known)
         moved = None
         if routes is not None:
             empty, want = self._lookahead.empty, self._connections.want
@@ -131,15 +132,13 @@ class Dispatcher:
         self._connections.limit = config.delivery.total_connections
         now = self.monotonic()
         self.judgement.apply(config)
-        self._limits_by_policy.clear()
-        self.kept.days.limit_to(one.name for one in config.delivery.policies if one.messages_per_day is not None)
-        for site in self.sites.values():
-            site.change(*self._limits_of(site.policy), now)
+        self.known.apply(config, now)
         self.unprepare()
         if grouping(before) != grouping(config):
             self._connections.regrouped()
             if trust(before) != trust(config):
                 self._end_all()
+                self.known.parked.clear()
             self._regrouping.everything(anew=trust(before) != trust(config))
         for domain in self._held.domains:
             self.release(domain)
@@ -174,10 +173,7 @@ class Dispatcher:
             return
         site = self.sites.get(route.site)
         if site is None:
-            site = ReadyQueue(route.site, route.policy, *self._limits_of(route.policy))
-            self.sites[route.site] = site
-            self.kept.paces.resume(site)
-            self.judgement.begin(site)
+            site = self.known.begin(route)
         destination = site.destination(route)
         is_new = destination.put(entry)
         if destination.idle and not site.token_line.length:
@@ -206,12 +202,9 @@ class Dispatcher:
         """What has come back to a destination that was given up asks for its route anew."""
         self._regrouping.destination(destination)
 
-    def _limits_of(self, policy: str) -> tuple[SiteLimits, DayCount | None]:
-        """Shared by all sites of this policy, or of none; and what was attempted of a daily limit."""
-        known = self._limits_by_policy.get(policy)
-        if known is None:
-            known = self._limits_by_policy[policy] = site_limits(self._config.delivery, policy)
-        return known, self.kept.days.of(policy) if known.messages_per_day is not None else None
+    def left(self, site: ReadyQueue) -> None:
+        """A connection of the site is over: there may be nothing more to do there than to leave it alone."""
+        self.known.shrink(site, self.monotonic())
 
     def wake(self) -> None:
         """The gate may have opened."""
@@ -254,7 +247,7 @@ class Dispatcher:
     def explain_site(self, name: str, *, ordered: bool = False) -> SiteState | None:
         """Which limit holds this site now, and what reply rules stop; None: nothing waits for it, and none does, and
         it is not asked for because of an order (`ordered`)."""
-        return self.whereabouts.site(name, self._limits_of(name)[0], ordered=ordered)
+        return self.whereabouts.site(name, self.known.limits_of(name)[0], ordered=ordered)
 
     def explain_entry(self, message_id: int) -> tuple[SiteState | Hold, ...]:
         """Where each entry of this message is and what holds it; empty: not here, so in the scheduled queue or done."""
@@ -459,6 +452,8 @@ class Dispatcher:
             asyncio.get_running_loop().call_soon(self._tell, destination)
         elif told is Told.ALL and destination.waiting:
             self._connections.want(destination)
+        elif told is Told.ALL:
+            self.left(destination.site)
 
     # -- the sweep
 

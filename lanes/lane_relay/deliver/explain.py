@@ -3,7 +3,7 @@
 Before it: `ready_queue`'s own decisions, asked and not guessed. After it: `api`, `health`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
@@ -11,6 +11,7 @@ from lane_relay.deliver.acts import Act
 from lane_relay.deliver.connections import Connections
 from lane_relay.deliver.held import HeldEntries
 from lane_relay.deliver.judgement import Judgement
+from lane_relay.deliver.known_sites import KnownSites
 from lane_relay.deliver.ready_queue import Destination, Hold, Limit, ReadyQueue, SiteLimits
 from lane_relay.records import QueueEntry, Route, age_key
 
@@ -97,14 +98,14 @@ class Whereabouts:
 
     def __init__(
         self,
-        sites: Mapping[str, ReadyQueue],
+        known: KnownSites,
         held: HeldEntries,
         connections: Connections,
         judgement: Judgement,
         why_shut: Callable[[], str | None],
     ) -> None:
         """`why_shut()`: the state of delivery, while no connection may be opened or used at all."""
-        self._sites = sites
+        self._known = known
         self._held = held
         self._connections = connections
         self._judgement = judgement
@@ -137,7 +138,7 @@ class Whereabouts:
     def site(self, name: str, limits: SiteLimits, *, ordered: bool = False) -> SiteState | None:
         """As of now; None: nothing waits for it, and neither act nor order is about it. `limits`: of a site of which
         nothing else is known."""
-        site, acts = self._sites.get(name), self._judgement.acts.of_site(name)
+        site, acts = self._known.look(name), self._judgement.acts.of_site(name)
         if site is None:
             if not acts and not ordered:
                 return None
@@ -161,7 +162,7 @@ class Whereabouts:
             for one in self._connections.sessions
             if one.current is not None
         ]
-        for site in list(self._sites.values()):
+        for site in list(self._known.whole.values()):
             for destination in list(site.destinations.values()):
                 if destination.waiting:
                     yield self.of(destination)

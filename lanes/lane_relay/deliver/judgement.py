@@ -111,6 +111,8 @@ class Judgement:
         self._is_freed = False
         """Acts were ended by hand since the last look."""
         self.stand_ins: StandIns = _Nobody()
+        self.slow_parked: Callable[[Verdict, str, float], None] = lambda _verdict, _reply, _now: None
+        """Told of what slows every site down, for those that are not whole."""
         self.attempts = self.delivered = 0
         self.done: Counter[tuple[str, str]] = Counter()
         """Acts done, by (policy, action)."""
@@ -233,6 +235,8 @@ class Judgement:
             self._alert(site, verdict, reply, asked.action)
         if asked.action is Action.BACKOFF and not about_domain:
             self._slow_down(list(self._sites.values()) if everywhere else [site], verdict, str(reply))
+            if everywhere:
+                self.slow_parked(verdict, str(reply), self._clock.monotonic())
         elif asked.action is not Action.ALERT:
             self._put(self._made(site, asked.action, verdict, reply, "" if everywhere else site.name, of_domain))
 

@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from lane_relay.deliver.held import HeldEntries, HeldEntry
+from lane_relay.deliver.known_sites import KnownSites
 from lane_relay.deliver.ready_queue import Destination, Hold, ReadyQueue
 from lane_relay.records import QueueEntry, age_key
 from lane_relay.turns import Turns, sift
@@ -24,8 +25,8 @@ _LOOKS: Final = 10_000
 _STRIDE: Final = 1000
 """Entries of one queue looked at before the portion's bounds are asked again."""
 _CROWD: Final = 20_000
-"""Sites known at once, beyond which those without work are forgotten with all that is known of them: some 30 MB.
-What that costs is one connection attempt to a host that did not answer lately, when it has mail again."""
+"""Whole sites, beyond which those without work are forgotten with all that is known of them: some 30 MB. What that
+costs is one connection attempt to a host that did not answer lately, when it has mail again."""
 _MOST: Final = 500
 """Overdue entries in one portion: each has to be read and settled."""
 
@@ -51,10 +52,13 @@ class Rounds:
         held: HeldEntries,
         hold_of: Callable[[ReadyQueue], Hold],
         unprepare: Callable[[Destination], None],
+        known: KnownSites | None = None,
         crowd: int = _CROWD,
     ) -> None:
-        """`unprepare(destination)`: what is ready there becomes entries again; `crowd`: sites known at once."""
+        """`unprepare(destination)`: what is ready there becomes entries again; `known`: packs sites that are
+        only left alone; `crowd`: whole sites at once."""
         self._crowd = crowd
+        self._known = known
         self._sites = sites
         self._held = held
         self._hold_of = hold_of
@@ -110,12 +114,16 @@ class Rounds:
                 if any(self._is_wanted(prepared.entry) for prepared in destination.ready):
                     self._unprepare(destination)
                 yield from self._through_site(site, destination.entries)
+            if self._known is not None and self._known.shrink(site, self._now):
+                continue
             crowded = len(self._sites) > self._crowd
             site.forget_empty(self._now, crowded=crowded)
             if site.is_at_rest(self._now, crowded=crowded) and self._sites.get(site.name) is site:
                 del self._sites[site.name]
         for key in self._held.keys:
             yield from self._through_held(key)
+        if self._known is not None:
+            yield from self._known.parked.forget(self._now)
 
     def _through_site(self, site: ReadyQueue, entries: Turns[QueueEntry]) -> Iterator[int]:
         for campaign in entries.in_turn():
