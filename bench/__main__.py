@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import campaign, idle, long_queue, operator_idle, second_isp
+from bench import campaign, idle, long_queue, operator_idle, parked, second_isp
 from bench.report import TARGETS, case_of, record_load, report
 from bench.rounds import Load, run
 from bench.surroundings import Bench, sync_ms
@@ -17,7 +17,7 @@ from e2e.figures import clear, missed, now
 from e2e.internet import packages
 
 _PROGRAMS = {"postfix": "postfix", "smtp-sink": "postfix", "smtp-source": "postfix", "named": "bind9"}
-PARTS = ("relay", "queue", "campaign", "second-isp", "idle", "operator")
+PARTS = ("relay", "queue", "parked", "campaign", "second-isp", "idle", "operator")
 
 
 def main() -> None:
@@ -30,6 +30,9 @@ def main() -> None:
         "--queued", type=int, default=1_000_000, help="messages of the long queue (default: 1000000)"
     )
     arguments.add_argument("--campaign", type=int, default=500_000, help="messages of the campaign (default: 500000)")
+    arguments.add_argument(
+        "--parked", type=int, default=60_000, help="domains of which no host answers (default: 60000)"
+    )
     arguments.add_argument("--only", choices=PARTS, help="one of the parts; the other figures are kept")
     given = arguments.parse_args()
     parts = (given.only,) if given.only else ("relay",) if given.quick else PARTS
@@ -43,6 +46,8 @@ def main() -> None:
     with _folder() as folder:
         if "queue" in parts:
             long_queue.run(Path(folder), given.queued)
+        if "parked" in parts:
+            parked.run(Path(folder), given.parked)
         if "campaign" in parts:
             campaign.run(Path(folder), given.campaign)
         if "second-isp" in parts:

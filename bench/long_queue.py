@@ -21,7 +21,7 @@ from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.records import Envelope, Message
 from lane_relay.spool.log import SegmentSpool
 
-__all__ = ["run"]
+__all__ = ["fill_in_child", "memory_of", "run", "settled"]
 
 _BODY = b"From: bench@sender.test\r\nTo: rcpt@sink.test\r\nSubject: one of many\r\n\r\n" + b"x" * 900 + b"\r\n"
 _DOMAINS = 5000
@@ -34,11 +34,11 @@ def run(folder: Path, count: int) -> None:
     """Measures and records."""
     bench = Bench(folder)
     with bench.surroundings() as sink:
-        base = _memory_of(bench.relay(state="Held", room="empty", await_proof=False))
+        base = memory_of(bench.relay(state="Held", room="empty", await_proof=False))
         began = time.monotonic()
-        _fill_in_child(folder / "full", count)
+        fill_in_child(folder / "full", count, "d{}.sink.test", _DOMAINS)
         print(f"{count:,} messages put in {time.monotonic() - began:.0f} s", flush=True)
-        full = _memory_of(bench.relay(state="Held", room="full", await_proof=False), queued=count)
+        full = memory_of(bench.relay(state="Held", room="full", await_proof=False), queued=count)
         before = sink.arrived
         _forget(folder / "full")
         began = time.monotonic()
@@ -69,7 +69,7 @@ def _forget(room: Path) -> None:
             os.close(descriptor)
 
 
-def _memory_of(relay: Relay, queued: int = 0) -> int:
+def memory_of(relay: Relay, queued: int = 0) -> int:
     """Of a relay that has resumed all that it has; ends it."""
     try:
         deadline = time.monotonic() + 120
@@ -77,12 +77,12 @@ def _memory_of(relay: Relay, queued: int = 0) -> int:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{relay.resumed()} of {queued} resumed")
             time.sleep(0.2)
-        return _settled(relay.pid, deadline)
+        return settled(relay.pid, deadline)
     finally:
         relay.kill()
 
 
-def _settled(pid: int, deadline: float) -> int:
+def settled(pid: int, deadline: float) -> int:
     """Its memory once that has been the same for some seconds."""
     seen = [0]
     while time.monotonic() < deadline:
@@ -93,20 +93,20 @@ def _settled(pid: int, deadline: float) -> int:
     raise TimeoutError(f"memory is not steady: {seen}")
 
 
-def _fill_in_child(room: Path, count: int) -> None:
-    """In a process of its own, whose memory is not ours."""
+def fill_in_child(room: Path, count: int, domain: str, domains: int) -> None:
+    """In a process of its own, whose memory is not ours; `domain` has a place for the number of one of so many."""
     room.mkdir(parents=True)
-    subprocess.run([sys.executable, "-m", "bench.long_queue", str(room), str(count)], check=True)
+    subprocess.run([sys.executable, "-m", "bench.long_queue", str(room), str(count), domain, str(domains)], check=True)
 
 
-async def _fill(room: Path, count: int) -> None:
+async def _fill(room: Path, count: int, domain: str, domains: int) -> None:
     journal = Journal.open(Records(path=str(room / "records"), max_size=2**32), SYSTEM_CLOCK)
     config = Spool(path=str(room / "spool"), max_size=2**35)
     spool = SegmentSpool.open(config, journal, SYSTEM_CLOCK, asyncio.get_running_loop())
     left = asyncio.Semaphore(_AT_A_TIME)
     for number in range(count):
         await left.acquire()
-        envelope = Envelope("bench@sender.test", (f"rcpt@d{number % _DOMAINS}.sink.test",))
+        envelope = Envelope("bench@sender.test", (f"rcpt@{domain.format(number % domains)}",))
         message = Message(spool.new_id(), envelope, _BODY, client="127.0.0.1", from_domain="sender.test")
         spool.put(message, b'{"type":"Reception"}', lambda _location, _error: left.release())
     await spool.flush()
@@ -114,4 +114,4 @@ async def _fill(room: Path, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_fill(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(_fill(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])))

@@ -76,8 +76,8 @@ class Bench:
         (folder / "reflector.key").write_text("0123456789abcdef0123456789abcdef\n")
 
     @contextmanager
-    def surroundings(self) -> Iterator[Sink]:
-        """Sink, name server and reflector, while they are needed."""
+    def surroundings(self, records: tuple[str, ...] = ()) -> Iterator[Sink]:
+        """Sink, name server and reflector, while they are needed; `records`: others to be answered with."""
         dns_port, self._reflector_port = free_ports(2)
         public = self.key.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -94,6 +94,7 @@ class Bench:
                 "fast IN MX 10 mx.fast",
                 f"mx.fast IN A {FAST}",
                 f"bench._domainkey.sender IN TXT {record_text}",
+                *records,
             )
         )
         sink = Sink(SINK, 25)
