@@ -64,6 +64,16 @@ class Around:
             self._later[head.journal] = list(self._after(head.journal, ()))
         return [one for later in self._later[head.journal] if head.number <= later.until for one in later.dropped]
 
+    def both_have(self) -> dict[str, int]:
+        """Journal -> the record from which on others that go on from it may have the same records; raises OSError."""
+        found: dict[str, int] = {}
+        for files in self._journals:
+            begin = self._begin(files)
+            if begin is not None and begin.continues is not None:
+                first = min(files.segments, default=begin.first_seq)
+                found[begin.continues.journal] = min(found.get(begin.continues.journal, first), first)
+        return found
+
     def _after(self, journal: str, seen: tuple[str, ...]) -> Iterator[_Later]:
         for files in self._journals:
             begin = self._begin(files)

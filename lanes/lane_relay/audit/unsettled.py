@@ -5,12 +5,14 @@ recorded after its newest segment there is unknown, so that the list says how fa
 Before it: `evidence`. After it: `lane-relay audit unsettled`.
 """
 
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
+from lane_relay.audit.continued import Around
 from lane_relay.audit.evidence import JournalFiles, Store, expand, journals
 
 __all__ = ["Open", "Reach", "Unsettled", "unsettled"]
@@ -61,19 +63,29 @@ def unsettled(store: Store, slot: str = "") -> Unsettled:
     open_now: dict[str, Open] = {}
     taken: dict[str, list[str]] = {}
     reach = []
-    for files in journals(store.names()):
+    found = journals(store.names())
+    both_have = Around(store, found).both_have()
+    told: set[str] = set()
+    """Messages that a journal may tell of which goes on from one that was read."""
+    for files in found:
         last: dict[str, Any] = {}
+        journal = files.folder.rpartition("/")[2]
+        shared = both_have.get(journal, sys.maxsize)
         for record in _records(store, files):
-            last = record
+            last, identity = record, record.get("id", "")
+            is_accepted = record.get("type") == _ACCEPTED
+            if is_accepted and identity in told:
+                continue  # it may have ended in the other journal
+            if is_accepted and record["seq"] >= shared:
+                told.add(identity)
             _read(record, open_now, taken)
         if last and slot in ("", last.get("slot")):
-            journal = files.folder.rpartition("/")[2]
             reach.append(Reach(last.get("slot", ""), journal, last.get("seq", 0), last.get("timestamp", 0.0)))
     for origin, recipients in taken.items():
         for recipient in recipients:
             _settle(open_now, origin, recipient)
-    found = [one for one in open_now.values() if slot in ("", one.slot)]
-    return Unsettled(tuple(sorted(found, key=lambda one: (one.accepted, one.id))), tuple(reach))
+    still = [one for one in open_now.values() if slot in ("", one.slot)]
+    return Unsettled(tuple(sorted(still, key=lambda one: (one.accepted, one.id))), tuple(reach))
 
 
 def _read(record: dict[str, Any], open_now: dict[str, Open], taken: dict[str, list[str]]) -> None:

@@ -16,6 +16,7 @@ from lane_relay.audit.evidence import DirectoryStore, JournalFiles, Store, journ
 from lane_relay.audit.head import HeadKind, parse
 from lane_relay.audit.stores import open_archive
 from lane_relay.audit.trace import Wanted, trace
+from lane_relay.audit.unsettled import unsettled
 from lane_relay.audit.verify import Kind, Report, verify
 from lane_relay.audit.webhook import WebhookSender
 from tests.lane_relay.audit.making import (
@@ -350,3 +351,25 @@ async def test_an_entry_of_another_day_is_met_too_and_the_journal_of_before_stay
     slot.sealed(4, "put back")
     assert await slot.archiver.ship()
     assert [(kinds(one), one.last_seq) for one in slot.reports().values()] == [([], 30), ([], 24)]
+
+
+async def test_what_ended_in_one_history_is_not_unsettled_since_the_other_tells_of_its_acceptance_again(
+    folder_slot: Slot,
+) -> None:
+    slot = folder_slot
+    slot.sealed(2)
+    for number in (3, 4):
+        accepted = record(number, type="Reception", recipient=f"user{number}@isp.test", slot="otp-0")
+        assert slot.journal.append(number, [accepted])
+    slot.journal.sync()
+    slot.snapshot()
+    assert slot.journal.append(5, [record(3, type="Delivery", recipient="user3@isp.test", slot="otp-0")])
+    seal_all(slot.journal)
+    assert await slot.archiver.ship()
+
+    slot.put_back()
+    slot.journal.begin_anew()
+    slot.sealed(2)
+    assert await slot.archiver.ship()
+    found = unsettled(open_archive(slot.archive))
+    assert [one.recipients for one in found.messages] == [("user4@isp.test",)]
