@@ -39,7 +39,7 @@ from lane_relay.spool.format import (
     salt_of,
     unpack_flags,
 )
-from lane_relay.spool.room import spare
+from lane_relay.spool.room import has_room_again, spare
 from lane_relay.spool.segments import RESERVE_NAME, segment_path
 from lane_relay.spool.tally import LIVE, live_text
 
@@ -455,7 +455,9 @@ class Committer:
                 raise
             self._full = True
         else:
-            self._full = self._spare(client=True) <= 0
+            volume = self._files.volume(self._directory)
+            has_room = spare(volume, self.budget, client=True) > 0
+            self._full = not (has_room_again(volume, self.budget) if self._full else has_room)
 
     def _give_up_reserve(self) -> None:
         if RESERVE_NAME in self._files.names(self._directory):

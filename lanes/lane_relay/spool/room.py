@@ -10,7 +10,7 @@ from typing import Final
 
 from lane_relay.spool.files import Volume
 
-__all__ = ["for_intake", "reserve_size", "segment_limit", "spare"]
+__all__ = ["for_intake", "has_room_again", "reserve_size", "segment_limit", "spare"]
 
 _INTAKE_LEAVES: Final = 16
 """The part of the budget, and of a volume that has less, that is not for clients' messages."""
@@ -30,6 +30,11 @@ def for_intake(budget: int) -> int:
 def spare(volume: Volume, budget: int, *, client: bool) -> int:
     """Bytes that messages may still take of the volume, of clients or of the relay's own; 0 or less: none."""
     return volume.free - min(budget, volume.size) // (_INTAKE_LEAVES if client else _REPORTS_LEAVE)
+
+
+def has_room_again(volume: Volume, budget: int) -> bool:
+    """Whether clients' messages, refused before, are taken: a segment's copy may come and go meanwhile."""
+    return spare(volume, budget, client=True) > min(budget, volume.size) // _REPORTS_LEAVE
 
 
 def reserve_size(budget: int, volume: Volume) -> int:
