@@ -13,11 +13,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import yaml
+from pydantic import ValidationError
 
+from lane_api.lane_status import LaneStatus
+from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.inputs import Lane, Manifest
 from lane_operator.kube import SENDING_LANE
 from lane_operator.monitoring import prometheus_rule
-from lane_operator.references import UnreadableError, lane_of
+from lane_operator.references import faults_of
 from lane_operator.settings import PREFIX, Settings
 
 __all__ = ["main", "rule_file"]
@@ -39,17 +42,24 @@ def rule_file(text: str, runbook: str) -> str:
 
 
 def _lanes(text: str) -> Iterator[Lane]:
-    for number, body in enumerate(_objects(_documents(text))):
-        if body.get("kind") != SENDING_LANE.kind:
-            continue
-        try:
-            # a manifest that was not applied yet has neither a uid nor a generation
-            known: Manifest = {"namespace": "default", "uid": f"{number}", "generation": 0}
-            yield lane_of({**body, "metadata": known | body["metadata"]}, read_status=False)
-        except UnreadableError as unreadable:
-            raise ValueError(f"{body['metadata'].get('name')}: {unreadable}") from unreadable
-        except (KeyError, TypeError) as missing:
-            raise ValueError(f"a {SENDING_LANE.kind} lacks {missing}") from missing
+    for body in _objects(_documents(text)):
+        if body.get("kind") == SENDING_LANE.kind:
+            try:
+                yield _lane(body)
+            except (KeyError, TypeError, AttributeError) as missing:
+                raise ValueError(f"a {SENDING_LANE.kind} lacks {missing}") from missing
+
+
+def _lane(body: Manifest) -> Lane:
+    """One lane; a manifest that was not applied yet has neither a uid nor a generation, and `references` keeps what it
+    reads by these."""
+    metadata = body["metadata"]
+    name = metadata["name"]
+    try:
+        spec = SendingLaneSpec.model_validate(body["spec"])
+    except ValidationError as refused:
+        raise ValueError(f"{name}: {faults_of(refused)}") from refused
+    return Lane(metadata.get("namespace", "default"), name, "", 0, spec, LaneStatus())
 
 
 def _documents(text: str) -> Iterable[Any]:

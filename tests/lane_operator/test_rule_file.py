@@ -50,6 +50,14 @@ def test_manifests_that_nobody_has_applied_have_rules_too() -> None:
     ]
 
 
+def test_a_manifest_that_was_changed_since_has_its_own_rules() -> None:
+    def alerts_of(traffic_class: str) -> set[str]:
+        (group,) = groups(rule_file(json.dumps(body(trafficClass=traffic_class)), "p.md"))
+        return {one["alert"] for one in group["rules"] if "alert" in one}
+
+    assert alerts_of("Transactional") - alerts_of("Bulk") >= {"LaneErrorBudgetFast"}
+
+
 def test_a_lane_that_wants_none_has_none() -> None:
     both = yaml.safe_dump_all([body(), body("news", monitoring={"rules": False})])
 
