@@ -1,18 +1,32 @@
 """What nobody caught ends the process: callbacks of the loop, protocols, and tasks that no TaskGroup owns.
 
+But where one peer's words meet code of ours for the first time (a session, a reply's judgement, a record, a report),
+an exception is that peer's alone (`contain`): else whoever finds a mistake of ours ends the lane by it at each start.
+
 An entry whose handling broke off would stay in memory, unsent, until a restart: so there is a restart, at once and with
 the reason. What a peer or the network does (OSError, with TLS's errors among them) is only logged.
 Before it: the event loop. After it: `pipeline`, whose TaskGroup awaits `watch`.
 """
 
 import asyncio
-from typing import Any
+from collections import Counter
+from typing import Any, Final
 
 import structlog
 
-__all__ = ["LoopGuard", "StageFailed", "report"]
+__all__ = ["CONTAINED", "LoopGuard", "StageFailed", "contain", "report"]
 
 _log = structlog.get_logger("guard")
+
+
+CONTAINED: Final[Counter[str]] = Counter()
+"""By where: exceptions that were one peer's alone, in this process's life."""
+
+
+def contain(where: str, error: Exception, **about: str) -> None:
+    """Logs with its traceback, and counts, what must not end more than one peer's business; the caller goes on."""
+    CONTAINED[where] += 1
+    _log.error("a mistake of ours, contained", where=where, exc_info=error, **about)
 
 
 class StageFailed(Exception):  # noqa: N818 -- says what happened, as the log's reader sees it

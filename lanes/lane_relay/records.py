@@ -55,7 +55,7 @@ WAY_OUT: Final = "drain.to"
 """Site of a route whose host answers for what it takes (`handsOver`): mail is handed over there, not delivered."""
 FOREIGN: Final = 1 << 23
 """The bit of a spool id's counter that says that another slot of the lane accepted the message and handed it over."""
-_ENHANCED = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})(?:\s|$)")
+_ENHANCED = re.compile(r"^([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s|$)")
 
 
 def received_at(message_id: int) -> float:

@@ -30,6 +30,7 @@ from lane_relay.egress.gates import Gates
 from lane_relay.egress.proof import ProofState
 from lane_relay.errors import SpoolError
 from lane_relay.feedback.office import FeedbackOffice
+from lane_relay.guard import CONTAINED
 from lane_relay.metrics import OTHER_POLICY, Figures, Latencies, LatencyHistogram, expose
 from lane_relay.orders.keeper import OrderKeeper
 from lane_relay.orders.restored import RESTORED, Mark
@@ -234,6 +235,7 @@ class Slot:
         delivery = stages.dispatcher.figures()
         figures.in_flight = delivery.in_flight
         figures.unreadable = delivery.unreadable + stages.orders.unreadable + stages.unroutable.unreadable
+        figures.contained = CONTAINED
         for site in stages.dispatcher.sites.values():
             policy = site.policy if site.policy in self.policies else OTHER_POLICY
             connections[policy] = connections.get(policy, 0) + site.connections

@@ -44,6 +44,8 @@ def _server(how: int, *flights: bytes, cut: bytes = b"\0") -> bytes:
 
 _BANNER: Final = b"220 mx ESMTP\r\n"
 _OFFER: Final = b"250-mx\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-DSN\r\n250 8BITMIME\r\n"
+_OFFER_ODD: Final = "250-mx\r\n250-PIPELINING\r\n250-SIZE \u00b2\r\n250 8BITMIME\r\n".encode()
+"""Digits that Python takes for a number's and does not read as one."""
 _OFFER_TLS: Final = b"250-mx\r\n250 STARTTLS\r\n"
 _OFFER_PLAIN: Final = b"250-mx\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n"
 _OFFER_LOGIN: Final = b"250-mx\r\n250 AUTH LOGIN\r\n"
@@ -70,6 +72,7 @@ SESSION_SEEDS: Final[dict[str, tuple[bytes, ...]]] = {
     "esmtp_client": (
         _server(PATIENT, _BANNER + _OFFER + _TAKEN + _NONE_TAKEN + b"421 4.7.0 bye\r\n"),
         _server(0, _BANNER + _OFFER + _TAKEN, cut=_CUT),
+        _server(0, _BANNER + _OFFER_ODD + _TAKEN),
         _server(PATIENT | LEAVE, _BANNER + b"500 what\r\n250 mx\r\n" + b"250 ok\r\n" * 3 + b"550 no\r\n" * 9),
         _server(PATIENT | UPGRADE, _BANNER + _OFFER_TLS + b"220 go\r\n", _OFFER + _TAKEN),
         _server(PATIENT | UPGRADE, _BANNER + _OFFER_TLS + b"454 not now\r\n250 ok\r\n550 no\r\n550 no\r\n"),

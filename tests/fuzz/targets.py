@@ -21,6 +21,7 @@ from lane_relay.accept.http.reading import read
 from lane_relay.accept.http.request import Submission
 from lane_relay.accept.message import Origin
 from lane_relay.accept.policy import Policy as IntakePolicy
+from lane_relay.audit.recipients import hide
 from lane_relay.deliver.rules import ReplyTable
 from lane_relay.errors import SpoolError
 from lane_relay.mail.headers import read_header
@@ -44,6 +45,8 @@ def replies(data: bytes) -> None:
     for reply in ReplyParser().feed(data):
         assert 200 <= reply.code < 600
         assert not any("\r" in line or "\n" in line for line in reply.lines)
+    hidden = hide(bytes(16), ("simon.k@isp.test",))(data.decode("utf-8", "replace"))
+    assert "simon.k@isp.test" not in hidden.lower()
     for stage in (Stage.CONNECT, Stage.RCPT, Stage.END_OF_DATA):
         text = data.decode("latin-1").replace("\r", " ").replace("\n", " ")
         for reply in (Reply(450, (text[:500],)), Reply(550, (text[:500], text[500:900]))):
@@ -282,7 +285,11 @@ _REQUEST: Final = json.dumps(
 ).encode()
 SEEDS: Final[dict[str, tuple[bytes, ...]]] = {
     **SESSION_SEEDS,
-    "replies": (b"550 5.1.1 NoSuchUser", b"421-4.7.28 unusual rate of mail"),
+    "replies": (
+        b"550 5.1.1 NoSuchUser",
+        b"421-4.7.28 unusual rate of mail",
+        "550 5.1.1 \u017fimon@i\u017fp.test \u0131\u0130\u212a".encode(),
+    ),
     "reply_rules": (b"^421[- ]4\\.7\n421-4.7.28 slow\ntext",),
     "reports": (_REPORT,),
     "headers": (b"From: a@x.example\r\nDate: x\r\nMessage-ID: <a@b>\r\nX-Lane-Expires-In: 5m\r\n\r\n",),

@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol, cast
 from lane_api.isppolicy import Stage
 from lane_relay.accept.door import upgrade
 from lane_relay.accept.policy import client_address
+from lane_relay.guard import contain
 from lane_relay.records import Reply
 from lane_relay.smtp.address import Mailbox
 from lane_relay.smtp.reply import format_reply
@@ -162,11 +163,16 @@ class Connection(asyncio.Protocol, ABC):
             self._early += data
             return
         server = self._server
-        event = server.receive(data)
-        if event is not None:
-            self._handle(event)
-        else:
-            self._flush()
+        try:
+            event = server.receive(data)
+            if event is not None:
+                self._handle(event)
+            else:
+                self._flush()
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is this peer's alone
+            contain("submission", error, client=self.client)
+            self.abort()
+            return
         if server.held_bytes != self._held:
             self._account_memory()
 

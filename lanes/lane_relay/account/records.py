@@ -5,7 +5,7 @@ Before: `settle` decided. After: `journal`.
 
 import re
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Final
 
 from msgspec.json import Encoder
@@ -23,6 +23,7 @@ from lane_relay.account.log_record import (
 )
 from lane_relay.account.settle import Outcome
 from lane_relay.audit.recipients import digest, hide
+from lane_relay.guard import contain
 from lane_relay.records import (
     Attempt,
     Envelope,
@@ -78,9 +79,18 @@ class RecordWriter:
         self._lane = f"{lane.namespace}/{lane.name}"
         self._slot = slot.name
         self._hides = recipients_key is not None
-        self._encode: Callable[[LogRecord], bytes] = Encoder().encode
-        if recipients_key is not None:
-            self._encode = partial(_encode_hidden, recipients_key, Encoder().encode)
+        self._encode_plain: Callable[[LogRecord], bytes] = Encoder().encode
+        self._key = recipients_key
+
+    def _encode(self, record: LogRecord) -> bytes:
+        """One line; of what could not be put into it, the words of others are left out."""
+        try:
+            if self._key is None:
+                return self._encode_plain(record)
+            return _encode_hidden(self._key, self._encode_plain, record)
+        except Exception as error:  # noqa: BLE001 -- a record is made of peers' words, and each has to be there
+            contain("records", error, id=record.id)
+            return self._encode_plain(_without_their_words(self._key, record))
 
     def reception(self, message: Message, now: float) -> bytes:
         """A message was accepted, or made by the relay itself (no client)."""
@@ -258,6 +268,20 @@ class RecordWriter:
                 meta={"action": action, "reason": reason},
             )
         )
+
+
+def _without_their_words(key: bytes | None, record: LogRecord) -> LogRecord:
+    """What is ours to say, where what a peer or client said could not be put into a record."""
+    named, response = record.recipient, record.response
+    if key is not None:
+        named = digest(key, named) if isinstance(named, str) else tuple([digest(key, one) for one in named])
+    return replace(
+        record,
+        recipient=named,
+        sender="" if key is not None else record.sender,
+        response=replace(response, content="") if response is not None else None,
+        meta={},
+    )
 
 
 def _encode_hidden(key: bytes, encode: Callable[[LogRecord], bytes], record: LogRecord) -> bytes:

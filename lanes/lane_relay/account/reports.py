@@ -4,9 +4,12 @@ Invariant: a report goes to the envelope sender of the message it is about, from
 domain of that message. Before: `settle` said whom it is about. After: `settler` deposits it as intake does.
 """
 
+from msgspec.structs import replace
+
 from lane_relay.account.settle import Outcome, OutcomeOf
+from lane_relay.guard import contain
 from lane_relay.mail.dsn import News, ReportedRecipient, ReportRequest, status_report
-from lane_relay.records import Attempt, Envelope, Message, message_id_text, received_at
+from lane_relay.records import Attempt, Envelope, Message, Reply, message_id_text, received_at
 
 __all__ = ["compose"]
 
@@ -41,7 +44,7 @@ def compose(
         full=envelope.ret == "FULL",
         retry_until=retry_until,
     )
-    body = status_report(request) or b""
+    body = _written(request)
     ascii_header = body[: body.find(b"\r\n\r\n")].isascii()
     return Message(
         report_id,
@@ -51,6 +54,16 @@ def compose(
         correlation_id=message.correlation_id,
         from_domain=author,
     )
+
+
+def _written(request: ReportRequest) -> bytes:
+    """The report; one that others' words break goes out without them, for nobody is given up without a report."""
+    try:
+        return status_report(request) or b""
+    except Exception as error:  # noqa: BLE001 -- whatever it is
+        contain("reports", error, id=request.id)
+        bare = [replace(one, reply=Reply(one.reply.code, ("",)), orcpt="") for one in request.recipients]
+        return status_report(replace(request, recipients=tuple(bare), content=b"", envid="")) or b""
 
 
 def _reported(attempt: Attempt, one: OutcomeOf) -> ReportedRecipient:

@@ -16,6 +16,7 @@ from lane_api.isppolicy import Action, Category, ResponseRule, Scope, Stage
 from lane_api.relayconfig import SitePolicy
 from lane_api.responses import check_rules, matching_text, sound_rules, without_echo
 from lane_relay.deliver.default_rules import GREETING_RULES, MESSAGE_RULES
+from lane_relay.guard import contain
 from lane_relay.records import Reply, Verdict
 
 __all__ = ["DELIVERED", "ReplyTable", "RuleSet", "without_addresses"]
@@ -168,6 +169,13 @@ class ReplyTable:
         """
         if 200 <= reply.code < 300:
             return DELIVERED
+        try:
+            return self._judge(policy, stage, reply, locals_)
+        except Exception as error:  # noqa: BLE001 -- whoever is mailed chooses the words
+            contain("reply rules", error, policy=policy)
+            return _LOCAL_RETRY
+
+    def _judge(self, policy: str, stage: Stage, reply: Reply, locals_: Sequence[str]) -> Verdict:
         text = without_echo(matching_text(reply.code, reply.lines), locals_)
         own = self._sets.get(policy)
         rule = own.first(stage, text) if own is not None else None

@@ -22,7 +22,7 @@ from lane_relay.deliver.session_settings import SessionSettings
 from lane_relay.deliver.tls import TlsMode, failure_of_handshake
 from lane_relay.deliver.trouble import Ending, Trouble, reason, tls_trouble
 from lane_relay.deliver.uptake import Uptake, held_here, unconfirmed
-from lane_relay.guard import report
+from lane_relay.guard import contain, report
 from lane_relay.records import Peer, Reply, TlsFailure, TlsResult
 from lane_relay.smtp.client import (
     AuthDone,
@@ -264,7 +264,13 @@ class Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Replies."""
         heard = self.client.replies
-        self._handle(self.client.receive(data))
+        try:
+            events = self.client.receive(data)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is this peer's alone
+            contain("session", error, host=self._where())
+            self._handle(self.client.break_off("what it said broke us"))
+            return
+        self._handle(events)
         # part of a reply buys no time: else a peer that trickles one holds its message for as long as it likes
         if self.client.replies != heard and not self.idle and not self.quitting:
             self._set_deadline(self._owner.monotonic())

@@ -30,6 +30,7 @@ from lane_relay.feedback.samples import Samples
 from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionsFullError
 from lane_relay.feedback.suppressions import Reason, Source, Suppressed
+from lane_relay.guard import contain
 from lane_relay.mail.reports.reading import Reading
 from lane_relay.mail.token import Token, address_digest, read_token
 from lane_relay.records import Reply, Verdict, message_id_text
@@ -157,6 +158,9 @@ class FeedbackDesk:
             return await self._reported(addressee, reading, content, PeerAddress(helo, peer))
         except RelayError as failed:
             _log.error("a report is not kept, its sender will try again", reason=str(failed))
+            return _NOT_KEPT
+        except Exception as error:  # noqa: BLE001 -- anybody may bring anything to this door
+            contain("feedback", error, peer=peer)
             return _NOT_KEPT
 
     async def _reported(self, addressee: Addressee, reading: Reading, content: bytes, reporter: PeerAddress) -> Reply:

@@ -146,6 +146,13 @@ CATALOGUE: Final = (
         "Messages that left delivery because their bytes in the spool are damaged.",
         "unreadable",
     ),
+    Declared(
+        "contained_faults",
+        Kind.COUNTER,
+        "Exceptions of ours that one peer or client met and that ended its business alone, by where; the log has each.",
+        "contained",
+        ("where",),
+    ),
     Declared("active_bytes", Kind.GAUGE, "Bytes of message bodies held in memory.", "active_bytes"),
     Declared(
         "spool_commit_seconds",

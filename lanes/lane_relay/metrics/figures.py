@@ -148,6 +148,7 @@ class Figures:
     spool_failed: bool = False
     spool_damaged: int = 0
     unreadable: int = 0
+    contained: Mapping[str, int] = field(default_factory=dict)
     active_bytes: int = 0
     commits: int = 0
     commit_s: float = 0.0

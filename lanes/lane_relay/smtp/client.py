@@ -268,9 +268,13 @@ class Client:
 
     def connection_lost(self) -> list[Event]:
         """The connection is gone, or the driver gave up waiting."""
+        return self.break_off("")
+
+    def break_off(self, problem: str) -> list[Event]:
+        """No more is heard or said, for this reason of the driver's."""
         events: list[Event] = []
         if self._state is not State.CLOSED:
-            self._break_off("", events)
+            self._break_off(problem, events)
         return events
 
     # -- moves

@@ -3,6 +3,7 @@
 Before it: a reply of `smtp.reply`; after it: the commands that `smtp.client` sends, or our own refusal as a value.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,6 +11,8 @@ from lane_relay.records import Envelope, RecipientOptions, Record, Reply, notify
 
 __all__ = ["NOT_EIGHT_BIT", "Extensions", "is_ascii", "needs_utf8", "read_extensions"]
 
+_NUMBER = re.compile(r"[0-9]{1,20}")
+"""Of ASCII digits: `isdigit` knows some that `int` does not read."""
 NOT_EIGHT_BIT: Final = Reply(554, ("5.6.3 The host does not offer 8BITMIME, and the message is not 7-bit",))
 """Why a host cannot take a message that it could take in another form."""
 
@@ -96,7 +99,7 @@ def read_extensions(reply: Reply) -> Extensions:
     for line in reply.lines[1:]:
         keyword, *parameters = line.upper().replace("AUTH=", "AUTH ", 1).split() or [""]
         offered.setdefault(keyword, []).extend(parameters)
-    size = next((word for word in offered.get("SIZE", []) if word.isdigit() and len(word) <= 20), "0")
+    size = next((word for word in offered.get("SIZE", []) if _NUMBER.fullmatch(word)), "0")
     return Extensions(
         host=reply.lines[0].split(" ", 1)[0],
         pipelining="PIPELINING" in offered,

@@ -166,6 +166,15 @@ def _volume(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         "warning",
         "Slot {{ $labels.slot }} cannot read {{ $value }} places of its spool; its log since the start names them.",
     )
+    yield _alert(
+        lane,
+        "LaneFaultContained",
+        f"sum by (slot, where) (increase({queries.metric('contained_faults_total')}[15m])) > 0",
+        "0m",
+        "warning",
+        "A mistake in the relay itself met a peer or client of slot {{ $labels.slot }} ({{ $labels.where }}). Its log "
+        "has the traceback; please report it.",
+    )
 
 
 def _name(lane: Lane, queries: Queries) -> Manifest:

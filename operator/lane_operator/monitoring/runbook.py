@@ -25,6 +25,8 @@ DESCRIPTIONS: Final[Mapping[str, str]] = MappingProxyType(
         "disk, and is not sent until its pod is made again: see to the volume, then delete the pod.",
         "LaneSpoolDamaged": "Mail whose bytes are in these places is not delivered; all other mail is. Nothing is "
         "removed: the damaged segments stay for a person to look at.",
+        "LaneFaultContained": "Mail to or from that one peer may be late, and its words may be missing from a record. "
+        "All other mail goes on.",
         "LaneIntakeRefused": "Mail is refused for now with 4.3.x; senders that try again lose none.",
         "LaneEgressUnproved": "Mail is late: it waits in the slot and expires with the lane's lifetime. None leaves "
         "from a wrong address.",

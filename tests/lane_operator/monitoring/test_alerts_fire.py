@@ -44,6 +44,7 @@ CASES: dict[str, dict[str, str]] = {
     "LaneSpoolFailed": {"spool_failed{}": "0x19 1x19 0x30"},
     "LaneMailUnaccounted": {"recipients_unaccounted{}": "0x19 -2x19 0x30"},
     "LaneSpoolDamaged": {"spool_damaged_places{}": "0x19 1x19 0x30"},
+    "LaneFaultContained": {'contained_faults_total{where="session"}': "0x29 1x39"},
     "LaneMailInDoubt": {"handover_in_doubt_age_seconds{}": "0x19 0+60x19 0x30"},
     "LaneMailStranded": {"handover_stranded{}": "0x19 3x19 0x30"},
     "LaneQuarantineUnrelieved": {"quarantine_unrelieved{}": "0x19 1x19 0x30"},

@@ -95,6 +95,7 @@ def test_a_class_without_promise_has_no_latency_alert() -> None:
         "LaneSpoolFailed",
         "LaneMailUnaccounted",
         "LaneSpoolDamaged",
+        "LaneFaultContained",
         "LaneMailInDoubt",
         "LaneMailStranded",
         "LaneStoppedByReplies",

@@ -11,6 +11,7 @@ import pytest
 
 from lane_relay.clock import Clock
 from lane_relay.errors import SpoolError, SpoolFullError, VolumeFullError
+from lane_relay.guard import CONTAINED
 from lane_relay.records import received_at
 from tests.lane_relay.accept.clients import CONTENT, RECIPIENT, SENDER, Hands, Raw, eventually
 from tests.lane_relay.accept.conftest import Spool, Start, make_config
@@ -450,3 +451,19 @@ async def test_many_sessions_at_once_lose_and_mix_nothing(start: Start, spool: S
     for message in spool.messages:
         number, turn = message.envelope.recipients[0].partition("@")[0][1:].split("-")
         assert message.body.endswith(f"\r\n{number}/{turn}\r\n".encode())
+
+
+async def test_what_breaks_us_in_one_session_ends_that_session_alone(start: Start, spool: Spool) -> None:
+    listener = await start()
+    first = await Raw.connect(listener.ports[0])
+    await first.hello()
+    before = CONTAINED["submission"]
+    (session,) = listener._sessions
+    session.data_received(None)  # type: ignore[arg-type]  # a fault on purpose: no octets at all
+    assert (await first.rest(), CONTAINED["submission"]) == ("", before + 1)
+    await first.close()
+    other = await Raw.connect(listener.ports[0])
+    await other.hello()
+    await other.ask(f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 3)
+    assert (await other.ask(CONTENT + b".\r\n"))[0].startswith("250 2.0.0")
+    await other.close()

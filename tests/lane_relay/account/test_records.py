@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from msgspec.structs import replace
 
 from lane_api.isppolicy import Stage
@@ -10,6 +11,7 @@ from lane_relay.account.records import RecordType, RecordWriter, Response
 from lane_relay.account.settle import Outcome
 from lane_relay.audit.recipients import digest
 from lane_relay.audit.webhook import BATCH_BYTES, LONGEST_LINE
+from lane_relay.guard import CONTAINED
 from lane_relay.records import Attempt, Notify, RecipientOptions, Reply, TlsFailure, TlsResult
 from tests.lane_relay.account.attempts import BOUNCE, NOW, OK, attempt, config, message
 
@@ -213,3 +215,18 @@ def test_no_record_is_longer_than_its_readers_read() -> None:
     asked = RecipientOptions(Notify.SUCCESS | Notify.FAILURE | Notify.DELAY, "rfc822;" + '"' * 493)
     made = replace(made, envelope=replace(made.envelope, recipients=longest, options=(asked,) * len(longest)))
     assert BATCH_BYTES < len(WRITER.reception(made, NOW)) < LONGEST_LINE
+
+
+@pytest.mark.parametrize("key", [None, b"0123456789abcdef"], ids=["plain", "hashed"])
+def test_words_that_no_record_can_hold_cost_the_record_no_more_than_themselves(key: bytes | None) -> None:
+    said = Reply(550, ("5.1.1 half a character: \ud800",))  # no decoder gives one: a fault on purpose
+    made = attempt(replace(BOUNCE, reply=said))
+    before = CONTAINED["records"]
+
+    writer = RecordWriter(CONFIG.lane, CONFIG.slot, recipients_key=key)
+    written = json.loads(writer.attempt(made, made.results[0], Outcome.BOUNCED))
+
+    assert CONTAINED["records"] == before + 1
+    assert (written["type"], written["id"], written["response"]["code"]) == ("Bounce", f"{made.message.id:024x}", 550)
+    assert "content" not in written["response"]
+    assert written["recipient"] == ("user0@example.com" if key is None else digest(key, "user0@example.com"))

@@ -10,10 +10,11 @@ from msgspec.structs import replace
 
 from lane_relay.account.reports import compose
 from lane_relay.account.settle import Outcome, OutcomeOf
+from lane_relay.guard import CONTAINED
 from lane_relay.mail.dsn import News
 from lane_relay.records import Attempt, RecipientOptions, Reply
 from lane_relay.records import Message as Ours
-from tests.lane_relay.account.attempts import BOUNCE, NOW, OK, RETRY, attempt, message
+from tests.lane_relay.account.attempts import BOUNCE, NOW, OK, RETRY, attempt, entry_of, message
 
 UTF8 = "jäne@bücher.example"
 KINDS = {
@@ -118,3 +119,15 @@ def test_a_report_is_from_nobody_to_the_sender_and_signed_by_the_messages_domain
     report = _about(News.RELAYED, "ann@example.com")
     assert (report.envelope.sender, report.envelope.recipients) == ("", ("app@lane.example",))
     assert report.from_domain == "lane.example"
+
+
+def test_a_report_that_others_words_break_goes_out_without_them() -> None:
+    bodiless: Any = None  # a fault on purpose
+    made = attempt(BOUNCE, of=replace(message(1), body=bodiless), entry=entry_of(message(1)))
+    before = CONTAINED["reports"]
+
+    report = _composed(made, Outcome.BOUNCED, News.FAILED)
+
+    assert CONTAINED["reports"] == before + 1
+    assert b"user0@example.com" in report.body
+    assert b"550" in report.body

@@ -10,6 +10,7 @@ from lane_api.relayconfig import SitePolicy
 from lane_api.responses import check_rules, matching_text
 from lane_relay.deliver.default_rules import GREETING_RULES, MESSAGE_RULES
 from lane_relay.deliver.rules import ReplyTable, RuleSet, first_digits
+from lane_relay.guard import CONTAINED
 from lane_relay.records import Reply
 from tests.lane_relay.replies.corpus import TABLES, corpus
 
@@ -303,3 +304,10 @@ def test_an_address_that_a_peer_repeats_says_nothing_about_the_source(address: s
     """Else whoever may choose a recipient could stop a lane's mail to that ISP for an hour."""
     verdict = ReplyTable().judge("", Stage.RCPT, Reply(550, ("5.1.1 " + text.format(address),)))
     assert (verdict.category, verdict.action) == (Category.BAD_MAILBOX, Action.BOUNCE)
+
+
+def test_a_reply_whose_judgement_breaks_is_tried_again() -> None:
+    before = CONTAINED["reply rules"]
+    broken: Any = (None,)  # local parts that are none: a fault on purpose
+    verdict = ReplyTable().judge("", Stage.RCPT, Reply(550, ("5.1.1 no such user ann",)), broken)
+    assert (verdict.action, CONTAINED["reply rules"]) == (Action.RETRY, before + 1)

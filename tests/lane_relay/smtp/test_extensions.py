@@ -2,8 +2,8 @@
 
 import pytest
 
-from lane_relay.records import Envelope, Notify, RecipientOptions
-from lane_relay.smtp.extensions import Extensions
+from lane_relay.records import Envelope, Notify, RecipientOptions, Reply
+from lane_relay.smtp.extensions import Extensions, read_extensions
 from lane_relay.smtp.transaction import begin_transaction
 
 NONE = Extensions()
@@ -94,3 +94,9 @@ def test_parameters_are_sent_where_they_are_needed_and_offered() -> None:
         b" SIZE=19 BODY=8BITMIME SMTPUTF8"
     )
     assert ALL.mail_parameters(PLAIN, (0,), BODY) == b" SIZE=14"
+
+
+@pytest.mark.parametrize("size", ["\u00b2", "\u0661\u0662", "1" * 21, "-1", "x", ""])
+def test_a_size_that_is_no_number_is_none(size: str) -> None:
+    offered = read_extensions(Reply(250, ("mx.isp.test", f"SIZE {size}", "8BITMIME")))
+    assert (offered.has_size, offered.size, offered.eight_bit) == (True, None, True)
