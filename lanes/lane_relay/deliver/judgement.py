@@ -37,7 +37,6 @@ from lane_relay.deliver.session import Session
 from lane_relay.deliver.tls import tls_outcome
 from lane_relay.deliver.trouble import Ending, Trouble
 from lane_relay.errors import SpoolError
-from lane_relay.guard import contain
 from lane_relay.records import Attempt, Message, QueueEntry, RecipientResult, Reply, Verdict
 from lane_relay.smtp.client import Closed, RecipientReply
 
@@ -464,10 +463,7 @@ class Judgement:
 
     def _note(self, site: ReadyQueue, stage: Stage, reply: Reply, verdict: Verdict, about: str = "") -> None:
         if verdict.rule.startswith("default/"):
-            try:
-                self.samples.note(site.name, site.policy, stage, reply, verdict, self._clock.now(), about)
-            except Exception as error:  # noqa: BLE001 -- a sample is worth no lane
-                contain("samples", error, site=site.name)
+            self.samples.note(site.name, site.policy, stage, reply, verdict, self._clock.now(), about)
 
     # -- entries without a session
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from lane_api.isppolicy import Stage
 from lane_api.responses import end_of_codes, matching_text
+from lane_relay.guard import contain
 from lane_relay.records import Reply, Verdict
 
 __all__ = ["ReplySample", "ReplySamples", "Suggestion", "masked", "masked_text", "suggestion", "without_name"]
@@ -150,7 +151,11 @@ class ReplySamples:
             self.skipped += 1
             return
         self._looked_at += 1
-        text = masked(reply.code, reply.lines, about)
+        try:
+            text = masked(reply.code, reply.lines, about)
+        except Exception as error:  # noqa: BLE001 -- whoever is mailed chooses the words, and a sample is worth no lane
+            contain("samples", error, site=site)
+            return
         key = (site, stage, text)
         known = self._samples.get(key)
         if known is not None:
