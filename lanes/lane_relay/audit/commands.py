@@ -16,12 +16,12 @@ from pydantic import ValidationError
 
 from lane_api.relayconfig import ArchiveS3
 from lane_relay.audit.evidence import DirectoryStore, Store, journals
-from lane_relay.audit.head import Signed, parse, public_key
+from lane_relay.audit.head import Head, Signed, parse, public_key
 from lane_relay.audit.recipients import digest, parse_key
 from lane_relay.audit.stores import S3Store
 from lane_relay.audit.trace import Wanted, as_table, trace
 from lane_relay.audit.unsettled import Unsettled, unsettled
-from lane_relay.audit.verify import Report, verify
+from lane_relay.audit.verify import Kind, Report, verify
 from lane_relay.clock import rfc3339
 from lane_relay.errors import ConfigError
 
@@ -86,12 +86,13 @@ def _verify(given: argparse.Namespace) -> int:
     if kept:
         named = {report.journal for report in reports}
         at = [kept & ({one.journal} | ({*one.continues} - named)) for one in reports]  # what has no folder of its own
-        if not any(at):
+        gone = [one for one in (until, since) if one is not None and not any(one.head.journal in here for here in at)]
+        if gone and not any(_may_be_of(gone[0].head, report) for report in reports):
             raise ConfigError(f"journal {', '.join(sorted(kept))}, of which a head was given, is not in {given.place}")
         reports = [
             verify(store, files, keys, _of(since, here), _of(until, here), found) if here else plain
             for files, plain, here in zip(found, reports, at, strict=True)
-        ]
+        ] + [_removed(one.head) for one in gone[:1]]
     if not reports:
         raise ConfigError(f"{given.place} holds no records: name the folder of a slot's records, or of an archive")
     for report in reports:
@@ -102,6 +103,19 @@ def _verify(given: argparse.Namespace) -> int:
 def _of(head: Signed | None, journals: set[str]) -> Signed | None:
     """A kept head, if it is of one of these."""
     return head if head is not None and head.head.journal in journals else None
+
+
+def _may_be_of(head: Head, report: Report) -> bool:
+    """The evidence is the head's slot's, or has no head left that says whose it is."""
+    return not report.journal or (report.lane, report.slot) == (head.lane, head.slot)
+
+
+def _removed(head: Head) -> Report:
+    """Of a journal that a kept head proves to have been there."""
+    report = Report("", head.lane, head.slot, head.journal)
+    sentence = f"none of its entries is here, and entry {head.number} of it was kept: all of them were removed"
+    report.add(Kind.HEAD_REMOVED, f"journal {head.journal}", sentence)
+    return report
 
 
 def run_trace(given: argparse.Namespace) -> int:

@@ -21,7 +21,8 @@ from typing import Any, Final
 
 import aiohttp
 import structlog
-from msgspec import Struct
+from msgspec import DecodeError, Raw, Struct
+from msgspec.json import Decoder
 
 from lane_api.relayconfig import Webhook as WebhookConfig
 from lane_relay.audit.chain import Chain
@@ -39,6 +40,7 @@ BATCH_RECORDS: Final = 1000
 LONGEST_LINE: Final = 16 * 2**20
 """More than a record can have: the Reception of a redirected message for 10,000 of the longest addresses has 11 MB."""
 _NAME: Final = re.compile(r"^records-(\d{16})\.jsonl$")
+_skim: Final = Decoder(Raw).decode
 _SEQ: Final = re.compile(rb'^\{"seq":(\d+),')
 _TOO_LARGE: Final = 413
 
@@ -137,9 +139,14 @@ class _Reader:
             for line in chunk[: end - 1].split(b"\n"):
                 if len(found) == most or (found and len(line) > BATCH_BYTES):
                     break
-                self._offset += len(line) + 1
-                if _number(line) >= seq:
+                number = _number(line)
+                if number >= seq and _is_sound(line):
                     found.append(line)
+                elif found and (number >= seq or not number):
+                    break  # the next batch begins behind what is damaged, and tells the gap
+                elif number >= seq:
+                    _log.error("a damaged line of the records is passed over", file=self._first, record=number)
+                self._offset += len(line) + 1
             if found:
                 return found
 
@@ -314,6 +321,15 @@ class WebhookSender:
 def _number(line: bytes) -> int:
     found = _SEQ.match(line)
     return int(found[1]) if found else 0
+
+
+def _is_sound(line: bytes) -> bool:
+    """It can stand in a JSON text: one damaged octet would make a receiver refuse the whole batch, for ever."""
+    try:
+        _skim(line)
+    except DecodeError:
+        return False
+    return True
 
 
 def _secrets(config: WebhookConfig) -> dict[str, bytes]:

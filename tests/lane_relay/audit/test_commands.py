@@ -47,6 +47,23 @@ def test_the_command_says_it_in_words_and_by_its_exit_status(
     ]
 
 
+def test_a_kept_head_of_what_was_removed_as_a_whole_is_a_finding_and_a_wrong_place_is_bad_input(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    kept, other = tmp_path_factory.mktemp("kept"), tmp_path_factory.mktemp("other")
+    (kept / "head.json").write_bytes((folder / head_name(5)).read_bytes())
+    for head in folder.glob("head-*"):
+        head.unlink()
+
+    gone = command("audit", "verify", folder, "--head", kept / "head.json")
+    assert gone.returncode == 1
+    assert "HeadRemoved: journal " in gone.stdout
+    assert "none of its entries is here, and entry 5 of it was kept" in gone.stdout
+
+    empty = command("audit", "verify", other, "--head", kept / "head.json")
+    assert (empty.returncode, "is not in" in empty.stderr) == (2, True)
+
+
 def test_without_a_key_the_journals_own_is_taken_and_that_is_said(folder: Path) -> None:
     done = command("audit", "verify", folder)
     assert done.returncode == 0
