@@ -123,6 +123,15 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
     ("a_day_that_is_none", pool, put("addresses.0.startedOn", "2026-11-31"), "startedOn in body must be of type date"),
     ("a_zone_that_no_label_can_say", pool, put("addresses.0.zone", "eu west"), "spec.addresses[0].zone"),
     ("a_role_that_is_none", pool, put("addresses.0.role", "Spare"), 'supported values: "Active", "Standby"'),
+    *(
+        (
+            f"an_archive_at_no_host_{n}",
+            lane,
+            put("audit.archive", {"s3": {"bucket": "mail-evidence", "secretName": "archive", "endpoint": endpoint}}),
+            "spec.audit.archive.s3.endpoint",
+        )
+        for n, endpoint in enumerate(("http://[::1", "http://", "https:///bucket", "http://s3:port"))
+    ),
     ("more_standby_slots_than_there_may_be", lane, put("standbyReplicas", 9), "should be less than or equal to 8"),
     ("clusterdefault_with_addresses", pool, put("engine", "ClusterDefault"), "remove addresses, or choose"),
     ("addresses_without_reflector", pool, drop("verification"), "verification.reflectors needs at least one entry"),

@@ -10,6 +10,8 @@ from lane_api.quantities import ByteSize, Span
 __all__ = ["Archive", "ArchivePvc", "ArchiveS3", "Audit", "Webhook"]
 
 _URL = r"^https?://[^\s/]+(/[^\s]*)?$"
+_ENDPOINT = r"^https?://([A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[!-~]*)?$"
+"""With a host that can be asked: the client of the archive bears no other."""
 
 
 class ArchiveS3(ApiModel):
@@ -19,7 +21,7 @@ class ArchiveS3(ApiModel):
     """Its name; it must be there already."""
     prefix: Annotated[str, Field(max_length=512, pattern=r"^([^/\s]+(/[^/\s]+)*)?$")] = ""
     """Before every object's name; below it come namespace, lane, slot, journal and day. Default: none."""
-    endpoint: Annotated[str, Field(max_length=512, pattern=_URL)] | None = None
+    endpoint: Annotated[str, Field(max_length=512, pattern=_ENDPOINT)] | None = None
     """Of a server other than AWS, such as https://s3.example.com. Default: AWS, by region."""
     region: Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9-]+$")] = "us-east-1"
     """Default us-east-1."""

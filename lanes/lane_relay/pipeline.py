@@ -1,7 +1,7 @@
 """Makes the stages, owns their tasks, starts and stops them; only it and `path`, which joins them, know them all.
 
-Invariants: every task belongs to the one TaskGroup, so a failure of any ends the process with its reason; nothing is
-delivered before recovery found it, and intake opens as soon as the spool can be written.
+Invariants: every task belongs to the one TaskGroup, so a failure of any ends the process with its reason, but of those
+of `supervisor`; nothing is delivered before recovery found it, and intake opens as soon as the spool can be written.
 Before it: `__main__`. After it: nothing; it returns when everything is on disk.
 """
 
@@ -64,6 +64,7 @@ from lane_relay.schedule.runner import Runner
 from lane_relay.schedule.scheduled_queue import ScheduledQueue
 from lane_relay.slot import Slot, Stages
 from lane_relay.spool.log import SegmentSpool
+from lane_relay.supervisor import Supervisor
 from lane_relay.warmup.line import WarmUpLine
 from lane_relay.warmup.warmer import WARM_UP, Warmer
 
@@ -100,7 +101,7 @@ class Pipeline:
         self._stopping = asyncio.Event()
         self._hands_over = False
         self._backlog = Backlog()
-        self.slot = Slot(source, clock, self._apply)
+        self.slot = Slot(source, clock, self._apply, Supervisor(self._random.random))
         self._path = MessagePath(self.slot, self._backlog, clock)
 
     # -- life
@@ -140,7 +141,7 @@ class Pipeline:
                         ("egress", self._gate.run()),
                         ("config", self._source.watch()),
                         ("selectors", self._selectors.run()),
-                        ("tls-policies", self._protection.run()),
+                        ("tls-policies", self.slot.supervisor.keep("tls-policies", self._protection.run)),
                         ("keys", self._watch_keys()),
                         ("warm-up", self._watch_warm_up()),
                         ("warm-up-line", self._path.line.run()),
@@ -149,7 +150,7 @@ class Pipeline:
                         ("unroutable", self._unroutable.run()),
                         ("late", self._path.late.run()),
                         ("orders", self._path.carry_out_orders(entries)),
-                        *([("certificate", admin.watch())] if admin else []),
+                        *([("certificate", self.slot.supervisor.keep("certificate", admin.watch))] if admin else []),
                         *([("hand-over", self._exchange.run())] if self._exchange else []),
                     )
                 ]
@@ -207,7 +208,7 @@ class Pipeline:
         self._signer.close()
         if self._ledger is not None:
             await asyncio.to_thread(self._ledger.close)
-        await self._feedback.close()
+        await self.slot.supervisor.once("feedback", self._feedback.close)
         await self._spool.close()
         await self._auditor.close()
         _log.info("stopped", queued=self._spool.state.live_messages)
@@ -235,15 +236,9 @@ class Pipeline:
         self._settler = Settler(self._spool, config, clock, around, self.slot.counters)
         path = self._path
         neighbours = Neighbours(
-            self._spool,
-            self._settler,
-            path.deposit_own,
-            path.judge_reply,
-            path.on_complaint,
-            clock,
-            self._lookups.txt,
-            self.slot.is_drained,
-        )
+            self._spool, self._settler, path.deposit_own, path.judge_reply, path.on_complaint, clock,
+            self._lookups.txt, self.slot.supervisor, self.slot.is_drained,
+        )  # fmt: skip
         self.slot.feedback = self._feedback = FeedbackOffice(config, neighbours)
         self._screen = Screen(config, self._feedback if config.suppression is not None else None)
         book = OrderBook(self._spool)
@@ -288,11 +283,11 @@ class Pipeline:
 
     def _open_store(self, config: RelayConfig, asked: frozenset[int]) -> None:
         """Recovers spool and journal; `asked` are ids of which the spool is to tell whether they were stored."""
-        clock, began = self._clock, self._clock.monotonic()
+        clock, began, slot = self._clock, self._clock.monotonic(), self.slot
         _log.info("recovering", spool=config.spool.path)
         chain = open_chain(config, clock)
         self._journal = Journal.open(config.records, clock, chain=chain)
-        self._auditor = Auditor(self._journal, chain, clock, self._random.random, self.slot.is_drained)
+        self._auditor = Auditor(self._journal, chain, clock, self._random.random, slot.is_drained, slot.supervisor)
         self._ledger = Ledger.of(config, clock.now)
         if self._ledger is not None:
             asked |= self._ledger.asked()

@@ -50,6 +50,7 @@ from lane_relay.slot_report import (
     warm_up_as_json,
 )
 from lane_relay.spool.base import Spool
+from lane_relay.supervisor import Supervisor
 from lane_relay.warmup.warmer import Warmer
 
 if TYPE_CHECKING:
@@ -87,9 +88,11 @@ class Stages:
 class Slot:
     """Vitals for `health` and the acts of `/v1` for `api`, over stages that may still be recovering."""
 
-    def __init__(self, source: ConfigSource, clock: Clock, apply: Callable[[], None]) -> None:
+    def __init__(self, source: ConfigSource, clock: Clock, apply: Callable[[], None], supervisor: Supervisor) -> None:
         """`apply` puts the configuration and the orders in force anew."""
         config = source.current
+        self.supervisor = supervisor
+        """Of what only keeps evidence, lists and figures."""
         self._source = source
         self._clock = clock
         self._apply = apply
@@ -181,6 +184,7 @@ class Slot:
             egress_states=tuple(ProofState),
             egress_open=False,
             standby=config.slot.role == "Standby",
+            broken_tasks=self.supervisor.broken,
         )
         if self.auditor is not None:
             figures.records = self.auditor.figures()

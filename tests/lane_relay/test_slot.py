@@ -17,6 +17,7 @@ from lane_relay.handover.doubts import SlotDoubt
 from lane_relay.handover.owed import SlotOwed
 from lane_relay.slot import Slot
 from lane_relay.spool.memory import MemorySpool
+from lane_relay.supervisor import Supervisor
 from tests.lane_relay.test_config import text
 
 
@@ -36,7 +37,7 @@ async def test_an_order_that_was_not_kept_is_kept_by_the_next_that_is(tmp_path: 
     file = tmp_path / "relay.yaml"
     file.write_text(text())
     source = ConfigSource(file)
-    slot = Slot(source, SYSTEM_CLOCK, lambda: None)
+    slot = Slot(source, SYSTEM_CLOCK, lambda: None, Supervisor(lambda: 0.5))
     spool = FailsOnce(SYSTEM_CLOCK, asyncio.get_running_loop())
     settler: Any = SimpleNamespace(writer=RecordWriter(source.current.lane, source.current.slot))
     stages: Any = SimpleNamespace(spool=spool, admin=AdminActions(spool, settler, SYSTEM_CLOCK))
@@ -69,7 +70,7 @@ class Stages:
 async def test_a_closed_slot_is_not_empty_while_something_is_on_its_way_to_the_volume(tmp_path: Path) -> None:
     file = tmp_path / "relay.yaml"
     file.write_text(text(extra="intake: {state: Closed}"))
-    slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None)
+    slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None, Supervisor(lambda: 0.5))
     stages: Any = Stages(FailsOnce(SYSTEM_CLOCK, asyncio.get_running_loop()))
     slot.stages = stages
     assert [(await slot.report())["queue"]["inFlight"] for _ in range(2)] == [1, 0]
@@ -83,7 +84,7 @@ def _doubts() -> list[SlotDoubt]:
 async def test_what_siblings_hand_over_and_what_comes_back_is_in_flight_until_it_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "relay.yaml"
     file.write_text(text(extra="intake: {state: Closed}"))
-    slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None)
+    slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None, Supervisor(lambda: 0.5))
     stages: Any = Stages(MemorySpool(SYSTEM_CLOCK, asyncio.get_running_loop()))
     slot.stages = stages
     owed = [SlotOwed("t-1", 3, 1_800_000_000.0, "refused")]
@@ -102,7 +103,7 @@ async def test_what_siblings_hand_over_and_what_comes_back_is_in_flight_until_it
 async def test_the_report_says_which_bounces_are_not_told_and_who_has_the_list(tmp_path: Path) -> None:
     file = tmp_path / "relay.yaml"
     file.write_text(text())
-    slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None)
+    slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None, Supervisor(lambda: 0.5))
     stages: Any = Stages(MemorySpool(SYSTEM_CLOCK, asyncio.get_running_loop()))
     slot.stages = stages
     outbox = Outbox(tmp_path / "outbox")
@@ -116,7 +117,7 @@ async def test_the_report_says_which_bounces_are_not_told_and_who_has_the_list(t
 async def test_the_report_names_what_is_in_force_by_generation_and_serial(tmp_path: Path) -> None:
     file = tmp_path / "relay.yaml"
     file.write_text(text(3, serial=7))
-    slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None)
+    slot = Slot(ConfigSource(file), SYSTEM_CLOCK, lambda: None, Supervisor(lambda: 0.5))
     said = await slot.report()
     assert (said["generation"], said["serial"]) == (3, 7)
     slot.push(text(3, serial=8))

@@ -1,12 +1,14 @@
 """Seals what is finished, lets go what is old, off the hot path: one thread of its own, looked after from the loop.
 
-Invariant: nothing here holds up a message; a failure is said, counted and tried again, for ever.
+Invariant: nothing here holds up a message; a failure is said, counted and tried again, for ever, also one that nobody
+foresaw (`supervisor`).
 Before it: the journal, whose files it seals. After it: the archive and the webhook, which take what is sealed.
 """
 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -24,11 +26,16 @@ from lane_relay.clock import Clock
 from lane_relay.errors import ConfigError
 from lane_relay.metrics import RecordsFigures
 from lane_relay.spool.files import POSIX_FILES
+from lane_relay.supervisor import Supervisor
 
 __all__ = ["Auditor", "Sealing", "check_records", "open_chain"]
 
 TEND_EVERY_S: Final = 2.0
 SHIP_AT_STOP_S: Final = 4.0  # of the seconds that a stop keeps for closing; the rest goes at the next start
+_SEAL: Final = "records-seal"
+_ARCHIVE: Final = "records-archive"
+_WEBHOOK: Final = "records-webhook"
+"""Tasks, as the supervisor names them."""
 
 _log = structlog.get_logger("audit")
 
@@ -97,6 +104,7 @@ class Auditor:
         clock: Clock,
         jitter: Callable[[], float],
         is_drained: Callable[[], bool],
+        supervisor: Supervisor,
     ) -> None:
         """`is_drained`: nothing more is to come, so nothing need be waited for."""
         self._journal = journal
@@ -104,6 +112,8 @@ class Auditor:
         self._folder = folder = chain.directory
         self._recipients_key: bytes | None = None
         self._is_drained = is_drained
+        self._supervisor = supervisor
+        supervisor.name(_SEAL, _ARCHIVE, _WEBHOOK)
         self._thread = ThreadPoolExecutor(1, "auditor")
         self.archive = Archiver(chain, folder, journal, clock, jitter)
         self.webhook = WebhookSender(chain, clock, jitter, lambda: journal.last_seq)
@@ -120,9 +130,8 @@ class Auditor:
     async def run(self) -> None:
         """Seals and ships, for ever."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._seal(), name="auditor-seal")
-            group.create_task(self.archive.run(), name="auditor-archive")
-            group.create_task(self.webhook.run(), name="auditor-webhook")
+            for task, work in ((_SEAL, self._seal), (_ARCHIVE, self.archive.run), (_WEBHOOK, self.webhook.run)):
+                group.create_task(self._supervisor.keep(task, work), name=task)
 
     async def look(self, *, hurry: bool) -> None:
         """One look; `hurry` seals also what is not full and not old."""
@@ -138,8 +147,8 @@ class Auditor:
 
     async def close(self) -> None:
         """After the journal is closed: seals the rest and ships what it can."""
-        await self.look(hurry=True)
-        await self.archive.close(SHIP_AT_STOP_S)
+        await self._supervisor.once(_SEAL, partial(self.look, hurry=True))
+        await self._supervisor.once(_ARCHIVE, partial(self.archive.close, SHIP_AT_STOP_S))
         self._thread.shutdown()
 
     def report(self) -> dict[str, Any]:

@@ -35,12 +35,12 @@ from lane_relay.feedback.suppression_list import SuppressionList
 from lane_relay.feedback.suppression_store import SuppressionsFullError, SuppressionStore
 from lane_relay.feedback.suppressions import Source
 from lane_relay.feedback.unsubscribe import UnsubscribeServer
-from lane_relay.guard import report
 from lane_relay.mail.token import Token
 from lane_relay.metrics import OTHER_POLICY
 from lane_relay.records import Attempt, Message, Reply, Verdict
 from lane_relay.smtp.address import BadAddress, Mailbox, normalise_domain, parse_mailbox
 from lane_relay.spool.base import Spool
+from lane_relay.supervisor import Supervisor, Work
 
 __all__ = ["FeedbackOffice", "Neighbours", "check_feedback"]
 
@@ -52,6 +52,9 @@ COMPLAINTS: Final = "complaints"
 """The name of the counts in the spool."""
 SHARES: Final = "mailboxes"
 """... and of what sites said of mailboxes."""
+_COUNTS: Final = "complaint-counts"
+_BOUNCES: Final = "hard-bounces"
+"""Tasks, as the supervisor names them."""
 _log = structlog.get_logger("feedback")
 
 
@@ -67,6 +70,7 @@ class Neighbours(Struct, frozen=True):
     clock: Clock
     txt: AskTxt
     """The key records of who reports."""
+    supervisor: Supervisor
     is_drained: Callable[[], bool] = lambda: False
     """Nothing is left to be sent, and nothing is to come."""
 
@@ -149,10 +153,12 @@ class FeedbackOffice:
         self._listener: FeedbackListener | None = None
         self._http: UnsubscribeServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._supervisor = neighbours.supervisor
+        self._supervisor.name(_COUNTS, _BOUNCES)
         self._is_handed_on = False
         self._put_in_force(config)
         if config.feedback is not None and config.feedback.smtp is not None:
-            self._listener = FeedbackListener(config, self._find, self.desk.take, clock)
+            self._listener = FeedbackListener(config, self._find, self.desk.take, clock, neighbours.supervisor)
         if config.feedback is not None and config.feedback.http is not None:
             self._http = UnsubscribeServer(self._unsubscribe)
             self._http.apply(self._keys.feedback)
@@ -224,6 +230,12 @@ class FeedbackOffice:
 
     def attempted(self, attempt: Attempt) -> None:
         """Suppresses whom the peer does not know; the attempt's own record is what says so for good."""
+        try:
+            self._learn(attempt)
+        except Exception as broken:  # noqa: BLE001 -- the attempt is settled, and the next bounce says it again
+            self._supervisor.note(_BOUNCES, broken)
+
+    def _learn(self, attempt: Attempt) -> None:
         known = self.suppressions
         if known is None or attempt.peer is None:
             return
@@ -265,7 +277,10 @@ class FeedbackOffice:
 
     def delivered(self, policy: str, message_id: int) -> None:
         """A recipient at this ISP got this message; called for each, where complaints are counted."""
-        self.complaints.delivered(policy, message_id)
+        try:
+            self.complaints.delivered(policy, message_id)
+        except Exception as broken:  # noqa: BLE001 -- a rate lacks one delivery; no mail waits for that
+            self._supervisor.note(_COUNTS, broken)
 
     async def _complained(self, token: Token, reporter: str) -> str:
         """Counts a complaint at the slot that the mail left from, empty: of nobody; the site, empty: nobody knows."""
@@ -352,7 +367,7 @@ class FeedbackOffice:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(report)
+        task.add_done_callback(self._supervisor.watch(_BOUNCES))
 
     def _find(self, recipient: Mailbox) -> Addressee | None:
         return self._addresses.find(recipient)
@@ -423,19 +438,28 @@ class FeedbackOffice:
         self._siblings = siblings
         self._ways = tuple(way for way in (siblings, neighbours) if way is not None)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_counts())
-            group.create_task(self._look_for_keys())
-            group.create_task(self._outbox.run())
-            if self.suppressions is not None and siblings is not None:
-                lists = SiblingLists(self.suppressions, siblings, self._folder / "siblings.json")
-                group.create_task(lists.run())
-            if self.suppressions is not None and neighbours is not None:
-                others = SiblingLists(self.suppressions, neighbours, self._folder / "neighbours.json", shared=True)
-                group.create_task(others.run())
-            if self.suppressions is not None:
-                group.create_task(self.suppressions.run())
-            if self._archive is not None:
-                group.create_task(self._archive.run())
+            for task, work in self._works(siblings, neighbours).items():
+                group.create_task(self._supervisor.keep(task, work))
+
+    def _works(self, siblings: Way | None, neighbours: Way | None) -> dict[str, Work]:
+        """What runs for ever, each on its own: one that breaks ends no other."""
+        works: dict[str, Work] = {
+            _COUNTS: self._keep_counts,
+            "feedback-keys": self._look_for_keys,
+            "bounce-webhook": self._outbox.run,
+        }
+        if self.suppressions is None:
+            return works
+        works["suppression-list"] = self.suppressions.run
+        if siblings is not None:
+            lists = SiblingLists(self.suppressions, siblings, self._folder / "siblings.json")
+            works["sibling-lists"] = lists.run
+        if neighbours is not None:
+            others = SiblingLists(self.suppressions, neighbours, self._folder / "neighbours.json", shared=True)
+            works["namespace-lists"] = others.run
+        if self._archive is not None:
+            works["list-archive"] = self._archive.run
+        return works
 
     async def stop(self) -> None:
         """Takes nothing new; what is under way is kept first."""

@@ -143,6 +143,9 @@ class SuppressionStore:
                 except OSError as failed:
                     self.failed = f"the suppression list cannot be written: {failed}"
                     _log.error("suppressions failed", reason=self.failed)
+                except Exception as broken:  # noqa: BLE001 -- or whoever waits for these words would wait for ever
+                    self.failed = f"the suppression list cannot be written: {broken!r}"
+                    _log.error("suppressions failed", reason=self.failed, exc_info=broken)
                 for _, done in batch:
                     if done.cancelled():
                         continue

@@ -37,8 +37,9 @@ async def take_mail(
             if reply.code >= 400:
                 break
             taken.append(addressee)
-    except Exception:  # noqa: BLE001 -- what one stranger sends must not end the relay
-        _log.exception("returned mail refused, it broke us", client=client)
+    except Exception as broken:  # noqa: BLE001 -- what one stranger sends must not end the relay
+        _log.warning("returned mail refused, it broke us", client=client)
+        listener.broke(broken)
         reply = _BROKEN
     finally:
         listener.held_bytes -= size

@@ -283,6 +283,13 @@ CATALOGUE: Final = (
     ),
     Declared("records_lost", Kind.COUNTER, "Records removed before the archive had them.", "records.lost"),
     Declared(
+        "broken_tasks",
+        Kind.COUNTER,
+        "Turns that a task for evidence, lists or figures broke off by a fault; it begins again, and mail goes on.",
+        "broken_tasks",
+        ("task",),
+    ),
+    Declared(
         "feedback_reports",
         Kind.COUNTER,
         "Mail that came back, by what it was: bounce, delay, success, complaint, unsubscribe, not-spam, automatic, "

@@ -194,6 +194,8 @@ class Figures:
     acts_observed: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By (policy, action)."""
     records: RecordsFigures = field(default_factory=RecordsFigures)
+    broken_tasks: Mapping[str, int] = field(default_factory=dict)
+    """By task."""
     handover_given: int = 0
     handover_taken: int = 0
     handover_waiting: int = 0

@@ -77,6 +77,15 @@ def _rules(lane: Lane) -> Iterator[Manifest]:
         yield from _feedback(lane, queries)
     if lane.spec.audit.archive is not None:
         yield from _archive(lane, queries)
+    yield _alert(
+        lane,
+        "LaneTaskBroken",
+        f"sum by (slot, task) (increase({queries.metric('broken_tasks_total')}[15m])) > 0",
+        "0s",
+        "warning",
+        "Task {{ $labels.task }} of slot {{ $labels.slot }} broke off by a fault of ours and begins again; its log has "
+        "the traceback.",
+    )
     slots = lane.spec.replicas + lane.spec.standby_replicas
     if slots:
         yield _alert(

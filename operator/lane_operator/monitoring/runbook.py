@@ -49,6 +49,7 @@ DESCRIPTIONS: Final[Mapping[str, str]] = MappingProxyType(
         "LaneBouncesUntold": "No mail is late for it: the application was not told of bounces.",
         "LaneSuppressionListFull": "No mail is late for it: addresses that should get none may get some again.",
         "LaneMailboxesDoubted": "Mail to these mailboxes has bounced; only the suppression of their addresses waits.",
+        "LaneTaskBroken": "No mail is late for it: what broke keeps evidence, lists or figures alone.",
         "LaneArchiveBehind": "No mail is late for it, and no record is lost yet.",
         "LaneRecordsLost": "No mail is lost: records of what became of it are.",
         "LaneSlotsMissing": "New mail goes to the other slots. What the missing one has on its volume waits there.",

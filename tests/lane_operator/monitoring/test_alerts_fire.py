@@ -70,6 +70,7 @@ CASES: dict[str, dict[str, str]] = {
     "LaneSuppressionListFull": {"suppressions{}": "900x19 960x19 900x30", "suppressions_limit{}": "1000x90"},
     "LaneMailboxesDoubted": {'suppressions_doubted{policy="google"}': "0x19 1x19 0x30"},
     "LaneArchiveBehind": {"records_archive_lag_seconds{}": "0x19 0+900x19 0x30"},
+    "LaneTaskBroken": {'broken_tasks_total{task="records-archive"}': "0x19 1+1x19 20x30"},
     "LaneRecordsLost": {"records_lost_total{}": "0x19 1+1x19 20x30"},
     "LaneLatencyP95High": {
         f'{LATENCY}_bucket{{le="1.0"}}': "0+60x19 1200x19 1200+60x30",

@@ -100,6 +100,7 @@ def test_a_class_without_promise_has_no_latency_alert() -> None:
         "LaneMailStranded",
         "LaneStoppedByReplies",
         "LaneReplyNeedsLook",
+        "LaneTaskBroken",
         "LaneSlotsMissing",
     ]
 

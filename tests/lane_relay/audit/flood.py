@@ -19,6 +19,7 @@ from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.errors import SpoolFullError
 from lane_relay.spool.files import POSIX_FILES
 from lane_relay.spool.log import SegmentSpool
+from lane_relay.supervisor import Supervisor
 from tests.lane_relay.audit.making import KEY, PUBLIC
 from tests.lane_relay.spool.making import message_for, put, until
 
@@ -33,7 +34,7 @@ async def main(volume: Path) -> None:
     )
     chain = Chain.open(POSIX_FILES, volume / "records", "mail/otp", "otp-0", HeadKey(KEY), SYSTEM_CLOCK)
     journal = Journal.open(config, SYSTEM_CLOCK, POSIX_FILES, chain)
-    auditor = Auditor(journal, chain, SYSTEM_CLOCK, lambda: 0.5, lambda: False)
+    auditor = Auditor(journal, chain, SYSTEM_CLOCK, lambda: 0.5, lambda: False, Supervisor(lambda: 0.5))
     auditor.apply(config)
     spool = SegmentSpool.open(
         SpoolConfig(path=str(volume / "spool"), max_size=SPOOL_BUDGET),

@@ -1,5 +1,6 @@
 """The auditor: seals in time, hurries for a drained slot, says how far it is, and tries again after any failure."""
 
+import asyncio
 import errno
 import json
 from pathlib import Path
@@ -11,8 +12,10 @@ from lane_relay.audit.auditor import Auditor, check_records, open_chain
 from lane_relay.audit.head import HeadKind, parse, public_key
 from lane_relay.errors import ConfigError
 from lane_relay.spool.files import POSIX_FILES
+from lane_relay.supervisor import Supervisor
 from tests.lane_relay.audit.making import PUBLIC, Time, fill, open_journal, pem, records_config
 from tests.lane_relay.spool.disk import SimulatedDisk
+from tests.lane_relay.spool.making import until
 
 
 class Slot:
@@ -23,7 +26,17 @@ class Slot:
         self.journal, self.chain = open_journal(
             folder, self.time, files=disk or POSIX_FILES, config=records_config(folder)
         )
-        self.auditor = Auditor(self.journal, self.chain, self.time.clock, lambda: 0.5, lambda: self.drained)
+        self.unlucky: list[Exception] = []
+        self.supervisor = Supervisor(lambda: 0.5, first_wait_s=0.001)
+        self.auditor = Auditor(
+            self.journal, self.chain, self.time.clock, self._drawn, lambda: self.drained, self.supervisor
+        )
+
+    def _drawn(self) -> float:
+        """Chance; as often as is said it breaks."""
+        if self.unlucky:
+            raise self.unlucky.pop(0)
+        return 0.5
 
 
 async def test_records_are_sealed_when_they_are_old_and_at_once_in_a_hurry(tmp_path: Path) -> None:
@@ -79,6 +92,27 @@ async def test_a_volume_that_fails_is_said_counted_and_tried_again() -> None:
     disk.fail_sync = 0
     await slot.auditor.look(hurry=True)
     assert (slot.auditor.report()["failure"], slot.auditor.report()["sealedSeq"]) == ("", 2)
+    await slot.auditor.close()
+
+
+async def test_an_archive_that_breaks_begins_again_and_sealing_never_stopped(tmp_path: Path) -> None:
+    """Its own wait is what breaks, at the first two failures of a place that is no folder."""
+    slot = Slot(tmp_path / "records")
+    (tmp_path / "archive").write_bytes(b"")
+    slot.unlucky = [ValueError("no luck"), KeyError("none")]
+    slot.auditor.apply(records_config(tmp_path / "records", archive={"path": str(tmp_path / "archive")}))
+    slot.drained = True
+    running = asyncio.ensure_future(slot.auditor.run())
+    broken = slot.supervisor.broken
+    fill(slot.journal, 1)
+    await until(lambda: broken["records-archive"] >= 1)
+    fill(slot.journal, 1)
+    await until(lambda: broken["records-archive"] == 2 and slot.auditor.report()["sealedSeq"] == 2)
+    (tmp_path / "archive").unlink()
+    await until(lambda: slot.auditor.archive.seq == 2)
+    assert broken == {"records-seal": 0, "records-archive": 2, "records-webhook": 0}
+    running.cancel()
+    await asyncio.wait([running])
     await slot.auditor.close()
 
 

@@ -14,6 +14,7 @@ from lane_relay.clock import SYSTEM_CLOCK
 from lane_relay.errors import ConfigError
 from lane_relay.feedback.office import FeedbackOffice, Neighbours
 from lane_relay.records import Attempt, Envelope, Message, Peer, QueueEntry, RecipientResult, Reply, Verdict
+from lane_relay.supervisor import Supervisor
 from tests.lane_relay.deliver.delivery import until
 
 
@@ -33,7 +34,9 @@ async def test_a_key_that_comes_after_its_configuration_is_taken_when_it_is_ther
     (tmp_path / "own").write_bytes(b"o" * 32)
     spool = SimpleNamespace(flag=lambda _name: "", new_id=lambda: 1)
     nothing = cast("Any", None)
-    around = Neighbours(cast("Any", spool), nothing, nothing, nothing, nothing, SYSTEM_CLOCK, nothing)
+    around = Neighbours(
+        cast("Any", spool), nothing, nothing, nothing, nothing, SYSTEM_CLOCK, nothing, Supervisor(lambda: 0.5)
+    )
     office = FeedbackOffice(config(tmp_path), around, keys_again_s=0.01)
     known = office.suppressions
     assert known is not None
@@ -84,7 +87,10 @@ class Office:
         self.at = 1_800_000_000.0
         clock = SimpleNamespace(now=lambda: self.at, monotonic=lambda: self.at)
         nothing = cast("Any", None)
-        around = Neighbours(cast("Any", spool), nothing, nothing, nothing, nothing, cast("Any", clock), nothing)
+        self.supervisor = Supervisor(lambda: 0.5)
+        around = Neighbours(
+            cast("Any", spool), nothing, nothing, nothing, nothing, cast("Any", clock), nothing, self.supervisor
+        )
         self.office = FeedbackOffice(config(folder), around)
 
     def says(self, number: int, address: str) -> None:
