@@ -108,16 +108,17 @@ async def _own(vault: Vault, case: _Case) -> Manifest:
     """The Secret of generated keys; what is missing or damaged of the key that signs is made again."""
     name = dkim_secret_name(case.lane.name, case.domain)
     secret = await vault.met(name)
-    named = (case.spec.selector or _new_selector(case)).encode()
     if secret is None:
-        content = {**await _new_pair(), SELECTOR: named}
+        content = await _new_pair(case.now, case.spec.selector)
         secret = await vault.once(name, lambda: content, owned=False)
     vault.own.add(name)
     place = _rotation(secret).signs
-    if not _record(_entry(secret, place, KEY)):
-        secret = await vault.replace(secret, _at(place, {**await _new_pair(), SELECTOR: named}))
+    record = _record(_entry(secret, place, KEY))
+    if not record:
+        secret = await vault.replace(secret, _at(place, await _new_pair(case.now, case.spec.selector)))
     elif not _selector(secret, place):
-        secret = await vault.replace(secret, _at(place, {SELECTOR: named}))
+        named = case.spec.selector or _new_selector(case.now, record)
+        secret = await vault.replace(secret, _at(place, {SELECTOR: named.encode()}))
     if case.spec.ed25519 and not _second_record(_entry(secret, place, ED25519_KEY)):
         secret = await vault.replace(secret, _at(place, _new_second()))
     return secret
@@ -132,7 +133,7 @@ async def _turned(vault: Vault, case: _Case, secret: Manifest) -> Manifest:
     other = _selector(secret, stands.spare)
     content: dict[str, bytes | None] = {ROTATION: rotation.write(rotation.after(stands, step, case.now, other))}
     if step is Step.MAKE:
-        content |= _at(stands.spare, {**await _new_pair(), SELECTOR: _next_selector(case).encode()})
+        content |= _at(stands.spare, await _new_pair(case.now))
     elif step in (Step.RETIRE, Step.DROP):
         content |= {_name(stands.spare, entry): None for entry in _ENTRIES}
     said = log.bind(lane="/".join(case.lane.key), domain=case.domain, step=step.value, secret=_name_of(secret))
@@ -233,18 +234,10 @@ def _rotation(secret: Manifest) -> Rotation:
     return Rotation(signs=2)
 
 
-def _new_selector(case: _Case) -> str:
-    """Of a key made now: the day, for people, and the lane, since lanes that share a domain have a key each."""
-    return f"lw{case.now:%Y%m%d}-{_digest(case)}"
-
-
-def _next_selector(case: _Case) -> str:
-    """Of a key that follows another: with the second, since a name in DNS that had another key is not used again."""
-    return f"lw{case.now:%Y%m%d%H%M%S}-{_digest(case)}"
-
-
-def _digest(case: _Case) -> str:
-    return hashlib.sha256(f"{case.lane.namespace}/{case.lane.name}".encode()).hexdigest()[:6]
+def _new_selector(now: dt.datetime, record: str) -> str:
+    """Of the key with this record: the day, for people, and the key, since a name in DNS that may have had another key,
+    of a lane of this name or of one that shares the domain, is not used again: caches would answer that one."""
+    return f"lw{now:%Y%m%d}-{hashlib.sha256(record.encode()).hexdigest()[:10]}"
 
 
 def _selector(secret: Manifest, place: int) -> str:
@@ -253,10 +246,12 @@ def _selector(secret: Manifest, place: int) -> str:
     return found[0].decode() if found else ""
 
 
-async def _new_pair() -> dict[str, bytes]:
-    """The entries of a new RSA key and of the Ed25519 key beside it, but for their selector."""
+async def _new_pair(now: dt.datetime, selector: str | None = None) -> dict[str, bytes]:
+    """The entries of a new RSA key and of the Ed25519 key beside it, under this selector or one of their own."""
     key = await asyncio.to_thread(credentials.make_dkim_key)  # a tenth of a second of CPU
-    return {KEY: key, RECORD: credentials.dkim_record(key).encode(), **_new_second()}
+    record = credentials.dkim_record(key)
+    named = selector or _new_selector(now, record)
+    return {KEY: key, RECORD: record.encode(), SELECTOR: named.encode(), **_new_second()}
 
 
 def _new_second() -> dict[str, bytes]:

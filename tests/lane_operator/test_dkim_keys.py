@@ -140,7 +140,7 @@ async def test_a_key_gives_way_to_the_next_one_by_way_of_dns(rig: Rig) -> None:
     assert (key.selector, key.public_record) == (first.selector, first.public_record)
     assert following.public_record.startswith("v=DKIM1; k=rsa; p=")
     assert following.public_record != first.public_record
-    assert following.selector.startswith("lw20260401000000-")
+    assert following.selector.startswith("lw20260401-")
     assert following.second is not None
     assert following.second.selector == f"{following.selector}-ed25519"
 
@@ -286,6 +286,23 @@ async def test_a_key_that_a_hand_has_damaged_is_made_again_in_its_place(rig: Rig
     again = await key_of(kube, MADE + 93 * DAY, sees(following.selector))
     assert (again.place, again.public_record != key.public_record) == (2, True)
     assert turn_of(again).before == turn_of(key).before
+
+
+async def test_another_key_has_another_selector_on_the_same_day_as_well(rig: Rig) -> None:
+    api, kube, pems = rig
+    before = await key_of(kube, MADE)
+    stored = api.objects[PATH]["data"]
+    del api.objects[PATH]  # a namespace goes, with what is in it, and the lane is applied anew
+    other = await key_of(kube, MADE)
+    api.objects[PATH]["data"]["private.key"] = ""  # a hand
+    third = await key_of(kube, MADE)
+    secret(api, lane(), {name: base64.b64decode(value) for name, value in stored.items()})
+    back = await key_of(kube, MADE + DAY)
+    assert (back.selector, back.public_record) == (before.selector, before.public_record)
+    secret(api, lane(), pair(pems[0], "lw20260101-4802b8"))
+    assert (await key_of(kube, MADE)).selector == "lw20260101-4802b8"  # of a lane that is older than this rule
+    assert len({one.public_record for one in (before, other, third)}) == 3
+    assert len({one.selector for one in (before, other, third)}) == 3
 
 
 async def test_the_key_that_is_left_signs_where_a_hand_has_taken_away_which(rig: Rig) -> None:
