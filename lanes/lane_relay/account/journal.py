@@ -24,7 +24,7 @@ from lane_api.relayconfig import Records as RecordsConfig
 from lane_relay.account.balance import balance_of
 from lane_relay.audit.chain import Chain, day_of
 from lane_relay.audit.head import Reason
-from lane_relay.audit.segment import Summary, index_name, segment_name, summarise
+from lane_relay.audit.segment import Summary, index_name, number_of, segment_name, summarise
 from lane_relay.clock import Clock
 from lane_relay.errors import RelayError
 from lane_relay.spool.base import Balance
@@ -39,7 +39,6 @@ _FILE_SIZE: Final = 16 * 2**20
 _DAY_S: Final = 86400
 _AGES: Final = 8
 """Files that a retention's time is spread over at least: records live at most an eighth longer than it."""
-_SEQ: Final = re.compile(rb'^\{"seq":(\d+),')
 
 
 def journal_files(files: Files, directory: Path) -> list[tuple[int, Path]]:
@@ -261,7 +260,7 @@ class Journal:
             self._last_seq = max(self._last_seq, self._chain.sealed_seq)
         if self._older:
             for line in self._files.read(self._older[-1].path).split(b"\n")[:-1]:
-                self._last_seq = max(self._last_seq, _seq_of(line))
+                self._last_seq = max(self._last_seq, number_of(line))
 
     def _keep_sound(self, synced: int, waiting: deque[tuple[int, bytes]]) -> None:
         """Cuts the journal where it first differs from the log, or is torn, after the number that was synced."""
@@ -298,7 +297,7 @@ class Journal:
         while (end := content.find(b"\n", at)) >= 0:
             line = content[at:end]
             seq = self._last_seq + 1
-            if _seq_of(line) != seq:
+            if number_of(line) != seq:
                 break
             while waiting and waiting[0][0] < seq:
                 waiting.popleft()
@@ -476,11 +475,6 @@ class Journal:
 
 def _line(seq: int, record: bytes) -> bytes:
     return b'{"seq":%d,%b\n' % (seq, record[1:])
-
-
-def _seq_of(line: bytes) -> int:
-    matched = _SEQ.match(line)
-    return int(matched[1]) if matched else 0
 
 
 def _after(content: bytes, synced: int) -> int:

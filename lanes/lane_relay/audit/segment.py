@@ -14,22 +14,30 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Final
+from typing import Annotated, Final
 from zlib import crc32
 
 import msgspec
 
-__all__ = ["Index", "Place", "Summary", "index_name", "load_index", "segment_name", "summarise"]
+__all__ = ["Index", "Place", "Summary", "index_name", "load_index", "number_of", "segment_name", "summarise"]
 
 BLOCK_BYTES: Final = 512 * 2**10
 """Decoded at one go, some 800 lines: about a millisecond in which nothing else of Python runs."""
 _KEY_BYTES: Final = 4
-_SEQ: Final = re.compile(rb'^\{"seq":(\d+),', re.MULTILINE)
+_SEQ: Final = re.compile(rb'\{"seq":(\d{1,16}),')
+_Number = Annotated[int, msgspec.Meta(ge=0, lt=10**16)]
+"""A record's number fits into a file's name: what has more digits is damage, whatever number it would make."""
 
 
 def segment_name(first_seq: int) -> str:
     """The file of records that begins with this number."""
     return f"records-{first_seq:016d}.jsonl"
+
+
+def number_of(line: bytes) -> int:
+    """The number that a record's line begins with; 0: it begins with none that a record can have."""
+    found = _SEQ.match(line)
+    return int(found[1]) if found else 0
 
 
 def index_name(first_seq: int) -> str:
@@ -40,7 +48,7 @@ def index_name(first_seq: int) -> str:
 class _Keys(msgspec.Struct, gc=False):
     """What of a record is looked for."""
 
-    seq: int = 0
+    seq: _Number = 0
     id: str = ""
     message_id: str = ""
     correlation_id: str = ""
@@ -147,14 +155,22 @@ def _note(block: bytes, keys: set[str]) -> list[int]:
     try:
         records = _LINES.decode_lines(block)
     except msgspec.DecodeError:  # damaged before it was sealed: what can be read is noted
-        return [int(one) for one in _SEQ.findall(block)]
+        records = [_read(line) for line in block.split(b"\n")]
     for record in records:
         keys.update((record.id, record.message_id, record.correlation_id))
         if isinstance(record.recipient, str):
             keys.add(record.recipient)
         else:
             keys.update(record.recipient)
-    return [record.seq for record in records]
+    return [record.seq for record in records if record.seq]
+
+
+def _read(line: bytes) -> _Keys:
+    """Of a damaged line the number alone, where it has one."""
+    try:
+        return _LINES.decode(line)
+    except msgspec.DecodeError:
+        return _Keys(number_of(line))
 
 
 def _swapped(keys: bytes) -> "array[int]":

@@ -6,7 +6,6 @@ Before: `evidence`. After: `lane-relay audit verify`.
 """
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
@@ -21,11 +20,10 @@ from lane_relay.audit.chain import day_of
 from lane_relay.audit.continued import Around, goes_on, left_for
 from lane_relay.audit.evidence import JournalFiles, Store, expand
 from lane_relay.audit.head import Head, HeadKind, Signed, parse, public_key, public_key_id
-from lane_relay.audit.segment import Place, load_index
+from lane_relay.audit.segment import Place, load_index, number_of
 
 __all__ = ["Finding", "Kind", "Report", "verify"]
 
-_SEQ: Final = re.compile(rb'^\{"seq":(\d+),')
 _NAMED: Final = 5
 """Numbers that one sentence names at most."""
 
@@ -358,7 +356,7 @@ def _judge(
             Kind.SEGMENTS_SWAPPED, name, f"it holds records {held} in place of {_span(head.first_seq, head.last_seq)}"
         )
     expected = [seq for seq in range(head.first_seq, head.last_seq + 1) if not _within(seq, head.gaps)]
-    found = [int(matched[1]) if (matched := _SEQ.match(line)) else 0 for line in content.split(b"\n")[:-1]]
+    found = [number_of(line) for line in content.split(b"\n")[:-1]]
     return _by_numbers(name, expected, found, content) or Finding(
         Kind.ALTERED, name, _where_altered(head, content, places)
     )
@@ -447,8 +445,7 @@ def _check_tail(store: Store, files: JournalFiles, heads: list[Head], report: Re
             continue
         *lines, torn = content.split(b"\n")
         for line in lines:
-            matched = _SEQ.match(line)
-            if matched is None or int(matched[1]) != seq + 1:
+            if number_of(line) != seq + 1:
                 report.add(Kind.SEQUENCE_GAP, name, f"record {seq + 1} is missing")
                 return
             seq += 1

@@ -26,6 +26,7 @@ from msgspec.json import Decoder
 
 from lane_api.relayconfig import Webhook as WebhookConfig
 from lane_relay.audit.chain import Chain
+from lane_relay.audit.segment import number_of
 from lane_relay.clock import Clock
 
 __all__ = ["Batch", "WebhookSender", "stamped"]
@@ -41,7 +42,6 @@ LONGEST_LINE: Final = 16 * 2**20
 """More than a record can have: the Reception of a redirected message for 10,000 of the longest addresses has 11 MB."""
 _NAME: Final = re.compile(r"^records-(\d{16})\.jsonl$")
 _skim: Final = Decoder(Raw).decode
-_SEQ: Final = re.compile(rb'^\{"seq":(\d+),')
 _TOO_LARGE: Final = 413
 
 _log = structlog.get_logger("webhook")
@@ -60,8 +60,8 @@ class Batch(Struct, frozen=True):
         """Of it what comes up to this record, which is not before its first."""
         if self.last_seq <= last:
             return self
-        lines = tuple(line for line in self.lines if _number(line) <= last)
-        return Batch(lines, self.first_seq, _number(lines[-1]), self.gap)
+        lines = tuple(line for line in self.lines if number_of(line) <= last)
+        return Batch(lines, self.first_seq, number_of(lines[-1]), self.gap)
 
     def body(self, lane: str, slot: str, journal: str) -> bytes:
         """What is posted: one JSON object."""
@@ -139,7 +139,7 @@ class _Reader:
             for line in chunk[: end - 1].split(b"\n"):
                 if len(found) == most or (found and len(line) > BATCH_BYTES):
                     break
-                number = _number(line)
+                number = number_of(line)
                 if number >= seq and _is_sound(line):
                     found.append(line)
                 elif found and (number >= seq or not number):
@@ -162,7 +162,7 @@ class _Reader:
         return BATCH_BYTES
 
     def _made(self, seq: int, lines: list[bytes]) -> Batch:
-        begin, last = _number(lines[0]), _number(lines[-1])
+        begin, last = number_of(lines[0]), number_of(lines[-1])
         self._next = last + 1
         return Batch(tuple(lines), begin, last, (seq, begin - 1) if begin > seq else None)
 
@@ -316,11 +316,6 @@ class WebhookSender:
     def _wait(self, tries: int) -> float:
         longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(tries - 1, 20))
         return longest * (0.5 + self._jitter() / 2)
-
-
-def _number(line: bytes) -> int:
-    found = _SEQ.match(line)
-    return int(found[1]) if found else 0
 
 
 def _is_sound(line: bytes) -> bool:

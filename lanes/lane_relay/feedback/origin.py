@@ -15,7 +15,7 @@ from lane_relay.records import FOREIGN, message_id_text, received_at
 
 __all__ = ["Origin", "find_origin", "find_site"]
 
-_NAME: Final = re.compile(r"^records-(\d+)\.jsonl$")
+_NAME: Final = re.compile(r"^records-(\d{16})\.jsonl$")
 _DIGEST: Final = re.compile(r"h:[0-9a-f]{32}(?![0-9a-f])")
 """What stands for an address in records; see `audit.recipients`."""
 _Kind = TypeVar("_Kind")
@@ -144,5 +144,5 @@ def _look(path: Path, wanted: bytes, marker: bytes) -> bytes:
 
 def _first_time(path: Path) -> float:
     with path.open("rb") as file:
-        matched = re.search(rb'"timestamp":(\d+)', file.readline(65536))
+        matched = re.search(rb'"timestamp":(\d{1,12})(?!\d)', file.readline(65536))
     return float(matched[1]) if matched else 0.0

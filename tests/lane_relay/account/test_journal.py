@@ -162,6 +162,20 @@ def test_a_journal_that_outlived_its_spool_is_continued() -> None:
     assert _numbers(disk) == [1, 2, 3]
 
 
+def test_a_number_of_more_digits_than_a_record_can_have_is_damage_and_no_end_of_the_relay() -> None:
+    disk, time = SimulatedDisk(), Time()
+    journal = _open(disk, time)
+    journal.append(1, [_record(1), _record(2)])
+    ((_, path),) = journal_files(disk, RECORDS)
+    content = disk.image()[str(path)]
+    for digits in (17, 5000):
+        damaged = SimulatedDisk({str(path): content.replace(b'{"seq":2,', b'{"seq":' + b"9" * digits + b",")})
+        again = _open(damaged, time)
+        assert again.last_seq == 1
+        assert again.reconcile(0, [(number, _record(number)) for number in (1, 2, 3)]) == 0
+        assert _numbers(damaged) == [1, 2, 3]
+
+
 def test_synced_means_every_file_it_was_written_to() -> None:
     disk = SimulatedDisk()
     journal = _open(disk, Time(), budget=64_000)

@@ -49,6 +49,19 @@ def test_a_line_that_is_none_hides_no_other() -> None:
     assert said.gaps == ((3, 3),)
 
 
+def test_a_damaged_line_takes_no_other_out_of_the_index() -> None:
+    said = _summary(_line(1) + _line(2).replace(b"id", b"\x00d") + _line(3))
+    assert [said.index.may_hold(f"{seq:024x}") for seq in (1, 3)] == [True, True]
+    assert said.gaps == ()
+
+
+@pytest.mark.parametrize("digits", [17, 19, 20, 5000])
+def test_a_number_that_no_record_has_is_damage(digits: int) -> None:
+    said = _summary(_line(1) + _line(2).replace(b":2,", b":" + b"9" * digits + b",") + _line(3))
+    assert (said.last_seq, said.gaps) == (3, ((2, 2),))
+    assert [said.index.may_hold(f"{seq:024x}") for seq in (1, 3)] == [True, True]
+
+
 def test_an_index_is_read_back_only_as_it_was_made() -> None:
     index: Index = _summary(b"".join(_line(seq, 3000) for seq in range(1, 600))).index
     assert load_index(index.encode(), index.sha256) == index

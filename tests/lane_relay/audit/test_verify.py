@@ -82,6 +82,12 @@ def _add_line(path: Path) -> None:
     (path / segment_name(SECOND)).write_bytes(b"".join([*lines, lines[-1]]))
 
 
+def _lengthen_a_number(path: Path) -> None:
+    """To more digits than Python makes a number of."""
+    content = (path / segment_name(SECOND)).read_bytes()
+    (path / segment_name(SECOND)).write_bytes(content.replace(b'{"seq":8,', b'{"seq":' + b"8" * 5000 + b","))
+
+
 def _reorder_lines(path: Path) -> None:
     lines = _lines(path / segment_name(SECOND))
     lines[1], lines[2] = lines[2], lines[1]
@@ -173,6 +179,7 @@ def _slip_a_file_in(path: Path) -> None:
         (_alter_byte, "Altered", segment_name(SECOND), "bytes were altered between records 6 and 10"),
         (_remove_line, "LineRemoved", segment_name(SECOND), "record 7 is missing"),
         (_add_line, "LineAdded", segment_name(SECOND), "lines that were not in it, with number 10"),
+        (_lengthen_a_number, "Altered", segment_name(SECOND), "bytes were altered between records 6 and 10"),
         (_reorder_lines, "Reordered", segment_name(SECOND), "record 8 stands where 7 was"),
         (_truncate_at_a_line, "Truncated", segment_name(SECOND), "ends after record 9, and its last was 10"),
         (_truncate_in_a_line, "Truncated", segment_name(SECOND), "ends after record 9, and its last was 10"),

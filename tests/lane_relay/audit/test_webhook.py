@@ -311,3 +311,22 @@ async def test_a_damaged_record_is_told_as_a_gap_and_holds_up_no_other(
     told = [one["seq"] for batch in receiver.batches for one in batch["records"]]
     assert told == [number for number in range(1, 11) if number != damaged]
     assert slot.sender.report()["neverSent"] == 1
+
+
+@pytest.mark.parametrize("digits", [17, 5000])
+@pytest.mark.parametrize("damaged", [1, 3, 8], ids=["first", "between", "last"])
+async def test_a_number_of_more_digits_than_a_record_can_have_holds_up_no_other(
+    slot: Slot, receiver: Receiver, http: aiohttp.ClientSession, damaged: int, digits: int
+) -> None:
+    fill(slot.journal, 8)
+    slot.journal.finish()  # what is written to is never longer than its writer knows
+    begins = b'{"seq":%d,' % damaged
+    path = next(one for one in slot.folder.glob("records-*.jsonl") if begins in one.read_bytes())
+    path.write_bytes(path.read_bytes().replace(begins, b'{"seq":%b,' % (b"9" * digits)))
+
+    assert await slot.sender.send(http) is None
+    fill(slot.journal, 2)
+    assert await slot.sender.send(http) is None
+
+    assert receiver.numbers == [number for number in range(1, 11) if number != damaged]
+    assert slot.sender.report()["neverSent"] == 1
