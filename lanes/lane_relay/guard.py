@@ -19,8 +19,10 @@ __all__ = ["CONTAINED", "LoopGuard", "StageFailed", "contain", "report"]
 _log = structlog.get_logger("guard")
 
 
-CONTAINED: Final[Counter[str]] = Counter()
-"""By where: exceptions that were one peer's alone, in this process's life."""
+CONTAINED: Final[Counter[str]] = Counter(
+    dict.fromkeys(("session", "submission", "reply rules", "samples", "records", "reports", "feedback"), 0)
+)
+"""By where: exceptions that were one peer's alone, in this process's life; all are told from the start."""
 
 
 def contain(where: str, error: Exception, **about: str) -> None:

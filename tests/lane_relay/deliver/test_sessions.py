@@ -7,7 +7,6 @@ import pytest
 
 from lane_api.isppolicy import Action, Category, Stage
 from lane_relay.deliver.session_settings import Timeouts
-from lane_relay.guard import CONTAINED
 from lane_relay.records import Attempt
 from tests.lane_relay.deliver.delivery import BODY, PATIENT, SHORT, delivering, route_to, until
 from tests.lane_relay.deliver.scripted_peer import DROP, STALL, Peer, running
@@ -46,25 +45,6 @@ async def test_one_connection_serves_entry_after_entry() -> None:
         assert {attempt.session for attempt in attempts} == {1}
     assert peer.connections == 1
     assert [command for command in peer.commands if command.startswith("EHLO")] == ["EHLO out.sender.test"]
-
-
-async def test_what_breaks_us_in_one_session_ends_that_session_alone() -> None:
-    first, other = Peer(script={"data": STALL}), Peer()
-    async with running(first), running(other), delivering() as delivery:
-        delivery.send(route_to(first.port, site="first"))
-        await until(lambda: bool(first.commands) and first.commands[-1] == "DATA")
-        (session,) = delivery.dispatcher._connections.sessions
-        before = CONTAINED["session"]
-        session.data_received(None)  # type: ignore[arg-type]  # a fault on purpose: no octets at all
-        (broken,) = await delivery.attempted(1)
-        assert CONTAINED["session"] == before + 1
-        assert "what it said broke us" in str(broken.results[0].reply)
-        assert broken.results[0].verdict.action is Action.RETRY
-        await until(lambda: not delivery.dispatcher.figures().connections)
-        delivery.send(route_to(other.port, site="other"))
-        await delivery.attempted(2)
-        first.release.set()
-    assert len(other.messages) == 1
 
 
 async def test_a_connection_takes_no_more_messages_than_its_policy_allows() -> None:
