@@ -32,12 +32,9 @@ from lane_relay.guard import report
 from lane_relay.records import Reply
 from lane_relay.smtp.address import Mailbox
 from lane_relay.smtp.server import Options
-from lane_relay.supervisor import Supervisor
 
 __all__ = ["FeedbackListener", "Limits"]
 
-_MAIL: Final = "feedback-mail"
-"""Of its mail what breaks us, as the supervisor names it."""
 
 _SWEEP_EVERY_S: Final = 5.0
 _SLACK: Final = 2**20
@@ -67,7 +64,6 @@ class FeedbackListener:
         find: Callable[[Mailbox], Addressee | None],
         take: Take,
         clock: Clock,
-        supervisor: Supervisor,
         limits: Limits | None = None,
     ) -> None:
         """Opens nothing yet; raises ConfigError if the certificate's files cannot be used."""
@@ -83,8 +79,6 @@ class FeedbackListener:
         self.tick = clock.monotonic()
         self._clock = clock
         self._limits = limits or Limits()
-        self._supervisor = supervisor
-        supervisor.name(_MAIL)
         self._sessions: Crowd[FeedbackSession] = Crowd()
         self._minute: Counter[str] = Counter()
         self._minute_began = self.tick
@@ -210,10 +204,6 @@ class FeedbackListener:
     def count_refusal(self) -> None:
         """A recipient was nobody here."""
         self.refused += 1
-
-    def broke(self, broken: BaseException) -> None:
-        """One returned mail broke us; its sender will try again."""
-        self._supervisor.note(_MAIL, broken)
 
     def own(self, work: Coroutine[object, object, None]) -> None:
         """Runs a session's coroutine as a task of this listener."""

@@ -158,7 +158,7 @@ class FeedbackOffice:
         self._is_handed_on = False
         self._put_in_force(config)
         if config.feedback is not None and config.feedback.smtp is not None:
-            self._listener = FeedbackListener(config, self._find, self.desk.take, clock, neighbours.supervisor)
+            self._listener = FeedbackListener(config, self._find, self.desk.take, clock)
         if config.feedback is not None and config.feedback.http is not None:
             self._http = UnsubscribeServer(self._unsubscribe)
             self._http.apply(self._keys.feedback)

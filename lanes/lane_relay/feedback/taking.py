@@ -5,10 +5,9 @@ Before it: `session`, which has the mail's content. After it: the desk, which sa
 
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from lane_relay.feedback.addresses import Addressee
 from lane_relay.feedback.desk import TAKEN
+from lane_relay.guard import contain
 from lane_relay.records import Reply
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ __all__ = ["CLOSED", "take_mail"]
 
 CLOSED: Final = Reply(451, ("4.3.2 Nothing is taken here now, try again or try another host",))
 _BROKEN: Final = Reply(451, ("4.3.0 This mail cannot be taken now",))
-
-_log = structlog.get_logger("feedback")
 
 
 async def take_mail(
@@ -38,8 +35,7 @@ async def take_mail(
                 break
             taken.append(addressee)
     except Exception as broken:  # noqa: BLE001 -- what one stranger sends must not end the relay
-        _log.warning("returned mail refused, it broke us", client=client)
-        listener.broke(broken)
+        contain("feedback", broken, peer=client)
         reply = _BROKEN
     finally:
         listener.held_bytes -= size

@@ -120,6 +120,19 @@ async def test_an_archive_that_takes_nothing_says_why_until_it_does(tmp_path: Pa
     assert (slot.archive.failure, slot.archive.has_all) == ("", True)
 
 
+async def test_a_slip_in_the_buckets_secret_says_why_and_is_no_end(tmp_path: Path) -> None:
+    with s3_server(tmp_path / "s3") as server:
+        credentials = server.credentials(tmp_path / "credentials")
+        slot = Slot(tmp_path, server.config(credentials, "lanes"))
+        await complain(slot.list, "ann@example.com")
+        (credentials / "ca.crt").write_bytes(b"hello")
+        assert not await slot.archive.ship()
+        assert "ca.crt holds no certificate" in slot.archive.failure
+        (credentials / "ca.crt").unlink()
+        assert await asyncio.wait_for(slot.archive.ship(), 60)
+        assert (slot.archive.failure, slot.archive.has_all) == ("", True)
+
+
 async def test_another_archive_gets_everything(tmp_path: Path) -> None:
     slot = Slot(tmp_path)
     await complain(slot.list, "ann@example.com")

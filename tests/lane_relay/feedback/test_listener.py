@@ -13,7 +13,6 @@ from lane_relay.feedback.addresses import Addressee, Addresses
 from lane_relay.feedback.listener import FeedbackListener, Limits
 from lane_relay.feedback.session import FeedbackSession
 from lane_relay.records import Reply
-from lane_relay.supervisor import Supervisor
 from tests.lane_relay.accept.test_proxy import header
 
 KEY = b"k" * 32
@@ -64,7 +63,7 @@ async def made() -> AsyncIterator[Made]:
         for name, value in limits.items():
             setattr(bounds, name, value)
         find = Addresses(config(), KEY).find
-        listener = FeedbackListener(config(), find, desk.take, SYSTEM_CLOCK, Supervisor(lambda: 0.5), bounds)
+        listener = FeedbackListener(config(), find, desk.take, SYSTEM_CLOCK, bounds)
         await listener.start(Endpoint(host="127.0.0.1", port=0))
         listeners.append(listener)
         return listener, desk

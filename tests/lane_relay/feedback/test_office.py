@@ -79,6 +79,16 @@ UNKNOWN = RecipientResult(
 )
 
 
+async def test_an_attempt_that_breaks_the_list_is_told_and_the_next_one_is_learnt(tmp_path: Path) -> None:
+    """The attempt is settled by then: nothing but the word is missing."""
+    of = Office(tmp_path, Flags())
+    of.says(1, "ann@isp.test", of_recipient=7)  # whom the message has not
+    assert of.supervisor.broken == {"complaint-counts": 0, "hard-bounces": 1}
+    of.says(2, "gone@isp.test")
+    assert await of.refuses("gone@isp.test") == "hard-bounce"
+    await of.office.close()
+
+
 class Office:
     """The office of a slot whose ISP tells lies."""
 
@@ -93,13 +103,14 @@ class Office:
         )
         self.office = FeedbackOffice(config(folder), around)
 
-    def says(self, number: int, address: str) -> None:
+    def says(self, number: int, address: str, of_recipient: int = 0) -> None:
         """The ISP does not know this mailbox."""
         envelope = Envelope("otp@brand.test", (address,))
         message = Message(number, envelope, b"", from_domain="brand.test")
         entry = QueueEntry(number, 0, "isp.test", (0,), 0, self.at)
         peer = Peer("mx.isp.test", "192.0.2.1", 25, "192.0.2.2")
-        self.office.attempted(Attempt(entry, message, "isp", self.at, self.at, (UNKNOWN,), peer))
+        result = RecipientResult(of_recipient, UNKNOWN.stage, UNKNOWN.reply, UNKNOWN.verdict)
+        self.office.attempted(Attempt(entry, message, "isp", self.at, self.at, (result,), peer))
 
     async def refuses(self, address: str) -> str:
         """What intake says, once all that was told is on the list."""

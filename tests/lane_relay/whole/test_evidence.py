@@ -85,6 +85,21 @@ def test_a_folder_that_is_not_there_is_told_to_people(arguments: tuple[str, ...]
     )
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("audit", "verify", "s3://bucket"), ("audit", "unsettled", "s3://bucket"), ("trace", "x", "--in", "s3://bucket")],
+)
+def test_a_slip_in_what_an_archive_is_asked_with_is_told_to_people(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    for name, content in (("access_key_id", "a"), ("secret_access_key", "s"), ("ca.crt", "hello")):
+        (tmp_path / name).write_text(content)
+    done = _lane_relay(*arguments, "--credentials", tmp_path, "--endpoint", "https://127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"lane-relay: {tmp_path}/ca.crt holds no certificate in PEM that can be read: ")
+    assert len(done.stderr.splitlines()) == 1
+    half = _lane_relay(*arguments, "--credentials", tmp_path, "--endpoint", "http://[::1")
+    assert (half.returncode, half.stdout, len(half.stderr.splitlines())) == (2, "", 1)
+
+
 def test_an_archive_that_cannot_be_asked_is_told_to_people(tmp_path: Path) -> None:
     done = _lane_relay("trace", "order-1", "--in", "s3://bucket", "--credentials", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
