@@ -49,6 +49,7 @@ class Reason(StrEnum):
     ALL_SLOTS_VERIFIED = "AllSlotsVerified"
     WAITING_FOR_DNS = "WaitingForDNS"
     NO_SLOTS = "NoSlots"
+    ADDRESSES_QUARANTINED = "AddressesQuarantined"
     DEGRADED = "Degraded"
     SUSPENDED = "Suspended"
     DRAINING = "Draining"

@@ -283,7 +283,8 @@ class Refusal:
     """Reason of Reconciling as long as there is hope, by `status.patience`: what is absent may come, what says no may
     change in the same sync (then it is `reason` itself). None: Stalled at once."""
     spare: bool = False
-    """The lane serves as it did: only standby slots, or a volume that is to grow, lack what they are to have."""
+    """The lane serves as it did: only standby slots, a volume that is to grow, or an entry of `isps` that lies over
+    nothing lack what they are to have."""
 
 
 @dataclass(frozen=True, slots=True)

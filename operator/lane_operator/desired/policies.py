@@ -51,6 +51,7 @@ def unknown_isps(spec: SendingLaneSpec, policies: Iterable[Policy]) -> tuple[Ref
             f"isps names {override.name}, and no ISPPolicy of that name is for this lane: create it in the lane's "
             "namespace or the operator's, or remove the entry",
             waiting=Reason.WAITING_FOR_POLICY,
+            spare=True,
         )
         for override in spec.isps
         if override.name not in names

@@ -110,6 +110,6 @@ def _barred(ledger: Ledger, demand: Demand, now: dt.datetime) -> str:
     served = sorted({one.served for one in barred})
     fix = " or ".join(f"releasedFrom: {one}" for one in served)
     return (
-        f" ({len(barred)} of them, {shown}, served {' or '.join(served)} last and come to no {demand.traffic_class} "
-        f"lane before {fix} on the address in the pool says so; they warm up again then)"
+        f" ({len(barred)} of them last served {' or '.join(served)}: {shown}. Such an address goes to a "
+        f"{demand.traffic_class} lane only once {fix} on the address in the pool says so, and warms up again then)"
     )

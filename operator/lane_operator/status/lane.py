@@ -127,6 +127,10 @@ def _put_ready(book: Book, view: View, *, settled: bool, wrong: Reason | None) -
     troubles = [f"{claim.slot_name} {text}" for claim, text in view.troubles()]
     good = sum(1 for claim in active if view.serves(claim))
     missing = lane.spec.replicas - len(view.kept)
+    if view.drains_suspended and not lane.spec.replicas:
+        message = "no slot takes mail, as spec.replicas says, and none sends, as spec.suspend says: see Draining"
+        book.put(ConditionType.READY, False, _cause(book, view, wrong), message)
+        return
     if troubles or missing > 0 or not settled:
         said = [refusal.message for refusal in view.desired.refusals] + troubles
         message = f"{good} of {lane.spec.replicas} slots serve" + "".join(f"; {text}" for text in said)
@@ -142,12 +146,15 @@ def _put_ready(book: Book, view: View, *, settled: bool, wrong: Reason | None) -
     mode, redirect_to = view.references.delivery_mode(lane)
     if mode != "Live":
         held += f"; delivery is {mode}: {f'all mail goes to {redirect_to}' if redirect_to else 'no mail is sent'}"
-    if lane.spec.suspend:
-        message = f"takes mail and delivers nothing, as spec.suspend says{held}"
+    if lane.spec.suspend and lane.spec.replicas:
+        message = f"takes mail and delivers nothing, as spec.suspend says{held}{spare}"
         book.put(ConditionType.READY, True, Reason.SUSPENDED, message)
     elif not lane.spec.replicas:
         message = "no slot takes mail, as spec.replicas says: set it to 1 or more"
         book.put(ConditionType.READY, True, Reason.NO_SLOTS, message)
+    elif view.sends_nothing:
+        held = f"; nothing leaves, since every address is quarantined, see AddressQuarantined{held}"
+        book.put(ConditionType.READY, True, Reason.ADDRESSES_QUARANTINED, f"{good} of {good} slots serve{held}{spare}")
     else:  # intake is what Ready is about; what waits in a ready lane stands in the reason, which `kubectl get` shows
         reason = Reason.WAITING_FOR_DNS if waiting else Reason.ALL_SLOTS_VERIFIED
         book.put(ConditionType.READY, True, reason, f"{good} of {good} slots serve{held}{spare}")

@@ -21,6 +21,10 @@ __all__ = ["deadline", "put_draining", "put_progress"]
 
 _LET_GO = f"To let the lane go and keep its volumes, annotate it with {RELEASE_ANNOTATION}={RELEASE_KEEP_VOLUMES}"
 _FORGET = "bring it back, or give the order forget for it where it is gone for good (docs/addresses.md)"
+_SUSPENDED = (
+    "spec.suspend is true, so nothing but the end of queue.lifetime empties it: set suspend to false to have its mail "
+    "sent, or drain.policy to Hold to have it stop with its mail"
+)
 _WITHOUT = "to let it go without, set drain.policy to Hold"
 LONGEST_S = 36_525 * 86_400
 """A century: what lasts longer passes the calendar's end, and is for ever anyway."""
@@ -97,6 +101,8 @@ def put_draining(book: Book, view: View) -> None:
         names = ", ".join(claim.slot_name for claim in view.leaving)
         policy = view.lane.spec.drain.policy
         way = _way(view) if policy is DrainPolicy.TRANSFER else ""
+        if view.drains_suspended:
+            way = f"; {_SUSPENDED}"
         message = f"{names} takes no mail and goes when it is empty, by drain.policy {policy}{way}{_unproven(view)}"
         since = book.since(ConditionType.DRAINING, Reason.SCALE_IN)  # not since an earlier slot began to hold its mail
         book.put(ConditionType.DRAINING, True, Reason.SCALE_IN, message, since=since)
@@ -142,6 +148,8 @@ def _parting(view: View) -> str:
             "the lane is being deleted: by drain.policy Hold its slots stop and their queue volumes stay, with their "
             f"mail and keys, for a lane of this name{_unproven(view)}"
         )
+    if view.drains_suspended:
+        return f"the lane is being deleted with about {left} messages: {_SUSPENDED}{_unproven(view)}"
     longest = format_duration(effective(view.lane.spec).lifetime_s)
     to = view.lane.spec.drain.to
     if to is not None and view.lane.spec.drain.policy is DrainPolicy.TRANSFER:
@@ -248,5 +256,7 @@ def _overdue(book: Book, view: View) -> tuple[Refusal, ...]:
     left, since = rounded(sum(seen.queued for seen in slots)), oldest(seen.oldest_since for seen in slots)
     age = f", the oldest since {since}" if since else ""
     way_out = _LET_GO if deleting else "Set replicas back, or wait"
+    if view.drains_suspended:
+        way_out = f"Set suspend to false. {_LET_GO}" if deleting else "Set suspend to false, or replicas back"
     message = f"the drain's deadline has passed with about {left} messages left{age}; nothing is dropped. {way_out}"
     return (Refusal(Reason.DRAIN_DEADLINE_EXCEEDED, message),)

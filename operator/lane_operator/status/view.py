@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lane_api.names import STANDBY_FROM
+from lane_api.queue import DrainPolicy
 from lane_api.selector import SelectorFinding
 from lane_operator.inputs import Assignment, Claim, Desired, Lane, Observation, References, SlotObservation
 from lane_operator.seen import NextKeySeen
@@ -66,6 +67,20 @@ class View:
     def leaving(self) -> tuple[Claim, ...]:
         """Slots that are on their way out."""
         return tuple(claim for claim in self.going if not self.held(claim))
+
+    @property
+    def drains_suspended(self) -> bool:
+        """What is to go keeps its mail, since the lane is suspended and no other slot takes it."""
+        spec, deleting = self.lane.spec, self.lane.deleting_since is not None
+        if not spec.suspend or spec.drain.policy is DrainPolicy.HOLD or not (deleting or self.leaving):
+            return False
+        return deleting or not self.active or spec.drain.policy is not DrainPolicy.TRANSFER
+
+    @property
+    def sends_nothing(self) -> bool:
+        """No mail at all may leave from any of the lane's addresses, and nobody stands in."""
+        held = [claim.quarantine for claim in self.kept]
+        return bool(held) and all(one is not None and not one.isps and not one.stood_in_by for one in held)
 
     def held(self, claim: Claim) -> SlotObservation | None:
         """The slot, where it is stopped and keeps its mail; None while it is on its way out."""

@@ -66,7 +66,10 @@ def test_the_refusal_names_the_addresses_and_what_lets_them_go() -> None:
     _, refusal = given(served("Bulk", pool(SHARED, "Bulk", "Transactional")), demand("Transactional"))
 
     assert refusal is not None
-    assert f"1 free (1 of them, {IP}, served Bulk last and come to no Transactional lane" in refusal.message
+    assert (
+        f"1 free (1 of them last served Bulk: {IP}. Such an address goes to a Transactional lane only once "
+        "releasedFrom: Bulk on the address in the pool says so, and warms up again then); 1 of 1 slots have none"
+    ) in refusal.message
     assert "releasedFrom: Bulk on the address in the pool" in refusal.message
 
 
