@@ -67,6 +67,14 @@ def test_usage_2_needs_the_name_the_dates_and_the_chain() -> None:
     assert _failure(named, leaf, root) == TlsFailure.NOT_TRUSTED  # a link is missing
 
 
+@pytest.mark.parametrize("selector", [0, 1])
+def test_usage_2_names_an_authority_above_the_server_and_not_the_server_itself(selector: int) -> None:
+    root = make_authority()
+    leaf, alone = root.issue(HOST), make_authority().issue(HOST, authority=True)
+    assert _failure([leaf.tlsa(2, selector, 1)], leaf, root) == TlsFailure.VALIDATION
+    assert _failure([alone.tlsa(2, selector, 1)], alone) == TlsFailure.VALIDATION
+
+
 def test_a_whole_authority_in_a_record_need_not_be_sent() -> None:
     root = make_authority()
     assert _failure([root.tlsa(2, 0, 0)], root.issue(HOST)) == TlsFailure.NONE

@@ -10,7 +10,7 @@ import pytest
 
 from lane_relay.feedback.readers import Readers
 from lane_relay.feedback.reporters import Unknown, Vouched, claim_of, is_named, vouched
-from lane_relay.mail.dkim import DkimKey, cover, generate_key
+from lane_relay.mail.dkim import Covered, DkimKey, cover, generate_key
 from lane_relay.resolve.answers import Answer, Status
 
 PEM = generate_key()
@@ -35,6 +35,12 @@ def signed(
     header, body = (one.encode() for one in form.split("/"))
     made: bytes = dkim.sign(content, b"s1", domain.encode(), PEM, canonicalize=(header, body), **more)
     return made + content
+
+
+def signed_without_from() -> bytes:
+    """As no signer of the RFC does it: whoever has any mail of the reporter's domain could put another From on it."""
+    covered = Covered(b"subject", b"subject:complaint\r\n", cover(REPORT).body_hash)
+    return DkimKey.load(PEM).sign(covered, domain="arf.isp.test", selector="s1", now=NOW) + REPORT
 
 
 def signed_by_a_user() -> bytes:
@@ -81,6 +87,7 @@ async def test_a_named_reporter_is_believed_by_its_own_signature_or_one_above(
         signed() + b"more\r\n",
         signed(length=True) + b"more\r\n",
         signed(length=True),
+        signed_without_from(),
         signed(domain="evil.test"),
         signed(domain="test"),
         signed(REPORT.replace(b"feedback@arf", b"user@arf")),

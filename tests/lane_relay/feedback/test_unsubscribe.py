@@ -12,7 +12,7 @@ from lane_api.relayconfig import Endpoint
 from lane_relay.errors import RelayError
 from lane_relay.feedback.suppressions import Source
 from lane_relay.feedback.unsubscribe import UnsubscribeServer
-from lane_relay.mail.token import Token, TokenKind, write_token
+from lane_relay.mail.token import SEVERAL, Token, TokenKind, write_token
 
 KEY = b"k" * 32
 ANN = Token(TokenKind.PERSON, 7, 0, b"a" * 12)
@@ -69,7 +69,9 @@ async def ask(server: UnsubscribeServer, method: str, path: str, body: bytes = b
 async def test_only_a_post_with_a_link_of_ours_unsubscribes(made: Made) -> None:
     server, desk = await made()
     bounce = write_token(KEY, Token(TokenKind.BOUNCE, 7, 0, b"a" * 12))
-    for path in ("/", "/u/", LINK[:-1], LINK + "x", f"{LINK}/more", f"/u/{bounce}", f"/v/{LINK[3:]}"):
+    nobodys = write_token(KEY, Token(TokenKind.PERSON, 7, SEVERAL))
+    strange = ("/", "/u/", LINK[:-1], LINK + "x", f"{LINK}/more", f"/v/{LINK[3:]}")
+    for path in (*strange, f"/u/{bounce}", f"/u/{nobodys}"):
         assert (await ask(server, "POST", path))[0] == 404
     assert (await ask(server, "GET", LINK))[0] == 200
     assert (await ask(server, "HEAD", LINK))[0] == 200

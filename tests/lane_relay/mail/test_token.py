@@ -42,6 +42,13 @@ def test_one_changed_character_makes_it_nobodys(token: Token, at: int, character
 
 
 @given(TOKENS)
+def test_bits_that_its_last_character_has_to_spare_are_nobodys_to_set(token: Token) -> None:
+    text = write_token(KEY, token)
+    ends = "abcdefghijklmnopqrstuvwxyz234567"
+    assert [end for end in ends if read_token(KEY, text[:-1] + end) is not None] == [text[-1]]
+
+
+@given(TOKENS)
 def test_another_key_does_not_read_it(token: Token) -> None:
     assert read_token(b"j" * 32, write_token(KEY, token)) is None
 
