@@ -18,12 +18,15 @@ class Receiver:
         self.requests: list[tuple[dict[str, str], bytes]] = []
         self.batches: list[dict[str, Any]] = []
         self.stalled: asyncio.Event | None = None
+        self.asked = asyncio.Event()
+        """A request has come, taken or not."""
         self.largest = 2**30
         self.port = 0
 
     async def take(self, request: web.Request) -> web.Response:
         body = await request.read()
         self.requests.append((dict(request.headers), body))
+        self.asked.set()
         if self.stalled is not None:
             await self.stalled.wait()
         if len(body) > self.largest:

@@ -4,13 +4,14 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 
 import pytest
 
 from lane_api.relayconfig import Archive
 from lane_relay.account.journal import Journal
-from lane_relay.audit.archive import Archiver
+from lane_relay.audit.archive import FIRST_WAIT_S, LONGEST_WAIT_S, Archiver
 from lane_relay.audit.chain import Chain, head_name
 from lane_relay.audit.evidence import journals
 from lane_relay.audit.stores import S3Store, UnavailableError, open_archive
@@ -336,6 +337,16 @@ async def test_a_loss_is_stated_in_the_archive_too(tmp_path: Path) -> None:
     assert report.findings == []
     assert f"{lost} of these were never archived: they are lost" in report.notes
     assert report.records == 410 - lost
+
+
+def test_slots_that_lost_their_archive_at_once_come_back_at_different_times(tmp_path: Path) -> None:
+    slot = Slot(tmp_path / "records", {"path": str(tmp_path / "archive")})
+    waits = []
+    for jitter in (0.0, 0.99):
+        archiver = Archiver(slot.chain, slot.folder, slot.journal, slot.time.clock, repeat(jitter).__next__)
+        waits.append([archiver._wait(tries) for tries in (1, 2, 10**6)])
+    assert waits[0] == [FIRST_WAIT_S / 2, FIRST_WAIT_S, LONGEST_WAIT_S / 2]
+    assert all(0.9 * one < late / 2 < one for one, late in zip(*waits, strict=True))
 
 
 async def test_two_lives_of_a_lane_share_an_archive(tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
 """Slips in an archive's Secret or place are a reason and a fix, whatever the client of S3 makes of them."""
 
+import base64
+import hashlib
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -18,6 +22,36 @@ def store(folder: Path, files: dict[str, bytes] | None = None, **changed: Any) -
         (folder / name).write_bytes(content)
     fields = {"bucket": "bucket", "prefix": "p", "endpoint": "http://127.0.0.1:1", "credentials_dir": str(folder)}
     return S3Store(ArchiveS3.model_validate(fields | changed), request_s=2)
+
+
+class _Bucket(BaseHTTPRequestHandler):
+    """Takes what is put, and notes with which fields."""
+
+    noted: ClassVar[list[tuple[str, str | None, str | None]]] = []
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        fields = (self.headers["If-None-Match"], self.headers["x-amz-checksum-sha256"])
+        self.noted.append((self.path, *fields))
+        self.send_response(200)
+        self.send_header("ETag", '"1"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_words: object) -> None:
+        """Nothing is said."""
+
+
+def test_what_is_put_carries_its_sha256_as_a_bucket_with_object_lock_asks(tmp_path: Path) -> None:
+    _Bucket.noted.clear()
+    with HTTPServer(("127.0.0.1", 0), _Bucket) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        store(tmp_path, endpoint=f"http://127.0.0.1:{server.server_port}").put("head", b"content")
+        server.shutdown()
+        thread.join(60)
+    checksum = base64.b64encode(hashlib.sha256(b"content").digest()).decode()
+    assert _Bucket.noted == [("/bucket/p/head", "*", checksum)]
 
 
 SLIPS: dict[str, tuple[dict[str, bytes], dict[str, str], str]] = {

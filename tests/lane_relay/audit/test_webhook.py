@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import shutil
 from collections.abc import AsyncIterator
+from itertools import repeat
 from pathlib import Path
 
 import aiohttp
@@ -93,13 +94,13 @@ async def test_a_receiver_can_check_who_sent_what_and_when(
     assert headers["Lanewright-Records"] == "1-3"
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 429, 500, 503])
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 429, 500, 503])
 async def test_what_is_not_taken_is_sent_again(
     slot: Slot, receiver: Receiver, http: aiohttp.ClientSession, status: int
 ) -> None:
     fill(slot.journal, 3)
     receiver.status = status
-    receiver.headers = {"Retry-After": "17"}
+    receiver.headers = {"Retry-After": "17", "Location": f"{receiver.url}-elsewhere"}  # followed, that would be a 404
     assert await slot.sender.send(http) == 17.0
     assert (slot.sender.seq, slot.sender.failures, slot.sender.lag()) == (0, 1, 3)
     assert f"answers {status}" in slot.sender.failure
@@ -135,6 +136,56 @@ async def test_a_restart_goes_on_after_the_last_batch_that_was_taken(
     fill(slot.journal, 5)
     assert await slot.new_sender().send(http) is None
     assert receiver.numbers == list(range(1, 18))
+
+
+async def test_a_new_receiver_gets_all_that_is_kept(
+    slot: Slot, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    fill(slot.journal, 12)
+    assert await slot.sender.send(http) is None
+    async with receiving() as other:
+        again = slot.new_sender(other.url)
+        assert (again.lag(), again.gaps) == (12, 0)
+        assert await again.send(http) is None
+        assert other.numbers == list(range(1, 13))
+    assert receiver.numbers == list(range(1, 13))
+
+
+async def test_what_one_receiver_takes_while_another_is_named_is_nothing_to_the_other(
+    slot: Slot, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    fill(slot.journal, 5)
+    receiver.stalled = asyncio.Event()
+    sending = asyncio.create_task(slot.sender.send(http))
+    await receiver.asked.wait()
+    async with receiving() as other:
+        slot.sender.apply(Webhook(url=other.url, secret_dir=str(slot.secret)))
+        receiver.stalled.set()
+        assert await sending is None
+        assert other.numbers == [1, 2, 3, 4, 5]
+    assert receiver.numbers == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("kept", ["{", "[]", '{"seq": 4}', '{"url": "URL", "seq": 6, "gaps": 2}'])
+async def test_where_it_was_is_believed_only_within_the_records_that_there_are(
+    slot: Slot, receiver: Receiver, http: aiohttp.ClientSession, kept: str
+) -> None:
+    fill(slot.journal, 5)
+    slot.folder.joinpath("webhook.json").write_text(kept.replace("URL", slot.url))
+    again = slot.new_sender()
+    assert (again.lag(), again.gaps) == (5, 0)
+    assert await again.send(http) is None
+    assert receiver.numbers == [1, 2, 3, 4, 5]
+
+
+def test_slots_that_lost_a_receiver_at_once_come_back_at_different_times(slot: Slot) -> None:
+    waits = []
+    for jitter in (0.0, 0.5, 0.99):
+        sender = WebhookSender(slot.chain, slot.time.clock, repeat(jitter).__next__, lambda: 0)
+        waits.append([sender._wait(tries) for tries in (1, 2, 3, 9, 10, 10**6)])
+    assert waits[0] == [0.5, 1.0, 2.0, 128.0, 150.0, 150.0]
+    assert waits[1] == [0.75, 1.5, 3.0, 192.0, 225.0, 225.0]
+    assert all(150.0 < wait <= 300.0 for wait in waits[2][-2:])
 
 
 async def test_what_the_budget_dropped_unsent_is_told_as_a_gap_and_held_nothing_up(
