@@ -203,7 +203,7 @@ admin: {listen: {port: 8443}, tls: {certificate: /a, key: /b}, tokenFile: /t}
             text(extra="slo: 5s"),
             "slo: unknown field: take it out or correct it, or use an image that knows it; known here: activeBytes",
         ),
-        (text().replace("connections: 10", "lifetime: 3 days"), "write a number and a unit, such as 30s"),
+        (text().replace("connections: 10", "lifetime: 3 days"), "write numbers with units (ms, s, m, h), such as 30s"),
         (text().replace("connections: 10", "policies: [{name: a, mx: 5}]"), "delivery.policies[0].mx: must be a list"),
         (
             "lane: {name: a}\nslot: app-0\n",
