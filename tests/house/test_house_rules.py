@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.house.digits import other_digits
 from tests.house.early import early
 from tests.house.mocks import mocked
 
@@ -231,6 +232,38 @@ def test_a_look_that_comes_too_early_is_found(text: str) -> None:
 )
 def test_a_look_after_whatever_waited_for_the_relay_is_in_time(text: str) -> None:
     assert not early("x.py", text)
+
+
+def test_no_text_is_taken_for_a_number_that_int_does_not_read() -> None:
+    assert [found for path in PRODUCT_FILES for found in other_digits(_relative(path), path.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(word: str):\n    return int(word) if word.isdigit() else 0",
+        "def f(word):\n    if word.isdigit(): sizes.append(word)",
+        "async def f(line: bytes):\n    word = line.decode()\n    return word.isdigit() and int(word)",
+        "def f(a: str, b: str):\n    return a.isascii() and b.isdigit()",
+        "def f(words: list[str]):\n    return [int(word) for word in words if word.isdigit()]",
+        "def f(text: str):\n    return int(text[:3]) if text[:3].isdigit() else 0",
+    ],
+)
+def test_a_text_that_is_asked_for_digits_beyond_ascii_is_found(text: str) -> None:
+    assert other_digits("x.py", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(word: str):\n    return int(word) if word.isdecimal() else 0",
+        "def f(word: str):\n    return int(word) if word.isascii() and word.isdigit() else 0",
+        "def f(line: bytes):\n    code, rest = line[:3], line[3:]\n    return int(code) if code.isdigit() else 0",
+        "def f(line: bytes):\n    return int(line[1:]) if line[1:].isdigit() else 0",
+    ],
+)
+def test_what_int_reads_is_asked_for_as_one_likes(text: str) -> None:
+    assert not other_digits("x.py", text)
 
 
 def test_the_makefile_explains_every_target() -> None:

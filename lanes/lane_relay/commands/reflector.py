@@ -30,7 +30,7 @@ def run_reflector(listen: str, key_file: Path) -> int:
 def _address(text: str) -> tuple[str, int]:
     """Host and port of `ADDRESS:PORT` or `[ADDRESS]:PORT`; raises ValueError."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"--listen {text!r}: write ADDRESS:PORT, such as 0.0.0.0:25 or [::]:25")
     return host.removeprefix("[").removesuffix("]"), int(port)
 

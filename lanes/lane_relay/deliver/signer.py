@@ -49,7 +49,7 @@ class SigningKey(TrackedRecord, frozen=True):
 def quota_cores(cpu_max: str, cores: int) -> int:
     """Whole threads that a cgroup's `cpu.max` (`quota period` or `max period`) lets run at once, at most `cores`."""
     quota, _, period = cpu_max.strip().partition(" ")
-    if not quota.isdigit() or not period.isdigit() or not int(period):
+    if not quota.isdecimal() or not period.isdecimal() or not int(period):
         return cores
     return max(1, min(cores, math.ceil(int(quota) / int(period))))
 

@@ -279,7 +279,7 @@ class SuppressionStore:
 
     def _logs(self) -> list[int]:
         names = (path.name.removeprefix("log-") for path in self._directory.glob("log-*"))
-        return sorted(int(name) for name in names if name.isdigit())
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def _log_path(self, number: int) -> Path:
         return self._directory / f"log-{number}"

@@ -55,7 +55,7 @@ def normalise_domain(text: str) -> str:
     domain = text.lower()
     labels = domain.split(".")
     # An all-numeric last label is an IPv4 address without its brackets, never a top-level domain (RFC 3696 section 2).
-    if len(domain) > _MAX_DOMAIN or labels[-1].isdigit() or not all(map(_LABEL.fullmatch, labels)):
+    if len(domain) > _MAX_DOMAIN or labels[-1].isdecimal() or not all(map(_LABEL.fullmatch, labels)):
         return ""
     return domain
 

@@ -221,7 +221,7 @@ def _wrong(here: _Here, said: UpgradeStatus, lasts: dt.timedelta) -> str:
 def _restarts(seen: SlotObservation) -> int:
     """How often its container was started again since its pod was made."""
     count = seen.process.rpartition("/")[2]
-    return int(count) if count.isdigit() else 0
+    return int(count) if count.isdecimal() else 0
 
 
 def _images(workload: Manifest, wanted: SlotImages) -> SlotImages:
