@@ -93,6 +93,7 @@ class Reason(StrEnum):
     MATCHED = "Matched"
     MISMATCH = "Mismatch"
     PROBE_FAILED = "ProbeFailed"
+    NOT_PROBED = "NotProbed"
     PROOF_STALE = "ProofStale"
     PORT_BLOCKED = "PortBlocked"
     SHARED_ADDRESS = "SharedAddress"

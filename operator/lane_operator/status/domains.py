@@ -53,7 +53,12 @@ def put_certificate(book: Book, view: View) -> None:
         if name is None
         else f"Secret {name} is not in use yet"
     )
-    message = f"each slot shows a certificate that it made itself, which clients cannot check: {fix}"
+    what = (
+        "each slot shows a certificate that it made itself"
+        if True in shown
+        else "no slot has said yet which certificate it shows; without one that is given, each makes one itself"
+    )
+    message = f"{what}, which clients cannot check: {fix}"
     book.put(ConditionType.CERTIFICATE_READY, False, Reason.SELF_SIGNED, message)
 
 

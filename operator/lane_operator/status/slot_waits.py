@@ -90,7 +90,7 @@ def _since(view: View, names: Iterable[str]) -> dict[str, str]:
 
 
 _WRONG = {Reason.REFUSED, Reason.MISMATCH, Reason.PORT_BLOCKED}
-_OF_PROOF = {Reason.PROBE_FAILED, Reason.MISMATCH, Reason.PORT_BLOCKED}
+_OF_PROOF = {Reason.PROBE_FAILED, Reason.NOT_PROBED, Reason.MISMATCH, Reason.PORT_BLOCKED}
 
 
 def _cause(view: View, seen: SlotObservation | None, *, takes: bool) -> Reason | None:

@@ -15,7 +15,7 @@ _EGRESS: dict[str, tuple[bool | None, Reason]] = {
     "Mismatch": (False, Reason.MISMATCH),
     "PortBlocked": (False, Reason.PORT_BLOCKED),
     "Unproved": (False, Reason.PROBE_FAILED),
-    "": (None, Reason.PROBE_FAILED),
+    "": (None, Reason.NOT_PROBED),
     "ProofStale": (True, Reason.PROOF_STALE),
     "Proved": (True, Reason.MATCHED),
     "NotNeeded": (True, Reason.SHARED_ADDRESS),

@@ -160,7 +160,7 @@ def test_slots_on_their_way_are_reconciling() -> None:
         ("Unproved", "False", "ProbeFailed", "False"),
         ("PortBlocked", "False", "PortBlocked", "False"),
         ("Mismatch", "False", "Mismatch", "False"),
-        ("", "Unknown", "ProbeFailed", "False"),
+        ("", "Unknown", "NotProbed", "False"),
     ],
 )
 def test_the_worst_slot_speaks_for_the_lanes_egress(state: str, status_: str, reason: str, ready: str) -> None:
@@ -406,7 +406,7 @@ def test_a_lane_of_which_no_slot_runs_says_so() -> None:
     of, seen, claims = held()
     said = status(of, seen=Observation(seen.slots[1:]), claims=Assignment(claims.claims[1:]))
 
-    assert verdict(said, "EgressVerified") == ("Unknown", "ProbeFailed")
+    assert verdict(said, "EgressVerified") == ("Unknown", "NotProbed")
     assert message(said, "EgressVerified") == "no slot runs"
 
 

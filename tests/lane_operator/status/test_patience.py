@@ -53,7 +53,7 @@ def test_a_new_generation_is_hoped_for_anew() -> None:
         ({"rolling": True}, "WaitingForSlots", "SlotNotReady", "does not restart"),
         ({"proof_state": "Mismatch", "proof_message": "from 192.0.2.1"}, "WaitingForProof", "Mismatch", "192.0.2.1"),
         ({"proof_state": "PortBlocked"}, "WaitingForProof", "PortBlocked", "sends nothing"),
-        ({"proof_state": ""}, "WaitingForProof", "ProbeFailed", "not proved yet"),
+        ({"proof_state": ""}, "WaitingForProof", "NotProbed", "not proved yet"),
     ],
 )  # fmt: skip
 def test_a_slot_has_ten_minutes(broken: dict[str, Any], waits: str, stalls: str, says: str) -> None:

@@ -1,7 +1,7 @@
 """What a lane says of slots that nobody asks for now, and of reflectors that confirm nothing: no guess as a fact."""
 
 from lane_api.conditions import Reason
-from lane_operator.inputs import Refusal
+from lane_operator.inputs import Assignment, Observation, Refusal
 from tests.lane_operator import made
 from tests.lane_operator.status.test_lane_status import message, settled, status, verdict
 
@@ -25,6 +25,21 @@ def test_a_given_certificate_that_was_seen_is_in_use_also_while_its_secret_is_ou
     said = status(of, seen=seen, refusals=(FORBIDDEN,), references={"secrets": {}})
 
     assert verdict(said, "CertificateReady") == ("True", "Issued")
+
+
+def test_a_lane_without_a_slot_says_nothing_of_what_slots_show_or_have_found() -> None:
+    said = status(made.lane(), Observation(), Assignment(), refusals=(FORBIDDEN,))
+
+    assert verdict(said, "CertificateReady") == ("False", "SelfSigned")
+    assert message(said, "CertificateReady").startswith("no slot has said yet which certificate it shows; without one")
+    assert "set submission.tls.secretName" in message(said, "CertificateReady")
+    assert verdict(said, "EgressVerified") == ("Unknown", "NotProbed")
+    assert message(said, "EgressVerified") == "no slot has an address yet"
+    of = made.lane(submission={"senders": ["@notify.example.com"], "tls": {"secretName": "lane-tls"}})
+    given = status(of, Observation(), Assignment(), references={"secrets": {}})
+    assert message(given, "CertificateReady").endswith("Secret lane-tls is not in use yet")
+    shown = status(made.lane())
+    assert message(shown, "CertificateReady").startswith("each slot shows a certificate that it made itself")
 
 
 def test_reflectors_that_confirm_nothing_are_told_with_what_each_said_and_whose_key_it_should_be() -> None:
