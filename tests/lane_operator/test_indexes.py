@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lane_api.names import ADDRESS_ANNOTATION, LANE_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SLOT_LABEL
@@ -42,6 +42,7 @@ def looked_through(cache: Cache, index: str, value: Any) -> list[Manifest]:
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(bodies(), st.booleans()), max_size=30))
 def test_an_index_and_a_look_at_everything_agree(changes: list[tuple[Manifest, bool]]) -> None:
     cache, values = Cache(), dict[str, set[Any]]()
