@@ -73,7 +73,7 @@ def begin(api: SmallApi) -> None:
         ("SendingLane", LANES, of, "otp"),
         ("IPPool", POOLS, pool("ClusterDefault").spec, "shared"),
     ):
-        metadata = {"namespace": "mail", "name": name, "generation": 3, "uid": f"{kind}-1"}
+        metadata = {"namespace": "mail", "name": name, "generation": 3, "uid": f"turned-{kind}"}
         given = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
         body = {"apiVersion": "lanewright.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": given}
         if kind == "SendingLane":
