@@ -192,19 +192,25 @@ def _stalls(setting: Setting) -> Iterator[None]:
 @contextmanager
 def _late_answers(setting: Setting) -> Iterator[None]:
     """Whole messages are answered late: whoever gives up too early sends them again."""
+    before = _counted(setting, "messages")
     setting.internet.change("faulty.test", delays={Stage.END_OF_DATA: LATE_S})
     try:
         yield
-        _meet_connections(setting)
+        # no connection need stand at the end: who has given up a few leaves the host alone for a while
+        setting.meet(_counted(setting, "messages") - before, "messages that it had whole and answered late")
     finally:
         setting.internet.change("faulty.test", delays={})
 
 
 def _meet_connections(setting: Setting) -> None:
     """Counts the connections that the fault has in its hands at its end."""
+    setting.meet(_counted(setting, "connections_now"), "connections in its hands")
+
+
+def _counted(setting: Setting, what: str) -> int:
+    """At the faulty ISPs, of the slot's address."""
     now = setting.internet.ask(lambda control: control.counts())
-    held = sum(now.get(one, {}).get(SOURCE, {}).get("connections_now", 0) for one in setting.faulty)
-    setting.meet(held, "connections in its hands")
+    return sum(now.get(one, {}).get(SOURCE, {}).get(what, 0) for one in setting.faulty)
 
 
 def _disconnect(setting: Setting, domain: str) -> None:

@@ -33,6 +33,9 @@ BEHIND_S: Final = 0.03
 waited for a processor."""
 MESSAGE_TAKES_S: Final = 0.06
 """What the ISPs take for one message at least, by their round trips: a connection brings no more in that time."""
+REFUSAL_TAKES_S: Final = 0.045
+"""The same for a refusal, which comes with the first round trip: the one before it may have been answered so much
+earlier, over the same connection."""
 SETTLED_AFTER: Final = 2
 """Commits after an ISP's answer: the one that is being written, and the one that has the settlement."""
 REFUSED_AFTER: Final = 4
@@ -159,7 +162,10 @@ def _judge_copies(
     repeated = [*taken, *refused]
     found.duplicates = sum(len(copies) - 1 for copies in repeated)
     reasons = _Reasons(kills, connections, taken_over)
-    left = [*reasons.miss(taken, SETTLED_AFTER), *reasons.miss(refused, REFUSED_AFTER)]
+    left = [
+        *reasons.miss(taken, SETTLED_AFTER, MESSAGE_TAKES_S),
+        *reasons.miss(refused, REFUSED_AFTER, REFUSAL_TAKES_S),
+    ]
     found.moved = reasons.moved
     found.two_owners = [
         f"{', '.join(first.recipients)}: {first.message_id} from {first.source_ip} and {second.source_ip}"
@@ -190,15 +196,17 @@ class _Reasons:
             self._taken_over[one.recipient].append(one)
         self.moved = 0
 
-    def miss(self, repeated: Iterable[Sequence[Message]], commits: int) -> list[tuple[Message, Message]]:
+    def miss(
+        self, repeated: Iterable[Sequence[Message]], commits: int, takes_s: float
+    ) -> list[tuple[Message, Message]]:
         """The copies, with the one before each, for which the kill that ended that one's connection does not account.
 
-        `commits` it takes until what an ISP said is on the disk.
+        `commits` it takes until what an ISP said is on the disk; `takes_s`: in less an ISP says no two such things.
         """
         pairs = sorted((pair for copies in repeated for pair in pairwise(copies)), key=lambda pair: pair[0].at)
-        return [(first, second) for first, second in pairs if not self._account_for(first, second, commits)]
+        return [(first, second) for first, second in pairs if not self._account_for(first, second, commits, takes_s)]
 
-    def _account_for(self, first: Message, second: Message, commits: int) -> bool:
+    def _account_for(self, first: Message, second: Message, commits: int, takes_s: float) -> bool:
         own = (
             one
             for one in self._kills
@@ -216,7 +224,7 @@ class _Reasons:
             return False
         share = (kill, first.isp, first.connection)
         # the last of them may have been on its way when the slot died, and is read by a busy ISP somewhat later
-        accounted = self._claimed[share] < 1 + int((first.at - since) / MESSAGE_TAKES_S)
+        accounted = self._claimed[share] < 1 + int((first.at - since) / takes_s)
         self._claimed[share] += accounted
         self.moved += accounted and not is_own
         return accounted

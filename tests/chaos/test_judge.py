@@ -146,6 +146,23 @@ def test_a_connection_brings_no_more_between_two_commits_than_its_isp_answers_in
     assert len(judge([], twice(10.465, 10.5, 10.53), [kill]).unexplained) == 1
 
 
+def test_a_refusal_may_come_a_round_trip_after_the_answer_before_it_and_both_be_unsettled() -> None:
+    kill = TimedKill(10.5, SOURCE, 0.005)  # a refusal takes four commits: what was said 0.05 s before is not settled
+
+    def told(before: float) -> int:
+        mail = [one for one in twice(before) if isinstance(one, Message)]
+        refused: list[Record] = [
+            connection(1, 5.0, 10.5),
+            connection(2, 11.0, None),
+            refusal(10.499, 1),
+            refusal(11.5, 2),
+        ]
+        return len(judge([BOUNCED], [*refused, *mail, report(11.9)], [kill]).unexplained)
+
+    assert told(10.479) == 0
+    assert len(judge([], twice(10.479, 10.499), [kill]).unexplained) == 1, "two whole messages take longer"
+
+
 def test_a_second_copy_by_the_other_slot_has_two_owners_and_one_over_a_connection_of_before_the_kill_no_reason() -> (
     None
 ):
