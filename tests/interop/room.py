@@ -60,14 +60,26 @@ def _run(*command: str, folder: Path) -> None:
         raise RuntimeError(f"{' '.join(command)}: {done.stdout[-1000:]}{done.stderr[-2000:]}")
 
 
+def _libraries() -> list[str]:
+    """What the programs need and this machine does not happen to have: a library that it has is not laid over."""
+    only = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
+    asked = ["apt-cache", "depends", "--recurse", *only, *PACKAGES]
+    told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
+    needed = {line for line in told if line.startswith("lib")}
+    shown = ["dpkg-query", "-W", "-f", "${db:Status-Status} ${Package}\n"]
+    status = subprocess.run(shown, capture_output=True, text=True, check=True).stdout.splitlines()
+    installed = {line.partition(" ")[2] for line in status if line.startswith("installed ")}
+    return sorted({name for name in needed if ":" not in name} - installed - {*PACKAGES})
+
+
 def _unpack(out: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
-            _run("apt-get", "download", "-q", *PACKAGES, folder=folder)
+            _run("apt-get", "download", "-q", *PACKAGES, *_libraries(), folder=folder)
         except RuntimeError:  # the lists are old
             _run("apt-get", "update", "-q", folder=folder)
-            _run("apt-get", "download", "-q", *PACKAGES, folder=folder)
+            _run("apt-get", "download", "-q", *PACKAGES, *_libraries(), folder=folder)
         for package in folder.glob("*.deb"):
             _run("dpkg-deb", "-x", str(package), str(out), folder=folder)
     for directory in ("lib", "bin", "sbin"):  # a folder of this name would hide the machine's link of that name
