@@ -272,16 +272,19 @@ class RecordWriter:
 
 def _without_their_words(key: bytes | None, record: LogRecord) -> LogRecord:
     """What is ours to say, where what a peer or client said could not be put into a record."""
-    named, response = record.recipient, record.response
-    if key is not None:
-        named = digest(key, named) if isinstance(named, str) else tuple([digest(key, one) for one in named])
+    response = record.response
     return replace(
         record,
-        recipient=named,
+        recipient=_digests(key, record.recipient) if key is not None else record.recipient,
         sender="" if key is not None else record.sender,
         response=replace(response, content="") if response is not None else None,
         meta={},
     )
+
+
+def _digests(key: bytes, named: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """Of one or all, as the record has them."""
+    return digest(key, named) if isinstance(named, str) else tuple([digest(key, one) for one in named])
 
 
 def _encode_hidden(key: bytes, encode: Callable[[LogRecord], bytes], record: LogRecord) -> bytes:
@@ -298,7 +301,7 @@ def _encode_hidden(key: bytes, encode: Callable[[LogRecord], bytes], record: Log
     return encode(
         replace(
             record,
-            recipient=digest(key, named) if isinstance(named, str) else tuple([digest(key, one) for one in named]),
+            recipient=_digests(key, named),
             sender=hidden(record.sender) if record.sender else record.sender,
             response=replace(response, content=hidden(response.content)) if response is not None else None,
             meta={name: hidden(value) for name, value in record.meta.items()},

@@ -86,13 +86,16 @@ def _verify(given: argparse.Namespace) -> int:
     if kept:
         named = {report.journal for report in reports}
         at = [kept & ({one.journal} | ({*one.continues} - named)) for one in reports]  # what has no folder of its own
-        gone = [one for one in (until, since) if one is not None and not any(one.head.journal in here for here in at)]
-        if gone and not any(_may_be_of(gone[0].head, report) for report in reports):
+        heads = [one.head for one in (until, since) if one is not None]
+        gone = next((head for head in heads if not any(head.journal in here for here in at)), None)
+        if gone is not None and not any(_may_be_of(gone, report) for report in reports):
             raise ConfigError(f"journal {', '.join(sorted(kept))}, of which a head was given, is not in {given.place}")
         reports = [
             verify(store, files, keys, _of(since, here), _of(until, here), found) if here else plain
             for files, plain, here in zip(found, reports, at, strict=True)
-        ] + [_removed(one.head) for one in gone[:1]]
+        ]
+        if gone is not None:
+            reports.append(_removed(gone))
     if not reports:
         raise ConfigError(f"{given.place} holds no records: name the folder of a slot's records, or of an archive")
     for report in reports:

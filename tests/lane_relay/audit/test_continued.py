@@ -1,7 +1,7 @@
 """A volume put back from a snapshot: its journal goes on under a name of its own, and both histories are proven."""
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -32,7 +32,7 @@ from tests.lane_relay.audit.making import (
     records_config,
     seal_all,
 )
-from tests.lane_relay.audit.receiving import Books, Receiver, receiving
+from tests.lane_relay.audit.receiving import Books, Receiver
 from tests.lane_relay.audit.s3_server import S3Server, s3_server
 
 
@@ -99,18 +99,6 @@ def reports(store: Store) -> dict[str, Report]:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with s3_server(tmp_path_factory.mktemp("s3")) as running:
         yield running
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as made:
-        yield made
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
-        yield session
 
 
 @pytest.fixture
@@ -196,16 +184,21 @@ def test_the_volume_has_one_chain_over_both_journals(folder_slot: Slot, tmp_path
         assert says in done.stdout
 
 
-async def test_what_was_sealed_before_the_relay_heard_of_it_lies_with_the_journal_that_goes_on(
-    unsigned_slot: Slot,
-) -> None:
-    """Without a key nothing in the archive tells whose entries are there."""
-    slot = unsigned_slot
+async def _lived_on(slot: Slot) -> None:
+    """Twenty records, a snapshot, and ten more; all in the archive."""
     slot.sealed(20)
     assert await slot.archiver.ship()
     slot.snapshot()
     slot.sealed(10, "snapshot")
     assert await slot.archiver.ship()
+
+
+async def test_what_was_sealed_before_the_relay_heard_of_it_lies_with_the_journal_that_goes_on(
+    unsigned_slot: Slot,
+) -> None:
+    """Without a key nothing in the archive tells whose entries are there."""
+    slot = unsigned_slot
+    await _lived_on(slot)
     first = slot.chain.journal
 
     slot.put_back()
@@ -222,11 +215,7 @@ async def test_a_volume_that_was_set_back_unseen_is_known_by_what_our_own_key_si
     folder_slot: Slot,
 ) -> None:
     slot = folder_slot
-    slot.sealed(20)
-    assert await slot.archiver.ship()
-    slot.snapshot()
-    slot.sealed(10, "snapshot")
-    assert await slot.archiver.ship()
+    await _lived_on(slot)
     first = slot.chain.journal
 
     slot.put_back()
@@ -331,11 +320,7 @@ async def test_a_snapshot_of_before_the_first_seal_gets_a_name_of_its_own(folder
 async def test_an_entry_of_another_day_is_met_too_and_the_journal_of_before_stays_whole(unsigned_slot: Slot) -> None:
     """The relay closes the day of the snapshot, days later, before it hears that its volume is a copy."""
     slot = unsigned_slot
-    slot.sealed(20)
-    assert await slot.archiver.ship()
-    slot.snapshot()
-    slot.sealed(10, "snapshot")
-    assert await slot.archiver.ship()
+    await _lived_on(slot)
     first = slot.chain.journal
 
     slot.time.now += 3 * 86400.0

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import hmac
 import shutil
-from collections.abc import AsyncIterator
 from itertools import repeat
 from pathlib import Path
 
@@ -20,18 +19,6 @@ from tests.lane_relay.audit.making import Time, fill, open_journal, record, reco
 from tests.lane_relay.audit.receiving import Books, Receiver, receiving
 
 KEY = b"shared with the receiver"
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as made:
-        yield made
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
-        yield session
 
 
 class Slot:
