@@ -32,7 +32,7 @@ _SEEN_BY_KILLS: Final[dict[str, Callable[[KillsReport], object]]] = {
     "settles-before-the-reply": lambda one: one.findings.lost,
     "settles-late": lambda one: one.findings.unexplained,
     "settles-a-little-late": lambda one: one.findings.unexplained,
-    "forgets-transfers": lambda one: one.two_owners,
+    "forgets-transfers": lambda one: [*one.two_owners, *one.findings.unexplained],
     "goes-on-sending": lambda one: one.findings.two_owners,
     "takes-up-a-part": lambda one: one.findings.stranded,
     "never-asks-again": lambda one: one.findings.stranded,

@@ -1,10 +1,11 @@
 /* Faults between a relay and its kernel: preloaded, steered through a file that both sides map.
  *
- * What CHAOS_LAYER names holds six 64-bit numbers: errno of every sync (0: none), milliseconds that a sync takes longer
+ * What CHAOS_LAYER names holds seven 64-bit numbers: errno of every sync (0: none), milliseconds that a sync takes longer
  * (it ends at once when that becomes 0), seconds that the wall clock is off; what the layer writes: how many syncs met a
  * fault, and microseconds that the longest of them took; and which sync from now on meets the fault (0: each; the layer
  * counts it down, past 0 none does). Where CHAOS_LAYER_FILES has words with commas between them, only syncs of files
- * whose path has one of them are counted down, and meet it: what is tidied up in between is nobody's turn.
+ * whose path has one of them are counted down, and meet it: what is tidied up in between is nobody's turn. The seventh
+ * number has a bit for each of these words that counts now (0: all of them).
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -19,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static volatile int64_t nothing[6];
+static volatile int64_t nothing[7];
 static volatile int64_t *steering = nothing;
 static int (*real_fdatasync)(int);
 static int (*real_fsync)(int);
@@ -46,8 +47,10 @@ static int is_named(int file) {
   if (length < 0) return 0;
   path[length] = 0;
   snprintf(words, sizeof words, "%s", named);
+  int64_t counting = steering[6] ? steering[6] : -1;
   for (char *word = strsep(&rest, ","); word; word = strsep(&rest, ",")) {
-    if (strstr(path, word)) return 1;
+    if ((counting & 1) && strstr(path, word)) return 1;
+    counting >>= 1;
   }
   return 0;
 }

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-_NUMBERS: Final = struct.Struct("6q")
+_NUMBERS: Final = struct.Struct("7q")
 _LONGEST: Final = slice(32, 40)
 
 
@@ -33,12 +33,16 @@ class Layer:
         files = {"CHAOS_LAYER_FILES": ",".join(self._files)} if self._files else {}
         return {"LD_PRELOAD": str(self._library), "CHAOS_LAYER": str(self._path), **files}
 
-    def steer(self, *, error: int = 0, delay_ms: int = 0, clock_s: int = 0, only: int = 0) -> None:
+    def steer(
+        self, *, error: int = 0, delay_ms: int = 0, clock_s: int = 0, only: int = 0, word: str | None = None
+    ) -> None:
         """From now on every sync fails with `error`, or takes longer, and the clock is off.
 
-        `only` the sync of this number from now, if it is not 0. A delay under way ends when it is taken away.
+        `only` the sync of this number from now, if it is not 0, counted among files with this one of the layer's words
+        where one is named. A delay under way ends when it is taken away.
         """
-        self._mapped[: _NUMBERS.size] = _NUMBERS.pack(error, delay_ms, clock_s, self.met, 0, only)
+        counting = 1 << self._files.index(word) if word is not None else 0
+        self._mapped[: _NUMBERS.size] = _NUMBERS.pack(error, delay_ms, clock_s, self.met, 0, only, counting)
 
     def longest_sync_s(self) -> float:
         """What the longest sync took since this was asked last, or since it was steered."""

@@ -21,14 +21,14 @@ from tests.chaos.layer import Layer
 from tests.chaos.mutants import NONE
 from tests.chaos.pairs import PairsReport
 from tests.chaos.slots import Slot, nursery_of
-from tests.chaos.steps import Case, Side
+from tests.chaos.steps import BOOK, SEGMENTS, Case, Side
 from tests.lane_relay.running import Sink, eventually, letter
 from tests.lane_relay.whole.test_handover import Lane
 
 _ISP: Final = "127.0.0.79"
 _DOMAINS: Final = ("one.test", "two.test", "three.test")
 _NAMES: Final[dict[Side, str]] = {"giver": "otp-0", "receiver": "otp-1"}
-_COUNTED: Final = ("/spool/handover", ".seg")
+_COUNTED: Final = (BOOK, SEGMENTS)
 """Files that a step of the protocol waits for; records and removed segments are synced whenever somebody tidies up."""
 _HANGS_MS: Final = 3_600_000
 _WITHIN_S: Final = 60.0
@@ -186,7 +186,7 @@ class Stepping:
         assert step.hangs is not None
         layer, door = self._layers[step.hangs], self._doors["receiver"]
         met, said = layer.met, door.seen[step.not_yet] if step.not_yet else 0
-        layer.steer(delay_ms=_HANGS_MS, only=step.sync)
+        layer.steer(delay_ms=_HANGS_MS, only=step.sync, word=step.word)
         go_on()
         hangs = self._within(lambda: layer.met > met)
         if hangs and step.not_yet is not None:

@@ -29,6 +29,8 @@ class Step:
     """This side then hangs in a sync of its disk, and what goes between the two goes on."""
     sync: int = 0
     """In which one, counted from the stop; forgetting the transfer before is one of the giver's."""
+    word: str | None = None
+    """Counted among files whose path has this word; see `Layer`. None: among all that the protocol waits for."""
     cuts: frozenset[Point] = frozenset()
     """What breaks off before, without a kill."""
     not_yet: Point | None = None
@@ -61,6 +63,9 @@ def _syncs(
     ]
 
 
+SEGMENTS: Final = ".seg"
+BOOK: Final = "/spool/handover"
+"""Words in paths of files that a step of the protocol waits for: the spool's, and the notes about transfers."""
 _PARTS: Final = {"head": "the request", "answer": "before the answer", "half-answer": "half of the answer"}
 _NEVER_CAME: Final = frozenset({("offer", "half")})
 _CAME: Final = frozenset({("offer", "answer")})
@@ -79,6 +84,10 @@ STEPS: Final = (
     Step("offer, last byte", ("offer", "last")),
     Step("offer, last byte, which arrives after the question", ("offer", "last"), is_brought=True),
     *_syncs("taking", ("offer", "last"), "receiver", 5, ("offer", "answer")),
+    Step(
+        "taking, the first sync of the receiver's spool", ("offer", "last"), hangs="receiver", sync=1, word=SEGMENTS,
+        not_yet=("offer", "answer"),
+    ),
     Step("offer, before the answer", ("offer", "answer")),
     Step("offer, half of the answer", ("offer", "half-answer")),
     *_syncs("settling", ("offer", "answer"), "giver", 1, ("forget", "head")),

@@ -76,7 +76,13 @@ for name in sys.argv[1:]:
         print(error.errno)
 """
     names = [str(tmp_path / one) for one in ("records", "kept/first", "records", "1.seg", "kept/last")]
-    layer.steer(error=errno.EIO, only=2)
     command = [sys.executable, "-c", probe, *names]
-    said = subprocess.run(command, env=layer.environment, capture_output=True, text=True, check=True).stdout
-    assert [int(one) for one in said.split()] == [0, 0, 0, errno.EIO, 0]
+
+    def said() -> list[int]:
+        done = subprocess.run(command, env=layer.environment, capture_output=True, text=True, check=True)
+        return [int(one) for one in done.stdout.split()]
+
+    layer.steer(error=errno.EIO, only=2)
+    assert said() == [0, 0, 0, errno.EIO, 0]
+    layer.steer(error=errno.EIO, only=2, word="/kept/")
+    assert said() == [0, 0, 0, 0, errno.EIO], "of one of the words alone"

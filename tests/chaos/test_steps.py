@@ -9,12 +9,9 @@ from tests.chaos.kills import KillsReport
 from tests.chaos.mutants import NONE
 from tests.chaos.pairs import PairsReport
 from tests.chaos.stepping import Stepping, StepsReport
-from tests.chaos.steps import Case, each_once, every
+from tests.chaos.steps import SEGMENTS, Case, each_once, every
 
 pytestmark = pytest.mark.timeout(600)
-
-_NOTED = 2
-"""Syncs of the receiver before it begins to store what came."""
 
 
 def killed(folder: Path, cases: list[Case], mutant: str = NONE) -> StepsReport:
@@ -37,7 +34,7 @@ def test_a_giver_that_lets_go_before_the_answer_is_found_out(tmp_path: Path) -> 
 
 
 def test_a_receiver_that_answers_before_its_disk_has_it_is_found_out(tmp_path: Path) -> None:
-    taking = [one for one in each_once() if one.step.not_yet == ("offer", "answer") and one.step.sync > _NOTED]
+    taking = [one for one in each_once() if one.step.hangs == "receiver" and one.step.word == SEGMENTS]
     found = killed(tmp_path, taking, "takes-before-the-disk")
     assert found.early, found.told()
 
