@@ -34,6 +34,9 @@ class Census(Collector):
         stalled = GaugeMetricFamily(
             "lanewright_stalled", "1 for each object that waits for a person.", labels=["kind", "object", "reason"]
         )
+        halted = GaugeMetricFamily(
+            "lanewright_upgrade_halted", "1 for each lane that went back to the images before.", labels=["lane"]
+        )
         for kind in _KINDS:
             states: Counter[str] = Counter()
             for body in self._cache.all(kind):
@@ -41,10 +44,13 @@ class Census(Collector):
                 states[_state(reasons)] += 1
                 if ConditionType.STALLED in reasons:
                     stalled.add_metric([kind, _name(body), reasons[ConditionType.STALLED][1]], 1)
+                if ConditionType.UPGRADE_HALTED in reasons:
+                    halted.add_metric([_name(body)], 1)
             for state in ("ready", "reconciling", "stalled", "unready"):
                 objects.add_metric([kind, state], states[state])
         yield objects
         yield stalled
+        yield halted
         yield self._pools()
 
     def _pools(self) -> GaugeMetricFamily:

@@ -48,6 +48,17 @@ def test_objects_are_counted_by_how_they_are() -> None:
     }
 
 
+def test_a_lane_that_went_back_to_its_images_is_named_until_it_has_others() -> None:
+    cache = Cache()
+    back = [condition("Ready", "Accepted"), condition("UpgradeHalted", "RolledBack")]
+    put(cache, "SendingLane", "a", conditions=back)
+    put(cache, "SendingLane", "b", conditions=[condition("Ready", "Accepted"), condition("Upgrading", "SlotWatched")])
+    assert {line for line in told(cache) if "halted" in line} == {'lanewright_upgrade_halted{lane="mail/a"} 1.0'}
+
+    put(cache, "SendingLane", "a", 2, conditions=back[:1])
+    assert not any("halted" in line for line in told(cache))
+
+
 def test_a_pool_tells_what_becomes_of_its_addresses_until_it_goes() -> None:
     cache = Cache()
     put(cache, "IPPool", "pool", capacity={"total": 9, "assigned": 4, "free": 3, "cooling": 2})

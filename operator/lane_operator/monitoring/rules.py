@@ -304,6 +304,7 @@ def _feedback(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         "The suppression list of slot {{ $labels.slot }} is full or will be: hard bounces go from it for newer words, "
         "and once there are none, complaints are left out. Raise feedback.suppression.maxEntries.",
     )
+    yield from _list_on_volume(lane, queries)
     yield _alert(
         lane,
         "LaneMailboxesDoubted",
@@ -313,6 +314,28 @@ def _feedback(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         "Slot {{ $labels.slot }}: a site of {{ $labels.policy }} says of far more mailboxes than usual that they do "
         "not exist: its ISP fails, or a list is bad. Its words are held back until somebody decides: "
         "suppressions.doubted of GET /v1/slot names it (docs/feedback.md).",
+    )
+
+
+def _list_on_volume(lane: Lane, queries: Queries) -> Iterator[Manifest]:
+    """What a slot's volume does with its suppression list."""
+    yield _alert(
+        lane,
+        "LaneSuppressionListFailed",
+        f"max by (slot) ({queries.metric('suppressions_failed')}) == 1",
+        "1m",
+        "warning",
+        "Slot {{ $labels.slot }} cannot write its suppression list: complaints and unsubscribes are not kept there. "
+        "Its log says why; see to its volume, then delete its pod.",
+    )
+    yield _alert(
+        lane,
+        "LaneSuppressionListDamaged",
+        f"max by (slot) ({queries.metric('suppressions_damaged')}) > 0",
+        "1m",
+        "warning",
+        "Slot {{ $labels.slot }} could not read {{ $value }} parts of its suppression list: whom they name may get "
+        "mail from it, until the list is whole again from a sibling or the archive.",
     )
 
 

@@ -48,6 +48,9 @@ DESCRIPTIONS: Final[Mapping[str, str]] = MappingProxyType(
         "LaneComplaintsUnauthenticated": "No mail is late for it.",
         "LaneBouncesUntold": "No mail is late for it: the application was not told of bounces.",
         "LaneSuppressionListFull": "No mail is late for it: addresses that should get none may get some again.",
+        "LaneSuppressionListFailed": "No mail is late for it: reports and unsubscribes are refused for now, and "
+        "addresses that should get none get mail until they are told again.",
+        "LaneSuppressionListDamaged": "No mail is late for it: addresses that should get none may get some again.",
         "LaneMailboxesDoubted": "Mail to these mailboxes has bounced; only the suppression of their addresses waits.",
         "LaneTaskBroken": "No mail is late for it: what broke keeps evidence, lists or figures alone.",
         "LaneArchiveBehind": "No mail is late for it, and no record is lost yet.",

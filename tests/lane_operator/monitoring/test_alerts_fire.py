@@ -68,6 +68,8 @@ CASES: dict[str, dict[str, str]] = {
     },
     "LaneBouncesUntold": {"webhook_refused_total{}": "0x19 1+1x19 20x30", "webhook_dropped_total{}": "0x90"},
     "LaneSuppressionListFull": {"suppressions{}": "900x19 960x19 900x30", "suppressions_limit{}": "1000x90"},
+    "LaneSuppressionListFailed": {"suppressions_failed{}": "0x19 1x19 0x30"},
+    "LaneSuppressionListDamaged": {"suppressions_damaged{}": "0x19 2x19 0x30"},
     "LaneMailboxesDoubted": {'suppressions_doubted{policy="google"}': "0x19 1x19 0x30"},
     "LaneArchiveBehind": {"records_archive_lag_seconds{}": "0x19 0+900x19 0x30"},
     "LaneTaskBroken": {'broken_tasks_total{task="records-archive"}': "0x19 1+1x19 20x30"},

@@ -34,6 +34,7 @@ CASES: dict[str, dict[str, str]] = {
     "LanewrightStalled": {
         'lanewright_stalled{{},kind="SendingLane",object="mail/otp",reason="PoolNotFound"}': "_x19 1x39 _x60"
     },
+    "LanewrightUpgradeHalted": {'lanewright_upgrade_halted{{},lane="mail/otp"}': "_x19 1x39 _x60"},
 }
 TIMES = ("18m", "57m", "115m")
 
