@@ -1,6 +1,13 @@
 """So many lanes are upgraded at a time; whoever ends lets the next one in."""
 
+import pytest
+
+from lane_api.lane_status import LaneStatus, UpgradePhase, UpgradeStatus
+from lane_operator.reconcile import World
+from lane_operator.reconcile.changes import wanted_now
 from lane_operator.reconcile.turns import Turns
+from tests.lane_operator import made
+from tests.lane_operator.small_api import SmallApi
 
 A, B, C = (("mail", name) for name in "abc")
 
@@ -31,3 +38,17 @@ def test_a_lane_that_goes_while_it_waits_wakes_the_next_and_a_stranger_wakes_nob
     turns.take(A, 1), turns.take(B, 1), turns.take(C, 1)
     assert turns.give_back(("mail", "stranger")) is None
     assert turns.give_back(B) == C
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_a_lane_that_is_deleted_gives_its_place_back_for_it_may_drain_for_days(
+    rig: tuple[SmallApi, World], deleted: bool
+) -> None:
+    _, here = rig
+    rolling = UpgradeStatus(phase=UpgradePhase.ROLLING, slot="otp-0", since="2026-11-23T07:59:00Z")
+    rolling = rolling.model_copy(update={"images": here.lanes.newest})
+    of = made.lane(status=LaneStatus(upgrade=rolling), deleting_since="2026-11-23T07:59:30Z" if deleted else None)
+    here.turns.keep(of.key)
+
+    wanted_now(here, of, made.references(of, made.pool()), made.assignment(), made.observation())
+    assert here.turns.take(A, 1) == deleted

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lane_api.lane_status import LaneStatus, SlotImages, UpgradePhase, UpgradeStatus
+from lane_api.lane_status import LaneStatus, SlotImages, SlotRole, UpgradePhase, UpgradeStatus
 from lane_api.names import IMAGES_ANNOTATION
 from lane_operator.inputs import Claim, Manifest, Observation, SlotObservation
 from lane_operator.lifecycle import UpgradePlan, planned
@@ -253,8 +253,79 @@ def test_a_slot_without_resolver_is_judged_by_its_relay() -> None:
     assert rig.passes() == UpgradePlan(None)
 
 
-def test_a_lane_that_is_deleted_is_left_alone() -> None:
-    assert Rig().passes(deleting_since="2026-11-23T07:00:00Z") == UpgradePlan(None)
+GOES: dict[str, Any] = {"deleting_since": "2026-11-23T07:00:00Z"}
+
+
+def going(rig: Rig, *indices: int) -> Rig:
+    """These slots are to go: they take no mail, so that their pods are not ready."""
+    rig.claims = tuple(
+        claim(index, role=SlotRole.DRAINING) if index in indices else claim(index) for index in range(len(rig.slots))
+    )
+    for index in indices:
+        rig.sees(f"otp-{index}", pod_ready=False)
+    return rig
+
+
+def test_slots_of_a_lane_that_is_deleted_keep_the_images_that_they_answer_with() -> None:
+    rig = going(Rig(), 0, 1)
+    assert (rig.passes(**GOES).status, rig.have) == (None, ["relay:1", "relay:1"])
+    rig.is_heard = False
+    rig.passes(**GOES)
+    assert rig.have == ["relay:1", "relay:1"]
+
+
+def test_a_slot_of_a_deleted_lane_that_does_not_answer_gets_new_images_but_not_those_that_were_turned_back() -> None:
+    rig = going(Rig(), 0, 1)
+    rig.sees("otp-1", reachable=False)
+    rig.passes(**GOES)
+    assert rig.have == ["relay:1", "relay:2"]
+
+    rig = Rig()
+    rig.passes(), rig.passes(0.1)
+    rig.sees("otp-0", recent=BAD)
+    rig.passes(0.5)
+    going(rig, 0, 1).sees("otp-1", reachable=False)
+    rig.passes(1, **GOES)
+    assert (rig.said, rig.have) == (("RolledBack", "otp-0"), ["relay:1", "relay:1"])
+
+
+def test_a_slot_whose_new_image_never_answers_is_turned_back_though_its_lane_was_deleted_meanwhile() -> None:
+    for dies in (False, True):
+        rig = Rig()
+        rig.passes(dies=dies)
+        going(rig, 0, 1).sees("otp-0", reachable=False, pod_reason="relay: ImagePullBackOff no such image")
+        rig.passes(1, **GOES)
+        assert rig.have == ["relay:2", "relay:1"]
+        rig.passes(1.1, **GOES)
+        assert (rig.said, rig.have) == (("RolledBack", "otp-0"), ["relay:1", "relay:1"])
+
+
+def test_a_slot_of_a_deleted_lane_that_ends_again_and_again_is_turned_back_and_no_other_follows() -> None:
+    rig = Rig()
+    rig.passes()
+    going(rig, 0, 1)
+    for _ in range(4):
+        rig.passes(5, **GOES)
+    assert (rig.said, rig.have) == (("Rolling", "otp-0"), ["relay:2", "relay:1"])
+    rig.sees("otp-0", process="new/2")
+    rig.passes(0.1, **GOES)
+    assert (rig.said, rig.have) == (("RolledBack", "otp-0"), ["relay:1", "relay:1"])
+
+
+def test_a_slot_that_is_scaled_away_keeps_the_images_that_it_answers_with() -> None:
+    rig = going(Rig(3), 2)
+    for _ in range(6):
+        rig.passes(1)
+    assert (rig.said, rig.have) == (("Done", ""), ["relay:2", "relay:2", "relay:1"])
+    rig.is_heard = False
+    rig.passes()
+    assert rig.have[2] == "relay:1"
+
+    rig.is_heard = True
+    rig.workloads["otp-2"]["spec"]["replicas"] = 0
+    rig.sees("otp-2", reachable=False)
+    assert rig.passes().images["otp-2"] == OLD, "stopped on purpose"
+    assert rig.passes().images["otp-2"] == NEW, "broken"
 
 
 def test_a_slot_that_is_scaled_away_hands_its_turn_on() -> None:

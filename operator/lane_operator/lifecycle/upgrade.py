@@ -9,7 +9,8 @@
 Invariants: all that must last stands in the lane's status, or on the workload that got new images before the status
 could say so (`image_record`), so that neither a restart nor a death of the operator changes anything; a slot that
 serves is only restarted while every other one does; a slot that is broken anyway has nothing to lose, and gets the
-new images at once; a slot that no reflector would prove again is not restarted.
+new images at once; a slot that no reflector would prove again is not restarted; a slot that is to go, or whose lane is,
+keeps the images that it answers with, and one that got others last is judged to the end.
 Before it: `observe`. After it: `desired_state`, which renders each slot with its images; `roll`, which applies them.
 """
 
@@ -64,26 +65,31 @@ def planned(
 
     `is_heard` False: this process has not asked every slot yet; nothing is begun, and nobody judged.
     """
-    staying = tuple(claim for claim in claims if not claim.role.is_going)
+    claims, deleting = tuple(claims), lane.deleting_since is not None
+    concerned = tuple(claim for claim in claims if deleting or not claim.role.is_going)
     kept = {name: record for name, workload in workloads.items() if (record := record_of(workload))}
-    if lane.deleting_since is not None:
-        return UpgradePlan(lane.status.upgrade, records=kept)
-    here = _Here(lane, staying, observation, workloads, wanted, now, watch_s)
-    of_staying = {name: record for name, record in kept.items() if name in here.live}
-    said = recalled(lane.status.upgrade, of_staying, here.live, wanted, now)
-    plan = _decided(here, said, may_begin) if is_heard else UpgradePlan(said, here.unchanged(said))
+    here = _Here(lane, concerned, observation, workloads, wanted, now, watch_s)
+    of_concerned = {name: record for name, record in kept.items() if name in here.live}
+    said = recalled(lane.status.upgrade, of_concerned, here.live, wanted, now)
+    if not is_heard:
+        plan = UpgradePlan(said, here.unchanged(said))
+    else:
+        plan = _parting(here, said) if deleting else _decided(here, said, may_begin)
     given = {
         name: recorded(plan.status)
         for name, has in here.live.items()
         if plan.status is not None and plan.images.get(name, wanted) != has
     }
-    return replace(plan, records=kept | given)
+    others = tuple(claim for claim in claims if claim not in concerned)
+    leaving = _Here(lane, others, observation, workloads, wanted, now, watch_s)
+    images = leaving.unchanged(said) if not is_heard else leaving.last(plan.status)
+    return replace(plan, images={**plan.images, **images}, records=kept | given)
 
 
 def _decided(here: "_Here", said: UpgradeStatus | None, may_begin: Callable[[], bool]) -> UpgradePlan:
     wanted, now = here.wanted, here.now
     current = said if said is not None and said.images == wanted else None
-    if current is not None and current.phase is UpgradePhase.ROLLED_BACK and here.is_judged:
+    if current is not None and here.is_refused(current):
         return _back(here, current)
     if current is not None and current.phase in UNDER_WAY:
         return _go_on(here, current)
@@ -154,6 +160,22 @@ class _Here:
             others = said.previous
         return dict.fromkeys(self.names, others) | self.live
 
+    def last(self, said: UpgradeStatus | None) -> dict[str, SlotImages]:
+        """Who goes keeps what he has, as long as he answers, or has been stopped: none of it would be judged."""
+        back = said is not None and self.is_refused(said)
+        instead = said.previous if said is not None and back else self.wanted
+        kept = {name: self.live[name] for name in self.live if self.is_up(name) or self._is_stopped(name)}
+        if said is not None and back and self.live.get(said.slot) == self.wanted:
+            kept.pop(said.slot, None)
+        return dict.fromkeys(self.names, instead) | kept
+
+    def is_refused(self, said: UpgradeStatus) -> bool:
+        """The wanted images were turned back, and nobody wants them nevertheless."""
+        return said.phase is UpgradePhase.ROLLED_BACK and said.images == self.wanted and self.is_judged
+
+    def _is_stopped(self, name: str) -> bool:
+        return bool(self._workloads[name]["spec"].get("replicas", 1) == 0)
+
     def images(self, said: UpgradeStatus) -> dict[str, SlotImages]:
         """Who waits for his turn keeps what he has; a slot that is made now begins with what the others have."""
         kept = {name: self.live[name] for name in self.old if name != said.slot and self.is_up(name)}
@@ -168,11 +190,8 @@ def _go_on(here: _Here, said: UpgradeStatus) -> UpgradePlan:
     if here.live[said.slot] != here.wanted:  # not applied yet: its clock does not run
         later = said if here.now - began < _UNAPPLIED else said.model_copy(update={"since": stamp(here.now)})
         return UpgradePlan(later, here.images(said))
-    if wrong := _wrong(here, said, here.now - began):
-        back = said.model_copy(
-            update={"phase": UpgradePhase.ROLLED_BACK, "since": stamp(here.now), "message": f"{said.slot} {wrong}"}
-        )
-        return _back(here, back)
+    if (refused := _refused(here, said)) is not None:
+        return _back(here, refused)
     if not here.serves(said.slot):
         phase = UpgradePhase.ROLLING
     elif said.phase is UpgradePhase.WATCHED and (here.now - began).total_seconds() >= here.watch_s:
@@ -191,6 +210,23 @@ def _begin_next(here: _Here, said: UpgradeStatus) -> UpgradePlan:
     if name := here.next():
         said = said.model_copy(update={"phase": UpgradePhase.ROLLING, "slot": name, "since": stamp(here.now)})
     return UpgradePlan(said, here.images(said))
+
+
+def _parting(here: _Here, said: UpgradeStatus | None) -> UpgradePlan:
+    """A lane that goes begins nothing; the slot that was given images is judged by them, or its mail would stay."""
+    if said is not None and said.images == here.wanted and said.phase in UNDER_WAY:
+        said = (_refused(here, said) if here.live.get(said.slot) == here.wanted else None) or said
+    return UpgradePlan(said, here.last(said))
+
+
+def _refused(here: _Here, said: UpgradeStatus) -> UpgradeStatus | None:
+    """The upgrade as it is turned back by the slot under way, which has its new images; None: it goes on."""
+    wrong = _wrong(here, said, here.now - dt.datetime.fromisoformat(said.since))
+    if not wrong:
+        return None
+    return said.model_copy(
+        update={"phase": UpgradePhase.ROLLED_BACK, "since": stamp(here.now), "message": f"{said.slot} {wrong}"}
+    )
 
 
 def _back(here: _Here, said: UpgradeStatus) -> UpgradePlan:

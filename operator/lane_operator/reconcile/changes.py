@@ -52,7 +52,9 @@ def _upgrade(world: World, lane: Lane, claims: tuple[Claim, ...], observation: O
         is_heard=world.observer.has_asked(lane.key, (claim.slot_name for claim in claims)),
         may_begin=partial(world.turns.take, lane.key, settings.upgrade_lanes),
     )
-    if plan.status is not None and plan.status.phase in UNDER_WAY:
+    if lane.deleting_since is not None:  # it begins nothing more, and may drain for days
+        give_turn_back(world, lane.key)
+    elif plan.status is not None and plan.status.phase in UNDER_WAY:
         world.turns.keep(lane.key)
     elif plan.status is None or plan.status.phase is not UpgradePhase.WAITING:
         give_turn_back(world, lane.key)
