@@ -23,8 +23,11 @@ __all__ = [
 
 _HEAD = re.compile(r"^[2-5][0-9][0-9][ -](?:[245]\.[0-9]{1,3}\.[0-9]{1,3}(?=\s|$))?")
 _ADDRESS = re.compile(
-    r'"(?:[^"\\]|\\.){0,64}"@[^\s<>@:;,()\[\]"]+|(?<=<)[^<>]*@[^<>]*(?=>)|[^\s<>@"]+@[^\s<>@:;,()\[\]"]+'
+    r'"(?:[^"\\]|\\.){0,64}"@[^\s<>@:;,()\[\]"]+|(?<=<)[^<>@]*@[^<>]*(?=>)'
+    r'|(?P<word>[^\s<>@"]+)(?P<domain>@[^\s<>@:;,()\[\]"]+)?'
 )
+"""Addresses, and words that are none: a word is gone through once, whatever its length. Sought in each place of it
+anew, an `@` that never comes takes the square of the time, and a peer chooses its words while all mail waits."""
 _ANYBODY = "x@x"
 _LEAST_LOCAL = 3
 _CODE = re.compile(r"^[2-5][0-9][0-9][ -]")
@@ -74,7 +77,7 @@ def without_echo(text: str, locals_: Sequence[str] = ()) -> str:
     about, for peers that leave the domain out; one of letters alone stays, since it may as well be the peer's own word.
     """
     if "@" in text:
-        text = _ADDRESS.sub(_ANYBODY, text)
+        text = _ADDRESS.sub(_masked, text)
     wanted = [
         re.escape(local) for local in locals_ if len(local) >= _LEAST_LOCAL and not local.isalpha() and local in text
     ]
@@ -82,6 +85,10 @@ def without_echo(text: str, locals_: Sequence[str] = ()) -> str:
         return text
     start = end_of_codes(text)
     return text[:start] + re.sub(rf"(?<![A-Za-z0-9])(?:{'|'.join(wanted)})(?![A-Za-z0-9])", "x", text[start:])
+
+
+def _masked(found: re.Match[str]) -> str:
+    return found[0] if found["word"] and not found["domain"] else _ANYBODY
 
 
 def overlap(one: Stage, other: Stage) -> bool:

@@ -41,7 +41,7 @@ from lane_relay.records import (
 __all__ = ["SCHEMA", "LogRecord", "PeerAddress", "RecordType", "RecordWriter", "Response", "SourceAddress"]
 
 SCHEMA: Final = 1
-_ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"']+@[^\s<>()\[\]:;,\"']+")
+_WORD = re.compile(r"[^\s<>()\[\]:;,\"']+")
 _MASKED: Final = "(address)"
 _CACHED_CODES: Final = 256
 """Some forty are in use (RFC 3463 and its registry)."""
@@ -328,8 +328,12 @@ def _without_addresses(record: LogRecord) -> LogRecord:
     """A record of what came back, whose writer may name other addresses than the one that we wrote to."""
     response, meta = record.response, record.meta
     if response is not None:
-        response = replace(response, content=_ADDRESS.sub(_MASKED, response.content))
-    return replace(record, response=response, meta={name: _ADDRESS.sub(_MASKED, value) for name, value in meta.items()})
+        response = replace(response, content=_WORD.sub(_masked, response.content))
+    return replace(record, response=response, meta={name: _WORD.sub(_masked, value) for name, value in meta.items()})
+
+
+def _masked(word: re.Match[str]) -> str:
+    return _MASKED if "@" in word[0][1:-1] else word[0]
 
 
 def _one_or_all(recipients: tuple[str, ...]) -> str | tuple[str, ...]:

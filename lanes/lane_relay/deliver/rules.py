@@ -21,7 +21,8 @@ from lane_relay.records import Reply, Verdict
 
 __all__ = ["DELIVERED", "ReplyTable", "RuleSet", "without_addresses"]
 
-_ADDRESS: Final = re.compile(r"<[^<>]*@[^<>]*>|[^\s<>@]+@[^\s<>@:;,()\[\]]+")
+_ADDRESS: Final = re.compile(r"<[^<>@]*@[^<>]*>|(?P<word>[^\s<>@]+)(?P<domain>@[^\s<>@:;,()\[\]]+)?")
+"""Addresses, and words that are none, so that each is gone through once (as in `without_echo`)."""
 _LASTS_S: Final[dict[Action, float | None]] = {
     Action.BACKOFF: None,
     Action.SUSPEND_SITE: 3600.0,
@@ -43,7 +44,11 @@ _LOCAL_RETRY: Final = Verdict(Category.OTHER, Action.RETRY)
 
 def without_addresses(reply: Reply) -> Reply:
     """The reply without the addresses that it repeats, for logs and reports: they name people."""
-    return Reply(reply.code, tuple([_ADDRESS.sub("<>", line) for line in reply.lines]))
+    return Reply(reply.code, tuple([_ADDRESS.sub(_nobody, line) for line in reply.lines]))
+
+
+def _nobody(found: re.Match[str]) -> str:
+    return found[0] if found["word"] and not found["domain"] else "<>"
 
 
 class _Group:

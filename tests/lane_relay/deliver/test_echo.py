@@ -1,5 +1,6 @@
 """What a peer repeats of ours is not its word: whoever hands mail in chooses addresses, not what stops a site."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import yaml
 from lane_api.isppolicy import Action, ISPPolicySpec, ResponseRule, Stage
 from lane_api.relayconfig import SitePolicy
 from lane_api.responses import check_rules, without_echo
-from lane_relay.deliver.rules import ReplyTable
+from lane_relay.deliver.rules import ReplyTable, without_addresses
 from lane_relay.records import Reply
+from lane_relay.smtp.reply import MAX_REPLY_BYTES
 
 SHIPPED = Path("charts/lanewright/files/policies")
 _ACTS = (Action.BACKOFF, Action.SUSPEND_SITE, Action.QUARANTINE_IP, Action.SUSPEND_DOMAIN)
@@ -83,3 +85,30 @@ def test_a_rule_that_needs_a_certain_address_is_refused_with_the_reason() -> Non
     )
     (problem,) = check_rules((rule,), re2.compile)
     assert "reads '550 see x@x', for addresses are masked" in problem
+
+
+@pytest.mark.parametrize("words", ["a", "@", "<@", "<", "<a@", "a@", '"', "a.", ":", '\\"'])
+@pytest.mark.parametrize("before", ["", "<", '"'])
+def test_the_time_that_a_reply_takes_grows_with_its_length_and_not_with_its_square(words: str, before: str) -> None:
+    """Whoever is mailed chooses what his server says, and all of the lane's mail waits while it is read."""
+    reply = Reply(421, (before + words * (MAX_REPLY_BYTES // len(words)),))
+    table = ReplyTable()
+    begun = time.thread_time()
+    table.judge("", Stage.RCPT, reply, ("user.1",))
+    without_addresses(reply)
+    assert time.thread_time() - begun < 1.0  # with the square of it: 2 to 10 s
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("<a@b.example>: no", "<x@x>: no"),
+        ("<@relay.example:a@b.example> no", "<x@x> no"),
+        ("a@b@c.example no", "x@x@c.example no"),
+        ('"a b"@c.example no', "x@x no"),
+        (f"{'l' * 64}@b.example no", "x@x no"),
+        (f"{'l' * 64}=b.example@c.example no", "x@x no"),
+    ],
+)
+def test_each_address_reads_the_same(said: str, read: str) -> None:
+    assert without_echo(f"550 5.1.1 {said}") == f"550 5.1.1 {read}"

@@ -12,7 +12,8 @@ _STATUS = re.compile(r"\b([245])\.(\d{1,3})\.(\d{1,3})\b")
 _CODE = re.compile(r"(?<![\d.#])([45]\d\d)(?=[ -]|$|[:;,)\]])")
 _NEAR = re.compile(r"(?<![\d.])([45]\d\d)[ -]?#?(?:[45]\.\d{1,3}\.\d{1,3})")
 _HEX = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
-_ADDRESS = re.compile(r"<?([^\s<>;,\"]+@[^\s<>;,\"]+?)[>.;,]?(?:\s|$)")
+_WORD = re.compile(r"([^\s<>;,\"]+)([>;,]?(?:\s|$))?")
+"""A word, and what may stand behind an address. Each is gone through once: whoever brings a report chooses it."""
 _KINDS: Final = {
     "failed": Kind.BOUNCE,
     "failure": Kind.BOUNCE,  # Lotus Domino and others
@@ -112,8 +113,14 @@ def _without_type(value: str) -> str:
 def _address(value: str) -> str:
     """The mailbox in `rfc822; <a@b>`, with RFC 6533's escapes undone; empty where there is none."""
     plain = _HEX.sub(_character, _without_type(value))
-    found = _ADDRESS.search(plain.replace("mailto:", "") + " ")
-    return one_line(found[1])[:254] if found else ""
+    words = _WORD.finditer(plain.replace("mailto:", ""))
+    address = next((word[1].removesuffix(".") for word in words if word[2] is not None and _has_both(word[1])), "")
+    return one_line(address)[:254]
+
+
+def _has_both(word: str) -> bool:
+    """Something stands on either side of an at sign."""
+    return "@" in word.removesuffix(".")[1:-1]
 
 
 def _character(matched: re.Match[str]) -> str:

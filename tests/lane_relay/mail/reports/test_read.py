@@ -26,6 +26,9 @@ HOSTILE = {
     "a charset that is not ASCII": b"Subject: =?\x80utf-8?q?a?=\n\nx",
     "40,000 groups": HEAD + b"Content-Type: message/delivery-status\n\n" + b"A: b\n\n" * 40000,
     "nothing but at signs": HEAD + b"\ncould not be delivered to\n" + (b"a@" * 250 + b"\n") * 480,
+    "recipients of nothing but at signs": HEAD
+    + b"Content-Type: message/delivery-status\n\nReporting-MTA: dns; x\n\n"
+    + (b"Action: failed\nFinal-Recipient: " + b"@" * 900 + b"<\n\n") * 50,
     "50,000 parts": HEAD + b"Content-Type: multipart/mixed; boundary=a\n\n" + b"--a\n\n" * 50000,
     "3,000 deep": HEAD
     + b"Content-Type: multipart/mixed; boundary=n0\n\n"
