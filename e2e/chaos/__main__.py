@@ -10,18 +10,20 @@ import random
 import sys
 import tempfile
 import traceback
+from collections import Counter
 from pathlib import Path
 
 from e2e import figures
 from e2e.accounting import unaccounted
 from e2e.aftermath import aftermath
 from e2e.chaos.acts import FULL, SHORT, Acts
-from e2e.chaos.judge import figures_of, judge, told
+from e2e.chaos.judge import STORM_S, figures_of, judge, told
 from e2e.chaos.rig import Rig
 from e2e.chaos.seeded import seeded
 from e2e.cluster import Cluster, open_cluster
 from e2e.cluster.identity import Purpose
 from e2e.installation import internet_of, release
+from e2e.internet.counting import busiest_window
 from e2e.release import OPERATOR_NAMESPACE
 from e2e.secrecy import shown_secrets
 
@@ -88,6 +90,7 @@ def _judged(rig: Rig, kills: int, began: str, command: str, *, record: bool) -> 
         print(aftermath(rig.cluster, rig.here.namespace), flush=True)
     rows = figures_of(found, kills)
     print(f"requests at the door: {rig.door.counts()}", flush=True)
+    _tell_busiest(rig)
     print("faults made on purpose", flush=True)
     rows += seeded(rig)
     rig.dismiss()
@@ -98,6 +101,16 @@ def _judged(rig: Rig, kills: int, began: str, command: str, *, record: bool) -> 
         if record:
             figures.record(FILE, row.name, min(row.value, 1e9), row.unit, row.target, row.better, command)
     return [*failed, *(figures.missed(FILE, began) if record else ())]
+
+
+def _tell_busiest(rig: Rig) -> None:
+    """What was asked of the API server, by whom, while most was."""
+    seen = rig.door.seen()
+    begin, end = busiest_window((at for at, _ in seen), STORM_S)
+    act = next((one.name for one in reversed(rig.acts) if one.began <= end), "set up")
+    print(f"  busiest {STORM_S:g} s: in or after {act}, {end - rig.acts[0].began:.0f} s after the first act")
+    for what, count in Counter(what for at, what in seen if begin < at <= end).most_common(60):
+        print(f"    {count:4d} {what}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import ssl
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -23,7 +24,7 @@ from yarl import URL
 
 from e2e.internet.policy import Model
 
-__all__ = ["DoorConfig", "Fault", "FaultKind", "KillOrder", "chosen", "is_pass_write"]
+__all__ = ["DoorConfig", "Fault", "FaultKind", "KillOrder", "asked", "chosen", "is_pass_write"]
 
 FaultKind = Literal["429", "500", "503", "409", "cut", "silent", "swallowed", "slow"]
 _HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "host", "content-length"})
@@ -65,9 +66,36 @@ class KillOrder(Model):
     how: Literal["before", "after"]
 
 
+@dataclass(slots=True)
+class Seen:
+    """One request that counts."""
+
+    at: float
+    what: str
+    became: str = "broken"
+    """The status that it was answered with, or why it was not; broken: the door's doing."""
+
+
+_SEEN: Final = "seen"
+
+
+def _became(request: web.Request, what: str) -> None:
+    if _SEEN in request:
+        request[_SEEN].became = what
+
+
 def is_pass_write(method: str, path: str) -> bool:
     """Whether a request is a write that a pass makes: the Lease is renewed whatever passes do."""
     return method != "GET" and "/leases" not in path
+
+
+def asked(method: str, path: str, who: str | None, *, is_watch: bool) -> str:
+    """A request in one line: who asks, what is done, and to which kind of object."""
+    parts = path.strip("/").split("/")
+    parts = parts[2:] if parts[0] == "api" else parts[3:]  # after the group and its version
+    if parts[:1] == ["namespaces"] and len(parts) > 2:
+        parts = parts[2:]
+    return f"{who} {'watch' if is_watch else method} {parts[0] if parts else path}"
 
 
 def chosen(faults: tuple[Fault, ...], method: str, is_watch: bool, roll: float) -> FaultKind | None:
@@ -96,7 +124,7 @@ class Door:
         self._watches: set[asyncio.Transport] = set()
         self._owed = 0
         """Streams that were cut, and may be opened again: that is the door's doing and no storm."""
-        self._seen: list[float] = []
+        self._seen: list[Seen] = []
         self._counts: Counter[str] = Counter()
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -137,7 +165,9 @@ class Door:
         if is_watch and self._owed:
             self._owed -= 1
         else:
-            self._seen.append(time.time())
+            what = asked(request.method, request.path, request.remote, is_watch=is_watch)
+            self._seen.append(Seen(time.time(), what))
+            request[_SEEN] = self._seen[-1]
         fault = chosen(self._faults, request.method, is_watch, self._random.random())
         self._counts[fault or "passed"] += 1
         body = await request.read()
@@ -169,6 +199,7 @@ class Door:
             return await self._answered(request, body, is_watch, keeps=fault == "swallowed")
         except (aiohttp.ClientError, ConnectionError, TimeoutError):
             self._counts["unreachable"] += 1
+            _became(request, "unreachable")
             return _cut(request)
 
     async def _answered(self, request: web.Request, body: bytes, is_watch: bool, *, keeps: bool) -> web.StreamResponse:
@@ -176,6 +207,7 @@ class Door:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         url = URL(f"{self._config.server}{request.raw_path}", encoded=True)
         async with self._session.request(request.method, url, data=body or None, headers=headers) as answer:
+            _became(request, str(answer.status))
             if not is_watch:
                 content = await answer.read()
                 if keeps:
@@ -252,7 +284,7 @@ class Door:
         return web.json_response(dict(self._counts))
 
     async def _get_seen(self, request: web.Request) -> web.Response:
-        return web.json_response(self._seen)
+        return web.json_response([(one.at, f"{one.what} {one.became}") for one in self._seen])
 
 
 def _passed_on(answer: aiohttp.ClientResponse) -> dict[str, str]:

@@ -53,9 +53,9 @@ class DoorControl:
         """Requests by what became of them, and kills."""
         return dict(self._ask("GET", "/counts"))
 
-    def seen(self) -> list[float]:
-        """When each request came."""
-        return list(self._ask("GET", "/seen"))
+    def seen(self) -> list[tuple[float, str]]:
+        """When each request came, what was asked (`door.asked`), and what became of it."""
+        return [(at, what) for at, what in self._ask("GET", "/seen")]
 
     def _ask(self, method: str, path: str, body: object = None) -> Any:
         connection = _Unix(self._path)

@@ -6,6 +6,7 @@ Before: `wire` (packets) and `recording` (messages). After: the control port, `e
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 
@@ -18,6 +19,14 @@ def max_in_any_window(times: Iterable[float], seconds: float) -> int:
             first += 1
         most = max(most, last - first + 1)
     return most
+
+
+def busiest_window(times: Iterable[float], seconds: float) -> tuple[float, float]:
+    """Begin and end of the earliest window (begin, end] of that length that holds `max_in_any_window`; needs a time."""
+    ordered = sorted(times)
+    counts = [bisect_right(ordered, at) - bisect_right(ordered, at - seconds) for at in ordered]
+    end = ordered[counts.index(max(counts))]
+    return end - seconds, end
 
 
 def max_concurrent(intervals: Iterable[tuple[float, float | None]]) -> int:

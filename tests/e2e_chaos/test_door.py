@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from e2e.chaos.door import Door, DoorConfig, Fault, chosen, is_pass_write
+from e2e.chaos.door import Door, DoorConfig, Fault, asked, chosen, is_pass_write
 from e2e.chaos.door_control import DoorControl
 from e2e.cluster.pki import Authority
 from e2e.eventually import eventually
@@ -198,3 +198,23 @@ async def test_a_watch_whose_client_has_gone_is_no_longer_one(house: House) -> N
         stream.close()
 
     assert await asyncio.to_thread(eventually, lambda: house.control.cut_watches() == 0, "it is forgotten", 10)
+
+
+def test_what_was_asked_is_told_by_who_asks_what_is_done_and_the_kind() -> None:
+    assert asked("GET", "/api/v1/namespaces/a/secrets/b", "192.0.2.1", is_watch=False) == "192.0.2.1 GET secrets"
+    assert asked("GET", "/api/v1/nodes", "192.0.2.1", is_watch=True) == "192.0.2.1 watch nodes"
+    assert asked("GET", "/api/v1/namespaces/a", "192.0.2.1", is_watch=False) == "192.0.2.1 GET namespaces"
+    leases = "/apis/coordination.k8s.io/v1/namespaces/a/leases/b"
+    assert asked("PATCH", leases, "192.0.2.1", is_watch=False) == "192.0.2.1 PATCH leases"
+    assert asked("GET", "/apis/apps/v1", "192.0.2.1", is_watch=False) == "192.0.2.1 GET /apis/apps/v1"
+    assert asked("GET", "/livez", None, is_watch=False) == "None GET /livez"
+
+
+async def test_each_request_is_kept_with_what_became_of_it(house: House) -> None:
+    await house.post()
+    await house.told([Fault(kind="500", share=1.0)])
+    await house.post()
+
+    seen = await asyncio.to_thread(house.control.seen)
+
+    assert [what for _, what in seen][-2:] == ["127.0.0.1 POST secrets 201", "127.0.0.1 POST secrets broken"]

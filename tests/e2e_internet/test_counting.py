@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e2e.internet.counting import max_concurrent, max_in_any_window, open_at
+from e2e.internet.counting import busiest_window, max_concurrent, max_in_any_window, open_at
 
 
 def test_a_burst_across_a_second_boundary_counts_in_one_window() -> None:
@@ -21,6 +21,11 @@ def test_a_message_exactly_one_window_later_is_outside() -> None:
 
 def test_no_messages_make_zero() -> None:
     assert max_in_any_window([], 1.0) == 0
+
+
+def test_the_busiest_window_is_the_earliest_that_holds_the_most() -> None:
+    assert busiest_window([0.0, 5.0, 5.2, 5.4, 9.0, 9.2, 9.4], 1.0) == (4.4, 5.4)
+    assert busiest_window([3.0], 1.0) == (2.0, 3.0)
 
 
 @given(st.lists(st.integers(0, 50)), st.integers(1, 10))
