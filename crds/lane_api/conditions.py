@@ -72,6 +72,7 @@ class Reason(StrEnum):
     POLICY_NOT_FOUND = "PolicyNotFound"
     POOL_CLOSED = "PoolClosed"
     POOL_EXHAUSTED = "PoolExhausted"
+    STORE_WENT_BACK = "StoreWentBack"
     CLASS_MISMATCH = "ClassMismatch"
     ENGINE_MISSING = "EngineMissing"
     ENGINE_LIMIT = "EngineLimit"

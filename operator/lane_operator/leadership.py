@@ -4,24 +4,28 @@ Every replica watches and keeps its cache; only the holder works on the queue. I
 clock (a Lease is over when it was seen unchanged for its whole duration by the clock of who wants it); the holder is
 sure of it for less time than that, counted from before its renewal was sent, and writes nothing unless it is sure
 (`Kube.fenced`); who has lost it says so by an error that ends the process, and comes back as one that waits; who sees
-a Lease older than before ends too, since etcd was restored from a snapshot, and its cache is of what is no more.
+a Lease that is no later state of what it has seen (`terms`) ends too, since etcd was restored from a snapshot, and its
+cache is of what is no more. That stands on the Lease, for whoever leads then, until it is dealt with.
 Times: client-go's 15, 10 and 2 s, the first two shortened so that a replica that was killed is followed within 20 s.
 """
 
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Mapping
 from typing import Final, Never
 
 import structlog
 
+from lane_api.names import LEASE_TERMS_ANNOTATION, WENT_BACK_ANNOTATION
 from lane_operator import metrics
 from lane_operator.errors import ConflictError, KubeError, WentBackError
 from lane_operator.inputs import Key, Manifest
 from lane_operator.kube import LEASE, Kube
+from lane_operator.terms import contradiction, renewed, terms_of
 
-__all__ = ["EVERY_S", "LEASE_S", "RENEW_WITHIN_S", "Leadership", "LeaseLostError"]
+__all__ = ["AWAY_S", "EVERY_S", "LEASE_S", "RENEW_WITHIN_S", "Leadership", "LeaseLostError"]
 
 LEASE_S: Final = 12
 """How long a Lease stands that nobody renews."""
@@ -30,6 +34,9 @@ RENEW_WITHIN_S: Final = 8.0
 EVERY_S: Final = 2.0
 """Between two looks, of the holder and of who waits."""
 ATTEMPT_S: Final = 3.0
+AWAY_S: Final = 600.0
+"""A Lease that nobody renewed for so long says either that no operator ran, or that etcd was restored while none did:
+there is nobody who would remember, and what came after the snapshot may run on."""
 log = structlog.get_logger(__name__)
 
 
@@ -53,6 +60,11 @@ class Leadership:
         self._wall = wall
         self._known: Manifest | None = None
         """The Lease as our own last write left it."""
+        self._process = secrets.token_hex(4)
+        self._last: Manifest | None = None
+        """The Lease as we saw it last."""
+        self._went_back_at = self._dealt_with = ""
+        """What the Lease says of that, and which of it is over."""
         self._newest = 0
         """resourceVersion of the newest Lease that we have read or written."""
         self._seen: tuple[object, ...] = ()
@@ -63,6 +75,32 @@ class Leadership:
     def holds(self) -> bool:
         """Whether no other replica can hold it now."""
         return self._clock() < self._sure_until
+
+    @property
+    def went_back_at(self) -> dt.datetime | None:
+        """When it was noticed that the store went back, or may have; None once that is dealt with."""
+        try:
+            return dt.datetime.fromisoformat(self._went_back_at).astimezone(dt.UTC) if self._went_back_at else None
+        except ValueError:  # a hand wrote it
+            return self._wall()
+
+    def dealt_with(self) -> None:
+        """Nobody has to know any more that the store went back: the next renewal says so."""
+        self._dealt_with, self._went_back_at = self._went_back_at, ""
+
+    async def note_went_back(self) -> None:
+        """Writes on the Lease that the store went back, for whoever leads next; best effort, raises nothing."""
+        with contextlib.suppress(KubeError, TimeoutError):
+            async with asyncio.timeout(ATTEMPT_S):
+                lease = await self._kube.get(LEASE, *self._lease)
+                while lease is not None:
+                    noted = _annotations(lease) | {WENT_BACK_ANNOTATION: self._now()}
+                    try:
+                        await self._annotate(lease, noted)
+                    except ConflictError:  # renewed meanwhile
+                        lease = await self._kube.get(LEASE, *self._lease)
+                    else:
+                        return
 
     async def keep(self) -> Never:
         """Waits for the Lease, then keeps it; raises LeaseLostError."""
@@ -111,7 +149,11 @@ class Leadership:
                 {
                     "apiVersion": LEASE.api_version,
                     "kind": LEASE.kind,
-                    "metadata": {"namespace": self._lease[0], "name": self._lease[1]},
+                    "metadata": {
+                        "namespace": self._lease[0],
+                        "name": self._lease[1],
+                        "annotations": {LEASE_TERMS_ANNOTATION: renewed(terms_of(self._last), self._process)},
+                    },
                     "spec": self._ours({}),
                 }
             )
@@ -120,20 +162,35 @@ class Leadership:
         spec: Manifest = lease.get("spec") or {}
         if not self._may_take(spec):
             return False
+        noted = _annotations(lease).get(WENT_BACK_ANNOTATION, "")
+        if noted and noted != self._dealt_with:  # by whoever it was, also while we lead
+            self._went_back_at = noted
+        elif not self.leading.is_set() and self._was_away(spec):
+            self._went_back_at = self._now()
         self._known = await self._write(lease, self._ours(spec))
         self._remember(self._known)
         return True
 
+    def _was_away(self, spec: Manifest) -> bool:
+        """Whether nobody renewed it for long, by the clocks on the walls of both."""
+        try:
+            since = dt.datetime.fromisoformat(str(spec.get("renewTime")))
+        except ValueError:
+            return False
+        return (self._wall() - since).total_seconds() > AWAY_S
+
     def _remember(self, lease: Manifest | None) -> None:
-        """Raises WentBackError for a Lease older than one that we know: a read without a version is of the newest."""
+        """Raises WentBackError for a Lease that is no later state of one that we know: a read without a version is of
+        the newest."""
         version = int(lease["metadata"]["resourceVersion"]) if lease is not None else self._newest
-        if version < self._newest:
+        older = f"is older (resourceVersion {version}) than it was ({self._newest})" if version < self._newest else ""
+        known = self._last if lease is not None and _uid(lease) == _uid(self._last) else None
+        other = older or contradiction(terms_of(known), terms_of(lease))
+        if other:
             self._sure_until = float("-inf")
             metrics.leader.set(0)
-            raise WentBackError(
-                f"Lease {'/'.join(self._lease)} is older (resourceVersion {version}) than it was ({self._newest})"
-            )
-        self._newest = version
+            raise WentBackError(f"Lease {'/'.join(self._lease)} {other}")
+        self._newest, self._last = version, lease if terms_of(lease) else self._last
 
     def _may_take(self, spec: Manifest) -> bool:
         """Whether nobody else holds it, or did not renew it for its whole duration by our clock."""
@@ -158,9 +215,15 @@ class Leadership:
         }
 
     async def _write(self, lease: Manifest, spec: Manifest) -> Manifest:
-        return await self._kube.patch_json(
-            LEASE, *self._lease, [{"op": "add", "path": "/spec", "value": spec}], lease["metadata"]["resourceVersion"]
-        )
+        kept = {name: value for name, value in _annotations(lease).items() if name != WENT_BACK_ANNOTATION}
+        kept[LEASE_TERMS_ANNOTATION] = renewed(terms_of(lease) or terms_of(self._last), self._process)
+        if self._went_back_at:
+            kept[WENT_BACK_ANNOTATION] = self._went_back_at
+        return await self._annotate(lease, kept, {"op": "add", "path": "/spec", "value": spec})
+
+    async def _annotate(self, lease: Manifest, annotations: Mapping[str, str], *more: Manifest) -> Manifest:
+        operations = [{"op": "add", "path": "/metadata/annotations", "value": annotations}, *more]
+        return await self._kube.patch_json(LEASE, *self._lease, operations, lease["metadata"]["resourceVersion"])
 
     def _now(self) -> str:
         """MicroTime of the API: six digits, always."""
@@ -170,3 +233,12 @@ class Leadership:
         if trouble != self._trouble:
             (log.debug if conflict else log.warning)("lease out of reach", lease=self._lease[1], error=trouble)
         self._trouble = trouble
+
+
+def _uid(lease: Manifest | None) -> str:
+    """One that was deleted and made again is another one."""
+    return str((lease or {}).get("metadata", {}).get("uid", ""))
+
+
+def _annotations(lease: Manifest) -> dict[str, str]:
+    return lease["metadata"].get("annotations") or {}

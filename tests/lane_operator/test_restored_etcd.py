@@ -2,14 +2,16 @@
 
 import asyncio
 import copy
+import datetime as dt
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from lane_api.names import LEASE_TERMS_ANNOTATION
 from lane_operator.errors import WentBackError
 from lane_operator.kube import Kube
-from lane_operator.leadership import Leadership
+from lane_operator.leadership import AWAY_S, Leadership
 from tests.lane_operator.made import NOW
 from tests.lane_operator.small_api import SmallApi, small_api
 from tests.lane_operator.test_replica_process import LEASE, WITHIN_S, _holder, _started
@@ -59,6 +61,129 @@ async def test_who_waits_ends_too_before_it_takes_what_it_remembers_for_true(ser
     with pytest.raises(WentBackError):
         await other.turn()
     assert api.objects[PATH] == snapshot, "nothing was written"
+
+
+async def test_who_waits_ends_too_when_another_has_renewed_the_older_lease_and_made_it_the_newer_one(
+    server: tuple[SmallApi, Kube],
+) -> None:
+    api, kube = server
+    one, other = Replica(kube, "a"), Replica(kube, "b")
+    await one.turn()
+    snapshot = copy.deepcopy(api.objects[PATH])
+    for _ in range(3):
+        await one.turn()
+    await other.turn()
+    api.objects[PATH] = snapshot
+    again = Replica(kube, "a")  # the leader has ended, and begun anew, before the other one looked
+    for _ in range(2):
+        await again.turn()
+    assert again.holds()
+
+    with pytest.raises(WentBackError, match="went on from"):
+        await other.turn()
+    assert not other.holds()
+
+
+async def test_who_waited_through_many_leaders_goes_on(server: tuple[SmallApi, Kube]) -> None:
+    api, kube = server
+    other = Replica(kube, "b")
+    for _ in range(40):
+        one = Replica(kube, "a")
+        for _ in range(3):
+            await one.turn()
+        await other.turn()
+
+    assert len(api.objects[PATH]["metadata"]["annotations"][LEASE_TERMS_ANNOTATION]) < 500
+
+
+async def test_a_lease_whose_terms_a_hand_took_off_says_nothing(server: tuple[SmallApi, Kube]) -> None:
+    api, kube = server
+    one, other = Replica(kube, "a"), Replica(kube, "b")
+    for _ in range(3):
+        await one.turn()
+    await other.turn()
+    lease = copy.deepcopy(api.objects[PATH])
+    lease["metadata"]["annotations"] = {}
+    api.put(PATH, lease)
+
+    await other.turn()
+    for _ in range(2):
+        await one.turn()
+
+    assert (one.holds(), other.holds()) == (True, False)
+
+
+async def test_a_lease_that_somebody_else_made_again_is_no_older_one(server: tuple[SmallApi, Kube]) -> None:
+    api, kube = server
+    one, other = Replica(kube, "a"), Replica(kube, "b")
+    for _ in range(3):
+        await one.turn()
+    await other.turn()
+    del api.objects[PATH]
+    await Replica(kube, "c").turn()
+
+    await other.turn()
+
+    assert not other.holds()
+
+
+async def test_that_it_went_back_stands_on_the_lease_until_it_is_dealt_with(server: tuple[SmallApi, Kube]) -> None:
+    api, kube = server
+    one = Replica(kube, "a")
+    await one.turn()
+    assert one.went_back_at is None
+    snapshot = copy.deepcopy(api.objects[PATH])
+    await one.turn()
+    api.objects[PATH] = snapshot
+    await one.note_went_back()
+
+    again = Replica(kube, "a")
+    await again.turn()
+    assert again.went_back_at == NOW
+    for _ in range(2):
+        await again.turn()
+    assert again.went_back_at == NOW, "a renewal keeps it"
+
+    again.dealt_with()
+    assert again.went_back_at is None
+    await again.turn()
+    later = Replica(kube, "a")
+    await later.turn()
+    assert later.went_back_at is None
+
+
+async def test_who_leads_already_hears_of_it_from_another_replica(server: tuple[SmallApi, Kube]) -> None:
+    api, kube = server
+    one, other = Replica(kube, "a"), Replica(kube, "b")
+    await one.turn()
+    await other.note_went_back()
+    for _ in range(2):
+        await one.turn()
+
+    assert (one.holds(), one.went_back_at) == (True, NOW)
+    one.dealt_with()
+    for _ in range(2):
+        await one.turn()
+    assert one.went_back_at is None
+    assert set(api.objects[PATH]["metadata"]["annotations"]) == {LEASE_TERMS_ANNOTATION}
+
+
+async def test_who_takes_a_lease_that_nobody_renewed_for_long_does_not_know_what_happened(
+    server: tuple[SmallApi, Kube],
+) -> None:
+    api, kube = server
+    await Replica(kube, "a").turn()
+    for seconds, found in ((AWAY_S - 1, None), (AWAY_S + 1, NOW)):
+        lease = copy.deepcopy(api.objects[PATH])
+        renewed = NOW - dt.timedelta(seconds=seconds)
+        lease["spec"] |= {"holderIdentity": "", "renewTime": renewed.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+        api.put(PATH, lease)
+
+        other = Replica(kube, "b")
+        await other.turn()
+
+        assert other.holds()
+        assert other.went_back_at == found
 
 
 async def test_a_lease_that_was_deleted_and_made_again_is_a_newer_one(server: tuple[SmallApi, Kube]) -> None:
