@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final
 
 from e2e.chaos.door import Fault
-from e2e.chaos.rig import BULK, CODES, PASSING, Rig
+from e2e.chaos.rig import BULK, CODES, FORGOTTEN, LATE, PASSING, Rig
 from e2e.cluster import ClusterError
 from e2e.eventually import eventually
 from e2e.internet.internet import InternetError
@@ -358,13 +358,37 @@ class Acts:
         rig.here.apply(rig.manifest(BULK, 2))
 
     def etcd_restored(self) -> None:
-        """The store is put back to what it was before a slot was given up and a limit was changed."""
+        """The store is put back to what it was before a slot was given up, a limit was changed, and a lane was made.
+
+        That lane's slot runs on, on a node that does not hear of it; another lane wants an address of its pool at once.
+        """
         rig = self.rig
+        self._delete_passing()
+        eventually(lambda: not rig.here.is_there("sendinglane", PASSING), "the lane of before is gone", 120)
         kept = rig.control.keep("before")
-        rig.here.apply(rig.manifest(CODES, 2, limits={"connectionsPerIP": 3}), rig.manifest(BULK, 1))
+        node = self._with_fewest_operators()
+        there = {"nodeSelector": {"kubernetes.io/hostname": node}}
+        changed = rig.manifest(CODES, 2, limits={"connectionsPerIP": 3}), rig.manifest(BULK, 1)
+        rig.here.apply(*changed, rig.manifest(FORGOTTEN, 1, pool_of=PASSING, pod=there))
         eventually(lambda: not rig.here.is_there("statefulset", f"{BULK}-1"), "the slot is gone", 120)
-        rig.control.restore(kept)
-        self._answers_again()
+        eventually(lambda: _serves(rig, FORGOTTEN), "the lane that will be forgotten serves", 120)
+        rig.control.restore(kept, away=node)
+        try:
+            self._answers_again()
+            assert not rig.here.is_there("sendinglane", FORGOTTEN), "it was not forgotten"
+            rig.here.apply(rig.manifest(LATE, 1, pool_of=PASSING))
+            eventually(lambda: _is_held_back(rig, LATE), "no address is given while others may be held", 150)
+            eventually(lambda: not _node_ready(rig, node), "the node is not ready", 90)
+            assert _is_held_back(rig, LATE), "an address is given while a node runs what nobody knows"
+        finally:
+            rig.cluster.start_node(node)
+        eventually(lambda: _serves(rig, LATE), "it has its address once all are seen", 240)
+        rig.cluster.kubectl("delete", "sendinglane", LATE, "-n", rig.here.namespace, "--wait=false")
+
+    def _with_fewest_operators(self) -> str:
+        """A node; one operator at least is on another one, and does not wait for its kubelet."""
+        theirs = [one["spec"]["nodeName"] for one in self.rig.operators()]
+        return min(self.rig.cluster.nodes, key=theirs.count)
 
     def _answers_again(self) -> None:
         self.rig.control.repair()
@@ -383,6 +407,13 @@ def _killed(pid: int) -> int:
 def _serves(rig: Rig, lane: str) -> bool:
     status = rig.here.get("sendinglane", lane).get("status", {})
     return any(one["ready"] and one["egressVerified"] for one in status.get("slots", ()))
+
+
+def _is_held_back(rig: Rig, lane: str) -> bool:
+    """It says that it gets no address yet, and nothing of it runs."""
+    conditions = rig.here.get("sendinglane", lane).get("status", {}).get("conditions", ())
+    said = any(one["reason"] == "StoreWentBack" for one in conditions)
+    return said and not rig.here.is_there("statefulset", f"{lane}-0")
 
 
 def _pod_serves(rig: Rig, slot: str) -> bool:

@@ -67,12 +67,16 @@ class ControlRoom:
             etcd.signal(SIGCONT)
         return kept
 
-    def restore(self, kept: Path) -> None:
-        """Puts a copy back in etcd's place, as after a disaster; whoever remembers newer versions begins anew."""
+    def restore(self, kept: Path, away: str = "") -> None:
+        """Puts a copy back in etcd's place, as after a disaster; whoever remembers newer versions begins anew.
+
+        `away` is a node that does not hear of it, and runs on what it runs until somebody starts it.
+        """
         self.end("kube-apiserver", "etcd", *_FOLLOWERS)
         shutil.rmtree(self._layout.state / "etcd")
         kept.rename(self._layout.state / "etcd")
         self.repair()
         for node in self._cluster.nodes:
             self._cluster.stop_node(node)
-            self._cluster.start_node(node)
+            if node != away:
+                self._cluster.start_node(node)

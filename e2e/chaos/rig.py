@@ -2,7 +2,8 @@
 
 `codes` is Transactional with two slots and never asked to change by itself; `bulk` grows and shrinks with mail in it,
 since one of its ISPs is slow; `passing` comes and goes. Each has a pool of its own, so that a message
-says by its source whose it is. Before: `installation`, `e2e.load`, `e2e.internet`. After: `acts`.
+says by its source whose it is; `forgotten` and `late` draw from that of `passing`.
+Before: `installation`, `e2e.load`, `e2e.internet`. After: `acts`.
 """
 
 import asyncio
@@ -36,9 +37,9 @@ from e2e.load.ledger import Entry, Kill
 from e2e.outbound import sending_lane
 from e2e.release import OPERATOR_NAMESPACE, RELEASE
 
-__all__ = ["BULK", "CODES", "PASSING", "Rig"]
+__all__ = ["BULK", "CODES", "FORGOTTEN", "LATE", "PASSING", "Rig"]
 
-CODES, BULK, PASSING = "codes", "bulk", "passing"
+CODES, BULK, PASSING, FORGOTTEN, LATE = "codes", "bulk", "passing", "forgotten", "late"
 POOLS: Final = {
     CODES: ("203.0.113.140", "203.0.113.141"),
     BULK: ("203.0.113.142", "203.0.113.143", "203.0.113.144"),
@@ -107,12 +108,12 @@ class Rig:
         self.here.apply(reflector_secret(self.internet, space))
         self.here.apply(*(pool(f"{name}-pool", space, *own, cooldown="0s") for name, own in POOLS.items()))
 
-    def manifest(self, name: str, replicas: int, **spec: Any) -> Manifest:
-        """A lane as it is asked for."""
+    def manifest(self, name: str, replicas: int, pool_of: str = "", **spec: Any) -> Manifest:
+        """A lane as it is asked for, with its own pool or that of another one."""
         drain = {"policy": "Transfer", "deadline": "10m"}
         traffic_class = "Transactional" if name == CODES else "Bulk"
         asked: dict[str, Any] = {"trafficClass": traffic_class, "replicas": replicas, "drain": drain}
-        return sending_lane(name, self.here.namespace, f"{name}-pool", **(asked | spec))
+        return sending_lane(name, self.here.namespace, f"{pool_of or name}-pool", **(asked | spec))
 
     def load(self, stream: str, lane_name: str, rate: float, messages: int) -> LoadConfig:
         """Mail for a lane, through its Service; a client that is refused for a while goes on asking."""
@@ -293,6 +294,12 @@ class Rig:
 
     # the end
 
+    def all_look(self) -> bool:
+        """That every witness still looks; raises AssertionError."""
+        for one in self._witnesses:
+            assert not one.failed, f"{one.failed}: it has seen nothing since"
+        return True
+
     def end_mail(self) -> None:
         """Ends the streams and gives what was accepted its time to arrive."""
         until = time.time()
@@ -310,7 +317,7 @@ class Rig:
         """The witnesses look for the last time; raises AssertionError where one has not been looking."""
         for one in self._witnesses:
             one.dismiss()
-            assert not one.failed, f"{one.failed}: it has seen nothing since"
+        self.all_look()
 
     def entries(self) -> list[Entry]:
         """Whatever was offered."""
@@ -338,7 +345,7 @@ class Rig:
             released=self.volumes.released,
             foreign_before=self._foreign,
             foreign_after=self._foreign_versions(),
-            requests=self.door.seen(),
+            requests=[at for at, _ in self.door.seen()],
             broken=sum(self.door.counts().get(kind, 0) for kind in get_args(FaultKind)),
             rss=self.memory.rss,
             acts=self.acts,

@@ -19,6 +19,7 @@ from e2e.eventually import eventually
 from e2e.internet import addresses
 from e2e.internet.records import Message
 from e2e.release import OPERATOR_NAMESPACE, RELEASE
+from lane_api.names import QUEUE_FINALIZER
 
 __all__ = ["seeded"]
 
@@ -101,12 +102,14 @@ def _a_volume_let_go_with_mail(rig: Rig) -> None:
         return await load.done(60.0)
 
     asyncio.run(send())
+    guards = here.get("pvc", f"queue-{PASSING}-0")["metadata"].get("finalizers", ())
+    assert QUEUE_FINALIZER in guards, f"the claim has mail and only these finalizers: {guards}"
     rig.cluster.kubectl("scale", "deployment", RELEASE, "-n", OPERATOR_NAMESPACE, "--replicas=0")
     eventually(lambda: not rig.operators(), "no operator is left", 60)
     before = len(rig.volumes.released)
     forced = ("--type=merge", "-p", '{"metadata":{"finalizers":["kubernetes.io/pvc-protection"]}}')
     rig.cluster.kubectl("patch", "pvc", f"queue-{PASSING}-0", "-n", space, *forced)
-    eventually(lambda: len(rig.volumes.released) > before, "it is looked at", 30)
+    eventually(lambda: rig.all_look() and len(rig.volumes.released) > before, "it is looked at", 30)
 
 
 def _a_storm(rig: Rig) -> None:

@@ -35,7 +35,7 @@ from lane_operator.kube import SENDING_LANE, Kind, Kube, configuration
 from lane_operator.leadership import EVERY_S, Leadership, LeaseLostError
 from lane_operator.observe import Observer
 from lane_operator.queue import WorkQueue
-from lane_operator.reconcile import QueueKey, World, run_pass
+from lane_operator.reconcile import NeverWentBack, QueueKey, World, run_pass
 from lane_operator.settings import Settings
 
 __all__ = ["main", "serve"]
@@ -87,7 +87,7 @@ async def serve(
     queue: WorkQueue[QueueKey] = WorkQueue(time.monotonic, random.random)
     observer = Observer(lambda lane: queue.add(QueueKey(SENDING_LANE.kind, *lane)))
     leadership = _leadership(kube, settings)
-    world = _world(kube.fenced(leadership.holds) if leadership else kube, settings, queue, observer)
+    world = _world(kube.fenced(leadership.holds) if leadership else kube, settings, queue, observer, leadership)
     intake = Intake(world, queue.add)
     ready, leading = ready or asyncio.Event(), leadership.leading if leadership else _set()
     metrics.leader.set(leading.is_set())
@@ -100,12 +100,14 @@ async def serve(
                 background.append(tasks.create_task(_lead(leadership), name="lease"))
             await _first_list(intake)  # before any worker: the first passes must not take a pool for missing
             background += [
-                tasks.create_task(_keep_resyncing(intake, settings), name="resync"),
+                tasks.create_task(_keep_resyncing(intake, settings, leadership), name="resync"),
                 tasks.create_task(_keep_looking_for_kinds(intake, settings), name="kinds"),
                 tasks.create_task(_gauges(queue, leading), name="gauges"),
                 *(tasks.create_task(_work(world, queue, leading), name=f"worker {n}") for n in range(settings.workers)),
                 *(
-                    tasks.create_task(_keep_watching(intake, kind, namespace), name=f"{kind.plural} {namespace or ''}")
+                    tasks.create_task(
+                        _keep_watching(intake, kind, namespace, leadership), name=f"{kind.plural} {namespace or ''}"
+                    )
                     for kind, namespace in intake.own_collections()
                 ),
             ]
@@ -123,7 +125,9 @@ async def serve(
         await observer.close()
 
 
-def _world(kube: Kube, settings: Settings, queue: WorkQueue[QueueKey], observer: Observer) -> World:
+def _world(
+    kube: Kube, settings: Settings, queue: WorkQueue[QueueKey], observer: Observer, leadership: Leadership | None
+) -> World:
     """What every pass works with."""
     forced = ForcedDelivery(settings.force_delivery, settings.force_delivery_to) if settings.force_delivery else None
     policies = NetworkPolicies(settings.closed_networks, settings.metrics_from) if settings.network_policies else None
@@ -147,6 +151,7 @@ def _world(kube: Kube, settings: Settings, queue: WorkQueue[QueueKey], observer:
         wall=lambda: dt.datetime.now(dt.UTC),
         monotonic=time.monotonic,
         served=frozenset(settings.secret_namespaces),
+        went_back=leadership or NeverWentBack(),
     )
 
 
@@ -165,12 +170,14 @@ async def _lead(leadership: Leadership) -> None:
         log.error("lease lost", error=str(lost))  # noqa: TRY400  # no fault of ours: there is no traceback to read
         os._exit(1)
     except WentBackError as error:
-        _begin_anew(error)
+        await _begin_anew(error, leadership)
 
 
-def _begin_anew(error: WentBackError) -> Never:
-    """Ends the process, whose cache is of what is no more."""
+async def _begin_anew(error: WentBackError, leadership: Leadership | None) -> Never:
+    """Ends the process, whose cache is of what is no more; whoever leads next finds that on the Lease."""
     log.error("the API server's store went back, as after a restored etcd; everything is read anew", error=str(error))
+    if leadership:
+        await leadership.note_went_back()
     os._exit(1)
 
 
@@ -275,7 +282,7 @@ def _log_failure(key: QueueKey, error: Exception) -> None:
         log.error("pass failed", exc_info=error)
 
 
-async def _keep_resyncing(intake: Intake, settings: Settings) -> None:
+async def _keep_resyncing(intake: Intake, settings: Settings, leadership: Leadership | None) -> None:
     """Lists and compares, again and again; a list that fails is tried at the next turn."""
     while True:
         await asyncio.sleep(settings.resync_s * random.uniform(0.9, 1.1))  # noqa: S311  # jitter, no secret
@@ -284,15 +291,15 @@ async def _keep_resyncing(intake: Intake, settings: Settings) -> None:
         except KubeError as error:
             log.warning("resync failed", error=str(error))
         except WentBackError as error:
-            _begin_anew(error)
+            await _begin_anew(error, leadership)
 
 
-async def _keep_watching(intake: Intake, kind: Kind, namespace: str | None) -> None:
+async def _keep_watching(intake: Intake, kind: Kind, namespace: str | None, leadership: Leadership | None) -> None:
     """Follows one collection of what we make."""
     try:
         await intake.watch(kind, namespace)
     except WentBackError as error:
-        _begin_anew(error)
+        await _begin_anew(error, leadership)
 
 
 async def _keep_looking_for_kinds(intake: Intake, settings: Settings) -> None:

@@ -172,6 +172,10 @@ class NodeFacts:
     internal_ip: str
     ready: bool = True
     unschedulable: bool = False
+    ready_since: str = ""
+    """When it became so."""
+    out_of_service: bool = False
+    """A person says that it runs nothing any more (the taint `node.kubernetes.io/out-of-service`)."""
 
 
 @dataclass(frozen=True, slots=True)

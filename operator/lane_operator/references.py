@@ -80,6 +80,7 @@ NEIGHBOURS = 32
 NEIGHBOURS_SENDERS = 512
 """In all: each lane's senders stand in the configurations of all its neighbours, which are written anew with them."""
 SPECS_KEPT = 8192
+OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
 _NO_STATUS = LaneStatus()
 V = TypeVar("V")
 M = TypeVar("M", bound=BaseModel)
@@ -351,11 +352,15 @@ def node_of(body: Manifest) -> NodeFacts:
     """What the engines need to know of one node."""
     status = body.get("status") or {}
     addresses = {entry["type"]: entry["address"] for entry in reversed(status.get("addresses") or ())}
-    conditions = {entry["type"]: entry["status"] for entry in status.get("conditions") or ()}
+    conditions = {entry["type"]: entry for entry in status.get("conditions") or ()}
+    heard: Manifest = conditions.get("Ready") or {}
+    ready = heard.get("status") == "True"
     return NodeFacts(
         internal_ip=addresses.get("InternalIP", ""),
-        ready=conditions.get("Ready") == "True",
+        ready=ready,
+        ready_since=str(heard.get("lastTransitionTime") or "") if ready else "",
         unschedulable=bool(body["spec"].get("unschedulable")),
+        out_of_service=any(one.get("key") == OUT_OF_SERVICE_TAINT for one in body["spec"].get("taints") or ()),
     )
 
 

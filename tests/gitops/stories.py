@@ -76,6 +76,8 @@ class LaneStory(Story):
         self.refusals: tuple[Refusal, ...] = ()
         self.claims: tuple[Claim, ...] = ()
         """In place of what the allocation gives."""
+        self.unseen: tuple[str, ...] = ()
+        """Who is waited for since the API server's store went back."""
         self.upgrade: UpgradeStatus | None = None
         self.annotations: dict[str, str] = {}
         self.told("applied, and not seen by the operator yet", Truth.COMING, {"observedGeneration": -1})
@@ -140,7 +142,8 @@ class LaneStory(Story):
             held=of.spec.drain.policy == "Hold",
             deleting=of.deleting_since is not None,
         )
-        allocated = allocate(() if self.pool is None else (self.pool,), [demand], self.now)
+        pools = () if self.pool is None else (self.pool,)
+        allocated = allocate(pools, [demand], self.now, unseen=self.unseen)
         assignment = allocated.assignments.get(of.key, Assignment())
         if self.pool is not None:
             self.pool = replace(self.pool, status=allocated.statuses[self.pool.key])

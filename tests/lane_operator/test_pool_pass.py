@@ -39,8 +39,8 @@ def a_pool(api: SmallApi, here: World, **more: Any) -> dict[str, Any]:
     return stored
 
 
-def a_lane(here: World, name: str = "otp", **more: Any) -> Lane:
-    spec = made.lane(poolRef={"name": "pool"}, replicas=1).spec
+def a_lane(here: World, name: str = "otp", replicas: int = 1, **more: Any) -> Lane:
+    spec = made.lane(poolRef={"name": "pool"}, replicas=replicas).spec
     stored = body("SendingLane", name, spec, resourceVersion="50", **more)
     here.cache.put("SendingLane", stored)
     return lane_of(stored)

@@ -14,6 +14,7 @@ Rules, in order:
    for all mail until the lane has two of those, then for ISPs that it has none for; in the zone, then on the node,
    where it has fewest; one that was never used; the lowest.
 5. What served Bulk or Cold last comes to no other class before its owner releases it, by whatever pool it comes.
+6. While slots may run that nobody knows any more (`held_back`) rules 3 and 4 give nothing.
 No slot gets an address that is quarantined; what becomes of one that a slot holds says `quarantine`.
 What no slot holds rests for the pool's cool-down. An address that stands in several pools belongs to the pool that
 holds it, else to the first by name; the others never assign it. What a live slot carries from a pool that is gone
@@ -29,6 +30,7 @@ from lane_api.ippool import Engine, IPPoolStatus, PoolAddress
 from lane_api.lane_status import SlotRole
 from lane_api.names import STANDBY_FROM, slot_name
 from lane_operator.inputs import Assignment, Claim, Demand, Holding, Key, Pool, Refusal
+from lane_operator.pools.held_back import held_back
 from lane_operator.pools.ledger import Entry, Ledger, owners, served_elsewhere
 from lane_operator.pools.ports import NodePorts
 from lane_operator.pools.refusals import closed, exhausted, going, no_pool, no_ports
@@ -77,10 +79,12 @@ def allocate(
     now: dt.datetime,
     beside: Iterable[Pool] = (),
     holdings: Iterable[Holding] = (),
+    unseen: tuple[str, ...] = (),
 ) -> AllocationResult:
     """Serves all demands on these pools; `beside` are pools that are not served now, whose records count.
 
-    `holdings` is what live slots carry: it counts where a pool is gone and took its record along.
+    `holdings` is what live slots carry: it counts where a pool is gone and took its record along. `unseen` is what is
+    waited for (`held_back.unseen`): with any nobody gets an address that he does not have.
     """
     served = {pool.key: pool for pool in pools}
     others = [pool for pool in beside if pool.key not in served]
@@ -111,12 +115,14 @@ def allocate(
                 owner = belongs.get(entry.value, key)  # nobody's: out of every spec, and held by no slot
                 entry.held_elsewhere = "" if owner == key else "/".join(owner)
                 entry.class_elsewhere = elsewhere.get(entry.value, "")
-            assignments |= _served(ledger, asked, ports, now)
+            assignments |= _served(ledger, asked, ports, now, unseen)
             statuses[key] = IPPoolStatus(capacity=ledger.capacity(now), addresses=ledger.records())
     return AllocationResult(assignments, statuses)
 
 
-def _served(ledger: Ledger, demands: list[Demand], ports: NodePorts, now: dt.datetime) -> dict[Key, Assignment]:
+def _served(
+    ledger: Ledger, demands: list[Demand], ports: NodePorts, now: dt.datetime, unseen: tuple[str, ...]
+) -> dict[Key, Assignment]:
     """The claims on one pool."""
     asking = [_Asking(demand, closed(demand, ledger.pool)) for demand in demands]
     holders = ledger.holders()
@@ -125,14 +131,13 @@ def _served(ledger: Ledger, demands: list[Demand], ports: NodePorts, now: dt.dat
     # before anything is given: what a slot gives up is there for its lane's others now, and nobody has to look again
     moved = [entry.value for entry in ledger if entry.class_elsewhere and entry.held_elsewhere]
     ledger.release_all_but([entry for one in asking for entry in one.got.values()], now, moved)
-    for one in asking:
-        _give_back(ledger, one)
-    for one in asking:
-        _give(ledger, one, now)
+    for give in () if unseen else (_give_back, _give):
+        for one in asking:
+            give(ledger, one, now)
     for one in asking:
         for entry in one.got.values():
             _keep_ports(ledger, entry, ports)
-    return {one.demand.key: _assignment(ledger, one, ports, now) for one in asking if not one.demand.reserving}
+    return {one.demand.key: _assignment(ledger, one, ports, now, unseen) for one in asking if not one.demand.reserving}
 
 
 def _keep(ledger: Ledger, one: _Asking, holders: Mapping[tuple[str, str, str], Entry]) -> None:
@@ -152,7 +157,7 @@ def _keep(ledger: Ledger, one: _Asking, holders: Mapping[tuple[str, str, str], E
         one.got[index] = entry
 
 
-def _give_back(ledger: Ledger, one: _Asking) -> None:
+def _give_back(ledger: Ledger, one: _Asking, _: dt.datetime) -> None:
     """Rule 3: the slot's own address first, then any that was the lane's."""
     if one.refusal or ledger.pool.deleting:
         return
@@ -201,7 +206,9 @@ def _fit(address: PoolAddress, beside: Sequence[PoolAddress]) -> tuple[int, int,
     return order, zones.count(address.zone), nodes.count(address.node)
 
 
-def _assignment(ledger: Ledger, one: _Asking, ports: NodePorts, now: dt.datetime) -> Assignment:
+def _assignment(
+    ledger: Ledger, one: _Asking, ports: NodePorts, now: dt.datetime, unseen: tuple[str, ...]
+) -> Assignment:
     claims, refusal = [], one.refusal or one.demand.objection
     for index, entry in sorted(one.got.items()):
         if ledger.pool.spec.engine is Engine.HOST_NETWORK and not _has_ports(ledger, entry, ports):
@@ -209,7 +216,12 @@ def _assignment(ledger: Ledger, one: _Asking, ports: NodePorts, now: dt.datetime
             continue
         claims.append(_claim(one.demand, index, entry.address, entry.port_block, ledger.pool))
     if one.wanted and refusal is None:
-        refusal = going(ledger.pool) if ledger.pool.deleting else exhausted(ledger, one.demand, one.wanted, now)
+        if ledger.pool.deleting:
+            refusal = going(ledger.pool)
+        elif unseen:
+            refusal = held_back("/".join(ledger.pool.key), len(one.wanted), unseen)
+        else:
+            refusal = exhausted(ledger, one.demand, one.wanted, now)
     return Assignment(tuple(claims), refusal)
 
 

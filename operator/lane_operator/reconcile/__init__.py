@@ -5,9 +5,10 @@ from lane_operator.reconcile.passes import run_pass
 from lane_operator.reconcile.policy import reconcile_policy
 from lane_operator.reconcile.pool import reconcile_pool
 from lane_operator.reconcile.wake import everything, woken_by
-from lane_operator.reconcile.world import QueueKey, World
+from lane_operator.reconcile.world import NeverWentBack, QueueKey, World
 
 __all__ = [
+    "NeverWentBack",
     "QueueKey",
     "World",
     "everything",

@@ -317,6 +317,8 @@ def _looks(
     """When another pass is worthwhile though nothing that we watch changes."""
     if provisioned.waiting or desired.refusals:  # users' Secrets are not watched
         yield world.settings.secret_recheck_s
+    if any(one.reason is Reason.STORE_WENT_BACK for one in desired.refusals):
+        yield world.settings.observe_busy_s
     if desired.upgrade is not None and desired.upgrade.phase in UNDER_WAY:
         yield world.settings.observe_busy_s
     if lane.deleting_since is not None or steps or any(claim.moves for claim in claims):

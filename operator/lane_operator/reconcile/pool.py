@@ -1,8 +1,9 @@
 """Addresses: who asks a pool for what, and the one record of who holds which.
 
 The assignment's only record is IPPool.status. Invariant: it is committed there, under the resourceVersion that the
-decision was made on, before anything that uses an address is applied; two slots never hold one address. With the first
-address that a pool gives it gets our finalizer, so that the record outlives whoever it is about.
+decision was made on, before anything that uses an address is applied; two slots never hold one address, also where
+the record was put back to an older one (`unseen`). With the first address that a pool gives it gets our finalizer, so
+that the record outlives whoever it is about.
 """
 
 from dataclasses import replace
@@ -23,6 +24,7 @@ from lane_operator.pools.quarantine import with_stand_ins
 from lane_operator.pools.sightings import with_sightings
 from lane_operator.reconcile.events import post_transitions
 from lane_operator.reconcile.finalizers import set_finalizers
+from lane_operator.reconcile.unseen import still_unseen
 from lane_operator.reconcile.world import QueueKey, World
 from lane_operator.references import (
     UnreadableError,
@@ -132,7 +134,8 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
 def _allocated(world: World, pool: Pool) -> AllocationResult:
     beside, demands = pools_beside(world.cache, pool), demands_of(world.cache, pool.key)
     addresses = {row.ip for row in pool.spec.addresses} | {row.ip for row in pool.status.addresses}
-    result = allocate((pool,), demands, world.wall(), beside, holdings_of(world.cache, addresses))
+    holdings = holdings_of(world.cache, addresses)
+    result = allocate((pool,), demands, world.wall(), beside, holdings, still_unseen(world))
     result = with_stand_ins(result, world.observer.seen, world.wall())
     statuses = {key: with_sightings(status, world.observer.seen) for key, status in result.statuses.items()}
     return replace(result, statuses=statuses)

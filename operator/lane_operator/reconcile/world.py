@@ -2,9 +2,10 @@
 
 import asyncio
 import datetime as dt
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from lane_operator.cache import Cache
 from lane_operator.inputs import DesiredSettings, Key
@@ -13,7 +14,7 @@ from lane_operator.observe import Observer
 from lane_operator.reconcile.turns import Turns
 from lane_operator.settings import Settings
 
-__all__ = ["QueueKey", "World"]
+__all__ = ["NeverWentBack", "QueueKey", "WentBack", "World"]
 
 
 class QueueKey(NamedTuple):
@@ -27,6 +28,26 @@ class QueueKey(NamedTuple):
     def key(self) -> Key:
         """Namespace and name."""
         return (self.namespace, self.name)
+
+
+class WentBack(Protocol):
+    """Who knows whether the API server's store went back, so that slots may run that it does not know."""
+
+    @property
+    def went_back_at(self) -> dt.datetime | None:
+        """When that was noticed; None once it is dealt with."""
+
+    def dealt_with(self) -> None:
+        """Whoever may run is seen by now."""
+
+
+class NeverWentBack:
+    """Of an operator without a Lease: it remembers nothing over its restart."""
+
+    went_back_at: dt.datetime | None = None
+
+    def dealt_with(self) -> None:
+        """There is nothing to deal with."""
 
 
 @dataclass(slots=True)
@@ -55,5 +76,8 @@ class World:
     """Pools that are to be looked at for them."""
     turns: Turns = field(default_factory=Turns)
     """Which lanes' slots are upgraded now."""
+    went_back: WentBack = field(default_factory=NeverWentBack)
+    unseen: tuple[float, tuple[str, ...]] = (-math.inf, ())
+    """When it was looked for who may still hold addresses, by the monotonic clock, and what is waited for."""
     served: frozenset[str] = frozenset()
     """Namespaces whose Secrets are ours to read and write."""

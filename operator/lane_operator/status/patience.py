@@ -24,12 +24,15 @@ _FOR_EVER = {Reason.PROGRESSING_WITH_RETRY, Reason.NEW_GENERATION, Reason.SCALE_
 _OF_SLOTS = {Reason.WAITING_FOR_SLOTS, Reason.WAITING_FOR_PROOF, Reason.WAITING_FOR_DNS}
 """Measured by the slot and by the record, not by the condition."""
 
+_HEALS_BY_ITSELF = {Reason.ADDRESS_REMOVED, Reason.STORE_WENT_BACK}
+"""As slots drain, or are seen."""
+
 
 def patience(reason: Reason) -> dt.timedelta | None:
     """How long Reconciling may stand for this reason; None: that is for others to say."""
     if reason in _FOR_EVER or reason in _OF_SLOTS:
         return None
-    return WAIT if reason.value.startswith("WaitingFor") or reason is Reason.ADDRESS_REMOVED else SYNC
+    return WAIT if reason.value.startswith("WaitingFor") or reason in _HEALS_BY_ITSELF else SYNC
 
 
 def over(since: str, lasts: dt.timedelta, now: dt.datetime) -> bool:

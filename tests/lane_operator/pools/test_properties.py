@@ -126,6 +126,10 @@ def step(history: History, key: Key, asked: list[Demand], now: dt.datetime, chan
     for demand, slot, index, address in new:
         check_given(history, pool, demand, slot, index, address, now)
     check_kept(history, result, pool, asked)
+    waiting = allocate([pool], asked, now, beside, unseen=("somebody",))
+    for demand, slot, _, address in claims_of(waiting, asked):
+        who = ("/".join(demand.key), demand.traffic_class, slot)
+        assert before.get(address.ip) == who, "nothing new is given while somebody may hold it"
     check_nothing_is_left_for_who_was_refused(history, result, pool, asked, now)
     settle(history, result, pool, asked, now)
     check_once(history)

@@ -25,9 +25,9 @@ def test_where_another_node_is_ready_the_slot_is_placed_anew() -> None:
     assert "another node" not in text
 
 
-@pytest.mark.parametrize("other", [{"ready": False}, {"unschedulable": True}])
-def test_a_node_that_takes_no_pod_is_no_way_out(other: dict[str, bool]) -> None:
-    assert said({"node-a": HERE, "node-b": NodeFacts("192.0.2.11", **other)}).endswith("give the cluster another node")
+@pytest.mark.parametrize("other", [NodeFacts("192.0.2.11", ready=False), NodeFacts("192.0.2.11", unschedulable=True)])
+def test_a_node_that_takes_no_pod_is_no_way_out(other: NodeFacts) -> None:
+    assert said({"node-a": HERE, "node-b": other}).endswith("give the cluster another node")
 
 
 def test_nobody_who_may_not_read_nodes_is_told_that_there_is_no_other() -> None:
