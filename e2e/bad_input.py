@@ -107,6 +107,60 @@ BAD_ENGINES: list[tuple[str, Change, str]] = [
         "each proxy may stand in a pool once",
     ),
     ("a_proxy_of_another_engine", put("addresses.0.proxy", DOOR), "proxy is for engine Socks5 alone"),
+    ("a_second_of_the_same_family", put("addresses.0.second", {"ip": "203.0.113.99"}), "second is of the other family"),
+    (
+        "a_second_that_binds_the_other_family",
+        put("addresses.0.second", {"ip": "2001:db8::10", "source": "10.0.0.9"}),
+        "same family as ip",
+    ),
+    (
+        "a_second_twice",
+        put("addresses", of({"second": {"ip": "2001:db8::10"}}, {"second": {"ip": "2001:DB8:0::10"}})),
+        "each second may stand in a pool once",
+    ),
+    (
+        "a_second_that_is_another_ip",
+        put("addresses", of({"second": {"ip": "2001:db8::10"}}, {"ip": "2001:db8::10"})),
+        "is no other's ip",
+    ),
+    (
+        "one_source_of_two_seconds",
+        put("addresses", of(*({"second": {"ip": f"2001:db8::{n}", "source": "fd00::9"}} for n in (10, 11)))),
+        "each second's source may stand in a pool once",
+    ),
+    (
+        "multus_without_the_seconds_network",
+        put("addresses.0.second", {"ip": "2001:db8::10"}),
+        "engine Multus needs engineConfig.second",
+    ),
+    (
+        "a_seconds_gateway_of_the_first_family",
+        engine(
+            "Multus",
+            addresses=of({"second": {"ip": "2001:db8::10"}}),
+            engineConfig={
+                "network": "mail/public",
+                "prefixLength": 24,
+                "second": {"prefixLength": 64, "gateway": "203.0.113.1"},
+            },
+        ),
+        "engineConfig.second.gateway must be of the seconds' family",
+    ),
+    (
+        "a_seconds_proxy_of_another_engine",
+        put("addresses.0.second", {"ip": "2001:db8::10", "proxy": DOOR}),
+        "second.proxy is for engine Socks5 alone",
+    ),
+    (
+        "external_with_a_seconds_source",
+        engine("External", addresses=of({"second": {"ip": "2001:db8::10", "source": "fd00::9"}})),
+        "remove source from the seconds",
+    ),
+    (
+        "an_annotation_of_a_second_that_is_missing",
+        engine("External", engineConfig={"podAnnotations": [{**ANNOTATION, "value": '["{ip}","{second}"]'}]}),
+        "which every address must have then",
+    ),
     ("cilium_without_gateway", engine("Cilium"), "engine Cilium needs node on every address"),
     ("external_with_source", engine("External", addresses=of({"source": "10.0.0.1"})), "External binds nothing"),
     (

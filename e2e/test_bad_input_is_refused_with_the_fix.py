@@ -407,12 +407,19 @@ def with_ipv6(manifest: Manifest) -> None:
     put("engineConfig", {"network": "mail/public", "prefixLength": 64, "gateway": "2001:db8::1"})(manifest)
 
 
+def with_second(manifest: Manifest) -> None:
+    """The pool's address gets one of the other family beside it."""
+    put("addresses.0.second", {"ip": "2001:db8::10"})(manifest)
+    put("engineConfig.second", {"prefixLength": 64, "gateway": "2001:db8::1"})(manifest)
+
+
 GOOD: list[tuple[str, Callable[[str], Manifest], Change]] = [
     ("a_growing_queue", lane, put("queue.size", "20Gi")),
     ("more_slots", lane, put("replicas", 3)),
     ("other_limits", lane, put("limits", {"connectionsPerIP": 4, "totalConnectionsPerIP": 40})),
     ("another_address", pool, put("addresses.0.ip", "203.0.113.11")),
     ("an_ipv6_pool", pool, with_ipv6),
+    ("a_pool_of_pairs", pool, with_second),
     (
         "resolvers_with_ports",
         lane,

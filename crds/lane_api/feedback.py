@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from lane_api.model import ApiModel, MailDomain, Text, cel
 from lane_api.quantities import Span
-from lane_api.submission import Network
+from lane_api.submission import IpFamilyPolicy, Network
 
 __all__ = ["ComplaintsSpec", "FeedbackService", "FeedbackSpec", "ReturnPathSpec", "SuppressionSpec", "UnsubscribeSpec"]
 
@@ -84,6 +84,10 @@ class FeedbackService(ApiModel):
     """Local: only nodes with a slot take connections, and each slot sees who brings a report: sessions and mails a
     minute are counted by client, and records name the reporter. Cluster: every node passes connections on, and all who
     come by one count as one client. Default Local for NodePort and LoadBalancer."""
+    ip_family_policy: IpFamilyPolicy | None = None
+    """SingleStack: one family, the cluster's first. PreferDualStack: both, where the cluster has both.
+    RequireDualStack: both, or none is made. Default: SingleStack for LoadBalancer, since clouds may ask for another
+    address, and with engine HostNetwork, whose slots listen on one; else PreferDualStack."""
     proxy_protocol: bool = False
     """The load balancer says on port 25 who the client is by the PROXY protocol, version 2; name its networks in
     `feedback.proxies`, and tell it to speak so (`annotations`). Default false."""

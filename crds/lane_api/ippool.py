@@ -42,6 +42,8 @@ __all__ = [
     "PoolWarmUp",
     "ProxyRecord",
     "Quarantine",
+    "SecondAddress",
+    "SecondNetwork",
     "Socks5Proxy",
     "Verification",
 ]
@@ -120,7 +122,16 @@ class PodAnnotation(ApiModel):
     ]
     """Such as `cni.projectcalico.org/ipAddrs`."""
     value: Text
-    """`{ip}`, `{slot}` and `{namespace}` in it stand for the slot's own, as in `["{ip}"]`."""
+    """`{ip}`, `{second}`, `{slot}` and `{namespace}` in it stand for the slot's own, as in `["{ip}"]`."""
+
+
+class SecondNetwork(ApiModel):
+    """The network of the addresses' seconds."""
+
+    prefix_length: Annotated[int, Field(ge=1, le=128)]
+    """Such as 64."""
+    gateway: Address | None = None
+    """Of that network."""
 
 
 class EngineConfig(ApiModel):
@@ -147,6 +158,8 @@ class EngineConfig(ApiModel):
     """Multus: of the addresses' network."""
     gateway: Address | None = None
     """Multus: of the addresses' network."""
+    second: SecondNetwork | None = None
+    """Multus: the network of `addresses[].second`, which is of the other family."""
     port_range: Annotated[
         str,
         Field(
@@ -173,6 +186,29 @@ ZoneName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0
 """Value of a node's label `topology.kubernetes.io/zone`."""
 
 
+class SecondAddress(ApiModel):
+    """The address of the other family that a slot sends from beside its first."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                (
+                    "!has(self.source) || !isIP(self.source) || !isIP(self.ip) "
+                    "|| ip(self.source).family() == ip(self.ip).family()"
+                ),
+                "source must be of the same family as ip: a 1:1 translation does not change between IPv4 and IPv6",
+            ),
+        )
+    )
+
+    ip: Address
+    """What the world sees. It has the same `hostname`: give that a record of each family, and this one a PTR record."""
+    source: Address | None = None
+    """What is bound where a cloud maps 1:1. Default: `ip`."""
+    proxy: Socks5Proxy | None = None
+    """Socks5: the proxy that has it. Default: the first one's, which then leaves from an address of each family."""
+
+
 class PoolAddress(ApiModel):
     """One egress address, with the name that it says HELO with."""
 
@@ -184,6 +220,13 @@ class PoolAddress(ApiModel):
                     "|| ip(self.source).family() == ip(self.ip).family()"
                 ),
                 "source must be of the same family as ip: a 1:1 translation does not change between IPv4 and IPv6",
+            ),
+            (
+                (
+                    "!has(self.second) || !isIP(self.second.ip) || !isIP(self.ip) "
+                    "|| ip(self.second.ip).family() != ip(self.ip).family()"
+                ),
+                "second is of the other family: of ip and second.ip one is IPv4 and one IPv6",
             ),
         )
     )
@@ -203,6 +246,10 @@ class PoolAddress(ApiModel):
     proxy, which says so. Default: `ip`."""
     proxy: Socks5Proxy | None = None
     """Socks5: the proxy that has the address."""
+    second: SecondAddress | None = None
+    """Of the other family, for the same slot: a receiver's hosts are tried by the family of `ip` first, and each is
+    proved by itself. Nothing leaves from one that is taken out here; it stays the slot's until that has drained.
+    Default: none, and a domain whose hosts have only the other family waits."""
     warm: bool = False
     """Known to the ISPs already, as its owner says: `warmup` is not for it. Default false."""
     started_on: Annotated[date, Field(json_schema_extra={"maxLength": 10})] | None = None
@@ -224,6 +271,11 @@ class PoolAddress(ApiModel):
     ] = ()
     """Names of the only ISPPolicies whose mail leaves here: the slot hands other mail over to its lane's other slots,
     and they hand theirs for these ISPs over to it. Default: all mail."""
+
+    @property
+    def ips(self) -> tuple[str, ...]:
+        """What the world sees: of both families, where it has a second."""
+        return (self.ip,) if self.second is None else (self.ip, self.second.ip)
 
 
 class AllowedNamespaces(ApiModel):
@@ -315,7 +367,7 @@ class IPPoolSpec(ApiModel):
 
 
 class Capacity(ApiModel):
-    """Addresses by state."""
+    """Addresses by state; one with its second counts once."""
 
     total: int = 0
     """In the spec, without those that belong to another pool; 0 with engine ClusterDefault."""
@@ -384,6 +436,8 @@ class AddressStatus(ApiModel):
     """What is bound where that is not `ip`, as assigned."""
     proxy: ProxyRecord | None = None
     """Socks5: the proxy that has the address, as assigned."""
+    first: str = ""
+    """The address that it stands beside (`addresses[].second`); absent: it is a slot's first or only one."""
     lane: str = ""
     """`namespace/name`; kept after release, for the cool-down and for a lane of that name."""
     lane_class: str = ""

@@ -66,6 +66,8 @@ class SlotStatus(ApiModel):
     LANE-s1, …"""
     ip: str = ""
     """The address the world sees; `shared` with engine ClusterDefault."""
+    second: str = ""
+    """The one of the other family beside it; empty where it has none."""
     hostname: str = ""
     """HELO name; empty with engine ClusterDefault."""
     role: SlotRole = SlotRole.ACTIVE

@@ -122,6 +122,18 @@ secretName (user) of its own""",
         "self.all(a, !isIP(a.ip) || self.exists_one(b, isIP(b.ip) && ip(b.ip) == ip(a.ip)))",
         "each address may stand in a pool once, however it is spelled: remove the duplicate",
     ),
+    (
+        """\
+self.all(a, !has(a.second) || !isIP(a.second.ip) || !self.exists(b, isIP(b.ip) && ip(b.ip) == ip(a.second.ip)) \
+&& self.exists_one(b, has(b.second) && isIP(b.second.ip) && ip(b.second.ip) == ip(a.second.ip)))""",
+        "each second may stand in a pool once, and is no other's ip: remove the duplicate",
+    ),
+    (
+        """\
+self.all(a, !has(a.second) || !has(a.second.source) || !isIP(a.second.source) || self.exists_one(b, has(b.second) \
+&& has(b.second.source) && isIP(b.second.source) && ip(b.second.source) == ip(a.second.source)))""",
+        "each second's source may stand in a pool once: two slots that bind one address would leave from one",
+    ),
 )
 
 _SHORT_PREFIX = (
@@ -133,7 +145,40 @@ _OF_ONE_FAMILY = """\
 || !has(self.addresses) || self.addresses.all(a, !isIP(a.ip) \
 || ip(a.ip).family() == ip(self.engineConfig.gateway).family())"""
 
+_NO_SECONDS = "!has(self.addresses) || self.addresses.all(a, !has(a.second){})"
+_SECONDS_OF_ONE_FAMILY = f"""\
+!has(self.engineConfig) || !has(self.engineConfig.second) || !has(self.engineConfig.second.gateway) \
+|| !isIP(self.engineConfig.second.gateway) || \
+{
+    _NO_SECONDS.format(
+        " || !isIP(a.second.ip) || ip(a.second.ip).family() == ip(self.engineConfig.second.gateway).family()"
+    )
+}"""
+
 POOL_SPEC_RULES = (
+    (
+        f"""\
+self.engine != 'Multus' || (has(self.engineConfig) && has(self.engineConfig.second)) || {_NO_SECONDS.format("")}""",
+        "engine Multus needs engineConfig.second for addresses with a second: {prefixLength: 64, gateway: its gateway}",
+    ),
+    (
+        _SECONDS_OF_ONE_FAMILY,
+        "engineConfig.second.gateway must be of the seconds' family: make a pool for each of IPv4 and IPv6",
+    ),
+    (
+        f"self.engine == 'Socks5' || {_NO_SECONDS.format(' || !has(a.second.proxy)')}",
+        "second.proxy is for engine Socks5 alone: remove it, or make a pool with that engine",
+    ),
+    (
+        f"self.engine != 'External' || {_NO_SECONDS.format(' || !has(a.second.source)')}",
+        "engine External binds nothing: remove source from the seconds, and have your network translate",
+    ),
+    (
+        """\
+!has(self.engineConfig) || !has(self.engineConfig.podAnnotations) || !has(self.addresses) \
+|| self.addresses.all(a, has(a.second)) || self.engineConfig.podAnnotations.all(n, !n.value.contains('{second}'))""",
+        "a podAnnotation names {second}, which every address must have then: add it, or make a pool for those without",
+    ),
     (
         f"{_SHORT_PREFIX} || {_V6_ALONE}",
         "engineConfig.prefixLength of IPv4 addresses is at most 32: correct it, or make a pool for each family",

@@ -15,6 +15,7 @@ __all__ = [
     "ClientNamespaces",
     "Clients",
     "HttpListener",
+    "IpFamilyPolicy",
     "Service",
     "SmtpListener",
     "Submission",
@@ -22,6 +23,9 @@ __all__ = [
     "SubmissionTls",
     "Tarpit",
 ]
+
+IpFamilyPolicy = Literal["SingleStack", "PreferDualStack", "RequireDualStack"]
+"""Of a Service, as Kubernetes names them."""
 
 
 class SmtpListener(ApiModel):
@@ -84,6 +88,10 @@ class Service(ApiModel):
     external_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
     """Cluster: every node passes connections on, and `clients.cidrs` may see the node instead of the client. Local:
     only nodes with a slot take them, and the client's address stays. Default Cluster."""
+    ip_family_policy: IpFamilyPolicy | None = None
+    """SingleStack: one family, the cluster's first. PreferDualStack: both, where the cluster has both.
+    RequireDualStack: both, or none is made. Default: SingleStack for LoadBalancer, since clouds may ask for another
+    address, and with engine HostNetwork, whose slots listen on one; else PreferDualStack."""
     proxy_protocol: bool = False
     """The load balancer says who the client is by the PROXY protocol, version 2; name its networks in
     `clients.proxies`, and tell it to speak so (`annotations`). Default false."""

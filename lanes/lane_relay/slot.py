@@ -376,7 +376,7 @@ class Slot:
         said["delivery"]["restored"] = restored.reason if restored is not None else ""
         said["delivery"]["orders"] = [order.words for order, _ in stages.orders.holding()]
         said["intake"]["ordered"] = self.intake_kept()
-        said["delivery"]["proof"] = proof_as_json(proof)
+        said["delivery"]["proof"] = proof_as_json(proof, is_open=stages.gate.is_open)
         if stages.gate.named is not None:
             said["delivery"]["ptr"] = named_as_json(stages.gate.named)
         judgement = stages.dispatcher.judgement

@@ -145,10 +145,11 @@ def _is_verified(domain: SigningDomain) -> bool:
     return domain.mode == "Sign" and domain.verify_record
 
 
-def proof_as_json(proof: ProofStatus) -> dict[str, Any]:
-    """Whether the egress address is proved."""
+def proof_as_json(proof: ProofStatus, *, is_open: bool) -> dict[str, Any]:
+    """Whether the egress address is proved; of two the worse one's state, while `open` says whether mail leaves."""
     return {
         "state": proof.state,
+        "open": is_open,
         "message": proof.message,
         "address": proof.address,
         "seen": proof.seen,

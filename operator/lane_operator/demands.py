@@ -22,6 +22,7 @@ from lane_operator.inputs import Demand, Holding, Key, Lane, Manifest, Refusal
 from lane_operator.kube import PERSISTENT_VOLUME, SENDING_LANE, STATEFUL_SET, VOLUME_CLAIM
 from lane_operator.marks import (
     address_of,
+    addresses_of,
     class_label,
     index_of,
     is_kept,
@@ -69,19 +70,20 @@ def holdings_of(cache: Cache, addresses: Iterable[str]) -> tuple[Holding, ...]:
     """Which of these addresses workloads and kept volumes carry, also of lanes and pools that are gone."""
     found = set()
     for body in cache.by(PARTS_BY_ADDRESS, *{address_value(address) for address in addresses}):
-        lane, pool, address = lane_key(body), pool_key(body), address_of(body)
+        lane, pool = lane_key(body), pool_key(body)
         if lane is None or pool is None or not is_kept(body):
             continue
         # only the operator writes a lane's status, and only an administrator a PersistentVolume
-        vouched = body["kind"] == PERSISTENT_VOLUME.kind or _is_said(cache, lane, slot_of(body), address)
-        found.add(Holding(address, pool, lane[0], vouched))
+        for address in addresses_of(body):
+            vouched = body["kind"] == PERSISTENT_VOLUME.kind or _is_said(cache, lane, slot_of(body), address)
+            found.add(Holding(address, pool, lane[0], vouched))
     return tuple(sorted(found))
 
 
 def _is_said(cache: Cache, lane: Key, slot: str, address: str) -> bool:
     """Whether the lane's status says that the slot has the address."""
     slots = ((cache.get(SENDING_LANE.kind, *lane) or {}).get("status") or {}).get("slots") or ()
-    return any((one.get("name"), one.get("ip")) == (slot, address) for one in slots)
+    return any(one.get("name") == slot and address in (one.get("ip"), one.get("second")) for one in slots)
 
 
 def demand_of(cache: Cache, lane: Lane) -> Demand:

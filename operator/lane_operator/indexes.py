@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 from lane_operator.inputs import Manifest
-from lane_operator.marks import address_of, is_kept, lane_key, pool_key, pool_named
+from lane_operator.marks import addresses_of, is_kept, lane_key, pool_key, pool_named
 from lane_operator.organizations import from_domains, organization_of, seen_domains
 
 __all__ = [
@@ -81,9 +81,8 @@ def _pool(body: Manifest) -> Iterable[Hashable]:
     return (pool,) if pool is not None and is_kept(body) else ()
 
 
-def _address(body: Manifest) -> Iterable[str]:
-    text = address_of(body)
-    return (address_value(text),) if text else ()
+def _carried(body: Manifest) -> Iterable[str]:
+    return (address_value(text) for text in addresses_of(body))
 
 
 def _lane(body: Manifest) -> Iterable[Hashable]:
@@ -103,12 +102,17 @@ def _rows(pool: Manifest) -> Iterable[dict[str, Any]]:
 
 
 def _addresses(pool: Manifest) -> Iterable[str]:
-    return (address_value(row["ip"]) for row in _rows(pool) if row.get("ip"))
+    return (address_value(ip) for row in _rows(pool) for ip in _of_row(row))
+
+
+def _of_row(row: dict[str, Any]) -> Iterable[str]:
+    """An address, with its second where it has one."""
+    return (ip for ip in (row.get("ip"), (row.get("second") or {}).get("ip")) if ip)
 
 
 def networks_listed(pool: Manifest) -> set[str]:
     """The networks of the addresses in a pool's spec."""
-    return {network_of(row.get("ip", "")) for row in pool["spec"].get("addresses") or ()}
+    return {network_of(ip) for row in pool["spec"].get("addresses") or () for ip in _of_row(row)}
 
 
 def _nodes(pool: Manifest) -> Iterable[str]:
@@ -124,7 +128,7 @@ INDEXES: Final[Mapping[str, Mapping[str, Index]]] = {
     LANES_BY_DOMAIN: {"SendingLane": _domains},
     LANES_BY_ORGANIZATION: {"SendingLane": _organizations},
     PARTS_BY_POOL: _parts(_pool),
-    PARTS_BY_ADDRESS: _parts(_address),
+    PARTS_BY_ADDRESS: _parts(_carried),
     KEPT_VOLUMES_BY_LANE: {"PersistentVolume": _lane},
     PODS_BY_NODE: {"Pod": _node},
     POOLS_BY_ADDRESS: {"IPPool": _addresses},

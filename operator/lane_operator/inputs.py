@@ -106,6 +106,13 @@ class Pool:
     """It is to go: it keeps what it has given, and gives nothing new."""
 
     @property
+    def ips(self) -> frozenset[str]:
+        """Every address that it lists or has a record of."""
+        return frozenset(
+            {ip for row in self.spec.addresses for ip in row.ips} | {row.ip for row in self.status.addresses}
+        )
+
+    @property
     def key(self) -> Key:
         """Namespace and name."""
         return (self.namespace, self.name)

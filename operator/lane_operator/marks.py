@@ -10,6 +10,7 @@ from lane_api.names import (
     NAMESPACE_LABEL,
     POOL_ANNOTATION,
     QUEUE_FINALIZER,
+    SECOND_ANNOTATION,
     SLOT_LABEL,
     slot_index,
 )
@@ -17,6 +18,7 @@ from lane_operator.inputs import Key, Manifest
 
 __all__ = [
     "address_of",
+    "addresses_of",
     "class_label",
     "index_of",
     "is_kept",
@@ -63,6 +65,12 @@ def pool_key(body: Manifest) -> Key | None:
 def address_of(body: Manifest) -> str:
     """The address that a slot's object carries; empty where it has none."""
     return str((body["metadata"].get("annotations") or {}).get(ADDRESS_ANNOTATION, ""))
+
+
+def addresses_of(body: Manifest) -> tuple[str, ...]:
+    """The addresses that a slot's object carries: none, one, or one of each family."""
+    second = str((body["metadata"].get("annotations") or {}).get(SECOND_ANNOTATION, ""))
+    return tuple(text for text in (address_of(body), second) if text)
 
 
 def class_label(body: Manifest) -> str:

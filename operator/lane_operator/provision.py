@@ -311,13 +311,15 @@ class _Desk:
         """
         wanted: dict[str, bytes] = {}
         for claim in claims:
-            proxy = claim.address.proxy if claim.address is not None else None
-            if proxy is None or not proxy.secret_name:
-                continue
-            origin = await self._kube.get(SECRET, namespace, proxy.secret_name)
-            for part in PROXY_PARTS:
-                if found := entry_of(origin or {}, part):
-                    wanted[proxy_entry(claim.slot_name, part)] = found
+            first = claim.address.proxy if claim.address is not None else None
+            second = claim.address.second.proxy if claim.address is not None and claim.address.second else None
+            for proxy in (first, second):
+                if proxy is None or not proxy.secret_name:
+                    continue
+                origin = await self._kube.get(SECRET, namespace, proxy.secret_name)
+                for part in PROXY_PARTS:
+                    if found := entry_of(origin or {}, part):
+                        wanted[proxy_entry(claim.slot_name, part, second=proxy is second)] = found
         if not wanted:
             return
         copy = await self.once(f"{self.lane.name}-proxy", lambda: wanted, owned=True)

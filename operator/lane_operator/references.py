@@ -184,7 +184,7 @@ def pools_beside(cache: Cache, pool: Pool) -> Iterable[Pool]:
     found = {
         key_of(body): body
         for index, values in (
-            (POOLS_BY_ADDRESS, {address_value(row.ip) for row in rows}),
+            (POOLS_BY_ADDRESS, {address_value(ip) for ip in pool.ips}),
             (POOLS_BY_NODE, {row.node for row in rows if row.node}),
         )
         for body in cache.by(index, *sorted(values))

@@ -107,6 +107,8 @@ class SlotObservation:
     config_refused: str = ""
     proof_state: str = ""
     """Proved, Unproved, Mismatch, PortBlocked, ProofStale or NotNeeded."""
+    gate_open: bool | None = None
+    """Mail may leave, from one of its addresses at least; None: a relay of an older image, which does not say."""
     proof_message: str = ""
     proof_at: str | None = None
     proof_address: str = ""
@@ -192,9 +194,14 @@ class SlotObservation:
         return self.pod_ready or self.reachable
 
     @property
-    def may_send(self) -> bool:
-        """Its egress is proved, or there is nothing to prove."""
+    def is_verified(self) -> bool:
+        """All its addresses are proved, or there is nothing to prove."""
         return self.proof_state in {"Proved", "ProofStale", "NotNeeded"}
+
+    @property
+    def may_send(self) -> bool:
+        """Mail leaves from one of its addresses at least."""
+        return self.is_verified if self.gate_open is None else self.gate_open
 
     def list_is_with(self, slots: Collection[str]) -> bool:
         """Whether one of these slots has every word of its suppression list, if it has any and says so."""

@@ -36,6 +36,7 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
         config_serial=int(answer["serial"]) if "serial" in answer else None,
         config_refused=str(answer.get("refused") or ""),
         proof_state=str(proof.get("state") or ""),
+        gate_open=bool(proof["open"]) if "open" in proof else None,
         proof_message=str(proof.get("message") or ""),
         proof_at=proof.get("at"),
         proof_address=str(proof.get("address") or ""),

@@ -100,7 +100,7 @@ def test_the_entries_of_a_long_list_are_compared_with_each_other_only_when_it_ch
     rules = [rule for node in long for rule in node.get("x-kubernetes-validations", ())]
     pairs = [rule for rule in rules if "self.all(a, " in rule["rule"] and "self.exists_one(b, " in rule["rule"]]
 
-    assert len(pairs) == 3, "of addresses, sources and proxies"
+    assert len(pairs) == 5, "of addresses, sources, proxies, seconds and their sources"
     assert all(rule["rule"].startswith("oldSelf.hasValue() && oldSelf.value() == self || (") for rule in pairs)
     assert all(rule["optionalOldSelf"] for rule in pairs), "else a pool that is made is not judged at all"
 

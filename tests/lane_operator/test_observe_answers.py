@@ -199,3 +199,14 @@ async def test_what_became_of_the_last_hours_mail_is_seen() -> None:
     said = {"delivered": 1234, "deferred": 5, "bounced": 6}
     assert slot_answer("otp-0", {**plain, "lastHour": said}).last_hour == Hour(1234, 5, 6)
     assert slot_answer("otp-0", plain).last_hour is None, "an older image"
+
+
+async def test_a_slot_of_two_addresses_may_send_from_one_of_them() -> None:
+    said = await Slot().report()
+    said["delivery"]["proof"] = {"state": "Unproved", "message": "2001:db8::10: no answer", "open": True}
+    one, older = slot_answer("otp-0", said), slot_answer("otp-0", await Slot().report())
+
+    assert (one.may_send, one.is_verified) == (True, False)
+    assert (older.gate_open, older.may_send) == (None, True)
+    said["delivery"]["proof"]["open"] = False
+    assert not slot_answer("otp-0", said).may_send

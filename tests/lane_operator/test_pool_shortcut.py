@@ -186,3 +186,29 @@ async def test_a_pool_is_looked_at_again_when_an_address_has_rested(settled: tup
 
     rests = pool_of(here.cache.get("IPPool", *POOL) or {}).spec.cooldown
     assert await room.reconcile_pool(here, POOL) == rests
+
+
+async def test_a_lane_with_pairs_is_served_from_the_record_until_a_second_comes_or_goes(
+    rig: tuple[SmallApi, World],
+) -> None:
+    api, here = rig
+    pairs = [{**one, "second": {"ip": f"2001:db8::{at}"}} for at, one in enumerate(addresses(), 1)]
+    network = {
+        "network": "mail/public",
+        "prefixLength": 24,
+        "gateway": "203.0.113.1",
+        "second": {"prefixLength": 64},
+    }
+    put_pool(api, here, made.pool(addresses=pairs, engineConfig=network).spec)
+    put_lane(here, "otp")
+    claims = (await assigned(here, "otp")).claims
+    assert [one.address.ips for one in claims if one.address] == [
+        ("203.0.113.10", "2001:db8::1"),
+        ("203.0.113.11", "2001:db8::2"),
+    ]
+    assert is_shortcut(here, "otp")
+    assert (await assigned(here, "otp")).claims == claims
+
+    edit(api, here, lambda stored: stored["spec"]["addresses"][0].pop("second"))
+    assert not is_shortcut(here, "otp")
+    assert [one.address.second is None for one in (await assigned(here, "otp")).claims if one.address] == [True, False]

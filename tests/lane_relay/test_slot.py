@@ -55,7 +55,7 @@ class Stages:
     def __init__(self, spool: MemorySpool) -> None:
         self.spool = spool
         self.gate = SimpleNamespace(
-            named=None, status=SimpleNamespace(state="Proved", message="", address="", seen="", at=0.0)
+            named=None, is_open=True, status=SimpleNamespace(state="Proved", message="", address="", seen="", at=0.0)
         )
         self.sessions = 0
         judgement = SimpleNamespace(acts=SimpleNamespace(listed=tuple, observed=lambda _now: ()))

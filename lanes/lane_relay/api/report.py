@@ -48,9 +48,11 @@ class IntakeReport(AnswerModel):
 
 
 class Proof(AnswerModel):
-    """Of the address that mail leaves from."""
+    """Of the address that mail leaves from; of two of what is worse off."""
 
     state: ProofState
+    open: bool
+    """Mail leaves, from one of them at least."""
     message: str
     address: str
     seen: str

@@ -115,8 +115,7 @@ def _around(world: World, pool: Pool | None) -> tuple[Iterable[Pool], Iterable[A
     """The pools beside one, and what slots carry of its addresses."""
     if pool is None:
         return (), ()
-    rows = {row.ip for row in pool.spec.addresses} | {row.ip for row in pool.status.addresses}
-    return tuple(pools_beside(world.cache, pool)), holdings_of(world.cache, rows)
+    return tuple(pools_beside(world.cache, pool)), holdings_of(world.cache, pool.ips)
 
 
 def _readable(bodies: Iterable[Manifest]) -> Iterator[Policy]:

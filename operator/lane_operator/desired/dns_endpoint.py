@@ -66,7 +66,7 @@ def _keys(key: DkimKey | None) -> Iterator[DkimKey]:
 def _sources(references: References) -> list[str]:
     """The pool's addresses as SPF spells them, those in standby and quarantine too; none where they are not known."""
     pool = references.pool
-    found = [ip_address(address.ip) for address in pool.spec.addresses] if pool is not None else []
+    found = [ip_address(ip) for address in pool.spec.addresses for ip in address.ips] if pool is not None else []
     return [f"ip{address.version}:{address}" for address in found]
 
 

@@ -1,5 +1,6 @@
 """What a lane's feedback asks for: the relay's part of it, its Service, and which of the pod's ports stay unused."""
 
+from collections.abc import Iterable
 from ipaddress import ip_network
 
 from lane_api import names
@@ -9,8 +10,9 @@ from lane_api.relayconfig import Endpoint
 from lane_api.relayfeedback import ComplaintRates, Feedback, NeighbourSlot, ReturnPath, Suppression, Unsubscribe
 from lane_operator.desired.dns_endpoint import HOSTNAME_ANNOTATION, publishes
 from lane_operator.desired.secrets import BOUNCE_KEY, NAMESPACE_KEY, feedback_secret
+from lane_operator.desired.services import family_policy
 from lane_operator.egress import EngineClaim
-from lane_operator.inputs import Lane, Manifest, References
+from lane_operator.inputs import Claim, Lane, Manifest, References
 
 __all__ = ["feedback_of", "feedback_service", "return_path_of", "suppression_of", "unused_ports"]
 
@@ -92,7 +94,7 @@ def return_path_of(lane: Lane, domain: LaneDomain, engine: EngineClaim) -> Retur
     )
 
 
-def feedback_service(lane: Lane) -> Manifest | None:
+def feedback_service(lane: Lane, claims: Iterable[Claim] = ()) -> Manifest | None:
     """Reports, and links to unsubscribe, over the slots that are ready."""
     asked = lane.spec.feedback
     if asked is None:
@@ -104,6 +106,7 @@ def feedback_service(lane: Lane) -> Manifest | None:
         metadata["annotations"] = dict(sorted(annotations.items()))
     spec: Manifest = {
         "type": asked.service.type,
+        "ipFamilyPolicy": family_policy(asked.service, claims),
         "selector": {LANE_LABEL: lane.name},
         "ports": [{"name": name, "port": number, "protocol": "TCP", "targetPort": name} for name, number in ports],
     }

@@ -44,12 +44,14 @@ def kept_hostname(secret: Manifest | None) -> str:
 
 def _engine(config: RelayConfig) -> EngineClaim | None:
     """The engine's part of it, as it was when it was rendered; None for one that a hand has taken apart."""
-    intake, health, admin = config.intake, config.health, config.admin
+    intake, health, admin, second = config.intake, config.health, config.admin, config.egress.second
     if intake.smtp is None or intake.smtps is None or health is None or admin is None:
         return None
     return EngineClaim(
         source=None if config.egress.source is None else str(config.egress.source),
         proxy=config.egress.proxy,
+        second_source=None if second is None or second.source is None else str(second.source),
+        second_proxy=None if second is None else second.proxy,
         listen_host=admin.listen.host,
         ports={
             "smtp": intake.smtp.port,

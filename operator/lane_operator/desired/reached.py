@@ -32,9 +32,11 @@ class Sink:
 
 def sinks_of(config: RelayConfig) -> Iterator[Sink]:
     """Everything that this configuration has the relay connect to, but receivers, resolvers and other slots."""
-    records, proof, proxy = config.records, config.egress.proof, config.egress.proxy
-    if proxy is not None:  # which reaches the rest in the slot's place
+    records, proof, second = config.records, config.egress.proof, config.egress.second
+    proxies = [one for one in (config.egress.proxy, second.proxy if second is not None else None) if one is not None]
+    for proxy in proxies:
         yield _sink(str(proxy.host), proxy.port)
+    if proxies:  # which reach the rest in the slot's place
         proof = None
     else:
         for route in config.delivery.routes:

@@ -31,6 +31,7 @@ from lane_api.relayconfig import (
     RelayConfig,
     RelayRetry,
     RelayRoute,
+    SecondAddress,
     SecondKey,
     Sibling,
     SigningDomain,
@@ -246,10 +247,19 @@ def _egress(references: References, claim: Claim, engine: EngineClaim, *, for_al
             "address": claim.address.ip,
             "source": engine.source,
             "proxy": engine.proxy,
+            "second": _second(claim.address, engine),
             "proof": proof,
             "isps": isps,
             "ptr": verification.ptr,
         }
+    )
+
+
+def _second(address: PoolAddress, engine: EngineClaim) -> SecondAddress | None:
+    if address.second is None:
+        return None
+    return SecondAddress.model_validate(
+        {"address": address.second.ip, "source": engine.second_source, "proxy": engine.second_proxy}
     )
 
 

@@ -76,7 +76,8 @@ def proxy_secret(lane: Lane, pool: Pool | None) -> str | None:
 def _proxies_secrets(pool: Pool) -> list[str]:
     """What proxies ask for, also those of addresses that the spec lists no more and a slot still holds."""
     listed, held = pool.spec.addresses, pool.status.addresses
-    proxies = [*(one.proxy for one in listed), *(one.proxy for one in held)]
+    seconds = (one.second.proxy for one in listed if one.second is not None)
+    proxies = [*(one.proxy for one in listed), *seconds, *(one.proxy for one in held)]
     return sorted({one.secret_name for one in proxies if one is not None and one.secret_name})
 
 

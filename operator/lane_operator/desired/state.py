@@ -84,7 +84,12 @@ def desired_state(
     parts.complete = references.pool is not None and not withhold
     parts.manifests += [
         child(lane, manifest)
-        for manifest in (service_account(lane), submission_service(lane), slots_service(lane), feedback_service(lane))
+        for manifest in (
+            service_account(lane),
+            submission_service(lane, assignment.claims),
+            slots_service(lane, assignment.claims),
+            feedback_service(lane, assignment.claims),
+        )
         if manifest is not None
     ]
     for claim in assignment.claims:

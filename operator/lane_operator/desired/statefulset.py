@@ -79,7 +79,7 @@ def statefulset(
                 "spec": {
                     **_pod(
                         lane,
-                        mounted(lane, claim.slot_name, references, engine.proxy),
+                        mounted(lane, claim.slot_name, references, engine.proxy, engine.second_proxy),
                         engine,
                         settings,
                         resolver is not None,

@@ -6,7 +6,7 @@ Invariants: a claim is never asked to shrink (an adopted one may be larger than 
 it is bound, nor while its slot goes, for the API server refuses the first two and the third is of no use.
 """
 
-from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER
+from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SECOND_ANNOTATION
 from lane_api.quantities import format_size
 from lane_operator.compare import quantity
 from lane_operator.inputs import Claim, Lane, Manifest
@@ -43,7 +43,11 @@ def volume_claim(lane: Lane, claim: Claim, live: Manifest | None) -> Manifest:
 def claim_annotations(claim: Claim) -> dict[str, str]:
     """The second record of an assignment, on what the slot is made of."""
     pool = {POOL_ANNOTATION: "/".join(claim.pool)}
-    return pool if claim.address is None else {**pool, ADDRESS_ANNOTATION: claim.address.ip}
+    if claim.address is None:
+        return pool
+    second = claim.address.second
+    own = {ADDRESS_ANNOTATION: claim.address.ip}
+    return {**pool, **own} if second is None else {**pool, **own, SECOND_ANNOTATION: second.ip}
 
 
 def requested_bytes(live: Manifest) -> int:

@@ -40,8 +40,10 @@ class Mounted:
         return {"name": self.name, "mountPath": self.path, "readOnly": self.read_only}
 
 
-def mounted(lane: Lane, slot: str, references: References, proxy: Socks5 | None = None) -> tuple[Mounted, ...]:
-    """Everything that the relay's container mounts; `proxy` has the slot's address."""
+def mounted(
+    lane: Lane, slot: str, references: References, proxy: Socks5 | None = None, second_proxy: Socks5 | None = None
+) -> tuple[Mounted, ...]:
+    """Everything that the relay's container mounts; `proxy` has the slot's address, `second_proxy` its second one."""
     claim = {"persistentVolumeClaim": {"claimName": volume_claim_name(slot)}}
     found = [
         Mounted("queue", names.SPOOL_DIR, claim, read_only=False),
@@ -58,9 +60,9 @@ def mounted(lane: Lane, slot: str, references: References, proxy: Socks5 | None 
     proof = proof_secret(lane, references.pool)
     if proof is not None:
         found.append(Mounted("proof", names.PROOF_DIR, _secret(proof)))
-    credentials = proxy_secret(lane, references.pool) if proxy is not None and proxy.auth_dir else None
+    items = list(_proxy_files(slot, proxy, second_proxy))
+    credentials = proxy_secret(lane, references.pool) if items else None
     if credentials is not None:
-        items = [{"key": proxy_entry(slot, part), "path": part} for part in PROXY_PARTS]
         found.append(Mounted("proxy", names.PROXY_DIR, {"secret": {**_secret(credentials)["secret"], "items": items}}))
     for name, path, sources in (
         ("dkim", names.DKIM_DIR, list(_keys(lane, references))),
@@ -69,6 +71,15 @@ def mounted(lane: Lane, slot: str, references: References, proxy: Socks5 | None 
         if sources:
             found.append(Mounted(name, path, {"projected": {"defaultMode": FILE_MODE, "sources": sources}}))
     return tuple(found)
+
+
+def _proxy_files(slot: str, *proxies: Socks5 | None) -> Iterator[Manifest]:
+    """What the slot's own proxies ask for, each of them once."""
+    for folder in dict.fromkeys(proxy.auth_dir for proxy in proxies if proxy is not None and proxy.auth_dir):
+        second = folder != names.PROXY_DIR
+        for part in PROXY_PARTS:
+            path = f"{names.PROXY_SECOND}/{part}" if second else part
+            yield {"key": proxy_entry(slot, part, second=second), "path": path}
 
 
 def _evidence(lane: Lane) -> Iterator[Mounted]:

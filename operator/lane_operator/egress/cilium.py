@@ -9,7 +9,16 @@ from ipaddress import ip_address
 
 from lane_api.conditions import Reason
 from lane_api.names import SLOT_LABEL
-from lane_operator.egress.claims import BY_PROOF, NOTICED_LATE, ONE_FAMILY, EngineClaim, Limits, SlotClaim, addressless
+from lane_operator.egress.claims import (
+    BY_PROOF,
+    NOTICED_LATE,
+    ONE_FAMILY,
+    EngineClaim,
+    Limits,
+    SlotClaim,
+    addressless,
+    bound_second,
+)
 from lane_operator.inputs import Manifest, Refusal
 
 __all__ = ["GATEWAY_KIND", "LIMITS", "claim"]
@@ -51,16 +60,19 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
             f"address {address.ip} names no gateway: give it a node, or the pool engineConfig.nodeSelector",
             waiting=Reason.ENGINE_LIMIT,
         )
-    return EngineClaim(manifests=(_policy(slot, address.source or address.ip, nodes),), is_brought_out_elsewhere=True)
+    policies = [_policy(slot, f"{slot.namespace}.{slot.slot}", address.source or address.ip, nodes)]
+    if (second := bound_second(address)) is not None:  # one policy has one egressIP
+        policies.append(_policy(slot, f"{slot.namespace}.{slot.slot}.second", second, nodes))
+    return EngineClaim(manifests=tuple(policies), is_brought_out_elsewhere=True)
 
 
-def _policy(slot: SlotClaim, egress_ip: str, nodes: dict[str, str]) -> Manifest:
+def _policy(slot: SlotClaim, name: str, egress_ip: str, nodes: dict[str, str]) -> Manifest:
     everywhere = "::/0" if ip_address(egress_ip).version == 6 else "0.0.0.0/0"
     return {
         "apiVersion": "cilium.io/v2",
         "kind": "CiliumEgressGatewayPolicy",
-        # a namespace has no dot in its name, so no two pairs make one
-        "metadata": {"name": f"{slot.namespace}.{slot.slot}"},
+        # neither namespace nor slot has a dot in its name, so no two make one
+        "metadata": {"name": name},
         "spec": {
             "selectors": [
                 {

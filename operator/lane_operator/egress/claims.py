@@ -32,6 +32,7 @@ __all__ = [
     "Limits",
     "SlotClaim",
     "addressless",
+    "bound_second",
 ]
 
 POD_PORTS: Mapping[str, int] = {
@@ -46,7 +47,7 @@ POD_PORTS: Mapping[str, int] = {
 """Named ports of a pod that has an address of its own; the last three are used where the lane asks for it."""
 
 # words that several engines have for the same limit
-ONE_FAMILY: Final = "a slot has one address, so it sends by that family alone"
+ONE_FAMILY: Final = "a slot sends by the family of its address alone, unless that has a second (addresses[].second)"
 NOTICED_LATE: Final = (
     "a change behind its back is noticed within 30 s of mail, so that mail of 30 s may leave from elsewhere"
 )
@@ -91,6 +92,10 @@ class EngineClaim:
     """What every outbound connection binds; None: the engine translates, or there is no own address."""
     proxy: Socks5 | None = None
     """Through which everything leaves that is to leave from the address."""
+    second_source: str | None = None
+    """As `source`, of the second address."""
+    second_proxy: Socks5 | None = None
+    """As `proxy`, of the second address."""
     manifests: tuple[Manifest, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)
     """Of the pod."""
@@ -103,6 +108,12 @@ class EngineClaim:
     ports: Mapping[str, int] = field(default_factory=lambda: POD_PORTS)
     resolver: str = SIDECAR_RESOLVER
     """Where a resolver sidecar listens."""
+
+
+def bound_second(address: PoolAddress) -> str | None:
+    """What connections of the other family bind where the relay binds; None where it has no address of that."""
+    second = address.second
+    return None if second is None else second.source or second.ip
 
 
 def addressless(slot: SlotClaim) -> Refusal:

@@ -25,8 +25,17 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
     """Annotations, where the pool asks for some."""
     if slot.address is None:
         return addressless(slot)
+    second = slot.address.second
     own = {"{ip}": slot.address.ip, "{slot}": slot.slot, "{namespace}": slot.namespace}
-    return EngineClaim(annotations={one.name: _filled(one.value, own) for one in slot.config.pod_annotations})
+    if second is not None:
+        own["{second}"] = second.ip
+    return EngineClaim(
+        annotations={
+            one.name: _filled(one.value, own)
+            for one in slot.config.pod_annotations
+            if second is not None or "{second}" not in one.value  # not to be had yet: what steers half of it does harm
+        }
+    )
 
 
 def _filled(text: str, own: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lane_api.conditions import Reason
 from lane_api.names import PORT_NAMES
-from lane_operator.egress.claims import BY_BINDING, ONE_FAMILY, EngineClaim, Limits, SlotClaim
+from lane_operator.egress.claims import BY_BINDING, ONE_FAMILY, EngineClaim, Limits, SlotClaim, bound_second
 from lane_operator.inputs import Refusal
 
 __all__ = ["LIMITS", "claim"]
@@ -44,17 +44,19 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
             "pool, or join the node",
             waiting=Reason.WAITING_FOR_NODE,
         )
-    source = address.source or address.ip
-    if ip_address(source) == ip_address(node.internal_ip):
+    source, second = address.source or address.ip, bound_second(address)
+    listened = next((one for one in (source, second) if one and ip_address(one) == ip_address(node.internal_ip)), None)
+    if listened is not None:
         return Refusal(
             Reason.ENGINE_LIMIT,
-            f"address {address.ip} leaves from {source}, which is node {address.node}'s internal address: the slot's "
+            f"address {address.ip} leaves from {listened}, which is node {address.node}'s internal address: the slot's "
             "own listeners bind that one, and nothing may listen on an egress address. Give the node a second address "
             "for mail, and name it in the pool as source (or as ip, where nothing translates)",
             waiting=Reason.ENGINE_LIMIT,
         )
     return EngineClaim(
         source=source,
+        second_source=second,
         # ClusterFirst would give a pod in the node's network the node's resolver
         pod={"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"},
         node_affinity=_on(address.node),

@@ -8,8 +8,16 @@ import json
 from typing import Any
 
 from lane_api.conditions import Reason
-from lane_api.names import ALLOWED_ANNOTATION
-from lane_operator.egress.claims import BY_BINDING, ONE_FAMILY, EngineClaim, Limits, SlotClaim, addressless
+from lane_api.names import ALLOWED_ANNOTATION, SECOND_ANNOTATION
+from lane_operator.egress.claims import (
+    BY_BINDING,
+    ONE_FAMILY,
+    EngineClaim,
+    Limits,
+    SlotClaim,
+    addressless,
+    bound_second,
+)
 from lane_operator.inputs import Manifest, Refusal
 
 __all__ = ["LIMITS", "NETWORK_KIND", "claim"]
@@ -62,10 +70,23 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
             waiting=Reason.ENGINE_LIMIT,
         )
     source = slot.address.source or slot.address.ip
+    second, network = bound_second(slot.address), slot.config.second
+    if second is not None and network is None:
+        return Refusal(
+            Reason.ENGINE_LIMIT,
+            f"engineConfig.second does not say the network of {second}: give it prefixLength and gateway",
+            waiting=Reason.ENGINE_LIMIT,
+        )
+    addresses = [_static(source, slot.config.prefix_length, slot.config.gateway)]
+    annotations = {_NETWORKS: slot.slot}
+    if second is not None and network is not None:
+        addresses.append(_static(second, network.prefix_length, network.gateway))
+        annotations[SECOND_ANNOTATION] = second  # a pod gets its addresses when it is made
     return EngineClaim(
         source=source,
-        manifests=(_network(slot, plugins, source),),
-        annotations={_NETWORKS: slot.slot},
+        second_source=second,
+        manifests=(_network(slot, plugins, addresses),),
+        annotations=annotations,
     )
 
 
@@ -92,11 +113,13 @@ def _plugins(network: Manifest) -> list[dict[str, Any]]:
     return [plugin for plugin in plugins if isinstance(plugin, dict) and plugin.get("type")]
 
 
-def _network(slot: SlotClaim, plugins: list[dict[str, Any]], source: str) -> Manifest:
-    address = {"address": f"{source}/{slot.config.prefix_length}"}
-    if slot.config.gateway:
-        address["gateway"] = slot.config.gateway
-    first = {**plugins[0], "ipam": {"type": "static", "addresses": [address]}}
+def _static(source: str, prefix_length: int | None, gateway: str | None) -> dict[str, str]:
+    address = {"address": f"{source}/{prefix_length}"}
+    return {**address, "gateway": gateway} if gateway else address
+
+
+def _network(slot: SlotClaim, plugins: list[dict[str, Any]], addresses: list[dict[str, str]]) -> Manifest:
+    first = {**plugins[0], "ipam": {"type": "static", "addresses": addresses}}
     rest = [plugin for plugin in plugins[1:] if plugin["type"] != "sbr"]
     config = {"cniVersion": _CNI_VERSION, "name": slot.slot, "plugins": [first, *rest, {"type": "sbr"}]}
     return {

@@ -4,7 +4,8 @@ Invariant: the relay is handed the proxy's address and the folder of its credent
 """
 
 from lane_api.conditions import Reason
-from lane_api.names import PROXY_DIR
+from lane_api.ippool import Socks5Proxy
+from lane_api.names import PROXY_DIR, PROXY_SECOND
 from lane_api.relayconfig import Socks5
 from lane_operator.egress.claims import ONE_FAMILY, EngineClaim, Limits, SlotClaim
 from lane_operator.inputs import Refusal
@@ -26,33 +27,53 @@ LIMITS = Limits(
 )
 
 
-def proxy_entry(slot: str, part: str) -> str:
-    """The entry of the lane's Secret with one part (PROXY_PARTS) of a slot's credentials."""
-    return f"{slot}.{part}"
+def proxy_entry(slot: str, part: str, *, second: bool = False) -> str:
+    """The entry of the lane's Secret with one part (PROXY_PARTS) of a slot's credentials; `second`: for the proxy of
+    its second address."""
+    return f"{slot}.{PROXY_SECOND}.{part}" if second else f"{slot}.{part}"
 
 
 def claim(slot: SlotClaim) -> EngineClaim | Refusal:
-    """The proxy, with its credentials where it asks for some."""
+    """The proxies, with their credentials where they ask for some."""
     address = slot.address
     if address is None or address.proxy is None:
         message = f"slot {slot.slot} has no address with a proxy"
         return Refusal(Reason.ENGINE_LIMIT, message, waiting=Reason.ENGINE_LIMIT)
-    proxy = address.proxy
-    missing = [part for part in PROXY_PARTS if proxy_entry(slot.slot, part) not in slot.credentials]
-    if proxy.secret_name and missing:
-        return Refusal(
-            Reason.SECRET_KEY_MISSING,
-            f"Secret {proxy.secret_name} in the pool's namespace (addresses[{address.ip}].proxy.secretName) is not "
-            f"there or has no entry {', '.join(missing)}: create it with username and password",
-            waiting=Reason.WAITING_FOR_SECRET,
-        )
+    second, own = address.second, address.second.proxy if address.second is not None else None
+    refusal = _missing(slot, address.ip, address.proxy)
+    if refusal is None and second is not None and own is not None:
+        refusal = _missing(slot, second.ip, own, second=True)
+    if refusal is not None:
+        return refusal
     return EngineClaim(
-        proxy=Socks5.model_validate(
-            {
-                "host": proxy.address,
-                "port": proxy.port or Socks5.model_fields["port"].default,
-                "auth_dir": PROXY_DIR if proxy.secret_name else None,
-                "bound": address.source,
-            }
-        )
+        proxy=_through(address.proxy, PROXY_DIR, address.source),
+        second_proxy=None
+        if second is None
+        else _through(address.proxy, PROXY_DIR, second.source)
+        if own is None
+        else _through(own, f"{PROXY_DIR}/{PROXY_SECOND}", second.source),
+    )
+
+
+def _missing(slot: SlotClaim, ip: str, proxy: Socks5Proxy, *, second: bool = False) -> Refusal | None:
+    missing = [part for part in PROXY_PARTS if proxy_entry(slot.slot, part, second=second) not in slot.credentials]
+    if not proxy.secret_name or not missing:
+        return None
+    field = "second.proxy" if second else "proxy"
+    return Refusal(
+        Reason.SECRET_KEY_MISSING,
+        f"Secret {proxy.secret_name} in the pool's namespace (addresses[{ip}].{field}.secretName) is not "
+        f"there or has no entry {', '.join(missing)}: create it with username and password",
+        waiting=Reason.WAITING_FOR_SECRET,
+    )
+
+
+def _through(proxy: Socks5Proxy, folder: str, source: str | None) -> Socks5:
+    return Socks5.model_validate(
+        {
+            "host": proxy.address,
+            "port": proxy.port or Socks5.model_fields["port"].default,
+            "auth_dir": folder if proxy.secret_name else None,
+            "bound": source,
+        }
     )

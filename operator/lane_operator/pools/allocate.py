@@ -13,8 +13,10 @@ Rules, in order:
 4. Any other slot gets a free address of its role (those with `role: Standby` are for standby slots), in this order:
    for all mail until the lane has two of those, then for ISPs that it has none for; in the zone, then on the node,
    where it has fewest; one that was never used; the lowest.
-5. What served Bulk or Cold last comes to no other class before its owner releases it, by whatever pool it comes.
-6. While slots may run that nobody knows any more (`held_back`) rules 3 and 4 give nothing.
+5. A slot has the second of its address (`addresses[].second`) as well, as soon as nobody else has it and it is not
+   barred or resting; one that it had and that the spec lists no more it keeps from others until it has drained, unused.
+6. What served Bulk or Cold last comes to no other class before its owner releases it, by whatever pool it comes.
+7. While slots may run that nobody knows any more (`held_back`) rules 3 to 5 give nothing new.
 No slot gets an address that is quarantined; what becomes of one that a slot holds says `quarantine`.
 What no slot holds rests for the pool's cool-down. An address that stands in several pools belongs to the pool that
 holds it, else to the first by name; the others never assign it. What a live slot carries from a pool that is gone
@@ -58,6 +60,8 @@ class _Asking:
     refusal: Refusal | None
     """Why it gets nothing new."""
     got: dict[int, Entry] = field(default_factory=dict)
+    pairs: dict[int, Entry] = field(default_factory=dict)
+    """The seconds that go with those."""
 
     @property
     def wanted(self) -> list[int]:
@@ -111,7 +115,7 @@ def allocate(
         else:
             ledger = Ledger(served[key])
             elsewhere = served_elsewhere(served[key], everywhere)
-            for entry in ledger:
+            for entry in ledger.entries:
                 owner = belongs.get(entry.value, key)  # nobody's: out of every spec, and held by no slot
                 entry.held_elsewhere = "" if owner == key else "/".join(owner)
                 entry.class_elsewhere = elsewhere.get(entry.value, "")
@@ -129,11 +133,15 @@ def _served(
     for one in asking:
         _keep(ledger, one, holders)
     # before anything is given: what a slot gives up is there for its lane's others now, and nobody has to look again
-    moved = [entry.value for entry in ledger if entry.class_elsewhere and entry.held_elsewhere]
-    ledger.release_all_but([entry for one in asking for entry in one.got.values()], now, moved)
+    moved = [entry.value for entry in ledger.entries if entry.class_elsewhere and entry.held_elsewhere]
+    slots = {("/".join(one.demand.key), one.slot(index)) for one in asking for index in one.got}
+    seconds = [entry for entry in ledger.entries if entry.is_second and (entry.lane, entry.slot) in slots]
+    ledger.release_all_but([*seconds, *(entry for one in asking for entry in one.got.values())], now, moved)
     for give in () if unseen else (_give_back, _give):
         for one in asking:
             give(ledger, one, now)
+    for one in asking:
+        _pair(ledger, one, now, keeps_only=bool(unseen))
     for one in asking:
         for entry in one.got.values():
             _keep_ports(ledger, entry, ports)
@@ -194,6 +202,22 @@ def _give(ledger: Ledger, one: _Asking, now: dt.datetime) -> None:
         one.got[index] = best
 
 
+def _pair(ledger: Ledger, one: _Asking, now: dt.datetime, *, keeps_only: bool) -> None:
+    """Rule 5; `keeps_only`: nothing new is given."""
+    for index, first in one.got.items():
+        second, slot = ledger.second_of(first), one.slot(index)
+        if second is None or second.held_elsewhere:
+            continue
+        has_it = second.is_held and (second.lane, second.slot) == ("/".join(one.demand.key), slot)
+        is_resting = ledger.is_cooling(second, now) and not second.was_of(one.demand)
+        is_barred = second.is_barred_to(one.demand.traffic_class)
+        if has_it or not (
+            second.is_held or is_resting or is_barred or one.refusal or ledger.pool.deleting or keeps_only
+        ):
+            second.hold(one.demand, slot)
+            one.pairs[index] = second
+
+
 def _fit(address: PoolAddress, beside: Sequence[PoolAddress]) -> tuple[int, int, int]:
     """How well an address goes with those of the lane's other slots of the role; the least is the best."""
     general = sum(not one.isps for one in beside)
@@ -214,7 +238,11 @@ def _assignment(
         if ledger.pool.spec.engine is Engine.HOST_NETWORK and not _has_ports(ledger, entry, ports):
             refusal = refusal or no_ports(ledger.pool, entry)
             continue
-        claims.append(_claim(one.demand, index, entry.address, entry.port_block, ledger.pool))
+        second = entry.address.second if index in one.pairs else None
+        address = (
+            entry.address if entry.address.second is second else entry.address.model_copy(update={"second": second})
+        )
+        claims.append(_claim(one.demand, index, address, entry.port_block, ledger.pool))
     if one.wanted and refusal is None:
         if ledger.pool.deleting:
             refusal = going(ledger.pool)

@@ -1,7 +1,8 @@
 """One pool's addresses while an allocation is worked out: what the spec lists, and who holds each; pure.
 
 Invariants: an address has at most one holder, and is known by its value, never by its spelling. What served Bulk or
-Cold last is remembered when it leaves the spec, too: it must come to no other class by a detour.
+Cold last is remembered when it leaves the spec, too: it must come to no other class by a detour. The second of a pair
+has an entry and a record of its own, so that all this holds of it as well.
 """
 
 import datetime as dt
@@ -35,6 +36,10 @@ class Entry:
     address: PoolAddress
     listed: bool
     """In the spec; one that is not stays only while it is held, or for the class that it served."""
+    beside: str = ""
+    """The first of its pair by the spec; empty where it is listed by itself."""
+    held_beside: str = ""
+    """The same by the record, of whoever has or had it."""
     lane: str = ""
     lane_class: str = ""
     slot: str = ""
@@ -56,6 +61,11 @@ class Entry:
     def is_barred_to(self, traffic_class: TrafficClass) -> bool:
         """It served Bulk or Cold last, and its owner has not released it to serve another class."""
         return self.served in LOUD and self.served != traffic_class and self.served != self.address.released_from
+
+    @property
+    def is_second(self) -> bool:
+        """It is nobody's first address, neither now nor for whoever may have it."""
+        return bool(self.held_beside if self.is_held else self.beside or (self.held_beside and not self.listed))
 
     @property
     def may_be_given(self) -> bool:
@@ -88,7 +98,7 @@ class Entry:
         if (self.lane, self.slot) != ("/".join(demand.key), slot):
             self.quarantine = self.verified_at = self.warmup = None
         self.lane, self.lane_class = "/".join(demand.key), str(demand.traffic_class)
-        self.slot, self.released_at = slot, None
+        self.slot, self.released_at, self.held_beside = slot, None, self.beside
 
 
 class Ledger:
@@ -102,13 +112,26 @@ class Ledger:
             value = _address_value(address.ip)
             if value is not None:
                 self._entries.setdefault(value, Entry(value, address, listed=True))
+        for first in [entry.address for entry in self._entries.values() if entry.address.second is not None]:
+            self._list_second(first)
         for record in pool.status.addresses:
             self._remember(record)
         self._entries = dict(sorted(self._entries.items(), key=lambda one: (one[0].version, int(one[0]))))
 
     def __iter__(self) -> Iterator[Entry]:
-        """Entries in order of family and value."""
-        return iter(list(self._entries.values()))
+        """Entries of slots' first addresses, in order of family and value."""
+        return iter([entry for entry in self._entries.values() if not entry.is_second])
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """These, and those of the seconds."""
+        return tuple(self._entries.values())
+
+    def second_of(self, first: Entry) -> Entry | None:
+        """What the spec puts beside an address; None for nothing, or where a slot has it otherwise by the record."""
+        asked = first.address.second if first.listed else None
+        entry = self.entry(asked.ip) if asked is not None else None
+        return entry if entry is not None and entry.listed and entry.beside == first.address.ip else None
 
     def entry(self, text: str) -> Entry | None:
         """The entry of an address in any spelling."""
@@ -126,7 +149,7 @@ class Ledger:
         """
         staying = {entry.value for entry in kept}
         gone = []
-        for entry in self:
+        for entry in self.entries:
             if entry.is_held and entry.value not in staying:
                 entry.released_at = now.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
                 entry.port_block = entry.quarantine = entry.verified_at = entry.warmup = None
@@ -140,7 +163,7 @@ class Ledger:
 
     def capacity(self, now: dt.datetime) -> Capacity:
         """Addresses by state."""
-        held = sum(entry.is_held for entry in self)
+        held = sum(entry.is_held for entry in self)  # of pairs the firsts
         standby = sum(entry.is_in_standby for entry in self)
         cooling = sum(self.is_cooling(entry, now) for entry in self)
         usable = sum(entry.listed and not entry.held_elsewhere for entry in self)
@@ -166,13 +189,24 @@ class Ledger:
 
     def records(self) -> tuple[AddressStatus, ...]:
         """The entries as the pool's status keeps them."""
-        return tuple(_record(entry) for entry in self)
+        return tuple(_record(entry) for entry in self._entries.values())
+
+    def _list_second(self, first: PoolAddress) -> None:
+        value = _address_value(first.second.ip) if first.second is not None else None
+        if value is None or first.second is None:
+            return
+        address = first.model_copy(
+            update={"ip": first.second.ip, "source": first.second.source, "proxy": first.second.proxy, "second": None}
+        )
+        self._entries.setdefault(value, Entry(value, address, listed=True, beside=first.ip))
 
     def _remember(self, record: AddressStatus) -> None:
         value = _address_value(record.ip)
         if value is None or not record.lane:
             return
         entry = self._entries.get(value)
+        if entry is not None and entry.beside and record.released_at is None and not record.first:
+            entry = None  # a slot has it as its only one, and keeps it so, whatever it is to be next
         if entry is None and (record.released_at is None or record.lane_class in LOUD):
             address = PoolAddress.model_construct(  # as it was validated when it was assigned
                 ip=record.ip,
@@ -186,6 +220,7 @@ class Ledger:
         if entry is None or entry.lane:
             return
         entry.lane, entry.lane_class, entry.slot = record.lane, record.lane_class, record.slot
+        entry.held_beside = record.first
         entry.released_at, entry.quarantine = record.released_at, record.quarantine
         entry.verified_at, entry.warmup = record.verified_at, record.warmup
         entry.port_block = record.port_block if self.pool.spec.engine is Engine.HOST_NETWORK else None
@@ -202,7 +237,7 @@ def _address_value(text: str) -> AddressValue | None:
 
 def next_thaw(pool: Pool, now: dt.datetime) -> float | None:
     """Seconds until the next address that rests may be another lane's; None where none rests."""
-    ends = (entry.cools_until(pool.spec.cooldown) for entry in Ledger(pool))
+    ends = (entry.cools_until(pool.spec.cooldown) for entry in Ledger(pool).entries)
     waits = [(end - now).total_seconds() for end in ends if end is not None and end > now]
     return min(waits, default=None)
 
@@ -215,9 +250,10 @@ def _held_values(pool: Pool) -> set[AddressValue]:
 
 def _record(entry: Entry) -> AddressStatus:
     if not entry.lane:
-        return AddressStatus(ip=entry.address.ip, held_elsewhere=entry.held_elsewhere)
+        return AddressStatus(ip=entry.address.ip, first=entry.beside, held_elsewhere=entry.held_elsewhere)
     return AddressStatus(
         ip=entry.address.ip,
+        first=entry.held_beside,
         hostname=entry.address.hostname,
         node=entry.address.node,
         zone=entry.address.zone,
@@ -284,5 +320,5 @@ def _carried(pools: Iterable[Pool], holdings: Iterable[Holding]) -> Iterator[tup
 
 def _listed_values(pool: Pool) -> tuple[AddressValue, ...]:
     """The addresses that the pool's spec lists, in its order."""
-    values = (_address_value(address.ip) for address in pool.spec.addresses)
+    values = (_address_value(ip) for address in pool.spec.addresses for ip in address.ips)
     return tuple(value for value in values if value is not None)

@@ -34,7 +34,9 @@ def with_stand_ins(result: AllocationResult, sighted: Sighted, now: dt.datetime)
     found: dict[tuple[str, str], Quarantine | None] = {}
     assignments = {}
     records: dict[str, dict[str, Quarantine | None]] = {}
-    for one in (row for status in result.statuses.values() for row in status.addresses if _is_held(row)):
+    for one in (
+        row for status in result.statuses.values() for row in status.addresses if _is_held(row) and not row.first
+    ):
         records.setdefault(one.lane, {})[one.slot] = one.quarantine
     for lane, assignment in result.assignments.items():
         name = "/".join(lane)
@@ -158,7 +160,7 @@ def _recorded(
     rows = []
     for row in status.addresses:
         quarantine = row.quarantine
-        if _is_held(row) and (row.lane, row.slot) in found:
+        if _is_held(row) and not row.first and (row.lane, row.slot) in found:
             quarantine = found[row.lane, row.slot]
         elif quarantine is not None and _is_over(quarantine, now):
             quarantine = None

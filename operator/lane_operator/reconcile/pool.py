@@ -6,6 +6,7 @@ the record was put back to an older one (`unseen`). With the first address that 
 that the record outlives whoever it is about.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from math import inf
 
@@ -69,20 +70,23 @@ def _as_recorded(world: World, lane: Lane, pool: Pool) -> Assignment | None:
     demand, name = demand_of(world.cache, lane), "/".join(lane.key)
     records = records_of(pool).get(name, ())
     listed = {address.ip: address for address in pool.spec.addresses} if records else {}
+    firsts = tuple(record for record in records if not record.first)
     known = world.cache.get(IP_POOL.kind, *pool.key)
     if known is None or known["metadata"]["resourceVersion"] != pool.resource_version or pool.deleting:
         return None
     if pool.spec.engine is not Engine.CLUSTER_DEFAULT:
         slots = {slot_name(lane.name, index) for index in indices_of(demand)}
-        if {record.slot for record in records} != slots or len(records) != len(slots):
+        if {record.slot for record in firsts} != slots or len(firsts) != len(slots):
             return None
-    if any(_is_moved(record, listed.get(record.ip), demand) for record in records):
+    if any(_is_moved(record, listed.get(record.ip), demand) for record in firsts):
+        return None
+    if not _has_its_seconds(records, [listed[record.ip] for record in firsts]):
         return None
     if any((seen := world.observer.seen(lane.key, record.slot)) is not None and seen.quarantines for record in records):
         return None
     part = replace(
         pool,
-        spec=pool.spec.model_copy(update={"addresses": tuple(listed[record.ip] for record in records)}),
+        spec=pool.spec.model_copy(update={"addresses": tuple(listed[record.ip] for record in firsts)}),
         status=pool.status.model_copy(update={"addresses": records}),
     )
     result = allocate((part,), (demand,), world.wall())
@@ -100,6 +104,18 @@ def _is_moved(record: AddressStatus, listed: PoolAddress | None, demand: Demand)
         or record.lane_class != demand.traffic_class
         or record.quarantine is not None
         or bool(record.held_elsewhere)
+    )
+
+
+def _has_its_seconds(records: Iterable[AddressStatus], listed: Iterable[PoolAddress]) -> bool:
+    """Whether the record has what stands beside the slots' addresses, and no more."""
+    recorded = {record.first: record for record in records if record.first}
+    wanted = {address.ip: address.second for address in listed if address.second is not None}
+    return recorded.keys() == wanted.keys() and all(
+        (record.ip, record.source) == (wanted[first].ip, wanted[first].source)
+        and record.proxy == (proxy.record if (proxy := wanted[first].proxy) is not None else None)
+        and not record.held_elsewhere
+        for first, record in recorded.items()
     )
 
 
@@ -133,8 +149,7 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
 
 def _allocated(world: World, pool: Pool) -> AllocationResult:
     beside, demands = pools_beside(world.cache, pool), demands_of(world.cache, pool.key)
-    addresses = {row.ip for row in pool.spec.addresses} | {row.ip for row in pool.status.addresses}
-    holdings = holdings_of(world.cache, addresses)
+    holdings = holdings_of(world.cache, pool.ips)
     result = allocate((pool,), demands, world.wall(), beside, holdings, still_unseen(world))
     result = with_stand_ins(result, world.observer.seen, world.wall())
     statuses = {key: with_sightings(status, world.observer.seen) for key, status in result.statuses.items()}

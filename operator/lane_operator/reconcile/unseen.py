@@ -3,7 +3,7 @@
 from lane_operator.indexes import address_value
 from lane_operator.inputs import Key, Manifest
 from lane_operator.kube import POD, SENDING_LANE, STATEFUL_SET
-from lane_operator.marks import address_of, lane_key, slot_of
+from lane_operator.marks import addresses_of, lane_key, slot_of
 from lane_operator.pools.held_back import unseen
 from lane_operator.reconcile.world import World
 from lane_operator.references import UnreadableError, lane_of, nodes_of
@@ -41,9 +41,9 @@ def _asked(world: World) -> tuple[list[str], dict[str, str]]:
         if seen is None:
             unasked.append(f"{lane[0]}/{slot}")
             continue
-        own = address_of(world.cache.get(STATEFUL_SET.kind, lane[0], slot) or {"metadata": {}})
+        own = addresses_of(world.cache.get(STATEFUL_SET.kind, lane[0], slot) or {"metadata": {}})
         sends_from = seen.proof_address if seen.reachable and seen.may_send else ""
-        if own and sends_from and address_value(sends_from) != address_value(own):
+        if own and sends_from and address_value(sends_from) not in map(address_value, own):
             astray[f"{lane[0]}/{slot}"] = sends_from
     return unasked, astray
 

@@ -17,6 +17,7 @@ from lane_api.names import (
     MANAGED_BY,
     NAMESPACE_LABEL,
     POOL_ANNOTATION,
+    SECOND_ANNOTATION,
     SLOT_LABEL,
     STANDBY_FROM,
 )
@@ -44,7 +45,9 @@ async def retain(world: World, lane: Lane, slot: str, volume: str) -> None:
     metadata, noted = body["metadata"], claim["metadata"].get("annotations") or {}
     labels = {**MANAGED_BY, LANE_LABEL: lane.name, SLOT_LABEL: slot, NAMESPACE_LABEL: lane.namespace}
     labels[CLASS_LABEL] = lane.spec.traffic_class.value
-    annotations = {name: noted[name] for name in (ADDRESS_ANNOTATION, POOL_ANNOTATION) if name in noted}
+    annotations = {
+        name: noted[name] for name in (ADDRESS_ANNOTATION, SECOND_ANNOTATION, POOL_ANNOTATION) if name in noted
+    }
     annotations[CLAIM_BEFORE_ANNOTATION] = claim["metadata"]["uid"]
     annotations[RECLAIM_ANNOTATION] = body["spec"].get("persistentVolumeReclaimPolicy", "Delete")
     operations: list[dict[str, Any]] = [
@@ -151,7 +154,7 @@ def _kept(world: World, lane: Lane) -> list[Manifest]:
 async def _let_go(world: World, body: Manifest) -> None:
     metadata = body["metadata"]
     ours = {*MANAGED_BY, CLASS_LABEL, LANE_LABEL, SLOT_LABEL, NAMESPACE_LABEL}
-    noted = {ADDRESS_ANNOTATION, POOL_ANNOTATION, RECLAIM_ANNOTATION, CLAIM_BEFORE_ANNOTATION}
+    noted = {ADDRESS_ANNOTATION, SECOND_ANNOTATION, POOL_ANNOTATION, RECLAIM_ANNOTATION, CLAIM_BEFORE_ANNOTATION}
     labels = {name: value for name, value in (metadata.get("labels") or {}).items() if name not in ours}
     annotations = {name: value for name, value in (metadata.get("annotations") or {}).items() if name not in noted}
     policy = (metadata.get("annotations") or {}).get(RECLAIM_ANNOTATION, "Retain")

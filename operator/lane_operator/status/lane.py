@@ -192,7 +192,7 @@ def _egress_message(view: View, status: bool | None, reason: Reason) -> str:
     said = []
     for claim in view.running:
         seen = view.observation.slot(claim.slot_name)
-        if seen is not None and seen.proof_state == "ProofStale" if stale else not is_proved(seen):
+        if seen is not None and seen.proof_state == "ProofStale" if stale else seen is None or not seen.is_verified:
             text = seen.proof_message if seen and seen.proof_message else "has not said yet what it sees"
             said.append(f"{claim.slot_name} ({claim.address.ip if claim.address else SHARED}): {text}")
     if stale:
@@ -204,7 +204,10 @@ def _egress_message(view: View, status: bool | None, reason: Reason) -> str:
         )
     if not said:
         return "no slot runs" if view.assignment.claims else "no slot has an address yet"
-    return "; ".join(said) if status is None else f"nothing leaves from {'; '.join(said)}"
+    if status is None:
+        return "; ".join(said)
+    closed = [claim for claim in view.running if not is_proved(view.observation.slot(claim.slot_name))]
+    return f"{'nothing leaves from' if closed else 'not every address is proved:'} {'; '.join(said)}"
 
 
 def _put_config(book: Book, view: View) -> None:

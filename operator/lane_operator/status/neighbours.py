@@ -69,8 +69,9 @@ def _networks(pool: Pool, status: IPPoolStatus) -> Iterable[tuple[str, set[str]]
     elsewhere = {row.ip for row in status.addresses if row.held_elsewhere}
     usual = {str(one) for one in pool.spec.classes} if len(pool.spec.classes) == 1 else set[str]()
     for address in pool.spec.addresses:
-        if address.ip not in elsewhere:
-            yield network_of(address.ip), {served[address.ip]} if address.ip in served else usual
+        for ip in address.ips:
+            if ip not in elsewhere:
+                yield network_of(ip), {served[ip]} if ip in served else usual
 
 
 def _some(found: list[str]) -> str:

@@ -45,7 +45,7 @@ def pool_status(pool: Pool, allocated: IPPoolStatus, now: dt.datetime, neighbour
 def _put_valid(book: Book, pool: Pool, allocated: IPPoolStatus, now: dt.datetime) -> None:
     """What the spec asks for and does not get makes it Reconciling, then Stalled; the rest of it is in force."""
     elsewhere = [f"{one.ip} is in IPPool {one.held_elsewhere}" for one in allocated.addresses if one.held_elsewhere]
-    listed = {address.ip for address in pool.spec.addresses}
+    listed = {ip for address in pool.spec.addresses for ip in address.ips}
     removed = [
         f"{one.ip} by slot {one.slot} of lane {one.lane}"
         for one in allocated.addresses

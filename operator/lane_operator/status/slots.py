@@ -47,6 +47,7 @@ def slot_status(
     return SlotStatus(
         name=claim.slot_name,
         ip=claim.address.ip if claim.address else SHARED,
+        second=claim.address.second.ip if claim.address and claim.address.second else "",
         hostname=claim.address.hostname if claim.address else "",
         role=claim.role,
         ready=seen.pod_ready,

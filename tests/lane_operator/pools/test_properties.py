@@ -27,9 +27,23 @@ CLASSES = ("Transactional", "Notification", "Bulk")
 LOUD = "Bulk"
 COOLDOWN_S = 24 * 3600
 
+
+def each_once(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As the API server takes them: a second is of the other family, and stands in a pool once."""
+    met, kept = {one["ip"] for one in listed}, []
+    for one in listed:
+        second = one["second"]
+        if second is not None and (second["ip"] in met or ":" in one["ip"]):
+            one = {**one, "second": None}  # noqa: PLW2901
+        met.add((one["second"] or one)["ip"])
+        kept.append(one)
+    return kept
+
+
 addresses = st.builds(
-    lambda last, **more: {"ip": f"203.0.113.{last}", "hostname": f"out{last}.example.com", **more},
-    st.integers(10, 16),
+    lambda last, **more: {"ip": last, "hostname": "out.example.com", **more},
+    st.sampled_from([*(f"203.0.113.{last}" for last in range(10, 16)), "2001:db8::1"]),
+    second=st.sampled_from([None, None, {"ip": "2001:db8::1"}, {"ip": "2001:db8::2"}]),
     role=st.sampled_from(["Active", "Active", "Standby"]),
     quarantined=st.sampled_from([False, False, False, True]),
     isps=st.sampled_from([[], [], ["gmail"], ["gmx", "web-de"]]),
@@ -44,7 +58,7 @@ pool_specs = st.builds(
         "allowedNamespaces": {"names": names},
     },
     st.lists(st.sampled_from(CLASSES), min_size=1, max_size=3, unique=True),
-    st.lists(addresses, max_size=6, unique_by=lambda one: one["ip"]),
+    st.lists(addresses, max_size=6, unique_by=lambda one: one["ip"]).map(each_once),
     st.lists(st.sampled_from(["mail", "shop"]), max_size=2, unique=True),
 )
 demands = st.lists(
@@ -92,8 +106,8 @@ def claims_of(result: AllocationResult, asked: list[Demand]) -> Iterator[tuple[D
                 yield demand, claim.slot_name, claim.slot_index, claim.address
 
 
-def held_by(result: AllocationResult, asked: list[Demand]) -> Iterator[tuple[str, str]]:
-    return ((f"{demand.namespace}/{slot}", address.ip) for demand, slot, _, address in claims_of(result, asked))
+def held_by(result: AllocationResult, asked: list[Demand]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    return ((f"{demand.namespace}/{slot}", address.ips) for demand, slot, _, address in claims_of(result, asked))
 
 
 def made(key: Key, spec: dict[str, Any], before: Pool | None) -> Pool:
@@ -125,6 +139,7 @@ def step(history: History, key: Key, asked: list[Demand], now: dt.datetime, chan
     ]
     for demand, slot, index, address in new:
         check_given(history, pool, demand, slot, index, address, now)
+    check_seconds(history, result, pool, asked, now)
     check_kept(history, result, pool, asked)
     waiting = allocate([pool], asked, now, beside, unseen=("somebody",))
     for demand, slot, _, address in claims_of(waiting, asked):
@@ -163,13 +178,56 @@ def check_given(
     assert served in (demand.traffic_class, listed[ip].released_from) or served != LOUD
 
 
+def check_seconds(
+    history: History, result: AllocationResult, pool: Pool, asked: list[Demand], now: dt.datetime
+) -> None:
+    """A second goes with the address beside which it is listed, and was free to take; what a slot had stays its own."""
+    before, listed = history.held(), {one.ip: one for one in pool.spec.addresses}
+    rows = {one.ip: one for one in result.statuses[pool.key].addresses}
+    slots = set()
+    for demand, slot, _, address in claims_of(result, asked):
+        who = ("/".join(demand.key), str(demand.traffic_class), slot)
+        slots.add(who)
+        own = listed[address.ip].second if address.ip in listed else None
+        second = address.second
+        if second is None:
+            is_open = demand.namespace in (pool.namespace, *pool.spec.allowed_namespaces.names)
+            if own is None or not is_open or demand.traffic_class not in pool.spec.classes:
+                continue
+            row = rows[own.ip]
+            lane, served, _ = history.holder.get(own.ip, ("", "", ""))
+            is_bound = LOUD in (row.lane_class, served) or any(
+                one.lane_class == LOUD for other in history.pools.values() for one in other.status.addresses
+                if one.ip == own.ip
+            )  # fmt: skip
+            assert row.held_elsewhere or own.ip in before or row.released_at or is_bound or lane, "it was free"
+            continue
+        assert second == own
+        assert (rows[second.ip].first, rows[second.ip].slot, rows[second.ip].released_at) == (address.ip, slot, None)
+        assert before.get(second.ip, who) == who, f"{slot} has got {second.ip}, which {before[second.ip]} holds"
+        lane, served, _ = history.holder.get(second.ip, ("", "", ""))
+        if second.ip not in before and lane and (lane, served) != who[:2]:
+            until = history.until[second.ip]
+            recorded = any(one.ip == second.ip and one.lane == lane for one in pool.status.addresses)
+            assert not recorded or (until is not None and (now - until).total_seconds() >= COOLDOWN_S)
+            assert served in (demand.traffic_class, listed[address.ip].released_from) or served != LOUD
+    for row in pool.status.addresses:
+        if row.first and row.lane and not row.released_at:
+            holds = not rows[row.ip].released_at if row.ip in rows else False
+            assert holds is ((row.lane, row.lane_class, row.slot) in slots), f"{row.ip} and its slot part"
+
+
 def check_kept(history: History, result: AllocationResult, pool: Pool, asked: list[Demand]) -> None:
     """Who had an address of this pool and still wants one has the same."""
     found = {
         ("/".join(demand.key), str(demand.traffic_class), slot): address.ip
         for demand, slot, _, address in claims_of(result, asked)
     }
-    recorded = {(one.lane, one.lane_class, one.slot): one.ip for one in pool.status.addresses if not one.released_at}
+    recorded = {
+        (one.lane, one.lane_class, one.slot): one.ip
+        for one in pool.status.addresses
+        if not one.released_at and not one.first
+    }
     for demand in asked:
         standby = {STANDBY_FROM + number for number in range(demand.standby)}
         for index in {*range(demand.replicas), *standby, *demand.retained}:
@@ -219,6 +277,11 @@ def settle(history: History, result: AllocationResult, pool: Pool, asked: list[D
     found = {
         address.ip: ("/".join(demand.key), str(demand.traffic_class), slot)
         for demand, slot, _, address in claims_of(result, asked)
+    }
+    found |= {
+        one.ip: (one.lane, one.lane_class, one.slot)
+        for one in result.statuses[pool.key].addresses
+        if one.first and one.lane and not one.released_at
     }
     for one in pool.status.addresses:
         if one.lane and not one.released_at and one.ip not in found:

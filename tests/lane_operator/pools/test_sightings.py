@@ -73,3 +73,23 @@ def test_a_step_has_the_date_at_which_it_was_first_seen_until_there_is_another()
     next_one = made.seen(0, warmup=WarmUpSeen(4, "gmail", LATER), **PROVED)
     assert after(row, next_one).warmup == AddressWarmUp(step=4, isp="gmail", since=LATER)
     assert after(row, made.seen(0, **PROVED)).warmup is None, "warm"
+
+
+PAIR = (AddressStatus(**HELD), AddressStatus(**{**HELD, "ip": "2001:db8::10", "first": "203.0.113.10"}))
+
+
+@pytest.mark.parametrize(
+    ("said", "dated"),
+    [
+        ({"proof_address": "2001:db8::10", "proof_state": "Unproved", "gate_open": True}, FIRST),
+        ({"proof_address": "203.0.113.10", "proof_state": "Unproved", "gate_open": True}, None),
+        ({"proof_address": "203.0.113.10", "proof_state": "Proved", "gate_open": True}, FIRST),
+        ({"proof_address": "2001:db8::10", "proof_state": "Unproved", "gate_open": False}, None),
+    ],
+    ids=["the second is not proved", "the first is not proved", "both", "neither"],
+)
+def test_of_a_pair_the_first_has_the_date_that_mail_leaves_from_it(said: dict[str, Any], dated: str | None) -> None:
+    seen = made.seen(0, proof_at=FIRST, **said)
+    first, second = with_sightings(IPPoolStatus(addresses=PAIR), lambda _lane, _slot: seen).addresses
+
+    assert (first.verified_at, second) == (dated, PAIR[1])

@@ -247,6 +247,7 @@ def test_the_slot_report_tells_what_the_operator_needs(new_relay: NewRelay, sink
     assert report["delivery"]["state"] == "Held"
     assert report["delivery"]["proof"]["state"] == "Unproved"
     assert report["delivery"]["proof"]["address"] == "127.0.0.41"
+    assert report["delivery"]["proof"]["open"] is False
     assert (report["queue"]["live"], report["queue"]["inFlight"]) == (1, 0)
     assert report["queue"]["bytes"] > 100
     assert report["domains"] == [
