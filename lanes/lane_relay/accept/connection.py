@@ -170,8 +170,7 @@ class Connection(asyncio.Protocol, ABC):
             else:
                 self._flush()
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is this peer's alone
-            contain("submission", error, client=self.client)
-            self.abort()
+            self._broke(error)
             return
         if server.held_bytes != self._held:
             self._account_memory()
@@ -272,9 +271,17 @@ class Connection(asyncio.Protocol, ABC):
         self.last_active = self._held_since = self._host.tick
         if self._transport is None:
             return
-        self._handle(answer())
+        try:
+            self._handle(answer())  # reads what has come meanwhile, too
+        except Exception as error:  # noqa: BLE001 -- as in data_received; the caller serves others as well
+            self._broke(error)
+            return
         if self._server.held_bytes != self._held or not self._is_read:
             self._account_memory()
+
+    def _broke(self, error: Exception) -> None:
+        contain("submission", error, client=self.client)
+        self.abort()
 
     def _account_memory(self) -> None:
         server, host = self._server, self._host

@@ -467,3 +467,15 @@ async def test_what_breaks_us_in_one_session_ends_that_session_alone(start: Star
     await other.ask(f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 3)
     assert (await other.ask(CONTENT + b".\r\n"))[0].startswith("250 2.0.0")
     await other.close()
+
+
+async def test_what_breaks_us_behind_a_wait_ends_that_session_alone(start: Start) -> None:
+    """What came meanwhile is read in the turn of whoever ended the wait: the spool's, or a timer's."""
+    listener = await start()
+    first = await Raw.connect(listener.ports[0])
+    await first.hello()
+    before = CONTAINED["submission"]
+    (session,) = listener._sessions
+    session._go_on(lambda: session._server.receive(None))  # type: ignore[arg-type]  # a fault on purpose
+    assert (await first.rest(), CONTAINED["submission"]) == ("", before + 1)
+    await first.close()
