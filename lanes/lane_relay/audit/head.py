@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -39,6 +39,10 @@ __all__ = [
 VERSION: Final = 1
 _PURPOSE: Final = b"lanewright head 1\n"
 """Stands before the signed text, so that no signature made for anything else is one of a head."""
+
+
+_Time = Annotated[float, msgspec.Meta(ge=0, lt=253_402_300_800)]
+"""Unix time; of another there is no day (four digits for a year)."""
 
 
 class HeadKind(StrEnum):
@@ -85,7 +89,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     slot: str
     number: int
     """Of this entry, counted from 1."""
-    at: float
+    at: _Time
     """Unix time at which it was made."""
     previous: str = ""
     """SHA-256 of the entry before, in hexadecimal; empty for the first."""
@@ -98,8 +102,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of the segment's bytes; Dropped: of the segment that goes, empty where it was never sealed."""
     index_sha256: str = ""
     """Of the index beside the segment; empty where a release before this field sealed it: its index proves nothing."""
-    began: float = 0.0
-    ended: float = 0.0
+    began: _Time = 0.0
+    ended: _Time = 0.0
     """Unix times of the segment."""
     gaps: tuple[tuple[int, int], ...] = ()
     """(first, last) of numbers that the segment lacked when it was sealed: lost by damage, not left out later."""
@@ -204,7 +208,10 @@ _NO_KEY: Final = (
 def public_key(content: bytes) -> Ed25519PublicKey:
     """From PEM, or from base64 of its 32 octets as `/v1/slot` shows it; raises ValueError."""
     if b"-----BEGIN" in content:
-        found = load_pem_public_key(content)
+        try:
+            found = load_pem_public_key(content)
+        except UnsupportedAlgorithm as error:
+            raise ValueError(f"no Ed25519 public key: {error}") from error
         if isinstance(found, Ed25519PublicKey):
             return found
         raise ValueError("no Ed25519 public key")

@@ -24,6 +24,9 @@ from lane_relay.audit.segment import Place, load_index, number_of
 
 __all__ = ["Finding", "Kind", "Report", "verify"]
 
+_MOST_RECORDS: Final = 2**22
+"""Of one segment: its file ends with 16 MiB, and what is in it has more than four octets a record. A head that speaks
+of more was not made by a slot, and may speak of so many that their numbers fit into no memory."""
 _NAMED: Final = 5
 """Numbers that one sentence names at most."""
 
@@ -355,6 +358,9 @@ def _judge(
         return Finding(
             Kind.SEGMENTS_SWAPPED, name, f"it holds records {held} in place of {_span(head.first_seq, head.last_seq)}"
         )
+    if head.last_seq - head.first_seq >= _MOST_RECORDS:
+        span = _span(head.first_seq, head.last_seq)
+        return Finding(Kind.ALTERED, name, f"its head speaks of records {span}, more than a segment holds")
     expected = [seq for seq in range(head.first_seq, head.last_seq + 1) if not _within(seq, head.gaps)]
     found = [number_of(line) for line in content.split(b"\n")[:-1]]
     return _by_numbers(name, expected, found, content) or Finding(

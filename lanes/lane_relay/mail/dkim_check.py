@@ -8,13 +8,12 @@ keep the time for a hostile header that of its size.
 Before it: the record as DNS answers it. After it: `resolve.selectors`, and `feedback.reporters` for who reports.
 """
 
-import binascii
 import hashlib
 import re
 from base64 import b64decode
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -187,7 +186,7 @@ def _key(record: Tags, signature: Tags) -> rsa.RSAPublicKey | Ed25519PublicKey:
         if kind == "ed25519":
             return Ed25519PublicKey.from_public_bytes(raw)
         key = serialization.load_der_public_key(raw)
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, UnsupportedAlgorithm) as error:  # binascii's is a ValueError
         raise _FailedError(f"the record's p= is no {kind} key: {error}") from None
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size < _MIN_BITS:
         raise _FailedError(f"the record's p= is no RSA key of {_MIN_BITS} bits or more")

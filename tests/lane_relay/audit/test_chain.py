@@ -7,7 +7,7 @@ import pytest
 
 from lane_relay.account.journal import journal_files
 from lane_relay.audit.chain import Chain, day_of, head_files, head_name
-from lane_relay.audit.head import Head, HeadKey, HeadKind, parse
+from lane_relay.audit.head import Head, HeadKey, HeadKind, parse, public_key
 from lane_relay.audit.segment import index_name
 from lane_relay.errors import RelayError
 from tests.lane_relay.audit.making import KEY, Time, fill, open_journal, record, records_config, seal_all
@@ -208,3 +208,9 @@ def test_a_damaged_head_in_the_middle_stops_no_records() -> None:
     seal_all(again)
     assert chain.dropped["Budget"] > 100
     assert _numbers(damaged)[-1] == 500
+
+
+def test_a_key_of_a_kind_that_nobody_knows_is_no_key_of_ours() -> None:
+    """A journal's own Begin may name one."""
+    with pytest.raises(ValueError, match="no Ed25519 public key"):
+        public_key(b"-----BEGIN PUBLIC KEY-----\nMAwwBQYDKgMEAwMAYWE=\n-----END PUBLIC KEY-----\n")

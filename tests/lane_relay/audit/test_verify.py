@@ -160,6 +160,11 @@ def _break_the_chain(path: Path) -> None:
     _resign(path, 3, HeadKey(KEY), previous="0" * 64)
 
 
+def _speak_of_more_than_a_segment_holds(path: Path) -> None:
+    _resign(path, 3, HeadKey(None), last_seq=10**15)
+    _alter_byte(path)
+
+
 def _leave_a_segment_out(path: Path) -> None:
     """With the lane's own key: numbers still show it."""
     (path / segment_name(SECOND)).unlink()
@@ -194,6 +199,8 @@ def _slip_a_file_in(path: Path) -> None:
         (_sign_with_another_key, "ForeignKey", head_name(1), "which is not trusted here"),
         (_take_signatures_off, "Unsigned", head_name(1), "carries no signature"),
         (_break_the_chain, "ChainBroken", head_name(3), "entry 3 does not follow from entry 2"),
+        (lambda path: _resign(path, 3, HeadKey(None), began=1e18), "Altered", head_name(3), "no head of a chain"),
+        (_speak_of_more_than_a_segment_holds, "Altered", segment_name(SECOND), "more than a segment holds"),
         (_leave_a_segment_out, "SequenceGap", head_name(3), "records 6 to 10 are in no segment"),
         (_slip_a_file_in, "LineAdded", segment_name(SECOND + 1), "no head speaks of it"),
     ],
