@@ -227,3 +227,11 @@ async def test_domains_that_refuse_cost_no_objects_and_are_left_alone_all_the_sa
         assert place.since is not None
         assert state.hold.until == place.since + 600
         assert len(delivery.attempts) == tried
+
+
+async def test_who_asks_about_sites_leaves_nothing_behind_but_of_policies() -> None:
+    async with delivering(policies=[{"name": "isp", "connections": 7}]) as delivery:
+        for number in range(50):
+            delivery.dispatcher.explain_site(f"mx.domain-{number}.example")
+        assert delivery.dispatcher.known.limits_of("isp")[0].connections == 7
+        assert set(delivery.dispatcher.known._limits) <= {"", "isp"}
