@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from lane_api.isppolicy import Stage
 from lane_relay.accept.connection import MEMORY_FULL, Connection
 from lane_relay.accept.intake import Rejection
@@ -20,6 +18,7 @@ from lane_relay.accept.message import Origin, make_message
 from lane_relay.accept.policy import CLOSED, client_address
 from lane_relay.accept.unstored import unstored
 from lane_relay.errors import SpoolError
+from lane_relay.guard import contain
 from lane_relay.records import Message, Reply, message_id_text
 from lane_relay.smtp.address import Mailbox
 from lane_relay.smtp.server import AuthAttempt, Event, MessageReceived, Pause, StartTls
@@ -32,8 +31,6 @@ __all__ = ["Session"]
 _BROKEN: Final = Reply(451, ("4.3.0 This message cannot be taken, the reason is in the slot's log",))
 _AUTH_FAILED: Final = Reply(535, ("5.7.8 User name or password is wrong",))
 _AUTH_BUSY: Final = Reply(454, ("4.7.0 Users cannot be checked now, try again later",))
-
-_log = structlog.get_logger(__name__)
 
 
 class Session(Connection):
@@ -131,10 +128,10 @@ class Session(Connection):
         listener, server = self._listener, self._server
         try:
             message = self._judge(received)
-        except Exception:  # noqa: BLE001 -- whatever it is
+        except Exception as error:  # noqa: BLE001 -- whatever it is
             # A mistake of ours in one message's header: ending the process, as elsewhere, would let whoever sends it
             # again end it again. Nothing but this session has seen the message yet.
-            _log.exception("message refused, its header broke us", client=self.client, user=server.user)
+            contain("submission", error, client=self.client, user=server.user)
             message = _BROKEN
         if not isinstance(message, Reply) and listener.allowances.counts_messages:
             count = len(message.envelope.recipients)

@@ -257,6 +257,7 @@ async def test_what_breaks_at_one_message_is_a_451_for_its_session_alone(start: 
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
     client = await Raw.connect(listener.ports[0])
     await client.hello()
+    before = CONTAINED["submission"]
     for broken in (True, False):
         times[:] = [] if broken else [1_790_000_001.0]
         await client.ask(f"MAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode(), 3)
@@ -264,6 +265,7 @@ async def test_what_breaks_at_one_message_is_a_451_for_its_session_alone(start: 
         assert answer[:9] == ("451 4.3.0" if broken else "250 2.0.0")
 
     assert (reported, len(spool.messages), listener.held_bytes) == ([], 1, 0)
+    assert CONTAINED["submission"] == before + 1
     await client.close()
 
 

@@ -18,7 +18,6 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from msgspec import Struct
 
 from lane_api.isppolicy import Stage
@@ -36,7 +35,7 @@ from lane_relay.accept.message import Origin
 from lane_relay.accept.policy import CLOSED
 from lane_relay.accept.unstored import unstored
 from lane_relay.errors import SpoolError, SpoolFullError
-from lane_relay.guard import report
+from lane_relay.guard import contain, report
 from lane_relay.records import Message, Reply
 from lane_relay.smtp.address import Mailbox
 
@@ -62,7 +61,6 @@ _KEYS_FAILED: Final = Reply(451, ("4.3.0 Idempotency keys cannot be kept, try an
 _KEY: Final = re.compile(r"[!-~]{1,200}")
 _UNSETTLED: Final = Reply(451, ("4.3.2 No slot that knows who has this key answers now: send the request again soon",))
 _MOVED: Final = Reply(451, ("4.3.2 Two slots have just settled which of them has this key: send the request again",))
-_log = structlog.get_logger("http")
 
 
 class Caller(Struct, frozen=True, gc=False):
@@ -445,10 +443,10 @@ def _portion(
 def _made(letters: Letters, place: int, mailbox: Mailbox, message_id: int, now: float) -> Message | Refusal:
     try:
         return letters.make(place, mailbox, message_id, now)
-    except Exception:  # noqa: BLE001 -- whatever it is
+    except Exception as error:  # noqa: BLE001 -- whatever it is
         # A mistake of ours over one message: ending the process, as elsewhere, would let whoever sends it again end it
         # again. Nothing but this request has seen the message yet.
-        _log.exception("message refused, it broke us")
+        contain("submission", error)
         text = "4.3.0 This message cannot be taken, the reason is in the slot's log"
         return Refusal(Reply(451, (text,)), Stage.END_OF_DATA)
 

@@ -32,7 +32,7 @@ from lane_relay.accept.http.ledger import Ledger
 from lane_relay.accept.http.witnesses import PassedAnswer, Way, Witnesses, decode_passed
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.policy import AUTH_REQUIRED, client_address
-from lane_relay.guard import report
+from lane_relay.guard import contain, report
 from lane_relay.records import Reply
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ class HttpServer:
             answer = problem(
                 HTTPStatus.BAD_REQUEST, f"the body breaks off or is no HTTP: {' '.join(str(broken).split())}"
             )
-        except Exception:  # noqa: BLE001 -- one request's mistake of ours ends no other's
-            _log.exception("request broke us")
+        except Exception as error:  # noqa: BLE001 -- one request's mistake of ours ends no other's
+            contain("submission", error, client=_client(request))
             answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, "this is our mistake; the reason is in the slot's log")
         self.answered[str(answer.status)] += 1
         if isinstance(answer, web.Response):

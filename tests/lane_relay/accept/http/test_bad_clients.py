@@ -13,6 +13,7 @@ import pytest
 
 from lane_relay.accept.http.connection import IDLE_S
 from lane_relay.clock import SYSTEM_CLOCK
+from lane_relay.guard import CONTAINED
 from tests.lane_relay.accept.http.conftest import HEADERS, Http, StartHttp, message
 from tests.lane_relay.spool.making import until
 
@@ -41,7 +42,7 @@ async def quiet(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[
     yield
     assert not [one for one in caplog.get_records("call") if one.levelno >= logging.WARNING]
     printed = capsys.readouterr()
-    assert "broke us" not in printed.out + printed.err
+    assert "a mistake of ours" not in printed.out + printed.err
 
 
 @pytest.mark.usefixtures("quiet")
@@ -179,3 +180,18 @@ async def test_the_connection_of_a_client_with_too_many_errors_is_closed(http: S
     head = HEAD + b"Authorization: Basic " + b64encode(b"app:wrong") + b"\r\nContent-Length: 2\r\n\r\n{}"
     answer = await said(running, head * 4)
     assert answer.count(b" 401 ") == 2
+
+
+async def test_what_breaks_us_in_one_request_ends_that_request_alone_and_is_counted(http: StartHttp) -> None:
+    is_broken: list[bool] = []
+
+    def now() -> float:
+        return 1 / 0 if is_broken else SYSTEM_CLOCK.now()  # a fault on purpose
+
+    running = await http(clock=replace(SYSTEM_CLOCK, now=now))
+    before = CONTAINED["submission"]
+    asked = HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+    for broken, status in (([True], b"500"), ([], b"200")):
+        is_broken[:] = broken
+        assert (await said(running, asked))[9:12] == status
+    assert CONTAINED["submission"] == before + 1
