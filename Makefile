@@ -3,7 +3,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
 RUN := $(VENV)/bin
+# where nothing else is said Python keeps what it has compiled; containers often say otherwise, and then each of the
+# thousand processes of a test run compiles all that it imports: ten seconds of CPU for each that collects the tests
+export PYTHONDONTWRITEBYTECODE :=
 CLUSTERS ?= 3
+# which of the promises on a cluster: all, or the gate's `short` ones, or the `long` ones alone
+FORM ?= all
+OF_FORM := $(if $(filter short,$(FORM)), and not long,$(if $(filter long,$(FORM)), and long))
 # many tests wait for processes, so two workers a core
 WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 COMPILED_WORKERS ?= $(WORKERS)
@@ -13,7 +19,7 @@ COMPILED_TESTS ?= $(addprefix tests/lane_relay/,test_compiled.py smtp account de
   whole/test_end_to_end.py whole/test_intake.py whole/test_feedback.py)
 PYTHON ?= $(firstword $(shell command -v /usr/bin/python3 python3.13 python3.12 python3.11 python3))
 
-.PHONY: chaos-operator in-force upgrade model compiled manifests engines extensions chaos-relay gitops replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract admin-contract bench-operator
+.PHONY: bytecode chaos-operator in-force upgrade model compiled manifests engines extensions chaos-relay gitops replies help setup peers lint unit test e2e demo cluster cluster-down images crds bench fuzz interop lock http-contract admin-contract bench-operator
 
 help: ## lists the targets
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -39,6 +45,9 @@ crds: setup ## generates crds/*.yaml from the models
 	$(RUN)/python crds/generate.py
 	@cp crds/*.yaml charts/lanewright/files/crds/
 
+bytecode: peers
+	@$(RUN)/pytest --collect-only -qq tests e2e >/dev/null || true  # the tests themselves say what is wrong
+
 unit: peers ## tests that need no cluster
 	$(RUN)/pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
@@ -63,11 +72,11 @@ cluster-down: setup ## removes every trace of it
 images: setup ## builds the images and rolls the running cluster's release to them
 	$(RUN)/python -m e2e.release
 
-e2e: peers ## the promises, one file each: side by side on several clusters, then by themselves those that judge times
-	$(RUN)/python -m e2e.figures clear e2e
+e2e: peers ## the promises, one file each, side by side on several clusters, then by themselves those that judge times; FORM=short: as in the gate, FORM=long: the rest
+	$(if $(filter long,$(FORM)),,$(RUN)/python -m e2e.figures clear e2e)
 	@failed=0; set -x; \
-	$(RUN)/pytest -v e2e -m "not quiet" -n $(CLUSTERS) --dist loadgroup --leave-cluster || failed=1; \
-	$(RUN)/pytest -v e2e -m quiet || failed=1; exit $$failed
+	$(RUN)/pytest -v e2e -m "not quiet$(OF_FORM)" -n $(CLUSTERS) --dist loadgroup --leave-cluster || failed=1; \
+	$(RUN)/pytest -v e2e -m "quiet$(OF_FORM)" || failed=1; exit $$failed
 
 demo: peers ## two lanes, a flood, and what the OTPs felt of it: cluster, table and chart
 	$(RUN)/python -m e2e.demo
@@ -114,10 +123,10 @@ chaos-operator: peers ## kills, hangs and misleads the operator on a two-node cl
 	$(RUN)/python -m e2e.chaos $(if $(SHORT),--short)
 
 # side by side what leaves time to the other: mypy is one process, and unit tests wait for two fifths of theirs
-test: peers ## everything, from the gates to the cluster
-	@$(MAKE) --no-print-directory -j2 --output-sync=target lint extensions
+test: peers ## the gate: lint, all unit tests, the promises on a cluster, the long ones in their short form
+	@$(MAKE) --no-print-directory -j3 --output-sync=target lint extensions bytecode
 	@$(MAKE) --no-print-directory -j2 --output-sync=target unit compiled COMPILED_AS=nice COMPILED_WORKERS=$$(nproc)
-	@$(MAKE) --no-print-directory e2e
+	@$(MAKE) --no-print-directory e2e FORM=short
 
 lock: setup ## renews the lock files from pyproject.toml
 	$(RUN)/uv pip compile -q pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate -o tests/requirements.lock

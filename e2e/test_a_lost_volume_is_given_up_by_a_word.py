@@ -43,6 +43,7 @@ def _lose(here: Installation, slot: int) -> None:
     eventually(lambda: here.get("pod", pod)["metadata"]["uid"] != before, "the slot has another pod")
 
 
+@pytest.mark.long
 async def test_a_lost_volume_is_given_up_with_its_mail_and_nothing_else_is(outbound: Outbound) -> None:
     here = outbound.here
     here.apply(

@@ -133,6 +133,7 @@ def _delete(here: Installation, name: str) -> None:
     eventually(lambda: not here.is_there("statefulset", f"{name}-0"), f"{name}'s slot is gone", within=120)
 
 
+@pytest.mark.long
 def test_a_complaint_is_heeded_by_the_namespaces_lanes_that_share_their_lists(
     installation: Installation, elsewhere: Installation
 ) -> None:

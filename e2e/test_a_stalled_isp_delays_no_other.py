@@ -114,6 +114,7 @@ async def _wake(outbound: Outbound) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.long
 async def test_otps_to_others_keep_their_pace_while_one_isp_stalls_at_every_stage(
     outbound: Outbound, lanes: None
 ) -> None:

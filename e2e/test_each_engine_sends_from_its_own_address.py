@@ -155,7 +155,9 @@ def _ready_slot(outbound: Outbound, lane: str) -> None:
     eventually(look, f"the slot of {lane} takes mail through its Service", within=90)
 
 
-@pytest.mark.parametrize("engine", ["HostNetwork", "Multus", "Socks5", "External"])
+@pytest.mark.parametrize(
+    "engine", ["Multus", *(pytest.param(one, marks=pytest.mark.long) for one in ("HostNetwork", "Socks5", "External"))]
+)
 async def test_mail_leaves_from_the_slots_own_address_and_not_before_it_is_proved(
     outbound: Outbound, proxy: SocksProxy, steering: Steering, engine: str
 ) -> None:
@@ -185,6 +187,7 @@ async def test_mail_leaves_from_the_slots_own_address_and_not_before_it_is_prove
     assert effective["sourceCheck"] in note
 
 
+@pytest.mark.long
 async def test_ciliums_own_definitions_take_its_policies_and_its_slot_waits_for_a_gateway(
     outbound: Outbound, steering: Steering
 ) -> None:
@@ -277,6 +280,7 @@ def astray(cluster: Cluster) -> Iterator[SocksProxy]:
     made.stop()
 
 
+@pytest.mark.long
 async def test_a_proxy_that_leaves_from_elsewhere_stops_its_slot_and_one_that_is_gone_holds_the_mail(
     outbound: Outbound, astray: SocksProxy
 ) -> None:
@@ -306,6 +310,7 @@ async def test_a_proxy_that_leaves_from_elsewhere_stops_its_slot_and_one_that_is
     assert by_source(await outbound.arrivals(later, within=90)) == {ASTRAY: MESSAGES}
 
 
+@pytest.mark.long
 async def test_a_network_that_steers_elsewhere_later_is_noticed(
     outbound: Outbound, proxy: SocksProxy, steering: Steering
 ) -> None:

@@ -33,6 +33,7 @@ def _nothing_queued(here: Installation) -> bool:
     return int(here.get("sendinglane", "stopping")["status"].get("queued", 0)) == 0
 
 
+@pytest.mark.long
 def test_mail_outlives_held_and_drained_slots_and_the_lane_itself(installation: Installation) -> None:
     here = installation
     already = set(_arrived(here))

@@ -32,6 +32,10 @@ from e2e.cluster.progress import note, step, took
 from e2e.cluster.reading import read
 
 _NODES_READY_SECONDS = 120.0
+_NOT_READY = (
+    "read the kubelet's log; where that is empty, other clusters of this machine may have used up "
+    "fs.inotify.max_user_instances (often 128; each cluster of two nodes needs 24): take one down, or raise it"
+)
 
 
 class LocalCluster:
@@ -133,7 +137,7 @@ class LocalCluster:
         for name in self.nodes:
             say(name)
             log = self.layout.log / f"kubelet-{name}.log"
-            error = ClusterError(f"node {name} does not become Ready", "read the kubelet's log", log)
+            error = ClusterError(f"node {name} does not become Ready", _NOT_READY, log)
             wait_for(lambda name=name: self._node_ready(name), _NODES_READY_SECONDS, error, every=0.2)  # type: ignore[misc] # bound at definition
         say("cluster DNS")
         error = ClusterError("cluster DNS does not answer", "read its log", self.layout.log / "coredns.log")
