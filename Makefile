@@ -45,7 +45,7 @@ crds: setup ## generates crds/*.yaml from the models
 	$(RUN)/python crds/generate.py
 	@cp crds/*.yaml charts/lanewright/files/crds/
 
-bytecode: peers
+bytecode: peers ## Python's bytecode of all tests, once, for the many processes that will collect them
 	@$(RUN)/pytest --collect-only -qq tests e2e >/dev/null || true  # the tests themselves say what is wrong
 
 unit: peers ## tests that need no cluster
