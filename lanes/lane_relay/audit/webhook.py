@@ -230,7 +230,7 @@ class WebhookSender:
             if asked is not None:
                 return asked
             if config is self._config and batch.last_seq > self._passed:
-                self._taken(config, batch)
+                await self._taken(config, batch)
         self.failure = ""
         return None
 
@@ -284,16 +284,19 @@ class WebhookSender:
         self._passed = batch.last_seq
         return True
 
-    def _taken(self, config: WebhookConfig, batch: Batch) -> None:
+    async def _taken(self, config: WebhookConfig, batch: Batch) -> None:
         if batch.gap is not None:
             self.gaps += batch.gap[1] - batch.gap[0] + 1
             _log.warning("records were dropped unsent", first=batch.gap[0], last=batch.gap[1])
         if self.failure:
             _log.info("the receiver takes records again")
         self.seq, self.failure = batch.last_seq, ""
+        await asyncio.to_thread(self._keep, json.dumps({"url": config.url, "seq": self.seq, "gaps": self.gaps}))
+
+    def _keep(self, cursor: str) -> None:
         part = self._folder / (CURSOR_NAME + ".new")
         with suppress(OSError):  # a full volume: after a restart it is sent again
-            part.write_text(json.dumps({"url": config.url, "seq": self.seq, "gaps": self.gaps}))
+            part.write_text(cursor)
             part.replace(self._folder / CURSOR_NAME)
 
     def _say(self, failure: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import os
 import shutil
 from itertools import repeat
 from pathlib import Path
@@ -17,6 +18,7 @@ from lane_relay.audit.chain import Chain
 from lane_relay.audit.webhook import BATCH_BYTES, LONGEST_LINE, WebhookSender
 from tests.lane_relay.audit.making import Time, fill, open_journal, record, records_config, seal_all
 from tests.lane_relay.audit.receiving import Books, Receiver, receiving
+from tests.lane_relay.spool.making import until
 
 KEY = b"shared with the receiver"
 
@@ -368,3 +370,18 @@ async def test_a_number_of_more_digits_than_a_record_can_have_holds_up_no_other(
 
     assert receiver.numbers == [number for number in range(1, 11) if number != damaged]
     assert slot.sender.report()["neverSent"] == 1
+
+
+@pytest.mark.timeout(20)
+async def test_a_volume_that_takes_its_time_over_the_cursor_holds_nothing_else_up(
+    slot: Slot, receiver: Receiver, http: aiohttp.ClientSession
+) -> None:
+    part = slot.folder / "webhook.json.new"
+    os.mkfifo(part)  # whoever opens it to write waits until somebody reads
+    fill(slot.journal, 3)
+    sending = asyncio.create_task(slot.sender.send(http))
+    await until(lambda: slot.sender.seq == 3)
+    reader = os.open(part, os.O_RDONLY | os.O_NONBLOCK)
+    assert await sending is None
+    os.close(reader)
+    assert receiver.numbers == [1, 2, 3]
