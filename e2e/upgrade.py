@@ -19,7 +19,7 @@ from e2e import figures
 from e2e.demo.measure import OTP_DOMAINS
 from e2e.demo.result import NEVER_S, first_copies
 from e2e.eventually import eventually
-from e2e.installation import Installation, Manifest, lane, network, pool, reflector_secret
+from e2e.installation import DEAD_DOMAIN, Installation, Manifest, lane, network, pool, reflector_secret
 from e2e.internet import addresses
 from e2e.internet.internet import Internet, Load, Weights
 from e2e.internet.records import Record
@@ -36,6 +36,8 @@ AT_MOST_S = 900.0
 LEAST = 1000
 """Codes of each part."""
 WATCH_S = 15
+WAITING = 30
+"""Messages that cannot be delivered, and wait in the slot that gets an image that is none."""
 SEEDED_RATE, SEEDED_S = 20.0, 65.0
 ARRIVES_WITHIN_S = 90.0
 
@@ -100,6 +102,17 @@ class Run:
         found = self.here.get("sendinglane", LANE)["status"].get("upgrade", {})
         return (found.get("phase"), found.get("images", {}).get("relay")) == (phase, image)
 
+    def queued(self, slot: str) -> int:
+        """Messages in the slot, as status has it: up to half a minute old."""
+        slots = self.here.get("sendinglane", LANE)["status"]["slots"]
+        return next((int(one.get("queued", 0)) for one in slots if one["name"] == slot), 0)
+
+    def without_an_image(self) -> int | None:
+        """Messages in the first slot when its pod waits for an image; None while that does not."""
+        containers = self.here.get("pod", f"{LANE}-0-0").get("status", {}).get("containerStatuses") or ()
+        waits = [one["state"].get("waiting", {}).get("reason", "") for one in containers if one["name"] == "relay"]
+        return self.queued(f"{LANE}-0") if any("Image" in why for why in waits) else None
+
     def images(self) -> set[str]:
         pods = self.here.cluster.get("pods", "-n", self.here.namespace, "-l", f"lanewright.dev/lane={LANE}")["items"]
         return {one["image"] for pod in pods for one in pod["spec"]["containers"] if one["name"] == "relay"}
@@ -153,7 +166,10 @@ def _changes(run: Run, image: str) -> None:
         eventually(lambda: run.upgraded("Done", newest), "every slot has the new image", within=240)
     assert run.images() == {newest}
     with run.part("no_image"):
+        here.send(f"{LANE}-0-0", f"otp@{LANE}.example.com", f"user@{DEAD_DOMAIN}", WAITING)
         run.install(none)
+        eventually(lambda: run.without_an_image() == 0, "what waited has left the slot that gets no image", within=120)
+        eventually(lambda: run.queued(f"{LANE}-1") >= WAITING, "the other slot has it", within=60)
         eventually(lambda: here.condition(LANE, "UpgradeHalted"), "the lane has gone back", within=240)
         eventually(lambda: run.slots_serve() and run.images() == {newest}, "with the image before", within=120)
     run.install(newest)

@@ -122,6 +122,7 @@ class Reason(StrEnum):
     DELETE = "Delete"
     HELD = "Held"
     NODE_DRAIN = "NodeDrain"
+    BEFORE_RESTART = "BeforeRestart"
     # Suspended
     SPEC_SUSPEND = "SpecSuspend"
     # MixedNetworks
@@ -160,6 +161,7 @@ class Reason(StrEnum):
     NO_SUCH_VOLUME = "NoSuchVolume"
     # Upgrading
     WAITS_FOR_OTHER_LANES = "WaitsForOtherLanes"
+    SLOT_DRAINS = "SlotDrains"
     SLOT_RESTARTS = "SlotRestarts"
     SLOT_WATCHED = "SlotWatched"
     # UpgradeHalted

@@ -18,6 +18,7 @@ __all__ = [
     "KeyPhase",
     "KeyStatus",
     "LaneStatus",
+    "RestartStatus",
     "SlotImages",
     "SlotRole",
     "SlotStatus",
@@ -223,6 +224,18 @@ class UpgradeStatus(ApiModel):
     """Why it was rolled back."""
 
 
+class RestartStatus(ApiModel):
+    """The slot that restarts next, because its pod is to be another, and what it does before."""
+
+    slot: str = ""
+    """The one whose turn it is."""
+    since: str | None = None
+    """Since when it takes no mail and hands over what it has (RFC 3339, UTC); absent while it waits for the others to
+    serve, and when it has handed over."""
+    handed_over: bool = False
+    """It has handed over what it could, and restarts."""
+
+
 class HourFigures(ApiModel):
     """What became of the lane's mail in the last hour, or since its slots' processes began; each rounded."""
 
@@ -263,6 +276,8 @@ class LaneStatus(ApiModel):
     """The From domains, each with the record to publish."""
     upgrade: UpgradeStatus | None = None
     """The last upgrade of the slots' images; absent where there was none since the lane was made."""
+    restart: RestartStatus | None = None
+    """The slot whose pod is to be another, from when it is to hand its mail over; absent while none is."""
     effective: FreeForm = {}
     """What the spec comes to with the class's defaults (`pod` is the class's, also beside `spec.pod.resources`), and
     what the pool's engine cannot do."""

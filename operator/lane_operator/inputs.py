@@ -14,7 +14,7 @@ from lane_api.classes import TrafficClass
 from lane_api.conditions import Reason
 from lane_api.ippool import IPPoolSpec, IPPoolStatus, PoolAddress, Quarantine
 from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
-from lane_api.lane_status import KeyPhase, LaneStatus, SlotImages, SlotRole, UpgradeStatus
+from lane_api.lane_status import KeyPhase, LaneStatus, RestartStatus, SlotImages, SlotRole, UpgradeStatus
 from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.seen import Observation, SlotObservation
 
@@ -369,6 +369,8 @@ class Claim:
     """One of those takes no mail at all: this slot does in its place."""
     moves: bool = False
     """Its node is to be emptied: it takes mail, and its siblings get all that it has."""
+    hands_over: bool = False
+    """It restarts soon: it takes no mail until then, and its siblings get all that it has."""
 
     @property
     def takes_mail(self) -> bool:
@@ -378,7 +380,12 @@ class Claim:
     @property
     def intake_is_closed(self) -> bool:
         """It takes nothing, not from its siblings either."""
-        return self.role.is_going or self.role is SlotRole.QUARANTINED
+        return self.role.is_going or self.role is SlotRole.QUARANTINED or self.hands_over
+
+    @property
+    def is_closed_by_order(self) -> bool:
+        """Its intake stays closed over restarts, until an order opens it."""
+        return self.intake_is_closed and not self.hands_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,5 +455,7 @@ class Desired:
     """Slot name -> serial of its relay.yaml."""
     upgrade: UpgradeStatus | None = None
     """How far the slots' images are on their way."""
+    restart: RestartStatus | None = None
+    """Which slot hands its mail over before it restarts."""
     left: frozenset[str] = frozenset()
     """Slots whose workload is left as it is, since nobody can say now what it is to be."""

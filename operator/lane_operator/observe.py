@@ -77,7 +77,7 @@ class Target:
     serial: int
     generation: int
     intake: str
-    """Open or Closed."""
+    """Open or Closed, by an order that its spool keeps; empty: as its configuration says, and no order."""
     interval_s: float
     process: str = ""
     """As `process_of` its pod."""
@@ -336,6 +336,8 @@ def _is_to_be_pushed(visited: _Visited, answer: Mapping[str, Any]) -> bool:
 
 def _is_kept(answer: Mapping[str, Any], wanted: str) -> bool:
     """Whether intake is as it is to be; a closed one also in the slot's spool, for a restart reads an older file."""
+    if not wanted:
+        return True
     intake = answer.get("intake") or {}
     return intake.get("state") == wanted and (wanted == "Open" or intake.get("ordered") == wanted)
 

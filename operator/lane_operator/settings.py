@@ -68,6 +68,8 @@ class Settings:
     """Lanes whose slots get new images at the same time; 0: all."""
     upgrade_watch_s: float = 60.0
     """A slot that serves with new images is watched so long before the next one follows; 0: nothing is judged."""
+    upgrade_drain_s: float = 120.0
+    """A slot that is to restart hands its mail over for so long at most; 0: it restarts with its queue."""
     resync_s: float = 420.0
     """Everything is listed and compared this often, with a fifth of jitter: the net under lost events."""
     observe_settled_s: float = 30.0

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from lane_api.lane_status import SlotImages, UpgradePhase, UpgradeStatus
+from lane_api.lane_status import RestartStatus, SlotImages, UpgradePhase, UpgradeStatus
 from lane_operator.inputs import NodeFacts
 from tests.gitops.stories import LaneStory, Story, served, the_pool
 from tests.gitops.truth import Truth
@@ -63,6 +63,45 @@ def lanes_that_are_upgraded() -> Iterator[Story]:
         yield story
 
 
+def lanes_that_hand_over_before_they_restart() -> Iterator[Story]:
+    """A slot's pod is to be another, by its lane's spec or for new images; its mail goes to the others before."""
+    for title, upgraded in (("another pod", False), ("new images, and mail that waits", True)):
+        story = served(title)
+        if upgraded:
+            images = SlotImages(relay="relay:2"), SlotImages(relay="relay:1")
+            story.upgrade = UpgradeStatus(
+                phase=UpgradePhase.ROLLING,
+                slot="otp-0",
+                images=images[0],
+                previous=images[1],
+                since="2026-11-23T08:00:00Z",
+            )
+        story.restart = RestartStatus(slot="otp-0", since="2026-11-23T08:00:00Z")
+        story.claims = (replace(made.claim(0), hands_over=True), made.claim(1))
+        later = {"rolling": True, "rolls_later": True}
+        closed = story.slot(0, pod_ready=False, intake="Closed", queued=900, **later)
+        story.step("its slot hands over", COMING, closed, story.slot(1), after=1)
+        story.step("for as long as an installation lets it", COMING, closed, story.slot(1), after=20 * MINUTE)
+        story.restart = RestartStatus(slot="otp-0", handed_over=True)
+        story.claims = ()
+        restarting = story.slot(0, pod_ready=False, reachable=False, rolling=True)
+        story.step("it restarts", COMING, restarting, story.slot(1), after=1)
+        story.restart = None
+        story.upgrade = None
+        story.step("it serves", AS_ASKED, *story.slots(), after=MINUTE)
+        yield story
+
+    story = served("another pod, while another slot is lost")
+    lost = story.slot(1, pod_ready=False, reachable=False)
+    story.restart = RestartStatus(slot="otp-0")
+    waiting = story.slot(0, rolling=True, rolls_later=True)
+    story.step("it is open, and waits", COMING, waiting, lost)
+    story.step("for 10 minutes", STUCK, waiting, lost, after=10 * MINUTE)
+    story.restart = None
+    story.step("both serve", AS_ASKED, *story.slots(), after=MINUTE)
+    yield story
+
+
 def lanes_whose_addresses_have_no_name() -> Iterator[Story]:
     """A PTR record that is not there is told, and stops a slot only where the pool says so."""
     nameless = {"ptr_finding": "NoPTR", "ptr_message": "203.0.113.10 has no PTR record"}
@@ -80,4 +119,9 @@ def lanes_whose_addresses_have_no_name() -> Iterator[Story]:
     yield story
 
 
-OF_MOVES = (lanes_on_nodes, lanes_that_are_upgraded, lanes_whose_addresses_have_no_name)
+OF_MOVES = (
+    lanes_on_nodes,
+    lanes_that_are_upgraded,
+    lanes_that_hand_over_before_they_restart,
+    lanes_whose_addresses_have_no_name,
+)

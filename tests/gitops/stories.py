@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from lane_api.ippool import IPPoolStatus
 from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
-from lane_api.lane_status import LaneStatus, UpgradeStatus
+from lane_api.lane_status import LaneStatus, RestartStatus, UpgradeStatus
 from lane_api.names import API_VERSION
 from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.desired import desired_state
@@ -79,6 +79,7 @@ class LaneStory(Story):
         self.unseen: tuple[str, ...] = ()
         """Who is waited for since the API server's store went back."""
         self.upgrade: UpgradeStatus | None = None
+        self.restart: RestartStatus | None = None
         self.annotations: dict[str, str] = {}
         self.told("applied, and not seen by the operator yet", Truth.COMING, {"observedGeneration": -1})
 
@@ -150,7 +151,9 @@ class LaneStory(Story):
         assignment = Assignment(self.claims) if self.claims else assignment
         references = made.references(of, self.pool, **self.references)
         desired = desired_state(of, references, assignment, made.SETTINGS)
-        desired = replace(desired, refusals=(*self.refusals, *desired.refusals), upgrade=self.upgrade)
+        desired = replace(
+            desired, refusals=(*self.refusals, *desired.refusals), upgrade=self.upgrade, restart=self.restart
+        )
         return lane_status(of, references, assignment, desired, observation, self.now)
 
 

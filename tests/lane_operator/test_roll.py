@@ -36,7 +36,7 @@ def running(index: int, image: str = "old", **status: Any) -> Manifest:
 def applied(*live: Manifest, wanted: str = "new") -> list[str]:
     known = {one["metadata"]["name"]: one for one in live}
     found = staggered((workload(0, wanted), workload(1, wanted)), CLAIMS, known.get)
-    return [one["metadata"]["name"] for one in found]
+    return [one["metadata"]["name"] for one in found.taken]
 
 
 def test_the_first_of_two_slots_is_restarted_first() -> None:
@@ -78,7 +78,7 @@ def test_slots_are_seen_to_roll_until_their_pods_have_the_newest_template_and_so
 
     def seen(*live: Manifest) -> list[tuple[bool, bool]]:
         known = {one["metadata"]["name"]: one for one in live}
-        found = rolled(observation(), wanted, staggered(wanted, CLAIMS, known.get), known.get)
+        found = rolled(observation(), wanted, staggered(wanted, CLAIMS, known.get).taken, known.get)
         return [(slot.rolling, slot.rolls_later) for slot in found.slots]
 
     assert seen(running(0, "new", observedGeneration=3), running(1)) == [(True, False), (True, True)]

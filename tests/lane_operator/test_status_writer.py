@@ -120,6 +120,23 @@ async def test_each_volume_that_is_given_up_is_an_event_of_its_own(rig: tuple[Sm
     assert [one["note"] for one in api.objects.values() if one.get("kind") == "Event"] == [GIVEN_UP, ANOTHER]
 
 
+async def test_each_slot_that_an_upgrade_comes_to_has_its_events(rig: tuple[SmallApi, World]) -> None:
+    api, here = rig
+    metadata = {"name": "otp", "namespace": "mail", "uid": "u"}
+    body = {"apiVersion": "lanewright.dev/v1alpha1", "kind": "SendingLane", "metadata": metadata}
+    phases = [(reason, slot) for slot in ("otp-0", "otp-1") for reason in ("SlotDrains", "SlotRestarts", "SlotWatched")]
+    since = {"lastTransitionTime": "2026-11-23T08:00:00Z"}
+    said = [{"type": "Upgrading", "status": "True", "reason": one, "message": slot, **since} for one, slot in phases]
+
+    states: list[dict[str, Any]] = [{}, *({"conditions": [one]} for one in said)]
+    for before, after in pairwise(states):
+        await post_transitions(here, {**body, "status": before}, after)
+        await post_transitions(here, {**body, "status": before}, after)
+
+    events = [one for one in api.objects.values() if one.get("kind") == "Event"]
+    assert [(one["reason"], one["note"]) for one in events] == phases
+
+
 def test_that_another_volume_is_given_up_is_written_at_once() -> None:
     assert not only_figures_differ(forgotten(GIVEN_UP), forgotten(ANOTHER))
 

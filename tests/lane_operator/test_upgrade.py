@@ -253,6 +253,44 @@ def test_a_slot_without_resolver_is_judged_by_its_relay() -> None:
     assert rig.passes() == UpgradePlan(None)
 
 
+def test_a_slot_that_is_closed_before_it_restarts_is_not_broken_and_no_other_begins() -> None:
+    """It hands over for another template meanwhile: new images come to it in its own turn, judged."""
+    rig = Rig(3)
+    rig.may_begin = False
+    rig.claims = (rig.claims[0], replace(rig.claims[1], hands_over=True), rig.claims[2])
+    rig.sees("otp-1", pod_ready=False, intake="Closed")
+    rig.passes()
+    assert (rig.said, rig.have) == (("Waiting", ""), ["relay:1"] * 3)
+    rig.may_begin = True
+    rig.passes()
+    assert rig.have == ["relay:1"] * 3, "while one is closed"
+
+    rig.sees("otp-1", reachable=False)
+    rig.passes()
+    assert rig.have == ["relay:1", "relay:2", "relay:1"], "it is broken after all"
+
+
+def test_the_time_of_a_slot_begins_when_it_has_handed_over_and_has_its_images() -> None:
+    rig = Rig()
+    rig.passes()
+    assert rig.status is not None
+    since, rig.workloads["otp-0"] = rig.status.since, workload(OLD)
+    rig.claims = (replace(rig.claims[0], hands_over=True), rig.claims[1])
+    rig.sees("otp-0", pod_ready=False, intake="Closed")
+    for _ in range(4):
+        rig.passes(0.5)
+        rig.workloads["otp-0"] = workload(OLD)
+        assert (rig.said, rig.status.since) == (("Rolling", "otp-0"), since), "status is not written for it"
+
+    rig.claims = (claim(0), claim(1))
+    rig.passes(0.5)
+    rig.sees("otp-0", reachable=False, pod_reason="relay: ImagePullBackOff no such image")
+    rig.passes(1.9)
+    assert rig.said == ("Rolling", "otp-0")
+    rig.passes(0.2)
+    assert rig.said == ("RolledBack", "otp-0")
+
+
 GOES: dict[str, Any] = {"deleting_since": "2026-11-23T07:00:00Z"}
 
 

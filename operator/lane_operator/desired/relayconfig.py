@@ -270,7 +270,9 @@ def _state(lane: Lane, references: References, claim: Claim, others: Sequence[Cl
     barred = claim.quarantine is not None and claim.quarantine.is_by_owner
     state = "Suspended" if barred or lane.spec.suspend or shared_domains(lane, references) else "Running"
     stays = any(other.takes_mail for other in others)
-    leaves = (claim.role is SlotRole.DRAINING or claim.moves) and lane.spec.drain.policy is DrainPolicy.TRANSFER
+    leaves = (
+        claim.role is SlotRole.DRAINING or claim.moves or claim.hands_over
+    ) and lane.spec.drain.policy is DrainPolicy.TRANSFER
     gives = leaves or claim.role is SlotRole.QUARANTINED
     if not gives or not stays or lane.deleting_since is not None:
         return state

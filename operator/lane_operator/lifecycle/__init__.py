@@ -16,6 +16,7 @@ from lane_operator.lifecycle.drain import (
 )
 from lane_operator.lifecycle.evict import Evacuation, evacuated, leaving_nodes
 from lane_operator.lifecycle.forget import Act, ForgetVolume, acts, forgotten, without_forgotten
+from lane_operator.lifecycle.restart import Around, handing_over, restart_status
 from lane_operator.lifecycle.roll import rolled, staggered
 from lane_operator.lifecycle.slots import as_stopped, slot_facts
 from lane_operator.lifecycle.upgrade import UNDER_WAY, UpgradePlan, planned
@@ -24,6 +25,7 @@ __all__ = [
     "DRAINED_ANNOTATION",
     "UNDER_WAY",
     "Act",
+    "Around",
     "DeleteWorkload",
     "Drained",
     "Evacuation",
@@ -39,10 +41,12 @@ __all__ = [
     "as_stopped",
     "evacuated",
     "forgotten",
+    "handing_over",
     "is_released",
     "leaving_nodes",
     "next_steps",
     "planned",
+    "restart_status",
     "rolled",
     "shaped",
     "slot_facts",

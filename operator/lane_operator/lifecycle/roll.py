@@ -1,36 +1,70 @@
 """Which slots may be restarted in this pass, because their pod's template is another: one of a lane at a time; pure.
 
 Comes between desired state and apply. A new image or new resources change every slot's template at once; were all of
-them applied, the lane would take no mail meanwhile. A slot that does not become ready again halts the rest.
+them applied, the lane would take no mail meanwhile. A slot that does not become ready again halts the rest. Whose turn
+it is hands its mail over first, where it can (`restart`); it is not ready then, and waits all the same.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from lane_operator.compare import APPLIED_ANNOTATION, is_in_force, prepared
 from lane_operator.inputs import Claim, Manifest, Observation
 
-__all__ = ["rolled", "staggered"]
+__all__ = ["Turn", "is_behind", "is_settled", "rolled", "staggered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What may be applied now, and whose turn it is."""
+
+    taken: tuple[Manifest, ...] = ()
+    slot: str = ""
+    """The slot that hands its mail over before it restarts, or has; empty: none."""
+    hands_over: bool = False
+    """It does so now."""
+
+    @property
+    def is_taken(self) -> bool:
+        """Its template is among what is applied."""
+        return any(one["kind"] == "StatefulSet" and one["metadata"]["name"] == self.slot for one in self.taken)
 
 
 def staggered(
-    manifests: Iterable[Manifest], claims: Iterable[Claim], live: Callable[[str], Manifest | None]
-) -> tuple[Manifest, ...]:
-    """The manifests without workloads that must wait for a sibling; `live` gives a StatefulSet by its name.
+    manifests: Iterable[Manifest],
+    claims: Iterable[Claim],
+    live: Callable[[str], Manifest | None],
+    called: str = "",
+    can_hand_over: Callable[[str], bool] = lambda _slot: False,
+    *,
+    answers: bool = False,
+) -> Turn:
+    """The manifests without workloads that must wait, for a sibling or until their slot has handed its mail over.
 
-    A slot that is not ready may always be changed: it has nothing to lose, and may be waiting for just that.
+    `live` gives a StatefulSet by its name. `called` is the slot whose turn it was already, `answers` whether it does:
+    it may be unready because it was closed. Any other slot that is not ready may always be changed: it has nothing to
+    lose, and may be waiting for just that.
     """
-    active = [claim.slot_name for claim in claims if claim.takes_mail]
-    settled = {name: is_settled(live(name)) for name in active}
-    kept, restarting = [], False
+    manifests, active = tuple(manifests), tuple(claim for claim in claims if claim.takes_mail)
+    settled = {claim.slot_name: is_settled(live(claim.slot_name)) for claim in active}
+    workloads = {one["metadata"]["name"]: one for one in manifests if one["kind"] == "StatefulSet"}
+    changed = {name for name, one in workloads.items() if name in settled and _is_changed(one, live(name))}
+    turn = called if called in changed else ""
+    hands_over = restarting = any(claim.hands_over and claim.slot_name == turn for claim in active)
+    kept = []
     for manifest in manifests:
         name = manifest["metadata"]["name"]
-        if manifest["kind"] == "StatefulSet" and settled.get(name) and _is_changed(manifest, live(name)):
-            if restarting or not all(ready for other, ready in settled.items() if other != name):
+        waits = manifest["kind"] == "StatefulSet" and name in changed
+        if waits and (settled[name] or (name == turn and answers)):
+            others = all(ready for other, ready in settled.items() if other != name)
+            if restarting or turn not in {name, ""} or not others:
                 continue
             restarting = True
+            if name != turn and can_hand_over(name):
+                turn = name
+                continue
         kept.append(manifest)
-    return tuple(kept)
+    return Turn(tuple(kept), turn, hands_over)
 
 
 def is_settled(workload: Manifest | None) -> bool:
@@ -59,7 +93,7 @@ def rolled(
     slots = (
         replace(seen, rolling=True, rolls_later=True)
         if seen.name in later
-        else replace(seen, rolling=_is_behind(live(seen.name)))
+        else replace(seen, rolling=is_behind(live(seen.name)))
         for seen in observation.slots
     )
     return Observation(tuple(slots))
@@ -69,7 +103,7 @@ def _workloads(manifests: Iterable[Manifest]) -> set[str]:
     return {one["metadata"]["name"] for one in manifests if one["kind"] == "StatefulSet"}
 
 
-def _is_behind(workload: Manifest | None) -> bool:
+def is_behind(workload: Manifest | None) -> bool:
     """Whether its controller has not seen its newest template, or not given it to its pod."""
     if workload is None:
         return False

@@ -125,6 +125,7 @@ class _Here:
         self.names = tuple(claim.slot_name for claim in staying)
         self.is_judged = watch_s > 0 and lane.annotations.get(UPGRADE_ANNOTATION) != UPGRADE_UNJUDGED
         self._takes = {claim.slot_name: claim.takes_mail for claim in staying}
+        self._closed = {claim.slot_name for claim in staying if claim.hands_over}
         self._observation, self._workloads = observation, workloads
         self.live = {name: _images(workloads[name], wanted) for name in self.names if name in workloads}
         self.old = tuple(name for name, images in self.live.items() if images != wanted)
@@ -139,6 +140,14 @@ class _Here:
         """Its pod is of its newest template and does what its role asks; one in standby is never ready."""
         seen = self.seen(name)
         return (is_settled(self._workloads.get(name)) and seen.pod_ready) if self._takes[name] else seen.reachable
+
+    def works(self, name: str) -> bool:
+        """It is up, or would be if it were not closed before it restarts: what it has is not changed beside that."""
+        return self.is_up(name) or (self.hands_over(name) and self.seen(name).reachable)
+
+    def hands_over(self, name: str) -> bool:
+        """It is closed, and hands its mail over before it restarts."""
+        return name in self._closed
 
     def serves(self, name: str) -> bool:
         seen = self.seen(name)
@@ -178,7 +187,7 @@ class _Here:
 
     def images(self, said: UpgradeStatus) -> dict[str, SlotImages]:
         """Who waits for his turn keeps what he has; a slot that is made now begins with what the others have."""
-        kept = {name: self.live[name] for name in self.old if name != said.slot and self.is_up(name)}
+        kept = {name: self.live[name] for name in self.old if name != said.slot and self.works(name)}
         return kept | {name: said.previous for name in self.names if name not in self.live}
 
 
@@ -188,7 +197,8 @@ def _go_on(here: _Here, said: UpgradeStatus) -> UpgradePlan:
     if said.slot not in here.live:  # scaled away meanwhile
         return _begin_next(here, said)
     if here.live[said.slot] != here.wanted:  # not applied yet: its clock does not run
-        later = said if here.now - began < _UNAPPLIED else said.model_copy(update={"since": stamp(here.now)})
+        stays = here.hands_over(said.slot) or here.now - began < _UNAPPLIED
+        later = said if stays else said.model_copy(update={"since": stamp(here.now)})
         return UpgradePlan(later, here.images(said))
     if (refused := _refused(here, said)) is not None:
         return _back(here, refused)

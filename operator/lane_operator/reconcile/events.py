@@ -36,8 +36,13 @@ _ALARMING = {
     ("NodeLost", "True"),
     ("VolumeForgotten", "True"),
 }
-_EACH = {ConditionType.ACTS_IN_FORCE, ConditionType.ACTS_OBSERVED, ConditionType.VOLUME_FORGOTTEN}
-"""Of these another message is another event."""
+_EACH = {
+    ConditionType.ACTS_IN_FORCE,
+    ConditionType.ACTS_OBSERVED,
+    ConditionType.VOLUME_FORGOTTEN,
+    ConditionType.UPGRADING,
+}
+"""Of these another message is another event: slot by slot goes through an upgrade, which is True throughout."""
 _ORDINARY = {"NewGeneration", "Pushing", "Draining"}
 """Reasons that every change goes through."""
 log = structlog.get_logger(__name__)

@@ -37,12 +37,11 @@ from lane_operator.lifecycle import (
     rolled,
     shaped,
     slot_facts,
-    staggered,
     without_forgotten,
 )
 from lane_operator.pools import claims_of_existing
 from lane_operator.provision import Provisioned, provision
-from lane_operator.reconcile.changes import give_turn_back, wanted_now
+from lane_operator.reconcile.changes import give_turn_back, in_turn, wanted_now
 from lane_operator.reconcile.finalizers import set_finalizers
 from lane_operator.reconcile.pool import assign, note_sightings
 from lane_operator.reconcile.sight import aim, observation_of
@@ -105,8 +104,8 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     if not terminating and LetGo() not in steps:
         manifests = shaped(desired.manifests, slots, steps, deleting=lane.deleting_since is not None)
         live = partial(world.cache.get, STATEFUL_SET.kind, lane.namespace)
-        taken = staggered(manifests, assignment.claims, live) if lane.deleting_since is None else manifests
-        taken = without_forgotten(taken, steps)
+        taken, restart = in_turn(world, lane, manifests, assignment, observation)
+        taken, desired = without_forgotten(taken, steps), replace(desired, restart=restart)
         applied = await _apply(world, lane, await adopted(world, lane, taken), desired, provisioned)
         observation = rolled(observation, manifests, taken, live)
     await run_steps(world, lane, body, steps, desired.left)
@@ -321,7 +320,8 @@ def _looks(
         yield world.settings.observe_busy_s
     if desired.upgrade is not None and desired.upgrade.phase in UNDER_WAY:
         yield world.settings.observe_busy_s
-    if lane.deleting_since is not None or steps or any(claim.moves for claim in claims):
+    moves = desired.restart is not None or any(claim.moves for claim in claims)
+    if lane.deleting_since is not None or steps or moves:
         yield world.settings.observe_busy_s
     for key in provisioned.dkim.values():
         over = key.turn.ends if key.turn is not None else None

@@ -55,7 +55,7 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
             continue
         digest, serial = desired.config_digests.get(name, ""), desired.config_serials.get(name, 0)
         config = world.observer.config_of(lane.key, name, digest, serial) or Packed(_config(configs[name]))
-        closed = claim.intake_is_closed or lane.deleting_since is not None
+        closed = claim.is_closed_by_order or lane.deleting_since is not None
         target = Target(
             lane=lane.key,
             slot=name,
@@ -68,7 +68,7 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
             config_digest=digest,
             serial=serial,
             generation=lane.generation,
-            intake="Closed" if closed else "Open",
+            intake="Closed" if closed else "" if claim.hands_over else "Open",
             interval_s=interval_s,
             process=process_of(pod),
         )

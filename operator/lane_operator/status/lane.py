@@ -84,6 +84,7 @@ def lane_status(
         slots=slots,
         domains=domain_statuses(view),
         upgrade=desired.upgrade,
+        restart=desired.restart,
         effective=_in_force(view),
         conditions=book.conditions(),
     )

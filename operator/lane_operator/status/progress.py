@@ -109,6 +109,9 @@ def put_draining(book: Book, view: View) -> None:
     elif view.moving:
         since = book.since(ConditionType.DRAINING, Reason.NODE_DRAIN)
         book.put(ConditionType.DRAINING, True, Reason.NODE_DRAIN, _leaving_node(view), since=since)
+    elif view.handing_over:
+        since = book.since(ConditionType.DRAINING, Reason.BEFORE_RESTART)
+        book.put(ConditionType.DRAINING, True, Reason.BEFORE_RESTART, _before_restart(view), since=since)
     elif view.going:
         held = [(claim.slot_name, seen.queued) for claim in view.going if (seen := view.held(claim))]
         kept = ", ".join(f"{name} is stopped and keeps about {rounded(count)} messages" for name, count in held)
@@ -131,6 +134,17 @@ def _leaving_node(view: View) -> str:
     return (
         f"node {', '.join(sorted(nodes))} is to be emptied (it is cordoned): {names} hands its mail to the lane's "
         "other slots, then it may be evicted; `kubectl uncordon` the node to have it send itself again"
+    )
+
+
+def _before_restart(view: View) -> str:
+    """What a slot does whose pod is to be another; the count is a figure, which is not written each time."""
+    seen = view.observation.slot(view.handing_over)
+    left = rounded(seen.queued) if seen is not None else 0
+    return (
+        f"{view.handing_over} is to restart, since its pod is to be another: it takes no mail and hands its about "
+        f"{left} messages to the lane's other slots, for a time (upgrades.drain in the chart's values), and restarts "
+        "with what is left"
     )
 
 

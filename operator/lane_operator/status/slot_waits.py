@@ -55,10 +55,10 @@ def slot_waits(view: View) -> SlotWaits:
     for claim in (*active, *standby):
         seen = view.observation.slot(claim.slot_name)
         takes = claim.slot_name in taking
-        cause = _cause(view, seen, takes=takes)
+        cause = None if claim.hands_over else _cause(view, seen, takes=takes)
         if cause is not None:
             waiting.append((claim, cause))
-        elif seen is not None and seen.rolling and takes:
+        elif claim.hands_over or (seen is not None and seen.rolling and takes):
             later.append(claim.slot_name)
     if not waiting and not later:
         return _NOTHING

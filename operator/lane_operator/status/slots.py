@@ -87,6 +87,8 @@ def slot_trouble(lane: Lane, claim: Claim, seen: SlotObservation | None) -> str:
         return "was not seen yet"
     if seen.stopped:
         return f"is stopped; its volume keeps about {rounded(seen.queued)} messages" if seen.queued else "is stopped"
+    if claim.hands_over and seen.reachable:
+        return "takes no mail: it hands what it has to the lane's other slots, then it restarts"
     if not seen.pod_ready and claim.takes_mail:
         return f"the pod is not ready: {seen.pod_reason or 'it starts'}{_node_network(claim, seen)}"
     if not seen.reachable:

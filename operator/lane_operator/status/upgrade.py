@@ -23,6 +23,9 @@ def put_upgrade(book: Book, view: View) -> None:
                 f"its slots get {_named(said)} when fewer lanes are upgraded (upgrades.lanes in the chart's values)"
             )
             book.put(ConditionType.UPGRADING, True, Reason.WAITS_FOR_OTHER_LANES, message)
+        case UpgradePhase.ROLLING if _drains(view, said.slot):
+            message = f"{said.slot} hands its mail over, see Draining; then it restarts with {_named(said)}"
+            book.put(ConditionType.UPGRADING, True, Reason.SLOT_DRAINS, message)
         case UpgradePhase.ROLLING:
             message = f"{said.slot} restarts with {_named(said)}; the others wait for their turn"
             book.put(ConditionType.UPGRADING, True, Reason.SLOT_RESTARTS, message)
@@ -48,6 +51,12 @@ def what_an_old_image_lacks(view: View, refused: str) -> str:
             return f" (the lane has {said.previous.relay} again, which may not know what came with {said.images.relay})"
         case UpgradePhase.DONE:
             return ""
+
+
+def _drains(view: View, slot: str) -> bool:
+    """It hands its mail over before it gets its images, or waits for others that could take it."""
+    restart = view.desired.restart
+    return restart is not None and restart.slot == slot and not restart.handed_over
 
 
 def _halted(said: UpgradeStatus) -> str:

@@ -59,6 +59,12 @@ class View:
         return tuple(claim for claim in self.assignment.claims if claim.moves and not claim.role.is_going)
 
     @property
+    def handing_over(self) -> str:
+        """The slot that gives its mail away before it restarts; empty: none."""
+        restart = self.desired.restart
+        return restart.slot if restart is not None and restart.since is not None else ""
+
+    @property
     def running(self) -> tuple[Claim, ...]:
         """Slots that are to be heard of: not those that were stopped on purpose."""
         return tuple(claim for claim in self.assignment.claims if not self._is_stopped(claim))
@@ -105,7 +111,7 @@ class View:
     def serves(self, claim: Claim) -> bool:
         """Takes mail and may send it."""
         seen = self.observation.slot(claim.slot_name)
-        return seen is not None and seen.pod_ready and is_proved(seen)
+        return seen is not None and seen.pod_ready and is_proved(seen) and not claim.hands_over
 
     def lacks_config(self, seen: SlotObservation) -> bool:
         """The slot has another configuration than it is to have, by its serial where it names one."""

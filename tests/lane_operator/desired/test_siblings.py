@@ -61,6 +61,16 @@ def test_a_slot_whose_node_is_to_be_emptied_takes_mail_and_gives_all_of_it_to_th
     assert kept["otp-1"].delivery.state == "Running"
 
 
+def test_a_slot_that_is_to_restart_takes_none_and_gives_all_of_it_to_the_others() -> None:
+    restarting = replace(made.claim(1), hands_over=True)
+    found = configs(made.claim(0), restarting)
+
+    assert {slot: one.delivery.state for slot, one in found.items()} == {"otp-0": "Running", "otp-1": "Transferring"}
+    assert {slot: one.intake.state for slot, one in found.items()} == {"otp-0": "Open", "otp-1": "Closed"}
+    assert [one.role for one in found["otp-0"].handover.siblings] == ["Leaving"]  # type: ignore[union-attr]
+    assert (restarting.takes_mail, restarting.intake_is_closed, restarting.is_closed_by_order) == (True, True, False)
+
+
 LEAVING = (made.claim(0), made.claim(1, role=SlotRole.DRAINING))
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from lane_api.lane_status import SlotRole
-from lane_operator.inputs import Claim
+from lane_api.lane_status import LaneStatus, RestartStatus, SlotRole, UpgradePhase, UpgradeStatus
+from lane_operator.inputs import Claim, Desired, References
+from lane_operator.status import lane_status
 from tests.lane_operator import made
 from tests.lane_operator.status.test_lane_status import found, message, settled, status, verdict
 
@@ -117,6 +118,35 @@ def test_a_node_that_is_to_be_emptied_is_named_with_the_slot_that_leaves_it_and_
     assert "node node-a is to be emptied (it is cordoned): otp-0 hands its mail" in message(first, "Draining")
     assert found(later, "Draining") == found(first, "Draining")
     assert verdict(status(made.lane(status=later)), "Draining") is None
+
+
+def test_a_slot_that_hands_over_before_it_restarts_is_named_and_an_upgrade_says_so_too() -> None:
+    assigned = made.assignment(replace(made.claim(0), hands_over=True), made.claim(1))
+    upgrade = UpgradeStatus(phase=UpgradePhase.ROLLING, slot="otp-0", since="2026-11-23T08:00:00Z")
+    closed = made.observation(made.seen(0, intake="Closed", queued=1234), made.seen(1))  # the kubelet has yet to look
+
+    def at(restart: RestartStatus | None, of: UpgradeStatus | None = None) -> LaneStatus:
+        desired = replace(Desired(), restart=restart, upgrade=of)
+        return lane_status(settled(), References(), assigned, desired, closed, made.NOW)
+
+    draining = at(RestartStatus(slot="otp-0", since="2026-11-23T07:59:00Z"))
+    assert (verdict(draining, "Draining"), verdict(draining, "Upgrading")) == (("True", "BeforeRestart"), None)
+    assert "otp-0 is to restart, since its pod is to be another" in message(draining, "Draining")
+    assert "hands its about 1200 messages to the lane's other slots" in message(draining, "Draining")
+    assert draining.restart == RestartStatus(slot="otp-0", since="2026-11-23T07:59:00Z")
+    assert draining.slots[0].message.startswith("takes no mail: it hands what it has")
+    assert message(draining, "Ready").startswith("1 of 2 slots serve; otp-0 takes no mail: it hands")
+    assert draining.slots[0].waiting_since is None, "its ten minutes do not run"
+
+    for restart, drains, upgrading in (
+        (RestartStatus(slot="otp-0", since="2026-11-23T07:59:00Z"), ("True", "BeforeRestart"), "SlotDrains"),
+        (RestartStatus(slot="otp-0"), None, "SlotDrains"),
+        (RestartStatus(slot="otp-0", handed_over=True), None, "SlotRestarts"),
+        (RestartStatus(slot="otp-1"), None, "SlotRestarts"),
+        (None, None, "SlotRestarts"),
+    ):
+        found_then = at(restart, upgrade)
+        assert (verdict(found_then, "Draining"), verdict(found_then, "Upgrading")) == (drains, ("True", upgrading))
 
 
 def test_a_drain_says_which_host_takes_the_mail() -> None:
