@@ -83,7 +83,7 @@ def test_a_slot_that_could_not_run_runs_once_its_spec_is_corrected(installation:
     here.wait_ready("huge")
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/lane_operator/pools/test_allocate.py")
 def test_a_pool_that_closes_keeps_its_slots_and_refuses_new_ones(installation: Installation) -> None:
     here, space = installation, installation.namespace
     here.apply(pool("pool", space), lane("inside", space))

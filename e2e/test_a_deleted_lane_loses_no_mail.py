@@ -115,7 +115,7 @@ async def _judge(parting: Outbound, way: str, entries: list[Entry], address: str
     assert seeded.lost == [taken], "what is lost would be seen"
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/lane_operator/test_drain.py", "e2e/test_scale_in_drains_first.py")
 async def test_a_deleted_lane_waits_is_released_and_adopted_with_volume_and_address(parting: Outbound) -> None:
     here = parting.here
     _apply(here)
@@ -185,7 +185,7 @@ async def test_foreground_deletion_loses_no_mail_and_goes_when_the_isp_wakes(par
     await _judge(parting, "foreground", asleep, address)
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/lane_operator/test_volumes.py")
 async def test_a_deleted_namespace_gives_its_volume_and_address_to_the_lane_that_is_made_again(
     parting: Outbound, images: dict[str, str], stock: Stock
 ) -> None:

@@ -85,7 +85,7 @@ async def _stream(outbound: Outbound) -> Stream:
     return Stream(outbound, receiver, tuple(loads))
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/lane_operator/test_key_turn_pass.py", "tests/lane_relay/whole/test_key_turn.py")
 async def test_each_message_verifies_while_a_key_gives_way_to_the_next(outbound: Outbound) -> None:
     here, names = outbound.here, outbound.internet.dns
     here.apply(pool("turning", here.namespace), _lane(here, NEVER))

@@ -219,7 +219,7 @@ def _open(records: list[Record], kill: Kill) -> int:
     return open_at(spans, kill.at)
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/chaos/test_kills.py")
 async def test_twenty_kills_lose_nothing_and_explain_every_copy(outbound: Outbound, killed: str) -> None:
     for isp in ISPS:
         await outbound.policy(isp, delays={Stage.END_OF_DATA: END_OF_DATA_S})

@@ -43,7 +43,7 @@ def _lose(here: Installation, slot: int) -> None:
     eventually(lambda: here.get("pod", pod)["metadata"]["uid"] != before, "the slot has another pod")
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/lane_operator/test_forget.py", "tests/lane_relay/whole/test_lost_mail.py")
 async def test_a_lost_volume_is_given_up_with_its_mail_and_nothing_else_is(outbound: Outbound) -> None:
     here = outbound.here
     here.apply(

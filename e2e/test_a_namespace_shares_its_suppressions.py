@@ -133,7 +133,7 @@ def _delete(here: Installation, name: str) -> None:
     eventually(lambda: not here.is_there("statefulset", f"{name}-0"), f"{name}'s slot is gone", within=120)
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/lane_relay/whole/test_namespace_list.py", "tests/lane_operator/test_sharers.py")
 def test_a_complaint_is_heeded_by_the_namespaces_lanes_that_share_their_lists(
     installation: Installation, elsewhere: Installation
 ) -> None:

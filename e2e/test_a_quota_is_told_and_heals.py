@@ -52,7 +52,6 @@ def test_lanes_and_pools_are_counted_as_any_kind(installation: Installation) -> 
             here.apply(one_too_many)
 
 
-@pytest.mark.long
 def test_a_child_that_a_quota_refuses_is_told_and_comes_when_the_quota_grows(installation: Installation) -> None:
     here = installation
     in_force(here, **{"count/statefulsets.apps": "1"})

@@ -114,7 +114,7 @@ async def _wake(outbound: Outbound) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/chaos/test_faults.py", "tests/lane_relay/deliver/test_dispatcher.py")
 async def test_otps_to_others_keep_their_pace_while_one_isp_stalls_at_every_stage(
     outbound: Outbound, lanes: None
 ) -> None:

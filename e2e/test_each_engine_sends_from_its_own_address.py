@@ -155,8 +155,13 @@ def _ready_slot(outbound: Outbound, lane: str) -> None:
     eventually(look, f"the slot of {lane} takes mail through its Service", within=90)
 
 
+_LONG = pytest.mark.long(
+    "e2e/test_each_engine_sends_from_its_own_address.py", "tests/lane_operator/egress/test_engines.py"
+)
+
+
 @pytest.mark.parametrize(
-    "engine", ["Multus", *(pytest.param(one, marks=pytest.mark.long) for one in ("HostNetwork", "Socks5", "External"))]
+    "engine", ["Multus", *(pytest.param(one, marks=_LONG) for one in ("HostNetwork", "Socks5", "External"))]
 )
 async def test_mail_leaves_from_the_slots_own_address_and_not_before_it_is_proved(
     outbound: Outbound, proxy: SocksProxy, steering: Steering, engine: str
@@ -187,7 +192,7 @@ async def test_mail_leaves_from_the_slots_own_address_and_not_before_it_is_prove
     assert effective["sourceCheck"] in note
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/lane_operator/egress/test_engines.py")
 async def test_ciliums_own_definitions_take_its_policies_and_its_slot_waits_for_a_gateway(
     outbound: Outbound, steering: Steering
 ) -> None:
@@ -280,7 +285,7 @@ def astray(cluster: Cluster) -> Iterator[SocksProxy]:
     made.stop()
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/lane_relay/egress/test_proof_through_a_proxy.py")
 async def test_a_proxy_that_leaves_from_elsewhere_stops_its_slot_and_one_that_is_gone_holds_the_mail(
     outbound: Outbound, astray: SocksProxy
 ) -> None:
@@ -310,7 +315,7 @@ async def test_a_proxy_that_leaves_from_elsewhere_stops_its_slot_and_one_that_is
     assert by_source(await outbound.arrivals(later, within=90)) == {ASTRAY: MESSAGES}
 
 
-@pytest.mark.long
+@pytest.mark.long("e2e/test_mail_leaves_only_from_a_proved_address.py")
 async def test_a_network_that_steers_elsewhere_later_is_noticed(
     outbound: Outbound, proxy: SocksProxy, steering: Steering
 ) -> None:

@@ -183,7 +183,7 @@ def refused(requests: list[Request]) -> list[str]:
     return sorted({f"{one.verb} {one.group}/{one.resource} in {one.namespace}" for one in requests if one.forbidden})
 
 
-@pytest.mark.long
+@pytest.mark.long("e2e/test_every_right_is_used.py")
 def test_in_the_cluster_every_right_is_used_and_none_is_missing(
     installation: Installation, images: dict[str, str], webhook: None, every_kind: None
 ) -> None:

@@ -89,7 +89,7 @@ def _name(manifest: Manifest) -> str:
     return f"{manifest['kind']} {manifest['metadata']['name']}"
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/lane_operator/test_compare.py", "tests/gitops/test_agreement.py")
 def test_no_tool_finds_a_difference_in_what_it_has_applied(cluster: Cluster, internet: Internet, stock: Stock) -> None:
     compared, different, noticed = 0, [], 0
     for arguments in ((), FLUX):

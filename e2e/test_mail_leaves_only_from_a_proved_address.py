@@ -252,7 +252,7 @@ async def test_a_slot_behind_one_to_one_nat_is_proved_by_what_the_world_sees(out
     assert outbound.slots("mapped") == [slot]
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/lane_relay/egress/test_prober.py", "tests/lane_relay/egress/test_proof.py")
 async def test_a_closed_port_25_is_told_apart_and_heals(outbound: Outbound, lanes: Lanes, tally: Tally) -> None:
     closed = Block(CLOSED)
     waiting = await _with_mail_deferred(outbound, "closed")

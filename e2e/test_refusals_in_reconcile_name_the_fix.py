@@ -165,7 +165,7 @@ def _policy(space: str, *, dead: bool) -> Manifest:
     return isp_policy("ruled", space, [f"*.{LIVE_DOMAIN}"], messagesPerConnection=1, responses=rules)
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/lane_operator/desired/test_desired_state.py")
 def test_each_refusal_is_one_lanes_condition_and_goes_once_its_message_is_followed(
     elsewhere: str, installation: Installation
 ) -> None:

@@ -33,7 +33,7 @@ def _nothing_queued(here: Installation) -> bool:
     return int(here.get("sendinglane", "stopping")["status"].get("queued", 0)) == 0
 
 
-@pytest.mark.long
+@pytest.mark.long("e2e/test_scale_in_drains_first.py", "tests/lane_operator/test_drain.py")
 def test_mail_outlives_held_and_drained_slots_and_the_lane_itself(installation: Installation) -> None:
     here = installation
     already = set(_arrived(here))

@@ -33,7 +33,7 @@ def _queued(here: Installation, name: str) -> int:
     return int(here.get("sendinglane", name)["status"].get("queued", 0))
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/lane_operator/test_drain.py")
 def test_orphaning_a_lane_or_deleting_its_definition_keeps_its_mail(installation: Installation) -> None:
     here, space = installation, installation.namespace
     mine, sender = lane("kept", space, drain={"deadline": "5s"}), "news@kept.example.com"
@@ -110,7 +110,6 @@ def _holders(here: Installation) -> dict[str, str]:
     return {one["slot"]: one["ip"] for one in records if one.get("lane") and not one.get("releasedAt")}
 
 
-@pytest.mark.long
 def test_a_volume_deleted_under_its_slot_is_a_condition_whose_fix_works(installation: Installation) -> None:
     here, space = installation, installation.namespace
     here.apply(pool("pool", space), lane("bereft", space))

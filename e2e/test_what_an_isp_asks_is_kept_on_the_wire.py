@@ -188,7 +188,7 @@ async def _measure(outbound: Outbound, slots: int) -> tuple[list[str], float, fl
     return addresses, since, until
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/lane_relay/deliver/test_limits.py", "tests/lane_relay/deliver/test_shares.py")
 async def test_limits_hold_on_the_wire_with_one_two_and_four_slots(outbound: Outbound, bounded: str) -> None:
     await outbound.policy(OUTLOOK, enforce="observe", delays={Stage.END_OF_DATA: END_OF_DATA_S})
     for provider in (YAHOO, GMX, GMAIL):

@@ -8,7 +8,7 @@ from e2e.installation import Installation, lane, pool
 pytestmark = pytest.mark.cluster
 
 
-@pytest.mark.long
+@pytest.mark.long("tests/lane_operator/test_apply.py")
 def test_an_object_that_was_never_the_lanes_is_left_alone_and_said(installation: Installation) -> None:
     here = installation
     theirs = {

@@ -12,6 +12,7 @@ import pytest
 from tests.house.digits import other_digits
 from tests.house.early import early
 from tests.house.mocks import mocked
+from tests.house.short_forms import long_marks, without_short_form
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("crds", "lanes", "operator")
@@ -274,3 +275,24 @@ def test_the_makefile_explains_every_target() -> None:
     assert set(targets) - set(explained) == set()
     wanted = {"help", "setup", "lint", "test", "e2e", "demo", "cluster", "cluster-down", "images", "crds", "bench"}
     assert wanted <= set(explained)
+
+
+def test_a_promise_that_the_gate_leaves_out_is_shown_in_a_shorter_form() -> None:
+    promises = [path for path in PYTHON_FILES if path.relative_to(ROOT).parts[0] == "e2e"]
+
+    assert any(any(long_marks(path.read_text())) for path in promises)
+    assert without_short_form(ROOT, promises) == []
+
+
+def test_a_long_promise_without_a_short_form_would_be_noticed(tmp_path: Path) -> None:
+    promise = tmp_path / "test_long.py"
+    promise.write_text("@pytest.mark.long\ndef test_a(): ...\n\n@pytest.mark.long('no.py')\ndef test_b(): ...\n")
+
+    assert without_short_form(tmp_path, [promise]) == [
+        "no.py is not there",
+        "test_long.py has a long form without a short one",
+    ]
+    short = tmp_path / "no.py"
+    short.write_text("import pytest\n\n@pytest.mark.long('no.py')\ndef test_c(): ...\n")
+    promise.write_text("@pytest.mark.long('no.py')\ndef test_b(): ...\n")
+    assert without_short_form(tmp_path, [promise]) == ["the gate runs no test of no.py"]
