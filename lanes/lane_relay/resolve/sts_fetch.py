@@ -8,7 +8,8 @@ Before it: `sts`. After it: the policy's web server. Every failure of the far en
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 import aiohttp
@@ -28,7 +29,11 @@ MAX_POLICY: Final = 64 * 1024
 _TOTAL_S: Final = 30.0
 """Section 3.3 suggests a minute; first mail to a domain waits so long for a dead web server."""
 _CONNECT_S: Final = 10.0
+_QUICK_S: Final = 2.0
+"""Who has not answered by then is no longer among those that keep others waiting, as with DNS (`router`)."""
 _AT_ONCE: Final = 32
+_MOST: Final = 256
+"""With those that take long, at some 100 kB each: so many may say nothing before a domain waits for one of them."""
 _BOTH: Final = (Family.V4, Family.V6)
 _PATH: Final = "/.well-known/mta-sts.txt"
 
@@ -43,12 +48,16 @@ class FetchFailure(Struct, frozen=True, gc=False):
 class PolicyFetcher:
     """One HTTPS client for all policies. Must be made inside a running event loop."""
 
-    def __init__(self, lookups: Lookups, context: ssl.SSLContext | None = None, port: int = 443) -> None:
+    def __init__(
+        self, lookups: Lookups, context: ssl.SSLContext | None = None, port: int = 443, *, quick_s: float = _QUICK_S
+    ) -> None:
         """`context`: by which certificates are checked; absent: the system's authorities."""
         self._lookups = lookups
         self._context = context or ssl.create_default_context()
         self._port = port
+        self._quick_s = quick_s
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._all = asyncio.Semaphore(_MOST)
         self._source = ""
         self._families: tuple[Family, ...] = _BOTH
         self._door: Door | None = None
@@ -69,7 +78,7 @@ class PolicyFetcher:
 
     async def fetch(self, domain: str) -> str | FetchFailure:
         """The text of the domain's policy."""
-        async with self._slots:
+        async with self._all, self._place():
             try:
                 async with asyncio.timeout(_TOTAL_S):
                     return await self._get(f"mta-sts.{domain}")
@@ -78,6 +87,25 @@ class PolicyFetcher:
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 text = str(error) or type(error).__name__
                 return FetchFailure(TlsFailure.STS_FETCH, f"https://mta-sts.{domain}: {text}")
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """One of the few at once, which is given back when it has taken long."""
+        await self._slots.acquire()
+        is_mine = True
+
+        def give_back() -> None:
+            nonlocal is_mine
+            if is_mine:
+                is_mine = False
+                self._slots.release()
+
+        timer = asyncio.get_running_loop().call_later(self._quick_s, give_back)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            give_back()
 
     async def _get(self, host: str) -> str | FetchFailure:
         resolver = _Resolver(self._lookups, self._families, self._ourselves.is_reached_at)

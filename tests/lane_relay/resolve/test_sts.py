@@ -20,6 +20,7 @@ from lane_relay.socks.tunnel import Door
 from tests.lane_relay.deliver.certificates import Issued, make_authority
 from tests.lane_relay.resolve.policy_server import PolicyServer, policy, serving
 from tests.lane_relay.socks.dante import LEAVES_FROM, running_dante
+from tests.lane_relay.spool.making import until
 
 DOMAIN = "isp.test"
 WEB = f"mta-sts.{DOMAIN}"
@@ -308,3 +309,15 @@ async def test_a_web_server_that_is_on_this_machine_is_not_asked(tmp_path: Path)
         answer = await StsPolicies(made.names, fetcher, clock, lambda: True, None).of(DOMAIN)
         assert answer.problem is TlsFailure.STS_FETCH
         assert not made.web.requests
+
+
+async def test_web_servers_that_say_nothing_keep_no_other_domain_waiting(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        context = ssl.create_default_context(cafile=str(made.trusted))
+        fetcher = PolicyFetcher(made.names, context, made.web.port, quick_s=0.05)
+        made.web.release.clear()
+        asking = [asyncio.create_task(fetcher.fetch(DOMAIN)) for _ in range(80)]
+        await until(lambda: len(made.web.requests) == 80, 20)
+        made.web.release.set()
+        assert set(await asyncio.gather(*asking)) == {made.web.body}
+        assert await fetcher.fetch(DOMAIN) == made.web.body  # each has given its place back once
