@@ -450,6 +450,9 @@ class AddressStatus(ApiModel):
     """HostNetwork: the first of the slot's 8 ports."""
     quarantine: Quarantine | None = None
     """Absent: it sends."""
+    joining: bool = False
+    """Its slot came to a lane that sent already, and is not yet proved, or not yet warm where it warms up: a standby
+    slot takes mail beside it until it is."""
     verified_at: str | None = None
     """When a reflector confirmed it for the slot that holds it (RFC 3339, UTC), and none has denied it since; absent:
     it is not proved now. Written within half a minute, as `warmup`."""

@@ -40,7 +40,7 @@ class SlotRole(StrEnum):
     STANDBY = "Standby"
     """Takes no submissions and sends a small part of the lane's mail, so that its address stays known."""
     PROMOTED = "Promoted"
-    """A standby slot that sends what an active slot's address must not."""
+    """A standby slot that sends what an active slot's address must not, or takes mail until a new slot is as good."""
     QUARANTINED = "Quarantined"
     """Takes none and sends none: its address is quarantined; the lane's others have its mail."""
 

@@ -394,6 +394,8 @@ class Assignment:
 
     claims: tuple[Claim, ...] = ()
     refusal: Refusal | None = None
+    lacking: tuple[str, ...] = ()
+    """Active slots that are asked for, and have nothing to send from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,8 @@ class _Asking:
     refusal: Refusal | None
     """Why it gets nothing new."""
     got: dict[int, Entry] = field(default_factory=dict)
+    grows: bool = False
+    """It had an active slot before this look, and standby slots that may take mail while a new one joins."""
     pairs: dict[int, Entry] = field(default_factory=dict)
     """The seconds that go with those."""
 
@@ -132,6 +134,7 @@ def _served(
     holders = ledger.holders()
     for one in asking:
         _keep(ledger, one, holders)
+        one.grows = one.demand.standby > 0 and any(not _is_standby(index) for index in one.got)
     # before anything is given: what a slot gives up is there for its lane's others now, and nobody has to look again
     moved = [entry.value for entry in ledger.entries if entry.class_elsewhere and entry.held_elsewhere]
     slots = {("/".join(one.demand.key), one.slot(index)) for one in asking for index in one.got}
@@ -180,6 +183,7 @@ def _give_back(ledger: Ledger, one: _Asking, _: dt.datetime) -> None:
             entry = next((entry for entry in resting if entry.slot == slot or not same_slot), None)
             if entry is not None:
                 entry.hold(one.demand, slot)
+                entry.joining = one.grows and not _is_standby(index)
                 one.got[index] = entry
 
 
@@ -199,6 +203,7 @@ def _give(ledger: Ledger, one: _Asking, now: dt.datetime) -> None:
         best = min(free, key=lambda entry: (*_fit(entry.address, beside), bool(entry.lane)))  # the first of equals
         best.port_block = None
         best.hold(one.demand, one.slot(index))
+        best.joining = one.grows and not _is_standby(index)
         one.got[index] = best
 
 
@@ -250,7 +255,8 @@ def _assignment(
             refusal = held_back("/".join(ledger.pool.key), len(one.wanted), unseen)
         else:
             refusal = exhausted(ledger, one.demand, one.wanted, now)
-    return Assignment(tuple(claims), refusal)
+    lacking = tuple(one.slot(index) for index in one.wanted if not _is_standby(index))
+    return Assignment(tuple(claims), refusal, lacking)
 
 
 def _keep_ports(ledger: Ledger, entry: Entry, ports: NodePorts) -> None:

@@ -49,6 +49,7 @@ class Entry:
     """As recorded of the slot that holds it, as is what follows."""
     verified_at: str | None = None
     warmup: AddressWarmUp | None = None
+    joining: bool = False
     held_elsewhere: str = ""
     class_elsewhere: str = ""
     """What it served last in another pool, which lists it no more."""
@@ -97,6 +98,7 @@ class Entry:
         """Gives it to a slot."""
         if (self.lane, self.slot) != ("/".join(demand.key), slot):
             self.quarantine = self.verified_at = self.warmup = None
+            self.joining = False
         self.lane, self.lane_class = "/".join(demand.key), str(demand.traffic_class)
         self.slot, self.released_at, self.held_beside = slot, None, self.beside
 
@@ -153,6 +155,7 @@ class Ledger:
             if entry.is_held and entry.value not in staying:
                 entry.released_at = now.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
                 entry.port_block = entry.quarantine = entry.verified_at = entry.warmup = None
+                entry.joining = False
             if not entry.listed and not entry.is_held:
                 gone.append(entry)
         binding = [one for one in gone if one.lane_class in LOUD and one.value not in moved]
@@ -222,7 +225,7 @@ class Ledger:
         entry.lane, entry.lane_class, entry.slot = record.lane, record.lane_class, record.slot
         entry.held_beside = record.first
         entry.released_at, entry.quarantine = record.released_at, record.quarantine
-        entry.verified_at, entry.warmup = record.verified_at, record.warmup
+        entry.verified_at, entry.warmup, entry.joining = record.verified_at, record.warmup, record.joining
         entry.port_block = record.port_block if self.pool.spec.engine is Engine.HOST_NETWORK else None
 
 
@@ -265,6 +268,7 @@ def _record(entry: Entry) -> AddressStatus:
         released_at=entry.released_at,
         port_block=entry.port_block,
         quarantine=entry.quarantine,
+        joining=entry.joining,
         verified_at=entry.verified_at,
         warmup=entry.warmup,
         held_elsewhere=entry.held_elsewhere,

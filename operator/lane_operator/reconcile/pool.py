@@ -8,6 +8,7 @@ that the record outlives whoever it is about.
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from math import inf
 
 import structlog
@@ -20,6 +21,7 @@ from lane_operator.errors import ConflictError, ForbiddenError, NotFoundError
 from lane_operator.inputs import Assignment, Demand, Key, Lane, Manifest, Pool
 from lane_operator.kube import IP_POOL, SENDING_LANE
 from lane_operator.pools.allocate import AllocationResult, allocate
+from lane_operator.pools.growth import with_growth
 from lane_operator.pools.ledger import next_thaw
 from lane_operator.pools.quarantine import with_stand_ins
 from lane_operator.pools.sightings import with_sightings
@@ -103,6 +105,7 @@ def _is_moved(record: AddressStatus, listed: PoolAddress | None, demand: Demand)
         or (listed.proxy.record if listed.proxy is not None else None) != record.proxy
         or record.lane_class != demand.traffic_class
         or record.quarantine is not None
+        or record.joining
         or bool(record.held_elsewhere)
     )
 
@@ -152,8 +155,14 @@ def _allocated(world: World, pool: Pool) -> AllocationResult:
     holdings = holdings_of(world.cache, pool.ips)
     result = allocate((pool,), demands, world.wall(), beside, holdings, still_unseen(world))
     result = with_stand_ins(result, world.observer.seen, world.wall())
+    result = with_growth(result, world.observer.seen, partial(_warms_up, pool))
     statuses = {key: with_sightings(status, world.observer.seen) for key, status in result.statuses.items()}
     return replace(result, statuses=statuses)
+
+
+def _warms_up(pool: Pool, address: PoolAddress) -> bool:
+    """Whether the ISPs are to come to know it first."""
+    return address.released_from is not None or (pool.spec.warmup is not None and not address.warm)
 
 
 def note_sightings(world: World, lane: Lane) -> None:
