@@ -85,6 +85,7 @@ _ALL: Final = (
         ("k8s.io/kubernetes", "api/openapi-spec/swagger.json", "kubernetes.json"),
         ("github.com/cert-manager/cert-manager", "deploy/crds/cert-manager.io_certificates.yaml", "certificates.yaml"),
         ("sigs.k8s.io/external-dns", "config/crd/standard/dnsendpoints.externaldns.k8s.io.yaml", "dnsendpoints.yaml"),
+        ("github.com/kedacore/keda/v2", "config/crd/bases/keda.sh_scaledobjects.yaml", "scaledobjects.yaml"),
         (_PROMETHEUS, f"{_PROMETHEUS_CRDS}_podmonitors.yaml", "podmonitors.yaml"),
         (_PROMETHEUS, f"{_PROMETHEUS_CRDS}_prometheusrules.yaml", "prometheusrules.yaml"))),
     _one("versitygw", "github.com/versity/versitygw/cmd/versitygw", "1 min the first time"),

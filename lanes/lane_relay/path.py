@@ -81,6 +81,8 @@ class MessagePath:
     warmer: Warmer
     line: WarmUpLine
     """Where mail waits for room in a warm-up."""
+    untried: Backlog
+    """Entries that were not attempted yet: how long they wait is our doing, and no receiver's."""
     lifetime: float
     """Seconds from acceptance, as the configuration in force has it."""
     redirect_to: str
@@ -92,6 +94,7 @@ class MessagePath:
         """`slot` and `backlog` are told what happens."""
         self._slot = slot
         self._backlog = backlog
+        self.untried = Backlog()
         self._clock = clock
         self.lifetime = inf
 
@@ -134,7 +137,7 @@ class MessagePath:
         if error is None:
             self._slot.counters.accepted += len(message.envelope.recipients)
             for entry in entries_of(message, location, self._clock.now()):
-                self._backlog.add(received_at(entry.id))
+                self._add(entry)
                 self.on_due(entry)
         stored(error)
 
@@ -143,7 +146,7 @@ class MessagePath:
         resumed = 0
         while chunk := list(islice(entries, RECOVERY_CHUNK)):
             for entry in chunk:
-                self._backlog.add(received_at(entry.id))
+                self._add(entry)
             self.schedule.add_all(self.exchange.ours(chunk) if self.exchange is not None else chunk)
             resumed += len(chunk)
             if not resumed % TOLD_EVERY:
@@ -178,7 +181,7 @@ class MessagePath:
 
     def on_taken_over(self, entry: QueueEntry) -> None:
         """hand-over -> schedule: a sibling's mail is on our disk."""
-        self._backlog.add(received_at(entry.id))
+        self._add(entry)
         self.schedule.add(entry)
 
     def on_due(self, entry: QueueEntry) -> None:
@@ -358,10 +361,21 @@ class MessagePath:
     def on_finished(self, entry: QueueEntry) -> None:
         """account -> figures: nobody of this entry waits any more."""
         self._backlog.remove(received_at(entry.id))
+        if not entry.attempts:
+            self.untried.remove(received_at(entry.id))
 
     def on_parted(self, part: QueueEntry) -> None:
         """account -> figures: a part of an entry goes its own way."""
-        self._backlog.add(received_at(part.id))
+        self._add(part)
+
+    def on_tried(self, entry: QueueEntry) -> None:
+        """account -> figures: its first attempt is over, and it waits for another."""
+        self.untried.remove(received_at(entry.id))
+
+    def _add(self, entry: QueueEntry) -> None:
+        self._backlog.add(received_at(entry.id))
+        if not entry.attempts:
+            self.untried.add(received_at(entry.id))
 
     def on_rejection(self, rejection: Rejection) -> None:
         """accept -> account: mail that was refused has a record as well."""

@@ -231,6 +231,7 @@ class Pipeline:
             jitter=self._random.random,
             counted=self._path.on_counted,
             withdrawn=self._path.on_withdrawn,
+            tried=self._path.on_tried,
             policy_id=self._protection.policy_id,
         )
         self._settler = Settler(self._spool, config, clock, around, self.slot.counters)
@@ -350,6 +351,7 @@ class Pipeline:
             self._signer,
             self._dispatcher,
             self._backlog,
+            self._path.untried,
             self._orders,
             self._unroutable,
             self._admin_actions,

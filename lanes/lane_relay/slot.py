@@ -73,6 +73,7 @@ class Stages:
     signer: Signer
     dispatcher: Dispatcher
     backlog: Backlog
+    untried: Backlog
     orders: OrderKeeper
     unroutable: UnroutableMail
     admin: AdminActions
@@ -230,6 +231,12 @@ class Slot:
             found[site if site in self.policies else OTHER_POLICY] += count
         return found
 
+    def _untried_age(self, stages: Stages) -> float:
+        """Seconds that the oldest entry without an attempt waits, while it is to be attempted from here."""
+        oldest = stages.untried.oldest_since()
+        sends = stages.gate.is_open and self._source.current.delivery.state in ("Running", "Transferring")
+        return max(0.0, self._clock.now() - oldest) if sends and oldest is not None else 0.0
+
     def _add_stages(self, figures: Figures, stages: Stages) -> None:
         """What only running stages know."""
         spool, oldest = stages.spool.state, stages.backlog.oldest_since()
@@ -261,6 +268,7 @@ class Slot:
         figures.http_keys_failed = stages.http is not None and bool(stages.http.ledger.failed)
         figures.live = spool.live_messages
         figures.oldest_age_s = max(0.0, self._clock.now() - oldest) if oldest is not None else 0.0
+        figures.untried_age_s = self._untried_age(stages)
         promise = self._source.current.slo_latency
         figures.late = stages.backlog.before(self._clock.now() - promise) if promise is not None else 0
         figures.spool_bytes = spool.disk_bytes

@@ -4,10 +4,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from lane_api.isppolicy import Action, Category, Scope, Stage
 from lane_api.relayconfig import RelayConfig
 from lane_relay.account.settle import Outcome, OutcomeOf
+from lane_relay.backlog import Backlog
 from lane_relay.clock import Clock
 from lane_relay.path import MessagePath
 from lane_relay.records import QueueEntry, RecipientResult, Reply, Verdict
@@ -64,3 +66,24 @@ def test_three_replies_take_a_step_of_the_warm_up_where_they_refuse_the_address(
     ((_, isp, _),) = warmer.states()
     assert (isp.reason == "the ISP refused the address") is is_refused
     assert isp.step == (0 if is_refused else 1)
+
+
+def test_what_was_attempted_once_is_not_what_waits_for_us() -> None:
+    nothing = cast("Any", None)
+    backlog = Backlog()
+    path = MessagePath(nothing, backlog, Clock(now=lambda: 0.0, monotonic=lambda: 0.0))
+    path.schedule = cast("Any", SimpleNamespace(add=lambda _entry: None))
+    old, new, tried = (QueueEntry(number << 40, 0, "d.test", (0, 1), 1, 0.0) for number in (1, 2, 3))
+    for entry in (old, new):
+        path.on_taken_over(entry)
+    path.on_tried(old)
+    old.attempts = 1
+    part = replace(old, recipients=(0,))
+    path.on_parted(part)
+    tried.attempts = 4
+    path.on_taken_over(tried)
+
+    assert (path.untried.entries, backlog.entries) == (1, 4)
+    for entry in (old, part, tried, new):
+        path.on_finished(entry)
+    assert (path.untried.entries, backlog.entries) == (0, 0)

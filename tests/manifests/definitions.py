@@ -21,11 +21,14 @@ LOCATION = "{{ .Group }}_{{ .ResourceAPIVersion }}_{{ .ResourceKind }}.json"
 """kubeconform's template of a file's name; of the core group, Group is the version."""
 OURS = Path(__file__).parents[2] / "crds"
 OTHERS = (
-    *(("definitions", f"{kinds}.yaml") for kinds in ("certificates", "dnsendpoints", "podmonitors", "prometheusrules")),
+    *(
+        ("definitions", f"{kinds}.yaml")
+        for kinds in ("certificates", "dnsendpoints", "podmonitors", "prometheusrules", "scaledobjects")
+    ),
     *(("cilium", f"{kinds}.yaml") for kinds in ("gateway-policies", "network-policies")),
     ("multus", "multus-daemonset.yml"),
 )
-"""(module, file in it) of the kinds that children are of, beside Kubernetes' own."""
+"""(module, file in it) of the kinds that children and examples are of, beside Kubernetes' own."""
 _REF = "#/definitions/"
 
 

@@ -67,6 +67,8 @@ class Surroundings(TrackedRecord, frozen=True):
     """(ISP policy, entry, one recipient's outcome) of an attempt, also of those that wait."""
     withdrawn: Callable[[QueueEntry], None] = lambda _entry: None
     """Nothing of the entry was sent, and nobody asked: it ended without that, or waits by our own will."""
+    tried: Callable[[QueueEntry], None] = lambda _entry: None
+    """The entry waits after its first attempt."""
     policy_id: Callable[[str], str] = lambda _domain: ""
     """The id of a domain's MTA-STS policy, or an empty string."""
 
@@ -203,6 +205,8 @@ class Settler:
         found = {one.result.index: one for one in settlement.outcomes}
         waiting = [[found[index] for index in wait.recipients] for wait in settlement.waits]
         records = [self._records(attempt, outcomes) for outcomes in waiting]
+        if not entry.attempts:
+            self._around.tried(entry)
         entry.attempts += 1
         if settlement.delayed and self._tell_delay(attempt, settlement):
             entry.notified = True

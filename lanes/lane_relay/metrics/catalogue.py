@@ -129,6 +129,12 @@ CATALOGUE: Final = (
         "Age of the oldest message in the queue; 0 if none.",
         "oldest_age_s",
     ),
+    Declared(
+        "oldest_untried_age_seconds",
+        Kind.GAUGE,
+        "Age of the oldest message that was not attempted yet; 0 if none, or while the slot is not to send.",
+        "untried_age_s",
+    ),
     Declared("spool_bytes", Kind.GAUGE, "Bytes that live messages take in the spool.", "spool_bytes"),
     Declared("spool_budget_bytes", Kind.GAUGE, "Bytes beyond which intake answers 452.", "spool_budget_bytes"),
     Declared(

@@ -143,6 +143,7 @@ class Figures:
     in_flight: int = 0
     late: int = 0
     oldest_age_s: float = 0.0
+    untried_age_s: float = 0.0
     spool_bytes: int = 0
     spool_budget_bytes: int = 0
     spool_failed: bool = False

@@ -36,11 +36,13 @@ class Rig:
         self.counted: list[Outcome] = []
         self.settled: list[OutcomeOf] = []
         self.withdrawn: list[QueueEntry] = []
+        self.tried: list[int] = []
         self.full = False
         self.delivered_to: list[str] = []
         around = Surroundings(
             self.waiting.append, self.finished.append, self.parts.append, self._deposit, self._delivered, lambda: 0.5,
             counted=self._counted, withdrawn=self.withdrawn.append,
+            tried=lambda entry: self.tried.append(entry.attempts),
         )  # fmt: skip
         self.settler = Settler(self.spool, config(), CLOCK, around, self.counters)
 
@@ -128,6 +130,17 @@ async def test_a_delivered_message_is_gone_and_counted() -> None:
     assert rig.spool.state.live_messages == 0
     assert rig.counters.attempts == {("example-isp", "delivered"): 1}
     assert rig.counters.unaccounted(queued=0) == 0
+
+
+async def test_an_entry_is_untried_until_its_first_attempt_is_over() -> None:
+    rig = Rig()
+    of = message()
+    entry = await rig.stored(of)
+    for _ in range(2):
+        rig.settler.on_attempt(attempt(RETRY, of=of, entry=entry))
+    assert (rig.tried, entry.attempts) == ([0], 2)
+    rig.settler.on_attempt(attempt(OK, of=of, entry=entry))
+    assert (rig.tried, rig.finished) == ([0], [entry])
 
 
 async def test_a_deferred_entry_comes_back_with_its_next_time() -> None:

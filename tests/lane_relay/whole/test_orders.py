@@ -121,6 +121,7 @@ def test_a_message_whose_time_is_over_is_never_attempted(relay: Relay, sink: Sin
     eventually(
         lambda: relay.metric("oldest_undelivered_age_seconds") > 2.5, "its second is over"
     )  # shown by the second
+    assert relay.metric("oldest_untried_age_seconds") > 2.0
     assert admin.ask("DELETE", f"/v1/actions/{hold['id']}?owner=joe&reason=done")[0] == 200
 
     eventually(lambda: relay.metric("recipients_finished_total{outcome=expired}") == 1, "one has expired")
