@@ -18,6 +18,8 @@ __all__ = ["is_from_a_system", "read_plain"]
 _MOST_LINES: Final = 400
 _MOST_ADDRESSES: Final = 20
 
+_BLANKS = re.compile(r"[ \t]{3,}")
+"""What stands out does so behind two as well, and more are gone through from each of them on."""
 _MAILBOX: Final = r"[^\s<>()\[\]:;,\"'|*@：，；]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 _BEFORE: Final = "|".join(  # noqa: FLY002 -- a list is read and added to
     (
@@ -115,8 +117,9 @@ def _failures(words: str, named: list[str]) -> tuple[Failure, ...]:
 
 
 def _standing_out(line: str) -> str:
+    line = _BLANKS.sub("  ", line[:500])
     for pattern in _STANDS_OUT:
-        matched = pattern.search(line[:500])
+        matched = pattern.search(line)
         if matched and matched[1].partition("@")[0].lower() not in _OWN_LOCALS:
             return matched[1].rstrip(".")
     return ""

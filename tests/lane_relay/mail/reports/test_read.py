@@ -1,5 +1,7 @@
 """Reading what nobody should send: random, mutated and hostile mail has a reading, and soon."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,6 +45,13 @@ HOSTILE = {
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_mail_is_read_in_bounded_time(content: bytes) -> None:
     assert read_report(content).kind in Kind
+
+
+def test_lines_of_blanks_are_read_in_the_time_of_their_length() -> None:
+    line = b"could not be delivered to " + b" " * 470 + b"\n"
+    begun = time.thread_time()
+    read_report(HEAD + b"\n" + line * 120)
+    assert time.thread_time() - begun < 0.4  # with the square of them: 0.7 s, in which mail waits for the interpreter
 
 
 @settings(max_examples=150, deadline=None)
