@@ -41,6 +41,7 @@ class OperatorProcess:
             volumes=False,
             observe_settled_s=0.02,
             observe_busy_s=0.02,
+            upgrade_drain_s=0.5,
         )
         self._world = World(
             kube=self._kube,

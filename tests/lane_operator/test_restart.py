@@ -29,6 +29,7 @@ class Rig:
     def __init__(self, here: World, count: int = 2, **spec: Any) -> None:
         self.now, self.spec, self.version = made.NOW, dict(spec), 50
         self.here = dataclasses.replace(here, wall=lambda: self.now)
+        self.here.observer.aim(self.lane_key, ())  # nobody is left to be asked
         self.claims = tuple(map(made.claim, range(count)))
         self.slots = {f"otp-{index}": made.seen(index, queued=50) for index in range(count)}
         self.said: RestartStatus | None = None
@@ -38,6 +39,8 @@ class Rig:
         for manifest in self.manifests()[1]:
             if manifest["kind"] == "StatefulSet":
                 self._put(manifest, ready=True)
+
+    lane_key = ("mail", "otp")
 
     @property
     def lane(self) -> Lane:
@@ -264,6 +267,32 @@ def test_an_operator_that_dies_when_the_template_is_applied_closes_nobody_again(
     it.closes("otp-0", queued=0)
     assert it.passes(1, dies=True) == ["otp-0"]
     assert (it.passes(1), it.does("otp-0"), it.said) == ([], OPEN, None)
+
+
+def test_a_process_that_has_just_begun_restarts_and_opens_nobody_before_it_has_asked(there: World) -> None:
+    it = Rig(there)
+    it.spec |= ANOTHER
+    it.here.observer.leave(it.lane_key)
+    for name in it.slots:
+        it.sees(name, reachable=False)
+    assert (it.passes(1), it.said, it.does("otp-0")) == ([], None, OPEN)
+
+    it.here.observer.aim(it.lane_key, ())
+    for name in it.slots:
+        it.sees(name, reachable=True)
+    it.passes(1)
+    it.closes("otp-0", queued=9)
+    it.passes(1)
+    said = it.said
+    assert said is not None
+    it.here.observer.leave(it.lane_key)
+    for name in it.slots:
+        it.sees(name, reachable=False)
+    assert (it.passes(1), it.said, it.does("otp-0")) == ([], said, CLOSED)
+    it.here.observer.aim(it.lane_key, ())
+    it.sees("otp-1", reachable=True)
+    it.closes("otp-0", queued=0, reachable=True)
+    assert it.passes(1) == ["otp-0"]
 
 
 def test_another_change_meanwhile_lets_nobody_in_before_the_slot_whose_turn_it_is(there: World) -> None:

@@ -36,6 +36,8 @@ class Around:
     """A slot's StatefulSet, by its name."""
     within_s: float
     """Seconds; 0: no slot hands anything over."""
+    is_heard: bool
+    """False: this process has not asked every slot yet; all stays as it is, whatever they would say."""
 
     def can_hand_over(self, name: str) -> bool:
         """Whether the slot's mail would be delivered by others meanwhile."""
@@ -68,7 +70,8 @@ def handing_over(around: Around, now: dt.datetime) -> tuple[Claim, ...]:
     lane, said = around.lane, around.lane.status.restart
     if said is None or lane.deleting_since is not None or said.handed_over or is_behind(around.live(said.slot)):
         return around.claims
-    if not around.can_hand_over(said.slot) or around.is_over(said, now):
+    goes_on = around.can_hand_over(said.slot) and not around.is_over(said, now)
+    if not (goes_on if around.is_heard else said.since):
         return around.claims
     return tuple(replace(one, hands_over=True) if one.slot_name == said.slot else one for one in around.claims)
 

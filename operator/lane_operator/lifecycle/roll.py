@@ -38,12 +38,13 @@ def staggered(
     can_hand_over: Callable[[str], bool] = lambda _slot: False,
     *,
     answers: bool = False,
+    is_heard: bool = True,
 ) -> Turn:
     """The manifests without workloads that must wait, for a sibling or until their slot has handed its mail over.
 
     `live` gives a StatefulSet by its name. `called` is the slot whose turn it was already, `answers` whether it does:
     it may be unready because it was closed. Any other slot that is not ready may always be changed: it has nothing to
-    lose, and may be waiting for just that.
+    lose, and may be waiting for just that. `is_heard` False: nobody knows yet what slots hold, so that none begins.
     """
     manifests, active = tuple(manifests), tuple(claim for claim in claims if claim.takes_mail)
     settled = {claim.slot_name: is_settled(live(claim.slot_name)) for claim in active}
@@ -55,8 +56,8 @@ def staggered(
     for manifest in manifests:
         name = manifest["metadata"]["name"]
         waits = manifest["kind"] == "StatefulSet" and name in changed
-        if waits and (settled[name] or (name == turn and answers)):
-            others = all(ready for other, ready in settled.items() if other != name)
+        if waits and (settled[name] or (name == turn and (answers or not is_heard))):
+            others = is_heard and all(ready for other, ready in settled.items() if other != name)
             if restarting or turn not in {name, ""} or not others:
                 continue
             restarting = True

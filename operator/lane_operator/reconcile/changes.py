@@ -57,13 +57,20 @@ def in_turn(
     called = said.slot if said is not None else ""
     seen = observation.slot(called)
     answers = seen is not None and seen.reachable
-    turn = staggered(manifests, around.claims, around.live, called, around.can_hand_over, answers=answers)
+    turn = staggered(
+        manifests, around.claims, around.live, called, around.can_hand_over, answers=answers, is_heard=around.is_heard
+    )
     return turn.taken, restart_status(said, turn, world.wall())
 
 
 def _around(world: World, lane: Lane, claims: tuple[Claim, ...], observation: Observation) -> Around:
     live = partial(world.cache.get, STATEFUL_SET.kind, lane.namespace)
-    return Around(lane, claims, observation, live, world.settings.upgrade_drain_s)
+    return Around(lane, claims, observation, live, world.settings.upgrade_drain_s, _is_heard(world, lane, claims))
+
+
+def _is_heard(world: World, lane: Lane, claims: tuple[Claim, ...]) -> bool:
+    """Whether this process has asked each slot."""
+    return world.observer.has_asked(lane.key, (claim.slot_name for claim in claims))
 
 
 def give_turn_back(world: World, key: Key) -> None:
@@ -84,7 +91,7 @@ def _upgrade(world: World, lane: Lane, claims: tuple[Claim, ...], observation: O
         world.lanes.newest,
         world.wall(),
         watch_s=settings.upgrade_watch_s,
-        is_heard=world.observer.has_asked(lane.key, (claim.slot_name for claim in claims)),
+        is_heard=_is_heard(world, lane, claims),
         may_begin=partial(world.turns.take, lane.key, settings.upgrade_lanes),
     )
     if lane.deleting_since is not None:  # it begins nothing more, and may drain for days
