@@ -101,7 +101,7 @@ async def serve(
             await _first_list(intake)  # before any worker: the first passes must not take a pool for missing
             background += [
                 tasks.create_task(_keep_resyncing(intake, settings, leadership), name="resync"),
-                tasks.create_task(_keep_looking_for_kinds(intake, settings), name="kinds"),
+                tasks.create_task(_keep_looking_for_kinds(intake, settings, leadership), name="kinds"),
                 tasks.create_task(_gauges(queue, leading), name="gauges"),
                 *(tasks.create_task(_work(world, queue, leading), name=f"worker {n}") for n in range(settings.workers)),
                 *(
@@ -302,7 +302,7 @@ async def _keep_watching(intake: Intake, kind: Kind, namespace: str | None, lead
         await _begin_anew(error, leadership)
 
 
-async def _keep_looking_for_kinds(intake: Intake, settings: Settings) -> None:
+async def _keep_looking_for_kinds(intake: Intake, settings: Settings, leadership: Leadership | None) -> None:
     """Notices optional kinds that are installed or removed, without rights to watch definitions."""
     while True:
         await asyncio.sleep(settings.secret_recheck_s)
@@ -310,6 +310,8 @@ async def _keep_looking_for_kinds(intake: Intake, settings: Settings) -> None:
             await intake.look_for_kinds()
         except KubeError as error:
             log.warning("discovery failed", error=str(error))
+        except WentBackError as error:
+            await _begin_anew(error, leadership)
 
 
 async def _gauges(queue: WorkQueue[QueueKey], leading: asyncio.Event) -> None:

@@ -133,6 +133,10 @@ class Cache:
                 f"{kind} {namespace}/{name} is older (resourceVersion {version}) than it was ({known.version})"
             )
 
+    def newest(self, kind: str, namespace: str | None) -> int:
+        """The highest resourceVersion that we know of objects of a kind, in one namespace or in all; 0 for none."""
+        return max((known.version for known in self._shelf(kind, namespace).values()), default=0)
+
     def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
         """The object, if known."""
         known = self._kinds[kind].get((namespace or "", name))
@@ -154,8 +158,11 @@ class Cache:
         return {name: self._read(one) for name, one in self._children.get(lane, {}).items()}
 
     def _of(self, kind: str, namespace: str | None) -> Iterator[_Kept]:
-        shelf: Mapping[Any, _Kept] = self._kinds[kind] if namespace is None else self._spaces.get((kind, namespace), {})
+        shelf = self._shelf(kind, namespace)
         return (shelf[name] for name in sorted(shelf))
+
+    def _shelf(self, kind: str, namespace: str | None) -> Mapping[Any, _Kept]:
+        return self._kinds[kind] if namespace is None else self._spaces.get((kind, namespace), {})
 
     def _read(self, kept: _Kept) -> Manifest:
         """The object as it is; of those that were packed, the ones that were read last are at hand."""

@@ -12,6 +12,7 @@ __all__ = [
     "NamespaceTerminatingError",
     "NotFoundError",
     "NotLeadingError",
+    "StreamBrokenError",
     "UnavailableError",
     "WentBackError",
 ]
@@ -56,6 +57,10 @@ class UnavailableError(KubeError):
     def __init__(self, message: str, status: int = 0, reason: str = "", retry_after_s: float = 0.0) -> None:
         super().__init__(message, status, reason)
         self.retry_after_s = retry_after_s
+
+
+class StreamBrokenError(UnavailableError):
+    """A watch that was open broke off: what it told until then stands, and it may be opened again from there."""
 
 
 class WentBackError(Exception):

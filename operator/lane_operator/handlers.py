@@ -18,7 +18,7 @@ import structlog
 from lane_api.names import MANAGED_BY
 from lane_operator import metrics
 from lane_operator.cache import Change
-from lane_operator.errors import KubeError, NotFoundError
+from lane_operator.errors import KubeError, NotFoundError, WentBackError
 from lane_operator.inputs import Manifest
 from lane_operator.kube import (
     CERTIFICATE,
@@ -104,12 +104,16 @@ class Intake:
     async def take_in(self, kind: Kind, namespace: str | None) -> str:
         """Takes in a whole collection, of one namespace or of all, page by page; its resourceVersion.
 
-        A kind that is not served is an empty collection: NotFoundError. Raises KubeError.
+        A kind that is not served is an empty collection: NotFoundError. Raises KubeError, and WentBackError for a list
+        as of before what we knew when we asked: one without a version is of the newest.
         """
         cache, seen, version = self._world.cache, set[tuple[str, str]](), ""
+        newest = cache.newest(kind.kind, namespace)
         try:
             async for page in self._world.kube.pages(kind, namespace, _selector(kind)):
                 version = page.resource_version
+                if int(version) < newest:
+                    raise WentBackError(f"{kind.plural} are listed as of resourceVersion {version}, and were {newest}")
                 seen.update((one["metadata"].get("namespace") or "", one["metadata"]["name"]) for one in page.items)
                 self._announce(cache.take(kind.kind, page.items, int(version)))
         except NotFoundError:  # its definition went, and with it, unseen by a watch, every object
@@ -176,6 +180,7 @@ class Intake:
             self.gathered,
             version,
             absent_s=self._world.settings.secret_recheck_s,
+            resumes=bool(self._world.settings.lease),  # which tells within seconds that the store went back
         )
 
     def _namespaces(self, kind: Kind) -> tuple[str | None, ...]:

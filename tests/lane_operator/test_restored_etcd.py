@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lane_api.names import LEASE_TERMS_ANNOTATION
+from lane_api.names import LEASE_TERMS_ANNOTATION, WENT_BACK_ANNOTATION
 from lane_operator.errors import WentBackError
 from lane_operator.kube import Kube
 from lane_operator.leadership import AWAY_S, Leadership
@@ -214,3 +214,4 @@ async def test_the_process_ends_so_that_the_next_one_reads_everything(cluster: t
 
     assert process.returncode == 1
     assert b"went back" in said
+    assert WENT_BACK_ANNOTATION in api.objects[LEASE]["metadata"]["annotations"], "whoever leads next is told"

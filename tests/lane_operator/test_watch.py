@@ -4,11 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from lane_operator.errors import WentBackError
 from lane_operator.handlers import Intake
 from lane_operator.kube import POD_MONITOR, SERVICE, Kube, watch_kind
 from lane_operator.reconcile import QueueKey
@@ -35,17 +38,25 @@ class Server:
         """Of a list of Services, where it has several."""
         self.resources: list[dict[str, Any]] = []
         self.status = 200
+        self.is_away, self.came = False, asyncio.Event()
+        """Nobody answers; a request has come."""
         self.events: asyncio.Queue[bytes] = asyncio.Queue()
+        self.streams: asyncio.Queue[web.Request] = asyncio.Queue()
+        """That were opened, in their order."""
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         watched = "watch" in request.query
         self.asked.append((request.path, watched, request.query.get("resourceVersion", "")))
+        self.came.set()
+        if self.is_away and request.transport is not None:
+            request.transport.abort()
         if self.status != 200:
             return web.json_response({}, status=self.status)
         if not watched:
             return web.json_response(self._page(request))
         response = web.StreamResponse()
         await response.prepare(request)
+        self.streams.put_nowait(request)
         while True:
             await response.write(await self.events.get())
 
@@ -57,6 +68,12 @@ class Server:
             items = self.pages[number]
             metadata |= {"continue": str(number + 1)} if number + 1 < len(self.pages) else {}
         return {"metadata": metadata, "items": items, "resources": self.resources}
+
+    async def cut(self) -> None:
+        """The stream that was opened next breaks off."""
+        transport = (await self.streams.get()).transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
 
     def tell(self, change: str, body: dict[str, Any]) -> None:
         self.events.put_nowait(json.dumps({"type": change, "object": body}).encode() + b"\n")
@@ -86,6 +103,127 @@ async def test_what_was_listed_is_followed_from_there() -> None:
     assert api.asked == [("/api/v1/services", True, "40")]
 
 
+async def test_a_stream_that_breaks_off_goes_on_where_it_was_without_another_list() -> None:
+    seen: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
+    async with served() as (api, kube), asyncio.timeout(60):
+        watched = watch_kind(
+            kube,
+            SERVICE,
+            None,
+            "a=b",
+            _nothing,
+            lambda *event: seen.put_nowait(event),
+            "40",
+            reconnect_s=0.01,
+            resumes=True,
+        )
+        task = asyncio.create_task(watched)
+        for version in (41, 42, 43):
+            api.tell("MODIFIED", service(version))
+            await seen.get()
+            await api.cut()
+        await api.streams.get()
+        task.cancel()
+
+    assert [one[2] for one in api.asked] == ["40", "41", "42", "43"]
+
+
+async def test_without_anybody_who_sees_that_the_store_went_back_each_stream_is_listed_anew() -> None:
+    seen: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
+    async with served() as (api, kube), asyncio.timeout(60):
+
+        async def relist() -> str:
+            return "50"
+
+        watched = watch_kind(
+            kube, SERVICE, None, "a=b", relist, lambda *event: seen.put_nowait(event), "40", reconnect_s=0.01
+        )
+        task = asyncio.create_task(watched)
+        api.tell("MODIFIED", service(41))
+        await seen.get()
+        await api.cut()
+        await api.streams.get()
+        task.cancel()
+
+    assert [one[2] for one in api.asked] == ["40", "50"]
+
+
+async def test_a_stream_that_cannot_be_opened_again_is_listed_anew() -> None:
+    seen: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
+    listed = list[str]()
+    async with served() as (api, kube), asyncio.timeout(60):
+
+        async def relist() -> str:
+            listed.append("60")
+            api.status = 200
+            return "60"
+
+        task = asyncio.create_task(
+            watch_kind(
+                kube,
+                SERVICE,
+                None,
+                "a=b",
+                relist,
+                lambda *event: seen.put_nowait(event),
+                "40",
+                reconnect_s=0.01,
+                resumes=True,
+            )
+        )
+        api.tell("MODIFIED", service(41))
+        await seen.get()
+        api.status = 500
+        await api.cut()
+        await api.streams.get()
+        task.cancel()
+
+    assert listed == ["60"]
+    assert api.asked[-1][2] == "60"
+
+
+async def test_of_all_that_wait_for_an_api_server_that_is_away_one_asks() -> None:
+    async with served() as (api, kube), asyncio.timeout(30):
+        api.is_away = True
+        waiting = [asyncio.create_task(kube.until_it_answers(every_s=0.001)) for _ in range(20)]
+        for _ in range(3):
+            api.came.clear()
+            await api.came.wait()
+        first_answered = len(api.asked)
+        api.is_away = False
+        await asyncio.gather(*waiting)
+
+        assert {path for path, _, _ in api.asked} == {"/version"}
+        assert len(api.asked) <= first_answered + 3, "nineteen hear what one has heard"
+        await kube.until_it_answers()
+        assert len(api.asked) <= first_answered + 4
+
+
+async def test_streams_are_listed_anew_once_the_api_server_answers_again() -> None:
+    async with served() as (api, kube), asyncio.timeout(60):
+        here = world(kube)
+        intake = Intake(here, lambda _: None)
+        api.is_away = True
+        relist = partial(intake.take_in, SERVICE, None)
+        tasks = [
+            asyncio.create_task(watch_kind(kube, SERVICE, None, "a=b", relist, lambda *_: None, reconnect_s=0.01))
+            for _ in range(5)
+        ]
+        while ("/version", False, "") not in api.asked:
+            api.came.clear()
+            await api.came.wait()
+        api.is_away = False
+        for _ in tasks:
+            await api.streams.get()
+        for task in tasks:
+            task.cancel()
+
+    lists = [path for path, watched, _ in api.asked if path.endswith("/services") and not watched]
+    assert len(lists) <= 3 * len(tasks), (
+        "each once while it was away, as often as the client tries, and once afterwards"
+    )
+
+
 async def test_a_kind_that_is_not_served_is_an_empty_collection_and_looked_for_again() -> None:
     async with served() as (api, kube), asyncio.timeout(30):
         here, left = world(kube), asyncio.Queue[bool]()
@@ -106,6 +244,20 @@ async def test_a_kind_that_is_not_served_is_an_empty_collection_and_looked_for_a
         while not await left.get():
             continue
         task.cancel()
+
+
+async def test_a_list_that_is_older_than_what_was_seen_before_it_is_of_a_store_that_went_back() -> None:
+    async with served() as (api, kube), asyncio.timeout(30):
+        here = world(kube)
+        here.cache.put("Service", service(51))
+
+        with pytest.raises(WentBackError, match=r"50.* 51"):
+            await Intake(here, lambda _: None).take_in(SERVICE, None)
+
+        api.items = [service(50)]
+        other = world(kube)
+        other.cache.put("Service", service(50))
+        assert await Intake(other, lambda _: None).take_in(SERVICE, None) == "50"
 
 
 async def test_a_list_of_many_pages_forgets_nothing_that_any_of_them_shows() -> None:

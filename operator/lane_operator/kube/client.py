@@ -6,6 +6,8 @@ newer API server has. Invariant: every write says who we are (field manager), is
 names the uid it means.
 """
 
+import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from lane_operator.errors import (
     NamespaceTerminatingError,
     NotFoundError,
     NotLeadingError,
+    StreamBrokenError,
     UnavailableError,
 )
 from lane_operator.kube.kinds import OPTIONAL_KINDS, Kind, kind_of
@@ -39,6 +42,8 @@ SECRETS_PAGE = 50
 """Objects in one answer to a list: the loop stands still while it is read, and as Python's objects it takes ten times
 its size. A slot's configuration is 100 KB."""
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30)
+ASK_S = 2.0
+"""Between two questions to an API server that does not answer, as with the Lease."""
 WATCH_SECONDS = 290  # below the 5-10 minutes after which API servers end a watch themselves
 WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=75)
 """Bookmarks come every minute: a stream that is silent for longer is dead."""
@@ -68,6 +73,8 @@ class Kube:
         self._configuration = configuration
         self._may_write = may_write
         self._client: ApiClient | None = None
+        self._question = asyncio.Lock()
+        self._answered_at = -math.inf
 
     async def __aenter__(self) -> Self:
         self._client = ApiClient(self._configuration)
@@ -200,7 +207,10 @@ class Kube:
     async def watch(
         self, kind: Kind, namespace: str | None, selector: str, resource_version: str
     ) -> AsyncIterator[tuple[str, Manifest]]:
-        """Changes since a resourceVersion as (type, object), until the server ends the stream; raises KubeError."""
+        """Changes since a resourceVersion as (type, object), until the server ends the stream.
+
+        Raises KubeError where it cannot be opened or the server ends it with one, StreamBrokenError if it breaks off.
+        """
         query = {
             "watch": "1",
             "allowWatchBookmarks": "true",
@@ -208,19 +218,34 @@ class Kube:
             "resourceVersion": resource_version,
             "labelSelector": selector,
         }
-        path = kind.path(namespace)
+        path, opened = kind.path(namespace), False
         try:
             response = await self._call("GET", path, query, timeout=WATCH_TIMEOUT)
             async with response:  # closed with the stream, however that ends
                 if response.status >= 400:
                     raise _error(response.status, _parsed(await response.read()), 0.0)
+                opened = True
                 async for line in _lines(response.content):
                     event = msgspec.json.decode(line)
                     if event["type"] == "ERROR":
                         raise _error(event["object"].get("code", 500), event["object"], 0.0)
                     yield event["type"], event["object"]
         except _BROKEN as error:
-            raise UnavailableError(f"watch of {kind.plural}: {error or type(error).__name__}") from error
+            broken = StreamBrokenError if opened else UnavailableError
+            raise broken(f"watch of {kind.plural}: {error or type(error).__name__}") from error
+
+    async def until_it_answers(self, every_s: float = ASK_S) -> None:
+        """Returns once the API server answers, with whatever; of all who wait for that one asks, again and again."""
+        began = time.monotonic()
+        async with self._question:
+            while self._answered_at < began:
+                try:
+                    await self._request("discover", None, "GET", "/version")
+                except KubeError as error:
+                    if not error.status:
+                        await asyncio.sleep(every_s)
+                        continue
+                self._answered_at = time.monotonic()
 
     async def _request(
         self,
