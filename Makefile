@@ -119,7 +119,7 @@ fuzz: setup ## ten million inputs into every door of the relay, coverage-guided;
 chaos-relay: setup ## kills compiled relays a thousand times (KILLS=N for fewer), breaks disk, clock, names, peers; needs root and gcc
 	CHAOS_COMPILED=$$($(RUN)/python -m e2e.compiled) $(RUN)/python -m tests.chaos --kills $(or $(KILLS),1000)
 
-chaos-operator: peers ## kills, hangs and misleads the operator on a two-node cluster under mail; SHORT=1: ten acts with 12 kills, ~12 min; all of it takes two hours
+chaos-operator: peers ## kills, hangs and misleads the operator on a two-node cluster under mail; SHORT=1: ten acts with 12 kills, ~15 min; all of it takes two hours
 	$(RUN)/python -m e2e.chaos $(if $(SHORT),--short)
 
 # side by side what leaves time to the other: mypy is one process, and unit tests wait for two fifths of theirs

@@ -33,7 +33,7 @@ FILE = "chaos_operator"
 def main() -> None:
     """Brings up what is missing, runs, and takes down what it brought up."""
     parser = argparse.ArgumentParser(prog="python -m e2e.chaos", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="without the long acts, in some twelve minutes")
+    parser.add_argument("--short", action="store_true", help="without the long acts, in some fifteen minutes")
     parser.add_argument(
         "--seed", type=int, default=random.SystemRandom().randrange(10**6), help="as an earlier run had"
     )
