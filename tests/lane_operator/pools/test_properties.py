@@ -170,9 +170,9 @@ def check_given(
     if not lane:
         return
     until = history.until[ip]
-    assert until is not None, f"{slot} has got {ip}, which {lane} holds"
-    if (lane, served) == who:
+    if (lane, served) == who:  # perhaps from another slot of it that has just given it up: nobody has it twice
         return
+    assert until is not None, f"{slot} has got {ip}, which {lane} holds"
     recorded = any(one.ip == ip and one.lane == lane for one in pool.status.addresses)
     assert not recorded or (now - until).total_seconds() >= COOLDOWN_S
     assert served in (demand.traffic_class, listed[ip].released_from) or served != LOUD
