@@ -129,3 +129,13 @@ async def test_an_address_that_its_owner_quarantines_is_replaced_by_the_standby_
     arrived = await outbound.arrivals(await outbound.submit("free", LANE, "gmail-like.example", 20))
     assert len(arrived) == 20
     assert by_source(arrived)[ACTIVE] > 10
+
+
+async def test_a_lane_that_grows_takes_mail_by_its_standby_slot_first(outbound: Outbound, warm: Installation) -> None:
+    here = warm
+    here.cluster.kubectl("scale", "sendinglane", LANE, "-n", here.namespace, "--replicas=2")  # the pool has no more
+    eventually(lambda: outbound.endpoints(LANE) == {"warm-0-0", "warm-s0-0"}, "it takes submissions", within=90)
+    assert (slot(here, "warm-s0")["role"], slot(here, "warm-s0")["message"]) == ("Promoted", "stands in for warm-1")
+
+    here.cluster.kubectl("scale", "sendinglane", LANE, "-n", here.namespace, "--replicas=1")
+    eventually(lambda: outbound.endpoints(LANE) == {"warm-0-0"}, "it stands by again", within=90)
