@@ -219,13 +219,34 @@ def test_a_slot_opens_again_and_does_not_restart_while_another_takes_no_mail(the
     it.passes()
     it.closes("otp-0", queued=0)
     it.sees("otp-1", pod_ready=False)
-    for broken in (["otp-1"], [], []):  # it has nothing to lose
-        assert (it.passes(100), it.does("otp-0")) == (broken, OPEN), "else nobody would take any"
+    for _ in range(3):
+        assert (it.passes(100), it.does("otp-0")) == ([], OPEN), "else nobody would take any"
         assert it.said == RestartStatus(slot="otp-0")
     it.serves("otp-0")
     it.serves("otp-1")
     assert (it.passes(1), it.does("otp-0")) == ([], CLOSED)
     assert it.said == RestartStatus(slot="otp-0", since=it.lane_time()), "its time begins anew"
+
+
+def test_a_slot_that_is_not_ready_for_a_moment_does_not_restart_beside_another(there: World) -> None:
+    """It has just been given much: a node that is busy is late for its probe."""
+    it = Rig(there)
+    it.spec |= ANOTHER
+    it.passes()
+    it.closes("otp-0", queued=0)
+    assert it.passes(1) == ["otp-0"]
+    it.sees("otp-1", pod_ready=False)
+    assert it.passes(1) == []
+    it.sees("otp-1", reachable=False)
+    assert it.passes(1) == ["otp-1"], "it is broken, and has nothing to lose"
+
+
+def test_a_slot_that_is_not_ready_and_answers_restarts_while_the_others_serve(there: World) -> None:
+    it = Rig(there)
+    it.spec |= ANOTHER
+    it.passes()
+    it.sees("otp-1", pod_ready=False)
+    assert (it.passes(1), it.does("otp-0")) == (["otp-1"], OPEN), "it may be waiting for just that"
 
 
 def test_a_slot_that_dies_while_it_hands_over_gets_its_template_at_once(there: World) -> None:

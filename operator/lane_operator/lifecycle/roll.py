@@ -37,14 +37,15 @@ def staggered(
     called: str = "",
     can_hand_over: Callable[[str], bool] = lambda _slot: False,
     *,
-    answers: bool = False,
+    answering: frozenset[str] = frozenset(),
     is_heard: bool = True,
 ) -> Turn:
     """The manifests without workloads that must wait, for a sibling or until their slot has handed its mail over.
 
-    `live` gives a StatefulSet by its name. `called` is the slot whose turn it was already, `answers` whether it does:
-    it may be unready because it was closed. Any other slot that is not ready may always be changed: it has nothing to
-    lose, and may be waiting for just that. `is_heard` False: nobody knows yet what slots hold, so that none begins.
+    `live` gives a StatefulSet by its name. `called` is the slot whose turn it was already, which may be unready because
+    it was closed. Any other slot that is not ready may be changed: it has nothing to lose, and may be waiting for just
+    that; but one of the `answering` may only be late for its probe, and waits while another restarts. `is_heard` False:
+    nobody knows yet what slots hold, so that none begins.
     """
     manifests, active = tuple(manifests), tuple(claim for claim in claims if claim.takes_mail)
     settled = {claim.slot_name: is_settled(live(claim.slot_name)) for claim in active}
@@ -52,11 +53,12 @@ def staggered(
     changed = {name for name, one in workloads.items() if name in settled and _is_changed(one, live(name))}
     turn = called if called in changed else ""
     hands_over = restarting = any(claim.hands_over and claim.slot_name == turn for claim in active)
+    away = {name for name, ready in settled.items() if is_behind(live(name)) or (name == turn and not ready)}
     kept = []
     for manifest in manifests:
         name = manifest["metadata"]["name"]
         waits = manifest["kind"] == "StatefulSet" and name in changed
-        if waits and (settled[name] or (name == turn and (answers or not is_heard))):
+        if waits and (settled[name] or (name == turn and (name in answering or not is_heard))):
             others = is_heard and all(ready for other, ready in settled.items() if other != name)
             if restarting or turn not in {name, ""} or not others:
                 continue
@@ -64,6 +66,8 @@ def staggered(
             if name != turn and can_hand_over(name):
                 turn = name
                 continue
+        elif waits and name in answering and away - {name}:
+            continue
         kept.append(manifest)
     return Turn(tuple(kept), turn, hands_over)
 

@@ -55,10 +55,15 @@ def in_turn(
         return manifests, None
     around, said = _around(world, lane, assignment.claims, observation), lane.status.restart
     called = said.slot if said is not None else ""
-    seen = observation.slot(called)
-    answers = seen is not None and seen.reachable
+    answering = frozenset(seen.name for seen in observation.slots if seen.reachable)
     turn = staggered(
-        manifests, around.claims, around.live, called, around.can_hand_over, answers=answers, is_heard=around.is_heard
+        manifests,
+        around.claims,
+        around.live,
+        called,
+        around.can_hand_over,
+        answering=answering,
+        is_heard=around.is_heard,
     )
     return turn.taken, restart_status(said, turn, world.wall())
 
