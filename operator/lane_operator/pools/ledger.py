@@ -110,6 +110,7 @@ class Ledger:
         """Joins what the spec lists with what the status remembers."""
         self.pool = pool
         self._entries: dict[AddressValue, Entry] = {}
+        self._seconds: dict[AddressValue, tuple[PoolAddress, str]] = {}
         for address in sorted(pool.spec.addresses, key=lambda one: one.ip):
             value = _address_value(address.ip)
             if value is not None:
@@ -156,6 +157,9 @@ class Ledger:
                 entry.released_at = now.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
                 entry.port_block = entry.quarantine = entry.verified_at = entry.warmup = None
                 entry.joining = False
+            if not entry.listed and not entry.is_held and entry.value in self._seconds:
+                entry.address, entry.beside = self._seconds[entry.value]  # it rests before it is a second
+                entry.listed = True
             if not entry.listed and not entry.is_held:
                 gone.append(entry)
         binding = [one for one in gone if one.lane_class in LOUD and one.value not in moved]
@@ -201,7 +205,8 @@ class Ledger:
         address = first.model_copy(
             update={"ip": first.second.ip, "source": first.second.source, "proxy": first.second.proxy, "second": None}
         )
-        self._entries.setdefault(value, Entry(value, address, listed=True, beside=first.ip))
+        if self._entries.setdefault(value, Entry(value, address, listed=True, beside=first.ip)).beside:
+            self._seconds[value] = address, first.ip
 
     def _remember(self, record: AddressStatus) -> None:
         value = _address_value(record.ip)
