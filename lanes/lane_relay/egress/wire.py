@@ -131,6 +131,11 @@ def answer(key: bytes, nonce: bytes, address: str, port: int, at: float) -> byte
     return json.dumps(said, separators=(",", ":")).encode() + b"\r\n"
 
 
+def _is_plain(value: object) -> bool:
+    """Text as we write it; whoever answers there may send half of a surrogate pair, which has no octets."""
+    return isinstance(value, str) and value.isascii()
+
+
 def parse_answer(line: bytes, key: bytes, nonce: bytes) -> Sighting | BadAnswer:
     """What an answer says, if it is signed with the key and answers this nonce."""
     try:
@@ -140,7 +145,7 @@ def parse_answer(line: bytes, key: bytes, nonce: bytes) -> Sighting | BadAnswer:
     if not isinstance(said, dict) or set(said) != _FIELDS or said["v"] != VERSION:
         return BadAnswer(f"the answer is not of reflector protocol version {VERSION}: use a reflector of this release")
     address, port, at, mac = said["address"], said["port"], said["at"], said["mac"]
-    if not (isinstance(address, str) and type(port) is int and type(at) is float and isinstance(mac, str)):
+    if not (_is_plain(address) and type(port) is int and type(at) is float and _is_plain(mac)):
         return BadAnswer("the answer's fields have the wrong types")
     if not hmac.compare_digest(_mac(key, address, port, nonce, at).encode(), mac.encode()):
         return BadAnswer("the signature is wrong: relay and reflector do not have the same key")

@@ -125,6 +125,20 @@ async def test_a_reflector_with_another_key_is_not_believed(key_file: Path) -> N
         assert not gate.may_send()
 
 
+async def test_half_a_character_from_whoever_answers_at_a_reflectors_address_ends_no_gate(key_file: Path) -> None:
+    said = b'{"v":1,"address":"127.0.0.41","port":1,"nonce":"","at":1.5,"mac":"\\ud800"}\r\n'
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    gate = quick_gate(egress(key_file, server.sockets[0].getsockname()[1]))
+    async with server, running(gate) as until:
+        await until("wrong types")
+        assert not gate.may_send()
+
+
 async def test_a_key_is_rotated_at_the_relay_first_then_at_the_reflector_while_mail_goes_on(key_file: Path) -> None:
     new, port = b"n" * 32, free_port()
     config = egress(key_file, port)

@@ -59,6 +59,12 @@ def test_no_octets_make_the_answer_parser_fail(noise: bytes) -> None:
     assert isinstance(wire.parse_answer(noise, KEY, NONCE), wire.BadAnswer)
 
 
+@pytest.mark.parametrize("field", ["address", "mac"])
+def test_half_a_character_in_an_answer_is_no_answer(field: str) -> None:
+    said = json.loads(wire.answer(KEY, NONCE, "203.0.113.10", 40112, 1764000000.5)) | {field: "\ud800"}
+    assert isinstance(wire.parse_answer(json.dumps(said).encode(), KEY, NONCE), wire.BadAnswer)
+
+
 @given(st.lists(st.binary(max_size=40), max_size=40))
 def test_a_line_never_grows_beyond_its_limit(parts: list[bytes]) -> None:
     buffer = wire.LineBuffer(64)
