@@ -1,8 +1,12 @@
 """Keyed digests in the place of recipients: the same for the same address, nothing plain left, found with the key."""
 
+import re
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lane_api.relayconfig import Records
 from lane_relay.audit.recipients import digest, hide, parse_key, read_key
@@ -52,3 +56,39 @@ def test_a_key_that_is_too_short_or_missing_names_the_fix(tmp_path: Path) -> Non
 def test_letters_that_only_a_search_takes_for_the_same_are_hidden_and_break_nothing(said: str) -> None:
     shown = hide(KEY, ("simon@isp.test",))(f"550 5.1.1 <{said}> is nobody")
     assert shown == f"550 5.1.1 <{digest(KEY, 'simon@isp.test')}> is nobody"
+
+
+def test_many_recipients_are_hidden_in_the_time_of_the_text() -> None:
+    many = tuple(f"s{number}@isp{number}.test" for number in range(1000))
+    begun = time.thread_time()
+    shown = hide(KEY, many)("SUCCESS,FAILURE,DELAY " * 1000 + many[999])
+    assert time.thread_time() - begun < 1.0  # each beginning of each address at each place: 20 s, of the loop's
+    assert shown.endswith(digest(KEY, many[999]))
+
+
+@pytest.mark.parametrize("text", ["@" * 20_000, "s1=" * 7000, "s@isp.test" * 2000, "s" * 20_000])
+def test_no_text_takes_long_to_be_looked_through(text: str) -> None:
+    many = tuple(f"{'s' * (number % 60)}{number}@isp{'p' * (number % 50)}.test" for number in range(1000))
+    begun = time.thread_time()
+    assert len(hide(KEY, many)(text)) == len(text)
+    assert time.thread_time() - begun < 1.0
+
+
+def test_a_recipient_without_a_domain_is_hidden_where_it_is_no_part_of_another() -> None:
+    shown = hide(KEY, ("postmaster", "postmaster@isp.test"))("Postmaster@isp.test, postmaster")
+    assert shown == f"{digest(KEY, 'postmaster@isp.test')}, {digest(KEY, 'postmaster')}"
+
+
+_ADDRESSES = st.lists(
+    st.builds("{}@{}".format, st.text("ab.=@", min_size=1, max_size=4), st.text("ab.", min_size=1, max_size=3)),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(_ADDRESSES, st.text("abAB.=@< ", max_size=30))
+def test_no_address_is_left_in_any_text(addresses: list[str], around: str) -> None:
+    for address in addresses:
+        shown = hide(KEY, tuple(addresses))(f"{around} <{address}> {around}")
+        assert f"<{address}>" not in shown
+        assert re.sub("h:[0-9a-f]{32}", "", shown).lower().find(f"<{address}") < 0
