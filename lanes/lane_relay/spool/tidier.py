@@ -7,9 +7,10 @@ it; nothing is done while the journal lacks what a segment holds. Before: `log` 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -21,6 +22,8 @@ from lane_relay.spool.index import LiveIndex, SegmentState
 __all__ = ["Tidier"]
 
 T = TypeVar("T")
+_AGAIN: Final = 10
+"""Times the usual pause, after something could not be done: nobody may come by until it is."""
 _log = structlog.get_logger("spool")
 
 
@@ -123,41 +126,53 @@ class Tidier:
         self._work = None
         error = future.exception()
         if error is not None:
-            _log.warning("cannot give back room", error=str(error))
+            self._again(error)
             return
         then(future.result())
 
+    def _again(self, why: BaseException) -> None:
+        _log.warning("cannot give back room", error=str(why))
+        if self._timer is None and not self._stopped:
+            self._timer = self._loop.call_later(_AGAIN * self._every, self.look)
+
     # --- removing ---
 
-    def _remove(self, segments: list[SegmentState]) -> list[SegmentState]:
-        """On the thread: each file is gone for good before the next goes."""
+    def _remove(self, segments: list[SegmentState]) -> tuple[list[SegmentState], OSError | None]:
+        """On the thread: each file is gone for good before the next goes; those that are, and why others are not."""
         removed = []
-        for segment in segments:
-            if not self._journalled(segment):
-                break
-            self._files.unlink(segment.path)
-            self._files.sync_directory(segment.path.parent)
-            removed.append(segment)
-        return removed
+        try:
+            for segment in segments:
+                self._need_journal(segment)
+                with suppress(FileNotFoundError):  # it went before, perhaps not for good
+                    self._files.unlink(segment.path)
+                self._files.sync_directory(segment.path.parent)
+                removed.append(segment)
+        except OSError as error:
+            return removed, error
+        return removed, None
 
-    def _removed(self, segments: list[SegmentState]) -> None:
+    def _removed(self, done: tuple[list[SegmentState], OSError | None]) -> None:
+        segments, error = done
         for segment in segments:
             del self._index.segments[segment.number]
             self._resized(-segment.size)
-        if segments:
+        if error is not None:
+            self._again(error)
+        elif segments:
             self.soon()
 
-    def _journalled(self, segment: SegmentState) -> bool:
+    def _need_journal(self, segment: SegmentState) -> None:
+        """Raises OSError as long as the journal lacks what a segment holds."""
         if self._journal.synced_seq < segment.next_seq - 1:
             self._journal.sync()
-        return self._journal.synced_seq >= segment.next_seq - 1
+        if self._journal.synced_seq < segment.next_seq - 1:
+            raise BlockingIOError("the journal has no room")
 
     # --- rewriting ---
 
     def _rewrite(self, segment: SegmentState, present: dict[int, int], active: int) -> Cleaned | str:
         """On the thread; the old file stays until the index has moved."""
-        if not self._journalled(segment):
-            raise BlockingIOError("the journal has no room")
+        self._need_journal(segment)
         return rewrite(self._files, segment, self._index.live_slots(segment), present, self._spool_id, active)
 
     def _rewritten(self, segment: SegmentState, cleaned: Cleaned | str) -> None:

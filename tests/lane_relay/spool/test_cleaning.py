@@ -1,5 +1,6 @@
 """Room comes back: dead segments go, mostly dead ones are rewritten, and neither brings anything back from the dead."""
 
+import errno
 import random
 from functools import partial
 from pathlib import Path
@@ -234,4 +235,32 @@ async def test_a_spool_whose_segments_are_all_somewhat_dead_takes_mail_for_the_r
         else:
             kept += 1
         await spool.flush()
+    await spool.close()
+
+
+class _SlippingDisk(SimulatedDisk):
+    """A disk of which some directory syncs after a segment's removal fail."""
+
+    slips = 0
+
+    def sync_directory(self, directory: Path) -> None:
+        removed = str(self.trace[-1][1]) if self.trace[-1][0] == "unname" else ""
+        if removed.endswith(".seg") and self.slips:
+            self.slips -= 1
+            raise OSError(errno.EIO, "cannot be synced")
+        super().sync_directory(directory)
+
+
+async def test_a_disk_that_slips_while_segments_go_gets_its_room_back_all_the_same() -> None:
+    disk = _SlippingDisk()
+    spool = _open(disk)
+    entries = [entry for _ in range(60) for entry in await put(spool, message_for(spool, body=BODY))]
+    before = spool.state.disk_bytes
+    disk.slips = 3
+    for entry in entries:
+        settle(spool, entry)
+    await spool.flush()
+    await until(lambda: spool.state.disk_bytes < before // 4)
+    assert disk.slips == 0
+    assert sum(_segments(disk).values()) < before // 4
     await spool.close()
