@@ -36,9 +36,17 @@ _LONGEST = (
     "test_refusals_in_reconcile_name_the_fix",
     "test_an_idle_operator_writes_nothing",
     "test_a_standby_slot_stands_in_for_a_refused_address",
+    "test_a_quota_is_told_and_heals",
+    "test_no_secret_is_ever_shown",
     "test_kinds_that_come_later_are_used",
     "test_every_right_is_used",
     "test_mail_leaves_only_from_a_proved_address",
+    "test_the_webhook_says_it_at_once",
+    "test_lanes_outlive_the_release",
+    "test_scale_in_drains_first",
+    "test_a_lane_works_behind_its_network_policy",
+    "test_each_engine_sends_from_its_own_address",
+    "test_gitops_tools_find_no_difference",
 )
 """Files that come first: begun last, one of their tests would keep every other cluster waiting."""
 _SHARED = frozenset({"sending_namespace", "server"})

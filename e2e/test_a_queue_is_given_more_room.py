@@ -45,7 +45,7 @@ def _grow(here: Installation) -> None:
     eventually(lambda: _waits(here) == "VolumeCannotGrow", "the class is told", within=60)
     message = here.condition(LANE, "Reconciling")["message"]
     assert f"set allowVolumeExpansion: true on StorageClass {CLASS}" in message
-    assert here.condition(LANE, "Ready")["status"] == "True"
+    here.wait_ready(LANE)
 
     here.cluster.kubectl("patch", "storageclass", CLASS, "-p", json.dumps({"allowVolumeExpansion": True}))
     eventually(lambda: _waits(here) == "WaitingForVolume", "the claim is asked to grow", within=90)

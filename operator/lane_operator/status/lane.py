@@ -135,7 +135,8 @@ def _put_ready(book: Book, view: View, *, settled: bool, wrong: Reason | None) -
     if troubles or missing > 0 or not settled:
         said = [refusal.message for refusal in view.desired.refusals] + troubles
         message = f"{good} of {lane.spec.replicas} slots serve" + "".join(f"; {text}" for text in said)
-        if not said and missing <= 0:  # nothing is wrong: a change is on its way
+        pressing = troubles or any(not refusal.spare for refusal in view.desired.refusals)
+        if not pressing and missing <= 0:  # nothing is wrong with what serves: a change is on its way
             message = f"{message}; generation {lane.generation} is being put in force"
             book.put(ConditionType.READY, False, Reason.NEW_GENERATION, message)
             return

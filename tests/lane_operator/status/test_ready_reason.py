@@ -32,3 +32,11 @@ def test_a_lane_whose_standby_slot_alone_has_no_address_serves_and_says_so() -> 
         settled(standbyReplicas=1), made.observation(made.seen(0), made.seen(1, pod_ready=False)), refusals=(lacks,)
     )
     assert verdict(half, "Ready") == ("False", "PoolExhausted")
+
+
+def test_a_change_on_its_way_is_the_reason_also_where_something_to_spare_is_refused() -> None:
+    stays = Refusal(Reason.VOLUME_CANNOT_GROW, "queue-0 stays at 1Gi", waiting=Reason.VOLUME_CANNOT_GROW, spare=True)
+    said = status(made.lane(), made.observation(made.seen(0, config_generation=2), made.seen(1)), refusals=(stays,))
+
+    assert verdict(said, "Ready") == ("False", "NewGeneration")
+    assert message(said, "Ready") == "2 of 2 slots serve; queue-0 stays at 1Gi; generation 3 is being put in force"
