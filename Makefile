@@ -10,9 +10,9 @@ CLUSTERS ?= 3
 # which of the promises on a cluster: all, or the gate's `short` ones, or the `long` ones alone
 FORM ?= all
 OF_FORM := $(if $(filter short,$(FORM)), and not long,$(if $(filter long,$(FORM)), and long))
-# many tests wait for processes, so two workers a core
-WORKERS ?= $(shell echo $$((2 * $$(nproc))))
-COMPILED_WORKERS ?= $(WORKERS)
+# many tests wait for processes, so three workers a core
+WORKERS ?= $(shell echo $$((3 * $$(nproc))))
+COMPILED_WORKERS ?= $(shell nproc)
 EXAMPLES ?= 2000
 COMPILED_TESTS ?= $(addprefix tests/lane_relay/,test_compiled.py smtp account deliver mail/test_headers.py mail/test_dkim.py \
   accept/test_message.py accept/test_session.py accept/test_open_relay.py \
@@ -125,7 +125,7 @@ chaos-operator: peers ## kills, hangs and misleads the operator on a two-node cl
 # side by side what leaves time to the other: mypy is one process, and unit tests wait for two fifths of theirs
 test: peers ## the gate: lint, all unit tests, the promises on a cluster, the long ones in their short form
 	@$(MAKE) --no-print-directory -j3 --output-sync=target lint extensions bytecode
-	@$(MAKE) --no-print-directory -j2 --output-sync=target unit compiled COMPILED_AS=nice COMPILED_WORKERS=$$(nproc)
+	@$(MAKE) --no-print-directory -j2 --output-sync=target unit compiled COMPILED_AS=nice
 	@$(MAKE) --no-print-directory e2e FORM=short
 
 lock: setup ## renews the lock files from pyproject.toml

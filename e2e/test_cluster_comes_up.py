@@ -248,6 +248,7 @@ def test_the_resolver_beside_a_relay_answers_without_rights(cluster: Cluster, na
     assert cluster.kubectl("logs", "resolver", "-c", "main", "-n", namespace).strip() == "198.51.100.77"
 
 
+@pytest.mark.long("e2e/test_cluster_comes_up.py")
 def test_a_cut_cable_makes_a_node_not_ready_and_a_mended_one_ready_again(cluster: Cluster) -> None:
     node = cluster.nodes[1]
     cluster.cut_link(node)

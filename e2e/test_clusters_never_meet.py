@@ -64,6 +64,7 @@ def test_two_clusters_of_equal_addresses_never_meet(cluster: Cluster, other: Clu
     assert cluster.running()
 
 
+@pytest.mark.long("e2e/test_clusters_never_meet.py")
 def test_a_cluster_taken_down_with_pods_running_leaves_nothing(other: Cluster) -> None:
     image = "lanewright.local/busybox:1"
     other.kubectl("run", "running", f"--image={image}", "--restart=Never", "--", "sleep", "3600")
