@@ -88,6 +88,8 @@ class SlotObservation:
 
     name: str
     pod_ready: bool = False
+    ready_since: str = ""
+    """Since when, by the kubelet; empty: it is not ready, or nobody has said."""
     pod_reason: str = ""
     """Why the pod is not ready, as the kubelet or the scheduler says it."""
     node: str = ""

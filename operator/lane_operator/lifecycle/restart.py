@@ -15,6 +15,7 @@ Before it: `observe`, `evict`. After it: `desired_state`, which closes the slot;
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from lane_api.lane_status import RestartStatus
 from lane_api.queue import DrainPolicy
@@ -23,6 +24,10 @@ from lane_operator.lifecycle.roll import Turn, is_behind, is_settled
 from lane_operator.status.book import stamp
 
 __all__ = ["Around", "handing_over", "restart_status"]
+
+
+_PROVED_WITHIN_S: Final = 60.0
+"""How long a slot that has just become ready is waited for: until it has answered and proved its address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +46,23 @@ class Around:
 
     def can_hand_over(self, name: str) -> bool:
         """Whether the slot's mail would be delivered by others meanwhile."""
+        return self._may_hand_over(name) and any(map(self._takes_over, self._others(name)))
+
+    def waits_for_sibling(self, name: str, now: dt.datetime) -> bool:
+        """Whether another slot has just come back, and may take the mail over once it has been asked and is proved."""
+        come = (one for one in self._others(name) if not self._takes_over(one) and self._has_just_come(one, now))
+        return self._may_hand_over(name) and not self.can_hand_over(name) and any(come)
+
+    def _may_hand_over(self, name: str) -> bool:
         lane, seen = self.lane, self.observation.slot(name)
         if self.within_s <= 0 or lane.spec.drain.policy is not DrainPolicy.TRANSFER or lane.spec.suspend:
             return False
         if seen is None or not seen.reachable or not any(one.slot_name == name for one in self.claims):
             return False
-        others = [one for one in self.claims if one.takes_mail and one.slot_name != name]
-        return all(self._serves(one) for one in others) and any(self._takes_over(one) for one in others)
+        return all(map(self._serves, self._others(name)))
+
+    def _others(self, name: str) -> list[Claim]:
+        return [one for one in self.claims if one.takes_mail and one.slot_name != name]
 
     def _serves(self, other: Claim) -> bool:
         seen = self.observation.slot(other.slot_name)
@@ -56,6 +71,12 @@ class Around:
     def _takes_over(self, other: Claim) -> bool:
         seen = self.observation.slot(other.slot_name)
         return seen is not None and seen.reachable and seen.may_send and not other.moves
+
+    def _has_just_come(self, other: Claim, now: dt.datetime) -> bool:
+        seen = self.observation.slot(other.slot_name)
+        if seen is None or not seen.ready_since or other.moves:
+            return False
+        return (now - dt.datetime.fromisoformat(seen.ready_since)).total_seconds() < _PROVED_WITHIN_S
 
     def is_over(self, said: RestartStatus, now: dt.datetime) -> bool:
         """Whether it has nothing any more, or has tried for long enough."""

@@ -36,6 +36,7 @@ def staggered(
     live: Callable[[str], Manifest | None],
     called: str = "",
     can_hand_over: Callable[[str], bool] = lambda _slot: False,
+    waits_for_sibling: Callable[[str], bool] = lambda _slot: False,
     *,
     answering: frozenset[str] = frozenset(),
     is_heard: bool = True,
@@ -63,6 +64,8 @@ def staggered(
             if restarting or turn not in {name, ""} or not others:
                 continue
             restarting = True
+            if name != turn and waits_for_sibling(name):
+                continue
             if name != turn and can_hand_over(name):
                 turn = name
                 continue

@@ -62,6 +62,7 @@ def in_turn(
         around.live,
         called,
         around.can_hand_over,
+        partial(around.waits_for_sibling, now=world.wall()),
         answering=answering,
         is_heard=around.is_heard,
     )

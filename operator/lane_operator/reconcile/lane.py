@@ -123,11 +123,10 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     later = None if _is_too_early(world, lane, assignment) else await write_lane_status(world, key, status)
     note_sightings(world, lane)
     applied.raise_passing()
-    looks = [
-        later,
-        next_look(lane, status, world.wall()),
-        *_looks(world, lane, assignment.claims, desired, provisioned, steps),
-    ]
+    looks = [later, next_look(lane, status, world.wall())]
+    looks += _looks(world, lane, assignment.claims, desired, provisioned, steps)
+    if any(seen.rolls_later for seen in observation.slots):  # it may be waiting for a sibling that never answers
+        looks.append(world.settings.observe_busy_s)
     return min((look for look in looks if look is not None), default=None)
 
 
