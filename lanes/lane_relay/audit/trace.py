@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from lane_relay.audit.evidence import JournalFiles, Store, expand, journals
 from lane_relay.audit.head import Head, HeadKind, parse
+from lane_relay.audit.record import read_record
 from lane_relay.audit.segment import load_index
 from lane_relay.records import received_at
 
@@ -206,12 +207,9 @@ def _decoded(
         begin, end = content.rfind(b"\n", 0, at) + 1, content.find(b"\n", at)
         if end < 0:
             return  # not whole: it is being written
-        try:
-            record = msgspec.json.decode(content[begin:end])
-        except msgspec.DecodeError:
-            record = None
-        if isinstance(record, dict) and fits(record):
-            yield int(record.get("seq", 0)), record
+        record = read_record(content[begin:end])
+        if record is not None and fits(record):
+            yield record.get("seq", 0), record
         at = content.find(needle, end)
 
 

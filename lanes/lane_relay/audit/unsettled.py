@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from lane_relay.audit.continued import Around
 from lane_relay.audit.evidence import JournalFiles, Store, expand, journals
+from lane_relay.audit.record import read_record
 
 __all__ = ["Open", "Reach", "Unsettled", "unsettled"]
 
@@ -125,7 +126,6 @@ def _settle(open_now: dict[str, Open], identity: str, recipient: str) -> None:
 
 def _records(store: Store, files: JournalFiles) -> Iterator[dict[str, Any]]:
     """Every record of a journal in order; a segment that goes meanwhile was dropped by the slot's own rules."""
-    decode = msgspec.json.Decoder(dict[str, Any]).decode
     for first in sorted(files.segments):
         name = files.segments[first]
         try:
@@ -133,8 +133,6 @@ def _records(store: Store, files: JournalFiles) -> Iterator[dict[str, Any]]:
         except FileNotFoundError:
             continue
         for line in content.splitlines():
-            if line.startswith(_STARTS):
-                try:
-                    yield decode(line)
-                except msgspec.DecodeError:  # the end of a segment that a crash cut off
-                    continue
+            record = read_record(line) if line.startswith(_STARTS) else None
+            if record is not None:  # else the end of a segment that a crash cut off
+                yield record
