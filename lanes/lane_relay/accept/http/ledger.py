@@ -22,7 +22,7 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 import structlog
-from msgspec import Struct
+from msgspec import DecodeError, Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from lane_api.relayconfig import RelayConfig
@@ -116,17 +116,22 @@ class Ledger:
         return frozenset(
             int.from_bytes(one.id, "big")
             for _, entry in self._open_entries()
-            for one in entry.outcomes.values()
+            for one in (entry.outcomes.values() if entry is not None else ())
             if one.id and not one.stored
         )
 
     def resolve(self, was_stored: Callable[[int], bool]) -> None:
         """Writes down what the spool says of them; blocks. Raises SpoolError."""
-        changes = [(key, _resolved(entry, was_stored)) for key, entry in self._open_entries()]
+        changes = [
+            (key, _resolved(entry, was_stored) if entry is not None else None) for key, entry in self._open_entries()
+        ]
         try:
             with self._database:
                 for key, entry in changes:
-                    _write(self._database, key, entry)
+                    if entry is not None:
+                        _write(self._database, key, entry)
+                    else:  # its requests are refused until it is a day old
+                        self._database.execute("UPDATE keys SET open = 0 WHERE key = ?", (key,))
         except sqlite3.Error as failed:
             raise SpoolError(f"idempotency keys cannot be kept: {failed}") from failed
         if changes:
@@ -134,9 +139,10 @@ class Ledger:
         self._thread = threading.Thread(target=self._run, name="keys", daemon=True)
         self._thread.start()
 
-    def _open_entries(self) -> list[tuple[bytes, Entry]]:
+    def _open_entries(self) -> list[tuple[bytes, Entry | None]]:
+        """None: it is damaged."""
         rows = self._database.execute("SELECT key, entry FROM keys WHERE open = 1").fetchall()
-        return [(key, _decode(entry)) for key, entry in rows]
+        return [(key, _read(entry)) for key, entry in rows]
 
     # -- while the relay runs
 
@@ -146,15 +152,21 @@ class Ledger:
         return str(self._failed or "")
 
     async def look(self, key: bytes) -> Entry | None:
-        """What is known of a key, if it is not older than a day."""
+        """What is known of a key, if it is not older than a day; raises SpoolError, also for what the disk damaged."""
         least = self._now() - KEPT_S
 
-        def run(database: sqlite3.Connection) -> Entry | None:
-            row = database.execute("SELECT entry FROM keys WHERE key = ? AND at > ?", (key, least)).fetchone()
-            return None if row is None else _decode(row[0])
+        def run(database: sqlite3.Connection) -> tuple[Any] | None:
+            found: tuple[Any] | None = database.execute(
+                "SELECT entry FROM keys WHERE key = ? AND at > ?", (key, least)
+            ).fetchone()
+            return found
 
-        found: Entry | None = await self._ask(run)
-        return found
+        row = await self._ask(run)
+        entry = _read(row[0]) if row is not None else None
+        if row is not None and entry is None:
+            _log.error("what was done under an idempotency key is damaged, its requests are refused for a day")
+            raise SpoolError("what was done under this key is damaged")
+        return entry
 
     async def save(self, key: bytes, entry: Entry) -> None:
         """Keeps an entry, or forgets it if it has no message; returns when that is on stable storage.
@@ -229,7 +241,7 @@ class Ledger:
                 self._fail(batch, SpoolFullError("there are too many idempotency keys of the last 24 h"))
             else:
                 self._fail(batch, self._give_up(failed))
-        except (sqlite3.Error, SpoolError) as failed:
+        except Exception as failed:  # noqa: BLE001 -- whatever it is: nobody who asked may wait for ever
             self._fail(batch, self._give_up(failed))
         else:
             self._is_full = False
@@ -306,6 +318,14 @@ def _opened(path: Path, pages: int) -> sqlite3.Connection:
         for statement in claims.TABLE:
             database.execute(statement)
     return database
+
+
+def _read(content: Any) -> Entry | None:
+    """None: it is damaged."""
+    try:
+        return _decode(content)
+    except (DecodeError, TypeError):  # what SQLite takes for another type than it was
+        return None
 
 
 def _write(database: sqlite3.Connection, key: bytes, entry: Entry) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -114,6 +115,31 @@ async def test_keys_beyond_the_bound_are_refused_and_none_is_forgotten_for_them(
     await ledger.save(key(0), entry(1, at=time.now))
     ledger.close()
     assert sum(one.stat().st_size for one in tmp_path.iterdir()) < 16 * 2**20
+
+
+@pytest.mark.parametrize("content", [b"\xc1", b"", "text", 5])
+async def test_an_entry_that_the_disk_damaged_is_refused_for_a_day_and_ends_nothing(
+    tmp_path: Path, content: object
+) -> None:
+    time = Time()
+    ledger = opened(tmp_path, time)
+    await ledger.save(key(1), entry(1))
+    await ledger.save(key(2), entry(2))
+    with sqlite3.connect(tmp_path / "keys.sqlite") as database:
+        database.execute("UPDATE keys SET entry = ? WHERE key = ?", (content, key(1)))
+    with pytest.raises(SpoolError, match="damaged"):
+        await ledger.look(key(1))
+    assert await ledger.look(key(2)) == entry(2)
+    ledger.close()
+
+    again = Ledger(tmp_path, spool_bytes=2**33, now=time)
+    assert again.asked() == {2}
+    again.resolve(lambda _: True)
+    with pytest.raises(SpoolError, match="damaged"):
+        await again.look(key(1))
+    time.now += KEPT_S + 1
+    assert await again.look(key(1)) is None
+    again.close()
 
 
 async def test_a_closed_or_unusable_ledger_says_so(tmp_path: Path) -> None:
