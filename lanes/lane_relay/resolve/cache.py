@@ -29,14 +29,24 @@ _RECHECK_S: Final = 30.0
 """How long a failure, or the stale answer in its place, keeps the next question away (RFC 8767 section 5)."""
 _MAX_ENTRIES: Final = 15_000
 """Answers, some 450 bytes each; a domain has two or three."""
+_MOST_BYTES: Final = 24 * 2**20
+"""Of memory, about: an answer may have 64 KB, and whose name is asked decides what is in it."""
+_AN_ANSWER: Final = 400
+"""Bytes of its objects and its place, without records."""
+_A_RECORD: Final = 100
+"""Bytes that a record takes beside its letters."""
 
 
 class TtlCache(Generic[K, V]):
     """A bounded map whose values expire; the one that nobody has asked for longest is the first to go."""
 
-    def __init__(self, max_entries: int) -> None:
+    def __init__(self, max_entries: int, max_weight: float = inf) -> None:
+        """No more than so many entries, nor of so much weight together, but for one that is heavier alone."""
         self._max_entries = max_entries
-        self._entries: OrderedDict[K, tuple[V, float]] = OrderedDict()
+        self._max_weight = max_weight
+        self._entries: OrderedDict[K, tuple[V, float, int]] = OrderedDict()
+        self.weight = 0
+        """Of all."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -62,16 +72,18 @@ class TtlCache(Generic[K, V]):
         entry = self._entries.get(key)
         return max(0.0, entry[1] - now) if entry is not None else 0.0
 
-    def put(self, key: K, value: V, expires: float) -> None:
+    def put(self, key: K, value: V, expires: float, weight: int = 0) -> None:
         """Keeps the value until `expires`."""
-        self._entries.pop(key, None)
-        if len(self._entries) >= self._max_entries:
-            self._entries.popitem(last=False)
-        self._entries[key] = (value, expires)
+        before = self._entries.pop(key, None)
+        self.weight += weight - (before[2] if before is not None else 0)
+        while self._entries and (len(self._entries) >= self._max_entries or self.weight > self._max_weight):
+            self.weight -= self._entries.popitem(last=False)[1][2]
+        self._entries[key] = (value, expires, weight)
 
     def clear(self) -> None:
         """Forgets everything."""
         self._entries.clear()
+        self.weight = 0
 
 
 class _Known(Struct, frozen=True, gc=False):
@@ -84,10 +96,16 @@ class _Known(Struct, frozen=True, gc=False):
 class CachedLookups:
     """Lookups through the cache."""
 
-    def __init__(self, wire: Lookups, monotonic: Callable[[], float], max_entries: int = _MAX_ENTRIES) -> None:
+    def __init__(
+        self,
+        wire: Lookups,
+        monotonic: Callable[[], float],
+        max_entries: int = _MAX_ENTRIES,
+        max_bytes: int = _MOST_BYTES,
+    ) -> None:
         self._wire = wire
         self._monotonic = monotonic
-        self._cache: TtlCache[tuple[str, str], _Known] = TtlCache(max_entries)
+        self._cache: TtlCache[tuple[str, str], _Known] = TtlCache(max_entries, max_bytes)
         self._under_way: dict[tuple[str, str], asyncio.Task[Answer[Any]]] = {}
         self.hits = 0
         self.misses = 0
@@ -138,11 +156,17 @@ class CachedLookups:
         now = self._monotonic()
         if answer.is_definite:
             ttl = min(max(answer.ttl, _MIN_TTL_S), _MAX_TTL_S)
-            self._cache.put(key, _Known(answer, now + ttl + _STALE_S), now + ttl)
+            self._cache.put(key, _Known(answer, now + ttl + _STALE_S), now + ttl, _weight(answer))
             return Answer(answer.status, answer.records, ttl)
         known = self._cache.get_expired(key, now)  # how stale it may be stands with it
         if known is not None and known.answer.records and now < known.stale_until:
             self.stale_served += 1
-            self._cache.put(key, known, now + _RECHECK_S)
+            self._cache.put(key, known, now + _RECHECK_S, _weight(known.answer))
             return Answer(known.answer.status, known.answer.records, _RECHECK_S)
         return Answer(answer.status, (), _RECHECK_S)
+
+
+def _weight(answer: Answer[Any]) -> int:
+    """Bytes that it takes in memory, about."""
+    letters = [len(one.host) if isinstance(one, MxRecord) else len(one) for one in answer.records]
+    return _AN_ANSWER + _A_RECORD * len(letters) + sum(letters)

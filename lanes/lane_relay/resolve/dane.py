@@ -26,6 +26,12 @@ _UNKNOWN_S: Final = 30.0
 _STALE_S: Final = 86_400.0
 """As for other answers (`cache`): a verdict stands in for one that a silent resolver does not give."""
 _MAX_HOSTS: Final = 10_000
+_MOST_BYTES: Final = 16 * 2**20
+"""Of memory, about, for the verdicts on all hosts."""
+_MOST_OF_A_HOST: Final = 16 * 2**10
+"""Bytes of one host's records: eight whole certificates, or a hundred digests; what comes behind them binds nobody."""
+_A_RECORD: Final = 100
+"""Bytes that a record takes beside its data."""
 _USABLE: Final = frozenset(
     (usage, selector, matching) for usage in (2, 3) for selector in (0, 1) for matching in (0, 1, 2)
 )
@@ -71,7 +77,7 @@ class DaneLookups:
         self._secure = secure
         self._monotonic = monotonic
         self._address = "AAAA" if v6_only else "A"
-        self._known: TtlCache[tuple[str, int], HostDane] = TtlCache(_MAX_HOSTS)
+        self._known: TtlCache[tuple[str, int], HostDane] = TtlCache(_MAX_HOSTS, _MOST_BYTES)
         self._mx: TtlCache[str, bool] = TtlCache(_MAX_HOSTS)
         """What was last heard of domains, for a time in which nothing is."""
         self._under_way: dict[tuple[str, int], asyncio.Task[HostDane]] = {}
@@ -110,7 +116,7 @@ class DaneLookups:
         key, found = (host, port), await self._find(host, port)
         now = self._monotonic()
         if found.state is not DaneState.BROKEN:
-            self._known.put(key, found, now + found.ttl)
+            self._known.put(key, found, now + found.ttl, sum(map(_weight, found.tlsa)))
             return found
         stale = self._known.get_expired(key, now, _STALE_S) if found.why != _FORGED else None
         return HostDane(stale.state, stale.tlsa, stale.base, _UNKNOWN_S) if stale is not None else found
@@ -139,14 +145,27 @@ class DaneLookups:
 
 
 def _judge(records: tuple[Tlsa, ...], base: str, ttl: float) -> HostDane:
-    usable = tuple(
-        record
-        for record in records
-        if (record.usage, record.selector, record.matching) in _USABLE
+    usable = list[Tlsa]()
+    size = 0
+    for record in records:
+        size += _weight(record) if _is_usable(record) else 0
+        if usable and size > _MOST_OF_A_HOST:
+            break
+        if _is_usable(record):
+            usable.append(record)
+    return HostDane(DaneState.USABLE if usable else DaneState.UNUSABLE, tuple(usable), base, ttl)
+
+
+def _is_usable(record: Tlsa) -> bool:
+    return (
+        (record.usage, record.selector, record.matching) in _USABLE
         and len(record.data) == _LENGTHS.get(record.matching, len(record.data))
-        and record.data
+        and bool(record.data)
     )
-    return HostDane(DaneState.USABLE if usable else DaneState.UNUSABLE, usable, base, ttl)
+
+
+def _weight(record: Tlsa) -> int:
+    return _A_RECORD + len(record.data)
 
 
 _FORGED: Final = "the signatures of its zone do not hold"

@@ -30,6 +30,14 @@ _RENEWED_AFTER: Final = 1000
 """Questions. c-ares keeps every answer for its TTL, an hour at most, some 1.2 kB each and without a bound; `cache` is
 the one that is bounded, and neither binding has a switch for the other."""
 
+_MOST_MX: Final = 50
+_MOST_ADDRESSES: Final = 30
+"""Records of an answer that are read, more than are ever tried: a name may have thousands."""
+_WEIGHED: Final = 1000
+"""Bytes of an answer's records that count as another question to `_RENEWED_AFTER`."""
+_A_RECORD: Final = 100
+"""Bytes that the library keeps of one, about."""
+
 _STATUS: Final = {
     pycares.errno.ARES_ENODATA: Status.NODATA,
     pycares.errno.ARES_ENOTFOUND: Status.NXDOMAIN,
@@ -79,11 +87,11 @@ class WireResolver:
 
     async def mx(self, name: str) -> Answer[MxRecord]:
         """The MX records of a domain."""
-        return await self._ask(name, "MX", _mx_record)
+        return await self._ask(name, "MX", _mx_record, _best_mx)
 
     async def addresses(self, name: str, family: Family) -> Answer[str]:
         """The addresses of a host; aliases are followed by the resolver."""
-        return await self._ask(name, family.value, _address)
+        return await self._ask(name, family.value, _address, lambda records: records[:_MOST_ADDRESSES])
 
     async def txt(self, name: str) -> Answer[str]:
         """The TXT records of a name, each with its strings joined (RFC 6376 section 3.6.2.2)."""
@@ -97,7 +105,13 @@ class WireResolver:
         """Gives up what is under way."""
         await self._resolver.close()
 
-    async def _ask(self, name: str, kind: str, read: Callable[[Any], R]) -> Answer[R]:
+    async def _ask(
+        self,
+        name: str,
+        kind: str,
+        read: Callable[[Any], R],
+        choose: Callable[[list[Any]], list[Any]] = lambda records: records,
+    ) -> Answer[R]:
         if self._asked >= self._renewed_after:
             self._renew()
         self._asked += 1
@@ -110,6 +124,8 @@ class WireResolver:
             return _failure(Status.NXDOMAIN)
         wanted = aiodns.query_type_map[kind]
         records = [record for record in found.answer if record.type == wanted]
+        self._asked += len(found.answer) * _A_RECORD // _WEIGHED
+        records = choose(records)
         if not records:  # an alias that leads to nothing of this type
             return _failure(Status.NODATA)
         return Answer(Status.FOUND, tuple(read(record.data) for record in records), float(min(r.ttl for r in records)))
@@ -137,6 +153,10 @@ async def ask_reverse_afresh(servers: Sequence[str], address: str, host: str) ->
 def _failure(status: Status) -> Answer[Any]:
     """Definite answers may be kept; of the others `cache` decides."""
     return Answer(status, (), NEGATIVE_TTL_S if status in (Status.NODATA, Status.NXDOMAIN) else 0.0)
+
+
+def _best_mx(records: list[Any]) -> list[Any]:
+    return sorted(records, key=lambda record: record.data.priority)[:_MOST_MX]
 
 
 def _mx_record(data: Any) -> MxRecord:

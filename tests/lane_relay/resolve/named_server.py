@@ -45,6 +45,8 @@ mxboth AAAA ::7
 s1._domainkey TXT "v=DKIM1; k=rsa; p=AAAA" "BBBB"
 text TXT "hello"
 out A 127.0.0.41
+$GENERATE 1-90 many MX "$ host$"
+$GENERATE 1-90 many A 127.1.0.$
 """
 REVERSE = """$TTL 300
 @ SOA ns.example.test. hostmaster.example.test. 1 3600 600 86400 60

@@ -1,6 +1,7 @@
 """The cache's promises and the router's bounds, with answers handed in and a clock that is turned by hand."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
 from random import Random
@@ -53,6 +54,17 @@ class Wire:
         return self.answers.get(key, default)
 
 
+class _Heaps(Wire):
+    """As many records as an answer has room for, each time others."""
+
+    async def _answer(self, key: str, default: Answer[Any]) -> Answer[Any]:
+        if key.startswith("_mta-sts"):
+            return Answer(Status.FOUND, tuple(f"{key}{number:0200}" for number in range(300)), 300.0)
+        if key.startswith("mx."):
+            return Answer(Status.FOUND, tuple(f"{key}{number}" for number in range(2000)), 300.0)
+        return Answer(Status.FOUND, tuple(MxRecord(number, f"{key}{number}") for number in range(2000)), 300.0)
+
+
 def config(**delivery: Any) -> RelayConfig:
     return RelayConfig.model_validate(
         {
@@ -99,6 +111,32 @@ def test_what_is_asked_for_stays_and_what_nobody_wants_goes_first() -> None:
     cache.get_expired(1, 6.0, 10.0)
     cache.put(3, 3, 5.0)
     assert [cache.get(number, 0.0) for number in range(4)] == [0, 1, None, 3]
+
+
+def test_what_is_heavy_makes_room_by_its_weight() -> None:
+    cache: TtlCache[int, int] = TtlCache(100, 10)
+    for number in range(10):
+        cache.put(number, number, 5.0, 4)
+    assert ([cache.get(number, 0.0) for number in (7, 8, 9)], cache.weight) == ([None, 8, 9], 8)
+    cache.put(9, 9, 5.0, 6)
+    assert ([cache.get(number, 0.0) for number in (8, 9)], cache.weight) == ([8, 9], 10)
+    cache.put(10, 10, 5.0, 99)
+    assert (len(cache), cache.get(10, 0.0), cache.weight) == (1, 10, 99)
+    cache.clear()
+    assert cache.weight == 0
+
+
+async def test_names_with_thousands_of_records_take_no_more_memory_than_others() -> None:
+    lookups = CachedLookups(_Heaps(), Hands().monotonic, max_bytes=2**20)
+    tracemalloc.start()
+    try:
+        for number in range(60):
+            await lookups.txt(f"_mta-sts.d{number}.test")
+            await lookups.addresses(f"mx.d{number}.test", Family.V6)
+            await lookups.mx(f"d{number}.test")
+        assert tracemalloc.get_traced_memory()[0] < 3 * 2**20  # of 30 MB
+    finally:
+        tracemalloc.stop()
 
 
 async def test_a_name_that_many_ask_for_is_asked_once() -> None:

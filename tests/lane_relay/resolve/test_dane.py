@@ -142,6 +142,22 @@ async def test_a_verdict_stands_in_for_one_that_cannot_be_had_but_not_for_a_forg
     assert await dane.is_secure_mx("test") is None
 
 
+@pytest.mark.parametrize(("octets", "matching", "most"), [(32, 1, 200), (4000, 0, 4), (60_000, 0, 1)])
+async def test_of_a_host_with_thousands_of_records_so_many_bind_as_memory_has_room_for(
+    octets: int, matching: int, most: int
+) -> None:
+    said = _Said()
+    records = tuple(Tlsa(3, 1, matching, number.to_bytes(octets, "big")) for number in range(1, 1000))
+    said.answers = {
+        "A": SecureAnswer(Status.FOUND, secure=True),
+        "TLSA": SecureAnswer(Status.FOUND, secure=True, tlsa=records),
+    }
+    found = await DaneLookups(said, lambda: 0.0).of("mx.test", 25)
+    assert found.tlsa
+    assert found.tlsa == records[: len(found.tlsa)]
+    assert len(found.tlsa) <= most
+
+
 async def test_records_of_an_insecure_delegation_below_a_secure_host_bind_nobody() -> None:
     said = _Said()
     said.answers = {

@@ -71,6 +71,12 @@ async def test_addresses_aliases_and_null_mx_are_read(wire: WireResolver) -> Non
     assert (await wire.mx("null.example.test")).records == (MxRecord(0, ""),)
 
 
+async def test_of_a_name_with_many_records_the_best_are_read(wire: WireResolver) -> None:
+    hosts = (await wire.mx("many.example.test")).records
+    assert hosts == tuple(MxRecord(number, f"host{number}.example.test") for number in range(1, 51))
+    assert len((await wire.addresses("many.example.test", Family.V4)).records) == 30
+
+
 async def test_the_strings_of_a_txt_record_are_joined(wire: WireResolver) -> None:
     answer = await wire.txt("s1._domainkey.example.test")
     assert answer.records == ("v=DKIM1; k=rsa; p=AAAABBBB",)
