@@ -263,7 +263,8 @@ class Exchange:
             group.create_task(self.relief.watch())
             while True:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), DOWN_S)
+                    async with asyncio.timeout(DOWN_S):
+                        await self._changed.wait()
                 if self._changed.is_set() or self.has_sibling:
                     self._changed.clear()
                     await self._stranded.choose_again()

@@ -267,6 +267,12 @@ def test_what_int_reads_is_asked_for_as_one_likes(text: str) -> None:
     assert not other_digits("x.py", text)
 
 
+def test_no_cancellation_is_forgotten() -> None:
+    """wait_for of Python 3.11 forgets one that comes in the turn in which what it waits for does: asyncio.timeout."""
+    found = [_relative(path) for path in PRODUCT_FILES if re.search(r"\bwait_for\(", path.read_text())]
+    assert not found, found
+
+
 def test_the_makefile_explains_every_target() -> None:
     text = (ROOT / "Makefile").read_text()
     targets = re.findall(r"^([a-z][a-z0-9-]*):", text, re.MULTILINE)

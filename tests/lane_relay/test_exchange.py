@@ -16,6 +16,7 @@ from lane_relay.errors import ConfigError, SpoolError
 from lane_relay.exchange import Exchange, Neighbourhood, open_transfers
 from lane_relay.handover.book import Given
 from lane_relay.handover.consignment import Parcel
+from lane_relay.handover.giver import DOWN_S
 from lane_relay.handover.pauses import USUAL, Pauses
 from lane_relay.records import FOREIGN, Envelope, Message, Notify, QueueEntry, RecipientOptions, message_id_text
 from lane_relay.spool.base import Done
@@ -135,6 +136,22 @@ async def test_mail_without_a_way_chooses_again_in_portions_and_at_once_after_a_
     await asyncio.gather(task, return_exceptions=True)
     assert max(now - before for before, now in pairwise([0, *sizes])) <= 500
     assert all(rig.exchange.sends_here(entry, "") for entry in rig.resumed)
+
+
+@pytest.mark.parametrize("between", range(4))
+async def test_a_slot_that_stops_in_the_turn_of_a_change_stops(tmp_path: Path, between: int) -> None:
+    rig = Rig(tmp_path)
+    task = asyncio.create_task(rig.exchange.run())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    rig.exchange.look_again()
+    for _ in range(between):
+        await asyncio.sleep(0)
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=3 * DOWN_S)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert done
 
 
 async def test_mail_without_a_way_ends_in_its_time_and_its_sender_hears_once_that_it_is_late(

@@ -230,7 +230,8 @@ class Listener:
         if self._sessions:
             self._all_gone.clear()
             try:
-                await asyncio.wait_for(self._all_gone.wait(), grace_s)
+                async with asyncio.timeout(grace_s):
+                    await self._all_gone.wait()
             except TimeoutError:
                 _log.warning("sessions cut off at the end of the grace period", count=len(self._sessions))
         for session in self._sessions:

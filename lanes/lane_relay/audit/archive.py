@@ -100,7 +100,8 @@ class Archiver:
             tries = 0 if await self.ship() else tries + 1
             wait = LOOK_EVERY_S if not tries else self._wait(tries)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
             self._changed.clear()
 
     async def ship(self) -> bool:

@@ -209,7 +209,8 @@ class WebhookSender:
                 tries = tries + 1 if failed is not None else 0
                 wait = max(failed or 0.0, self._wait(tries)) if tries else LOOK_EVERY_S
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), wait)
+                    async with asyncio.timeout(wait):
+                        await self._changed.wait()
                 self._changed.clear()
 
     async def send(self, http: aiohttp.ClientSession) -> float | None:

@@ -45,7 +45,8 @@ class Reflector:
         self._idle.clear()
         if self.open:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), grace_s)
+                async with asyncio.timeout(grace_s):
+                    await self._idle.wait()
         for transport in list(self.open):
             transport.abort()
 

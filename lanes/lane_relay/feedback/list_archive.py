@@ -68,7 +68,8 @@ class ListArchive:
         while True:
             wait = _LOOK_EVERY_S if await self.ship() else min(wait * 2, _LONGEST_WAIT_S)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
             self._changed.clear()
 
     async def ship(self) -> bool:

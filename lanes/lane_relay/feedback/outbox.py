@@ -162,7 +162,8 @@ class Outbox:
                 if await self.tell_all(client):
                     wait = _FIRST_WAIT_S
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._came.wait(), self._until_due())
+                        async with asyncio.timeout(self._until_due()):
+                            await self._came.wait()
                 else:
                     await asyncio.sleep(wait)
                     wait = min(wait * 2, _LONGEST_WAIT_S)

@@ -138,7 +138,8 @@ async def _over_udp(
     transport, listener = await loop.create_datagram_endpoint(lambda: _Listener(question), remote_addr=(host, port))
     try:
         transport.sendto(question.to_wire())
-        return await asyncio.wait_for(listener.answer, seconds)
+        async with asyncio.timeout(seconds):
+            return await listener.answer
     finally:
         transport.close()
 

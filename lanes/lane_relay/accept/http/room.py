@@ -63,7 +63,8 @@ class Room:
         self._line[turn] = share
         try:
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(turn), self._wait_s)
+                async with asyncio.timeout(self._wait_s):
+                    await asyncio.shield(turn)
         except asyncio.CancelledError:
             if turn.done():  # it had just come
                 self._give_back(share)

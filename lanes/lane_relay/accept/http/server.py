@@ -147,7 +147,8 @@ class HttpServer:
         if self._sweeper is not None:
             self._sweeper.cancel()
         try:
-            await asyncio.wait_for(self._none_in_work.wait(), grace_s)
+            async with asyncio.timeout(grace_s):
+                await self._none_in_work.wait()
         except TimeoutError:
             _log.warning("requests cut off at the end of the grace period", count=self.session_count)
         await self._connections.shutdown(1.0)
