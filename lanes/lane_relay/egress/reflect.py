@@ -2,7 +2,8 @@
 
 Runs outside the cluster or at least outside the slot's network, by default on port 25. It holds one secret, keeps no
 state, and says nothing to anyone who does not speak the protocol.
-Invariant: at most MAX_CONNECTIONS at once and MAX_PER_SECOND answers; a connection lives IDLE_S at most.
+Invariants: at most MAX_CONNECTIONS at once and MAX_PER_SECOND answers; a connection lives IDLE_S at most. Of too many
+the one goes that has said nothing for longest: who asks at once is answered, however many others keep connections.
 Before it: `wire`. After it: the relay's `prober`.
 """
 
@@ -25,18 +26,28 @@ BACKLOG: Final = 1024
 class Reflector:
     """What all connections of one reflector share."""
 
-    def __init__(self, key: bytes, now: Callable[[], float]) -> None:
+    def __init__(self, key: bytes, now: Callable[[], float], most: int = MAX_CONNECTIONS) -> None:
         self.key = key
         self.now = now
-        self.open: set[asyncio.Transport] = set()
+        self.open: dict[asyncio.Transport, None] = {}
+        """The oldest first."""
+        self._most = most
         self.answered = 0
         self._idle = asyncio.Event()
         self._second = 0
         self._in_second = 0
 
+    def admit(self, transport: asyncio.Transport) -> None:
+        """Takes a connection in, for the oldest if there are too many."""
+        if len(self.open) >= self._most:
+            oldest = next(iter(self.open))
+            del self.open[oldest]
+            oldest.abort()
+        self.open[transport] = None
+
     def forget(self, transport: asyncio.Transport) -> None:
         """The connection is gone."""
-        self.open.discard(transport)
+        self.open.pop(transport, None)
         if not self.open:
             self._idle.set()
 
@@ -69,12 +80,9 @@ class _Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Starts the clock, or hangs up if there are too many."""
-        if len(self._shared.open) >= MAX_CONNECTIONS:
-            cast("asyncio.Transport", transport).abort()
-            return
+        """Starts the clock."""
         self._transport = cast("asyncio.Transport", transport)
-        self._shared.open.add(self._transport)
+        self._shared.admit(self._transport)
         self._timer = asyncio.get_running_loop().call_later(IDLE_S, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:

@@ -18,6 +18,7 @@ from lane_relay.errors import ConfigError
 from tests.ports import free_port, own_address
 
 KEY = b"0123456789abcdef0123456789abcdef"
+NONCE = bytes(range(16))
 OURS = "127.0.0.41"
 
 
@@ -260,6 +261,22 @@ async def test_the_reflector_answers_many_askers_at_once() -> None:
     async with reflector() as port:
         answers = await asyncio.gather(*(ask(port, number) for number in range(2, 202)))
     assert answers == [f"127.0.0.{number}" for number in range(2, 202)]
+
+
+async def test_who_keeps_connections_and_says_nothing_keeps_no_asker_out() -> None:
+    shared = reflect.Reflector(KEY, SYSTEM_CLOCK.now, most=3)
+    server = await reflect.serve("127.0.0.1", 0, shared)
+    port = server.sockets[0].getsockname()[1]
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(wire.request(NONCE))
+    assert isinstance(wire.parse_answer(await reader.readline(), KEY, NONCE), wire.Sighting)
+    assert len(shared.open) <= 3
+    for _, end in (*silent, (reader, writer)):
+        end.close()
+    await shared.drain(0.0)
+    server.close()
+    await server.wait_closed()
 
 
 async def test_the_reflector_answers_only_so_many_a_second() -> None:
