@@ -8,8 +8,9 @@ Before it: `sts`. After it: the policy's web server. Every failure of the far en
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import islice
 from typing import Final
 
 import aiohttp
@@ -31,9 +32,11 @@ _TOTAL_S: Final = 30.0
 _CONNECT_S: Final = 10.0
 _QUICK_S: Final = 2.0
 """Who has not answered by then is no longer among those that keep others waiting, as with DNS (`router`)."""
-_AT_ONCE: Final = 32
+_AT_ONCE: Final = 64
 _MOST: Final = 256
 """With those that take long, at some 100 kB each: so many may say nothing before a domain waits for one of them."""
+_PRESSED_S: Final = 5.0
+"""So long one has that says nothing, once another domain waits for its place."""
 _BOTH: Final = (Family.V4, Family.V6)
 _PATH: Final = "/.well-known/mta-sts.txt"
 
@@ -49,7 +52,14 @@ class PolicyFetcher:
     """One HTTPS client for all policies. Must be made inside a running event loop."""
 
     def __init__(
-        self, lookups: Lookups, context: ssl.SSLContext | None = None, port: int = 443, *, quick_s: float = _QUICK_S
+        self,
+        lookups: Lookups,
+        context: ssl.SSLContext | None = None,
+        port: int = 443,
+        *,
+        quick_s: float = _QUICK_S,
+        pressed_s: float = _PRESSED_S,
+        most: int = _MOST,
     ) -> None:
         """`context`: by which certificates are checked; absent: the system's authorities."""
         self._lookups = lookups
@@ -57,7 +67,12 @@ class PolicyFetcher:
         self._port = port
         self._quick_s = quick_s
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._all = asyncio.Semaphore(_MOST)
+        self._pressed_s = pressed_s
+        self._all = asyncio.Semaphore(most)
+        self._waiting = 0
+        """Domains without a place."""
+        self._limits: dict[asyncio.Timeout, float] = {}
+        """Of those that have one, and since when (the loop's time), the oldest first."""
         self._source = ""
         self._families: tuple[Family, ...] = _BOTH
         self._door: Door | None = None
@@ -78,15 +93,48 @@ class PolicyFetcher:
 
     async def fetch(self, domain: str) -> str | FetchFailure:
         """The text of the domain's policy."""
-        async with self._all, self._place():
+        async with self._one_of_all(), self._place():
             try:
-                async with asyncio.timeout(_TOTAL_S):
-                    return await self._get(f"mta-sts.{domain}")
+                async with asyncio.timeout(_TOTAL_S) as limit:
+                    with self._under(limit):
+                        return await self._get(f"mta-sts.{domain}")
             except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError, ssl.SSLError) as error:
                 return FetchFailure(TlsFailure.STS_WEBPKI, f"https://mta-sts.{domain}: {error}")
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 text = str(error) or type(error).__name__
                 return FetchFailure(TlsFailure.STS_FETCH, f"https://mta-sts.{domain}: {text}")
+
+    @asynccontextmanager
+    async def _one_of_all(self) -> AsyncIterator[None]:
+        """A place, for which the oldest make room in a while."""
+        self._waiting += 1
+        try:
+            if self._all.locked():
+                self._hurry()
+            await self._all.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._all.release()
+
+    @contextmanager
+    def _under(self, limit: asyncio.Timeout) -> Iterator[None]:
+        """This limit may become a shorter one meanwhile."""
+        self._limits[limit] = asyncio.get_running_loop().time()
+        self._hurry()
+        try:
+            yield
+        finally:
+            del self._limits[limit]
+
+    def _hurry(self) -> None:
+        """One for each domain that waits has no longer than `_PRESSED_S` in all, the oldest first."""
+        for limit, began in islice(self._limits.items(), self._waiting):
+            until = limit.when()
+            if not limit.expired() and until is not None and until > began + self._pressed_s:
+                limit.reschedule(began + self._pressed_s)
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:

@@ -321,3 +321,17 @@ async def test_web_servers_that_say_nothing_keep_no_other_domain_waiting(tmp_pat
         made.web.release.set()
         assert set(await asyncio.gather(*asking)) == {made.web.body}
         assert await fetcher.fetch(DOMAIN) == made.web.body  # each has given its place back once
+
+
+async def test_web_servers_that_say_nothing_make_room_once_another_domain_waits(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        context = ssl.create_default_context(cafile=str(made.trusted))
+        fetcher = PolicyFetcher(made.names, context, made.web.port, quick_s=0.05, pressed_s=0.2, most=4)
+        made.web.release.clear()
+        asking = [asyncio.create_task(fetcher.fetch(DOMAIN)) for _ in range(12)]
+        await until(lambda: len(made.web.requests) == 12, 20)  # each of them had 30 s
+        made.web.release.set()
+        found = await asyncio.gather(*asking)
+        assert {one.failure for one in found[:8] if isinstance(one, FetchFailure)} == {TlsFailure.STS_FETCH}
+        assert found[8:] == [made.web.body] * 4  # nobody waited for their places
+        assert await fetcher.fetch(DOMAIN) == made.web.body
