@@ -181,16 +181,20 @@ class QueuedMessages:
 
     def _hidden(self, message: Message, text: str) -> str:
         """A text in which recipients may be repeated, as a sender with VERP does."""
+        return self._hiding(message)(text)
+
+    def _hiding(self, message: Message) -> Callable[[str], str]:
+        """The same for several texts: a message for ten thousand makes it once."""
         key = self._recipients_key()
-        return text if key is None else hide(key, message.envelope.recipients)(text)
+        return str if key is None else hide(key, message.envelope.recipients)
 
     def _header(self, message: Message) -> list[HeaderField]:
         header = message.body[: _HEADER_OCTETS + 4].partition(b"\r\n\r\n")[0][:_HEADER_OCTETS]
-        is_safe = self._recipients_key() is None
+        is_safe, hidden = self._recipients_key() is None, self._hiding(message)
         fields = []
         for line in re.sub(rb"\r\n(?=[ \t])", b"", header).split(b"\r\n"):
             name, colon, value = line.partition(b":")
             if colon and (is_safe or name.strip().lower() in _SAFE):
                 text = value.strip().decode("utf-8", "replace")
-                fields.append(HeaderField(name=name.decode("ascii", "replace"), value=self._hidden(message, text)))
+                fields.append(HeaderField(name=name.decode("ascii", "replace"), value=hidden(text)))
         return fields
