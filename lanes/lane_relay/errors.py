@@ -1,6 +1,14 @@
 """Our few exceptions: for our environment and our bugs. What a peer does is a value, never one of these."""
 
-__all__ = ["ConfigError", "RelayError", "SpoolError", "SpoolFullError", "VolumeFullError"]
+from typing import Final
+
+from msgspec import DecodeError
+
+__all__ = ["NOT_OURS", "ConfigError", "RelayError", "SpoolError", "SpoolFullError", "VolumeFullError"]
+
+NOT_OURS: Final = (DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for octets that are not what we write: cut off or of other types, a damaged octet in a text, and
+lists in lists without an end. Whoever decodes what a disk or a peer gives catches all three."""
 
 
 class RelayError(Exception):

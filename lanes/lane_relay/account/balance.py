@@ -7,10 +7,11 @@ Pure. Before: `journal` reads lines. After: the spool's recovery says how many a
 from collections.abc import Iterable
 from typing import Final
 
-from msgspec import DecodeError, Struct
+from msgspec import Struct
 from msgspec.json import Decoder
 
 from lane_relay.account.records import RecordType
+from lane_relay.errors import NOT_OURS
 from lane_relay.spool.base import Balance
 
 __all__ = ["balance_of"]
@@ -51,7 +52,7 @@ def balance_of(lines: Iterable[bytes], after: int) -> Balance:
     for line in lines:
         try:
             one = _decode(line)
-        except DecodeError:
+        except NOT_OURS:
             whole = False
             continue
         if one.seq <= after:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from lane_relay.errors import ConfigError
+from lane_relay.errors import NOT_OURS, ConfigError
 
 __all__ = [
     "Continued",
@@ -170,7 +170,7 @@ def parse(content: bytes) -> Signed:
         outer = _OUTER.decode(content)
         text = bytes(outer.head)
         return Signed(text, outer.key, base64.b64decode(outer.signature, validate=True), _INNER.decode(text))
-    except (msgspec.DecodeError, binascii.Error) as error:
+    except (*NOT_OURS, binascii.Error) as error:
         raise ValueError(f"no head of a chain: {error}") from error
 
 

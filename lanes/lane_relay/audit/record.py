@@ -6,8 +6,10 @@ them; other fields are as they stand. Before: `evidence`. After: `trace`, `unset
 
 from typing import Annotated, Any, Final
 
-from msgspec import DecodeError, Meta, Struct, ValidationError, convert
+from msgspec import Meta, Struct, convert
 from msgspec.json import Decoder
+
+from lane_relay.errors import NOT_OURS
 
 __all__ = ["read_record"]
 
@@ -58,6 +60,6 @@ def read_record(line: bytes) -> dict[str, Any] | None:
     try:
         record = _decode(line)
         convert(record, _Shape)
-    except (DecodeError, ValidationError, RecursionError):
+    except NOT_OURS:
         return None
     return record

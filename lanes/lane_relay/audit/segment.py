@@ -19,6 +19,8 @@ from zlib import crc32
 
 import msgspec
 
+from lane_relay.errors import NOT_OURS
+
 __all__ = ["Index", "Place", "Summary", "index_name", "load_index", "number_of", "segment_name", "summarise"]
 
 BLOCK_BYTES: Final = 512 * 2**10
@@ -97,7 +99,7 @@ def load_index(content: bytes, sha256: str) -> Index | None:
         return None
     try:
         index = msgspec.msgpack.decode(content, type=Index)
-    except msgspec.DecodeError:
+    except NOT_OURS:
         return None
     return index if len(index.keys) % _KEY_BYTES == 0 else None
 
@@ -154,7 +156,7 @@ def _note(block: bytes, keys: set[str]) -> list[int]:
     """Adds what is looked for to `keys`; the numbers of the lines."""
     try:
         records = _LINES.decode_lines(block)
-    except msgspec.DecodeError:  # damaged before it was sealed: what can be read is noted
+    except NOT_OURS:  # damaged before it was sealed: what can be read is noted
         records = [_read(line) for line in block.split(b"\n")]
     for record in records:
         keys.update((record.id, record.message_id, record.correlation_id))
@@ -169,7 +171,7 @@ def _read(line: bytes) -> _Keys:
     """Of a damaged line the number alone, where it has one."""
     try:
         return _LINES.decode(line)
-    except msgspec.DecodeError:
+    except NOT_OURS:
         return _Keys(number_of(line))
 
 

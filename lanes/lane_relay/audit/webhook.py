@@ -21,13 +21,14 @@ from typing import Any, Final
 
 import aiohttp
 import structlog
-from msgspec import DecodeError, Raw, Struct
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from lane_api.relayconfig import Webhook as WebhookConfig
 from lane_relay.audit.chain import Chain
 from lane_relay.audit.segment import number_of
 from lane_relay.clock import Clock
+from lane_relay.errors import NOT_OURS
 
 __all__ = ["Batch", "WebhookSender", "stamped"]
 
@@ -325,8 +326,9 @@ class WebhookSender:
 def _is_sound(line: bytes) -> bool:
     """It can stand in a JSON text: one damaged octet would make a receiver refuse the whole batch, for ever."""
     try:
+        line.decode()
         _skim(line)
-    except DecodeError:
+    except NOT_OURS:
         return False
     return True
 

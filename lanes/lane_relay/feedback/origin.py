@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Struct
 
+from lane_relay.errors import NOT_OURS
 from lane_relay.records import FOREIGN, message_id_text, received_at
 
 __all__ = ["Origin", "find_origin", "find_site"]
@@ -103,7 +104,7 @@ def find_site(directory: Path, message_id: int) -> str:
 def _decoded(line: bytes, kind: type[_Kind]) -> _Kind | None:
     try:
         return msgspec.json.decode(line, type=kind) if line else None
-    except msgspec.DecodeError:
+    except NOT_OURS:
         return None
 
 

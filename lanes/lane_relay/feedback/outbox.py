@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from lane_relay.audit.webhook import stamped
 from lane_relay.clock import SYSTEM_CLOCK, Clock
-from lane_relay.errors import RelayError
+from lane_relay.errors import NOT_OURS, RelayError
 
 __all__ = ["Outbox", "OutboxError"]
 
@@ -262,6 +262,6 @@ def _read(path: Path) -> _Kept:
         return msgspec.json.decode(path.read_bytes(), type=_Kept)
     except FileNotFoundError:  # dropped for newer ones
         return _Kept()
-    except msgspec.DecodeError:
+    except NOT_OURS:
         _log.error("a kept bounce is damaged", file=path.name)
         return _Kept()

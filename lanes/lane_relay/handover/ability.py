@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
-from msgspec import DecodeError, Struct, ValidationError
+from msgspec import Struct
 from msgspec.json import Decoder
 
-from lane_relay.errors import RelayError
+from lane_relay.errors import NOT_OURS, RelayError
 from lane_relay.metrics import OTHER_POLICY
 
 __all__ = ["ABILITY_NAME", "Abilities", "Ability"]
@@ -75,5 +75,5 @@ class Abilities:
             async with asyncio.timeout(_WITHIN_S):
                 self._known[slot] = _decode(await self._fetch(slot))
             self._given = {key: count for key, count in self._given.items() if key[0] != slot}
-        except (RelayError, TimeoutError, DecodeError, ValidationError):
+        except (RelayError, TimeoutError, *NOT_OURS):
             self._known.pop(slot, None)

@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 from typing import Final
 
-from msgspec import DecodeError, Struct, ValidationError
+from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
+from lane_relay.errors import NOT_OURS
 from lane_relay.spool.files import POSIX_FILES, Files
 
 __all__ = ["Book", "Given", "Received", "TakenBack"]
@@ -89,7 +90,7 @@ class Book:
                 self.given[transfer] = _given(content)
             else:
                 self.received[transfer] = _received(content)
-        except (DecodeError, ValidationError) as error:
+        except NOT_OURS as error:
             raise OSError(
                 f"{path} is damaged ({error}). To start without it move it away: its mail may then leave twice, from "
                 "here and from the sibling"

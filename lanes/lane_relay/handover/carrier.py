@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 import aiohttp
-from msgspec import DecodeError, ValidationError
 from msgspec.json import Decoder
 
 from lane_api.relayconfig import HandOver, TlsFiles
-from lane_relay.errors import RelayError
+from lane_relay.errors import NOT_OURS, RelayError
 from lane_relay.handover.carriage import NotNowError, NotSentError, UnansweredError
 from lane_relay.handover.consignment import GIVEN_NAME, Answer, Consignment, StillOpen, encode
 
@@ -63,7 +62,7 @@ class HttpsCarrier:
             raise NotNowError(f"{status} {said[:200].decode('utf-8', 'replace')}")
         try:
             return _decode_open(said).transfers
-        except (DecodeError, ValidationError) as error:
+        except NOT_OURS as error:
             raise NotNowError(f"the answer is none: {error}") from error
 
     @property
@@ -158,7 +157,7 @@ def _answer(status: int, body: bytes, *, refusal_is_final: bool) -> Answer:
     if status == 200:
         try:
             return _decode(body)
-        except (DecodeError, ValidationError) as error:
+        except NOT_OURS as error:
             raise NotNowError(f"the answer is none: {error}") from error
     text = body[:200].decode("utf-8", "replace")
     if refusal_is_final and 400 <= status < 500:

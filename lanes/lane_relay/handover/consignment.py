@@ -6,10 +6,11 @@ two versions of the relay understand each other. Before it: `giver`. After it: `
 
 from typing import Final
 
-from msgspec import DecodeError, Struct, ValidationError
+from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
 from msgspec.structs import replace
 
+from lane_relay.errors import NOT_OURS
 from lane_relay.records import Message, QueueEntry, message_id_text
 
 __all__ = ["GIVEN_NAME", "Answer", "Consignment", "Parcel", "StillOpen", "decode", "encode", "pack", "unpack"]
@@ -96,7 +97,7 @@ def decode(data: bytes) -> Consignment | str:
     """What came in, or why it is no consignment."""
     try:
         found = _decode(data)
-    except (DecodeError, ValidationError) as error:
+    except NOT_OURS as error:
         return f"not a consignment: {error}"
     for parcel in found.parcels:
         if not parcel.message.envelope.recipients or not _is_id(parcel.origin):

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from lane_relay.errors import NOT_OURS
 from lane_relay.resolve.sts_policy import StsPolicy
 
 __all__ = ["PolicyStore"]
@@ -105,6 +106,6 @@ def _load(file: Path) -> dict[str, StsPolicy]:
         return msgspec.json.decode(file.read_bytes(), type=dict[str, StsPolicy])
     except FileNotFoundError:
         return {}
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *NOT_OURS) as error:
         _log.warning("the kept MTA-STS policies cannot be read and are fetched again: %s", error)
         return {}

@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from struct import Struct as Layout
 from typing import Final, TypeVar
 
-from msgspec import DecodeError, Struct
+from msgspec import Struct
 from msgspec.msgpack import Decoder
 
+from lane_relay.errors import NOT_OURS
 from lane_relay.spool.format import DeferredIndex, Kind, MessageIndex, Record, SettledIndex, encode, pack_index
 
 __all__ = [
@@ -306,7 +307,7 @@ def read_footer(record: Record) -> Footer | None:
             footer.settle()
             return footer
         footer = _footer_of(_unpack(record.index))
-    except (DecodeError, struct.error, ValueError):
+    except (*NOT_OURS, struct.error, ValueError):
         return None
     return footer if footer.is_whole else None
 

@@ -18,9 +18,10 @@ from enum import IntEnum
 from struct import Struct as Layout
 from typing import Final
 
-from msgspec import DecodeError, Struct
+from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
 
+from lane_relay.errors import NOT_OURS
 from lane_relay.records import Envelope, Message, RecipientOptions
 from lane_relay.spool.entries import Groups, Waiting
 
@@ -359,7 +360,7 @@ def decode_message(record: Record) -> Message | None:
     try:
         meta = _unpack_meta(record.data[4 : 4 + length])
         index = unpack_message(record.index)
-    except DecodeError:
+    except NOT_OURS:
         return None
     return Message(
         int.from_bytes(index.id, "big"),

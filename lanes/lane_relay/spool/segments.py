@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 from typing import Final
 
-from msgspec import DecodeError, Struct
+from msgspec import Struct
 from msgspec.json import Decoder, encode
 
-from lane_relay.errors import SpoolError
+from lane_relay.errors import NOT_OURS, SpoolError
 from lane_relay.spool.files import AppendFile, Files
 from lane_relay.spool.format import FORMAT_VERSION
 
@@ -66,7 +66,7 @@ def identity(files: Files, directory: Path, fresh: str) -> Identity:
         return made
     try:
         found = Decoder(Identity).decode(files.read(path))
-    except DecodeError as error:
+    except NOT_OURS as error:
         raise SpoolError(f"{path} is not readable: {error}") from error
     if found.format > FORMAT_VERSION:
         raise SpoolError(

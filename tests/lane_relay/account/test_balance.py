@@ -32,6 +32,12 @@ def test_a_recipient_comes_with_a_reception_and_goes_with_one_final_record() -> 
         assert balance_of([*RECORDS, _line(10, kind, "m1")], 0) == Balance(0, whole=True)
 
 
+def test_a_record_with_a_damaged_text_is_missing_and_ends_nothing() -> None:
+    damaged = _line(10, "Delivery", "m1").replace(b"a@one", b"\xff@one")
+    assert balance_of([*RECORDS, damaged], 0) == balance_of([*RECORDS, b"no record"], 0)
+    assert not balance_of([*RECORDS, damaged], 0).whole
+
+
 def test_only_records_after_the_number_count_also_those_of_messages_that_came_before() -> None:
     assert balance_of(RECORDS, 2) == Balance(-3, whole=True)
     assert balance_of(RECORDS, 9) == Balance(0, whole=True)

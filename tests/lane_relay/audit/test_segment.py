@@ -49,8 +49,18 @@ def test_a_line_that_is_none_hides_no_other() -> None:
     assert said.gaps == ((3, 3),)
 
 
-def test_a_damaged_line_takes_no_other_out_of_the_index() -> None:
-    said = _summary(_line(1) + _line(2).replace(b"id", b"\x00d") + _line(3))
+@pytest.mark.parametrize(
+    ("sound", "damaged"),
+    [
+        (b"id", b"\x00d"),
+        (b'"id":"', b'"id":"\xff'),
+        (b'"id":"', b'"id":"\xed\xa0\x80'),
+        (b'"id":', b'"id":' + b"[" * 9999),
+    ],
+    ids=["name", "text", "half a character", "depth"],
+)
+def test_a_damaged_line_takes_no_other_out_of_the_index(sound: bytes, damaged: bytes) -> None:
+    said = _summary(_line(1) + _line(2).replace(sound, damaged) + _line(3))
     assert [said.index.may_hold(f"{seq:024x}") for seq in (1, 3)] == [True, True]
     assert said.gaps == ()
 

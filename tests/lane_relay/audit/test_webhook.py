@@ -332,16 +332,17 @@ async def test_a_journal_has_one_name_from_its_first_record_on(
     assert Books().read(receiver.batches) == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(("at", "octet"), [(0, 0), (9, 0xFF)], ids=["form", "text"])
 @pytest.mark.parametrize("damaged", [1, 3, 8], ids=["first", "between", "last"])
 async def test_a_damaged_record_is_told_as_a_gap_and_holds_up_no_other(
-    tmp_path: Path, receiver: Receiver, http: aiohttp.ClientSession, damaged: int
+    tmp_path: Path, receiver: Receiver, http: aiohttp.ClientSession, damaged: int, at: int, octet: int
 ) -> None:
     slot = Slot(tmp_path, receiver)
     fill(slot.journal, 8)
     begins = b'{"seq":%d,' % damaged
     path = next(one for one in slot.folder.glob("records-*.jsonl") if begins in one.read_bytes())
     content = bytearray(path.read_bytes())
-    content[content.index(b'"type"', content.index(begins))] = 0
+    content[content.index(b'"type"', content.index(begins)) + at] = octet
     path.write_bytes(content)
 
     assert await slot.sender.send(http) is None

@@ -78,12 +78,13 @@ async def test_what_was_put_before_a_kill_is_told_in_its_order_after_it(tmp_path
     assert after.told == 4
 
 
-async def test_a_damaged_file_stops_nobody_else(tmp_path: Path, hook: tuple[Hook, str]) -> None:
+@pytest.mark.parametrize("damaged", [b"{", b'{"url":"\xff"}', b'{"x":' + b"[" * 99_999])
+async def test_a_damaged_file_stops_nobody_else(tmp_path: Path, hook: tuple[Hook, str], damaged: bytes) -> None:
     endpoint, url = hook
     box = Outbox(tmp_path)
     await box.put(url, {"number": 0})
     await box.put(url, {"number": 1})
-    (tmp_path / f"{1:016d}.json").write_bytes(b"{")
+    (tmp_path / f"{1:016d}.json").write_bytes(damaged)
     await told(Outbox(tmp_path), endpoint, 1)
     assert [event["number"] for event in endpoint.seen] == [1]
 

@@ -3,6 +3,8 @@
 import tracemalloc
 from pathlib import Path
 
+import pytest
+
 from lane_relay.resolve.sts_fetch import MAX_POLICY
 from lane_relay.resolve.sts_policy import StsPolicy, read_policy
 from lane_relay.resolve.sts_store import PolicyStore
@@ -53,6 +55,17 @@ def test_a_policy_that_replaces_another_or_ends_gives_its_memory_back(tmp_path: 
     assert store.to_save(NOW + 604_801) is not None
     assert (len(store), store.bytes) == (0, 0)
     assert store.to_save(NOW) is None  # nothing new
+
+
+@pytest.mark.parametrize("octet", [0, 0xFF], ids=["form", "text"])
+def test_a_file_that_the_disk_damaged_costs_a_fetch_and_no_start(tmp_path: Path, octet: int) -> None:
+    file = tmp_path / "kept.json"
+    store = PolicyStore(file, NOW)
+    store.put("a.test", policy())
+    content = store.to_save(NOW)
+    assert content is not None
+    file.write_bytes(content.replace(b"enforce", b"enf%crce" % octet))
+    assert len(PolicyStore(file, NOW)) == 0
 
 
 def test_a_file_of_another_process_is_held_to_the_bounds_as_well(tmp_path: Path) -> None:

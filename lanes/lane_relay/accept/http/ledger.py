@@ -22,12 +22,12 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 import structlog
-from msgspec import DecodeError, Struct
+from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from lane_api.relayconfig import RelayConfig
 from lane_relay.accept.http import claims
-from lane_relay.errors import SpoolError, SpoolFullError
+from lane_relay.errors import NOT_OURS, SpoolError, SpoolFullError
 
 __all__ = ["KEPT_S", "Entry", "Ledger", "Outcome"]
 
@@ -324,7 +324,7 @@ def _read(content: Any) -> Entry | None:
     """None: it is damaged."""
     try:
         return _decode(content)
-    except (DecodeError, TypeError):  # what SQLite takes for another type than it was
+    except (*NOT_OURS, TypeError):  # what SQLite takes for another type than it was
         return None
 
 

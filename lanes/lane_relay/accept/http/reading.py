@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
-from msgspec import DecodeError, Struct
+from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 from pydantic import ValidationError
 
 from lane_relay.accept.http.answer import Answer, problem
 from lane_relay.accept.http.request import Submission
+from lane_relay.errors import NOT_OURS
 
 __all__ = ["MAX_PARTS", "VALUE_BYTES", "Read", "canonical", "read", "read_request"]
 
@@ -95,7 +96,7 @@ def _canonical(body: bytes) -> tuple[bytes, Any]:
     try:
         value = _decode(body)
         return _encode(value), value
-    except (DecodeError, UnicodeDecodeError, RecursionError) as failed:
+    except NOT_OURS as failed:
         raise ValueError(f"the body is not JSON: {_why(body, failed)}") from None
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiohttp import web
-from msgspec import DecodeError, ValidationError
 
 from lane_api.isppolicy import Stage
 from lane_api.listening import HttpListener
@@ -32,6 +31,7 @@ from lane_relay.accept.http.ledger import Ledger
 from lane_relay.accept.http.witnesses import PassedAnswer, Way, Witnesses, decode_passed
 from lane_relay.accept.intake import Rejection
 from lane_relay.accept.policy import AUTH_REQUIRED, client_address
+from lane_relay.errors import NOT_OURS
 from lane_relay.guard import contain, report
 from lane_relay.records import Reply
 
@@ -235,7 +235,7 @@ class HttpServer:
                 return _passed_back(body)
             try:
                 passed = decode_passed(body)
-            except (DecodeError, ValidationError) as wrong:
+            except NOT_OURS as wrong:
                 return f"no request that was passed on: {wrong}"
             with self._place(passed.client) as place:
                 return _passed_back(place if place is not None else await self._injector.inject_passed(passed))

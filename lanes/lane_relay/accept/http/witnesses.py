@@ -21,14 +21,14 @@ from http import HTTPStatus
 from typing import Final, Literal, Protocol
 
 import structlog
-from msgspec import DecodeError, Struct, ValidationError
+from msgspec import Struct
 from msgspec.json import Decoder as JsonDecoder
 from msgspec.msgpack import Decoder, Encoder
 
 from lane_relay.accept.http.answer import Answer, Problem, Results, problem, refused
 from lane_relay.accept.http.claims import SLACK_S
 from lane_relay.accept.http.ledger import KEPT_S, Ledger
-from lane_relay.errors import RelayError, SpoolError
+from lane_relay.errors import NOT_OURS, RelayError, SpoolError
 from lane_relay.records import Reply
 
 __all__ = [
@@ -200,7 +200,7 @@ class Witnesses:
         try:
             body, _ = await way.fetch(owner, ANSWER_NAME, {"giver": self._slot}, method="PUT", body=_encode(passed))
             return _answer(_decode_answer(body))
-        except (RelayError, DecodeError, ValidationError, ValueError) as failed:
+        except (RelayError, *NOT_OURS, ValueError) as failed:
             _log.warning("the owner of an idempotency key does not answer", owner=owner, reason=str(failed))
             return refused(_away(owner))
 
@@ -221,7 +221,7 @@ class Witnesses:
         except TimeoutError:
             self._silent_until[witness] = self._monotonic() + _SILENT_S
             _log.warning("a witness of idempotency keys is silent", slot=witness)
-        except (RelayError, DecodeError, ValidationError) as failed:
+        except (RelayError, *NOT_OURS) as failed:
             _log.debug("a witness of an idempotency key does not answer", slot=witness, reason=str(failed))
         return None
 
