@@ -76,7 +76,9 @@ class SessionSettings(Struct, frozen=True):
     @property
     def context(self) -> ssl.SSLContext:
         """Whose rules the handshake follows."""
-        return self.contexts.checked if self.tls.check is Check.PKIX else self.contexts.unchecked
+        if self.tls.check is not Check.PKIX:
+            return self.contexts.unchecked
+        return self.contexts.checked if self.tls.demand is None else self.contexts.named
 
     def examine(self, ssl_object: Any, host: str, now: float) -> tuple[TlsResult, str]:
         """What was negotiated, and why it may not be used, if so; `now` is Unix time."""

@@ -117,10 +117,13 @@ _CIPHERS_WHERE_THE_OTHER_WAY_IS_PLAIN_TEXT: Final = "DEFAULT:@SECLEVEL=1"
 
 
 class TlsContexts(Struct, frozen=True):
-    """One context for peers whose certificate OpenSSL leaves alone, one for those whose name and chain it checks."""
+    """One context for peers whose certificate OpenSSL leaves alone, two for those whose name and chain it checks."""
 
     unchecked: ssl.SSLContext
     checked: ssl.SSLContext
+    """Of fixed routes, some of which have their name as CN alone."""
+    named: ssl.SSLContext
+    """A name is a SAN (RFC 8461 section 4.1)."""
     authorities: Authorities
 
 
@@ -129,16 +132,27 @@ def make_contexts(ca_file: str | None = None) -> TlsContexts:
     unchecked = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
     unchecked.check_hostname = False
     unchecked.verify_mode = ssl.CERT_NONE  # an MX host's name proves nothing without DANE or MTA-STS (RFC 7672)
-    checked = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)  # checks chain and name
-    if ca_file is not None:
-        checked.load_verify_locations(cafile=ca_file)
-    else:
-        checked.load_default_certs()
-    for context in (unchecked, checked):
-        context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996 section 5
+    checked, named = _checking(ca_file), _checking(ca_file)
+    named.hostname_checks_common_name = False
+    unchecked.minimum_version = _OLDEST
     unchecked.set_ciphers(_CIPHERS_WHERE_THE_OTHER_WAY_IS_PLAIN_TEXT)
-    checked.set_ciphers(_CIPHERS)
-    return TlsContexts(unchecked, checked, Authorities(checked))
+    return TlsContexts(unchecked, checked, named, Authorities(checked))
+
+
+_OLDEST: Final = ssl.TLSVersion.TLSv1_2
+"""RFC 8996 section 5."""
+
+
+def _checking(ca_file: str | None) -> ResumingContext:
+    """One that checks chain and name."""
+    context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    else:
+        context.load_default_certs()
+    context.minimum_version = _OLDEST
+    context.set_ciphers(_CIPHERS)
+    return context
 
 
 def examine(ssl_object: Any, plan: TlsPlan, authorities: Authorities, host: str, now: float) -> tuple[TlsResult, str]:

@@ -149,6 +149,7 @@ async def test_an_enforced_policy_asks_for_a_valid_certificate_of_the_hosts_name
         judge(root.issue(HOST), TlsFailure.NONE),
         judge(root.issue("*.peer.test"), TlsFailure.NONE),
         judge(root.issue("another.name"), TlsFailure.HOST_MISMATCH),
+        judge(root.issue(HOST, authority=True), TlsFailure.HOST_MISMATCH),  # named by its CN alone
         judge(root.issue(HOST, days=(-20, -10)), TlsFailure.EXPIRED),
         judge(make_authority().issue(HOST), TlsFailure.NOT_TRUSTED),
     )
