@@ -205,6 +205,7 @@ class MessagePath:
             if self._leaves_from_here(entry, destination):
                 self.dispatcher.add(entry, destination)
         elif not (self._is_emptied(entry) and self._went_to_sibling(entry)):
+            self.on_withdrawn(entry)
             self.unroutable.add(entry, destination)
 
     def _is_taken(self, entry: QueueEntry, destination: Route | Unroutable | None) -> bool:

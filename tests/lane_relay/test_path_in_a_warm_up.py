@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from lane_api.isppolicy import Category
 from lane_api.relayconfig import RelayConfig
 from lane_relay.clock import Clock
 from lane_relay.deliver.pacing import Limit
@@ -139,6 +140,15 @@ async def test_what_an_order_takes_gives_its_room_to_the_next(rig: Rig) -> None:
     rig.now += HOUR
     assert await rig.settle() == small[1:]
     assert not rig.path.line.holds("isp"), "the order has all of the large one by now"
+
+
+async def test_what_turns_out_to_have_no_way_gives_its_room_to_the_next(rig: Rig) -> None:
+    entries = rig.come("large", 10)
+    rig.routes = {"isp.test": Unroutable(Reply(550, ("5.1.2 Domain isp.test does not exist",)), Category.BAD_DOMAIN)}
+    rig.path.on_due(entries[0])
+    assert rig.unroutable == entries[:1]
+    rig.routes = {}
+    assert await rig.settle() == [entries[5]]
 
 
 async def test_what_goes_to_a_sibling_after_all_gives_its_room_to_the_next(rig: Rig) -> None:
