@@ -31,6 +31,8 @@ class SiteNames:
             )
             for policy in policies
         ]
+        self._names = frozenset(policy.name for policy in policies)
+        """No host set is called so, whoever publishes it: its failures would be those of the policy's mail."""
 
     def site(self, domain: str, hosts: Sequence[str]) -> tuple[str, str]:
         """(site, policy): equal if a policy takes it; without one the site is the MX set and the policy empty."""
@@ -39,4 +41,5 @@ class SiteNames:
                 hosts and all(host in exact or (suffixes and host.endswith(suffixes)) for host in hosts)
             ):
                 return name, name
-        return mx_set_name(hosts), ""
+        site = mx_set_name(hosts)
+        return f"mx:{site}" if site in self._names else site, ""

@@ -175,6 +175,7 @@ POLICIES = (
         ("sub.test", ["a.mx.exact.test"], ("a.mx.exact.test", "")),
         ("bare.test", ["google.com"], ("google.com", "")),
         ("both.test", ["mx.exact.test", "a.google.com"], ("wide", "wide")),
+        ("stranger.test", ["google"], ("mx:google", "")),
     ],
 )
 def test_the_first_policy_that_matches_every_host_gives_the_site(
