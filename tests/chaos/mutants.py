@@ -188,11 +188,11 @@ def _asks_one_by_one() -> None:
     """A question to the resolver waits for the answer to the one before."""
     ask, one_by_one = WireResolver._ask, asyncio.Lock()
 
-    async def wait(self: WireResolver, name: str, kind: str, read: Any) -> Any:
+    async def wait(self: WireResolver, name: str, kind: str, *others: Any) -> Any:
         async with one_by_one:
-            return await ask(self, name, kind, read)
+            return await ask(self, name, kind, *others)
 
-    WireResolver._ask = wait  # type: ignore[method-assign]
+    WireResolver._ask = wait  # type: ignore[method-assign, assignment]
 
 
 def _makes_no_room() -> None:

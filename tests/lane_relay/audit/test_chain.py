@@ -214,3 +214,9 @@ def test_a_key_of_a_kind_that_nobody_knows_is_no_key_of_ours() -> None:
     """A journal's own Begin may name one."""
     with pytest.raises(ValueError, match="no Ed25519 public key"):
         public_key(b"-----BEGIN PUBLIC KEY-----\nMAwwBQYDKgMEAwMAYWE=\n-----END PUBLIC KEY-----\n")
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"head":{"x":' + b"[" * 99_999, b'{"key":"\xff"}'])
+def test_what_is_no_head_of_a_chain_is_said_to_be_none(content: bytes) -> None:
+    with pytest.raises(ValueError, match="no head of a chain"):
+        parse(content)

@@ -438,12 +438,6 @@ def test_a_statement_without_a_digest_proves_nothing_of_its_file(tmp_path: Path)
     assert trace(DirectoryStore(tmp_path), Wanted("<forged@brand.test>")) == []
 
 
-@pytest.mark.parametrize("content", [b"{", b'{"head":{"x":' + b"[" * 99_999, b'{"key":"\xff"}'])
-def test_what_is_no_head_of_a_chain_is_said_to_be_none(content: bytes) -> None:
-    with pytest.raises(ValueError, match="no head of a chain"):
-        parse(content)
-
-
 def test_a_damaged_head_hides_no_records_of_its_segment(folder: Path) -> None:
     _break_head(folder)
     assert "Altered" in kinds(judge(folder))
