@@ -55,7 +55,7 @@ extensions: peers ## compiles the relay's hot modules, into this machine's cache
 	@$(RUN)/python -m e2e.compiled
 
 compiled: peers ## tests of the relay as its image has it: hot modules compiled to C
-	PYTHONPATH=$$($(RUN)/python -m e2e.compiled) LANE_RELAY_FORM=compiled $(COMPILED_AS) $(RUN)/pytest $(COMPILED_TESTS) -n $(COMPILED_WORKERS) --dist loadfile
+	PYTHONPATH=$$($(RUN)/python -m e2e.compiled) LANE_RELAY_FORM=compiled $(RUN)/pytest $(COMPILED_TESTS) -n $(COMPILED_WORKERS) --dist loadfile
 
 http-contract: peers ## schemathesis against a running relay, for long (EXAMPLES=2000 requests a phase)
 	EXAMPLES=$(EXAMPLES) $(RUN)/pytest tests/lane_relay/whole/test_http_contract.py -n 0
@@ -122,13 +122,13 @@ chaos-relay: setup ## kills compiled relays a thousand times (KILLS=N for fewer)
 chaos-operator: peers ## kills, hangs and misleads the operator on a two-node cluster under mail; SHORT=1: ten acts with 12 kills, ~15 min; all of it takes two hours
 	$(RUN)/python -m e2e.chaos $(if $(SHORT),--short)
 
-# side by side what leaves time to the other: mypy is one process, and most of the last unit tests wait; theirs is told
-# last, and is over long before the promises that judge times begin
+# side by side what leaves time to the other: many unit tests wait; theirs is told last, and is over long before the
+# promises that judge times begin
 test: peers ## the gate: lint, all unit tests, the promises on a cluster, the long ones in their short form
-	@$(MAKE) --no-print-directory -j3 --output-sync=target lint extensions bytecode
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint bytecode
 	@mkdir -p build; failed=0; \
 	$(MAKE) --no-print-directory unit >build/unit.log 2>&1 & unit=$$!; \
-	$(MAKE) --no-print-directory compiled COMPILED_AS=nice || failed=1; \
+	$(MAKE) --no-print-directory compiled || failed=1; \
 	$(MAKE) --no-print-directory e2e FORM=short || failed=1; \
 	wait $$unit || failed=1; cat build/unit.log; exit $$failed
 

@@ -46,6 +46,7 @@ def repaired(here: Installation) -> float:
     return time.monotonic() - since
 
 
+@pytest.mark.long("tests/lane_operator/test_leadership.py", "tests/lane_operator/test_replica_process.py")
 def test_another_replica_follows_one_that_hangs_dies_or_goes(here: Installation) -> None:
     first = eventually(lambda: leader(here), "one replica leads")
     pods = here.cluster.get("pods", "-n", OPERATOR_NAMESPACE, "-l", f"app.kubernetes.io/instance={RELEASE}")["items"]
