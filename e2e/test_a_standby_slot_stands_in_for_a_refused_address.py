@@ -135,7 +135,12 @@ async def test_a_lane_that_grows_takes_mail_by_its_standby_slot_first(outbound: 
     here = warm
     here.cluster.kubectl("scale", "sendinglane", LANE, "-n", here.namespace, "--replicas=2")  # the pool has no more
     eventually(lambda: outbound.endpoints(LANE) == {"warm-0-0", "warm-s0-0"}, "it takes submissions", within=90)
-    assert (slot(here, "warm-s0")["role"], slot(here, "warm-s0")["message"]) == ("Promoted", "stands in for warm-1")
+
+    def is_said() -> bool:  # an endpoint is there before the slot has been asked
+        said = slot(here, "warm-s0")
+        return (said["role"], said["message"]) == ("Promoted", "stands in for warm-1")
+
+    eventually(is_said, "the slot's status says what it does")
 
     here.cluster.kubectl("scale", "sendinglane", LANE, "-n", here.namespace, "--replicas=1")
     eventually(lambda: outbound.endpoints(LANE) == {"warm-0-0"}, "it stands by again", within=90)
