@@ -41,7 +41,7 @@ class Process:
         """Send a signal to this very process; False when it is gone."""
         try:
             handle = os.pidfd_open(self.pid)
-        except ProcessLookupError:
+        except OSError:  # nobody, or a thread of somebody else, whose number it is now
             return False
         try:
             # looked up after the handle was taken: from here on the pid cannot become somebody else

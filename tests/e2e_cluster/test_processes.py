@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +42,20 @@ def test_a_pid_that_now_belongs_to_another_process_is_never_signalled(tmp_path: 
         Processes(tmp_path).end([mine], grace=0.1)
         assert other.poll() is None
         other.kill()
+
+
+def test_a_pid_that_now_belongs_to_a_thread_is_of_nobody(tmp_path: Path) -> None:
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        assert thread.native_id is not None
+        mine = Process("gone", thread.native_id, (started_at(thread.native_id) or 0) - 1, ("sleep",), "")
+        assert not mine.signal(signal.SIGKILL)
+        Processes(tmp_path).end([mine], grace=0.1)
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_an_ended_process_that_nobody_reaped_is_not_alive() -> None:
