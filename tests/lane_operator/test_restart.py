@@ -213,14 +213,20 @@ def test_an_installation_may_have_slots_restart_with_their_queue(there: World) -
     assert (it.passes(), it.said) == (["otp-0"], None)
 
 
-def test_a_sibling_that_has_just_come_back_is_waited_for_until_it_can_take_the_mail_over(there: World) -> None:
-    """Else the second slot of a lane restarts with its queue: the first is ready seconds before it has been asked."""
+def whose_first_slot_has_come_back(there: World) -> Rig:
+    """It is ready with its new template, and nobody has asked it yet."""
     it = Rig(there)
     it.spec |= ANOTHER
     it.passes()
     it.closes("otp-0", queued=0)
     assert it.passes(1) == ["otp-0"]
     it.sees("otp-0", pod_ready=True, ready_since=it.lane_time(), proof_state="", queued=0)
+    return it
+
+
+def test_a_sibling_that_has_just_come_back_is_waited_for_until_it_can_take_the_mail_over(there: World) -> None:
+    """Else the second slot of a lane restarts with its queue: the first is ready seconds before it has been asked."""
+    it = whose_first_slot_has_come_back(there)
     for _ in range(4):
         assert (it.passes(5), it.said) == ([], None)
     it.sees("otp-0", reachable=True, intake="Open", proof_state="Proved")
@@ -228,12 +234,7 @@ def test_a_sibling_that_has_just_come_back_is_waited_for_until_it_can_take_the_m
 
 
 def test_a_sibling_that_never_answers_is_waited_for_a_minute(there: World) -> None:
-    it = Rig(there)
-    it.spec |= ANOTHER
-    it.passes()
-    it.closes("otp-0", queued=0)
-    assert it.passes(1) == ["otp-0"]
-    it.sees("otp-0", pod_ready=True, ready_since=it.lane_time(), proof_state="", queued=0)
+    it = whose_first_slot_has_come_back(there)
     assert it.passes(59) == []
     assert it.passes(1) == ["otp-1"]
 

@@ -10,7 +10,6 @@ import pytest
 
 from e2e.cluster.identity import Layout
 from tests.manifests.checkers import Finding, exceptions, place, refused, scored
-from tests.manifests.definitions import write_schemas
 from tests.manifests.rendered import CHILD_SETS, chart, children, examples
 
 Manifest = dict[str, Any]
@@ -22,18 +21,6 @@ CHARTS = {
 
 
 WATCHED = ("monitoring.coreos.com/v1/PodMonitor", "monitoring.coreos.com/v1/PrometheusRule")
-
-
-@pytest.fixture(scope="module")
-def here() -> Layout:
-    return place()
-
-
-@pytest.fixture(scope="module")
-def schemas(here: Layout, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("schemas")
-    write_schemas(here, folder)
-    return folder
 
 
 def lanes() -> Iterator[Manifest]:

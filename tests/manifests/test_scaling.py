@@ -9,25 +9,13 @@ import yaml
 
 from e2e.cluster.identity import Layout
 from lane_relay.metrics.catalogue import CATALOGUE
-from tests.manifests.checkers import place, refused
-from tests.manifests.definitions import OURS, write_schemas
+from tests.manifests.checkers import refused
+from tests.manifests.definitions import OURS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
 BLOCKS = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
 SCALERS = {one["kind"]: one for one in BLOCKS if "kind" in one}
 METRICS = {f"lane_relay_{one.name}" for one in CATALOGUE}
-
-
-@pytest.fixture(scope="module")
-def here() -> Layout:
-    return place()
-
-
-@pytest.fixture(scope="module")
-def schemas(here: Layout, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("schemas")
-    write_schemas(here, folder)
-    return folder
 
 
 def test_the_page_has_an_object_for_each_way() -> None:

@@ -50,8 +50,10 @@ class Around:
 
     def waits_for_sibling(self, name: str, now: dt.datetime) -> bool:
         """Whether another slot has just come back, and may take the mail over once it has been asked and is proved."""
-        come = (one for one in self._others(name) if not self._takes_over(one) and self._has_just_come(one, now))
-        return self._may_hand_over(name) and not self.can_hand_over(name) and any(come)
+        others = self._others(name)
+        if not self._may_hand_over(name) or any(map(self._takes_over, others)):
+            return False
+        return any(self._has_just_come(one, now) for one in others)
 
     def _may_hand_over(self, name: str) -> bool:
         lane, seen = self.lane, self.observation.slot(name)
