@@ -40,10 +40,9 @@ class KnownSites:
 
     def limits_of(self, policy: str) -> tuple[SiteLimits, DayCount | None]:
         """Shared by all sites of this policy, or of none; and what was attempted of a daily limit."""
-        known = self._limits.get(policy)
-        if known is None and all(one.name != policy for one in self._config.delivery.policies):
+        if policy not in self._limits and all(one.name != policy for one in self._config.delivery.policies):
             policy = ""
-            known = self._limits.get(policy)
+        known = self._limits.get(policy)
         if known is None:
             known = self._limits[policy] = site_limits(self._config.delivery, policy)
         return known, self._kept.days.of(policy) if known.messages_per_day is not None else None

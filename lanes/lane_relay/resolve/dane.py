@@ -147,12 +147,11 @@ class DaneLookups:
 def _judge(records: tuple[Tlsa, ...], base: str, ttl: float) -> HostDane:
     usable = list[Tlsa]()
     size = 0
-    for record in records:
-        size += _weight(record) if _is_usable(record) else 0
+    for record in filter(_is_usable, records):
+        size += _weight(record)
         if usable and size > _MOST_OF_A_HOST:
             break
-        if _is_usable(record):
-            usable.append(record)
+        usable.append(record)
     return HostDane(DaneState.USABLE if usable else DaneState.UNUSABLE, tuple(usable), base, ttl)
 
 
