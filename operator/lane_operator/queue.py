@@ -14,6 +14,8 @@ __all__ = ["BACKOFF_FIRST_S", "BACKOFF_MAX_S", "WorkQueue"]
 
 BACKOFF_FIRST_S = 0.25
 BACKOFF_MAX_S = 300.0
+STALE = 64
+"""Timers that may be kept for nothing, beside as many as there are keys that wait for theirs."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -51,6 +53,7 @@ class WorkQueue(Generic[K]):
         self._due[key] = due
         self._sequence += 1
         heapq.heappush(self._timers, (due, self._sequence, key))
+        self._forget_stale()
         self._changed.set()
 
     def take(self) -> K | None:
@@ -98,6 +101,11 @@ class WorkQueue(Generic[K]):
         return len(self._waiting)
 
     @property
+    def timers(self) -> int:
+        """Timers that are kept, those that no key waits for any more among them."""
+        return len(self._timers)
+
+    @property
     def oldest_s(self) -> float:
         """How long the key that waits longest has been waiting."""
         first = next(iter(self._waiting.values()), None)
@@ -113,6 +121,12 @@ class WorkQueue(Generic[K]):
         if key in self._again:
             self._again.discard(key)
             self.add(key)
+
+    def _forget_stale(self) -> None:
+        """Keeps the heap in proportion: each pass leaves its key's timer behind, which may be due in months."""
+        if len(self._timers) > 2 * len(self._due) + STALE:
+            self._timers = [(due, place, key) for place, (key, due) in enumerate(self._due.items())]
+            heapq.heapify(self._timers)
 
     def _promote(self) -> None:
         now = self._clock()

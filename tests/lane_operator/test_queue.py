@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lane_operator.queue import BACKOFF_FIRST_S, BACKOFF_MAX_S, WorkQueue
+from lane_operator.queue import BACKOFF_FIRST_S, BACKOFF_MAX_S, STALE, WorkQueue
 
 
 class Clock:
@@ -165,3 +167,48 @@ async def test_a_waiting_worker_wakes_for_a_key(clock: Clock) -> None:
     queue.add("lane")
 
     assert await asyncio.wait_for(worker, 60) == "lane"
+
+
+def test_a_key_that_is_looked_at_again_and_again_before_its_time_leaves_nothing_behind(
+    queue: WorkQueue[str], clock: Clock
+) -> None:
+    ends = clock.now + 90 * 86_400
+    for _ in range(10_000):
+        queue.add("lane")
+        queue.take()
+        queue.done("lane")
+        queue.add_after("lane", ends - clock.now)
+        clock.now += 420
+
+    assert queue.timers <= 2 + STALE
+    clock.now = ends
+    assert drained(queue) == ["lane"]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["look", "later", "wait"]), st.integers(0, 5), st.integers(0, 40)), max_size=400)
+)
+def test_whatever_was_forgotten_of_its_timers_each_key_comes_when_it_is_due_and_no_sooner(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    clock = Clock()
+    queue: WorkQueue[str] = WorkQueue(clock, lambda: 1.0)
+    due: dict[str, float] = {}
+    for step, number, delay in steps:
+        key = f"lane-{number}"
+        match step:
+            case "look":
+                queue.add(key)
+                due[key] = clock.now
+            case "later":
+                queue.add_after(key, delay)
+                due[key] = min(due.get(key, clock.now + delay), clock.now + delay)
+            case _:
+                clock.now += delay
+        expected = {key for key, at in due.items() if at <= clock.now}
+        taken = drained(queue)
+        for one in taken:
+            queue.done(one)
+            del due[one]
+        assert set(taken) == expected
+        assert queue.timers <= 2 * len(due) + STALE + 1
