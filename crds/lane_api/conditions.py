@@ -158,6 +158,7 @@ class Reason(StrEnum):
     # VolumeForgotten
     GIVEN_UP = "GivenUp"
     SLOT_SERVES = "SlotServes"
+    SLOT_AWAITED = "SlotAwaited"
     NO_SUCH_VOLUME = "NoSuchVolume"
     # Upgrading
     WAITS_FOR_OTHER_LANES = "WaitsForOtherLanes"

@@ -41,6 +41,7 @@ def lanes_on_nodes() -> Iterator[Story]:
     story.step("for 10 minutes", STUCK, story.slot(0), lost, after=10 * MINUTE)
     story.annotations = {"lanewright.dev/release": "forget-slot/claim-1"}
     story.step("a person gives it up", STUCK, story.slot(0), lost, after=MINUTE)
+    story.step("it was said for long enough", STUCK, story.slot(0), lost, after=5 * MINUTE)
     story.step("the slot begins anew", AS_ASKED, *story.slots(), after=MINUTE)
     yield story
 

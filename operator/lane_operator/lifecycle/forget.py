@@ -1,18 +1,20 @@
 """A slot whose volume is lost for good: given up by a person, who names the very claim; pure.
 
 The one act here that loses mail. Invariants: nobody but a person asks for it; it is about one claim, by its uid, so
-that the same word never hits the volume that comes after it; a slot that serves or answers has not lost its volume.
-Before it: `slots`. After it: `reconcile`, which deletes workload and claim; the next passes make both anew, or let the
-slot go that was to go.
+that the same word never hits the volume that comes after it; a slot that serves or answers has not lost its volume, nor
+has one that did since it was asked; the lane has said for minutes that it will be done.
+Before it: `slots`, and what `status/forgotten` has said. After it: `reconcile`, which deletes workload and claim; the
+next passes make both anew, or let the slot go that was to go.
 """
 
+import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lane_api.names import RELEASE_ANNOTATION, RELEASE_FORGET_SLOT
 from lane_operator.inputs import Lane, Manifest
 from lane_operator.lifecycle.drain import SlotFacts, Step, next_steps
 from lane_operator.marks import slot_of
+from lane_operator.status.forgotten import asked_uid, is_given_up
 
 __all__ = ["Act", "ForgetVolume", "acts", "forgotten", "without_forgotten"]
 
@@ -32,22 +34,23 @@ Act = Step | ForgetVolume
 """What may be decided about a slot."""
 
 
-def acts(lane: Lane, slots: Iterable[SlotFacts], *, terminating: bool, may_retain: bool) -> tuple[Act, ...]:
+def acts(
+    lane: Lane, slots: Iterable[SlotFacts], now: dt.datetime, *, terminating: bool, may_retain: bool
+) -> tuple[Act, ...]:
     """What a person asks for, and the next steps of slots that go; see `drain.next_steps`."""
     slots = tuple(slots)
-    return (*forgotten(lane, slots), *next_steps(lane, slots, terminating=terminating, may_retain=may_retain))
+    return (*forgotten(lane, slots, now), *next_steps(lane, slots, terminating=terminating, may_retain=may_retain))
 
 
-def forgotten(lane: Lane, slots: Iterable[SlotFacts]) -> tuple[ForgetVolume, ...]:
-    """The slot whose volume is to be given up now; none where nobody asks, or it serves."""
-    asked = lane.annotations.get(RELEASE_ANNOTATION, "")
-    if not asked.startswith(RELEASE_FORGET_SLOT):
+def forgotten(lane: Lane, slots: Iterable[SlotFacts], now: dt.datetime) -> tuple[ForgetVolume, ...]:
+    """The slot whose volume is to be given up now; none where nobody asks, it serves, or it was not said so yet."""
+    uid = asked_uid(lane)
+    if not is_given_up(lane, now):
         return ()
-    uid = asked.removeprefix(RELEASE_FORGET_SLOT)
     return tuple(
         ForgetVolume(slot.name, uid, slot.workload_uid)
         for slot in slots
-        if uid and slot.volume_uid == uid and not _serves(slot)
+        if slot.volume_uid == uid and not _serves(slot)
     )
 
 

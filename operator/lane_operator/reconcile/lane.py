@@ -99,7 +99,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     terminating = lane.deleting_since is not None and await _is_terminating(world, lane)
     slots = slot_facts(world.cache, lane, assignment.claims, observation)
     observation = as_stopped(observation, slots, deleting=lane.deleting_since is not None)
-    steps = acts(lane, slots, terminating=terminating, may_retain=world.settings.volumes)
+    steps = acts(lane, slots, world.wall(), terminating=terminating, may_retain=world.settings.volumes)
     applied = Applied()
     if not terminating and LetGo() not in steps:
         manifests = shaped(desired.manifests, slots, steps, deleting=lane.deleting_since is not None)

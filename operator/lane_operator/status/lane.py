@@ -19,7 +19,7 @@ from lane_operator.status.acts import put_acts
 from lane_operator.status.book import Book, find
 from lane_operator.status.domains import domain_statuses, put_certificate, put_dns
 from lane_operator.status.figures import last_hour, oldest, rounded
-from lane_operator.status.forgotten import put_forgotten
+from lane_operator.status.forgotten import SERVES_NOT_FOR, put_forgotten
 from lane_operator.status.keys import put_rotation
 from lane_operator.status.neighbours import put_shared_domain
 from lane_operator.status.node_loss import put_node_loss
@@ -102,6 +102,9 @@ def next_look(lane: Lane, status: LaneStatus, now: dt.datetime) -> float | None:
     draining = find(status.conditions, ConditionType.DRAINING)
     if draining is not None and draining.reason != Reason.HELD:
         ends.append(deadline(lane, draining.last_transition_time))
+    given_up = find(status.conditions, ConditionType.VOLUME_FORGOTTEN)
+    if given_up is not None and given_up.reason == Reason.SLOT_AWAITED:
+        ends.append(dt.datetime.fromisoformat(given_up.last_transition_time) + SERVES_NOT_FOR)
     looks = [(end - now).total_seconds() for end in ends if end > now]
     return min((look for look in (*looks, next_end(status.conditions, now)) if look is not None), default=None)
 
