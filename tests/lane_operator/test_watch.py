@@ -128,6 +128,27 @@ async def test_a_stream_that_breaks_off_goes_on_where_it_was_without_another_lis
     assert [one[2] for one in api.asked] == ["40", "41", "42", "43"]
 
 
+@pytest.mark.parametrize(
+    "line", [b'{"type":"MODIFIED","obj\n', b'{"type":"MODIFIED","object":{}}\n', b"upstream timed out\n"]
+)
+async def test_a_stream_in_which_something_is_damaged_is_opened_again_where_it_was(line: bytes) -> None:
+    seen: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
+    async with served() as (api, kube), asyncio.timeout(60):
+        tell = partial(watch_kind, kube, SERVICE, None, "a=b", _nothing, lambda *event: seen.put_nowait(event))
+        watched = tell("40", reconnect_s=0.01, resumes=True)
+        task = asyncio.create_task(watched)
+        api.tell("MODIFIED", service(41))
+        await seen.get()
+        api.events.put_nowait(line)
+        await api.streams.get()
+        await api.streams.get()
+        api.tell("MODIFIED", service(42))
+        assert (await seen.get())[2]["metadata"]["resourceVersion"] == "42"
+        task.cancel()
+
+    assert [one[2] for one in api.asked] == ["40", "41"]
+
+
 async def test_without_anybody_who_sees_that_the_store_went_back_each_stream_is_listed_anew() -> None:
     seen: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
     async with served() as (api, kube), asyncio.timeout(60):

@@ -16,23 +16,19 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 import aiohttp
-import msgspec
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException
 
 from lane_api.names import FIELD_MANAGER
 from lane_operator import metrics
 from lane_operator.errors import (
-    ConflictError,
-    ForbiddenError,
-    InvalidError,
     KubeError,
-    NamespaceTerminatingError,
     NotFoundError,
     NotLeadingError,
     StreamBrokenError,
     UnavailableError,
 )
+from lane_operator.kube.answers import NoAnswerError, answered, event_of, names_of, page_of, refusal, retry_after
 from lane_operator.kube.kinds import OPTIONAL_KINDS, Kind, kind_of
 
 __all__ = ["Kube", "ObjectList"]
@@ -51,8 +47,8 @@ CREDENTIALS = ["BearerToken"]
 """The library's name for whatever the configuration proves itself with in a header."""
 NO_VERSION = "1"
 """A resourceVersion that no object ever has: etcd begins with it, and the first write is the second revision."""
-_BROKEN = (aiohttp.ClientError, TimeoutError, ConfigException)
-"""What the REST layer lets through: the connection, or a token file that cannot be read at this moment."""
+_BROKEN = (aiohttp.ClientError, TimeoutError, ConfigException, NoAnswerError)
+"""The connection, a token file that cannot be read at this moment, or what somebody on the way has answered."""
 
 Manifest = dict[str, Any]
 
@@ -116,11 +112,14 @@ class Kube:
         )
         while True:
             page = await self._request("list", kind, "GET", kind.path(namespace), query=query)
-            for item in page.get("items") or ():
+            try:
+                items, version, proceed = page_of(page)
+            except NoAnswerError as error:
+                raise UnavailableError(f"list of {kind.plural}: {error}") from error
+            for item in items:
                 item.setdefault("apiVersion", kind.api_version)  # items of a list do not repeat their kind
                 item.setdefault("kind", kind.kind)
-            yield ObjectList(tuple(page.get("items") or ()), page["metadata"]["resourceVersion"])
-            proceed = page["metadata"].get("continue")
+            yield ObjectList(items, version)
             if not proceed:
                 return
             query["continue"] = proceed
@@ -198,10 +197,11 @@ class Kube:
         for kind in kinds:
             if kind.root not in served:
                 try:
-                    answer = await self._request("discover", None, "GET", kind.root)
+                    served[kind.root] = names_of(await self._request("discover", None, "GET", kind.root))
                 except NotFoundError:
-                    answer = {"resources": []}
-                served[kind.root] = frozenset(entry["name"] for entry in answer["resources"])
+                    served[kind.root] = frozenset()
+                except NoAnswerError as error:
+                    raise UnavailableError(f"discovery of {kind.root}: {error}") from error
         return frozenset(kind for kind in kinds if kind.plural in served[kind.root])
 
     async def watch(
@@ -223,13 +223,10 @@ class Kube:
             response = await self._call("GET", path, query, timeout=WATCH_TIMEOUT)
             async with response:  # closed with the stream, however that ends
                 if response.status >= 400:
-                    raise _error(response.status, _parsed(await response.read()), 0.0)
+                    raise refusal(response.status, await response.read(), 0.0)
                 opened = True
                 async for line in _lines(response.content):
-                    event = msgspec.json.decode(line)
-                    if event["type"] == "ERROR":
-                        raise _error(event["object"].get("code", 500), event["object"], 0.0)
-                    yield event["type"], event["object"]
+                    yield event_of(line)
         except _BROKEN as error:
             broken = StreamBrokenError if opened else UnavailableError
             raise broken(f"watch of {kind.plural}: {error or type(error).__name__}") from error
@@ -266,9 +263,9 @@ class Kube:
             async with response:
                 text = await response.read()
             if response.status >= 400:
-                raise _error(response.status, _parsed(text), float(response.headers.get("Retry-After", 0)))
-            return dict(msgspec.json.decode(text)) if text else {}
-        except (*_BROKEN, msgspec.DecodeError) as error:
+                raise refusal(response.status, text, retry_after(response.headers.get("Retry-After")))
+            return answered(text)
+        except _BROKEN as error:
             raise UnavailableError(f"{method} {path}: {error or type(error).__name__}") from error
         finally:
             metrics.api_requests.labels(verb, "" if kind is None else kind.kind, str(code)).inc()
@@ -303,30 +300,3 @@ async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         for line in whole:
             if line.strip():
                 yield line
-
-
-def _parsed(text: bytes) -> Manifest:
-    """The Status object of a refusal; an unknown API group and a proxy on the way answer in plain text."""
-    try:
-        answer = msgspec.json.decode(text)
-    except ValueError:
-        return {"message": text[:200].decode(errors="replace").strip()}
-    return answer if isinstance(answer, dict) else {}
-
-
-def _error(status: int, detail: Manifest, retry_after_s: float) -> KubeError:
-    """Our error for an API status."""
-    message, reason = str(detail.get("message", f"HTTP {status}")), str(detail.get("reason", ""))
-    causes = [cause.get("reason") for cause in (detail.get("details") or {}).get("causes") or ()]
-    if status == 404:
-        return NotFoundError(message, status, reason)
-    if status == 403:
-        terminating = "NamespaceTerminating" in causes
-        return (NamespaceTerminatingError if terminating else ForbiddenError)(message, status, reason)
-    if status in {409, 410}:
-        return ConflictError(message, status, reason)
-    if status in {400, 405, 413, 415, 422} or "failed to create typed patch object" in message:  # an unknown field: 500
-        return InvalidError(message, status, reason)
-    if status == 401:
-        return UnavailableError(message, status, reason)  # a token being renewed; the next request reads it again
-    return UnavailableError(message, status, reason, retry_after_s)
