@@ -47,8 +47,9 @@ async def run_steps(
                 pass  # a StatefulSet at 0 replicas with the proof: `apply` has just done it
             case ReleaseVolume(slot, uid, delete):
                 await _release_volume(world, lane, slot, uid, delete=delete)
-            case RetainVolume(slot, _, volume):
-                await retain(world, lane, slot, volume)
+            case RetainVolume(slot, uid, volume):
+                if not await retain(world, lane, slot, volume):
+                    await _release_volume(world, lane, slot, uid, delete=False)
             case DeleteWorkload(slot, uid):
                 await world.kube.delete(STATEFUL_SET, lane.namespace, slot, uid=uid)
             case ForgetVolume(slot, uid, workload_uid):

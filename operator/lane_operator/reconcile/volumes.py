@@ -3,9 +3,11 @@
 A claim cannot survive its namespace, a PersistentVolume can: its reclaim policy becomes Retain and it is labelled with
 namespace, lane and slot. A lane of that name whose claim is missing binds it again. Needs rights to PersistentVolumes,
 which an installation for one namespace has not (`Settings.volumes`).
+Invariant: whoever may write a claim can have it name any volume of the cluster; whose a volume is its own `claimRef`
+says, and another's is neither labelled nor handed on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lane_api.conditions import Reason
@@ -23,6 +25,7 @@ from lane_api.names import (
 )
 from lane_operator.cache import Cache
 from lane_operator.compare import quantity
+from lane_operator.errors import ConflictError
 from lane_operator.indexes import KEPT_VOLUMES_BY_LANE
 from lane_operator.inputs import Claim, Lane, Manifest, Refusal
 from lane_operator.kube import PERSISTENT_VOLUME, VOLUME_CLAIM
@@ -36,12 +39,14 @@ RECLAIM_ANNOTATION = "lanewright.dev/reclaim-policy"
 """On a kept volume: the reclaim policy that it goes back to once it is adopted."""
 
 
-async def retain(world: World, lane: Lane, slot: str, volume: str) -> None:
-    """Keeps a PersistentVolume beyond its claim. Raises KubeError."""
+async def retain(world: World, lane: Lane, slot: str, volume: str) -> bool:
+    """Keeps a PersistentVolume beyond its claim; False: it is another's, the claim holds nothing. Raises KubeError."""
     body = await world.kube.get(PERSISTENT_VOLUME, None, volume)
     claim = world.cache.get(VOLUME_CLAIM.kind, lane.namespace, f"queue-{slot}")
     if body is None or claim is None or claim["spec"].get("volumeName") != volume:
-        return
+        return True
+    if not _is_behind(body, claim):
+        return False
     metadata, noted = body["metadata"], claim["metadata"].get("annotations") or {}
     labels = {**MANAGED_BY, LANE_LABEL: lane.name, SLOT_LABEL: slot, NAMESPACE_LABEL: lane.namespace}
     labels[CLASS_LABEL] = lane.spec.traffic_class.value
@@ -57,6 +62,7 @@ async def retain(world: World, lane: Lane, slot: str, volume: str) -> None:
     ]
     changed = await world.kube.patch_json(PERSISTENT_VOLUME, None, volume, operations, metadata["resourceVersion"])
     world.cache.put(PERSISTENT_VOLUME.kind, changed)
+    return True
 
 
 def deleted_by_hand(cache: Cache, lane: Lane, claims: Iterable[Claim]) -> tuple[Refusal, ...]:
@@ -96,6 +102,8 @@ async def settle_adopted(world: World, lane: Lane) -> None:
         bound = (claim or {}).get("status", {}).get("phase") == "Bound"
         if claim is None or not bound or claim["spec"].get("volumeName") != body["metadata"]["name"]:
             continue
+        if not _is_behind(body, claim):
+            continue
         if claim["metadata"].get("deletionTimestamp"):
             continue
         await _let_go(world, body)
@@ -109,10 +117,13 @@ async def _adopting(world: World, lane: Lane, manifest: Manifest) -> Manifest:
         noted = live["metadata"].get("annotations") or {}
         volume = noted.get(ADOPTED_ANNOTATION)
         return _bound(manifest, volume, noted.get(CLAIM_BEFORE_ANNOTATION, "")) if volume else manifest
-    body = next((one for one in _kept(world, lane) if one["metadata"]["labels"].get(SLOT_LABEL) == slot), None)
+    claim = {"apiVersion": "v1", "kind": VOLUME_CLAIM.kind, "namespace": lane.namespace, "name": name}
+    kept = (one for one in _kept(world, lane) if one["metadata"]["labels"].get(SLOT_LABEL) == slot)
+    body = next((one for one in kept if _is_for(one, claim)), None)
     if body is None:
         return manifest
-    claim = {"apiVersion": "v1", "kind": VOLUME_CLAIM.kind, "namespace": lane.namespace, "name": name}
+    if (body.get("status") or {}).get("phase") == "Bound":  # else an empty volume would be made in its place
+        raise ConflictError(f"PersistentVolume {body['metadata']['name']} is still bound to the claim before {name}")
     gone = body["spec"].get("claimRef", {}).get("uid", "")
     if gone:  # of the claim that went with the old namespace
         operation = {"op": "add", "path": "/spec/claimRef", "value": claim}
@@ -123,6 +134,18 @@ async def _adopting(world: World, lane: Lane, manifest: Manifest) -> Manifest:
         world.cache.put(PERSISTENT_VOLUME.kind, changed)
     before = (body["metadata"].get("annotations") or {}).get(CLAIM_BEFORE_ANNOTATION, gone)
     return _bound(_fitting(manifest, body), body["metadata"]["name"], before)
+
+
+def _is_for(body: Manifest, claim: Mapping[str, str]) -> bool:
+    """Whether a volume is for the claim of this namespace and name, or for none in particular."""
+    holder = body["spec"].get("claimRef") or claim
+    return all(holder.get(part) == claim[part] for part in ("namespace", "name"))
+
+
+def _is_behind(body: Manifest, claim: Manifest) -> bool:
+    """Whether a volume is bound to this very claim, or reserved for it."""
+    metadata, holder = claim["metadata"], body["spec"].get("claimRef")
+    return bool(holder) and _is_for(body, metadata) and holder.get("uid", metadata["uid"]) == metadata["uid"]
 
 
 def _fitting(manifest: Manifest, body: Manifest) -> Manifest:
