@@ -1,5 +1,7 @@
 """How a slot goes: each step only on proof, and no volume that may hold mail is ever let go."""
 
+import datetime as dt
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +22,7 @@ from lane_operator.lifecycle import (
     SlotFacts,
     as_stopped,
     next_steps,
+    outlived,
     shaped,
     slot_facts,
 )
@@ -304,6 +307,54 @@ def test_a_stopped_slot_holds_what_its_proof_says_and_not_what_it_said_while_it_
     assert (said.stopped, said.queued) == (True, 12)
     assert as_stopped(seen, (replace(stopped, role=SlotRole.ACTIVE),), deleting=False) == seen
     assert as_stopped(seen, (replace(stopped, role=SlotRole.ACTIVE),), deleting=True) != seen
+
+
+def stopped_with(proof: Drained, *, guarded: bool = True, went_back_at: dt.datetime | None = None) -> SlotFacts:
+    """What the cache says of a slot at 0 replicas with this proof, after the store went back at that time."""
+    cache, labels = Cache(), {LANE_LABEL: "otp", SLOT_LABEL: "otp-0"}
+    metadata = {"name": "otp-0", "namespace": "mail", "uid": "w1", "labels": labels}
+    metadata["annotations"] = {DRAINED_ANNOTATION: proof.text()}
+    cache.put("StatefulSet", {"kind": "StatefulSet", "metadata": metadata, "spec": {"replicas": 0}})
+    volume = {"name": "queue-otp-0", "namespace": "mail", "uid": "v1", "labels": labels}
+    volume["finalizers"] = ["lanewright.dev/queue"] if guarded else []
+    cache.put("PersistentVolumeClaim", {"kind": "PersistentVolumeClaim", "metadata": volume, "spec": {}})
+    (found,) = slot_facts(cache, lane(policy="Hold"), (), Observation(), went_back_at)
+    return found
+
+
+def test_a_proof_from_before_the_store_was_put_back_lets_no_volume_go() -> None:
+    went_back = dt.datetime(2026, 11, 23, 8, tzinfo=dt.UTC)
+    before, after = replace(PROOF, at="2026-11-23T07:59:00Z"), replace(PROOF, at="2026-11-23T08:01:00Z")
+    release = (ReleaseVolume("otp-0", "v1", delete=False),)
+
+    for old in (PROOF, before):
+        assert steps(lane(), stopped_with(old)) == release
+        assert stopped_with(old, went_back_at=went_back).drained is None
+        assert steps(lane(), stopped_with(old, went_back_at=went_back)) == ()
+    assert steps(lane(), stopped_with(after, went_back_at=went_back)) == release
+    for kept in (stopped_with(replace(PROOF, live=3), went_back_at=went_back), stopped_with(PROOF, guarded=False)):
+        assert kept.drained is not None, "nothing is let go by it"
+
+
+def test_a_proof_says_when_it_was_believed() -> None:
+    found = next_steps(lane(), [RUNNING], terminating=False, may_retain=True, at="2026-11-23T08:00:00Z")
+    assert found == (ScaleToZero("otp-0", replace(PROOF, at="2026-11-23T08:00:00Z")),)
+    older = json.loads(PROOF.text())
+    del older["at"]
+    assert Drained.parse(json.dumps(older)) == PROOF
+
+
+def test_a_proof_is_taken_off_whoever_runs_or_is_to_run() -> None:
+    def workload(replicas: int, **annotations: str) -> dict[str, Any]:
+        metadata = {"name": "otp-0", "annotations": annotations}
+        return {"kind": "StatefulSet", "metadata": metadata, "spec": {"replicas": replicas}}
+
+    proved = {DRAINED_ANNOTATION: PROOF.text()}
+    stopped, running = workload(0, **proved), workload(1, **proved)
+    assert outlived({"otp-0": stopped}, [WORKLOAD]) == outlived({"otp-0": running}, []) == ("otp-0",)
+    assert outlived({"otp-0": running}, [workload(0, **proved)]) == ("otp-0",), "another one is put on"
+    assert outlived({"otp-0": stopped}, [workload(0, **proved)]) == outlived({"otp-0": stopped}, []) == ()
+    assert outlived({"otp-0": workload(1)}, [WORKLOAD]) == ()
 
 
 def test_an_unreadable_proof_proves_nothing() -> None:

@@ -346,6 +346,30 @@ async def test_a_slot_that_went_while_its_lane_was_looked_at_is_not_made_again(r
     assert WORKLOAD not in api.objects
 
 
+async def test_a_slot_that_starts_again_has_lost_its_proof_before(rig: tuple[SmallApi, World]) -> None:
+    api, here = rig
+    await reconcile_lane(here, LANE)
+    workload = api.objects[WORKLOAD]
+    workload["spec"]["replicas"] = 0
+    noted = {**workload["metadata"]["annotations"], DRAINED_ANNOTATION: Drained("s1", "v1", 3, 0).text()}
+    workload["metadata"]["annotations"] = noted  # patched in, as while its pool was away
+    here.cache.put("StatefulSet", api.put(WORKLOAD, workload))
+    api.writes.clear()
+
+    api.fails["PATCH", WORKLOAD] = UNAVAILABLE
+    with suppress(UnavailableError):
+        await reconcile_lane(here, LANE)
+    assert api.objects[WORKLOAD]["spec"]["replicas"] == 0, "it does not start with it"
+    del api.fails["PATCH", WORKLOAD]
+    await reconcile_lane(here, LANE)
+
+    assert api.objects[WORKLOAD]["spec"]["replicas"] == 1
+    assert DRAINED_ANNOTATION not in api.objects[WORKLOAD]["metadata"]["annotations"]
+    api.writes.clear()
+    await reconcile_lane(here, LANE)
+    assert api.writes == []
+
+
 async def test_a_slot_of_a_deleted_lane_whose_pool_went_is_visited(rig: tuple[SmallApi, World]) -> None:
     api, here = rig
     await reconcile_lane(here, LANE)

@@ -12,6 +12,7 @@ from lane_operator.lifecycle.drain import (
     Step,
     is_released,
     next_steps,
+    outlived,
     shaped,
 )
 from lane_operator.lifecycle.evict import Evacuation, evacuated, leaving_nodes
@@ -45,6 +46,7 @@ __all__ = [
     "is_released",
     "leaving_nodes",
     "next_steps",
+    "outlived",
     "planned",
     "restart_status",
     "rolled",

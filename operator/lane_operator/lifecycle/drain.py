@@ -12,14 +12,16 @@ The way of a slot, each step decided from what is there, so that a restart of th
     -> StatefulSet deleted; the address is the pool's again, and cools down
     -> last slot of a lane that is being deleted: the lane's finalizer off
 
-Invariants: no answer is not empty; a volume that may hold mail keeps its finalizer; nothing here has a deadline, since
-nothing is ever dropped because time has passed (`status` says that the deadline has passed, a person decides).
+Invariants: no answer is not empty; a volume that may hold mail keeps its finalizer; a proof is taken off before its
+slot starts again, and one from before the API server's store was put back is none, for it came back with it; nothing
+here has a deadline, since nothing is ever dropped because time has passed (`status` says that the deadline has passed,
+a person decides).
 """
 
 import copy
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from lane_api.lane_status import SlotRole
 from lane_api.names import RELEASE_ANNOTATION, RELEASE_KEEP_VOLUMES
@@ -39,6 +41,7 @@ __all__ = [
     "Step",
     "is_released",
     "next_steps",
+    "outlived",
     "shaped",
 ]
 
@@ -57,6 +60,8 @@ class Drained:
     """Messages that are still in the spool; 0: empty."""
     elsewhere: bool = False
     """Its records and its suppression list are not on its volume alone."""
+    at: str = ""
+    """When it was believed, RFC 3339; empty: by an older operator."""
 
     def text(self) -> str:
         """As it stands in the annotation."""
@@ -138,18 +143,24 @@ def is_released(lane: Lane) -> bool:
     return lane.deleting_since is not None and lane.annotations.get(RELEASE_ANNOTATION) == RELEASE_KEEP_VOLUMES
 
 
-def next_steps(lane: Lane, slots: Iterable[SlotFacts], *, terminating: bool, may_retain: bool) -> tuple[Step, ...]:
+def next_steps(
+    lane: Lane, slots: Iterable[SlotFacts], *, terminating: bool, may_retain: bool, at: str = ""
+) -> tuple[Step, ...]:
     """What to do now; empty while there is only waiting to do.
 
     `terminating`: the namespace is being deleted, its pods are gone for good. `may_retain`: we may keep volumes beyond
-    their namespace.
+    their namespace. `at`: now, for what is believed now.
     """
     slots = tuple(slots)
     steps: list[Step] = []
     around = _around(lane, slots)
     for slot in slots:
         if lane.deleting_since is not None or slot.role.is_going:
-            steps.extend(_steps(lane, slot, around, terminating=terminating, may_retain=may_retain))
+            found = _steps(lane, slot, around, terminating=terminating, may_retain=may_retain)
+            steps.extend(
+                replace(one, drained=replace(one.drained, at=at)) if isinstance(one, ScaleToZero) else one
+                for one in found
+            )
     if lane.deleting_since is not None and not steps:
         settled = all(_is_settled(lane, slot, terminating=terminating) for slot in slots)
         return (LetGo(),) if settled else ()
@@ -168,6 +179,22 @@ def shaped(
         for manifest in manifests
         if not (manifest["kind"] == "StatefulSet" and manifest["metadata"]["name"] in gone)
         and not (manifest["kind"] == "PersistentVolumeClaim" and slot_of(manifest) in stopped)
+    )
+
+
+def outlived(live: Mapping[str, Manifest], manifests: Iterable[Manifest]) -> tuple[str, ...]:
+    """The slots whose workload carries a proof and runs, or is to run: what it proves is over with the first mail.
+
+    `live` are the workloads by slot. One that nobody renders now, and that stands at 0, stays as it is.
+    """
+    starts = {
+        one["metadata"]["name"] for one in manifests if one["kind"] == "StatefulSet" and one["spec"].get("replicas")
+    }
+    return tuple(
+        slot
+        for slot, workload in sorted(live.items())
+        if DRAINED_ANNOTATION in (workload["metadata"].get("annotations") or {})
+        and (slot in starts or workload["spec"].get("replicas") != 0)
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from lane_operator.inputs import Lane, Manifest
 from lane_operator.lifecycle.drain import SlotFacts, Step, next_steps
 from lane_operator.marks import slot_of
+from lane_operator.status.book import stamp
 from lane_operator.status.forgotten import asked_uid, is_given_up
 
 __all__ = ["Act", "ForgetVolume", "acts", "forgotten", "without_forgotten"]
@@ -39,7 +40,8 @@ def acts(
 ) -> tuple[Act, ...]:
     """What a person asks for, and the next steps of slots that go; see `drain.next_steps`."""
     slots = tuple(slots)
-    return (*forgotten(lane, slots, now), *next_steps(lane, slots, terminating=terminating, may_retain=may_retain))
+    steps = next_steps(lane, slots, terminating=terminating, may_retain=may_retain, at=stamp(now))
+    return (*forgotten(lane, slots, now), *steps)
 
 
 def forgotten(lane: Lane, slots: Iterable[SlotFacts], now: dt.datetime) -> tuple[ForgetVolume, ...]:

@@ -1,5 +1,6 @@
 """What there is of each slot of a lane, gathered from the cache into the facts that `drain` decides on."""
 
+import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -11,12 +12,22 @@ from lane_operator.inputs import Claim, Lane, Manifest, Observation
 from lane_operator.kube import PERSISTENT_VOLUME, POD, STATEFUL_SET, VOLUME_CLAIM
 from lane_operator.lifecycle.drain import DRAINED_ANNOTATION, Drained, SlotFacts
 from lane_operator.marks import slot_of
+from lane_operator.status.book import stamp
 
 __all__ = ["as_stopped", "slot_facts"]
 
 
-def slot_facts(cache: Cache, lane: Lane, claims: Iterable[Claim], observation: Observation) -> tuple[SlotFacts, ...]:
-    """Facts of every slot that is claimed or of which something exists, in order of name."""
+def slot_facts(
+    cache: Cache,
+    lane: Lane,
+    claims: Iterable[Claim],
+    observation: Observation,
+    went_back_at: dt.datetime | None = None,
+) -> tuple[SlotFacts, ...]:
+    """Facts of every slot that is claimed or of which something exists, in order of name.
+
+    `went_back_at`: when the API server's store was put back to an older snapshot, or may have been; None: it was not.
+    """
     roles = {claim.slot_name: claim.role for claim in claims}
     parts: dict[str, dict[str, Manifest]] = {name: {} for name in roles}
     for (kind, _), child in cache.children(lane.key).items():
@@ -24,7 +35,7 @@ def slot_facts(cache: Cache, lane: Lane, claims: Iterable[Claim], observation: O
         if slot and kind in {STATEFUL_SET.kind, VOLUME_CLAIM.kind, POD.kind}:
             parts.setdefault(slot, {})[kind] = child
     return tuple(
-        _facts(cache, lane, name, roles.get(name, SlotRole.DRAINING), parts[name], observation)
+        _since(_facts(cache, lane, name, roles.get(name, SlotRole.DRAINING), parts[name], observation), went_back_at)
         for name in sorted(parts)
     )
 
@@ -59,6 +70,14 @@ def _facts(
         volume_retained=bool(behind) and cache.get(PERSISTENT_VOLUME.kind, None, behind) is not None,
         observation=observation.slot(name),
     )
+
+
+def _since(slot: SlotFacts, went_back_at: dt.datetime | None) -> SlotFacts:
+    """The slot without a proof that would let its volume go, and that the volume may have outlived."""
+    proof = slot.drained
+    if went_back_at is None or proof is None or proof.live or not slot.volume_guarded or proof.at > stamp(went_back_at):
+        return slot
+    return replace(slot, drained=None)
 
 
 def _proof(lane: Lane, annotations: Mapping[str, str]) -> Drained | None:

@@ -34,6 +34,7 @@ from lane_operator.lifecycle import (
     acts,
     as_stopped,
     is_released,
+    outlived,
     rolled,
     shaped,
     slot_facts,
@@ -46,7 +47,7 @@ from lane_operator.reconcile.finalizers import set_finalizers
 from lane_operator.reconcile.pool import assign, note_sightings
 from lane_operator.reconcile.sight import aim, observation_of
 from lane_operator.reconcile.status_writer import write_invalid_lane, write_lane_status
-from lane_operator.reconcile.steps import run_steps
+from lane_operator.reconcile.steps import run_steps, take_proofs_off
 from lane_operator.reconcile.volumes import adopted, deleted_by_hand, settle_adopted
 from lane_operator.reconcile.world import World
 from lane_operator.references import (
@@ -97,7 +98,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     observation = observation_of(world, lane, assignment)
     assignment, desired = wanted_now(world, lane, references, assignment, observation)
     terminating = lane.deleting_since is not None and await _is_terminating(world, lane)
-    slots = slot_facts(world.cache, lane, assignment.claims, observation)
+    slots = slot_facts(world.cache, lane, assignment.claims, observation, world.went_back.went_back_at)
     observation = as_stopped(observation, slots, deleting=lane.deleting_since is not None)
     steps = acts(lane, slots, world.wall(), terminating=terminating, may_retain=world.settings.volumes)
     applied = Applied()
@@ -106,6 +107,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
         live = partial(world.cache.get, STATEFUL_SET.kind, lane.namespace)
         taken, restart = in_turn(world, lane, manifests, assignment, observation)
         taken, desired = without_forgotten(taken, steps), replace(desired, restart=restart)
+        await take_proofs_off(world, lane, outlived(workloads_of(world.cache, lane), taken))
         applied = await _apply(world, lane, await adopted(world, lane, taken), desired, provisioned)
         observation = rolled(observation, manifests, taken, live)
     await run_steps(world, lane, body, steps, desired.left)

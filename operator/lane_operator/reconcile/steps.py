@@ -1,5 +1,6 @@
 """Does what `lifecycle` decided: the only place that takes a finalizer off, deletes a workload or lets a lane go."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
@@ -26,7 +27,7 @@ from lane_operator.reconcile.volumes import retain
 from lane_operator.reconcile.world import QueueKey, World
 from lane_operator.references import heads_of
 
-__all__ = ["run_steps"]
+__all__ = ["run_steps", "take_proofs_off"]
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +63,23 @@ async def run_steps(
                 fresh = world.cache.get(SENDING_LANE.kind, *lane.key) or body
                 await _without_finalizer(world, SENDING_LANE, fresh, DRAIN_FINALIZER)
                 world.enqueue(QueueKey("IPPool", *lane.pool_key))
+
+
+async def take_proofs_off(world: World, lane: Lane, slots: Iterable[str]) -> None:
+    """Takes off workloads what their slots said before they were stopped. Raises KubeError.
+
+    An apply does not: where a proof was patched in (`_stop`), the field is no other apply's to drop.
+    """
+    for slot in slots:
+        workload = world.cache.get(STATEFUL_SET.kind, lane.namespace, slot)
+        if workload is None:
+            continue
+        metadata = workload["metadata"]
+        left = {name: value for name, value in metadata["annotations"].items() if name != DRAINED_ANNOTATION}
+        operations: list[dict[str, Any]] = [{"op": "add", "path": "/metadata/annotations", "value": left}]
+        version = metadata["resourceVersion"]
+        changed = await world.kube.patch_json(STATEFUL_SET, lane.namespace, slot, operations, version)
+        world.cache.put(STATEFUL_SET.kind, changed)
 
 
 async def _stop(world: World, lane: Lane, slot: str, drained: Drained) -> None:
