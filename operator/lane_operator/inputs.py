@@ -397,6 +397,11 @@ class Assignment:
     lacking: tuple[str, ...] = ()
     """Active slots that are asked for, and have nothing to send from."""
 
+    @property
+    def draws(self) -> bool:
+        """The pool gives it something; a claim that is found says only what somebody's objects say."""
+        return any(not claim.found for claim in self.claims)
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkPolicies:

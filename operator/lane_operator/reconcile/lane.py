@@ -166,7 +166,7 @@ async def _references(world: World, lane: Lane, body: Manifest) -> tuple[Referen
         lane,
         pool,
         assignment.claims,
-        secret_needs(lane, pool if assignment.claims else None),
+        secret_needs(lane, pool if assignment.draws else None),
         world.served,
         world.wall(),
         tuple(one.name for one in references.sharers),
