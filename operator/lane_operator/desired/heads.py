@@ -9,6 +9,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from lane_api.names import HEADS_AT_ANNOTATION
 from lane_operator.inputs import Manifest
@@ -28,7 +29,7 @@ def heads_name(slot: str) -> str:
 
 def kept_heads(slot: str, live: Manifest | None, said: str, now: int) -> Manifest | None:
     """The ConfigMap with what the slot said; None while it has said nothing. `now`: Unix seconds, by our own clock."""
-    before = {name: text for name, text in ((live or {}).get("data") or {}).items() if _DAY.fullmatch(name)}
+    before = _days((live or {}).get("data") or {})
     kept_at = _number(((live or {}).get("metadata", {}).get("annotations") or {}).get(HEADS_AT_ANNOTATION))
     today = f"{dt.datetime.fromtimestamp(now, dt.UTC):%Y-%m-%d}.json"
     if (today not in before or now >= kept_at + EVERY_S) and _comes_after(said, before):
@@ -41,6 +42,12 @@ def kept_heads(slot: str, live: Manifest | None, said: str, now: int) -> Manifes
         "metadata": {"name": heads_name(slot), "annotations": {HEADS_AT_ANNOTATION: str(kept_at)}},
         "data": {name: before[name] for name in sorted(before)[-DAYS:]},
     }
+
+
+def _days(data: Mapping[str, Any]) -> dict[str, str]:
+    """What is kept of each day; a text that is too long for a head, which the cache hands out packed, is a hand's."""
+    found = {name: str(text) for name, text in data.items() if _DAY.fullmatch(name)}
+    return {name: text for name, text in found.items() if len(text) <= LONGEST + 1}  # its line's end
 
 
 def _comes_after(said: str, kept: Mapping[str, str]) -> bool:
@@ -57,7 +64,7 @@ def _place(head: str) -> tuple[str, int] | None:
     try:
         inner = json.loads(head)["head"]
         return str(inner["journal"]), int(inner["number"])
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):  # a number may be endless
         return None
 
 

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from lane_operator.compare import prepared
 from lane_operator.desired import desired_state
 from lane_operator.desired.heads import DAYS, LONGEST, kept_heads
 from lane_operator.inputs import Handed, Manifest
+from lane_operator.packed import PackedObject
 from tests.lane_operator import made
 
 DAY = 86_400
@@ -86,3 +88,30 @@ def test_a_slot_that_said_one_has_a_map_that_outlives_its_lane_and_one_that_said
     assert only["metadata"]["name"] == "otp-0-heads"
     assert "ownerReferences" not in only["metadata"]
     assert only["data"] == {TODAY: head(1) + "\n"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * (LONGEST + 2), head(9, gaps=[[1, 2]] * LONGEST), '{"head":{"journal":"J1","number":1e999}}', "[" * 4000],
+    ids=["long", "a long head", "endless", "deep"],
+)
+def test_what_a_hand_has_written_between_the_days_keeps_no_head_from_its_place(text: str) -> None:
+    live = after((head(7), NOON - DAY))
+    assert live is not None
+    live["data"] |= {"2026-11-20.json": text}
+    live["metadata"]["annotations"] = {"lanewright.dev/heads-at": "²" * 9}
+
+    found = kept_heads("otp-0", PackedObject(live).unpacked(), head(8), NOON)
+
+    assert found is not None
+    assert prepared(found)["data"][TODAY] == head(8) + "\n"
+    assert ("2026-11-20.json" in found["data"]) == (len(text) <= LONGEST)
+
+
+def test_the_longest_head_stays_where_it_was_put() -> None:
+    longest = head(7, more="")
+    longest = head(7, more="x" * (LONGEST - len(longest)))
+    live = after((longest, NOON))
+    assert live is not None
+
+    assert kept(PackedObject(live).unpacked(), head(8), NOON + DAY)[TODAY] == longest + "\n"
