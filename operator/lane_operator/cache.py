@@ -15,6 +15,7 @@ from lane_api.names import LANE_LABEL, NAMESPACE_LABEL
 from lane_operator.errors import WentBackError
 from lane_operator.indexes import INDEXES, Index
 from lane_operator.inputs import CLUSTER_SCOPED_CHILDREN
+from lane_operator.marks import marked
 from lane_operator.packed import PackedObject
 
 __all__ = ["Cache", "Change"]
@@ -39,13 +40,17 @@ class Change(NamedTuple):
 class _Kept:
     """One object, packed or as it is."""
 
-    __slots__ = ("body", "identity", "version")
+    __slots__ = ("body", "identity", "marks", "version")
 
-    def __init__(self, identity: tuple[str, str, str], version: int, body: Manifest | PackedObject) -> None:
+    def __init__(
+        self, identity: tuple[str, str, str], version: int, body: Manifest | PackedObject, marks: Manifest | None
+    ) -> None:
         self.identity = identity
         """Kind, namespace, name."""
         self.version = version
         self.body = body
+        self.marks = marks
+        """See `marks.marked`."""
 
 
 class Cache:
@@ -142,20 +147,35 @@ class Cache:
         known = self._kinds[kind].get((namespace or "", name))
         return None if known is None else self._read(known)
 
+    def has(self, kind: str, namespace: str | None, name: str) -> bool:
+        """Whether the object is known."""
+        return (namespace or "", name) in self._kinds[kind]
+
     def all(self, kind: str, namespace: str | None = None) -> Iterator[Manifest]:
         """The objects of a kind, of one namespace or of all, in order of name."""
         return (self._read(one) for one in self._of(kind, namespace))
 
     def by(self, index: str, *values: Hashable) -> Iterator[Manifest]:
         """What an index finds under any of these values, each object once, in order of kind, namespace and name."""
-        found: dict[tuple[str, str, str], _Kept] = {}
-        for value in values:
-            found.update(self._found.get((index, value)) or {})
-        return (self._read(found[key]) for key in sorted(found))
+        return (self._read(one) for one in self._by(index, values))
 
     def children(self, lane: tuple[str, str]) -> dict[tuple[str, str], Manifest]:
         """Everything labelled as the lane's, by (kind, name)."""
         return {name: self._read(one) for name, one in self._children.get(lane, {}).items()}
+
+    def marked(self, lane: tuple[str, str]) -> Iterator[Manifest]:
+        """The workloads and volumes labelled as the lane's, with their marks alone."""
+        return (one.marks for one in self._children.get(lane, {}).values() if one.marks is not None)
+
+    def marked_by(self, index: str, *values: Hashable) -> Iterator[Manifest]:
+        """As `by`, of workloads and volumes, with their marks alone."""
+        return (one.marks for one in self._by(index, values) if one.marks is not None)
+
+    def _by(self, index: str, values: Iterable[Hashable]) -> Iterator[_Kept]:
+        found: dict[tuple[str, str, str], _Kept] = {}
+        for value in values:
+            found.update(self._found.get((index, value)) or {})
+        return (found[key] for key in sorted(found))
 
     def _of(self, kind: str, namespace: str | None) -> Iterator[_Kept]:
         shelf = self._shelf(kind, namespace)
@@ -180,7 +200,7 @@ class Cache:
     def _list(self, kind: str, body: Manifest) -> None:
         namespace, name, version = _identity(body)
         identity = (kind, namespace, name)
-        kept = _Kept(identity, version, body if kind in _PLAIN else PackedObject(body))
+        kept = _Kept(identity, version, body if kind in _PLAIN else PackedObject(body), marked(kind, body))
         self._kinds[kind][namespace, name] = self._spaces[kind, namespace][name] = kept
         for index, values in self._indexes.get(kind) or ():
             for value in values(body):

@@ -49,7 +49,7 @@ def demands_of(cache: Cache, pool: Key) -> tuple[Demand, ...]:
             demands.append(_left_demand(key, pool, _parts_of(cache, key)))
     kept: dict[tuple[Key, str], list[Manifest]] = {}
     kinds = (STATEFUL_SET.kind, VOLUME_CLAIM.kind, PERSISTENT_VOLUME.kind)
-    for body in sorted(cache.by(PARTS_BY_POOL, pool), key=lambda one: kinds.index(one["kind"])):
+    for body in sorted(cache.marked_by(PARTS_BY_POOL, pool), key=lambda one: kinds.index(one["kind"])):
         lane = lane_key(body)
         if lane is None:
             continue
@@ -69,7 +69,7 @@ def indices_of(demand: Demand) -> frozenset[int]:
 def holdings_of(cache: Cache, addresses: Iterable[str]) -> tuple[Holding, ...]:
     """Which of these addresses workloads and kept volumes carry, also of lanes and pools that are gone."""
     found = set()
-    for body in cache.by(PARTS_BY_ADDRESS, *{address_value(address) for address in addresses}):
+    for body in cache.marked_by(PARTS_BY_ADDRESS, *{address_value(address) for address in addresses}):
         lane, pool = lane_key(body), pool_key(body)
         if lane is None or pool is None or not is_kept(body):
             continue
@@ -130,7 +130,7 @@ def _is_stray(cache: Cache, body: Manifest, pool: Key, traffic_class: str) -> bo
     address. What the volume does not say is no objection.
     """
     namespace, _ = lane_key(body) or ("", "")
-    if cache.get(STATEFUL_SET.kind, namespace, slot_of(body)) is not None:
+    if cache.has(STATEFUL_SET.kind, namespace, slot_of(body)):
         return False
     return (pool_key(body) or pool) != pool or (class_label(body) or traffic_class) != traffic_class
 
@@ -152,10 +152,10 @@ def _stray(lane: Lane, body: Manifest) -> Refusal:
 
 def _parts_of(cache: Cache, lane: Key) -> list[Manifest]:
     """What makes a slot exist: its workload, and volumes that may hold mail; the workload's word counts first."""
-    children = cache.children(lane)
-    found = [child for (kind, _), child in children.items() if kind == STATEFUL_SET.kind]
-    found += [child for (kind, _), child in children.items() if kind == VOLUME_CLAIM.kind and is_kept(child)]
-    return found + list(cache.by(KEPT_VOLUMES_BY_LANE, lane))
+    children = list(cache.marked(lane))
+    found = [child for child in children if child["kind"] == STATEFUL_SET.kind]
+    found += [child for child in children if child["kind"] == VOLUME_CLAIM.kind and is_kept(child)]
+    return found + list(cache.marked_by(KEPT_VOLUMES_BY_LANE, lane))
 
 
 def _left_demand(lane: Key, pool: Key, bodies: list[Manifest]) -> Demand:

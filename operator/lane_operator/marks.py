@@ -24,10 +24,15 @@ __all__ = [
     "is_kept",
     "key_of",
     "lane_key",
+    "marked",
     "pool_key",
     "pool_named",
     "slot_of",
 ]
+
+
+_ASKED = ("name", "namespace", "labels", "finalizers")
+_NOTES = (POOL_ANNOTATION, ADDRESS_ANNOTATION, SECOND_ANNOTATION)
 
 
 def key_of(body: Manifest) -> Key:
@@ -81,6 +86,24 @@ def class_label(body: Manifest) -> str:
 def slot_of(body: Manifest) -> str:
     """The slot that an object is a part of; empty where it is of none."""
     return str((body["metadata"].get("labels") or {}).get(SLOT_LABEL, ""))
+
+
+def marked(kind: str, body: Manifest) -> Manifest | None:
+    """The object with no more than what is asked of it for slots that are others'; None for what has none of it.
+
+    An allocation goes through the workloads and volumes of all lanes of a pool: whole ones would be unpacked for it.
+    """
+    if kind not in {"StatefulSet", "PersistentVolumeClaim", "PersistentVolume"}:
+        return None
+    pod = ((body.get("spec") or {}).get("template") or {}).get("spec") or {}
+    metadata = {name: body["metadata"][name] for name in _ASKED if name in body["metadata"]}
+    annotations = body["metadata"].get("annotations") or {}
+    metadata["annotations"] = {name: annotations[name] for name in _NOTES if name in annotations}
+    kept: Manifest = {"kind": kind, "metadata": metadata, "spec": {}}
+    if pod.get("hostNetwork"):
+        ports = [{"ports": container.get("ports") or ()} for container in pod.get("containers") or ()]
+        kept["spec"] = {"template": {"spec": {"hostNetwork": True, "containers": ports}}}
+    return kept
 
 
 def index_of(body: Manifest, lane: str) -> int | None:
