@@ -18,9 +18,12 @@ from lane_operator.errors import ConflictError, ForbiddenError, InvalidError, Ku
 from lane_operator.inputs import Lane, Manifest
 from lane_operator.kube import CHILD_KINDS, STATEFUL_SET, VOLUME_CLAIM, Kube, kind_of
 from lane_operator.marks import slot_of
+from lane_operator.together import together
 
 __all__ = ["Applied", "Failure", "apply_children", "delete_children", "prune"]
 
+AT_ONCE = 4
+"""Children of one lane that are applied at the same time; lanes that are passed over at once, the settings limit."""
 log = structlog.get_logger(__name__)
 
 
@@ -53,20 +56,32 @@ class Applied:
 
 
 async def apply_children(kube: Kube, cache: Cache, manifests: Iterable[Manifest]) -> Applied:
-    """Applies those manifests that are not in force yet; errors are values."""
-    written, failures = 0, []
-    for manifest in manifests:
-        wanted = prepared(manifest)
-        metadata = wanted["metadata"]
-        if is_in_force(wanted, cache.get(wanted["kind"], metadata.get("namespace"), metadata["name"])):
-            continue
-        try:
-            cache.put(wanted["kind"], await _apply(kube, cache, wanted))
-            written += 1
-        except KubeError as error:
-            failures.append(Failure(wanted["kind"], metadata["name"], error))
-            log.warning("apply failed", kind=wanted["kind"], name=metadata["name"], error=str(error))
-    return Applied(written, tuple(failures))
+    """Applies those manifests that are not in force yet, workloads after all else; errors are values."""
+    late = [wanted for manifest in manifests if not _is_there(cache, wanted := prepared(manifest))]
+    workloads = [wanted for wanted in late if wanted["kind"] == STATEFUL_SET.kind]
+    others = [wanted for wanted in late if wanted["kind"] != STATEFUL_SET.kind]
+    failures: list[Failure | None] = []
+    for wave in (others, workloads):  # a pod finds its Secrets, its volume and the policy that fences it
+        failures += await together((_failure(kube, cache, wanted) for wanted in wave), AT_ONCE)
+    failed = tuple(failure for failure in failures if failure is not None)
+    return Applied(len(late) - len(failed), failed)
+
+
+def _is_there(cache: Cache, wanted: Manifest) -> bool:
+    """Whether the live object already is as the prepared manifest says."""
+    metadata = wanted["metadata"]
+    return is_in_force(wanted, cache.get(wanted["kind"], metadata.get("namespace"), metadata["name"]))
+
+
+async def _failure(kube: Kube, cache: Cache, wanted: Manifest) -> Failure | None:
+    """Applies one child; why it could not be."""
+    name = wanted["metadata"]["name"]
+    try:
+        cache.put(wanted["kind"], await _apply(kube, cache, wanted))
+    except KubeError as error:
+        log.warning("apply failed", kind=wanted["kind"], name=name, error=str(error))
+        return Failure(wanted["kind"], name, error)
+    return None
 
 
 async def _apply(kube: Kube, cache: Cache, wanted: Manifest) -> Manifest:

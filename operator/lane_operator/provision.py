@@ -11,7 +11,7 @@ when a lane goes, and a lane of its name adopts them.
 import base64
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -27,6 +27,7 @@ from lane_operator.errors import ConflictError, ForbiddenError, UnavailableError
 from lane_operator.inputs import Claim, DkimKey, Lane, Manifest, Observation, Pool, SecretFacts
 from lane_operator.kube import SECRET, SENDING_LANE, Kube
 from lane_operator.packed import entry_of
+from lane_operator.together import together
 
 __all__ = ["Provisioned", "dkim_secret_name", "kept_secrets", "provision"]
 
@@ -102,29 +103,27 @@ async def _provision(
     desk: "_Desk", pool: Pool | None, claims: tuple[Claim, ...], needed: tuple[str, ...], sharers: tuple[str, ...]
 ) -> Provisioned:
     lane = desk.lane
-    authority = await desk.authority(sharers)
-    admin = {claim.slot_name: await desk.admin(authority, claim.slot_name) for claim in claims}
+    made: list[Awaitable[None]] = [desk.dkim(), desk.admins(claims, sharers), desk.audit()]
     if lane.spec.submission.auth.secret_name is None:
-        await desk.users()
-    await desk.audit()
+        made.append(desk.users())
     if lane.spec.feedback is not None:
-        await desk.feedback(sharers)
-    dkim = await desk.dkim()
+        made.append(desk.feedback(sharers))
     # the key makes a reflector's answer believed: nobody gets it by naming a pool that gives him nothing
     if pool is not None and pool.spec.verification.secret_name and proof_secret(lane, pool) in needed:
-        await desk.proof(pool.namespace, pool.spec.verification.secret_name)
+        made.append(desk.proof(pool.namespace, pool.spec.verification.secret_name))
     if pool is not None and proxy_secret(lane, pool) in needed:
-        await desk.proxies(pool.namespace, claims)
+        made.append(desk.proxies(pool.namespace, claims))
+    await together(made)
     secrets = {name: await desk.facts(name) for name in needed}
     signing = [domain.name for domain in lane.spec.domains if domain.dkim.mode == "Sign"]
     return Provisioned(
         secrets=secrets,
         foreign=desk.foreign,
-        dkim=dkim,
-        authority=authority.trusted.decode(),
-        tokens={slot: entry_of(secret, TOKEN).decode() for slot, secret in admin.items()},
+        dkim=desk.keys,
+        authority=desk.trusted.decode(),
+        tokens=desk.tokens,
         own=frozenset(desk.own),
-        waiting=None in secrets.values() or any(domain not in dkim for domain in signing),
+        waiting=None in secrets.values() or any(domain not in desk.keys for domain in signing),
     )
 
 
@@ -147,6 +146,10 @@ class _Desk:
         self.own: set[str] = set()
         self.foreign = ""
         """See `Provisioned`."""
+        self.keys: Mapping[str, DkimKey] = {}
+        self.tokens: Mapping[str, str] = {}
+        self.trusted = b""
+        """Of the lane's authority: its certificate, and those of the one before and of the next."""
         self._kube = kube
         self._cache = cache
         self._now = now
@@ -192,6 +195,13 @@ class _Desk:
             return secret
         signs = {CERTIFICATE: successor.certificate, KEY: successor.key, PREVIOUS: pair.certificate}
         return await self.replace(secret, {**signs, NEXT: b"", NEXT_KEY: b""})
+
+    async def admins(self, claims: Iterable[Claim], sharers: tuple[str, ...]) -> None:
+        """The lane's CA, and each slot's token and leaf."""
+        authority = await self.authority(sharers)
+        secrets = {claim.slot_name: await self.admin(authority, claim.slot_name) for claim in claims}
+        self.trusted = authority.trusted
+        self.tokens = {slot: entry_of(secret, TOKEN).decode() for slot, secret in secrets.items()}
 
     async def admin(self, authority: _Authority, slot: str) -> Manifest:
         """A slot's token and leaf; the leaf is renewed in good time, the token only where there is none."""
@@ -279,10 +289,11 @@ class _Desk:
             raise UnavailableError(f"Secret {name} holds no {NAMESPACE_KEY}: delete it, to have it made again")
         return key
 
-    async def dkim(self) -> dict[str, DkimKey]:
+    async def dkim(self) -> None:
         """The key of each From domain that signs and has a usable one."""
-        keys = [await dkim_key(self, self.lane, one, self._seen, self._now) for one in self.lane.spec.domains]
-        return {one.name: key for one, key in zip(self.lane.spec.domains, keys, strict=True) if key is not None}
+        domains = self.lane.spec.domains
+        keys = await together(dkim_key(self, self.lane, one, self._seen, self._now) for one in domains)
+        self.keys = {one.name: key for one, key in zip(domains, keys, strict=True) if key is not None}
 
     async def proof(self, namespace: str, source: str) -> None:
         """The lane's copy of the key that the pool shares with its reflectors; follows it when it changes."""

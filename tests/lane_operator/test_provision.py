@@ -224,12 +224,13 @@ async def test_the_authority_before_is_trusted_until_slots_show_the_new_ones_lea
 async def test_a_strangers_secret_is_never_changed(rig: tuple[SmallApi, Kube]) -> None:
     api, kube = rig
     theirs = {"metadata": {"name": "otp-ca", "namespace": "mail"}, "data": {"tls.crt": "eA=="}}
-    api.put(f"{SECRETS}/otp-ca", theirs)
+    kept = dict(api.put(f"{SECRETS}/otp-ca", theirs))
 
     result = await provisioned(kube)
 
     assert "Secret otp-ca is not the lane's" in result.forbidden
-    assert api.writes == []
+    assert api.objects[f"{SECRETS}/otp-ca"] == kept
+    assert {method for method, _ in api.writes} <= {"POST"}
 
 
 async def test_keys_that_others_know_have_no_owner_and_the_rest_goes_with_the_lane(rig: tuple[SmallApi, Kube]) -> None:
