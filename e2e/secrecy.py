@@ -13,7 +13,7 @@ from typing import Any
 from e2e.cluster import Cluster
 
 PUBLIC = frozenset(
-    {"tls.crt", "ca.crt", "relay.yaml", "unbound.conf", "username"}
+    {"tls.crt", "ca.crt", "relay.yaml.gz", "unbound.conf", "username"}
     | {"selector", "record", "ed25519.record", "2.selector", "2.record", "2.ed25519.record", "rotation"}
 )
 """Certificates, rendered configuration, what stands in DNS: no secret is in them."""

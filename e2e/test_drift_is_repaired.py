@@ -64,9 +64,11 @@ def test_what_a_hand_breaks_is_repaired_within_seconds(installation: Installatio
         "the label is ours",
         lambda: here.get("service", "drift")["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "lanewright",
     )
-    before = here.get("secret", "drift-0-config")["data"]["relay.yaml"]
-    kubectl("patch", "secret", "drift-0-config", "--type=merge", "-p", '{"data":{"relay.yaml":"eA=="}}')
-    repaired("the configuration is ours", lambda: here.get("secret", "drift-0-config")["data"]["relay.yaml"] == before)
+    before = here.get("secret", "drift-0-config")["data"]["relay.yaml.gz"]
+    kubectl("patch", "secret", "drift-0-config", "--type=merge", "-p", '{"data":{"relay.yaml.gz":"eA=="}}')
+    repaired(
+        "the configuration is ours", lambda: here.get("secret", "drift-0-config")["data"]["relay.yaml.gz"] == before
+    )
 
     figures.record("e2e", "repair_s", max(took), "s", 2.0, "lower", "make e2e")
     figures.record("e2e", "repairs", len(took), "repairs", None, "higher", "make e2e")

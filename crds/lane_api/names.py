@@ -86,7 +86,7 @@ STOP_GRACE_S = 60
 """Seconds that a slot's pod has to stop: a peer that has a whole message may need most of them to answer."""
 
 CONFIG_DIR = "/etc/lanewright/config"
-CONFIG_FILE = f"{CONFIG_DIR}/relay.yaml"
+CONFIG_FILE = f"{CONFIG_DIR}/relay.yaml.gz"
 TLS_DIR = "/etc/lanewright/tls"
 USERS_DIR = "/etc/lanewright/users"
 DKIM_DIR = "/etc/lanewright/dkim"

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from e2e.model.relay import Relay, Volume, door_of
 from lane_api.names import LANE_LABEL, QUEUE_FINALIZER, SLOT_LABEL
+from lane_api.packing import unpacked
 from lane_operator.errors import ConflictError, NotFoundError
 from lane_operator.kube import IP_POOL, POD, SECRET, SENDING_LANE, STATEFUL_SET, VOLUME_CLAIM, Kind, Kube
 from lane_operator.kube.kinds import CHILD_KINDS, OPTIONAL_KINDS
@@ -68,7 +69,7 @@ class Stage:
         admin = await self.kube.get(SECRET, self.namespace, f"{relay.slot}-admin")
         config = await self.kube.get(SECRET, self.namespace, f"{relay.slot}-config")
         if admin is not None and config is not None:
-            relay.mounted(_content(admin), _content(config)["relay.yaml"].decode())
+            relay.mounted(_content(admin), unpacked(_content(config)["relay.yaml.gz"]))
 
     async def delete_pod(self, pod: Manifest) -> None:
         """The pod goes, and its process with it."""
@@ -98,7 +99,7 @@ class Stage:
         config = await self.kube.get(SECRET, self.namespace, f"{slot}-config")
         if claim is None or admin is None or config is None or "deletionTimestamp" in claim["metadata"]:
             return
-        wanted = parse(_content(config)["relay.yaml"].decode())
+        wanted = parse(unpacked(_content(config)["relay.yaml.gz"]))
         if door_of(wanted) in {one.door for one in self.relays.values()}:  # the scheduler lets it wait
             self.waiting.add(slot)
             return

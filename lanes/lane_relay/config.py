@@ -1,8 +1,9 @@
 """The configuration in force: one file, watched, read into a frozen RelayConfig; also pushed through `/v1`.
 
-A new text takes force at once if it is valid; otherwise the last good one stays, and `refused` says why.
-What has a lower serial than what is in force is passed over, for a mounted directory lags by a minute. Where nobody
-numbers the contents, a pushed configuration of a newer generation wins until the file catches up.
+A file whose name ends in .gz is read as what was compressed. A new text takes force at once if it is valid; otherwise
+the last good one stays, and `refused` says why. What has a lower serial than what is in force is passed over, for a
+mounted directory lags by a minute. Where nobody numbers the contents, a pushed configuration of a newer generation wins
+until the file catches up.
 Invariant: `current` was valid and accepted by every check; listeners never see another.
 Before it: the operator or a person. After it: `pipeline`, which hands it to the stages.
 """
@@ -20,12 +21,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
 from lane_api.names import NEEDS_RESTART_TEXT, UNKNOWN_FIELD_TEXT
+from lane_api.packing import unpacked
 from lane_api.quantities import Rate, format_size
 from lane_api.relayconfig import SCHEMA_VERSION, RelayConfig
 from lane_relay.errors import ConfigError
 from lane_relay.smtp.address import normalise_domain
 
-__all__ = ["ConfigSource", "dump", "parse"]
+__all__ = ["ConfigSource", "dump", "parse", "read"]
 
 POLL_S: Final = 0.5  # a mounted change is in force within 1 s; one stat() costs microseconds
 SIZE_LIMIT: Final = 4 * 2**20  # Kubernetes keeps at most 1 MiB in a Secret or ConfigMap; the rest is room by hand
@@ -77,7 +79,7 @@ _Stamp = tuple[int, int, int, int]
 
 def parse(text: str) -> RelayConfig:
     """The configuration that a YAML text describes; raises ConfigError that names the field and the fix."""
-    tree = _read(text)
+    tree = _tree(text)
     if not isinstance(tree, dict):
         raise ConfigError("the file holds no fields: begin with `lane:`, `slot:`, `spool:` and `records:`")
     if tree.get("schemaVersion", SCHEMA_VERSION) != SCHEMA_VERSION:
@@ -97,7 +99,17 @@ def parse(text: str) -> RelayConfig:
     return config
 
 
-def _read(text: str) -> Any:
+def read(file: Path) -> RelayConfig:
+    """The configuration in a file, of a name in .gz compressed; raises ConfigError."""
+    try:
+        content = file.read_bytes()
+        text = unpacked(content) if file.suffix == ".gz" else content.decode()
+    except (OSError, ValueError) as failed:
+        raise ConfigError(f"{file} cannot be read: {failed}") from None
+    return parse(text)
+
+
+def _tree(text: str) -> Any:
     """What a YAML text holds; raises ConfigError."""
     if len(text) > SIZE_LIMIT:
         raise ConfigError(f"the file has {len(text)} characters; at most {SIZE_LIMIT} are read")
@@ -287,7 +299,7 @@ class ConfigSource:
         self._path = path
         self._check = check
         self._stamp = self._look()
-        self.current = self._read()
+        self.current = read(path)
         check(self.current)
         self._pushed: int | None = None
         """Generation of the newest configuration that came through `/v1`, until the file catches up; for files without
@@ -308,7 +320,7 @@ class ConfigSource:
         """Reads the file again, as SIGHUP asks; a bad file leaves the last good one in force."""
         self._stamp = self._look()
         try:
-            self._offer(lambda: self._newer(self._read(), self._pushed))
+            self._offer(lambda: self._newer(read(self._path), self._pushed))
             self._pushed = None
         except _StaleError as stale:
             _log.info("the file is older than what is in force", path=str(self._path), reason=str(stale))
@@ -330,13 +342,6 @@ class ConfigSource:
         except OSError:
             return None
         return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
-
-    def _read(self) -> RelayConfig:
-        """The file's configuration; raises ConfigError."""
-        try:
-            return parse(self._path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as failed:
-            raise ConfigError(f"{self._path} cannot be read: {failed}") from None
 
     def _newer(self, config: RelayConfig, generation: int | None) -> RelayConfig:
         """The configuration, unless it is older than what is in force; raises _StaleError.

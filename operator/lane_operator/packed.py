@@ -13,15 +13,17 @@ import msgspec
 
 __all__ = ["Packed", "PackedObject", "entry_of"]
 
-_LONG: Final = ("relay.yaml", ".json")
+_LONG: Final = (".yaml.gz", ".json")
 """Ends of the names of what is long; whoever reads such an entry knows that it may be packed."""
+_GZIP: Final = b"\x1f\x8b"
 _WORTH: Final = 4096
 
 
 class Packed:
-    """A text by its digest and its compressed bytes; `encoded` where the text is base64 of what was compressed."""
+    """A text by its digest and its compressed bytes; `encoded` where the text is base64 of what was compressed, and
+    `stored` where that is compressed already."""
 
-    __slots__ = ("_bytes", "_digest", "_encoded")
+    __slots__ = ("_bytes", "_digest", "_encoded", "_stored")
 
     def __init__(self, text: str) -> None:
         raw, self._encoded = text.encode(), False
@@ -32,7 +34,8 @@ class Packed:
                 raw, self._encoded = plain, True
         except ValueError:
             pass
-        self._bytes = zlib.compress(raw, 1)
+        self._stored = self._encoded and raw.startswith(_GZIP)
+        self._bytes = raw if self._stored else zlib.compress(raw, 1)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Packed):
@@ -45,7 +48,7 @@ class Packed:
         return hash(self._digest)
 
     def __str__(self) -> str:
-        raw = zlib.decompress(self._bytes)
+        raw = self._bytes if self._stored else zlib.decompress(self._bytes)
         return (base64.b64encode(raw) if self._encoded else raw).decode()
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from lane_api.names import DRAIN_FINALIZER, LANE_LABEL, SLOT_LABEL
+from lane_api.packing import unpacked
 from lane_api.relayconfig import RelayConfig
 from lane_operator.errors import ConflictError, UnavailableError
 from lane_operator.inputs import Key
@@ -89,7 +90,7 @@ def conditions(api: SmallApi) -> dict[str, Any]:
 
 def config(api: SmallApi) -> dict[str, Any]:
     secret = api.objects["/api/v1/namespaces/mail/secrets/otp-0-config"]
-    found = RelayConfig.model_validate(yaml.safe_load(base64.b64decode(secret["data"]["relay.yaml"])))
+    found = RelayConfig.model_validate(yaml.safe_load(unpacked(base64.b64decode(secret["data"]["relay.yaml.gz"]))))
     return found.model_dump(mode="json", by_alias=True)
 
 

@@ -9,6 +9,7 @@ import yaml
 
 from lane_api.lane_status import SlotRole
 from lane_api.names import ADDRESS_ANNOTATION, LANE_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SLOT_LABEL
+from lane_api.packing import packed, unpacked
 from lane_operator.cache import Cache
 from lane_operator.desired import desired_state
 from lane_operator.inputs import Assignment, Claim, Desired, Lane, Manifest, References
@@ -50,7 +51,7 @@ def without_pool(of: Lane, before: Desired) -> tuple[References, tuple[Claim, ..
 
 def relay_yaml(found: Desired) -> dict[str, Any]:
     secret = known(found, "Secret", "otp-0-config")
-    config: dict[str, Any] = yaml.safe_load(base64.b64decode(secret["data"]["relay.yaml"]))
+    config: dict[str, Any] = yaml.safe_load(unpacked(base64.b64decode(secret["data"]["relay.yaml.gz"])))
     return config
 
 
@@ -117,11 +118,14 @@ def test_where_the_engine_refuses_the_slot_is_left_and_still_closed() -> None:
     assert "NetworkAttachmentDefinition mail/public does not exist" in found.refusals[0].message
 
 
-@pytest.mark.parametrize("text", ["loops: [", "- a list", "generation: 2026-99-99", "[" * 900, "slot: {name: otp-0}"])
-def test_a_slot_whose_configuration_a_hand_has_broken_is_left_alone(text: str) -> None:
+WORDS = ["loops: [", "- a list", "generation: 2026-99-99", "[" * 900, "slot: {name: otp-0}"]
+
+
+@pytest.mark.parametrize("content", [*map(packed, WORDS), b"loops: [", packed("lane: {}\n")[:-3], packed("#" * 2**23)])
+def test_a_slot_whose_configuration_a_hand_has_broken_is_left_alone(content: bytes) -> None:
     of = made.lane(replicas=1)
     references, claims = without_pool(of, rendered())
-    broken = replace(references, configs={"otp-0": {"data": {"relay.yaml": base64.b64encode(text.encode()).decode()}}})
+    broken = replace(references, configs={"otp-0": {"data": {"relay.yaml.gz": base64.b64encode(content).decode()}}})
 
     found = desired_state(of, broken, Assignment(claims), made.SETTINGS)
 

@@ -7,6 +7,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lane_api.packing import packed, unpacked
 from lane_operator.cache import UNPACKED, Cache
 from lane_operator.compare import is_in_force, prepared
 from lane_operator.packed import Packed, PackedObject, entry_of
@@ -16,7 +17,7 @@ CONFIG = "".join(f"key{number}: value of a long configuration\n" for number in r
 
 def secret(text: str, version: int = 1) -> dict[str, object]:
     metadata = {"namespace": "mail", "name": "otp-0-config", "resourceVersion": str(version)}
-    return {"kind": "Secret", "metadata": metadata, "data": {"relay.yaml": base64.b64encode(text.encode()).decode()}}
+    return {"kind": "Secret", "metadata": metadata, "data": {"relay.yaml.gz": base64.b64encode(packed(text)).decode()}}
 
 
 @given(st.text(max_size=300), st.text(max_size=300))
@@ -43,8 +44,8 @@ def test_the_cache_keeps_a_configuration_small_and_gives_it_whole() -> None:
     kept = cache.get("Secret", "mail", "otp-0-config")
 
     assert kept is not None
-    assert entry_of(kept, "relay.yaml").decode() == CONFIG
-    assert sys.getsizeof(kept["data"]["relay.yaml"]._bytes) < len(CONFIG) / 10
+    assert unpacked(entry_of(kept, "relay.yaml.gz")) == CONFIG
+    assert sys.getsizeof(kept["data"]["relay.yaml.gz"]._bytes) < len(CONFIG) / 10
 
 
 def test_what_is_in_force_is_seen_in_what_is_packed_and_a_hand_s_edit_too() -> None:
@@ -68,7 +69,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.text(max_size=20), JSON, max_size=5), st.dictionaries(st.text(max_size=20), st.text()))
 def test_an_object_comes_back_as_it_was(body: dict[str, object], data: dict[str, str]) -> None:
-    body = {**body, "data": {**data, "relay.yaml": CONFIG}}
+    body = {**body, "data": {**data, "relay.yaml.gz": CONFIG}}
 
     assert PackedObject(body).unpacked() == body
 
@@ -88,7 +89,7 @@ def test_what_was_read_is_another_once_it_has_changed_or_gone() -> None:
 
     kept = cache.get("Secret", "mail", "otp-0-config")
     assert kept is not None
-    assert entry_of(kept, "relay.yaml") == b"a: 2\n"
+    assert unpacked(entry_of(kept, "relay.yaml.gz")) == "a: 2\n"
     cache.drop("Secret", secret("a: 2\n", 3))
     assert cache.get("Secret", "mail", "otp-0-config") is None
 

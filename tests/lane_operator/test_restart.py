@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from lane_api.lane_status import LaneStatus, RestartStatus, SlotRole
+from lane_api.packing import unpacked
 from lane_api.relayconfig import RelayConfig
 from lane_operator.compare import prepared
 from lane_operator.inputs import Assignment, Lane, Manifest, NodeFacts
@@ -60,8 +61,8 @@ class Rig:
         self.now += dt.timedelta(seconds=seconds)
         found, manifests = self.manifests()
         for one in manifests:
-            if one["kind"] == "Secret" and "relay.yaml" in one.get("data", {}):
-                text = base64.b64decode(one["data"]["relay.yaml"])
+            if one["kind"] == "Secret" and "relay.yaml.gz" in one.get("data", {}):
+                text = unpacked(base64.b64decode(one["data"]["relay.yaml.gz"]))
                 self.configs[slot_of(one)] = RelayConfig.model_validate(yaml.safe_load(text))
         taken, said = in_turn(self.here, self.lane, manifests, found, made.observation(*self.slots.values()))
         self.said = self.said if dies else said

@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lane_api.packing import packed
 from lane_api.relayconfig import RelayConfig, SigningDomain
 from lane_relay.config import ConfigSource, dump, parse
 from lane_relay.errors import ConfigError
@@ -380,3 +381,34 @@ def test_a_lane_is_redirected_or_discards() -> None:
 
     assert (redirected.mode, redirected.redirect_to) == ("Redirect", "a@x.example")
     assert parse(f"{head}delivery: {{mode: Discard}}\n").delivery.mode == "Discard"
+
+
+def test_a_compressed_file_is_read_as_what_was_compressed(tmp_path: Path) -> None:
+    file = tmp_path / "relay.yaml.gz"
+    file.write_bytes(packed(text(3)))
+    source = ConfigSource(file)
+    assert source.current.generation == 3
+    file.write_bytes(packed(text(4)))
+    source.reread()
+    assert source.current.generation == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"lane: {}", "no gzip file"),
+        (packed(text(4))[:-4], "no whole gzip file"),
+        (packed(text(4)) + b"x", "no whole gzip file"),
+        (packed("#" * (4 * 2**20 + 1)), "more than 4194304 octets"),
+    ],
+)
+def test_a_compressed_file_that_is_none_leaves_the_last_good_one_in_force(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    file = tmp_path / "relay.yaml.gz"
+    file.write_bytes(packed(text(3)))
+    source = ConfigSource(file)
+    file.write_bytes(content)
+    source.reread()
+    assert (source.current.generation, source.refusals) == (3, 1)
+    assert said in source.refused

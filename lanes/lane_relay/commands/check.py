@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from lane_relay.config import dump, parse
+from lane_relay.config import dump, read
 from lane_relay.errors import ConfigError
 from lane_relay.pipeline import check, rule_problems
 
@@ -19,10 +19,10 @@ BAD_INPUT: Final = 2
 def run_check(file: Path) -> int:
     """Prints the effective configuration, or why it would be refused."""
     try:
-        config = parse(file.read_text(encoding="utf-8"))
+        config = read(file)
         check(config)
         problems = rule_problems(config)
-    except (ConfigError, OSError, UnicodeDecodeError) as refused:
+    except ConfigError as refused:
         problems = [str(refused)]
     if problems:
         print("\n".join(f"{file}: {problem}" for problem in problems), file=sys.stderr)

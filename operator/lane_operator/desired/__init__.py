@@ -1,7 +1,7 @@
 """The children of a lane as a pure function of the specs and of the addresses assigned, never of other history."""
 
 from lane_operator.desired.cold import shared_domains
-from lane_operator.desired.config_secret import config_name
+from lane_operator.desired.config_secret import RELAY_FILE, config_name, file_of
 from lane_operator.desired.growth import refused_growth
 from lane_operator.desired.heads import heads_name
 from lane_operator.desired.kept import kept_hostname
@@ -20,10 +20,12 @@ from lane_operator.desired.state import desired_state
 __all__ = [
     "BOUNCE_KEY",
     "NAMESPACE_KEY",
+    "RELAY_FILE",
     "audit_secret",
     "config_name",
     "desired_state",
     "feedback_secret",
+    "file_of",
     "heads_name",
     "kept_hostname",
     "proof_secret",

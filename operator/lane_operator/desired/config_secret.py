@@ -1,4 +1,4 @@
-"""The Secret that holds one slot's configuration: relay.yaml, and its resolver's where it has one.
+"""The Secret that holds one slot's configuration: relay.yaml, compressed, and its resolver's where it has one.
 
 It is mounted as a directory and pushed as well, so that a change is in force within seconds and never rolls a pod.
 Its annotations tell digest and serial of relay.yaml, so that the same content keeps its serial. It is in no backup: a
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import yaml
 
 from lane_api.names import NOT_IN_BACKUPS
+from lane_api.packing import packed, unpacked
 from lane_api.relayconfig import RelayConfig
 from lane_operator.desired.resolver import RESOLVER_FILE
 from lane_operator.inputs import Manifest
@@ -19,7 +20,7 @@ from lane_operator.packed import entry_of
 
 __all__ = ["RELAY_FILE", "config_name", "config_secret", "digest", "file_of", "parsed_config"]
 
-RELAY_FILE = "relay.yaml"
+RELAY_FILE = "relay.yaml.gz"
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -30,13 +31,15 @@ def config_name(slot: str) -> str:
 
 def config_secret(slot: str, relay: str, resolver: str | None, marks: Mapping[str, str]) -> Manifest:
     """The Secret; `data`, since `stringData` is never read back and every pass would differ; `marks` as `serial`'s."""
-    files = {RELAY_FILE: relay} | ({} if resolver is None else {RESOLVER_FILE: resolver})
+    files = {RELAY_FILE: packed(relay)}
+    if resolver is not None:
+        files[RESOLVER_FILE] = resolver.encode()
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": config_name(slot), "labels": NOT_IN_BACKUPS, "annotations": dict(marks)},
         "type": "Opaque",
-        "data": {name: base64.b64encode(text.encode()).decode() for name, text in files.items()},
+        "data": {name: base64.b64encode(content).decode() for name, content in files.items()},
     }
 
 
@@ -58,10 +61,11 @@ def parsed_config(secret: Manifest | None) -> RelayConfig | None:
 
 
 def file_of(secret: Manifest | None, name: str) -> str | None:
-    """One file of such a Secret; None where it is not there or no text."""
+    """The text of one file of such a Secret; None where it is not there or no text."""
     if secret is None or name not in (secret.get("data") or {}):
         return None
     try:
-        return entry_of(secret, name).decode()
-    except ValueError:
+        content = entry_of(secret, name)
+        return unpacked(content) if name.endswith(".gz") else content.decode()
+    except ValueError:  # a hand's work
         return None

@@ -4,11 +4,12 @@ from typing import Any
 
 from lane_api.conditions import ConditionType, Reason
 from lane_api.names import QUEUE_FINALIZER
+from lane_operator.desired import RELAY_FILE, file_of
 from lane_operator.inputs import Assignment, Desired, Lane, Manifest, Observation
 from lane_operator.kube import POD, VOLUME_CLAIM
 from lane_operator.marks import slot_of
 from lane_operator.observe import Target, pod_observation, process_of
-from lane_operator.packed import Packed, entry_of
+from lane_operator.packed import Packed
 from lane_operator.provision import Provisioned
 from lane_operator.reconcile.world import World
 from lane_operator.settings import Settings
@@ -44,7 +45,7 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
         for (kind, _), child in world.cache.children(lane.key).items()
         if kind == POD.kind and not child["metadata"].get("deletionTimestamp")
     }
-    configs = {slot_of(one): one for one in desired.manifests if one["kind"] == "Secret" and _config(one)}
+    configs = {slot_of(one): one for one in desired.manifests if RELAY_FILE in (one.get("data") or ())}
     interval_s = visited_every(lane, world.settings)
     targets = []
     for claim in assignment.claims:
@@ -54,7 +55,9 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
         if token is None or pod is None or endpoint is None or name not in configs:
             continue
         digest, serial = desired.config_digests.get(name, ""), desired.config_serials.get(name, 0)
-        config = world.observer.config_of(lane.key, name, digest, serial) or Packed(_config(configs[name]))
+        config = world.observer.config_of(lane.key, name, digest, serial)
+        if config is None:
+            config = Packed(file_of(configs[name], RELAY_FILE) or "")
         closed = claim.is_closed_by_order or lane.deleting_since is not None
         target = Target(
             lane=lane.key,
@@ -116,11 +119,3 @@ def _endpoint(pod: Manifest) -> tuple[str, int] | None:
     ]
     port = next((one["containerPort"] for one in ports if one.get("name") == ADMIN_PORT_NAME), None)
     return (address, port) if address and port else None
-
-
-def _config(secret: Manifest) -> str:
-    """relay.yaml in a rendered Secret; empty for any other Secret."""
-    text = (secret.get("stringData") or {}).get("relay.yaml")
-    if text is not None:
-        return str(text)
-    return entry_of(secret, "relay.yaml").decode()

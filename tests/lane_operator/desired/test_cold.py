@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from lane_api.conditions import Reason
+from lane_api.packing import unpacked
 from lane_operator.desired import desired_state
 from lane_operator.inputs import Desired, Lane, LaneDomains
 from lane_relay.config import parse
@@ -26,7 +27,7 @@ def desired(of: Lane, *others: LaneDomains) -> Desired:
 
 def delivery(found: Desired) -> str:
     secret = next(one for one in found.manifests if one["kind"] == "Secret")
-    return parse(base64.b64decode(secret["data"]["relay.yaml"]).decode()).delivery.state
+    return parse(unpacked(base64.b64decode(secret["data"]["relay.yaml.gz"]))).delivery.state
 
 
 @pytest.mark.parametrize("domain", ["notify.example.com", "example.com", "cold.notify.example.com", "cold.example.com"])

@@ -15,6 +15,7 @@ from kubernetes import client
 from lane_api.conditions import Reason
 from lane_api.lane_status import SlotRole
 from lane_api.names import ADDRESS_ANNOTATION, LANE_LABEL, MANAGED_BY, NAMESPACE_LABEL, QUEUE_FINALIZER, SLOT_LABEL
+from lane_api.packing import unpacked
 from lane_api.relayconfig import RelayConfig
 from lane_operator.desired import desired_state, secret_needs
 from lane_operator.desired.relayconfig import numbered, rendered
@@ -63,7 +64,7 @@ def child(found: Desired, kind: str, name: str) -> Manifest:
 
 
 def relay_yaml(found: Desired, slot: str = "otp-0") -> str:
-    return base64.b64decode(child(found, "Secret", f"{slot}-config")["data"]["relay.yaml"]).decode()
+    return unpacked(base64.b64decode(child(found, "Secret", f"{slot}-config")["data"]["relay.yaml.gz"]))
 
 
 def pod(found: Desired, slot: str = "otp-0") -> Manifest:

@@ -8,6 +8,7 @@ import yaml
 
 from lane_api.lane_status import KeyPhase
 from lane_api.names import DNS_ENDPOINT_KIND
+from lane_api.packing import unpacked
 from lane_operator.desired import desired_state
 from lane_operator.inputs import Desired, DkimKey, KeyTurn
 from tests.lane_operator import made
@@ -40,7 +41,7 @@ def desired(known: DkimKey) -> Desired:
 
 
 def domain_of(found: Desired) -> Any:
-    text = base64.b64decode(child(found, "Secret", "otp-0-config")["data"]["relay.yaml"])
+    text = unpacked(base64.b64decode(child(found, "Secret", "otp-0-config")["data"]["relay.yaml.gz"]))
     (domain,) = yaml.safe_load(text)["domains"]
     return domain
 

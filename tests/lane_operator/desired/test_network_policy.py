@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from lane_api.names import LANE_LABEL
+from lane_api.packing import unpacked
 from lane_api.relayconfig import RelayConfig
 from lane_operator.desired import desired_state
 from lane_operator.inputs import Desired, Lane, Manifest, NetworkPolicies, Sharer
@@ -241,7 +242,7 @@ def test_what_the_lane_names_is_open_wherever_it_is() -> None:
 
 def _configs(of: Desired) -> list[RelayConfig]:
     secrets = [one for one in of.manifests if one["metadata"]["name"].endswith("-config")]
-    return [parse(base64.b64decode(one["data"]["relay.yaml"]).decode()) for one in secrets]
+    return [parse(unpacked(base64.b64decode(one["data"]["relay.yaml.gz"]))) for one in secrets]
 
 
 def _named_by(tree: Any, key: str = "") -> list[tuple[str, int]]:

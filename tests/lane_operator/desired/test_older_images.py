@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lane_api.packing import unpacked
 from lane_api.relayconfig import RelayConfig
 from lane_operator.desired import desired_state
 from lane_operator.desired.relayconfig import rendered
@@ -23,7 +24,7 @@ def file_of(**spec: Any) -> Any:
     of = made.lane(**spec)
     found = desired_state(of, made.references(of, made.pool()), made.assignment(), made.SETTINGS)
     (secret,) = [one for one in found.manifests if one["metadata"]["name"] == "otp-0-config"]
-    return yaml.safe_load(base64.b64decode(secret["data"]["relay.yaml"]))
+    return yaml.safe_load(unpacked(base64.b64decode(secret["data"]["relay.yaml.gz"])))
 
 
 def paths(tree: Any, here: str = "") -> Iterator[str]:
@@ -93,4 +94,4 @@ def test_what_a_pool_asks_of_ptr_records_is_written_where_it_is_not_as_by_defaul
     asked = {"reflectors": ["tcp://198.51.100.5:25"], "secretName": "reflector", "ptr": mode}
     found = desired_state(of, made.references(of, made.pool(verification=asked)), made.assignment(), made.SETTINGS)
     (secret,) = [one for one in found.manifests if one["metadata"]["name"] == "otp-0-config"]
-    assert yaml.safe_load(base64.b64decode(secret["data"]["relay.yaml"]))["egress"].get("ptr") == written
+    assert yaml.safe_load(unpacked(base64.b64decode(secret["data"]["relay.yaml.gz"])))["egress"].get("ptr") == written

@@ -13,7 +13,7 @@ def test_no_child_holds_anything_of_a_secret_but_its_name() -> None:
     secrets = [one for one in desired(of).manifests if one["kind"] == "Secret"]
 
     assert [one["metadata"]["name"] for one in secrets] == ["otp-0-config", "otp-1-config"]
-    assert all(set(one["data"]) == {"relay.yaml", "unbound.conf"} for one in secrets)
+    assert all(set(one["data"]) == {"relay.yaml.gz", "unbound.conf"} for one in secrets)
 
 
 def test_a_missing_secret_touches_no_workload_but_configuration_still_flows() -> None:

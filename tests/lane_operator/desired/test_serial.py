@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lane_api.names import CONFIG_DIGEST_ANNOTATION, CONFIG_SERIAL_ANNOTATION
+from lane_api.packing import unpacked
 from lane_operator.desired import desired_state
 from lane_operator.desired.serial import marks, serial
 from lane_operator.inputs import Desired, Handed, Manifest
@@ -92,7 +93,7 @@ def config(found: Desired) -> Manifest:
 
 
 def in_file(found: Desired) -> int:
-    return parse(base64.b64decode(config(found)["data"]["relay.yaml"]).decode()).serial
+    return parse(unpacked(base64.b64decode(config(found)["data"]["relay.yaml.gz"]))).serial
 
 
 def test_an_unchanged_lane_is_rendered_alike_pass_after_pass() -> None:

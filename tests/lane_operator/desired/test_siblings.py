@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lane_api.lane_status import SlotRole
+from lane_api.packing import unpacked
 from lane_api.relayconfig import RelayConfig
 from lane_operator.desired import desired_state
 from lane_operator.inputs import Claim
@@ -24,7 +25,7 @@ def configs(
     references = made.references(of, made.pool(engine, **pool))
     found = desired_state(of, references, made.assignment(*claims), made.SETTINGS)
     secrets = [one for one in found.manifests if one["metadata"]["name"].endswith("-config")]
-    texts = [base64.b64decode(one["data"]["relay.yaml"]).decode() for one in secrets]
+    texts = [unpacked(base64.b64decode(one["data"]["relay.yaml.gz"])) for one in secrets]
     return {config.slot.name: config for config in map(parse, texts)}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from lane_api.names import CLAIM_BEFORE_ANNOTATION, NOT_IN_BACKUPS, SPOOL_SEEN_ANNOTATION
+from lane_api.packing import unpacked
 from lane_api.relayconfig import SpoolClaim, SpoolMark
 from lane_operator.desired import desired_state
 from lane_operator.desired.spool_seen import spool_seen
@@ -61,7 +62,7 @@ def test_what_was_seen_is_rendered_and_kept_on_the_secret() -> None:
 
     kept = secrets["otp-0-config"]
     assert kept["metadata"]["annotations"][SPOOL_SEEN_ANNOTATION] == f"{A} 7"
-    config = parse(base64.b64decode(kept["data"]["relay.yaml"]).decode())
+    config = parse(unpacked(base64.b64decode(kept["data"]["relay.yaml.gz"])))
     assert config.spool.seen == SpoolMark(id=A, mark=7)
     assert SPOOL_SEEN_ANNOTATION not in secrets["otp-1-config"]["metadata"]["annotations"]
 
@@ -86,7 +87,7 @@ def test_the_relay_is_told_which_claim_its_volume_lies_under(
     references = made.references(of, made.pool(), volumes={"otp-0": claim} if claim else {})
     found = desired_state(of, references, made.assignment(made.claim(0)), made.SETTINGS)
     kept = next(one for one in found.manifests if one["metadata"]["name"] == "otp-0-config")
-    config = parse(base64.b64decode(kept["data"]["relay.yaml"]).decode())
+    config = parse(unpacked(base64.b64decode(kept["data"]["relay.yaml.gz"])))
     assert config.spool.claim == expected
 
 
