@@ -152,9 +152,9 @@ def _stray(lane: Lane, body: Manifest) -> Refusal:
 
 def _parts_of(cache: Cache, lane: Key) -> list[Manifest]:
     """What makes a slot exist: its workload, and volumes that may hold mail; the workload's word counts first."""
-    children = list(cache.marked(lane))
-    found = [child for child in children if child["kind"] == STATEFUL_SET.kind]
-    found += [child for child in children if child["kind"] == VOLUME_CLAIM.kind and is_kept(child)]
+    kept = [child for child in cache.marked(lane) if is_kept(child)]
+    found = [child for child in kept if child["kind"] == STATEFUL_SET.kind]
+    found += [child for child in kept if child["kind"] == VOLUME_CLAIM.kind]
     return found + list(cache.marked_by(KEPT_VOLUMES_BY_LANE, lane))
 
 

@@ -452,7 +452,7 @@ class Desired:
     unfenced: str = ""
     """Why a part of the spec that a NetworkPolicy is to enforce keeps nobody out, with the fix."""
     foreign: str = ""
-    """A child that is not ours and stands in the place of one, with the fix."""
+    """What is not ours and stands in the place of a child, or is labelled as one, with the fix."""
     refusals: tuple[Refusal, ...] = ()
     complete: bool = True
     """False: an input was missing, so what is not listed here may still be wanted; nothing is pruned."""

@@ -3,6 +3,8 @@
 They are how a slot is found again when the record of it is lost, and whose volume it is when its lane is gone.
 """
 
+from typing import Final
+
 from lane_api.names import (
     ADDRESS_ANNOTATION,
     CLASS_LABEL,
@@ -16,6 +18,9 @@ from lane_api.names import (
 )
 from lane_operator.inputs import Key, Manifest
 
+_PARTS: Final = {"StatefulSet": "{}", "Pod": "{}-0", "PersistentVolumeClaim": "queue-{}"}
+"""How the parts of a slot are called of which it has one: whoever copies an object copies its labels, too."""
+
 __all__ = [
     "address_of",
     "addresses_of",
@@ -25,6 +30,7 @@ __all__ = [
     "key_of",
     "lane_key",
     "marked",
+    "part_of",
     "pool_key",
     "pool_named",
     "slot_of",
@@ -48,8 +54,11 @@ def pool_named(lane: Manifest) -> Key:
 
 def is_kept(body: Manifest) -> bool:
     """Whether it may hold mail: a workload, a claim under our finalizer, or a PersistentVolume that we kept."""
-    return body["kind"] in {"PersistentVolume", "StatefulSet"} or QUEUE_FINALIZER in (
-        body["metadata"].get("finalizers") or ()
+    if body["kind"] == "PersistentVolume":
+        return True
+    of_a_slot = bool(part_of(body))
+    return of_a_slot and (
+        body["kind"] == "StatefulSet" or QUEUE_FINALIZER in (body["metadata"].get("finalizers") or ())
     )
 
 
@@ -104,6 +113,12 @@ def marked(kind: str, body: Manifest) -> Manifest | None:
         ports = [{"ports": container.get("ports") or ()} for container in pod.get("containers") or ()]
         kept["spec"] = {"template": {"spec": {"hostNetwork": True, "containers": ports}}}
     return kept
+
+
+def part_of(body: Manifest) -> str:
+    """The slot whose one workload, pod or volume claim it is, by label and by name; empty for a copy beside it."""
+    slot, spelled = slot_of(body), _PARTS.get(body["kind"])
+    return slot if slot and spelled is not None and body["metadata"]["name"] == spelled.format(slot) else ""
 
 
 def index_of(body: Manifest, lane: str) -> int | None:

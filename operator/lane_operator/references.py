@@ -13,6 +13,7 @@ from lane_api.classes import TrafficClass
 from lane_api.ippool import AddressStatus, Engine, IPPoolSpec, IPPoolStatus, PoolAddress
 from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
 from lane_api.lane_status import LaneStatus
+from lane_api.names import LANE_LABEL, QUEUE_FINALIZER
 from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.cache import Cache
 from lane_operator.desired import config_name, heads_name
@@ -43,17 +44,19 @@ from lane_operator.kube import (
     ISP_POLICY,
     NETWORK_ATTACHMENT,
     NODE,
+    POD,
     SECRET,
     SENDING_LANE,
     STATEFUL_SET,
     VOLUME_CLAIM,
 )
-from lane_operator.marks import key_of, slot_of
+from lane_operator.marks import key_of, part_of, slot_of
 from lane_operator.organizations import from_domains, organization_of, seen_domains
 
 __all__ = [
     "UnreadableError",
     "configs_of",
+    "copies_of",
     "heads_of",
     "lane_of",
     "lanes_of_pool",
@@ -76,6 +79,7 @@ __all__ = [
     "workloads_of",
 ]
 
+COPIES_TOLD = 5
 NEIGHBOURS = 32
 NEIGHBOURS_SENDERS = 512
 """In all: each lane's senders stand in the configurations of all its neighbours, which are written anew with them."""
@@ -302,8 +306,7 @@ def configs_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:
 
 def workloads_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:
     """The lane's StatefulSets by slot."""
-    children = cache.children(lane.key).items()
-    return {slot: child for (kind, _), child in children if kind == STATEFUL_SET.kind and (slot := slot_of(child))}
+    return _of_slots(cache, lane, STATEFUL_SET.kind)
 
 
 def heads_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:
@@ -315,8 +318,29 @@ def heads_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:
 
 def volumes_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:
     """The lane's volume claims by slot."""
+    return _of_slots(cache, lane, VOLUME_CLAIM.kind)
+
+
+def _of_slots(cache: Cache, lane: Lane, wanted: str) -> dict[str, Manifest]:
     children = cache.children(lane.key).items()
-    return {slot: child for (kind, _), child in children if kind == VOLUME_CLAIM.kind and (slot := slot_of(child))}
+    return {slot: child for (kind, _), child in children if kind == wanted and (slot := part_of(child))}
+
+
+def copies_of(cache: Cache, lane: Lane) -> str:
+    """Objects that carry a slot's labels beside its own, in words that name the fix; empty where there are none."""
+    kinds = {STATEFUL_SET.kind, VOLUME_CLAIM.kind, POD.kind}
+    found = [
+        f"{kind} {name} (of {slot_of(child)})"
+        for (kind, name), child in sorted(cache.children(lane.key).items())
+        if kind in kinds and slot_of(child) and not part_of(child)
+    ]
+    if not found:
+        return ""
+    more = f" and {len(found) - COPIES_TOLD} more" if len(found) > COPIES_TOLD else ""
+    return (
+        f"{', '.join(found[:COPIES_TOLD])}{more}: labelled as a part of a slot, and not by the name of one, so that "
+        f"nothing is done with it; take the label {LANE_LABEL} off, and of a claim the finalizer {QUEUE_FINALIZER}"
+    )
 
 
 def multus_network(cache: Cache, pool: Pool | None, kinds: frozenset[str]) -> Manifest | None:

@@ -8,7 +8,7 @@ from typing import Final
 from lane_operator.cache import Cache
 from lane_operator.inputs import Key, Lane, Manifest, Sharer
 from lane_operator.kube import SENDING_LANE, STATEFUL_SET
-from lane_operator.marks import slot_of
+from lane_operator.marks import part_of
 from lane_operator.pools import port_block_of
 
 __all__ = ["sharers_of", "shares_list"]
@@ -44,6 +44,6 @@ def _slots_with_ports(cache: Cache, lane: Key) -> tuple[tuple[str, int | None], 
         sorted(
             (slot, port_block_of(child))
             for (kind, _), child in children
-            if kind == STATEFUL_SET.kind and (slot := slot_of(child))
+            if kind == STATEFUL_SET.kind and (slot := part_of(child))
         )
     )

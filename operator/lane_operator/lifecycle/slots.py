@@ -11,7 +11,7 @@ from lane_operator.cache import Cache
 from lane_operator.inputs import Claim, Lane, Manifest, Observation
 from lane_operator.kube import PERSISTENT_VOLUME, POD, STATEFUL_SET, VOLUME_CLAIM
 from lane_operator.lifecycle.drain import DRAINED_ANNOTATION, Drained, SlotFacts
-from lane_operator.marks import slot_of
+from lane_operator.marks import part_of, slot_of
 from lane_operator.status.book import stamp
 
 __all__ = ["as_stopped", "slot_facts"]
@@ -31,8 +31,9 @@ def slot_facts(
     roles = {claim.slot_name: claim.role for claim in claims}
     parts: dict[str, dict[str, Manifest]] = {name: {} for name in roles}
     for (kind, _), child in cache.children(lane.key).items():
-        slot = slot_of(child)
-        if slot and kind in {STATEFUL_SET.kind, VOLUME_CLAIM.kind, POD.kind}:
+        # of pods any that carries the slot's labels: who has copied it may have its volume mounted
+        slot = slot_of(child) if kind == POD.kind else part_of(child)
+        if slot:
             parts.setdefault(slot, {})[kind] = child
     return tuple(
         _since(_facts(cache, lane, name, roles.get(name, SlotRole.DRAINING), parts[name], observation), went_back_at)

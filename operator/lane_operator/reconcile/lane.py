@@ -53,6 +53,7 @@ from lane_operator.reconcile.world import World
 from lane_operator.references import (
     UnreadableError,
     configs_of,
+    copies_of,
     heads_of,
     lane_of,
     multus_network,
@@ -119,8 +120,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     if terminating:
         desired = _dying(lane, desired, observation, may_keep=world.settings.volumes)
     else:
-        lost = deleted_by_hand(world.cache, lane, assignment.claims)
-        desired = _with_refusals(desired, provisioned, _refusals(world, lane, applied, provisioned), lost)
+        desired = _with_what_went_wrong(world, lane, assignment, desired, provisioned, applied)
     status = lane_status(lane, references, assignment, desired, observation, world.wall())
     later = None if _is_too_early(world, lane, assignment) else await write_lane_status(world, key, status)
     note_sightings(world, lane)
@@ -251,15 +251,17 @@ async def _is_terminating(world: World, lane: Lane) -> bool:
     return namespace is not None and "deletionTimestamp" in namespace["metadata"]
 
 
-def _with_refusals(
-    desired: Desired, provisioned: Provisioned, failed: tuple[Refusal, ...], lost: tuple[Refusal, ...]
+def _with_what_went_wrong(
+    world: World, lane: Lane, assignment: Assignment, desired: Desired, provisioned: Provisioned, applied: Applied
 ) -> Desired:
-    """What went wrong on the way, in the words of the lane's conditions."""
-    refusals = [*lost, *desired.refusals]
+    """The desired state with what went wrong on the way, in the words of the lane's conditions."""
+    refusals = [*deleted_by_hand(world.cache, lane, assignment.claims), *desired.refusals]
     if provisioned.forbidden:  # the one cause; that Secrets are not seen and not written follows from it
         refusals = [one for one in refusals if one.reason is not Reason.SECRET_NOT_FOUND]
         refusals.insert(0, Refusal(Reason.FORBIDDEN, provisioned.forbidden, waiting=Reason.FORBIDDEN))
-    return replace(desired, refusals=(*refusals, *failed), foreign=provisioned.foreign)
+    refusals += _refusals(world, lane, applied, provisioned)
+    foreign = "; ".join(text for text in (provisioned.foreign, copies_of(world.cache, lane)) if text)
+    return replace(desired, refusals=tuple(refusals), foreign=foreign)
 
 
 def _refusals(world: World, lane: Lane, applied: Applied, provisioned: Provisioned) -> tuple[Refusal, ...]:

@@ -7,11 +7,12 @@ from lane_api.names import QUEUE_FINALIZER
 from lane_operator.desired import RELAY_FILE, file_of
 from lane_operator.inputs import Assignment, Desired, Lane, Manifest, Observation
 from lane_operator.kube import POD, VOLUME_CLAIM
-from lane_operator.marks import slot_of
+from lane_operator.marks import part_of, slot_of
 from lane_operator.observe import Target, pod_observation, process_of
 from lane_operator.packed import Packed
 from lane_operator.provision import Provisioned
 from lane_operator.reconcile.world import World
+from lane_operator.references import volumes_of
 from lane_operator.settings import Settings
 
 __all__ = ["aim", "is_settled", "observation_of", "visited_every"]
@@ -22,8 +23,8 @@ ADMIN_PORT_NAME = "admin"
 def observation_of(world: World, lane: Lane, assignment: Assignment) -> Observation:
     """The lane's slots as last seen, in order of name."""
     parts = world.cache.children(lane.key)
-    pods = {slot_of(child): child for (kind, _), child in parts.items() if kind == POD.kind}
-    claims = {slot_of(child): child for (kind, _), child in parts.items() if kind == VOLUME_CLAIM.kind}
+    pods = {slot: child for (kind, _), child in parts.items() if kind == POD.kind and (slot := part_of(child))}
+    claims = volumes_of(world.cache, lane)
     names = sorted(_known(world, lane, assignment))
     return Observation(
         tuple(
@@ -41,9 +42,9 @@ def observation_of(world: World, lane: Lane, assignment: Assignment) -> Observat
 def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, provisioned: Provisioned) -> None:
     """Has the lane's slots visited, with the configuration that each is to have."""
     pods = {
-        slot_of(child): child
+        slot: child
         for (kind, _), child in world.cache.children(lane.key).items()
-        if kind == POD.kind and not child["metadata"].get("deletionTimestamp")
+        if kind == POD.kind and (slot := part_of(child)) and not child["metadata"].get("deletionTimestamp")
     }
     configs = {slot_of(one): one for one in desired.manifests if RELAY_FILE in (one.get("data") or ())}
     interval_s = visited_every(lane, world.settings)
@@ -82,7 +83,7 @@ def aim(world: World, lane: Lane, assignment: Assignment, desired: Desired, prov
 def _known(world: World, lane: Lane, assignment: Assignment) -> frozenset[str]:
     """Slots that are claimed, or of which a pod or a guarded volume is left."""
     left = {
-        slot_of(child)
+        part_of(child)
         for (kind, _), child in world.cache.children(lane.key).items()
         if kind == POD.kind
         or (kind == VOLUME_CLAIM.kind and QUEUE_FINALIZER in (child["metadata"].get("finalizers") or ()))
