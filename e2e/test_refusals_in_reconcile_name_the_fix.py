@@ -30,7 +30,7 @@ from e2e.outbound import isp_policy
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 SOUND = "news@sound.example.com"
-ENGINELESS, ONLY, ANOTHER = (f"203.0.113.{last}" for last in (190, 191, 192))
+ENGINELESS, ONLY, ANOTHER, COLD = (f"203.0.113.{last}" for last in (190, 191, 192, 193))
 RATE = "421 4.7.28 unusual rate of mail"
 MESSAGES = 12  # so many would share connections if nothing forbade it
 
@@ -138,7 +138,7 @@ def _cold(space: str) -> Refused:
             "since ISPs judge all of example.com together",
             "give it a domain of its own",
         ),
-        (pool("cold", space, classes=["Cold"]), sharing),
+        (pool("cold", space, COLD, classes=["Cold"]), sharing),
         (own,),
     )
 

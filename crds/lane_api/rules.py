@@ -196,6 +196,12 @@ self.engine != 'Multus' || (has(self.engineConfig) && has(self.engineConfig.seco
         "a pool for Cold is for Cold alone: an address keeps the reputation of what it sent, so make a pool of its own",
     ),
     (
+        "self.engine != 'ClusterDefault' || !('Cold' in self.classes)",
+        """\
+engine ClusterDefault sends from an address that all lanes share, and Cold mail shares none: choose an engine that has \
+addresses of its own""",
+    ),
+    (
         "self.engine != 'ClusterDefault' || !has(self.addresses) || size(self.addresses) == 0",
         "engine ClusterDefault has no addresses of its own: remove addresses, or choose another engine",
     ),

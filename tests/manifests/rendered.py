@@ -10,6 +10,7 @@ import yaml
 from e2e.cluster import programs
 from e2e.cluster.identity import Layout
 from lane_api.classes import TrafficClass
+from lane_api.ippool import Engine
 from lane_api.names import STANDBY_FROM
 from lane_operator.desired import desired_state
 from lane_operator.egress import ENGINES
@@ -22,8 +23,13 @@ __all__ = ["CHILD_SETS", "chart", "children", "examples"]
 Manifest = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "lanewright"
-CHILD_SETS = tuple((of.value, engine.value) for of in TrafficClass for engine in ENGINES)
-"""(class, engine) of every set of children."""
+CHILD_SETS = tuple(
+    (of.value, engine.value)
+    for of in TrafficClass
+    for engine in ENGINES
+    if (of, engine) != (TrafficClass.COLD, Engine.CLUSTER_DEFAULT)
+)
+"""(class, engine) of every set of children that there may be."""
 _DOMAIN = "notify.example.com"
 _SPREAD = {
     "maxSkew": 1,

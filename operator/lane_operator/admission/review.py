@@ -16,7 +16,7 @@ from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
 from lane_api.lane_status import LaneStatus
 from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.demands import demand_of, demands_of, holdings_of
-from lane_operator.desired import shared_domains, unknown_isps
+from lane_operator.desired import cold_conflicts, unknown_isps
 from lane_operator.inputs import Key, Lane, Manifest, Policy, Pool, References
 from lane_operator.kube import IP_POOL, ISP_POLICY, SENDING_LANE
 from lane_operator.pools.allocate import allocate
@@ -75,7 +75,7 @@ def _lane(world: World, key: Key, body: Manifest) -> Iterator[str]:
         yield assignment.refusal.message
     policies = policies_of(world.cache, lane, world.settings.operator_namespace)
     references = References(pool=pool, policies=policies, others=others_of(world.cache, named))
-    for refusal in (*shared_domains(lane, references), *unknown_isps(spec, policies)):
+    for refusal in (*cold_conflicts(lane, references), *unknown_isps(spec, policies)):
         yield refusal.message
     if lane.namespace not in world.served:
         yield (

@@ -1,6 +1,6 @@
 """The children of a lane as a pure function of the specs and of the addresses assigned, never of other history."""
 
-from lane_operator.desired.cold import shared_domains
+from lane_operator.desired.cold import cold_conflicts
 from lane_operator.desired.config_secret import RELAY_FILE, config_name, file_of
 from lane_operator.desired.growth import refused_growth
 from lane_operator.desired.heads import heads_name
@@ -22,6 +22,7 @@ __all__ = [
     "NAMESPACE_KEY",
     "RELAY_FILE",
     "audit_secret",
+    "cold_conflicts",
     "config_name",
     "desired_state",
     "feedback_secret",
@@ -32,6 +33,5 @@ __all__ = [
     "proxy_secret",
     "refused_growth",
     "secret_needs",
-    "shared_domains",
     "unknown_isps",
 ]

@@ -42,7 +42,7 @@ from lane_api.relayconfig import (
     WarmUp,
 )
 from lane_api.submission import Submission
-from lane_operator.desired.cold import shared_domains
+from lane_operator.desired.cold import cold_conflicts
 from lane_operator.desired.feedback import feedback_of, return_path_of, suppression_of
 from lane_operator.desired.policies import site_policies
 from lane_operator.desired.records import records_of
@@ -268,7 +268,7 @@ def _state(lane: Lane, references: References, claim: Claim, others: Sequence[Cl
     if claim.role is SlotRole.HELD:
         return "Held"
     barred = claim.quarantine is not None and claim.quarantine.is_by_owner
-    state = "Suspended" if barred or lane.spec.suspend or shared_domains(lane, references) else "Running"
+    state = "Suspended" if barred or lane.spec.suspend or cold_conflicts(lane, references) else "Running"
     stays = any(other.takes_mail for other in others)
     leaves = (
         claim.role is SlotRole.DRAINING or claim.moves or claim.hands_over

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from lane_api.relayconfig import RelayConfig
 from lane_operator.desired.by_others import children_of_others
 from lane_operator.desired.cilium_policy import cilium_policy, lacks_policy
-from lane_operator.desired.cold import shared_domains
+from lane_operator.desired.cold import cold_conflicts
 from lane_operator.desired.config_secret import config_secret, digest
 from lane_operator.desired.disruption_budget import disruption_budget
 from lane_operator.desired.feedback import feedback_service
@@ -80,7 +80,7 @@ def desired_state(
     withhold = bool(secrets) and lane.deleting_since is None
     if assignment.refusal is not None:
         parts.refusals.append(assignment.refusal)
-    parts.refusals += [*secrets, *shared_domains(lane, references), *unknown_isps(lane.spec, references.policies)]
+    parts.refusals += [*secrets, *cold_conflicts(lane, references), *unknown_isps(lane.spec, references.policies)]
     parts.complete = references.pool is not None and not withhold
     parts.manifests += [
         child(lane, manifest)

@@ -1,4 +1,4 @@
-"""A Cold lane shares a domain with nobody, and is the one that stops."""
+"""A Cold lane shares a domain or an address with nobody, and is the one that stops."""
 
 import base64
 from typing import Any
@@ -74,3 +74,21 @@ def test_the_other_lane_never_stops() -> None:
     of = cold("notify.example.com", trafficClass="Bulk")
 
     assert desired(of, LaneDomains(("mail", "outreach2"), "Cold", ("notify.example.com",))).refusals == ()
+
+
+def test_on_an_address_that_the_cluster_shares_it_takes_mail_and_sends_none() -> None:
+    of = cold("outreach.example")
+    references = made.references(of, made.pool("ClusterDefault", classes=["Cold"]))
+
+    found = desired_state(of, references, made.assignment(made.claim(0, name="outreach")), made.SETTINGS)
+
+    assert [(refusal.reason, refusal.waiting) for refusal in found.refusals] == [(Reason.CLASS_MISMATCH,) * 2]
+    assert "make the lane with a pool of another engine" in found.refusals[0].message
+    assert delivery(found) == "Suspended"
+
+
+def test_other_classes_may_share_the_clusters_address() -> None:
+    of = made.lane()
+    references = made.references(of, made.pool("ClusterDefault"))
+
+    assert desired_state(of, references, made.assignment(made.claim(0)), made.SETTINGS).refusals == ()
