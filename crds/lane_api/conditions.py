@@ -8,6 +8,7 @@ abnormal-true: present only while true (kstatus reads their presence).
 from enum import StrEnum
 
 from lane_api.model import ApiModel
+from lane_api.moment import Moment
 
 __all__ = ["Condition", "ConditionType", "Reason"]
 
@@ -192,5 +193,5 @@ class Condition(ApiModel):
     """For people: what is so, and the fix."""
     observed_generation: int = 0
     """The `metadata.generation` that it was said of."""
-    last_transition_time: str = ""
+    last_transition_time: Moment = ""
     """When the status became what it is: RFC 3339, UTC, seconds."""

@@ -22,6 +22,7 @@ from lane_api.model import (
     cel_of_change,
     list_map,
 )
+from lane_api.moment import Moment, OptionalMoment
 from lane_api.outbound import Count
 from lane_api.quantities import Duration, Span
 from lane_api.rules import POOL_ADDRESSES_RULES, POOL_SPEC_RULES
@@ -397,9 +398,9 @@ class Quarantine(ApiModel):
     """ISPPolicies, or MX hosts where none matches, whose mail it is about. Empty: all mail."""
     reply: str = ""
     """What the ISP said."""
-    since: str
+    since: Moment
     """When it began (RFC 3339, UTC)."""
-    until: str | None = None
+    until: OptionalMoment = None
     """When the slot tries again; absent: when you say so."""
     stood_in_by: str = ""
     """The standby slot that sends the mail meanwhile; empty: none, the mail waits."""
@@ -417,7 +418,7 @@ class AddressWarmUp(ApiModel):
     """Of the ISP at which it is least far, from 0, among those that it has sent to and is not warm for."""
     isp: str = ""
     """Which one: an ISPPolicy, or `other`."""
-    since: str | None = None
+    since: OptionalMoment = None
     """Since when it has stood there (RFC 3339, UTC)."""
 
 
@@ -444,7 +445,7 @@ class AddressStatus(ApiModel):
     """Traffic class of that lane; one of its name and another class is another lane."""
     slot: str = ""
     """The slot that holds it, or did last."""
-    released_at: str | None = None
+    released_at: OptionalMoment = None
     """When its lane gave it up (RFC 3339, UTC); absent while it is held."""
     port_block: int | None = None
     """HostNetwork: the first of the slot's 8 ports."""
@@ -453,7 +454,7 @@ class AddressStatus(ApiModel):
     joining: bool = False
     """Its slot came to a lane that sent already, and is not yet proved, or not yet warm where it warms up: a standby
     slot takes mail beside it until it is."""
-    verified_at: str | None = None
+    verified_at: OptionalMoment = None
     """When a reflector confirmed it for the slot that holds it (RFC 3339, UTC), and none has denied it since; absent:
     it is not proved now. Written within half a minute, as `warmup`."""
     warmup: AddressWarmUp | None = None

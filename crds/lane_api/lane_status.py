@@ -3,10 +3,11 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from lane_api.conditions import Condition
 from lane_api.model import ApiModel, list_map
+from lane_api.moment import Moment, OptionalMoment
 from lane_api.pod import FreeForm
 
 __all__ = [
@@ -79,12 +80,12 @@ class SlotStatus(ApiModel):
     """Mail may leave: its address is proved, or shared with nothing to prove."""
     message: str = ""
     """Why it is not ready or not verified, what its address is refused for, or for whom it stands in."""
-    waiting_since: str | None = None
+    waiting_since: OptionalMoment = None
     """Since when it has not served as asked (RFC 3339, UTC), and nothing else is waited for before it; absent while it
     serves. Ten minutes of it are Stalled."""
     queued: int = 0
     """Messages, rounded to two significant digits."""
-    oldest_since: str | None = None
+    oldest_since: OptionalMoment = None
     """When the oldest of them was accepted (RFC 3339, UTC); absent where there is none."""
     warmup: SlotWarmUp | None = None
     """Absent: its address is warm for all ISPs that it has sent to, or has sent to none yet."""
@@ -152,7 +153,7 @@ class DkimStatus(ApiModel):
     """The second key; absent where none signs."""
     phase: KeyPhase | None = None
     """Where the rotation of its keys stands; absent where no key is rotated."""
-    until: str | None = None
+    until: OptionalMoment = None
     """When the time of this phase is over (RFC 3339, UTC): the next key is made, signs, or the one before is forgotten,
     as soon as DNS answers what it must. Absent where time alone ends nothing."""
     next: KeyStatus | None = None
@@ -216,7 +217,7 @@ class UpgradeStatus(ApiModel):
     """What they had before, and go back to."""
     slot: str = ""
     """The one that restarts, or is watched."""
-    since: str = ""
+    since: Moment = ""
     """Since when it does (RFC 3339, UTC)."""
     before: AttemptFigures = AttemptFigures()
     """What the lane's slots did in the minutes before it began."""
@@ -229,7 +230,7 @@ class RestartStatus(ApiModel):
 
     slot: str = ""
     """The one whose turn it is."""
-    since: str | None = None
+    since: OptionalMoment = None
     """Since when it takes no mail and hands over what it has (RFC 3339, UTC); absent while it waits for the others to
     serve, and when it has handed over."""
     handed_over: bool = False
@@ -258,7 +259,7 @@ class LaneStatus(ApiModel):
     """Labels of the slots' pods, for the scale subresource."""
     queued: int = 0
     """Messages in all slots, rounded to two significant digits."""
-    oldest_since: str | None = None
+    oldest_since: OptionalMoment = None
     """When the oldest of them was accepted (RFC 3339, UTC); absent where there is none."""
     last_hour: HourFigures | None = None
     """Of all slots; absent where none says."""
@@ -274,7 +275,7 @@ class LaneStatus(ApiModel):
         Field(json_schema_extra=list_map("name")),
     ] = ()
     """The From domains, each with the record to publish."""
-    upgrade: UpgradeStatus | None = None
+    upgrade: Annotated[UpgradeStatus | None, AfterValidator(lambda one: one if one and one.since else None)] = None
     """The last upgrade of the slots' images; absent where there was none since the lane was made."""
     restart: RestartStatus | None = None
     """The slot whose pod is to be another, from when it is to hand its mail over; absent while none is."""

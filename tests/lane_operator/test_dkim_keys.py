@@ -319,8 +319,8 @@ async def test_the_key_that_is_left_signs_where_a_hand_has_taken_away_which(rig:
     "changes",
     [
         {"deleting_since": "2026-06-01T00:00:00Z"},
-        {"status": LaneStatus(upgrade=UpgradeStatus(phase=UpgradePhase.WATCHED))},
-        {"status": LaneStatus(upgrade=UpgradeStatus(phase=UpgradePhase.ROLLED_BACK))},
+        {"status": LaneStatus(upgrade=UpgradeStatus(phase=UpgradePhase.WATCHED, since="2026-11-28T10:00:00Z"))},
+        {"status": LaneStatus(upgrade=UpgradeStatus(phase=UpgradePhase.ROLLED_BACK, since="2026-11-28T10:00:00Z"))},
     ],
 )
 async def test_a_lane_that_goes_or_gets_another_image_begins_nothing(rig: Rig, changes: dict[str, Any]) -> None:
@@ -328,7 +328,9 @@ async def test_a_lane_that_goes_or_gets_another_image_begins_nothing(rig: Rig, c
     first = await first_key(rig)
     busy = replace(lane(), **changes)
     assert turn_of(await key_of(kube, MADE + 999 * DAY, sees(first.selector), busy)).following is None
-    done = replace(lane(), status=LaneStatus(upgrade=UpgradeStatus(phase=UpgradePhase.DONE)))
+    done = replace(
+        lane(), status=LaneStatus(upgrade=UpgradeStatus(phase=UpgradePhase.DONE, since="2026-11-28T10:00:00Z"))
+    )
     assert turn_of(await key_of(kube, MADE + 999 * DAY, sees(first.selector), done)).following is not None
 
 

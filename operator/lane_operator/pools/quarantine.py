@@ -20,6 +20,7 @@ from dataclasses import replace
 
 from lane_api.ippool import QUARANTINED_BY_OWNER, AddressStatus, IPPoolStatus, Quarantine
 from lane_api.lane_status import SlotRole
+from lane_api.moment import moment
 from lane_operator.inputs import Claim, Key, SlotObservation
 from lane_operator.pools.allocate import AllocationResult
 
@@ -81,16 +82,17 @@ def _quarantine(
         return None
     if claim.address.quarantined:
         is_known = recorded is not None and recorded.is_by_owner
-        since = recorded.since if is_known and recorded is not None else now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        return Quarantine(by=QUARANTINED_BY_OWNER, since=since)
+        since = recorded.since if is_known and recorded is not None else ""
+        return Quarantine(by=QUARANTINED_BY_OWNER, since=since or now.strftime("%Y-%m-%dT%H:%M:%SZ"))
     if seen is None or not seen.reachable:
         return recorded if recorded is not None and not _is_over(recorded, now) else None
     return _joined(seen.quarantines)
 
 
 def _is_over(recorded: Quarantine, now: dt.datetime) -> bool:
-    """One of the pool's owner that stands in the spec no more is, too."""
-    return recorded.until is None or dt.datetime.fromisoformat(recorded.until) <= now
+    """One of the pool's owner that stands in the spec no more is, too, and one of which nobody can say when it ends."""
+    until = moment(recorded.until)
+    return until is None or until <= now
 
 
 def _joined(found: Sequence[Quarantine]) -> Quarantine | None:

@@ -10,6 +10,7 @@ import datetime as dt
 from typing import Final
 
 from lane_api.conditions import Condition, ConditionType, Reason
+from lane_api.moment import moment
 from lane_api.names import RELEASE_ANNOTATION, RELEASE_FORGET_SLOT
 from lane_operator.inputs import Lane
 from lane_operator.status.book import Book, find, stamp
@@ -36,7 +37,8 @@ def is_given_up(lane: Lane, now: dt.datetime) -> bool:
     if not uid or said is None or not _speaks_of(said.message, uid):
         return False
     if said.reason == Reason.SLOT_AWAITED:
-        return now - dt.datetime.fromisoformat(said.last_transition_time) >= SERVES_NOT_FOR
+        began = moment(said.last_transition_time)  # a hand may have written what is none: it is said anew, as of now
+        return began is not None and now - began >= SERVES_NOT_FOR
     return said.reason == Reason.GIVEN_UP
 
 
