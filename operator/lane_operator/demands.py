@@ -4,7 +4,7 @@ Beside `references`; before the allocation. Invariant: what exists holds what it
 the lane or the pool that it came from.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lane_api.classes import TrafficClass
 from lane_api.conditions import Reason
@@ -46,7 +46,7 @@ def demands_of(cache: Cache, pool: Key) -> tuple[Demand, ...]:
             demands.append(demand_of(cache, lane_of(body, read_status=False)))
         except UnreadableError:  # its own pass says what is wrong with it; its slots run on, and hold what they hold
             key = key_of(body)
-            demands.append(_left_demand(key, pool, _parts_of(cache, key)))
+            demands.append(_left_demand(cache, key, pool, _parts_of(cache, key)))
     kept: dict[tuple[Key, str], list[Manifest]] = {}
     kinds = (STATEFUL_SET.kind, VOLUME_CLAIM.kind, PERSISTENT_VOLUME.kind)
     for body in sorted(cache.marked_by(PARTS_BY_POOL, pool), key=lambda one: kinds.index(one["kind"])):
@@ -56,7 +56,7 @@ def demands_of(cache: Cache, pool: Key) -> tuple[Demand, ...]:
         alive = cache.get(SENDING_LANE.kind, *lane)
         if alive is None or _is_stray(cache, body, pool_named(alive), alive["spec"].get("trafficClass", "")):
             kept.setdefault((lane, class_label(body)), []).append(body)
-    demands.extend(_left_demand(lane, pool, bodies) for (lane, _), bodies in sorted(kept.items()))
+    demands.extend(_left_demand(cache, lane, pool, bodies) for (lane, _), bodies in sorted(kept.items()))
     return tuple(demands)
 
 
@@ -73,23 +73,28 @@ def holdings_of(cache: Cache, addresses: Iterable[str]) -> tuple[Holding, ...]:
         lane, pool = lane_key(body), pool_key(body)
         if lane is None or pool is None or not is_kept(body):
             continue
-        # only the operator writes a lane's status, and only an administrator a PersistentVolume
+        said = _said(cache, lane)
         for address in addresses_of(body):
-            vouched = body["kind"] == PERSISTENT_VOLUME.kind or _is_said(cache, lane, slot_of(body), address)
-            found.add(Holding(address, pool, lane[0], vouched))
+            found.add(Holding(address, pool, lane[0], _is_vouched(body, address, said)))
     return tuple(sorted(found))
 
 
-def _is_said(cache: Cache, lane: Key, slot: str, address: str) -> bool:
-    """Whether the lane's status says that the slot has the address."""
+def _is_vouched(body: Manifest, address: str, said: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether more than a slot's own object names the address, which whoever may write there can make up: only the
+    operator writes a lane's status, and only an administrator, or we by that status, a PersistentVolume."""
+    return body["kind"] == PERSISTENT_VOLUME.kind or address in said.get(slot_of(body), ())
+
+
+def _said(cache: Cache, lane: Key) -> dict[str, tuple[str, ...]]:
+    """The addresses of each slot as the lane's status names them."""
     slots = ((cache.get(SENDING_LANE.kind, *lane) or {}).get("status") or {}).get("slots") or ()
-    return any(one.get("name") == slot and address in (one.get("ip"), one.get("second")) for one in slots)
+    return {one.get("name", ""): (one.get("ip", ""), one.get("second", "")) for one in slots}
 
 
 def demand_of(cache: Cache, lane: Lane) -> Demand:
     """A lane's demand; slots that exist are retained whatever the spec says."""
     retained: set[int] = set()
-    found: dict[int, str] = {}
+    named: list[tuple[int, Manifest]] = []
     blocks: dict[int, int] = {}
     strays: dict[int, Manifest] = {}
     for child in _parts_of(cache, lane.key):
@@ -100,12 +105,12 @@ def demand_of(cache: Cache, lane: Lane) -> Demand:
             strays.setdefault(index, child)
             continue
         retained.add(index)
-        address = address_of(child)
-        if address and pool_key(child) == lane.pool_key:
-            found.setdefault(index, address)
+        if pool_key(child) == lane.pool_key:
+            named.append((index, child))
         block = port_block_of(child) if child["kind"] == STATEFUL_SET.kind else None
         if block is not None:
             blocks[index] = block
+    found, vouched = _named(cache, lane.key, named)
     return Demand(
         namespace=lane.namespace,
         name=lane.name,
@@ -115,6 +120,7 @@ def demand_of(cache: Cache, lane: Lane) -> Demand:
         standby=0 if lane.deleting_since else lane.spec.standby_replicas,
         retained=frozenset(retained),
         found=found,
+        vouched=vouched,
         blocks=blocks,
         held=lane.spec.drain.policy is DrainPolicy.HOLD,
         deleting=lane.deleting_since is not None,
@@ -158,9 +164,25 @@ def _parts_of(cache: Cache, lane: Key) -> list[Manifest]:
     return found + list(cache.marked_by(KEPT_VOLUMES_BY_LANE, lane))
 
 
-def _left_demand(lane: Key, pool: Key, bodies: list[Manifest]) -> Demand:
+def _named(cache: Cache, lane: Key, bodies: Iterable[tuple[int, Manifest]]) -> tuple[dict[int, str], frozenset[int]]:
+    """The address of each slot by what there is of it, the first word first, and those that are vouched for: such a
+    word comes before all others."""
+    found: dict[int, str] = {}
+    vouched: dict[int, str] = {}
+    said = _said(cache, lane)
+    for index, body in bodies:
+        address = address_of(body)
+        if address:
+            found.setdefault(index, address)
+        if address and _is_vouched(body, address, said):
+            vouched.setdefault(index, address)
+    return found | vouched, frozenset(vouched)
+
+
+def _left_demand(cache: Cache, lane: Key, pool: Key, bodies: list[Manifest]) -> Demand:
     """What a lane that is gone, or cannot be read, still holds by what there is of its slots."""
-    slots = {index: body for body in reversed(bodies) if (index := index_of(body, lane[1])) is not None}
+    slots = [(index, body) for body in bodies if (index := index_of(body, lane[1])) is not None]
+    found, vouched = _named(cache, lane, slots)
     known = [said for body in bodies if (said := class_label(body)) in set(TrafficClass)]
     return Demand(
         namespace=lane[0],
@@ -168,8 +190,9 @@ def _left_demand(lane: Key, pool: Key, bodies: list[Manifest]) -> Demand:
         traffic_class=TrafficClass(known[0]) if known else TrafficClass.COLD,
         pool=pool,
         replicas=0,
-        retained=frozenset(slots),
-        found={index: address for index, body in slots.items() if (address := address_of(body))},
+        retained=frozenset(index for index, _ in slots),
+        found=found,
+        vouched=vouched,
         held=True,
         deleting=True,
         reserving=True,

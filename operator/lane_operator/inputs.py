@@ -317,6 +317,8 @@ class Demand:
     retained: frozenset[int] = frozenset()
     found: Mapping[int, str] = field(default_factory=dict)
     """Slot index -> pool address annotated on its StatefulSet or volume: rebuilds a lost pool status."""
+    vouched: frozenset[int] = frozenset()
+    """Those of which something that no user writes says so too."""
     blocks: Mapping[int, int] = field(default_factory=dict)
     """Slot index -> first port of the block that its workload uses, with HostNetwork; rebuilds it likewise."""
     held: bool = False

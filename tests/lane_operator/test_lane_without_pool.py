@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 import yaml
 
-from lane_api.lane_status import SlotRole
+from lane_api.lane_status import LaneStatus, SlotRole, SlotStatus
 from lane_api.names import ADDRESS_ANNOTATION, LANE_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SLOT_LABEL
 from lane_api.packing import packed, unpacked
 from lane_operator.cache import Cache
 from lane_operator.desired import desired_state
-from lane_operator.inputs import Assignment, Claim, Desired, Lane, Manifest, References
+from lane_operator.inputs import Assignment, Claim, Desired, Lane, Manifest, Observation, References
 from lane_operator.lifecycle import DRAINED_ANNOTATION, LetGo, ReleaseVolume, ScaleToZero, next_steps, slot_facts
 from lane_operator.lifecycle.drain import Drained
 from lane_operator.pools import claims_of_existing
 from lane_operator.reconcile.steps import run_steps
+from lane_operator.status.slots import slot_status
 from tests.lane_operator import made
 from tests.lane_operator.small_api import small_api
 from tests.lane_operator.test_broken_objects import world
@@ -73,6 +74,24 @@ def test_claims_are_read_back_from_what_there_is() -> None:
 )
 def test_a_slot_that_is_to_go_is_read_back_as_going(of: Lane, role: SlotRole) -> None:
     assert [claim.role for claim in without_pool(of, rendered())[1]] == [role]
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        (("otp-0", "203.0.113.10", "2001:db8::10"), ("203.0.113.10", "2001:db8::10")),
+        (("otp-0", "203.0.113.99", "2001:db8::99"), ("", "")),
+        (("otp-1", "203.0.113.10", ""), ("", "")),
+    ],
+)
+def test_of_a_slot_that_is_read_back_the_status_names_no_address_that_it_did_not_name_before(
+    before: tuple[str, str, str], said: tuple[str, str]
+) -> None:
+    name, ip, second = before
+    of = made.lane(replicas=1, status=LaneStatus(slots=(SlotStatus(name=name, ip=ip, second=second),)))
+    (claim,) = without_pool(of, rendered())[1]
+    found = slot_status(of, claim, Observation(), None)
+    assert (found.ip, found.second) == said
 
 
 def test_a_claim_that_was_assigned_stays_as_it_is() -> None:

@@ -147,6 +147,42 @@ def test_a_lane_made_again_as_it_was_gets_its_volume_and_its_address() -> None:
     ]
 
 
+def test_a_copy_of_a_claim_or_workload_under_another_name_is_no_slot() -> None:
+    cache = Cache()
+    cache.put("SendingLane", made_again())
+    for index in range(3):
+        claim, copy = volume(f"otp-{index}", "Transactional", "mail/pool"), workload(f"otp-{index}")
+        for one in (claim, copy):
+            one["metadata"] |= {"name": f"mine-{index}", "uid": f"{one['kind']}-{index}"}
+            cache.put(one["kind"], one)
+
+    (demand,) = demands_of(cache, ("mail", "pool"))
+
+    assert (demand.retained, demand.found, demand.withheld) == (frozenset(), {}, frozenset())
+    assert holdings_of(cache, ["203.0.113.10"]) == ()
+    cache.drop("SendingLane", made_again())
+    assert demands_of(cache, ("mail", "pool")) == ()
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_what_the_status_or_a_kept_volume_names_is_vouched_for_and_comes_first(*, readable: bool) -> None:
+    cache = Cache()
+    mine = made_again()
+    mine["spec"] |= {} if readable else {"replicas": "two"}
+    cache.put("SendingLane", mine | {"status": {"slots": [{"name": "otp-1", "ip": "203.0.113.10"}]}})
+    for index in (0, 1):
+        cache.put("PersistentVolumeClaim", volume(f"otp-{index}", "Transactional", "mail/pool"))
+    by_hand = workload("otp-1")
+    by_hand["metadata"]["annotations"][ADDRESS_ANNOTATION] = "203.0.113.12"
+    cache.put("StatefulSet", by_hand)
+    cache.put("PersistentVolume", volume("otp-2", "Transactional", "mail/pool", "PersistentVolume"))
+
+    (demand,) = demands_of(cache, ("mail", "pool"))
+
+    assert demand.found == {0: "203.0.113.10", 1: "203.0.113.10", 2: "203.0.113.10"}
+    assert demand.vouched == {1, 2}
+
+
 def test_a_slot_that_runs_is_not_hurt_by_what_a_hand_has_written_on_its_volume() -> None:
     cache = Cache()
     cache.put("SendingLane", made_again())

@@ -4,10 +4,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lane_api.names import CLAIM_BEFORE_ANNOTATION, NAMESPACE_LABEL, QUEUE_FINALIZER
+from lane_api.lane_status import LaneStatus, SlotStatus
+from lane_api.names import (
+    ADDRESS_ANNOTATION,
+    CLAIM_BEFORE_ANNOTATION,
+    NAMESPACE_LABEL,
+    POOL_ANNOTATION,
+    QUEUE_FINALIZER,
+)
 from lane_operator.desired.stamp import child
 from lane_operator.desired.volume_claim import volume_claim
 from lane_operator.errors import ConflictError
@@ -105,6 +112,7 @@ async def test_a_claim_that_names_anothers_volume_does_not_get_it_kept_and_is_le
     assert api.objects[CLAIM]["metadata"]["finalizers"] == []
 
 
+@settings(deadline=None)
 @given(namespace=st.sampled_from(["mail", "bank"]), name=st.sampled_from(["queue-otp-0", "data"]), uid=st.booleans())
 async def test_a_volume_of_another_claim_is_handed_to_nobody(namespace: str, name: str, *, uid: bool) -> None:
     async with small_api() as (api, kube):
@@ -143,6 +151,20 @@ async def test_the_reclaim_policy_of_anothers_volume_is_not_put_back(rig: tuple[
     here.cache.put("PersistentVolumeClaim", bound(manifest(), "first", "7"))
     await settle_adopted(here, LANE)
     assert api.objects[PV] == before
+
+
+@pytest.mark.parametrize("said", ["203.0.113.10", "203.0.113.99", ""])
+async def test_a_kept_volume_names_an_address_only_where_the_lanes_status_does(
+    rig: tuple[SmallApi, World], said: str
+) -> None:
+    api, here = rig
+    spec = {"claimRef": {"namespace": "mail", "name": "queue-otp-0", "uid": "first"}}
+    api.put(PV, {"kind": "PersistentVolume", "metadata": {"name": "pv-1", "uid": "v"}, "spec": spec})
+    here.cache.put("PersistentVolumeClaim", bound(manifest(), "first", "7"))
+    slots = (SlotStatus(name="otp-0", ip=said), SlotStatus(name="otp-1", ip="203.0.113.10"))
+    await retain(here, replace(LANE, status=LaneStatus(slots=slots)), "otp-0", "pv-1")
+    assert noted(api.objects[PV])[POOL_ANNOTATION] == "mail-pools/trans-pool"
+    assert noted(api.objects[PV]).get(ADDRESS_ANNOTATION) == (said if said == "203.0.113.10" else None)
 
 
 async def test_a_claim_that_adopts_nothing_says_nothing_of_another(rig: tuple[SmallApi, World]) -> None:

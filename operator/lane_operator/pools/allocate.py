@@ -8,7 +8,9 @@ Rules, in order:
    leaves the pool's spec: it would otherwise send queued mail from another address. The pool says so until the slot
    has drained; then the address is forgotten.
 2. A slot that exists but is not in the record gets back the address that its own objects name (a lost status), where
-   the pool is open to it: whoever can make a claim in some namespace can write any address on it.
+   the pool is open to it. First those that the lane's status vouches for. Whoever can make a claim in some namespace
+   can write any address on it: else it gets no more than rules 3 and 4 could give it, and a slot that is not asked for
+   only where the whole record is lost.
 3. A lane of the same namespace, name and class gets back its own, the slot's own first, without cool-down.
 4. Any other slot gets a free address of its role (those with `role: Standby` are for standby slots), in this order:
    for all mail until the lane has two of those, then for ISPs that it has none for; in the zone, then on the node,
@@ -16,7 +18,8 @@ Rules, in order:
 5. A slot has the second of its address (`addresses[].second`) as well, as soon as nobody else has it and it is not
    barred or resting; one that it had and that the spec lists no more it keeps from others until it has drained, unused.
 6. What served Bulk or Cold last comes to no other class before its owner releases it, by whatever pool it comes.
-7. While slots may run that nobody knows any more (`held_back`) rules 3 to 5 give nothing new.
+7. While slots may run that nobody knows any more (`held_back`) rules 3 to 5 give nothing new, and rule 2 only what is
+   vouched for.
 No slot gets an address that is quarantined; what becomes of one that a slot holds says `quarantine`.
 What no slot holds rests for the pool's cool-down. An address that stands in several pools belongs to the pool that
 holds it, else to the first by name; the others never assign it. What a live slot carries from a pool that is gone
@@ -24,8 +27,9 @@ belongs to that pool still.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from lane_api.conditions import Reason
 from lane_api.ippool import Engine, IPPoolStatus, PoolAddress
@@ -34,7 +38,7 @@ from lane_api.names import STANDBY_FROM, slot_name
 from lane_operator.inputs import Assignment, Claim, Demand, Holding, Key, Pool, Refusal
 from lane_operator.pools.held_back import held_back
 from lane_operator.pools.ledger import Entry, Ledger, owners, served_elsewhere
-from lane_operator.pools.ports import NodePorts
+from lane_operator.pools.ports import NodePorts, is_offered
 from lane_operator.pools.refusals import closed, exhausted, going, no_pool, no_ports
 
 __all__ = ["AllocationResult", "allocate"]
@@ -131,9 +135,15 @@ def _served(
 ) -> dict[Key, Assignment]:
     """The claims on one pool."""
     asking = [_Asking(demand, closed(demand, ledger.pool)) for demand in demands]
-    holders = ledger.holders()
+    holders, is_lost = ledger.holders(), not any(entry.lane for entry in ledger.entries)
     for one in asking:
-        _keep(ledger, one, holders)
+        _keep(one, holders)
+    for one in asking:
+        _restore(ledger, one, one.demand.vouched, partial(_may_keep, ledger, now))
+    for one in () if unseen else asking:
+        lost = one.demand.retained.union(one.asked) if is_lost else one.asked
+        _restore(ledger, one, lost, partial(_may_get, ledger, now))
+    for one in asking:
         one.grows = one.demand.standby > 0 and any(not _is_standby(index) for index in one.got)
     # before anything is given: what a slot gives up is there for its lane's others now, and nobody has to look again
     moved = [entry.value for entry in ledger.entries if entry.class_elsewhere and entry.held_elsewhere]
@@ -151,21 +161,43 @@ def _served(
     return {one.demand.key: _assignment(ledger, one, ports, now, unseen) for one in asking if not one.demand.reserving}
 
 
-def _keep(ledger: Ledger, one: _Asking, holders: Mapping[tuple[str, str, str], Entry]) -> None:
-    """Rules 1 and 2: what the record says, else what the slot's own objects say."""
+def _keep(one: _Asking, holders: Mapping[tuple[str, str, str], Entry]) -> None:
+    """Rule 1."""
     lane = "/".join(one.demand.key)
     for index in sorted({*one.asked, *one.demand.retained}):
         slot = one.slot(index)
         entry = holders.get((lane, one.demand.traffic_class, slot))
-        if entry is None and index in one.demand.found and one.refusal is None:
-            named = ledger.entry(one.demand.found[index])
-            if named is not None and not named.is_held and not named.held_elsewhere:
-                entry = named
-                entry.port_block = one.demand.blocks.get(index)
-        if entry is None or entry.held_elsewhere:
+        if entry is not None and not entry.held_elsewhere:
+            entry.hold(one.demand, slot)
+            one.got[index] = entry
+
+
+def _restore(
+    ledger: Ledger, one: _Asking, slots: Iterable[int], may_have: Callable[[Entry, int, Demand], bool]
+) -> None:
+    """Rule 2 for these of the lane's slots."""
+    if one.refusal is not None:
+        return
+    for index in sorted(set(slots).intersection({*one.asked, *one.demand.retained}) - one.got.keys()):
+        entry = ledger.entry(one.demand.found.get(index, ""))
+        if entry is None or entry.is_held or entry.held_elsewhere or entry.is_second:
             continue
-        entry.hold(one.demand, slot)
+        if not may_have(entry, index, one.demand):
+            continue
+        block, offered = one.demand.blocks.get(index), ledger.pool.spec.engine_config.port_range
+        entry.port_block = block if block is not None and is_offered(block, offered) else None
+        entry.hold(one.demand, one.slot(index))
         one.got[index] = entry
+
+
+def _may_keep(ledger: Ledger, now: dt.datetime, entry: Entry, _: int, demand: Demand) -> bool:
+    """Whether an address is still the slot's that had it once: no other lane's that had it since."""
+    return entry.was_of(demand) or not (ledger.is_cooling(entry, now) or entry.is_barred_to(demand.traffic_class))
+
+
+def _may_get(ledger: Ledger, now: dt.datetime, entry: Entry, index: int, demand: Demand) -> bool:
+    """Whether a slot could get an address also if it had never had it: what rules 3 and 4 give."""
+    return entry.may_be_given and _suits(entry, index) and _may_keep(ledger, now, entry, index, demand)
 
 
 def _give_back(ledger: Ledger, one: _Asking, _: dt.datetime) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from lane_api.names import HOST_PORT_BLOCK, PORT_NAMES
 from lane_operator.inputs import Manifest
 
-__all__ = ["NodePorts", "port_block_of"]
+__all__ = ["NodePorts", "is_offered", "port_block_of"]
 
 
 class NodePorts:
@@ -24,8 +24,7 @@ class NodePorts:
 
     def take(self, node: str, port_range: str) -> int | None:
         """Takes the lowest free block of the range (`lowest-highest`); None when there is none."""
-        lowest, _, highest = port_range.partition("-")
-        for first in range(int(lowest), int(highest) - HOST_PORT_BLOCK + 2, HOST_PORT_BLOCK):
+        for first in _firsts(port_range)[::HOST_PORT_BLOCK]:
             if self.is_free(node, first):
                 self._taken[node].add(first)
                 return first
@@ -34,6 +33,17 @@ class NodePorts:
     def hold(self, node: str, first: int) -> None:
         """Marks a block as taken."""
         self._taken[node].add(first)
+
+
+def is_offered(first: int, port_range: str) -> bool:
+    """Whether the 8 ports from `first` lie in the range (`lowest-highest`)."""
+    return first in _firsts(port_range)
+
+
+def _firsts(port_range: str) -> range:
+    """Where a block may begin."""
+    lowest, _, highest = port_range.partition("-")
+    return range(int(lowest), int(highest) - HOST_PORT_BLOCK + 2)
 
 
 def port_block_of(workload: Manifest) -> int | None:

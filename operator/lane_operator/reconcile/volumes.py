@@ -47,7 +47,7 @@ async def retain(world: World, lane: Lane, slot: str, volume: str) -> bool:
         return True
     if not _is_behind(body, claim):
         return False
-    metadata, noted = body["metadata"], claim["metadata"].get("annotations") or {}
+    metadata, noted = body["metadata"], _vouched(lane, slot, claim["metadata"].get("annotations") or {})
     labels = {**MANAGED_BY, LANE_LABEL: lane.name, SLOT_LABEL: slot, NAMESPACE_LABEL: lane.namespace}
     labels[CLASS_LABEL] = lane.spec.traffic_class.value
     annotations = {
@@ -134,6 +134,14 @@ async def _adopting(world: World, lane: Lane, manifest: Manifest) -> Manifest:
         world.cache.put(PERSISTENT_VOLUME.kind, changed)
     before = (body["metadata"].get("annotations") or {}).get(CLAIM_BEFORE_ANNOTATION, gone)
     return _bound(_fitting(manifest, body), body["metadata"]["name"], before)
+
+
+def _vouched(lane: Lane, slot: str, noted: Mapping[str, str]) -> dict[str, str]:
+    """A claim's annotations with no address but those that the lane's status names too: what a PersistentVolume says
+    keeps an address from others, and a claim's annotations are its writer's to choose."""
+    said = {ip for one in lane.status.slots if one.name == slot for ip in (one.ip, one.second) if ip}
+    addresses = (ADDRESS_ANNOTATION, SECOND_ANNOTATION)
+    return {name: value for name, value in noted.items() if name not in addresses or value in said}
 
 
 def _is_for(body: Manifest, claim: Mapping[str, str]) -> bool:

@@ -44,10 +44,11 @@ def slot_status(
 ) -> SlotStatus:
     """The slot as last seen; `waiting` is since when it does not serve as asked, `volume` the size of its volume."""
     seen = observation.slot(claim.slot_name) or SlotObservation(claim.slot_name)
+    ip, second = _addresses(lane, claim)
     return SlotStatus(
         name=claim.slot_name,
-        ip=claim.address.ip if claim.address else SHARED,
-        second=claim.address.second.ip if claim.address and claim.address.second else "",
+        ip=ip,
+        second=second,
         hostname=claim.address.hostname if claim.address else "",
         role=claim.role,
         ready=seen.pod_ready,
@@ -60,6 +61,17 @@ def slot_status(
         volume=volume,
         config_generation=seen.config_generation,
     )
+
+
+def _addresses(lane: Lane, claim: Claim) -> tuple[str, str]:
+    """What the slot sends from. Of one that only its own objects speak of, what was said before and nothing else: what
+    a lane's status says of addresses counts as a pool's word (`demands`), and anybody may write those objects."""
+    if claim.address is None:
+        return SHARED, ""
+    if not claim.found:
+        return claim.address.ip, claim.address.second.ip if claim.address.second else ""
+    before = next((one for one in lane.status.slots if one.name == claim.slot_name), None)
+    return (before.ip, before.second) if before is not None and before.ip == claim.address.ip else ("", "")
 
 
 def slot_duty(claim: Claim) -> str:

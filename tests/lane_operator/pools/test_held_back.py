@@ -53,10 +53,12 @@ def test_an_address_that_rests_is_not_given_back_either_since_another_may_have_g
 
 def test_a_slot_whose_objects_are_there_keeps_what_they_name_though_the_record_is_lost() -> None:
     asked = replace(demand("otp", 1), retained=frozenset({0}), found={0: "203.0.113.11"})
+    vouched = replace(asked, vouched=frozenset({0}))
 
-    claims = allocate([TWO], [asked], NOW, unseen=("it",)).assignments["mail", "otp"].claims
+    claims = allocate([TWO], [vouched], NOW, unseen=("it",)).assignments["mail", "otp"].claims
 
     assert [one.address and one.address.ip for one in claims] == ["203.0.113.11"]
+    assert allocate([TWO], [asked], NOW, unseen=("it",)).assignments["mail", "otp"].claims == ()
 
 
 def test_a_lane_that_has_all_that_it_asks_for_hears_nothing_of_it() -> None:

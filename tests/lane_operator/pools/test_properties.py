@@ -26,6 +26,7 @@ LANES = ("a", "b", "c", "d", "e")
 CLASSES = ("Transactional", "Notification", "Bulk")
 LOUD = "Bulk"
 COOLDOWN_S = 24 * 3600
+NAMED = (*(f"203.0.113.{last}" for last in range(10, 17)), "2001:db8::1", "2001:db8::2", "none")
 
 
 def each_once(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -63,8 +64,8 @@ pool_specs = st.builds(
 )
 demands = st.lists(
     st.builds(
-        lambda name, traffic_class, key, namespace, replicas, standby, kept: Demand(
-            namespace, name, TrafficClass(traffic_class), key, replicas, standby, frozenset(kept)
+        lambda name, traffic_class, key, namespace, replicas, standby, kept, found: Demand(
+            namespace, name, TrafficClass(traffic_class), key, replicas, standby, frozenset(kept | found.keys()), found
         ),
         st.sampled_from(LANES),
         st.sampled_from(CLASSES),
@@ -73,6 +74,7 @@ demands = st.lists(
         st.integers(0, 3),
         st.integers(0, 1),
         st.sets(st.integers(0, 3)),
+        st.dictionaries(st.integers(0, 3), st.sampled_from(NAMED), max_size=2),  # what anybody may write on a claim
     ),
     max_size=5,
     unique_by=lambda one: one.key,
