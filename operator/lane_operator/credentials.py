@@ -47,6 +47,15 @@ SPREAD = dt.timedelta(days=1)
 """How long an authority is trusted before it signs. A kubelet brings a Secret to a pod within two minutes; the rest is
 for nodes that are cut off for hours."""
 _TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library says of certificates and keys that a hand has put into a Secret."""
 DKIM_KEY_BITS = 2048  # RFC 8301 section 3.2: at least 1024, should be at least 2048; longer ones overflow DNS over UDP
 
 
@@ -113,7 +122,7 @@ def leaf_is_due(pair: Pem, names: tuple[str, ...], now: dt.datetime) -> bool:
     leaf = x509.load_pem_x509_certificate(pair.certificate)
     try:
         carried = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound):
+    except (x509.ExtensionNotFound, *_UNREADABLE):
         return True  # no certificate of ours
     life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
     return now >= leaf.not_valid_before_utc + life * 2 / 3 or set(carried.get_values_for_type(x509.DNSName)) != set(
@@ -125,7 +134,7 @@ def signed_by(certificate: bytes, authority: bytes) -> bool:
     """Whether a leaf was signed by this authority; unreadable ones were not."""
     try:
         x509.load_pem_x509_certificate(certificate).verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, *_UNREADABLE):
         return False
     return True
 
@@ -134,7 +143,7 @@ def readable(certificate: bytes) -> bytes:
     """A certificate in plain PEM, without what a hand wrote around it; empty where there is none."""
     try:
         return x509.load_pem_x509_certificate(certificate).public_bytes(serialization.Encoding.PEM)
-    except ValueError:
+    except _UNREADABLE:
         return b""
 
 
@@ -194,6 +203,8 @@ def _loaded(private_key: bytes) -> PrivateKeyTypes:
         return serialization.load_pem_private_key(private_key, None, unsafe_skip_rsa_key_validation=True)
     except TypeError as error:  # an encrypted key
         raise ValueError("the key asks for a password") from error
+    except UnsupportedAlgorithm as error:
+        raise ValueError("the key is of a kind that nobody here knows") from error
 
 
 def make_recipients_key() -> bytes:
@@ -230,7 +241,7 @@ def is_pair(pair: Pem) -> bool:
         certificate = x509.load_pem_x509_certificate(pair.certificate)
         key = serialization.load_pem_private_key(pair.key, password=None)
         return isinstance(key, ec.EllipticCurvePrivateKey) and key.public_key() == certificate.public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except _UNREADABLE:
         return False
 
 

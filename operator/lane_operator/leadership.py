@@ -81,7 +81,7 @@ class Leadership:
         """When it was noticed that the store went back, or may have; None once that is dealt with."""
         try:
             return dt.datetime.fromisoformat(self._went_back_at).astimezone(dt.UTC) if self._went_back_at else None
-        except ValueError:  # a hand wrote it
+        except (ValueError, OverflowError):  # a hand wrote it
             return self._wall()
 
     def dealt_with(self) -> None:

@@ -5,6 +5,7 @@ First step of a reconciliation. Invariant: what is absent is a value (None), nev
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from ipaddress import ip_address
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -380,12 +381,21 @@ def node_of(body: Manifest) -> NodeFacts:
     heard: Manifest = conditions.get("Ready") or {}
     ready = heard.get("status") == "True"
     return NodeFacts(
-        internal_ip=addresses.get("InternalIP", ""),
+        internal_ip=_address(addresses.get("InternalIP", "")),
         ready=ready,
         ready_since=str(heard.get("lastTransitionTime") or "") if ready else "",
         unschedulable=bool(body["spec"].get("unschedulable")),
         out_of_service=any(one.get("key") == OUT_OF_SERVICE_TAINT for one in body["spec"].get("taints") or ()),
     )
+
+
+def _address(text: str) -> str:
+    """What a kubelet calls one and is none is as good as nothing."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return ""
+    return text
 
 
 def status_of(model: Any, body: Manifest) -> Any:

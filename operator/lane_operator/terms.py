@@ -5,6 +5,7 @@ seen the Lease before tells a later state of it from one that an older snapshot 
 has the higher resourceVersion by now. Before: the Lease's annotations. After: `leadership`.
 """
 
+import re
 from typing import NamedTuple
 
 from lane_api.names import LEASE_TERMS_ANNOTATION
@@ -12,6 +13,7 @@ from lane_operator.inputs import Manifest
 
 __all__ = ["Term", "contradiction", "renewed", "terms_of"]
 
+_COUNT = re.compile(r"[0-9]{1,15}")
 KEPT = 16
 """Terms that a Lease tells: who has missed so many leaders on end begins anew, too."""
 
@@ -27,7 +29,7 @@ def terms_of(lease: Manifest | None) -> tuple[Term, ...]:
     """The terms in their order; empty where it says none, or what a hand has written."""
     text = ((lease or {}).get("metadata", {}).get("annotations") or {}).get(LEASE_TERMS_ANNOTATION, "")
     pairs = [one.partition(":") for one in str(text).split()]
-    if not all(process and renewals.isascii() and renewals.isdecimal() for process, _, renewals in pairs):
+    if not all(process and _COUNT.fullmatch(renewals) for process, _, renewals in pairs):
         return ()
     return tuple(Term(process, int(renewals)) for process, _, renewals in pairs)
 

@@ -112,3 +112,29 @@ def _handshake(authority: Pem, leaf: Pem, name: str) -> bool:
         except ssl.SSLCertVerificationError:
             return False
     return False
+
+
+def _changed(pem: bytes, before: bytes, after: bytes) -> bytes:
+    """PEM with other bytes in it, as a hand or a disk may have left it."""
+    first, *body, last = pem.decode().splitlines()
+    text = base64.b64decode("".join(body))
+    assert before in text
+    return f"{first}\n{base64.b64encode(text.replace(before, after)).decode()}\n{last}\n".encode()
+
+
+def test_a_certificate_of_a_version_that_there_is_not_is_unreadable(ca: Pem) -> None:
+    leaf = credentials.make_leaf(ca, NAMES, NOW)
+    strange = _changed(leaf.certificate, b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07")
+
+    assert credentials.readable(strange) == b""
+    assert not credentials.is_pair(Pem(strange, leaf.key))
+    assert not credentials.signed_by(strange, ca.certificate)
+    assert credentials.leaf_is_due(Pem(strange, leaf.key), NAMES, NOW)
+
+
+def test_a_key_of_an_unknown_kind_is_none() -> None:
+    strange = _changed(credentials.make_ed25519_key(), b"\x06\x03\x2b\x65\x70", b"\x06\x03\x2b\x65\x7f")
+
+    for read in (credentials.dkim_record, credentials.ed25519_record, credentials.signing_public):
+        with pytest.raises(ValueError, match="kind"):
+            read(strange)

@@ -360,6 +360,9 @@ def test_a_proof_is_taken_off_whoever_runs_or_is_to_run() -> None:
 def test_an_unreadable_proof_proves_nothing() -> None:
     assert Drained.parse("{}") is None
     assert Drained.parse("not json") is None
+    assert Drained.parse("[" * 100_000) is None
+    for part, said in (("live", "0"), ("live", None), ("live", False), ("live", -1), ("volume_uid", 7), ("at", [])):
+        assert Drained.parse(json.dumps(json.loads(PROOF.text()) | {part: said})) is None
     assert Drained.parse(None) is None
 
 

@@ -16,6 +16,7 @@ from lane_operator.references import (
     NEIGHBOURS,
     NEIGHBOURS_SENDERS,
     neighbours_of,
+    node_of,
     pool_of,
     pools_beside,
 )
@@ -280,3 +281,10 @@ def test_where_there_are_too_many_neighbours_none_is_told_of(lanes: int, senders
         cache.put("SendingLane", of_namespace(f"lane{number}", [f"@{one}.example" for one in range(senders)]))
 
     assert neighbours_of(cache, lane()) == ()
+
+
+@pytest.mark.parametrize(("said", "taken"), [("192.0.2.10", "192.0.2.10"), ("FD00::a", "FD00::a"), ("node-a.lan", "")])
+def test_an_internal_address_that_is_none_is_as_good_as_nothing(said: str, taken: str) -> None:
+    addresses = [{"type": "InternalIP", "address": said}, {"type": "Hostname", "address": "node-a"}]
+
+    assert node_of({"metadata": {"name": "a"}, "spec": {}, "status": {"addresses": addresses}}).internal_ip == taken

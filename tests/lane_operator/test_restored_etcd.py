@@ -113,6 +113,28 @@ async def test_a_lease_whose_terms_a_hand_took_off_says_nothing(server: tuple[Sm
     assert (one.holds(), other.holds()) == (True, False)
 
 
+@pytest.mark.parametrize(
+    ("terms", "went_back_at"),
+    [(f"a:{'9' * 5000}", ""), ("a:²", "soon"), ("a:1", "0001-01-01T00:00:00+14:00")],
+    ids=["endless", "no digits", "before the calendar"],
+)
+async def test_a_lease_on_which_a_hand_has_written_is_kept_and_renewed(
+    server: tuple[SmallApi, Kube], terms: str, went_back_at: str
+) -> None:
+    api, kube = server
+    await Replica(kube, "a").turn()
+    lease = copy.deepcopy(api.objects[PATH])
+    lease["metadata"]["annotations"] = {LEASE_TERMS_ANNOTATION: terms, WENT_BACK_ANNOTATION: went_back_at}
+    api.put(PATH, lease)
+    one = Replica(kube, "a")
+
+    for _ in range(2):
+        await one.turn()
+
+    assert one.holds()
+    assert one.went_back_at == (NOW if went_back_at else None)
+
+
 async def test_a_lease_that_somebody_else_made_again_is_no_older_one(server: tuple[SmallApi, Kube]) -> None:
     api, kube = server
     one, other = Replica(kube, "a"), Replica(kube, "b")

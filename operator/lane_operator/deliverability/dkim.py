@@ -19,6 +19,7 @@ from typing import Literal
 
 from lane_api.domains import DkimSpec
 from lane_api.lane_status import KeyPhase
+from lane_api.moment import moment
 from lane_api.selector import SelectorFinding
 from lane_operator.inputs import Observation
 
@@ -87,7 +88,7 @@ def read(text: bytes) -> Rotation:
             answered=_time(said.get("answered")),
             retired=str(said.get("retired") or ""),
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Rotation()
 
 
@@ -191,9 +192,9 @@ def _later(since: dt.datetime | None, span: float | None) -> dt.datetime | None:
 
 
 def _time(text: object) -> dt.datetime | None:
-    found = dt.datetime.fromisoformat(text) if isinstance(text, str) and text else None
-    if found is not None and found.tzinfo is None:
-        raise ValueError(f"{text} names no zone")
+    found = moment(text)
+    if text and found is None:
+        raise ValueError(f"{text} is no time")
     return found
 
 

@@ -103,13 +103,15 @@ def _plugins(network: Manifest) -> list[dict[str, Any]]:
     """The plugins of the template, a list or a single one; empty where there are none to be read."""
     try:
         config = json.loads((network.get("spec") or {}).get("config") or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     if not isinstance(config, dict):
         return []
     plugins = config.get(
         "plugins", [{key: value for key, value in config.items() if key not in {"cniVersion", "name"}}]
     )
+    if not isinstance(plugins, list):
+        return []
     return [plugin for plugin in plugins if isinstance(plugin, dict) and plugin.get("type")]
 
 

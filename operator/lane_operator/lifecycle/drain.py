@@ -71,9 +71,16 @@ class Drained:
     def parse(cls, text: str | None) -> "Drained | None":
         """The value of an annotation; what cannot be read proves nothing."""
         try:
-            return cls(**json.loads(text)) if text else None
-        except (TypeError, ValueError):
+            proof = cls(**json.loads(text)) if text else None
+        except (TypeError, ValueError, RecursionError):
             return None
+        return proof if proof is None or proof._is_whole() else None
+
+    def _is_whole(self) -> bool:
+        """Whether each part is what it is to be; a hand may have written anything."""
+        texts = (self.spool_id, self.volume_uid, self.at)
+        numbers = (self.generation, self.live)
+        return all(type(one) is str for one in texts) and all(type(one) is int and one >= 0 for one in numbers)
 
 
 @dataclass(frozen=True, slots=True)

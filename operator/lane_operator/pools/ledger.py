@@ -20,6 +20,7 @@ from lane_operator.inputs import Demand, Holding, Key, Pool
 __all__ = ["Entry", "Ledger", "next_thaw", "owners", "served_elsewhere"]
 
 AddressValue = IPv4Address | IPv6Address
+_CLASSES = frozenset({"", *map(str, TrafficClass)})
 LOUD = frozenset({TrafficClass.BULK, TrafficClass.COLD})
 """Classes whose addresses no other class gets without its owner's word."""
 REMEMBERED = 256
@@ -210,8 +211,8 @@ class Ledger:
 
     def _remember(self, record: AddressStatus) -> None:
         value = _address_value(record.ip)
-        if value is None or not record.lane:
-            return
+        if value is None or not record.lane or record.lane_class not in _CLASSES:
+            return  # what a hand has damaged is no record, and found again by what the slot carries
         entry = self._entries.get(value)
         if entry is not None and entry.beside and record.released_at is None and not record.first:
             entry = None  # a slot has it as its only one, and keeps it so, whatever it is to be next
@@ -268,7 +269,7 @@ def _record(entry: Entry) -> AddressStatus:
         source=entry.address.source,
         proxy=entry.address.proxy.record if entry.address.proxy is not None else None,
         lane=entry.lane,
-        lane_class=str(TrafficClass(entry.lane_class)) if entry.lane_class else "",
+        lane_class=entry.lane_class,
         slot=entry.slot,
         released_at=entry.released_at,
         port_block=entry.port_block,

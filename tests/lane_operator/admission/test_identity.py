@@ -134,3 +134,16 @@ async def test_what_is_shown_is_believed_for_the_service_s_name(api: SmallApi, r
                 continue
 
     assert done == {client_side, server_side}
+
+
+async def test_a_replica_that_waits_goes_on_showing_what_it_has_where_a_hand_has_damaged_the_secret(
+    api: SmallApi, rig: tuple[SmallApi, World]
+) -> None:
+    await identity(rig[1]).turn(leads=True)
+    other = identity(rig[1])
+    await other.turn(leads=False)
+    api.objects[SECRET]["data"]["tls.key"] = base64.b64encode(b"\xff no key").decode()
+
+    await other.turn(leads=False)
+
+    assert other.is_shown

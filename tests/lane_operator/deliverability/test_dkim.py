@@ -99,7 +99,17 @@ def test_what_is_written_is_read_back(stands: Rotation) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"no json", b"[]", b"7", b"{}", b'{"signs": 2, "since": "soon"}', b'{"signs": 2, "since": "2026-01-01"}'],
+    [
+        b"",
+        b"no json",
+        b"[]",
+        b"7",
+        b"{}",
+        b'{"signs": 2, "since": "soon"}',
+        b'{"signs": 2, "since": "2026-01-01"}',
+        b'{"signs": 2, "since": "9999-12-31T23:59:59Z"}',
+        b"[" * 100_000,
+    ],
 )
 def test_what_tells_nothing_is_a_key_that_is_not_rotated(text: bytes) -> None:
     assert read(text) == Rotation()

@@ -161,12 +161,22 @@ def test_multus_asks_for_the_slots_own_network_by_annotation() -> None:
             "no CNI configuration in spec.config to copy",
         ),
         (
+            {"network": made.TEMPLATE | {"spec": {"config": "[" * 100_000}}},
+            Reason.ENGINE_LIMIT,
+            "no CNI configuration in spec.config to copy",
+        ),
+        (
+            {"network": made.TEMPLATE | {"spec": {"config": '{"plugins": 7}'}}},
+            Reason.ENGINE_LIMIT,
+            "no CNI configuration in spec.config to copy",
+        ),
+        (
             {"network": made.TEMPLATE | {"spec": {"config": "[]"}}},
             Reason.ENGINE_LIMIT,
             "no CNI configuration in spec.config to copy",
         ),
     ],
-    ids=["no-multus", "no-template", "empty", "no-json", "no-object"],
+    ids=["no-multus", "no-template", "empty", "no-json", "too-deep", "no-list", "no-object"],
 )
 def test_multus_says_what_is_missing(change: dict[str, Any], waiting: Reason, fix: str) -> None:
     refusal = refused(Engine.MULTUS, replace(SLOT, **change))
