@@ -14,6 +14,7 @@ __all__ = [
     "AttemptFigures",
     "DkimStatus",
     "DomainStatus",
+    "DrainStatus",
     "Ed25519Status",
     "HourFigures",
     "KeyPhase",
@@ -237,6 +238,25 @@ class RestartStatus(ApiModel):
     """It has handed over what it could, and restarts."""
 
 
+class DrainStatus(ApiModel):
+    """How far the slots are whose mail is to leave them: those that go, restart, or whose node is to be emptied."""
+
+    slots: tuple[str, ...] = ()
+    """Those that still have to; one that has stopped, with its mail or without, is in it no more."""
+    queued: int = 0
+    """Messages in them, rounded to two significant digits."""
+    oldest_since: str | None = None
+    """When the oldest of them was accepted (RFC 3339, UTC); absent where there is none."""
+    per_hour: int = 0
+    """Messages an hour that leave them, by the last minutes; 0 as well in the first half minute."""
+    ends_at: str | None = None
+    """When they are empty if it goes on so (RFC 3339, UTC, to the minute); absent where nobody can say."""
+    measured: int = 0
+    """Messages in them at `measuredAt`: the rate is from there."""
+    measured_at: str = ""
+    """RFC 3339, UTC."""
+
+
 class HourFigures(ApiModel):
     """What became of the lane's mail in the last hour, or since its slots' processes began; each rounded."""
 
@@ -279,6 +299,8 @@ class LaneStatus(ApiModel):
     """The last upgrade of the slots' images; absent where there was none since the lane was made."""
     restart: RestartStatus | None = None
     """The slot whose pod is to be another, from when it is to hand its mail over; absent while none is."""
+    drain: DrainStatus | None = None
+    """What is left in slots whose mail is to leave them, and when they will be empty; absent while there are none."""
     effective: FreeForm = {}
     """What the spec comes to with the class's defaults (`pod` is the class's, also beside `spec.pod.resources`), and
     what the pool's engine cannot do."""

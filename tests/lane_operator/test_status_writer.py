@@ -99,6 +99,51 @@ def test_an_act_that_others_leave_no_room_for_is_not_said_to_be_over() -> None:
     assert [one[0] for one in told(in_force(GMAIL), full)] == ["MailStopped"]
 
 
+def draining(*slots: str, reason: str = "ScaleIn", **stay: str) -> dict[str, Any]:
+    """A lane of which these drain; keywords are the roles of those that only stand there (`otp_1="Draining"`)."""
+    said = [{"type": "Draining", "status": "True", "reason": reason, "message": f"{', '.join(slots)} goes"}]
+    rows = [{"name": name, "role": "Draining", "queued": 9} for name in slots]
+    rows += [{"name": name.replace("_", "-"), "role": role, "queued": 0} for name, role in stay.items()]
+    return {"conditions": said if slots else [], "slots": rows, **({"drain": {"slots": [*slots]}} if slots else {})}
+
+
+def test_each_slot_that_begins_to_drain_or_is_done_with_it_is_an_event() -> None:
+    three, two = draining("otp-1", "otp-2", "otp-3"), draining("otp-1", "otp-2", otp_3="Draining")
+
+    assert told({}, three) == [("ScaleIn", "otp-1, otp-2, otp-3 goes", False)]
+    assert told(three, two) == [
+        ("SlotDrained", "otp-3 is empty and has stopped; otp-1, otp-2 still drains", False),
+    ]
+    assert told(two, draining("otp-1", "otp-2")) == []
+    assert told(draining("otp-1"), draining(otp_1="Draining")) == [
+        ("SlotDrained", "otp-1 is empty and has stopped; nothing drains any more", False),
+    ]
+    assert told(draining("otp-2"), draining("otp-1", "otp-2")) == [
+        ("ScaleIn", "otp-1 too: otp-1, otp-2 goes", False),
+    ]
+
+
+def test_a_slot_that_keeps_its_mail_or_stays_is_told_as_such() -> None:
+    held = draining(otp_1="Held")
+    held["slots"][0]["queued"] = 40
+
+    assert told(draining("otp-1"), held) == [
+        ("SlotHeld", "otp-1 has stopped and keeps about 40 messages on its volume; nothing drains any more", False),
+    ]
+    assert told(draining("otp-1", reason="NodeDrain"), draining(otp_1="Active")) == [
+        ("HandOverEnded", "otp-1 hands nothing over any more and stays in the lane; nothing drains any more", False),
+    ]
+    assert told(draining("otp-1"), draining()) == [("SlotDrained", "otp-1 has gone; nothing drains any more", False)]
+
+
+def test_how_far_a_drain_is_is_a_figure_and_which_slots_drain_is_none() -> None:
+    before, after = draining("otp-1"), draining("otp-1")
+    after["drain"] |= {"queued": 3, "perHour": 100, "endsAt": "2026-11-23T10:00:00Z", "measured": 5, "measuredAt": "x"}
+
+    assert only_figures_differ(before, after)
+    assert not only_figures_differ(before, draining("otp-1", "otp-2"))
+
+
 GIVEN_UP = "the volume of otp-1 (claim A) is given up as asked, by its last words with about 1200 messages"
 ANOTHER = "the volume of otp-0 (claim B) is given up as asked, by its last words with about 7 messages"
 

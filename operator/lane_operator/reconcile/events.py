@@ -1,5 +1,6 @@
 """Kubernetes Events: one for each condition that changed its status or reason, for what comes up in ActsObserved, for
-what begins or is over of ActsInForce, and for each volume of VolumeForgotten.
+what begins or is over of ActsInForce, for each volume of VolumeForgotten, and for each slot that begins to drain or is
+done with it.
 Of an object's first status what is no warning is one Event together: a thousand new lanes would make seven thousand.
 
 Posted by us, not by kopf, whose events belong to a handler and come again with each. The name is made of what is said
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 import structlog
 
 from lane_api.conditions import ConditionType
+from lane_api.lane_status import SlotRole
 from lane_operator.errors import ConflictError, KubeError, NamespaceTerminatingError
 from lane_operator.inputs import Manifest
 from lane_operator.kube import EVENT
@@ -39,10 +41,12 @@ _ALARMING = {
 _EACH = {
     ConditionType.ACTS_IN_FORCE,
     ConditionType.ACTS_OBSERVED,
+    ConditionType.DRAINING,
     ConditionType.VOLUME_FORGOTTEN,
     ConditionType.UPGRADING,
 }
 """Of these another message is another event: slot by slot goes through an upgrade, which is True throughout."""
+_GOING = {SlotRole.DRAINING.value, SlotRole.HELD.value}
 _ORDINARY = {"NewGeneration", "Pushing", "Draining"}
 """Reasons that every change goes through."""
 log = structlog.get_logger(__name__)
@@ -54,7 +58,43 @@ def transitions(before: Manifest, after: Manifest) -> tuple[Manifest, ...]:
     known, new = _by_type(before), _by_type(after)
     found = [_news(known.get(kind), one) for kind, one in new.items() if kind != ConditionType.ACTS_IN_FORCE]
     acts = _acts_news(known.get(ConditionType.ACTS_IN_FORCE), new.get(ConditionType.ACTS_IN_FORCE))
-    return tuple(one for one in (*found, *acts) if one is not None)
+    return tuple(one for one in (*found, *acts, *_drain_news(before, after)) if one is not None)
+
+
+def _drain_news(before: Manifest, after: Manifest) -> Iterator[Manifest]:
+    """Slots that begin to drain beside others, for which the condition itself changes nothing, and those that are done:
+    empty, stopped with their mail, or here to stay."""
+    was, now = _by_type(before).get(ConditionType.DRAINING), _by_type(after).get(ConditionType.DRAINING)
+    drained, drains = _draining(before), _draining(after)
+    begun = [name for name in drains if name not in drained]
+    if begun and was is not None and now is not None and _says_same(was, now):
+        yield {**now, "message": f"{', '.join(begun)} too: {now.get('message', '')}"}
+    slots = {one["name"]: one for one in after.get("slots") or ()}
+    others = f"; {', '.join(drains)} still drains" if drains else "; nothing drains any more"
+    for name in drained:
+        if was is not None and name not in drains:
+            reason, text = _outcome(slots.get(name))
+            yield {**was, "status": "False", "reason": reason, "message": f"{name} {text}{others}"}
+
+
+def _outcome(slot: Manifest | None) -> tuple[str, str]:
+    """What became of a slot that drained, as the new status has it: a reason, and words."""
+    if slot is None:
+        return "SlotDrained", "has gone"
+    if slot.get("role") not in _GOING:
+        return "HandOverEnded", "hands nothing over any more and stays in the lane"
+    if slot.get("queued"):
+        return "SlotHeld", f"has stopped and keeps about {slot['queued']} messages on its volume"
+    return "SlotDrained", "is empty and has stopped"
+
+
+def _draining(status: Manifest) -> list[str]:
+    """Slots that drain, as the status names them."""
+    return list((status.get("drain") or {}).get("slots") or ())
+
+
+def _says_same(before: Manifest, after: Manifest) -> bool:
+    return (before["status"], before["reason"]) == (after["status"], after["reason"])
 
 
 def _by_type(status: Manifest) -> dict[str, Manifest]:
@@ -88,7 +128,7 @@ def _parts(acts: Manifest | None) -> dict[str, str]:
 
 def _news(before: Manifest | None, after: Manifest) -> Manifest | None:
     """What is worth an event: the condition, or as much of its message as was not there."""
-    if before is None or (before["status"], before["reason"]) != (after["status"], after["reason"]):
+    if before is None or not _says_same(before, after):
         return after
     if after["type"] == ConditionType.VOLUME_FORGOTTEN:  # a word about one volume may follow that about another
         return None if after.get("message", "").startswith(before.get("message", "")) else after

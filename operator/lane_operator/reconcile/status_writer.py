@@ -19,7 +19,7 @@ from lane_operator.status import broken_status
 
 __all__ = ["only_figures_differ", "write_invalid_lane", "write_lane_status"]
 
-_FIGURES = ("queued", "oldestSince", "message", "warmup", "lastHour")
+_FIGURES = ("queued", "oldestSince", "message", "warmup", "lastHour", "perHour", "endsAt", "measured", "measuredAt")
 """Messages too, where type, status and reason are the same: a drain's count down, a kubelet's back-off. But
 not of VolumeForgotten: which volume was given up is news, and is known only until its claim has gone."""
 
@@ -52,14 +52,14 @@ async def write_invalid_lane(world: World, body: Manifest, message: str) -> None
 
 
 def only_figures_differ(before: Manifest, after: Manifest) -> bool:
-    """Whether two statuses say the same but for how much is queued, since when, warm-ups and rates."""
+    """Whether two statuses say the same but for how much is queued, since when, warm-ups, rates and ends."""
     return _without_figures(before) == _without_figures(after)
 
 
 def _without_figures(status: Manifest) -> Manifest:
     plain: dict[str, Any] = copy.deepcopy(status)
     conditions = (one for one in plain.get("conditions", ()) if one["type"] != ConditionType.VOLUME_FORGOTTEN)
-    for part in (plain, *plain.get("slots", ()), *conditions):
+    for part in (plain, *plain.get("slots", ()), plain.get("drain") or {}, *conditions):
         for name in _FIGURES:
             part.pop(name, None)
     return plain

@@ -18,6 +18,7 @@ from lane_operator.inputs import Assignment, Desired, Lane, Observation, Referen
 from lane_operator.status.acts import put_acts
 from lane_operator.status.book import Book, find
 from lane_operator.status.domains import domain_statuses, put_certificate, put_dns
+from lane_operator.status.draining import drain_status
 from lane_operator.status.figures import last_hour, oldest, rounded
 from lane_operator.status.forgotten import SERVES_NOT_FOR, put_forgotten
 from lane_operator.status.keys import put_rotation
@@ -85,6 +86,7 @@ def lane_status(
         domains=domain_statuses(view),
         upgrade=desired.upgrade,
         restart=desired.restart,
+        drain=drain_status(view),
         effective=_in_force(view),
         conditions=book.conditions(),
     )

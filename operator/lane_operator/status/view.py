@@ -65,6 +65,15 @@ class View:
         return restart.slot if restart is not None and restart.since is not None else ""
 
     @property
+    def draining(self) -> tuple[Claim, ...]:
+        """Slots that still have to get rid of their mail, to go, to move or to restart."""
+        return tuple(
+            claim
+            for claim in self.running
+            if claim.role.is_going or claim.moves or claim.slot_name == self.handing_over
+        )
+
+    @property
     def running(self) -> tuple[Claim, ...]:
         """Slots that are to be heard of: not those that were stopped on purpose."""
         return tuple(claim for claim in self.assignment.claims if not self._is_stopped(claim))
