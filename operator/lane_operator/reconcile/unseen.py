@@ -8,7 +8,7 @@ from lane_operator.pools.held_back import unseen
 from lane_operator.reconcile.world import World
 from lane_operator.references import UnreadableError, lane_of, nodes_of
 
-__all__ = ["still_unseen"]
+__all__ = ["still_unseen", "waited_for"]
 
 LOOKED_EVERY_S = 2.0
 """Every pass over a lane that wants an address asks; a look goes through all pods."""
@@ -22,12 +22,20 @@ def still_unseen(world: World) -> tuple[str, ...]:
     looked_at, found = world.unseen
     if world.monotonic() - looked_at < LOOKED_EVERY_S:
         return found
-    unasked, astray = _asked(world)
-    found = unseen(since, world.wall(), nodes_of(world.cache), unasked, astray)
+    found = waited_for(world)
     world.unseen = (world.monotonic(), found)
     if not found:
         world.went_back.dealt_with()
     return found
+
+
+def waited_for(world: World) -> tuple[str, ...]:
+    """The same, looked at anew and noted nowhere."""
+    since = world.went_back.went_back_at
+    if since is None:
+        return ()
+    unasked, astray = _asked(world)
+    return unseen(since, world.wall(), nodes_of(world.cache), unasked, astray)
 
 
 def _asked(world: World) -> tuple[list[str], dict[str, str]]:

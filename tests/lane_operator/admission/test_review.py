@@ -129,12 +129,136 @@ def test_a_cold_lane_that_shares_a_domain_is_told_which(here: World) -> None:
     assert any("would spoil the reputation of lane mail/otp" in one for one in found.warnings), found
 
 
-@pytest.mark.parametrize("pattern", ["(?<=look)behind", "never matches its example"])
-def test_a_rule_that_re2_cannot_read_or_that_is_dead_is_a_warning(here: World, pattern: str) -> None:
-    found = review(here, asked("ISPPolicy", policy("mine", pattern)))
+@pytest.mark.parametrize("pattern", ["(?<=look)behind", "([", "never matches its example"])
+def test_a_rule_that_re2_cannot_read_or_that_is_dead_is_refused(here: World, pattern: str) -> None:
+    before = policy("mine", "^421")
+
+    for stood in (None, before):
+        found = review(here, asked("ISPPolicy", policy("mine", pattern), stood))
+        assert "r0" in found.refusal, found
+        assert "correct or remove the rule" in found.refusal
+
+
+def test_a_shadowed_rule_is_refused(here: World) -> None:
+    assert "rule r1: shadowed" in review(here, asked("ISPPolicy", policy("mine", "^421", "slow"))).refusal
+
+
+def test_a_policy_whose_rules_were_dead_before_can_be_changed_elsewhere(here: World) -> None:
+    dead = policy("mine", "([")
+    other = copy.deepcopy(dead)
+    other["spec"]["priority"] = 5
+
+    found = review(here, asked("ISPPolicy", other, dead))
 
     assert found.refusal == ""
-    assert any("r0" in one and "correct or remove the rule" in one for one in found.warnings), found
+    assert any("correct or remove the rule" in one for one in found.warnings), found
+
+
+def stands(name: str = "otp", **spec: Any) -> dict[str, Any]:
+    """A lane of three slots and one in standby, each with mail."""
+    made_of = lane(name, **{"replicas": 3, "standbyReplicas": 1, **spec})
+    made_of["metadata"] |= {"uid": repr(spec), "resourceVersion": "7", "generation": 1}  # specs are kept by uid
+    names = ("otp-0", "otp-1", "otp-2", "otp-s0")
+    rows = [{"name": one, "queued": 10 * at, "oldestSince": f"2026-11-23T0{at}:00:00Z"} for at, one in enumerate(names)]
+    made_of["status"] = {"queued": 60, "oldestSince": "2026-11-23T01:00:00Z", "slots": rows}
+    return made_of
+
+
+def deleted(of: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "uid": "u", "kind": {"kind": "SendingLane"}, "namespace": "mail", "name": "otp", "operation": "DELETE",
+        "object": None, "oldObject": of,
+    }  # fmt: skip
+
+
+def scaled(replicas: int) -> dict[str, Any]:
+    return {
+        "uid": "u", "kind": {"kind": "Scale"}, "namespace": "mail", "name": "otp", "operation": "UPDATE",
+        "subResource": "scale", "object": {"metadata": {"name": "otp"}, "spec": {"replicas": replicas}},
+        "oldObject": {"metadata": {"name": "otp"}, "spec": {"replicas": 3}},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({}, "takes no more, and goes once they are sent or bounced, which may take 4h (queue.lifetime)"),
+        ({"drain": {"to": {"host": "relay.example.net"}}}, "once they are handed to relay.example.net (drain.to)"),
+        ({"drain": {"policy": "Hold"}}, "by drain.policy Hold its slots stop with them, and their queue volumes stay"),
+        ({"suspend": True}, "is suspended: it keeps them and stays until spec.suspend is false"),
+    ],
+)
+def test_who_deletes_a_lane_with_mail_is_told_what_becomes_of_it(here: World, spec: dict[str, Any], words: str) -> None:
+    found = review(here, deleted(stands(**spec)))
+
+    assert found.refusal == ""
+    (said,) = found.warnings
+    assert said.startswith("lane mail/otp has about 60 messages queued, the oldest since 2026-11-23T01:00:00Z")
+    assert words in said
+
+
+def test_a_lane_that_is_let_go_with_its_mail_is_told_so(here: World) -> None:
+    of = stands()
+    of["metadata"]["annotations"] = {"lanewright.dev/release": "keep-volumes"}
+
+    assert "goes without sending them" in review(here, deleted(of)).warnings[0]
+
+
+def test_who_deletes_what_has_no_mail_or_goes_already_or_cannot_be_read_hears_nothing(here: World) -> None:
+    empty, going, broken = stands(), stands(), stands()
+    broken["metadata"]["uid"] = "broken"
+    empty["status"]["queued"] = 0
+    going["metadata"]["deletionTimestamp"] = "2026-11-23T08:00:00Z"
+    broken["spec"]["replicas"] = "two"
+
+    for of in (None, empty, going, broken):  # of a collection the first question is about no object
+        assert review(here, deleted(of)) == Verdict()
+
+
+@pytest.mark.parametrize(
+    ("spec", "replicas", "words"),
+    [
+        ({}, 1, "otp-1, otp-2 is to go with about 30 messages queued, the oldest since 2026-11-23T01:00:00Z: it takes"),
+        ({}, 1, "hands them to the lane's other slots, and goes once it has none"),
+        ({}, 0, "goes once they are sent or bounced"),
+        ({"drain": {"policy": "Wait"}}, 1, "goes once they are sent or bounced"),
+        ({"drain": {"policy": "Hold"}}, 1, "by drain.policy Hold it stops with them, until replicas rise"),
+        ({"suspend": True}, 0, "spec.suspend keeps them from being sent"),
+    ],
+)
+def test_who_scales_a_lane_in_is_told_what_becomes_of_the_mail(
+    here: World, spec: dict[str, Any], replicas: int, words: str
+) -> None:
+    of = stands(**spec)
+    here.cache.put("SendingLane", of)
+    fewer = copy.deepcopy(of)
+    fewer["spec"]["replicas"] = replicas
+
+    assert any(words in one for one in review(here, scaled(replicas)).warnings)
+    assert any(words in one for one in review(here, asked("SendingLane", fewer, of)).warnings)
+
+
+def test_a_standby_slot_that_goes_counts_and_what_stays_does_not(here: World) -> None:
+    of = stands()
+    here.cache.put("SendingLane", of)
+    fewer = copy.deepcopy(of)
+    fewer["spec"]["standbyReplicas"] = 0
+
+    assert any("otp-s0 is to go with about 30" in one for one in review(here, asked("SendingLane", fewer, of)).warnings)
+    assert review(here, scaled(4)) == Verdict()
+    assert review(here, {**scaled(1), "name": "unknown"}) == Verdict()
+
+
+def test_after_the_store_went_back_a_lane_hears_what_its_address_waits_for(here: World) -> None:
+    class Restored:
+        went_back_at = here.wall()
+
+        def dealt_with(self) -> None:
+            raise AssertionError("a judgement notes nothing")
+
+    found = review(dataclasses.replace(here, went_back=Restored()), asked("SendingLane", lane()))
+
+    assert any("was put back from an older snapshot" in one for one in found.warnings), found
 
 
 def test_a_policy_that_ties_with_another_is_told_which(here: World) -> None:
