@@ -29,7 +29,7 @@ from lane_operator.admission import Door, Identity
 from lane_operator.cache import Cache
 from lane_operator.census import Census
 from lane_operator.errors import ConflictError, KubeError, UnavailableError, WentBackError
-from lane_operator.handlers import Intake, register
+from lane_operator.handlers import Intake, register, withheld_kinds
 from lane_operator.inputs import DesiredSettings, ForcedDelivery, NetworkPolicies
 from lane_operator.kube import SENDING_LANE, Kind, Kube, configuration
 from lane_operator.leadership import EVERY_S, Leadership, LeaseLostError
@@ -151,6 +151,7 @@ def _world(
         wall=lambda: dt.datetime.now(dt.UTC),
         monotonic=time.monotonic,
         served=frozenset(settings.secret_namespaces),
+        withheld=withheld_kinds(settings),
         went_back=leadership or NeverWentBack(),
     )
 

@@ -43,7 +43,7 @@ from lane_operator.kube import (
 from lane_operator.reconcile import QueueKey, World, everything, woken_by
 from lane_operator.settings import Settings
 
-__all__ = ["Intake", "register", "watched_kinds"]
+__all__ = ["Intake", "register", "watched_kinds", "withheld_kinds"]
 
 OURS = ",".join(f"{name}={value}" for name, value in MANAGED_BY.items())
 """Selector of what we make: children, their pods, kept volumes."""
@@ -59,7 +59,19 @@ log = structlog.get_logger(__name__)
 
 def watched_kinds(settings: Settings) -> tuple[Kind, ...]:
     """The kinds that are watched but Secrets, as far as the chart gave us rights to them."""
-    enabled = {
+    enabled = _enabled(settings)
+    kinds = (SENDING_LANE, IP_POOL, ISP_POLICY, *CHILD_KINDS, POD, NODE, PERSISTENT_VOLUME)
+    return tuple(kind for kind in kinds if enabled.get(kind, True) and kind != SECRET)
+
+
+def withheld_kinds(settings: Settings) -> frozenset[str]:
+    """The kinds that the chart gave us no rights to."""
+    return frozenset(kind.qualified for kind, is_ours in _enabled(settings).items() if not is_ours)
+
+
+def _enabled(settings: Settings) -> dict[Kind, bool]:
+    """Kinds whose rights are a value of the chart."""
+    return {
         NETWORK_ATTACHMENT: "Multus" in settings.engines,
         CILIUM_GATEWAY: "Cilium" in settings.engines,
         CILIUM_POLICY: "Cilium" in settings.engines,
@@ -69,10 +81,7 @@ def watched_kinds(settings: Settings) -> tuple[Kind, ...]:
         DNS_ENDPOINT: settings.dns_endpoints,
         NODE: settings.nodes,
         PERSISTENT_VOLUME: settings.volumes,
-        SECRET: False,
     }
-    kinds = (SENDING_LANE, IP_POOL, ISP_POLICY, *CHILD_KINDS, POD, NODE, PERSISTENT_VOLUME)
-    return tuple(kind for kind in kinds if enabled.get(kind, True))
 
 
 class Intake:

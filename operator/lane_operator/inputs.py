@@ -250,6 +250,8 @@ class References:
     """By From domain; a domain that signs and is missing here has no readable key yet."""
     kinds: frozenset[str] = frozenset()
     """API kinds that the cluster serves, such as `PodMonitor.monitoring.coreos.com`."""
+    withheld: frozenset[str] = frozenset()
+    """Kinds that the chart's values give the operator no rights to, whether the cluster serves them or not."""
     nodes: Mapping[str, NodeFacts] = field(default_factory=dict)
     multus_network: Manifest | None = None
     """The template NetworkAttachmentDefinition that a Multus pool names."""

@@ -104,7 +104,7 @@ def desired_state(
         _add_heads(parts, lane, references, claim.slot_name)
     _add_network_policy(parts, lane, references, assignment, settings)
     monitoring, unwatched = monitoring_children(
-        lane, references.kinds, settings.monitoring_labels, settings.runbook_url
+        lane, references.kinds, settings.monitoring_labels, settings.runbook_url, references.withheld
     )
     parts.manifests += [child(lane, manifest) for manifest in monitoring]
     acted_on, unserved = children_of_others(lane, references)
@@ -239,6 +239,7 @@ def _slot_claim(lane: Lane, claim: Claim, pool: Pool, references: References) ->
         config=pool.spec.engine_config,
         nodes=references.nodes,
         kinds=references.kinds,
+        withheld=references.withheld,
         network=references.multus_network,
         pool_namespace=pool.namespace,
     )

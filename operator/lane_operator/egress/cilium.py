@@ -18,6 +18,7 @@ from lane_operator.egress.claims import (
     SlotClaim,
     addressless,
     bound_second,
+    no_right,
 )
 from lane_operator.inputs import Manifest, Refusal
 
@@ -46,11 +47,13 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
     address = slot.address
     if address is None:
         return addressless(slot)
+    if GATEWAY_KIND in slot.withheld:
+        return no_right(GATEWAY_KIND, "add Cilium to rights.engines")
     if GATEWAY_KIND not in slot.kinds:
         return Refusal(
             Reason.ENGINE_MISSING,
-            "the cluster has no CiliumEgressGatewayPolicy, or the operator may not write one: install Cilium with "
-            "egressGateway.enabled, and add Cilium to rights.engines in the values of the lanewright chart",
+            "the cluster has no CiliumEgressGatewayPolicy: install Cilium with egressGateway.enabled, or choose "
+            "another engine for the pool",
             waiting=Reason.WAITING_FOR_ENGINE,
         )
     nodes = {_HOSTNAME: address.node} if address.node else dict(sorted(slot.config.node_selector.items()))

@@ -33,6 +33,7 @@ __all__ = [
     "SlotClaim",
     "addressless",
     "bound_second",
+    "no_right",
 ]
 
 POD_PORTS: Mapping[str, int] = {
@@ -80,6 +81,8 @@ class SlotClaim:
     network: Manifest | None
     """The template that a Multus pool names."""
     pool_namespace: str = ""
+    withheld: frozenset[str] = frozenset()
+    """Kinds that the chart's values give the operator no rights to."""
     credentials: frozenset[str] = frozenset()
     """Entries of the lane's Secret with what proxies ask for."""
 
@@ -114,6 +117,15 @@ def bound_second(address: PoolAddress) -> str | None:
     """What connections of the other family bind where the relay binds; None where it has no address of that."""
     second = address.second
     return None if second is None else second.source or second.ip
+
+
+def no_right(kind: str, value: str) -> Refusal:
+    """Why an engine whose objects the operator must not touch brings nothing out; `value`: the chart's value."""
+    message = (
+        f"the operator has no rights to {kind}, which the pool's engine needs: {value} in the values of the lanewright "
+        "chart, or choose another engine for the pool"
+    )
+    return Refusal(Reason.FORBIDDEN, message, waiting=Reason.FORBIDDEN)
 
 
 def addressless(slot: SlotClaim) -> Refusal:

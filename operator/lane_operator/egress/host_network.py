@@ -9,7 +9,7 @@ from typing import Any
 
 from lane_api.conditions import Reason
 from lane_api.names import PORT_NAMES
-from lane_operator.egress.claims import BY_BINDING, ONE_FAMILY, EngineClaim, Limits, SlotClaim, bound_second
+from lane_operator.egress.claims import BY_BINDING, ONE_FAMILY, EngineClaim, Limits, SlotClaim, bound_second, no_right
 from lane_operator.inputs import Refusal
 
 __all__ = ["LIMITS", "claim"]
@@ -26,6 +26,7 @@ LIMITS = Limits(
     ),
 )
 
+NODE_KIND = "Node"
 RESOLVER_OFFSET = len(PORT_NAMES)
 """The block's port after the named ones: two sidecars of one node would meet on a fixed one."""
 
@@ -36,6 +37,8 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
     if address is None or address.node is None or block is None:
         message = f"slot {slot.slot} has no address with a node and ports of its own"
         return Refusal(Reason.ENGINE_LIMIT, message, waiting=Reason.ENGINE_LIMIT)
+    if NODE_KIND in slot.withheld:
+        return no_right(NODE_KIND, "set rights.nodes")
     node = slot.nodes.get(address.node)
     if node is None or not node.internal_ip:
         return Refusal(

@@ -17,6 +17,7 @@ from lane_operator.egress.claims import (
     SlotClaim,
     addressless,
     bound_second,
+    no_right,
 )
 from lane_operator.inputs import Manifest, Refusal
 
@@ -40,6 +41,8 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
     """The slot's own network, and the pod's request for it."""
     if slot.address is None:
         return addressless(slot)
+    if NETWORK_KIND in slot.withheld:
+        return no_right(NETWORK_KIND, "add Multus to rights.engines")
     if NETWORK_KIND not in slot.kinds:
         return Refusal(
             Reason.ENGINE_MISSING,

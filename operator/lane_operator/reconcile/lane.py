@@ -147,6 +147,7 @@ async def _references(world: World, lane: Lane, body: Manifest) -> tuple[Referen
         pool=pool,
         policies=policies_of(world.cache, lane, world.settings.operator_namespace),
         kinds=world.kinds,
+        withheld=world.withheld,
         nodes=nodes_of(world.cache),
         multus_network=multus_network(world.cache, pool, world.kinds),
         others=others_of(world.cache, body),

@@ -64,6 +64,8 @@ class World:
     wall: Callable[[], dt.datetime]
     """The time of day, with its zone."""
     monotonic: Callable[[], float]
+    withheld: frozenset[str] = frozenset()
+    """API kinds that the chart's values give us no rights to."""
     kinds: frozenset[str] = frozenset()
     """API kinds that the cluster serves and we may use."""
     allocating: asyncio.Lock = field(default_factory=asyncio.Lock)

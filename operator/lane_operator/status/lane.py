@@ -39,6 +39,8 @@ from lane_operator.status.waiting import next_end
 
 __all__ = ["lane_status", "next_look"]
 
+_ASKED_BY = "spec.monitoring, submission.tls.issuerRef, domains[].dns; networkPolicies in the chart's values"
+
 
 def lane_status(
     lane: Lane,
@@ -255,12 +257,15 @@ def _put_marks(book: Book, view: View) -> None:
 
 def _put_incomplete(book: Book, view: View) -> None:
     """What the lane asks for and does not get; what leaves a door open is the reason, where there are both."""
-    desired = view.desired
-    said = [text for text in (desired.unfenced, desired.foreign) if text]
-    reason = Reason.NO_NETWORK_POLICY if desired.unfenced else Reason.NOT_OURS if said else Reason.KIND_ABSENT
-    if view.desired.left_out:
-        kinds = ", ".join(view.desired.left_out)
-        ways = "spec.monitoring, submission.tls.issuerRef, domains[].dns; networkPolicies in the chart's values"
-        said.append(f"the cluster does not serve {kinds}: install it, or do not ask for it ({ways})")
+    desired, withheld = view.desired, view.references.withheld
+    lacking = {has: ", ".join(one for one in desired.left_out if (one in withheld) is has) for has in (True, False)}
+    said = [(Reason.NO_NETWORK_POLICY, desired.unfenced), (Reason.NOT_OURS, desired.foreign)]
+    if lacking[True]:
+        text = f"the operator has no rights to {lacking[True]}: set them (rights in the chart's values), or"
+        said.append((Reason.FORBIDDEN, f"{text} do not ask for it ({_ASKED_BY})"))
+    if lacking[False]:
+        text = f"the cluster does not serve {lacking[False]}: install it, or do not ask for it ({_ASKED_BY})"
+        said.append((Reason.KIND_ABSENT, text))
+    said = [(reason, text) for reason, text in said if text]
     if said:
-        book.put(ConditionType.CHILDREN_INCOMPLETE, True, reason, "; ".join(said))
+        book.put(ConditionType.CHILDREN_INCOMPLETE, True, said[0][0], "; ".join(text for _, text in said))

@@ -293,11 +293,11 @@ def test_cilium_takes_gateways_by_labels_where_the_address_names_none() -> None:
     assert "engineConfig.nodeSelector" in refused(Engine.CILIUM, replace(SLOT, address=nowhere)).message
 
 
-def test_cilium_says_what_is_missing_and_where_the_right_comes_from() -> None:
+def test_cilium_says_what_is_missing() -> None:
     refusal = refused(Engine.CILIUM, replace(SLOT, kinds=frozenset()))
 
     assert (refusal.reason, refusal.waiting) == (Reason.ENGINE_MISSING, Reason.WAITING_FOR_ENGINE)
-    assert "rights.engines" in refusal.message
+    assert "install Cilium with egressGateway.enabled" in refusal.message
 
 
 def test_external_fills_the_slots_own_into_the_pods_annotations() -> None:
@@ -320,3 +320,20 @@ def test_external_fills_the_slots_own_into_the_pods_annotations() -> None:
 @pytest.mark.parametrize("engine", [engine for engine in Engine if engine is not Engine.CLUSTER_DEFAULT])
 def test_no_engine_grants_anything_without_an_address(engine: Engine) -> None:
     assert refused(engine, replace(SLOT, address=None)).reason is Reason.ENGINE_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind", "fix"),
+    [
+        (Engine.HOST_NETWORK, "Node", "set rights.nodes in the values"),
+        (Engine.MULTUS, "NetworkAttachmentDefinition.k8s.cni.cncf.io", "add Multus to rights.engines in the values"),
+        (Engine.CILIUM, "CiliumEgressGatewayPolicy.cilium.io", "add Cilium to rights.engines in the values"),
+    ],
+)
+def test_a_right_that_the_chart_does_not_give_is_named_as_what_is_missing(engine: Engine, kind: str, fix: str) -> None:
+    blind = replace(SLOT, withheld=frozenset({kind}), kinds=SLOT.kinds - {kind}, nodes={}, network=None)
+    answer = refused(engine, blind)
+
+    assert (answer.reason, answer.waiting) == (Reason.FORBIDDEN, Reason.FORBIDDEN)
+    assert f"no rights to {kind}" in answer.message
+    assert fix in answer.message
