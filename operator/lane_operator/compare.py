@@ -8,11 +8,12 @@ subset, so each object carries a digest of what was applied last; it changes wit
 import base64
 import hashlib
 import json
-import re
-from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
-__all__ = ["APPLIED_ANNOTATION", "is_in_force", "prepared", "quantity"]
+from lane_operator.quantities import as_asked, quantity
+
+__all__ = ["APPLIED_ANNOTATION", "is_in_force", "prepared"]
 
 Manifest = dict[str, Any]
 APPLIED_ANNOTATION = "lanewright.dev/applied"
@@ -38,13 +39,6 @@ _ATOMIC_LISTS = frozenset({"ingress", "egress"})
 """Rules of a NetworkPolicy, in which the API fills in nothing: whatever else stands there opens or closes something."""
 _SETS = frozenset({"finalizers"})
 _QUANTITY_FIELDS = frozenset({"requests", "limits", "capacity"})
-_QUANTITY = re.compile(r"^([+-]?[0-9.]+(?:e[+-]?[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$")
-_QUANTITY_UNITS: dict[str | None, Decimal] = {
-    None: Decimal(1),
-    "m": Decimal("0.001"),
-    **{unit: Decimal(1000) ** power for power, unit in enumerate(("k", "M", "G", "T", "P"), 1)},
-    **{unit: Decimal(1024) ** power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi"), 1)},
-}
 
 
 def prepared(manifest: Manifest) -> Manifest:
@@ -78,9 +72,15 @@ def _covers(wanted: Any, live: Any, field: str) -> bool:
         return _list_covers(list(wanted), live, field)
     if live is None:
         return not wanted  # the API leaves out what is empty, 0 or false
-    if field in _QUANTITY_FIELDS or field == "sizeLimit":
-        return bool(quantity(wanted) == quantity(live))
+    if field in _QUANTITY_FIELDS:
+        return bool(wanted == live) or _is_same(as_asked(wanted), as_asked(live))
+    if field == "sizeLimit":
+        return bool(wanted == live) or _is_same(quantity(wanted), quantity(live))
     return bool(wanted == live)
+
+
+def _is_same(wanted: Fraction | None, live: Fraction | None) -> bool:
+    return wanted is not None and wanted == live
 
 
 def _list_covers(wanted: list[Any], live: Any, field: str) -> bool:
@@ -109,9 +109,3 @@ def _keys_of(entries: list[Any], field: str) -> tuple[str, ...] | None:
 
 def _entry_key(entry: Manifest, keys: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple(entry.get(key, "TCP" if key == "protocol" else None) for key in keys)
-
-
-def quantity(value: Any) -> Any:
-    """The number that a Kubernetes quantity spells; what is none is itself."""
-    matched = _QUANTITY.match(str(value))
-    return Decimal(matched[1]) * _QUANTITY_UNITS[matched[2]] if matched else value

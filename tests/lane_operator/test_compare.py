@@ -57,6 +57,30 @@ def test_defaults_others_fields_and_other_spellings_are_no_difference(
     assert is_in_force(wanted, live)
 
 
+@pytest.mark.parametrize(
+    ("wanted_spelling", "stored_spelling", "is_same"),
+    [
+        ("333.3m", "334m", True),
+        ("0.1m", "1m", True),
+        ("1E3", "1k", True),
+        (1, "1", True),
+        ("333m", "334m", False),
+        ("1E", "1Ei", False),
+        ("much", "much", True),
+        ("much", "more", False),
+    ],
+)
+def test_what_a_container_asks_for_is_compared_as_it_is_stored(
+    wanted_spelling: object, stored_spelling: str, is_same: bool
+) -> None:
+    def asking(cpu: object) -> dict[str, Any]:
+        container = {"name": "relay", "resources": {"requests": {"cpu": cpu}}}
+        return {"metadata": {"name": "otp-0"}, "spec": {"template": {"spec": {"containers": [container]}}}}
+
+    wanted = prepared(asking(wanted_spelling))
+    assert is_in_force(wanted, {**wanted, "spec": asking(stored_spelling)["spec"]}) == is_same
+
+
 def test_a_missing_object_is_a_difference(wanted: dict[str, Any]) -> None:
     assert not is_in_force(wanted, None)
 

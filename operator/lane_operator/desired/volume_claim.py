@@ -8,8 +8,8 @@ it is bound, nor while its slot goes, for the API server refuses the first two a
 
 from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SECOND_ANNOTATION
 from lane_api.quantities import format_size
-from lane_operator.compare import quantity
 from lane_operator.inputs import Claim, Lane, Manifest
+from lane_operator.quantities import quantity
 
 __all__ = ["claim_annotations", "held_bytes", "requested_bytes", "volume_claim", "volume_claim_name"]
 
@@ -73,5 +73,4 @@ def _request(lane: Lane, claim: Claim, live: Manifest | None) -> str:
 
 def _bytes(text: object) -> int:
     """A quantity in bytes; 0 for what is none, which a hand may have written."""
-    found = quantity(text) if text is not None else 0
-    return int(found) if not isinstance(found, str) else 0
+    return int(quantity(text) or 0)

@@ -24,11 +24,11 @@ from lane_api.names import (
     STANDBY_FROM,
 )
 from lane_operator.cache import Cache
-from lane_operator.compare import quantity
 from lane_operator.errors import ConflictError
 from lane_operator.indexes import KEPT_VOLUMES_BY_LANE
 from lane_operator.inputs import Claim, Lane, Manifest, Refusal
 from lane_operator.kube import PERSISTENT_VOLUME, VOLUME_CLAIM
+from lane_operator.quantities import quantity
 from lane_operator.reconcile.world import World
 
 __all__ = ["adopted", "deleted_by_hand", "retain", "settle_adopted"]
@@ -159,7 +159,8 @@ def _is_behind(body: Manifest, claim: Manifest) -> bool:
 def _fitting(manifest: Manifest, body: Manifest) -> Manifest:
     """The claim, asking for no more than the volume has, for else it is never bound; it grows once it is."""
     asked, has = manifest["spec"]["resources"]["requests"]["storage"], body["spec"].get("capacity", {}).get("storage")
-    if has is None or not quantity(has) < quantity(asked):
+    room, wanted = quantity(has), quantity(asked)
+    if room is None or wanted is None or room >= wanted:
         return manifest
     return {**manifest, "spec": {**manifest["spec"], "resources": {"requests": {"storage": has}}}}
 
