@@ -7,6 +7,7 @@ works; the others list and watch like it, so that what they know is fresh when t
 
 import asyncio
 import contextlib
+import ctypes
 import datetime as dt
 import gc
 import logging
@@ -40,6 +41,8 @@ from lane_operator.settings import Settings
 
 __all__ = ["main", "serve"]
 
+M_MMAP_THRESHOLD = -3
+"""Of mallopt(3)."""
 STUCK_S = 300.0  # a pass is a few seconds of requests with 30 s timeouts; one that lasts longer hangs
 log = structlog.get_logger("lane_operator")
 
@@ -52,6 +55,7 @@ def main() -> None:
         sys.exit(f"lane-operator: {error}")
     _log_as_json(settings.log_level)
     _collect_rarely()
+    _give_memory_back()
     uvloop.run(_run(settings))  # asyncio's TLS holds 256 KiB a connection, and there is one to each slot and namespace
 
 
@@ -63,6 +67,16 @@ def _collect_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(5000, 20, 20)
+
+
+def _give_memory_back() -> None:
+    """Has the C library give a buffer of 128 KiB or more back to the system once it is free.
+
+    By default it keeps ever larger ones after the first that was freed, and each connection's TLS has one of 256 KiB.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's; elsewhere there is none
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 128 * 1024)
 
 
 async def _run(settings: Settings) -> None:
