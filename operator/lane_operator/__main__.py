@@ -11,12 +11,15 @@ import ctypes
 import datetime as dt
 import gc
 import logging
+import math
 import os
 import random
 import secrets
 import socket
 import sys
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Never
 
 import kopf
@@ -104,6 +107,7 @@ async def serve(
     world = _world(kube.fenced(leadership.holds) if leadership else kube, settings, queue, observer, leadership)
     intake = Intake(world, queue.add)
     ready, leading = ready or asyncio.Event(), leadership.leading if leadership else _set()
+    listed, works = asyncio.Event(), asyncio.Event()
     metrics.leader.set(leading.is_set())
     census = Census(world.cache)
     REGISTRY.register(census)
@@ -112,12 +116,16 @@ async def serve(
             background = [tasks.create_task(_http(settings, queue, world, ready), name="http")]
             if leadership:
                 background.append(tasks.create_task(_lead(leadership), name="lease"))
-            await _first_list(intake)  # before any worker: the first passes must not take a pool for missing
+            background.append(tasks.create_task(_begin(intake, leadership, listed, works), name="begin"))
+            # before any worker: the first passes must not take a pool for missing. Nor ends the process meanwhile, or
+            # it would be started again ever later, up to five minutes after the API server is back
+            await _until_it_answers(intake.resync, leadership)
+            listed.set()
             background += [
                 tasks.create_task(_keep_resyncing(intake, settings, leadership), name="resync"),
                 tasks.create_task(_keep_looking_for_kinds(intake, settings, leadership), name="kinds"),
                 tasks.create_task(_gauges(queue, leading), name="gauges"),
-                *(tasks.create_task(_work(world, queue, leading), name=f"worker {n}") for n in range(settings.workers)),
+                *(tasks.create_task(_work(world, queue, works), name=f"worker {n}") for n in range(settings.workers)),
                 *(
                     tasks.create_task(
                         _keep_watching(intake, kind, namespace, leadership), name=f"{kind.plural} {namespace or ''}"
@@ -214,17 +222,27 @@ def _set() -> asyncio.Event:
     return event
 
 
-async def _first_list(intake: Intake) -> None:
-    """Lists everything, as soon as the API server answers; raises KubeError for what waiting does not heal.
+async def _begin(intake: Intake, leadership: Leadership | None, listed: asyncio.Event, works: asyncio.Event) -> None:
+    """Lets the workers begin once we lead, and know what was done by who led before: our watches may be behind."""
+    since = -math.inf
+    if leadership:
+        await leadership.leading.wait()
+        since = time.monotonic()
+    await listed.wait()
+    await _until_it_answers(partial(intake.relist_slots, since), leadership)
+    works.set()
 
-    A process that ends instead is started again ever later, up to five minutes after the API server is back.
-    """
+
+async def _until_it_answers(lists: Callable[[], Awaitable[None]], leadership: Leadership | None) -> None:
+    """Lists, as soon as the API server answers; raises KubeError for what waiting does not heal."""
     while True:
         try:
-            await intake.resync()
-        except UnavailableError as error:
+            await lists()
+        except (UnavailableError, ConflictError) as error:  # the latter: history went while a list was read
             log.warning("waiting for the API server", error=str(error))
             await asyncio.sleep(EVERY_S)
+        except WentBackError as error:
+            await _begin_anew(error, leadership)
         else:
             return
 
@@ -256,9 +274,9 @@ async def _watch(
     )
 
 
-async def _work(world: World, queue: WorkQueue[QueueKey], leading: asyncio.Event) -> None:
+async def _work(world: World, queue: WorkQueue[QueueKey], works: asyncio.Event) -> None:
     """One worker: a key at a time; a failed pass comes back later and stops nobody else's."""
-    await leading.wait()
+    await works.wait()
     while True:
         key = await queue.get()
         started = time.monotonic()

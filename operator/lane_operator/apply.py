@@ -1,8 +1,8 @@
 """Makes the cluster hold what is desired: applies what differs, then prunes what is no longer wanted.
 
 Comes after desired state and before observation. Invariants: an object that already is as wanted gets no write; a
-child that fails does not stop its siblings; nothing is pruned unless every apply went well and every input was read,
-and a delete names the uid that was looked at.
+child that fails does not stop its siblings; nothing is pruned unless every apply went well and every input was read;
+an apply and a delete name the uid that was looked at, so that what is gone by now is not made again by who missed it.
 """
 
 from collections.abc import Iterable
@@ -96,7 +96,16 @@ async def _apply(kube: Kube, cache: Cache, wanted: Manifest) -> Manifest:
             live = await kube.find(kind, namespace, metadata["name"])
     if live is not None and not _is_the_lanes(live, wanted):
         raise InvalidError("there is one that is not the lane's: delete or rename it, or give the lane another name")
-    return await kube.apply(wanted, force=live is not None)
+    uid = "" if live is None else str(live["metadata"].get("uid", ""))
+    if not uid:
+        return await kube.apply(wanted, force=live is not None)
+    try:
+        return await kube.apply({**wanted, "metadata": {**metadata, "uid": uid}})
+    except InvalidError as error:  # so is a uid that is another by now; one that is gone is a conflict
+        found = await kube.find(kind, namespace, metadata["name"])
+        if found is None or found["metadata"].get("uid") == uid:
+            raise
+        raise ConflictError(f"it is another one by now, of uid {found['metadata'].get('uid')}") from error
 
 
 def _is_the_lanes(live: Manifest, wanted: Manifest) -> bool:

@@ -8,6 +8,7 @@ hold no right to watch them in the whole cluster.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -37,6 +38,8 @@ from lane_operator.kube import (
     PROMETHEUS_RULE,
     SECRET,
     SENDING_LANE,
+    STATEFUL_SET,
+    VOLUME_CLAIM,
     Kind,
     watch_kind,
 )
@@ -49,6 +52,8 @@ OURS = ",".join(f"{name}={value}" for name, value in MANAGED_BY.items())
 """Selector of what we make: children, their pods, kept volumes."""
 _USERS = (SENDING_LANE, IP_POOL, ISP_POLICY, NODE)
 """Kinds that users write."""
+_DECISIVE = (SENDING_LANE, IP_POOL, STATEFUL_SET, VOLUME_CLAIM)
+"""What slots there are, and whose addresses."""
 _WHOLE = (*_USERS, NETWORK_ATTACHMENT)
 """Kinds that are watched whole; of networks, users write the templates that pools name."""
 GATHER_S = 0.1
@@ -92,6 +97,8 @@ class Intake:
         self._wake = wake
         self._versions: dict[tuple[Kind, str | None], str] = {}
         """As of which resourceVersion each collection was listed last."""
+        self._asked_at: dict[tuple[Kind, str | None], float] = {}
+        """When its last list that came was asked for."""
         self._gathered: list[tuple[Kind, str, Manifest]] = []
 
     def changed(self, kind: Kind, change: str | None, body: Manifest) -> None:
@@ -117,6 +124,7 @@ class Intake:
         as of before what we knew when we asked: one without a version is of the newest.
         """
         cache, seen, version = self._world.cache, set[tuple[str, str]](), ""
+        asked_at = self._world.monotonic()
         newest = cache.newest(kind.kind, namespace)
         try:
             async for page in self._world.kube.pages(kind, namespace, _selector(kind)):
@@ -129,6 +137,7 @@ class Intake:
             self._announce(cache.keep_only(kind.kind, namespace, ()))
             raise
         self._announce(cache.keep_only(kind.kind, namespace, seen, int(version)))
+        self._asked_at[kind, namespace] = asked_at
         return version
 
     async def resync(self) -> None:
@@ -145,6 +154,17 @@ class Intake:
         for key in everything(world.cache):
             self._wake(key)
         metrics.resync_timestamp_seconds.set(world.wall().timestamp())
+
+    async def relist_slots(self, since: float) -> None:
+        """Lists lanes, pools, workloads and volume claims that were listed before that time of the monotonic clock.
+
+        For who leads since then: its watches may be behind, and who led before has given addresses and ended slots.
+        Raises KubeError, and WentBackError.
+        """
+        for kind in _DECISIVE:
+            for namespace in self._namespaces(kind):
+                if self._asked_at.get((kind, namespace), -math.inf) < since:
+                    await self._list(kind, namespace)
 
     async def look_for_kinds(self) -> None:
         """Asks which optional kinds the cluster serves; where that changed, lists new ones and wakes everything.

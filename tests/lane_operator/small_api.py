@@ -82,6 +82,14 @@ class SmallApi:
         known, version = path in self.objects, manifest["metadata"].get("resourceVersion")
         if known and version not in {None, self.objects[path]["metadata"]["resourceVersion"]}:
             return self._refuse("Conflict", "the object has been modified")
+        uid = manifest["metadata"].get("uid")
+        if uid and not known:
+            return self._refuse(
+                "Conflict", f"the provided object specified uid {uid}, and no existing object was found"
+            )
+        if uid and uid != self.objects[path]["metadata"]["uid"]:
+            self.refused.append(self.writes.pop())
+            return web.json_response({"reason": "Invalid", "message": "uid: field is immutable"}, status=422)
         return web.json_response(
             self.put(path, _merged(self.objects.get(path, {}), manifest)), status=200 if known else 201
         )

@@ -8,7 +8,7 @@ from lane_api.names import LANE_LABEL, MANAGED_BY, NAMESPACE_LABEL, SLOT_LABEL
 from lane_operator.apply import apply_children, prune
 from lane_operator.cache import Cache
 from lane_operator.compare import APPLIED_ANNOTATION
-from lane_operator.errors import InvalidError
+from lane_operator.errors import ConflictError, InvalidError
 from tests.lane_operator.made import lane
 from tests.lane_operator.small_api import small_api
 
@@ -26,6 +26,13 @@ def child(kind: str, name: str, slot: str = "") -> dict[str, Any]:
         "ownerReferences": [{"uid": "uid-1", "controller": True}],
     }
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+
+
+def manifest(kind: str, name: str, slot: str = "") -> dict[str, Any]:
+    """As it is rendered, and not yet there."""
+    body = child(kind, name, slot)
+    del body["metadata"]["uid"], body["metadata"]["resourceVersion"]
+    return body
 
 
 async def pruned(*children: dict[str, Any]) -> list[str]:
@@ -113,7 +120,7 @@ async def test_what_is_not_there_is_made_once() -> None:
 
 async def test_what_is_not_there_is_made_without_a_look_before() -> None:
     async with small_api() as (api, kube):
-        await apply_children(kube, Cache(), (child("ServiceAccount", "otp-relay"),))
+        await apply_children(kube, Cache(), (manifest("ServiceAccount", "otp-relay"),))
         assert (api.reads, api.writes) == ([], [("PATCH", ACCOUNT)])
 
 
@@ -122,7 +129,7 @@ async def test_what_comes_up_between_our_look_and_our_write_is_not_merged_into()
         api.meanwhile = lambda: api.objects.update(
             {ACCOUNT: account(labels={"whose": "a hand's"}, resourceVersion="9")}
         )
-        result = await apply_children(kube, Cache(), (child("ServiceAccount", "otp-relay"),))
+        result = await apply_children(kube, Cache(), (manifest("ServiceAccount", "otp-relay"),))
 
         assert ["not the lane's" in str(one.error) for one in result.failures] == [True]
         assert api.objects[ACCOUNT]["metadata"]["labels"] == {"whose": "a hand's"}
@@ -140,7 +147,7 @@ async def test_what_was_refused_as_being_there_and_is_gone_by_now_is_made() -> N
                 api.objects.clear()
 
         kube.apply_new = refused  # type: ignore[method-assign]
-        result = await apply_children(kube, Cache(), (child("ServiceAccount", "otp-relay"),))
+        result = await apply_children(kube, Cache(), (manifest("ServiceAccount", "otp-relay"),))
 
         assert (result.written, result.failures) == (1, ())
 
@@ -167,3 +174,30 @@ async def test_an_object_of_a_sibling_lane_is_not_taken_over() -> None:
 )
 async def test_an_object_that_carries_our_marks_is_adopted(marks: dict[str, Any]) -> None:
     assert await applied(account(**marks)) == ([], [("PATCH", ACCOUNT)])
+
+
+SETS = "/apis/apps/v1/namespaces/mail/statefulsets/otp-1"
+
+
+@pytest.mark.parametrize("another", [False, True])
+async def test_what_is_gone_or_another_by_now_is_not_made_again_by_who_has_not_heard_of_it(another: bool) -> None:
+    cache, wanted = Cache(), {**manifest("StatefulSet", "otp-1", "otp-1"), "spec": {"replicas": 1}}
+    cache.put("StatefulSet", {**wanted, "metadata": {**wanted["metadata"], "uid": "gone", "resourceVersion": "5"}})
+    async with small_api() as (api, kube):
+        if another:
+            api.put(SETS, {**wanted, "metadata": {**wanted["metadata"], "uid": "new"}, "spec": {"replicas": 3}})
+        before = dict(api.objects)
+        applied = await apply_children(kube, cache, [wanted])
+        assert api.objects == before
+        (failure,) = applied.failures
+        assert isinstance(failure.error, ConflictError)
+        assert failure.may_pass
+
+
+async def test_what_the_api_server_finds_invalid_stays_so_where_it_is_the_one_that_was_looked_at() -> None:
+    cache, wanted = Cache(), {**manifest("StatefulSet", "otp-1", "otp-1"), "spec": {"replicas": 1}}
+    async with small_api() as (api, kube):
+        cache.put("StatefulSet", api.put(SETS, wanted))
+        api.fails["PATCH", SETS] = (422, {"reason": "Invalid", "message": "spec: Forbidden"})
+        applied = await apply_children(kube, cache, [{**wanted, "spec": {"replicas": 2}}])
+        assert [type(one.error) for one in applied.failures] == [InvalidError]

@@ -117,3 +117,23 @@ async def test_a_replica_that_is_told_to_end_hands_its_lease_on(cluster: tuple[S
     said, _ = await asyncio.wait_for(process.communicate(), WITHIN_S)
 
     assert api.objects[LEASE]["spec"]["holderIdentity"] == "", said.decode()
+
+
+async def test_a_replica_that_waited_lists_pools_anew_before_it_works(cluster: tuple[SmallApi, dict[str, str]]) -> None:
+    api, environment = cluster
+    pools = "/apis/lanewright.dev/v1alpha1/namespaces/mail/ippools"
+    spec = {"holderIdentity": "b", "leaseDurationSeconds": 3600, "renewTime": "2026-11-23T08:00:00.000000Z"}
+    metadata = {"namespace": "lw", "name": "lanewright"}
+    api.put(LEASE, {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec})
+    process = await _started(environment)
+    await asyncio.wait_for(_ready(environment), WITHIN_S)
+    assert api.reads.count(pools) == 1
+
+    api.put(LEASE, api.objects[LEASE] | {"spec": spec | {"holderIdentity": ""}})
+    async with asyncio.timeout(WITHIN_S):
+        while api.reads.count(pools) == 1:  # noqa: ASYNC110  # another process asks
+            await asyncio.sleep(0.02)
+    assert await _holder(api) == "a"
+    process.send_signal(signal.SIGTERM)
+    said, _ = await asyncio.wait_for(process.communicate(), WITHIN_S)
+    assert process.returncode == 0, said.decode()

@@ -343,3 +343,18 @@ async def test_a_kind_that_comes_later_is_listed_before_lanes_are_looked_at_for_
 
         assert found
         assert all(found)
+
+
+async def test_who_leads_from_now_on_lists_anew_what_was_listed_before() -> None:
+    async with served() as (api, kube), asyncio.timeout(30):
+        here, now = world(kube), 10.0
+        here.monotonic = lambda: now
+        intake = Intake(here, lambda _: None)
+        await intake.resync()
+        api.asked.clear()
+
+        await intake.relist_slots(since=10.0)
+        assert api.asked == []
+        await intake.relist_slots(since=11.0)
+        listed = {path.rpartition("/")[2] for path, watched, _ in api.asked if not watched}
+        assert listed == {"sendinglanes", "ippools", "statefulsets", "persistentvolumeclaims"}
