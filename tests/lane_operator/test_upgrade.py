@@ -223,6 +223,58 @@ def test_another_image_begins_anew_and_the_previous_one_ends_it() -> None:
     assert rig.have == ["relay:1", "relay:1"]
 
 
+THIRD = SlotImages(relay="relay:3", resolver="unbound:2")
+
+
+def test_images_that_are_changed_again_before_any_served_are_turned_back_to_those_that_did() -> None:
+    rig = Rig()
+    rig.passes()
+    rig.sees("otp-0", pod_ready=False, reachable=False, pod_reason="relay: CrashLoopBackOff")
+    rig.passes(1)
+    rig.wanted = THIRD
+    rig.passes()
+    assert rig.status is not None
+    assert rig.status.previous == OLD
+
+    rig.sees("otp-0", pod_ready=True, reachable=True)
+    rig.passes(0.1)
+    assert (rig.said, rig.have) == (("Rolling", "otp-1"), ["relay:3", "relay:3"])
+    rig.sees("otp-1", pod_ready=False, reachable=False, pod_reason="relay: CrashLoopBackOff")
+    rig.passes(2.1)
+    assert (rig.said, rig.have) == (("RolledBack", "otp-1"), ["relay:1", "relay:1"])
+
+
+def test_after_images_that_were_turned_back_others_go_back_no_further() -> None:
+    rig = Rig()
+    rig.passes(), rig.passes(0.1)
+    rig.sees("otp-0", recent=BAD)
+    rig.passes(0.5)
+    assert rig.said == ("RolledBack", "otp-0")
+    rig.workloads["otp-0"] = workload(NEW)  # the way back is not applied yet
+    rig.wanted = THIRD
+    rig.passes()
+    assert rig.status is not None
+    assert rig.status.previous == OLD
+
+
+def test_of_slots_with_various_images_the_one_that_serves_is_gone_back_to() -> None:
+    rig = Rig()
+    rig.wanted, rig.workloads["otp-0"] = THIRD, workload(NEW)
+    rig.sees("otp-0", pod_ready=False, reachable=False)
+    rig.passes()
+    assert rig.status is not None
+    assert rig.status.previous == OLD
+
+
+def test_an_upgrade_that_is_taken_back_by_its_images_goes_back_to_what_it_had_not_to_itself() -> None:
+    rig = Rig()
+    rig.passes(), rig.passes(0.1)
+    rig.wanted = OLD
+    rig.passes(0.1)
+    assert rig.status is not None
+    assert (rig.said, rig.status.previous) == (("Rolling", "otp-0"), NEW)
+
+
 def test_a_person_has_an_image_in_spite_of_what_it_does() -> None:
     rig = Rig(upgrade="unjudged")
     rig.passes(), rig.passes(0.1)

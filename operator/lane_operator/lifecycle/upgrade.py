@@ -101,7 +101,7 @@ def _decided(here: "_Here", said: UpgradeStatus | None, may_begin: Callable[[], 
         current = UpgradeStatus(
             phase=UpgradePhase.WAITING,
             images=wanted,
-            previous=here.live[here.old[0]],
+            previous=here.goes_back_to(said),
             since=stamp(now),
             before=figures_of(here.observed(here.old)),
         )
@@ -161,6 +161,13 @@ class _Here:
             if self.is_up(name) and not stale and all(self.is_up(other) for other in others):
                 return name
         return ""
+
+    def goes_back_to(self, said: UpgradeStatus | None) -> SlotImages:
+        """The images that were last seen to serve: with those of an upgrade that did not end nobody knows."""
+        if said is not None and said.phase is not UpgradePhase.DONE and said.previous != self.wanted:
+            return said.previous
+        serving = (name for name in self.old if self.serves(name))
+        return self.live[next(serving, self.old[0])]
 
     def unchanged(self, said: UpgradeStatus | None) -> dict[str, SlotImages]:
         """Everybody keeps what he has; a slot that is made now begins with what the others have."""
