@@ -162,6 +162,7 @@ class Reason(StrEnum):
     SLOT_AWAITED = "SlotAwaited"
     NO_SUCH_VOLUME = "NoSuchVolume"
     # Upgrading
+    WAITS_FOR_SLOTS = "WaitsForSlots"
     WAITS_FOR_OTHER_LANES = "WaitsForOtherLanes"
     SLOT_DRAINS = "SlotDrains"
     SLOT_RESTARTS = "SlotRestarts"

@@ -47,6 +47,8 @@ class UpgradePlan:
     """By slot; who is missing here gets the installation's."""
     records: Mapping[str, str] = field(default_factory=dict)
     """By slot, what its workload is to say of its images; who is missing here says nothing."""
+    waits: bool = False
+    """For its place among the lanes that are upgraded; else it needs none now, or has one."""
 
 
 def planned(
@@ -105,7 +107,9 @@ def _decided(here: "_Here", said: UpgradeStatus | None, may_begin: Callable[[], 
             since=stamp(now),
             before=figures_of(here.observed(here.old)),
         )
-    return _begin_next(here, current) if may_begin() else UpgradePlan(current, here.images(current))
+    if not here.next():  # its own slots come first: it takes no place, which it might keep for days
+        return UpgradePlan(current, here.images(current))
+    return _begin_next(here, current) if may_begin() else UpgradePlan(current, here.images(current), waits=True)
 
 
 class _Here:
@@ -126,7 +130,7 @@ class _Here:
         self.is_judged = watch_s > 0 and lane.annotations.get(UPGRADE_ANNOTATION) != UPGRADE_UNJUDGED
         self._takes = {claim.slot_name: claim.takes_mail for claim in staying}
         self._closed = {claim.slot_name for claim in staying if claim.hands_over}
-        self._observation, self._workloads = observation, workloads
+        self._observation, self._workloads, self._restart = observation, workloads, lane.status.restart
         self.live = {name: _images(workloads[name], wanted) for name in self.names if name in workloads}
         self.old = tuple(name for name, images in self.live.items() if images != wanted)
 
@@ -148,6 +152,11 @@ class _Here:
     def hands_over(self, name: str) -> bool:
         """It is closed, and hands its mail over before it restarts."""
         return name in self._closed
+
+    def has_handed_over(self, name: str) -> bool:
+        """It did until now, so that its images are applied in this very pass."""
+        restart = self._restart
+        return restart is not None and restart.slot == name and bool(restart.since) and not restart.handed_over
 
     def serves(self, name: str) -> bool:
         seen = self.seen(name)
@@ -204,12 +213,16 @@ def _go_on(here: _Here, said: UpgradeStatus) -> UpgradePlan:
     if said.slot not in here.live:  # scaled away meanwhile
         return _begin_next(here, said)
     if here.live[said.slot] != here.wanted:  # not applied yet: its clock does not run
-        stays = here.hands_over(said.slot) or here.now - began < _UNAPPLIED
-        later = said if stays else said.model_copy(update={"since": stamp(here.now)})
-        return UpgradePlan(later, here.images(said))
+        if here.hands_over(said.slot) or here.now - began < _UNAPPLIED:
+            return UpgradePlan(said, here.images(said))
+        if not here.has_handed_over(said.slot):
+            return _pauses(here, said)
+        return UpgradePlan(said.model_copy(update={"since": stamp(here.now)}), here.images(said))
     if (refused := _refused(here, said)) is not None:
         return _back(here, refused)
     if not here.serves(said.slot):
+        if not here.is_judged and said.phase is UpgradePhase.ROLLING and here.now - began >= _COMES_UP:
+            return _pauses(here, said)
         phase = UpgradePhase.ROLLING
     elif said.phase is UpgradePhase.WATCHED and (here.now - began).total_seconds() >= here.watch_s:
         return _begin_next(here, said)
@@ -224,8 +237,15 @@ def _begin_next(here: _Here, said: UpgradeStatus) -> UpgradePlan:
     """The next slot that may; who is broken anyway needs no turn."""
     if not here.old:
         return UpgradePlan(_ended(said))
-    if name := here.next():
-        said = said.model_copy(update={"phase": UpgradePhase.ROLLING, "slot": name, "since": stamp(here.now)})
+    if not (name := here.next()):
+        return _pauses(here, said)
+    said = said.model_copy(update={"phase": UpgradePhase.ROLLING, "slot": name, "since": stamp(here.now)})
+    return UpgradePlan(said, here.images(said))
+
+
+def _pauses(here: _Here, said: UpgradeStatus) -> UpgradePlan:
+    """No slot of the lane may restart now, for as long as another one is away: other lanes may go on meanwhile."""
+    said = said.model_copy(update={"phase": UpgradePhase.WAITING, "slot": "", "since": stamp(here.now)})
     return UpgradePlan(said, here.images(said))
 
 

@@ -8,7 +8,7 @@ Before it: the references, and what was seen. After it: `apply`.
 from dataclasses import replace
 from functools import partial
 
-from lane_api.lane_status import RestartStatus, UpgradePhase
+from lane_api.lane_status import RestartStatus
 from lane_operator.desired import desired_state
 from lane_operator.inputs import Assignment, Claim, Desired, Key, Lane, Manifest, Observation, References
 from lane_operator.kube import SENDING_LANE, STATEFUL_SET
@@ -104,6 +104,6 @@ def _upgrade(world: World, lane: Lane, claims: tuple[Claim, ...], observation: O
         give_turn_back(world, lane.key)
     elif plan.status is not None and plan.status.phase in UNDER_WAY:
         world.turns.keep(lane.key)
-    elif plan.status is None or plan.status.phase is not UpgradePhase.WAITING:
+    elif not plan.waits:
         give_turn_back(world, lane.key)
     return plan

@@ -85,6 +85,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     try:
         lane = lane_of(body)
     except UnreadableError as error:
+        give_turn_back(world, key)  # nothing of it goes on until a person mends it
         await write_invalid_lane(world, body, str(error))
         return None
     if lane.deleting_since is None:

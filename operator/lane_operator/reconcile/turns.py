@@ -1,6 +1,7 @@
 """Which lanes' slots are upgraded now: so many at a time, the others in the order in which they asked.
 
-Invariant: a lane that is under way keeps its place whatever else is so, also one that a restarted operator finds.
+Invariants: a lane that is under way keeps its place whatever else is so, also one that a restarted operator finds; one
+of which no slot may restart now is not under way.
 """
 
 from lane_operator.inputs import Key

@@ -18,6 +18,9 @@ def put_upgrade(book: Book, view: View) -> None:
     if said is None or view.lane.deleting_since is not None:
         return
     match said.phase:
+        case UpgradePhase.WAITING if away := ", ".join(one.slot_name for one in view.active if not view.serves(one)):
+            message = f"its slots get {_named(said)} one after the other, once {away} serves"
+            book.put(ConditionType.UPGRADING, True, Reason.WAITS_FOR_SLOTS, message)
         case UpgradePhase.WAITING:
             message = (
                 f"its slots get {_named(said)} when fewer lanes are upgraded (upgrades.lanes in the chart's values)"
