@@ -283,6 +283,7 @@ def serve(cluster: Cluster, images: dict[str, str], *namespaces: str, **values: 
         | {
             "operator": {"replicas": 1, "resync": RESYNC_S, "recheck": RECHECK_S, **values.get("operator", {})},
             "servedNamespaces": sorted(served),
+            "dns": {"domains": {name: ["*"] for name in served}},
             "rights": {"engines": ["HostNetwork", "Multus", "Cilium"], **values.get("rights", {})},
         },
     )

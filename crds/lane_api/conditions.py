@@ -135,6 +135,7 @@ class Reason(StrEnum):
     KIND_ABSENT = "KindAbsent"
     NO_NETWORK_POLICY = "NoNetworkPolicy"
     NOT_OURS = "NotOurs"
+    DOMAIN_NOT_ALLOWED = "DomainNotAllowed"
     # AddressQuarantined
     STANDBY_PROMOTED = "StandbyPromoted"
     NO_STANDBY = "NoStandby"

@@ -106,6 +106,15 @@ class Pool:
     """It is to go: it keeps what it has given, and gives nothing new."""
 
     @property
+    def namespaces(self) -> frozenset[str]:
+        """Those whose lanes may draw from it."""
+        return frozenset({self.namespace, *self.spec.allowed_namespaces.names})
+
+    def is_open_to(self, lane: Lane) -> bool:
+        """Whether this lane may draw from it."""
+        return lane.namespace in self.namespaces and lane.spec.traffic_class in self.spec.classes
+
+    @property
     def ips(self) -> frozenset[str]:
         """Every address that it lists or has a record of."""
         return frozenset(
@@ -263,6 +272,9 @@ class References:
     """The lane's Certificate as it stands."""
     dns_endpoint: Manifest | None = None
     """Its DNSEndpoint as it stands."""
+    publishable: tuple[str, ...] | None = None
+    """Domains of which, and of what is under them, the namespace's lanes may have records published; None, or `*` among
+    them: every name."""
     heads: Mapping[str, Manifest] = field(default_factory=dict)
     """Slot name -> the ConfigMap with signed heads of its records as it stands."""
     handed: Mapping[str, Handed] = field(default_factory=dict)
@@ -276,6 +288,11 @@ class References:
     forced_delivery: ForcedDelivery | None = None
     sharers: tuple[Sharer, ...] = ()
     """Lanes that share the suppression list; none unless the lane's scope is Namespace."""
+
+    def may_publish(self, name: str) -> bool:
+        """Whether the installation lets the lane's namespace have records at this name."""
+        allowed, below = self.publishable, f".{name}".lower()
+        return allowed is None or any(domain == "*" or below.endswith(f".{domain}") for domain in allowed)
 
     def delivery_mode(self, lane: Lane) -> tuple[str, str]:
         """The mode in force and its address: what is forced wins over what the lane says, but over Discard."""
@@ -457,6 +474,8 @@ class Desired:
     """Why a part of the spec that a NetworkPolicy is to enforce keeps nobody out, with the fix."""
     foreign: str = ""
     """What is not ours and stands in the place of a child, or is labelled as one, with the fix."""
+    unpublishable: str = ""
+    """Names of which external-dns is not asked for records, though the lane asks for it, with the fix."""
     refusals: tuple[Refusal, ...] = ()
     complete: bool = True
     """False: an input was missing, so what is not listed here may still be wanted; nothing is pruned."""

@@ -44,6 +44,8 @@ class Settings:
     """Whether we hold rights to cert-manager's Certificates."""
     dns_endpoints: bool = True
     """Whether we hold rights to external-dns' DNSEndpoints."""
+    dns_domains: tuple[str, ...] = ()
+    """`namespace=domain`: what lanes of a namespace may have published by external-dns, `*` for every name."""
     nodes: bool = True
     """Whether we may read nodes; without, a drained node's slots all go at once."""
     volumes: bool = True
@@ -111,6 +113,14 @@ class Settings:
     def secret_namespaces(self) -> tuple[str, ...]:
         """Namespaces in which Secrets are ours to read and write."""
         return self.served_namespaces or self.watch_namespaces
+
+    def publishable(self, namespace: str) -> tuple[str, ...] | None:
+        """The domains that external-dns may be asked for by lanes of a namespace; None: every name, where no other
+        namespace is served and nothing is listed."""
+        if not self.dns_domains and self.secret_namespaces == (namespace,):
+            return None
+        pairs = (entry.partition("=") for entry in self.dns_domains)
+        return tuple(domain.lower() for name, _, domain in pairs if name == namespace)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

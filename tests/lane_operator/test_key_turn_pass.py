@@ -2,6 +2,7 @@
 
 import datetime as dt
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,6 +56,7 @@ def operator(kube: Kube, api: SmallApi, dns: set[str], day: int) -> World:
     """One that has just started: it has listed what is there, and remembers nothing."""
     here = world(kube, hours=24 * day)
     here.served, here.kinds, here.observer = frozenset({"mail"}), KINDS | {DNS_ENDPOINT_KIND}, Slot(api, dns)
+    here.settings = replace(here.settings, served_namespaces=("mail",))
     for body in api.objects.values():
         if "kind" in body:
             here.cache.put(body["kind"], body)

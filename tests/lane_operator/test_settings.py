@@ -1,6 +1,7 @@
 """The operator's settings, as its environment spells them."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -70,3 +71,21 @@ def test_a_network_to_close_that_is_none_or_is_everything_stops_the_operator(net
 
     with pytest.raises(ValueError, match="LANEWRIGHT_CLOSED_NETWORKS"):
         Settings.from_environment(IMAGES | given)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"served_namespaces": ("mail",)}, None),
+        ({"watch_namespaces": ("mail",)}, None),
+        ({"served_namespaces": ("mail", "shop")}, ()),
+        ({"served_namespaces": ("shop",)}, ()),
+        ({}, ()),
+        ({"served_namespaces": ("mail",), "dns_domains": ("shop=shop.example",)}, ()),
+        ({"dns_domains": ("shop=shop.example", "mail=Example.com", "mail=*")}, ("example.com", "*")),
+    ],
+)
+def test_records_of_any_name_are_published_for_the_only_namespace_else_for_what_is_listed(
+    given: dict[str, Any], expected: tuple[str, ...] | None
+) -> None:
+    assert Settings("r", "u", **given).publishable("mail") == expected

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from e2e.cluster.identity import Layout
+from lane_operator.settings import Settings
 from tests.manifests.checkers import Finding, exceptions, place, refused, scored
 from tests.manifests.rendered import CHILD_SETS, chart, children, examples
 
@@ -36,6 +37,17 @@ def test_no_schema_refuses_a_child(here: Layout, schemas: Path) -> None:
 @pytest.mark.parametrize("values", CHARTS.values(), ids=CHARTS.keys())
 def test_no_schema_refuses_an_object_of_the_chart(here: Layout, schemas: Path, values: tuple[str, ...]) -> None:
     assert refused(here, schemas, chart(here, *values)) == []
+
+
+def test_the_operator_is_told_what_each_namespace_may_have_published(here: Layout) -> None:
+    found = chart(here, "dns.domains.mail={example.com,b.example}", "dns.domains.shop={*}")
+    (deployment,) = (one for one in found if one["kind"] == "Deployment")
+    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    given = {one["name"]: one["value"] for one in variables if "value" in one}
+
+    settings = Settings.from_environment(given)
+    assert settings.publishable("mail") == ("example.com", "b.example")
+    assert (settings.publishable("shop"), settings.publishable("other")) == (("*",), ())
 
 
 @pytest.mark.parametrize(

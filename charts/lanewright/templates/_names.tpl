@@ -123,3 +123,9 @@ template, Argo CD) nothing is known, and who installs for some namespaces alone 
 {{- range $name, $value := .Values.monitoring.labels }}{{ $labels = append $labels (printf "%s=%s" $name $value) }}{{ end -}}
 {{- join "," $labels -}}
 {{- end }}
+
+{{- define "lanewright.dnsDomains" -}}
+{{- $pairs := list -}}
+{{- range $namespace, $domains := .Values.dns.domains }}{{ range $domains }}{{ $pairs = append $pairs (printf "%s=%s" $namespace .) }}{{ end }}{{ end -}}
+{{- join "," $pairs -}}
+{{- end }}

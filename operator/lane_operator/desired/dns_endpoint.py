@@ -1,23 +1,27 @@
 """The records of a lane's domains as external-dns' DNSEndpoint: keys, and MX and SPF of return paths; pure.
 
 It has no owner and stays when the lane goes, as the keys do: what was signed is verified later, and a lane of its name
-goes on without waiting for DNS. What is published counts as published when DNS answers it, never before.
+goes on without waiting for DNS. What is published counts as published when DNS answers it, never before. What is not
+known now, as of a key that cannot be read, stays as it is in the object: external-dns takes out of DNS what leaves it.
+Invariant: a lane's writer chooses names, and external-dns may write more zones than are his, so that a record of a name
+that the installation does not give his namespace is not made; one that stands there is neither changed nor withdrawn.
 Source of the format: external-dns, docs/sources/{crd,txt-record,mx-record}.md.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 
 from lane_api.domains import LaneDomain
-from lane_operator.inputs import DkimKey, Lane, Manifest, References
+from lane_operator.inputs import DkimKey, Lane, Manifest, Pool, References
 
-__all__ = ["HOSTNAME_ANNOTATION", "dns_endpoint", "publishes"]
+__all__ = ["HOSTNAME_ANNOTATION", "dns_endpoint", "publishes", "unpublishable"]
 
 HOSTNAME_ANNOTATION = "external-dns.alpha.kubernetes.io/hostname"
 """On a Service of type LoadBalancer: external-dns publishes its address under this name."""
 STRING_LIMIT = 255
 """Octets of one string of a TXT record (RFC 1035 section 3.3)."""
 PREFERENCE = 10
+SHOWN = 5
 
 
 def publishes(lane: Lane) -> tuple[LaneDomain, ...]:
@@ -27,7 +31,13 @@ def publishes(lane: Lane) -> tuple[LaneDomain, ...]:
 
 def dns_endpoint(lane: Lane, references: References) -> Manifest | None:
     """The DNSEndpoint; None where every domain's records are published by hand, or none is known yet."""
-    rows = [row for domain in publishes(lane) for row in _records(lane, domain, references)]
+    standing = _standing(references)
+    rows = []
+    for domain in publishes(lane):
+        for row in _records(lane, domain, references, standing):
+            allowed = row if references.may_publish(row["dnsName"]) else standing.get(_identity(row))
+            if allowed is not None:
+                rows.append(allowed)
     if not rows:
         return None
     return {
@@ -38,19 +48,65 @@ def dns_endpoint(lane: Lane, references: References) -> Manifest | None:
     }
 
 
-def _records(lane: Lane, domain: LaneDomain, references: References) -> Iterator[Manifest]:
-    for one in _keys(references.dkim.get(domain.name) if domain.dkim.mode == "Sign" else None):
-        if one.public_record:
-            yield _text(domain, f"{one.selector}._domainkey.{domain.name}", one.public_record)
+def unpublishable(lane: Lane, references: References) -> str:
+    """Which names external-dns is not asked for, with the fix; empty where there are none."""
+    asked = (name for domain in publishes(lane) for name in _names(domain))
+    names = [name for name in dict.fromkeys(asked) if not references.may_publish(name)]
+    if not names:
+        return ""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (
+        f"external-dns is asked for no records of {', '.join(names[:SHOWN])}{more}: the chart's value dns.domains does "
+        f"not list them, or a domain above, for namespace {lane.namespace}. List them there, or publish the records "
+        "yourself and set domains[].dns.provider to Manual"
+    )
+
+
+def _names(domain: LaneDomain) -> Iterator[str]:
+    """What a domain's records are of."""
+    if domain.dkim.mode == "Sign":
+        yield domain.name
+    if domain.return_path is not None and domain.return_path.mode == "Rewrite":
+        yield domain.return_path.domain
+
+
+def _standing(references: References) -> dict[tuple[str, str], Manifest]:
+    """The records of the object as it is."""
+    rows = ((references.dns_endpoint or {}).get("spec") or {}).get("endpoints") or ()
+    return {_identity(row): row for row in rows}
+
+
+def _identity(row: Manifest) -> tuple[str, str]:
+    return (row.get("dnsName", ""), row.get("recordType", ""))
+
+
+def _records(
+    lane: Lane, domain: LaneDomain, references: References, standing: Mapping[tuple[str, str], Manifest]
+) -> Iterator[Manifest]:
+    if domain.dkim.mode == "Sign":
+        yield from _of_keys(domain, references.dkim.get(domain.name), standing)
     path = domain.return_path
     if path is None or path.mode != "Rewrite":
         return
-    sources = _sources(references)
+    sources = _sources(lane, references.pool)
     if sources:
         yield _text(domain, path.domain, " ".join(("v=spf1", *sources, "-all")))
+    elif references.pool is None and (path.domain, "TXT") in standing:  # its slots send on
+        yield standing[path.domain, "TXT"]
     host = lane.spec.feedback.service.hostname if lane.spec.feedback is not None else None
     if host:
         yield _record(domain, path.domain, "MX", f"{PREFERENCE} {host}")
+
+
+def _of_keys(
+    domain: LaneDomain, key: DkimKey | None, standing: Mapping[tuple[str, str], Manifest]
+) -> Iterator[Manifest]:
+    suffix = f"._domainkey.{domain.name}"
+    known = [one for one in _keys(key) if one.public_record]
+    for one in known:
+        yield _text(domain, f"{one.selector}{suffix}", one.public_record)
+    if not known:
+        yield from (row for (name, kind), row in standing.items() if kind == "TXT" and name.endswith(suffix))
 
 
 def _keys(key: DkimKey | None) -> Iterator[DkimKey]:
@@ -63,11 +119,17 @@ def _keys(key: DkimKey | None) -> Iterator[DkimKey]:
             yield one.second
 
 
-def _sources(references: References) -> list[str]:
-    """The pool's addresses as SPF spells them, those in standby and quarantine too; none where they are not known."""
-    pool = references.pool
-    found = [ip_address(ip) for address in pool.spec.addresses for ip in address.ips] if pool is not None else []
-    return [f"ip{address.version}:{address}" for address in found]
+def _sources(lane: Lane, pool: Pool | None) -> list[str]:
+    """The pool's addresses as SPF spells them, those in standby and quarantine too; of a pool that is closed to the
+    lane what it still has; none where they are not known."""
+    if pool is None:
+        return []
+    if pool.is_open_to(lane):
+        found = [ip for address in pool.spec.addresses for ip in address.ips]
+    else:
+        name = "/".join(lane.key)
+        found = [one.ip for one in pool.status.addresses if one.lane == name and one.released_at is None]
+    return [f"ip{address.version}:{address}" for address in map(ip_address, found)]
 
 
 def _text(domain: LaneDomain, name: str, text: str) -> Manifest:

@@ -16,6 +16,7 @@ from lane_operator.desired.cilium_policy import cilium_policy, lacks_policy
 from lane_operator.desired.cold import cold_conflicts
 from lane_operator.desired.config_secret import config_secret, digest
 from lane_operator.desired.disruption_budget import disruption_budget
+from lane_operator.desired.dns_endpoint import unpublishable
 from lane_operator.desired.feedback import feedback_service
 from lane_operator.desired.growth import growing, with_room
 from lane_operator.desired.heads import kept_heads
@@ -114,6 +115,7 @@ def desired_state(
         left_out=(*unwatched, *unserved, *lacks_policy(references, settings.network_policies)),
         volume_sizes={slot: _size(live) for slot, live in references.volumes.items() if held_bytes(live)},
         unfenced=unfenced(lane, assignment.claims, settings.network_policies),
+        unpublishable=unpublishable(lane, references),
         refusals=tuple(parts.refusals),
         complete=parts.complete,
         config_digests=parts.digests,

@@ -317,9 +317,8 @@ def _carried(pools: Iterable[Pool], holdings: Iterable[Holding]) -> Iterator[tup
     """
     offering: defaultdict[AddressValue, list[frozenset[str]]] = defaultdict(list)
     for pool in pools:
-        open_to = frozenset({pool.namespace, *pool.spec.allowed_namespaces.names})
         for listed in _listed_values(pool):
-            offering[listed].append(open_to)
+            offering[listed].append(pool.namespaces)
     for holding in sorted(holdings):
         value = _address_value(holding.address)
         if value is None or value not in offering:  # nobody could give it out

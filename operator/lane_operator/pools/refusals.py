@@ -20,7 +20,7 @@ SHOWN = 3
 def closed(demand: Demand, pool: Pool) -> Refusal | None:
     """Why this lane may not draw from the pool."""
     name = "/".join(pool.key)
-    if demand.namespace not in (pool.namespace, *pool.spec.allowed_namespaces.names):
+    if demand.namespace not in pool.namespaces:
         return Refusal(
             Reason.POOL_CLOSED,
             f"IPPool {name} is closed to namespace {demand.namespace}: add it to the pool's allowedNamespaces.names",

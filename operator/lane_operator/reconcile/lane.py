@@ -160,6 +160,7 @@ async def _references(world: World, lane: Lane, body: Manifest) -> tuple[Referen
         heads=heads_of(world.cache, lane),
         certificate=world.cache.get(CERTIFICATE.kind, *lane.key),
         dns_endpoint=world.cache.get(DNS_ENDPOINT.kind, *lane.key),
+        publishable=world.settings.publishable(lane.namespace),
     )
     assignment = _with_existing(world, lane, references, await assign(world, lane, pool))
     provisioned = await provision(

@@ -80,15 +80,20 @@ def _to_publish(view: View, domain: str) -> str:
         return f"no slot has looked for TXT {name} = {record} yet; publish it where it is not: mail from {domain} waits"
     asked = next((one for one in view.lane.spec.domains if one.name == domain), None)
     if asked is not None and asked.dns.provider == "ExternalDNS":
-        return f"mail from {domain} waits for TXT {name} = {record}: {_publishing(view)}"
+        return f"mail from {domain} waits for TXT {name} = {record}: {_publishing(view, name)}"
     return f"publish TXT {name} = {record}; mail from {domain} waits for it"
 
 
-def _publishing(view: View) -> str:
+def _publishing(view: View, record: str) -> str:
     """How far external-dns has come; that it has read a DNSEndpoint is all that it says of it."""
     name, live = view.lane.name, view.references.dns_endpoint
     if DNS_ENDPOINT_KIND not in view.references.kinds:
         return f"the cluster does not serve {DNS_ENDPOINT_KIND}: install external-dns, or publish it yourself"
+    if not view.references.may_publish(record):
+        return (
+            "external-dns is not asked for it, since the chart's value dns.domains does not list a domain above it for "
+            f"namespace {view.lane.namespace}: see ChildrenIncomplete"
+        )
     if live is None:
         return f"DNSEndpoint {name} is being made"
     if (live.get("status") or {}).get("observedGeneration") != live["metadata"].get("generation"):

@@ -259,7 +259,11 @@ def _put_incomplete(book: Book, view: View) -> None:
     """What the lane asks for and does not get; what leaves a door open is the reason, where there are both."""
     desired, withheld = view.desired, view.references.withheld
     lacking = {has: ", ".join(one for one in desired.left_out if (one in withheld) is has) for has in (True, False)}
-    said = [(Reason.NO_NETWORK_POLICY, desired.unfenced), (Reason.NOT_OURS, desired.foreign)]
+    said = [
+        (Reason.NO_NETWORK_POLICY, desired.unfenced),
+        (Reason.NOT_OURS, desired.foreign),
+        (Reason.DOMAIN_NOT_ALLOWED, desired.unpublishable),
+    ]
     if lacking[True]:
         text = f"the operator has no rights to {lacking[True]}: set them (rights in the chart's values), or"
         said.append((Reason.FORBIDDEN, f"{text} do not ask for it ({_ASKED_BY})"))

@@ -74,3 +74,15 @@ def test_a_secret_that_is_not_ours_in_the_place_of_one_of_ours_is_told_of_a_lane
 def test_nothing_is_missing_of_a_whole_lane_nor_of_one_that_goes() -> None:
     assert "ChildrenIncomplete" not in conditions()
     assert "ChildrenIncomplete" not in conditions(GOING, unfenced="open", left_out=(POD_MONITOR,))
+
+
+def test_names_that_the_namespace_may_not_have_published_are_said_after_what_leaves_a_door_open() -> None:
+    said = "external-dns is asked for no records of bank.example"
+    for more, reason in (
+        ({}, "DomainNotAllowed"),
+        ({"left_out": ("PodMonitor.monitoring.coreos.com",)}, "DomainNotAllowed"),
+        ({"unfenced": "every client may hand mail in"}, "NoNetworkPolicy"),
+    ):
+        found = conditions(unpublishable=said, **more)["ChildrenIncomplete"]
+        assert (found.status, found.reason) == ("True", reason)
+        assert said in found.message

@@ -42,6 +42,13 @@ def test_a_record_that_external_dns_is_to_publish_says_how_far_it_is(
     )
 
 
+def test_a_record_that_the_namespace_may_not_have_published_says_who_lets_it() -> None:
+    given: dict[str, Any] = {"kinds": made.KINDS | {DNS_ENDPOINT_KIND}, "publishable": ("example.org",)}
+    said = message(status(lane(), ABSENT, references=given), "DNSPublished")
+    assert "external-dns is not asked for it, since the chart's value dns.domains does not list" in said
+    assert "for namespace mail: see ChildrenIncomplete" in said
+
+
 def test_what_a_person_is_to_publish_is_said_as_before() -> None:
     said = message(status(settled(), ABSENT), "DNSPublished")
     assert said.startswith("publish TXT lw20261123._domainkey.notify.example.com")
