@@ -22,7 +22,7 @@ from lane_operator import metrics
 from lane_operator.inputs import Handed, Key, Manifest, SlotObservation
 from lane_operator.packed import Packed
 from lane_operator.seen import Hour
-from lane_operator.slot_answers import slot_answer
+from lane_operator.slot_answers import LONGEST, answered, slot_answer
 
 __all__ = ["UNANSWERED", "Observer", "Target", "pod_observation", "process_of"]
 
@@ -263,7 +263,7 @@ class Observer:
         target = visited.target
         async with self._request(target, "PUT", "config", data=str(target.config).encode()) as response:
             if response.status == 422:
-                visited.refused = str((await response.json()).get("error", "refused"))[:1024]
+                visited.refused = str((await _answer(response)).get("error", "refused"))[:1024]
             else:
                 response.raise_for_status()
                 visited.refused = ""
@@ -280,7 +280,7 @@ class Observer:
     async def _ask(self, target: Target, method: str, resource: str, **body: Any) -> dict[str, Any]:
         async with self._request(target, method, resource, **body) as response:
             response.raise_for_status()
-            return dict(await response.json())
+            return await _answer(response)
 
     def _request(self, target: Target, method: str, resource: str, **body: Any) -> Any:
         if self._session is None:
@@ -291,7 +291,8 @@ class Observer:
             f"https://{host}:{target.port}/v1/{resource}",
             ssl=self._context(target.authority),
             server_hostname=target.server_name,
-            headers={"Authorization": f"Bearer {target.token}"},
+            headers={"Authorization": f"Bearer {target.token}", "Accept-Encoding": "identity"},
+            allow_redirects=False,  # whoever runs in a lane's pod would else choose what we ask, and from where
             **body,
         )
 
@@ -321,8 +322,23 @@ def _log_failure(visited: _Visited, error: Exception) -> None:
 
 
 def _session() -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEPT_S)
-    return aiohttp.ClientSession(connector=connector, timeout=VISIT_TIMEOUT)
+    """What a slot sends stays as large as it is on the wire, and nothing of it is kept."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEPT_S),
+        timeout=VISIT_TIMEOUT,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )
+
+
+async def _answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    """The object that a slot answers with; raises ValueError for none, and for one that is larger than any."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > LONGEST:
+            raise ValueError(f"an answer of more than {LONGEST} bytes")
+    return answered(bytes(body))
 
 
 def _place(target: Target) -> tuple[str, int, str]:

@@ -5,6 +5,7 @@ image does not say is absent here, and never wrong.
 """
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,7 +13,12 @@ from lane_api.ippool import Quarantine
 from lane_api.isppolicy import Action
 from lane_operator.seen import ActSeen, Hour, NextKeySeen, Recent, SlotObservation, WarmUpSeen
 
-__all__ = ["slot_answer"]
+__all__ = ["LONGEST", "answered", "slot_answer"]
+
+LONGEST: Final = 2 << 20
+"""Bytes of an answer: with every list that a relay keeps at its end, and each reply beyond ASCII, it has 1.5 MB."""
+MOST_PARTS: Final = 100_000
+"""Commas in one: as Python's objects, nothing but empty lists would take forty times what they take on the wire."""
 
 EVERY_SITE = "*"
 OBSERVED_TOLD = 5  # of one slot; GET /v1/slot has all
@@ -20,6 +26,19 @@ ACTS_TOLD = 26  # one more than status tells, so that it says that there are mor
 SAMPLE_CHARS = 200
 _STEPS_S: Final = (86_400, 21_600, 3_600, 900, 300, 60)
 """What the length of an act is rounded up to, by the largest that is a quarter of it at most."""
+
+
+def answered(body: bytes) -> dict[str, Any]:
+    """The object in an answer's body; raises ValueError for what is none, or says more than any slot has to say."""
+    if body.count(b",") > MOST_PARTS:
+        raise ValueError(f"an answer of more than {MOST_PARTS} parts")
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"an answer that is no JSON: {error}") from error
+    if not isinstance(answer, dict):
+        raise ValueError("an answer that is no object")  # noqa: TRY004  # a slot's word, no slip of ours
+    return answer
 
 
 def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
