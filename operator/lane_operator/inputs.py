@@ -268,6 +268,10 @@ class References:
     """Slot name -> the Secret with its configuration as it stands; it holds paths, and nothing secret."""
     volumes: Mapping[str, Manifest] = field(default_factory=dict)
     """Slot name -> its volume claim as it stands."""
+    workloads: Mapping[str, Manifest] = field(default_factory=dict)
+    """Slot name -> its StatefulSet as it stands."""
+    pods: Mapping[str, Manifest] = field(default_factory=dict)
+    """Slot name -> its pod; missing while there is none, or one that ends."""
     certificate: Manifest | None = None
     """The lane's Certificate as it stands."""
     dns_endpoint: Manifest | None = None

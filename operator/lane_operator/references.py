@@ -66,6 +66,7 @@ __all__ = [
     "node_of",
     "nodes_of",
     "others_of",
+    "pods_of",
     "policies_of",
     "policy_of",
     "pool_if_readable",
@@ -315,6 +316,12 @@ def heads_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:
     maps = {name: child for (kind, name), child in cache.children(lane.key).items() if kind == CONFIG_MAP.kind}
     slots = {slot for child in maps.values() if (slot := slot_of(child))}
     return {slot: maps[heads_name(slot)] for slot in slots if heads_name(slot) in maps}
+
+
+def pods_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:
+    """The lane's pods by slot, but for those that end."""
+    pods = _of_slots(cache, lane, POD.kind)
+    return {slot: pod for slot, pod in pods.items() if not pod["metadata"].get("deletionTimestamp")}
 
 
 def volumes_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:

@@ -76,6 +76,20 @@ def pod_put(here: World, *, ready: bool = False) -> None:
     here.cache.put("Pod", pod)
 
 
+def as_made_put(api: SmallApi, here: World, version: int, **metadata: Any) -> None:
+    """The slot's pod, as its workload's template makes it now."""
+    template = api.objects[WORKLOAD]["spec"]["template"]
+    own = {"namespace": "mail", "name": "otp-0-0", "uid": f"p{version}", "resourceVersion": str(version), **metadata}
+    here.cache.put("Pod", {**template, "kind": "Pod", "metadata": {**template["metadata"], **own}, "status": {}})
+
+
+def lane_put(api: SmallApi, here: World, **spec: Any) -> None:
+    """The lane with another spec."""
+    body = api.objects[LANES]
+    metadata = {**body["metadata"], "generation": body["metadata"]["generation"] + 1}
+    here.cache.put("SendingLane", api.put(LANES, {**body, "metadata": metadata, "spec": body["spec"] | spec}))
+
+
 def policy_put(api: SmallApi, here: World) -> None:
     """A policy that the lane heeds: another configuration under the same generation."""
     spec = policy(connectionsPerIP=1).spec.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -206,6 +220,23 @@ async def test_a_process_that_has_just_begun_gives_no_slot_new_images(rig: tuple
 
     assert image(api) == "lanewright/relay:1"
     await begun.observer.close()
+
+
+async def test_a_slot_is_told_of_what_its_pod_has_and_of_all_else_at_once(rig: tuple[SmallApi, World]) -> None:
+    api, here = rig
+    lane_put(api, here, resolver={"mode": "Cluster"})
+    await reconcile_lane(here, LANE)
+    as_made_put(api, here, 501)
+
+    lane_put(api, here, resolver={"mode": "Sidecar"}, suspend=True)
+    await reconcile_lane(here, LANE)
+    await reconcile_lane(here, LANE)
+    assert "initContainers" in api.objects[WORKLOAD]["spec"]["template"]["spec"], "the next pod has one"
+    assert (config(api)["delivery"]["resolvers"], config(api)["delivery"]["state"]) == ([], "Suspended")
+
+    as_made_put(api, here, 502, uid="p501", deletionTimestamp="2026-11-23T08:00:00Z")
+    await reconcile_lane(here, LANE)
+    assert config(api)["delivery"]["resolvers"] == ["127.0.0.1:5353"], "the next pod begins with it"
 
 
 async def test_a_configuration_keeps_its_serial_while_time_passes_and_gets_a_higher_one_with_a_policy(

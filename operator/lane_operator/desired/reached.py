@@ -3,7 +3,7 @@
 Comes after the rendered RelayConfig and before the NetworkPolicy, which must let through what stands here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from lane_api.names import REFLECTOR_PORT
 from lane_api.pod import Resolver
 from lane_api.relayconfig import RelayConfig
 
-__all__ = ["Sink", "dns_sinks", "sinks_of"]
+__all__ = ["Sink", "forwarders", "sinks_of"]
 
 _DNS_PORT = 53
 _SCHEME_PORTS = {"https": 443, "http": 80, "tcp": REFLECTOR_PORT}
@@ -31,7 +31,7 @@ class Sink:
 
 
 def sinks_of(config: RelayConfig) -> Iterator[Sink]:
-    """Everything that this configuration has the relay connect to, but receivers, resolvers and other slots."""
+    """Everything that this configuration has the relay connect to, but receivers, DNS on port 53 and other slots."""
     records, proof, second = config.records, config.egress.proof, config.egress.second
     proxies = [one for one in (config.egress.proxy, second.proxy if second is not None else None) if one is not None]
     for proxy in proxies:
@@ -54,13 +54,18 @@ def sinks_of(config: RelayConfig) -> Iterator[Sink]:
         if url:
             parts = urlsplit(url)
             yield _sink(parts.hostname or "", parts.port or _SCHEME_PORTS[parts.scheme])
+    yield from _nameservers(config.delivery.resolvers)
 
 
-def dns_sinks(resolver: Resolver) -> Iterator[Sink]:
-    """Resolvers that listen elsewhere than on port 53, which is open to every one."""
-    for target in (*resolver.addresses, *resolver.forward_to):
+def forwarders(resolver: Resolver) -> Iterator[Sink]:
+    """Whom a resolver of ours asks elsewhere than on port 53, which is open to every one."""
+    yield from _nameservers(resolver.forward_to)
+
+
+def _nameservers(targets: Iterable[str]) -> Iterator[Sink]:
+    for target in targets:
         host, port = _nameserver(target)
-        if port != _DNS_PORT:
+        if port != _DNS_PORT and not ip_address(host).is_loopback:
             yield Sink(port, network=_network(host), is_dns=True)
 
 

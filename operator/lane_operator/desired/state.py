@@ -9,12 +9,14 @@ configuration still follows the spec, so that it can be closed, suspended and dr
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from lane_api.relayconfig import RelayConfig
 from lane_operator.desired.by_others import children_of_others
+from lane_operator.desired.carried import PodParts, as_carried, parts_of, wanted_parts
 from lane_operator.desired.cilium_policy import cilium_policy, lacks_policy
 from lane_operator.desired.cold import cold_conflicts
-from lane_operator.desired.config_secret import config_secret, digest
+from lane_operator.desired.config_secret import config_secret, digest, parsed_config
 from lane_operator.desired.disruption_budget import disruption_budget
 from lane_operator.desired.dns_endpoint import unpublishable
 from lane_operator.desired.feedback import feedback_service
@@ -23,7 +25,7 @@ from lane_operator.desired.heads import kept_heads
 from lane_operator.desired.kept import kept_config, kept_resolver
 from lane_operator.desired.network_policy import network_policy, unfenced
 from lane_operator.desired.policies import unknown_isps
-from lane_operator.desired.reached import Sink, dns_sinks, sinks_of
+from lane_operator.desired.reached import Sink, forwarders, sinks_of
 from lane_operator.desired.relayconfig import numbered, relay_config, rendered
 from lane_operator.desired.resolver import unbound_config
 from lane_operator.desired.secrets import missing_secrets, proxy_secret
@@ -34,6 +36,7 @@ from lane_operator.desired.spool_seen import spool_seen, spool_seen_note, with_s
 from lane_operator.desired.stamp import child
 from lane_operator.desired.statefulset import statefulset
 from lane_operator.desired.volume_claim import held_bytes, volume_claim
+from lane_operator.desired.volumes import mounted
 from lane_operator.egress import ENGINES, EngineClaim, SlotClaim
 from lane_operator.inputs import (
     Assignment,
@@ -147,11 +150,23 @@ def _leave_slot(
     if config is None:
         parts.names_all_sinks = False
         return
-    config = with_room(config, lane, references, slot)
+    asked = unbound_config(lane.spec.resolver, config.delivery.resolvers[0]) if _has_sidecar(lane) else None
+    wanted = wanted_parts(mounted(lane, slot, references), {}, asked)
+    config = with_room(_carried(config, references, slot, wanted), lane, references, slot)
     secret = _config(parts, references, slot, config, kept_resolver(references.configs.get(slot)))
     parts.manifests += [
         child(lane, manifest, slot=slot) for manifest in (secret, disruption_budget(lane, slot, lifted=lifted))
     ]
+
+
+def _has_sidecar(lane: Lane) -> bool:
+    return lane.spec.resolver.mode == "Sidecar"
+
+
+def _carried(config: RelayConfig, references: References, slot: str, wanted: PodParts) -> RelayConfig:
+    """The configuration without what the slot's pod does not have yet."""
+    has = parts_of(references.pods.get(slot), references.workloads.get(slot))
+    return as_carried(config, wanted, has, partial(parsed_config, references.configs.get(slot)))
 
 
 def _config(parts: _Parts, references: References, slot: str, config: RelayConfig, resolver: str | None) -> Manifest:
@@ -173,7 +188,7 @@ def _add_network_policy(
     """First of all children, so that no pod is there before it; it stays as it is while a slot's needs are unknown."""
     if not parts.names_all_sinks:
         return
-    sinks = parts.sinks.union(dns_sinks(lane.spec.resolver))
+    sinks = parts.sinks.union(forwarders(lane.spec.resolver))
     policies = (
         network_policy(
             lane, references, assignment.claims, sinks, settings.network_policies, settings.operator_namespace,
@@ -204,9 +219,11 @@ def _add_slot(
     others: tuple[Claim, ...],
 ) -> None:
     slot = claim.slot_name
-    sidecar = lane.spec.resolver.mode == "Sidecar"
-    resolver = unbound_config(lane.spec.resolver, engine.resolver) if sidecar else None
-    config = with_room(relay_config(lane, references, claim, engine, others), lane, references, slot)
+    resolver = unbound_config(lane.spec.resolver, engine.resolver) if _has_sidecar(lane) else None
+    mounts = mounted(lane, slot, references, engine.proxy, engine.second_proxy)
+    wanted = wanted_parts(mounts, engine.annotations, resolver)
+    config = _carried(relay_config(lane, references, claim, engine, others), references, slot, wanted)
+    config = with_room(config, lane, references, slot)
     secret = _config(parts, references, slot, config, resolver)
     live = references.volumes.get(slot)
     parts.manifests.append(child(lane, volume_claim(lane, claim, live), slot=slot, owned=False))

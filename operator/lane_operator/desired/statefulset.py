@@ -17,6 +17,7 @@ from lane_api.names import (
     STANDBY_FROM,
     STOP_GRACE_S,
 )
+from lane_operator.desired.carried import RESOLVER_DIGEST
 from lane_operator.desired.config_secret import digest
 from lane_operator.desired.feedback import unused_ports
 from lane_operator.desired.places import affinity
@@ -32,8 +33,6 @@ __all__ = ["statefulset"]
 
 UID = 10001  # of the images' user
 RESOLVER_DIR = "/etc/lanewright/resolver"
-RESOLVER_DIGEST = "lanewright.dev/resolver-digest"
-"""On the pod: unbound reads its file once, so another one needs another process."""
 RECOVERY_S = 600
 """A spool of a million messages is read back before the relay answers."""
 RESOLVER_CPU, RESOLVER_MEMORY = "50m", "96Mi"
