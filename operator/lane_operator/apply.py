@@ -117,12 +117,17 @@ def _is_the_lanes(live: Manifest, wanted: Manifest) -> bool:
 
 
 async def prune(
-    kube: Kube, cache: Cache, lane: Lane, manifests: Iterable[Manifest], kept: frozenset[tuple[str, str]]
+    kube: Kube,
+    cache: Cache,
+    lane: Lane,
+    manifests: Iterable[Manifest],
+    kept: frozenset[tuple[str, str]],
+    outlived: frozenset[tuple[str, str]] = frozenset(),
 ) -> Applied:
     """Deletes the lane's own children that are neither desired nor kept.
 
-    Never a queue volume or a workload, nor what a workload needs: a slot that lost its claim may hold mail, and goes by
-    its drain alone.
+    Never a queue volume or a workload, nor what a workload needs, unless that has `outlived` it: a slot that lost its
+    claim may hold mail, and goes by its drain alone.
     """
     wanted = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests} | kept
     children = sorted(cache.children(lane.key).items())
@@ -132,7 +137,7 @@ async def prune(
         for key, child in children
         if key not in wanted
         and key[0] not in {VOLUME_CLAIM.kind, STATEFUL_SET.kind}
-        and slot_of(child) not in working
+        and (slot_of(child) not in working or key in outlived)
         and (_owner(child) == lane.uid or not kind_of(child).namespaced)
     ]
     return await _delete(kube, surplus)

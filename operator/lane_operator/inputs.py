@@ -272,6 +272,8 @@ class References:
     """Slot name -> its StatefulSet as it stands."""
     pods: Mapping[str, Manifest] = field(default_factory=dict)
     """Slot name -> its pod; missing while there is none, or one that ends."""
+    networks: Mapping[str, Mapping[str, Manifest]] = field(default_factory=dict)
+    """Slot name -> its own NetworkAttachmentDefinitions as they stand, by name."""
     certificate: Manifest | None = None
     """The lane's Certificate as it stands."""
     dns_endpoint: Manifest | None = None
@@ -493,3 +495,5 @@ class Desired:
     """Which slot hands its mail over before it restarts."""
     left: frozenset[str] = frozenset()
     """Slots whose workload is left as it is, since nobody can say now what it is to be."""
+    outlived: frozenset[tuple[str, str]] = frozenset()
+    """Kind and name of what a slot's pod had before, and neither it nor the next one asks for."""

@@ -63,6 +63,7 @@ __all__ = [
     "lanes_of_pool",
     "multus_network",
     "neighbours_of",
+    "networks_of",
     "node_of",
     "nodes_of",
     "others_of",
@@ -322,6 +323,15 @@ def pods_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:
     """The lane's pods by slot, but for those that end."""
     pods = _of_slots(cache, lane, POD.kind)
     return {slot: pod for slot, pod in pods.items() if not pod["metadata"].get("deletionTimestamp")}
+
+
+def networks_of(cache: Cache, lane: Lane) -> dict[str, dict[str, Manifest]]:
+    """The networks that were made for the lane's slots, by slot and name."""
+    found: dict[str, dict[str, Manifest]] = {}
+    for (kind, name), child in cache.children(lane.key).items():
+        if kind == NETWORK_ATTACHMENT.kind and (slot := slot_of(child)):
+            found.setdefault(slot, {})[name] = child
+    return found
 
 
 def volumes_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:

@@ -35,7 +35,7 @@ def manifest(kind: str, name: str, slot: str = "") -> dict[str, Any]:
     return body
 
 
-async def pruned(*children: dict[str, Any]) -> list[str]:
+async def pruned(*children: dict[str, Any], outlived: frozenset[tuple[str, str]] = KEPT) -> list[str]:
     cache = Cache()
     for one in children:
         cache.put(one["kind"], one)
@@ -44,7 +44,7 @@ async def pruned(*children: dict[str, Any]) -> list[str]:
             for path in ("/api/v1", "/apis/apps/v1", "/apis/policy/v1"):
                 plural = f"{one['kind'].lower()}s"
                 api.fails["DELETE", f"{path}/namespaces/mail/{plural}/{one['metadata']['name']}"] = (200, {})
-        await prune(kube, cache, lane(), (), KEPT)
+        await prune(kube, cache, lane(), (), KEPT, outlived)
         return [path.rpartition("/")[2] for _, path in api.writes]
 
 
@@ -55,6 +55,11 @@ async def test_what_is_wanted_no_more_goes() -> None:
 async def test_a_slot_without_a_claim_is_never_pruned_but_drained() -> None:
     parts = (child("StatefulSet", "otp-0", "otp-0"), child("Secret", "otp-0-config", "otp-0"))
     assert await pruned(*parts) == []
+
+
+async def test_what_a_slot_has_outlived_goes_and_no_more_of_it() -> None:
+    parts = (child("StatefulSet", "otp-0", "otp-0"), child("Secret", "old", "otp-0"), child("Secret", "new", "otp-0"))
+    assert await pruned(*parts, outlived=frozenset({("Secret", "old")})) == ["old"]
 
 
 async def test_what_a_slot_leaves_behind_goes_once_its_workload_is_gone() -> None:

@@ -8,6 +8,7 @@ Where the pool is gone or the engine refuses, a slot that runs keeps its workloa
 configuration still follows the spec, so that it can be closed, suspended and drained.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -37,7 +38,7 @@ from lane_operator.desired.stamp import child
 from lane_operator.desired.statefulset import statefulset
 from lane_operator.desired.volume_claim import held_bytes, volume_claim
 from lane_operator.desired.volumes import mounted
-from lane_operator.egress import ENGINES, EngineClaim, SlotClaim
+from lane_operator.egress import ENGINES, EngineClaim, SlotClaim, network_named
 from lane_operator.inputs import (
     Assignment,
     Claim,
@@ -124,6 +125,7 @@ def desired_state(
         config_digests=parts.digests,
         config_serials=parts.serials,
         left=frozenset(parts.left),
+        outlived=frozenset(_outlived(parts.manifests, references)),
     )
 
 
@@ -167,6 +169,17 @@ def _carried(config: RelayConfig, references: References, slot: str, wanted: Pod
     """The configuration without what the slot's pod does not have yet."""
     has = parts_of(references.pods.get(slot), references.workloads.get(slot))
     return as_carried(config, wanted, has, partial(parsed_config, references.configs.get(slot)))
+
+
+def _outlived(manifests: list[Manifest], references: References) -> Iterator[tuple[str, str]]:
+    """Networks of slots whose pod has another one by now, and will have that again."""
+    wanted = {(one["kind"], one["metadata"]["name"]) for one in manifests}
+    for slot, networks in references.networks.items():
+        pod, workload = references.pods.get(slot), references.workloads.get(slot)
+        if pod is None or workload is None:
+            continue
+        asked = {network_named(pod), network_named(workload["spec"].get("template", {}))}
+        yield from {(one["kind"], name) for name, one in networks.items() if name not in asked} - wanted
 
 
 def _config(parts: _Parts, references: References, slot: str, config: RelayConfig, resolver: str | None) -> Manifest:
@@ -249,9 +262,12 @@ def _size(live: Manifest) -> str:
 
 def _slot_claim(lane: Lane, claim: Claim, pool: Pool, references: References) -> SlotClaim:
     credentials = references.secrets.get(proxy_secret(lane, pool) or "")
+    workload = references.workloads.get(claim.slot_name)
     return SlotClaim(
         namespace=lane.namespace,
         credentials=frozenset() if credentials is None else credentials.keys,
+        networks=references.networks.get(claim.slot_name, {}),
+        network_named="" if workload is None else network_named(workload["spec"].get("template", {})),
         slot=claim.slot_name,
         address=claim.address,
         port_block=claim.port_block,

@@ -6,10 +6,21 @@ from lane_api.ippool import Engine
 from lane_operator.egress import cilium, cluster_default, external, host_network, multus, socks5
 from lane_operator.egress.cilium import GATEWAY_KIND
 from lane_operator.egress.claims import EngineClaim, Limits, SlotClaim
+from lane_operator.egress.multus import network_named
 from lane_operator.egress.socks5 import PROXY_PARTS, proxy_entry
 from lane_operator.inputs import Refusal
 
-__all__ = ["ENGINES", "GATEWAY_KIND", "LIMITS", "PROXY_PARTS", "EngineClaim", "Limits", "SlotClaim", "proxy_entry"]
+__all__ = [
+    "ENGINES",
+    "GATEWAY_KIND",
+    "LIMITS",
+    "PROXY_PARTS",
+    "EngineClaim",
+    "Limits",
+    "SlotClaim",
+    "network_named",
+    "proxy_entry",
+]
 
 ENGINES: Mapping[Engine, Callable[[SlotClaim], EngineClaim | Refusal]] = {
     Engine.CLUSTER_DEFAULT: cluster_default.claim,

@@ -85,6 +85,10 @@ class SlotClaim:
     """Kinds that the chart's values give the operator no rights to."""
     credentials: frozenset[str] = frozenset()
     """Entries of the lane's Secret with what proxies ask for."""
+    networks: Mapping[str, Manifest] = field(default_factory=dict)
+    """Networks of the slot's own as they stand, by name."""
+    network_named: str = ""
+    """The one that its workload asks for."""
 
 
 @dataclass(frozen=True, slots=True)

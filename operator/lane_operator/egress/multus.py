@@ -1,9 +1,12 @@
 """Multus: a second interface with the slot's address, by a NetworkAttachmentDefinition of its own.
 
 It copies the pool's template, with static IPAM, and chains `sbr`, so that only what binds the address leaves by it and
-the pod's other traffic keeps the cluster's network.
+the pod's other traffic keeps the cluster's network. A pod gets its network when it is made, so another network has
+another name: the pod's template changes with it, slots restart one after the other, and no pod that is made anew
+meanwhile gets what its configuration does not know.
 """
 
+import hashlib
 import json
 from typing import Any
 
@@ -21,7 +24,7 @@ from lane_operator.egress.claims import (
 )
 from lane_operator.inputs import Manifest, Refusal
 
-__all__ = ["LIMITS", "NETWORK_KIND", "claim"]
+__all__ = ["LIMITS", "NETWORK_KIND", "claim", "network_named"]
 
 LIMITS = Limits(
     source_check=BY_BINDING,
@@ -81,16 +84,50 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
             waiting=Reason.ENGINE_LIMIT,
         )
     addresses = [_static(source, slot.config.prefix_length, slot.config.gateway)]
-    annotations = {_NETWORKS: slot.slot}
     if second is not None and network is not None:
         addresses.append(_static(second, network.prefix_length, network.gateway))
-        annotations[SECOND_ANNOTATION] = second  # a pod gets its addresses when it is made
+    config = _config(slot, plugins, addresses)
+    name = _name(slot, config)
+    annotations = {_NETWORKS: name}
+    if second is not None and network is not None:
+        annotations[SECOND_ANNOTATION] = second  # as in earlier releases, or their pods would restart
     return EngineClaim(
         source=source,
         second_source=second,
-        manifests=(_network(slot, plugins, addresses),),
+        manifests=(_network(name, config),),
         annotations=annotations,
     )
+
+
+def _network(name: str, config: str) -> Manifest:
+    return {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"name": name},
+        "spec": {"config": config},
+    }
+
+
+def network_named(pod: Manifest) -> str:
+    """The network that a pod, or a template of pods, asks for; empty: none."""
+    return str((pod.get("metadata", {}).get("annotations") or {}).get(_NETWORKS, ""))
+
+
+def _name(slot: SlotClaim, config: str) -> str:
+    """By its content; that of an earlier release has the slot's name, and keeps it for as long as it is the same."""
+    if slot.network_named == slot.slot:
+        live = slot.networks.get(slot.slot)
+        if live is None or _tree(live) == json.loads(config):
+            return slot.slot
+    return f"{slot.slot}-{hashlib.sha256(config.encode()).hexdigest()[:8]}"
+
+
+def _tree(network: Manifest) -> Any:
+    """The CNI configuration in it; None where there is none to be read."""
+    try:
+        return json.loads((network.get("spec") or {}).get("config") or "")
+    except (ValueError, RecursionError):
+        return None
 
 
 def _is_open(network: Manifest, namespace: str) -> bool:
@@ -104,10 +141,7 @@ def _is_open(network: Manifest, namespace: str) -> bool:
 
 def _plugins(network: Manifest) -> list[dict[str, Any]]:
     """The plugins of the template, a list or a single one; empty where there are none to be read."""
-    try:
-        config = json.loads((network.get("spec") or {}).get("config") or "")
-    except (ValueError, RecursionError):
-        return []
+    config = _tree(network)
     if not isinstance(config, dict):
         return []
     plugins = config.get(
@@ -123,13 +157,8 @@ def _static(source: str, prefix_length: int | None, gateway: str | None) -> dict
     return {**address, "gateway": gateway} if gateway else address
 
 
-def _network(slot: SlotClaim, plugins: list[dict[str, Any]], addresses: list[dict[str, str]]) -> Manifest:
+def _config(slot: SlotClaim, plugins: list[dict[str, Any]], addresses: list[dict[str, str]]) -> str:
     first = {**plugins[0], "ipam": {"type": "static", "addresses": addresses}}
     rest = [plugin for plugin in plugins[1:] if plugin["type"] != "sbr"]
     config = {"cniVersion": _CNI_VERSION, "name": slot.slot, "plugins": [first, *rest, {"type": "sbr"}]}
-    return {
-        "apiVersion": "k8s.cni.cncf.io/v1",
-        "kind": "NetworkAttachmentDefinition",
-        "metadata": {"name": slot.slot},
-        "spec": {"config": json.dumps(config, sort_keys=True)},
-    }
+    return json.dumps(config, sort_keys=True)

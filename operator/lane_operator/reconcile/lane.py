@@ -58,6 +58,7 @@ from lane_operator.references import (
     lane_of,
     multus_network,
     neighbours_of,
+    networks_of,
     nodes_of,
     others_of,
     pods_of,
@@ -160,6 +161,7 @@ async def _references(world: World, lane: Lane, body: Manifest) -> tuple[Referen
         volumes=volumes_of(world.cache, lane),
         workloads=workloads_of(world.cache, lane),
         pods=pods_of(world.cache, lane),
+        networks=networks_of(world.cache, lane),
         heads=heads_of(world.cache, lane),
         certificate=world.cache.get(CERTIFICATE.kind, *lane.key),
         dns_endpoint=world.cache.get(DNS_ENDPOINT.kind, *lane.key),
@@ -232,7 +234,7 @@ async def _apply(
         return applied
     kept = frozenset(("Secret", name) for name in provisioned.own)
     left_alone = frozenset((one["kind"], one["metadata"]["name"]) for one in desired.manifests)
-    pruned = await prune(world.kube, world.cache, lane, manifests, kept | left_alone)
+    pruned = await prune(world.kube, world.cache, lane, manifests, kept | left_alone, desired.outlived)
     return Applied(applied.written + pruned.written, applied.failures + pruned.failures)
 
 

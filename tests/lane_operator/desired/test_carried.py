@@ -52,12 +52,16 @@ class Cluster:
         of = {
             kind: {name: one for (a, name), one in self.live.items() if a == kind} for kind in ("StatefulSet", NETWORK)
         }
+        networks: dict[str, dict[str, Manifest]] = {}
+        for name, one in of[NETWORK].items():
+            networks.setdefault(one["metadata"]["labels"]["lanewright.dev/slot"], {})[name] = one
         found = made.references(
             lane,
             self.pool,
             multus_network=self.template,
             workloads=of["StatefulSet"],
             pods=self.pods,
+            networks=networks,
             configs={
                 slot: self.live["Secret", f"{slot}-config"]
                 for slot in SLOTS

@@ -146,7 +146,11 @@ def test_multus_takes_a_list_of_plugins_and_has_sbr_once() -> None:
 
 
 def test_multus_asks_for_the_slots_own_network_by_annotation() -> None:
-    assert granted(Engine.MULTUS).annotations == {"k8s.v1.cni.cncf.io/networks": "otp-0"}
+    (network,) = granted(Engine.MULTUS).manifests
+    name = network["metadata"]["name"]
+
+    assert name.startswith("otp-0-")
+    assert granted(Engine.MULTUS).annotations == {"k8s.v1.cni.cncf.io/networks": name}
 
 
 @pytest.mark.parametrize(
