@@ -20,7 +20,7 @@ from lane_operator.kube import CHILD_KINDS, STATEFUL_SET, VOLUME_CLAIM, Kube, ki
 from lane_operator.marks import slot_of
 from lane_operator.together import together
 
-__all__ = ["Applied", "Failure", "apply_children", "delete_children", "prune"]
+__all__ = ["Applied", "Failure", "apply_children", "delete_children", "delete_ours", "prune"]
 
 AT_ONCE = 4
 """Children of one lane that are applied at the same time; lanes that are passed over at once, the settings limit."""
@@ -140,7 +140,7 @@ async def prune(
         and (slot_of(child) not in working or key in outlived)
         and (_owner(child) == lane.uid or not kind_of(child).namespaced)
     ]
-    return await _delete(kube, surplus)
+    return await delete_ours(kube, surplus)
 
 
 async def delete_children(kube: Kube, cache: Cache, lane: Lane, kept: frozenset[tuple[str, str]]) -> Applied:
@@ -154,10 +154,11 @@ async def delete_children(kube: Kube, cache: Cache, lane: Lane, kept: frozenset[
         for key, child in sorted(cache.children(lane.key).items())
         if key[0] in kinds and key not in kept and _owner(child) in {lane.uid, None}
     ]
-    return await _delete(kube, going)
+    return await delete_ours(kube, going)
 
 
-async def _delete(kube: Kube, children: Iterable[Manifest]) -> Applied:
+async def delete_ours(kube: Kube, children: Iterable[Manifest]) -> Applied:
+    """Deletes these as they were looked at, but what is not ours or goes already; errors are values."""
     written, failures = 0, []
     for child in children:
         metadata = child["metadata"]

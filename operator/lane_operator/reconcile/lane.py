@@ -44,6 +44,7 @@ from lane_operator.pools import claims_of_existing
 from lane_operator.provision import Provisioned, provision
 from lane_operator.reconcile.changes import give_turn_back, in_turn, wanted_now
 from lane_operator.reconcile.finalizers import set_finalizers
+from lane_operator.reconcile.orphans import delete_orphans
 from lane_operator.reconcile.pool import assign, note_sightings
 from lane_operator.reconcile.sight import aim, observation_of
 from lane_operator.reconcile.status_writer import write_invalid_lane, write_lane_status
@@ -80,9 +81,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     """
     body = world.cache.get(SENDING_LANE.kind, *key)
     if body is None:
-        world.observer.leave(key)
-        give_turn_back(world, key)
-        world.figures_written.pop(key, None)
+        await _forget(world, key)
         return None
     try:
         lane = lane_of(body)
@@ -133,6 +132,14 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
     if any(seen.rolls_later for seen in observation.slots):  # it may be waiting for a sibling that never answers
         looks.append(world.settings.observe_busy_s)
     return min((look for look in looks if look is not None), default=None)
+
+
+async def _forget(world: World, key: Key) -> None:
+    """A lane that is gone has nothing left, here or in the cluster."""
+    world.observer.leave(key)
+    give_turn_back(world, key)
+    world.figures_written.pop(key, None)
+    await delete_orphans(world, key)
 
 
 async def _guard(world: World, body: Manifest) -> bool:

@@ -10,7 +10,7 @@ from lane_api.ippool import ADDRESS_FIGURES, Engine
 from lane_api.names import LANE_LABEL, NAMESPACE_LABEL, POOL_ANNOTATION
 from lane_operator.cache import Cache, Change
 from lane_operator.indexes import PODS_BY_NODE, POOLS_BY_ENGINE
-from lane_operator.inputs import Key, Manifest
+from lane_operator.inputs import CLUSTER_SCOPED_CHILDREN, Key, Manifest
 from lane_operator.kube import (
     IP_POOL,
     ISP_POLICY,
@@ -74,10 +74,13 @@ def woken_by(cache: Cache, change: Change, operator_namespace: str) -> frozenset
 
 
 def everything(cache: Cache) -> Iterable[QueueKey]:
-    """Every object that has a pass of its own: pools first, so that lanes find their figures fresh."""
+    """Every object that has a pass of its own: pools first, so that lanes find their figures fresh. Last the lanes that
+    are gone and have left something outside of their namespace."""
     for kind in (IP_POOL.kind, ISP_POLICY.kind, SENDING_LANE.kind):
         for body in cache.all(kind):
             yield _key(kind, body)
+    left = {key for kind in CLUSTER_SCOPED_CHILDREN for body in cache.all(kind) for key in _of_child(kind, body)}
+    yield from (key for key in sorted(left) if not cache.has(SENDING_LANE.kind, *key.key))
 
 
 def _of_child(kind: str, body: Manifest) -> Iterable[QueueKey]:
