@@ -48,6 +48,7 @@ def test_it_is_kept_as_rendered_put_back_when_edited_and_follows_the_lane(instal
 
     start = here.cluster.audit_offset()
     here.apply(_lane(here, cidrs=["198.18.0.0/15"]))
-    eventually(lambda: "from" not in _spec(here)["ingress"][0], "everybody may come and authenticate", within=10)
+    networks = [{"ipBlock": {"cidr": "198.18.0.0/15"}}]
+    eventually(lambda: _spec(here)["ingress"][0].get("from") == networks, "the networks alone may come", within=10)
     written = here.cluster.writes(offset=start, user=OPERATOR_USER)
     assert sum((one.resource, one.name) == ("networkpolicies", LANE) for one in written) == 1

@@ -184,9 +184,9 @@ class ClientNamespaces(ApiModel):
 
     match_labels: Annotated[
         dict[str, Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]],
-        Field(min_length=1, max_length=16),
+        Field(max_length=16),
     ]
-    """All of them; `kubernetes.io/metadata.name` is a namespace's name."""
+    """A namespace has all of them; `kubernetes.io/metadata.name` is its name. `{}`: every namespace."""
 
 
 class Clients(ApiModel):
@@ -194,10 +194,12 @@ class Clients(ApiModel):
 
     cidrs: Annotated[tuple[Network, ...], Field(max_length=64)] = ()
     """Networks whose clients may submit without AUTH; everybody else must authenticate, under TLS."""
+    auth_cidrs: Annotated[tuple[Network, ...], Field(max_length=64)] = ()
+    """Networks whose clients reach the submission ports as well, and must authenticate. Default: none."""
     namespaces: ClientNamespaces | None = None
-    """Only pods of these namespaces, and whoever is in `cidrs` or `proxies`, reach the submission ports; who is not in
-    `cidrs` authenticates. By the lane's NetworkPolicy, so only where the cluster's network enforces such, and not with
-    HostNetwork (docs/network.md). Default: everybody reaches them."""
+    """Pods of these namespaces reach the submission ports as well, and must authenticate. Where anybody is named, here,
+    in `cidrs` or in `authCidrs`, nobody else but `proxies` reaches them; by the lane's NetworkPolicy, so only where the
+    cluster's network enforces such, and not with HostNetwork (docs/network.md). Default: everybody reaches them."""
     proxies: Annotated[tuple[Network, ...], Field(max_length=16)] = ()
     """Networks of load balancers that speak the PROXY protocol, version 2 (`service.proxyProtocol`): the client is who
     they say, in policy, limits, Received and records. A connection of theirs without it is refused, and so is one with

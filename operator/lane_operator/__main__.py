@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Never
 
 import kopf
@@ -38,6 +39,7 @@ from lane_operator.inputs import DesiredSettings, ForcedDelivery, NetworkPolicie
 from lane_operator.kube import SENDING_LANE, Kind, Kube, configuration
 from lane_operator.leadership import EVERY_S, Leadership, LeaseLostError
 from lane_operator.observe import Observer
+from lane_operator.own_resolver import nameservers
 from lane_operator.queue import WorkQueue
 from lane_operator.reconcile import NeverWentBack, QueueKey, World, run_pass
 from lane_operator.settings import Settings
@@ -152,7 +154,11 @@ def _world(
 ) -> World:
     """What every pass works with."""
     forced = ForcedDelivery(settings.force_delivery, settings.force_delivery_to) if settings.force_delivery else None
-    policies = NetworkPolicies(settings.closed_networks, settings.metrics_from) if settings.network_policies else None
+    policies = (
+        NetworkPolicies(settings.closed_networks, settings.metrics_from, _cluster_dns())
+        if settings.network_policies
+        else None
+    )
     return World(
         kube=kube,
         cache=Cache(),
@@ -176,6 +182,13 @@ def _world(
         withheld=withheld_kinds(settings),
         went_back=leadership or NeverWentBack(),
     )
+
+
+def _cluster_dns() -> tuple[str, ...]:
+    """What this pod asks; nothing where no file says so."""
+    with contextlib.suppress(OSError):
+        return nameservers(Path("/etc/resolv.conf").read_text(errors="replace"))
+    return ()
 
 
 def _door(world: World) -> Door:

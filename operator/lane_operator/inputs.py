@@ -438,6 +438,8 @@ class NetworkPolicies:
     """Networks of pods and nodes: no mail goes there, only to what a lane names."""
     metrics_from: tuple[str, ...] = ()
     """Namespaces that scrape; empty: everybody may."""
+    cluster_dns: tuple[str, ...] = ()
+    """Addresses of the cluster's DNS, each as a network of itself, which may be in a closed one."""
 
 
 @dataclass(frozen=True, slots=True)

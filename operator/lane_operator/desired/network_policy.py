@@ -38,6 +38,7 @@ _DNS_PORTS, _OPENSHIFT_DNS = (53,), 5353  # policies are asked about the pod beh
 _MAIL_PORT = 25
 _HTTPS_PORT = 443  # MTA-STS policies, buckets
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
+_CLUSTER_DNS = ("kube-system", {"k8s-app": "kube-dns"})  # as kubeadm and every large distribution label it
 _OPERATOR = {"app.kubernetes.io/name": "lanewright"}  # of the chart's Deployment
 
 
@@ -104,20 +105,24 @@ def _ingress(lane: Lane, references: References, settings: NetworkPolicies, oper
 
 
 def _clients(lane: Lane) -> list[Manifest]:
-    """Whoever may submit; nobody in particular where no namespaces are named, since all who authenticate may."""
+    """Whoever may submit; nobody in particular where nobody is named, since all who authenticate may."""
     clients = lane.spec.submission.clients
-    if clients.namespaces is None:
+    named = (*clients.cidrs, *clients.auth_cidrs)
+    if clients.namespaces is None and not named:
         return []
-    networks = dict.fromkeys(str(ip_network(one, strict=False)) for one in (*clients.cidrs, *clients.proxies))
-    selector = {"namespaceSelector": {"matchLabels": dict(sorted(clients.namespaces.match_labels.items()))}}
-    return [selector, *({"ipBlock": {"cidr": network}} for network in networks)]
+    peers: list[Manifest] = []
+    if clients.namespaces is not None:
+        labels = dict(sorted(clients.namespaces.match_labels.items()))
+        peers.append({"namespaceSelector": {"matchLabels": labels}})
+    networks = dict.fromkeys(str(ip_network(one, strict=False)) for one in (*named, *clients.proxies))
+    return [*peers, *({"ipBlock": {"cidr": network}} for network in networks)]
 
 
 def _egress(
     lane: Lane, references: References, sinks: list[Sink], settings: NetworkPolicies, *, is_direct: bool
 ) -> list[Manifest]:
     rules = [
-        _rule("to", [], _DNS_PORTS, protocols=("UDP", "TCP")),
+        *_dns(settings),
         _rule("to", [{"namespaceSelector": _named("openshift-dns")}], [_OPENSHIFT_DNS], protocols=("UDP", "TCP")),
         _rule("to", [_slots(lane, references)], [ADMIN_PORT]),
     ]
@@ -129,6 +134,22 @@ def _egress(
     for sink in sinks:
         rules += _to(sink)
     return rules
+
+
+def _dns(settings: NetworkPolicies) -> list[Manifest]:
+    """Nameservers of the whole world, which a resolver of ours asks one by one, and the cluster's own DNS.
+
+    Metadata services stay open here: clouds and caches of nodes answer DNS on their link-local addresses.
+    """
+    both = ("UDP", "TCP")
+    if not settings.closed:
+        return [_rule("to", [], _DNS_PORTS, protocols=both)]
+    namespace, labels = _CLUSTER_DNS
+    own = [
+        {"namespaceSelector": _named(namespace), "podSelector": {"matchLabels": labels}},
+        *({"ipBlock": {"cidr": one}} for one in settings.cluster_dns),
+    ]
+    return [_rule("to", [*_everywhere_but(*settings.closed), *own], _DNS_PORTS, protocols=both)]
 
 
 def _to(sink: Sink) -> list[Manifest]:

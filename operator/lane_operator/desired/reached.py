@@ -58,14 +58,14 @@ def sinks_of(config: RelayConfig) -> Iterator[Sink]:
 
 
 def forwarders(resolver: Resolver) -> Iterator[Sink]:
-    """Whom a resolver of ours asks elsewhere than on port 53, which is open to every one."""
+    """Whom a resolver of ours asks: on other ports than 53, or in networks that are closed otherwise."""
     yield from _nameservers(resolver.forward_to)
 
 
 def _nameservers(targets: Iterable[str]) -> Iterator[Sink]:
     for target in targets:
         host, port = _nameserver(target)
-        if port != _DNS_PORT and not ip_address(host).is_loopback:
+        if not ip_address(host).is_loopback:
             yield Sink(port, network=_network(host), is_dns=True)
 
 

@@ -108,8 +108,8 @@ def test_it_comes_before_every_workload() -> None:
 
 
 @pytest.mark.parametrize("who", [STRANGER, STRANGER6, ANY_POD])
-def test_everybody_may_submit_where_no_namespaces_are_named_since_they_authenticate(who: Peer) -> None:
-    of = made.lane(submission={"senders": ["@notify.example.com"], "clients": {"cidrs": ["10.0.0.0/8"]}, "http": {}})
+def test_everybody_may_submit_where_nobody_is_named_since_they_authenticate(who: Peer) -> None:
+    of = made.lane(submission={"senders": ["@notify.example.com"], "http": {}})
 
     assert all(admits(policy(of), "ingress", who, port) for port in (SMTP, SMTPS, HTTP))
 
@@ -127,6 +127,24 @@ def test_named_namespaces_networks_and_proxies_submit_and_nobody_else() -> None:
         assert admits(of, "ingress", who, SMTPS)
     for who in (ANY_POD, Peer(namespace="shop", of="mail=no"), STRANGER, STRANGER6, slot("other")):
         assert not admits(of, "ingress", who, SMTP)
+
+
+def test_named_networks_alone_close_the_ports_to_everybody_else() -> None:
+    clients = {"cidrs": ["192.0.2.0/24"], "authCidrs": ["2001:db8:2::/64"]}
+    of = policy(made.lane(submission={"senders": ["@notify.example.com"], "clients": clients, "http": {}}))
+
+    for port in (SMTP, SMTPS, HTTP):
+        assert admits(of, "ingress", Peer("192.0.2.200"), port)
+        assert admits(of, "ingress", Peer("2001:db8:2::5"), port)
+        assert not any(admits(of, "ingress", who, port) for who in (ANY_POD, STRANGER, STRANGER6))
+
+
+def test_every_namespace_beside_networks_is_every_pod() -> None:
+    clients = {"cidrs": ["192.0.2.0/24"], "namespaces": {"matchLabels": {}}}
+    of = policy(made.lane(submission={"senders": ["@notify.example.com"], "clients": clients}))
+
+    assert admits(of, "ingress", ANY_POD, SMTP)
+    assert not admits(of, "ingress", STRANGER, SMTP)
 
 
 def test_a_port_that_nothing_listens_on_is_closed() -> None:
@@ -165,6 +183,7 @@ def test_mail_https_and_dns_go_out_and_nothing_else_does() -> None:
 
     assert all(admits(of, "egress", who, port) for who in (STRANGER, STRANGER6) for port in (25, 443, 53))
     assert admits(of, "egress", Peer("10.96.0.10"), 53, "UDP")
+    assert admits(policy(policies=NetworkPolicies()), "egress", ANY_POD, 53, "UDP")
     assert not any(admits(of, "egress", STRANGER, port) for port in (22, 80, 587, 6443, 9591))
     assert not admits(of, "egress", ANY_POD, 25)
 
@@ -175,7 +194,20 @@ def test_no_mail_goes_to_a_clouds_metadata_nor_to_closed_networks(ip: str) -> No
     of = policy()
 
     assert not any(admits(of, "egress", Peer(ip), port) for port in (25, 80, 443))
-    assert admits(of, "egress", Peer(ip), 53, "UDP")  # clouds and node-local caches answer DNS there
+    is_closed = any(ipaddress.ip_address(ip) in ipaddress.ip_network(one) for one in CLOSED.closed)
+    assert admits(of, "egress", Peer(ip), 53, "UDP") is not is_closed  # clouds and caches of nodes answer DNS there
+
+
+def test_no_zones_nameserver_leads_into_a_closed_network_where_the_clusters_dns_and_named_resolvers_answer() -> None:
+    named = made.lane(resolver={"forwardTo": ["10.244.9.9"]})
+    of = policy(named, policies=replace(CLOSED, cluster_dns=("10.244.0.10/32", "2001:db8:f00::a/128")))
+    cluster_dns = Peer(namespace="kube-system", labels=(("k8s-app", "kube-dns"),))
+
+    for protocol in ("UDP", "TCP"):
+        for who in (cluster_dns, Peer("10.244.0.10"), Peer("2001:db8:f00::a"), Peer("10.244.9.9"), STRANGER, STRANGER6):
+            assert admits(of, "egress", who, 53, protocol), who
+        for who in (ANY_POD, Peer(namespace="kube-system"), replace(cluster_dns, namespace="shop"), Peer("10.244.9.8")):
+            assert not admits(of, "egress", who, 53, protocol), who
 
 
 def test_slots_reach_each_other_and_no_other_lane() -> None:
