@@ -1,8 +1,8 @@
 """Condition types and reasons, spelled once; metav1.Condition as a model.
 
-Ready, EgressVerified and PTRMatches are normal-true. Reconciling, Stalled, Draining, Suspended, AddressQuarantined,
-ActsInForce, ActsObserved, MailHeld, RecordsAtRisk, NodeLost, VolumeForgotten, Upgrading, UpgradeHalted are
-abnormal-true: present only while true (kstatus reads their presence).
+Ready, EgressVerified, PTRMatches and QueueHealthy are normal-true. Reconciling, Stalled, Draining, Suspended,
+AddressQuarantined, ActsInForce, ActsObserved, MailHeld, RecordsAtRisk, NodeLost, VolumeForgotten, Upgrading,
+UpgradeHalted are abnormal-true: present only while true (kstatus reads their presence).
 """
 
 from enum import StrEnum
@@ -24,6 +24,7 @@ class ConditionType(StrEnum):
     DNS_PUBLISHED = "DNSPublished"
     DKIM_ROTATION = "DKIMRotation"
     CERTIFICATE_READY = "CertificateReady"
+    QUEUE_HEALTHY = "QueueHealthy"
     DRAINING = "Draining"
     SUSPENDED = "Suspended"
     NO_REDUNDANCY = "NoRedundancy"
@@ -132,6 +133,7 @@ class Reason(StrEnum):
     SINGLE_SLOT = "SingleSlot"
     SINGLE_NODE = "SingleNode"
     # ChildrenIncomplete
+    NO_ARCHIVE = "NoArchive"
     KIND_ABSENT = "KindAbsent"
     NO_NETWORK_POLICY = "NoNetworkPolicy"
     NOT_OURS = "NotOurs"
@@ -154,6 +156,11 @@ class Reason(StrEnum):
     ARCHIVE_MISSING = "ArchiveMissing"
     ARCHIVE_FAILING = "ArchiveFailing"
     SEALING_FAILING = "SealingFailing"
+    # QueueHealthy
+    WITHIN_SLO = "WithinSLO"
+    OLD = "Old"
+    GROWING = "Growing"
+    DISK_LOW = "DiskLow"
     # NodeLost
     NODE_NOT_READY = "NodeNotReady"
     NODE_GONE = "NodeGone"

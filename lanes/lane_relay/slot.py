@@ -408,7 +408,15 @@ class Slot:
             "inFlight": stages.dispatcher.figures().in_flight + under_way + self._coming_in(),
             "oldestSince": time_as_json(stages.backlog.oldest_since()),
             "bytes": spool.live_bytes,
+            "diskBytes": spool.disk_bytes,
+            "budgetBytes": spool.budget_bytes,
+            "behind": self._is_behind(stages),
         }
+
+    def _is_behind(self, stages: Stages) -> bool:
+        """Whether mail waits longer for its first attempt than it is to be delivered in."""
+        promise = self._source.current.slo_latency
+        return promise is not None and self._untried_age(stages) > promise
 
     def _coming_in(self) -> int:
         """What neither clients nor the volume know of yet: siblings' transfers, and what came back."""

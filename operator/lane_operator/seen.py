@@ -125,6 +125,10 @@ class SlotObservation:
     """Stopped on purpose, with its last word kept: `queued` is what its volume holds, and nobody is to answer."""
     queued: int = 0
     oldest_since: str | None = None
+    disk_used: int | None = None
+    """Percent of what its queue may take of the volume, in steps of five; None: a relay of an older image."""
+    is_behind: bool = False
+    """Mail waits longer for its first attempt than it is to be delivered in."""
     sessions: int = 0
     in_flight: int = 0
     intake: str = ""

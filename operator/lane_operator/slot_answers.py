@@ -64,6 +64,8 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
         ptr_message=str(ptr.get("message") or ""),
         queued=int(queue["live"]),
         oldest_since=queue.get("oldestSince"),
+        disk_used=_share(queue),
+        is_behind=queue.get("behind") is True,
         sessions=int(intake["sessions"]),
         in_flight=int(queue["inFlight"]),
         intake=str(intake["state"]),
@@ -93,6 +95,12 @@ def slot_answer(name: str, answer: Mapping[str, Any]) -> SlotObservation:
         last_hour=_hour(answer.get("lastHour")),
         recent=_recent(answer.get("recent")),
     )
+
+
+def _share(queue: Mapping[str, Any]) -> int | None:
+    """Of its budget, in full percent; changes in steps of five, so that not each message is news."""
+    used, budget = int(queue.get("diskBytes") or 0), int(queue.get("budgetBytes") or 0)
+    return min(100, 5 * (20 * used // budget)) if budget > 0 and used >= 0 else None
 
 
 def _warm_up(said: Sequence[Mapping[str, Any]] | None) -> WarmUpSeen | None:

@@ -321,6 +321,8 @@ def lanes_that_are_odd_but_serve() -> Iterator[Story]:
         ("kinds that the cluster does not serve", AS_ASKED, {},
          {"kinds": frozenset({"NetworkAttachmentDefinition.k8s.cni.cncf.io"})}),
         ("a full queue", AS_ASKED, {"queued": 99_000, "oldest_since": "2026-11-23T01:00:00Z"}, {}),
+        ("a queue that grows", AS_ASKED, {"is_behind": True}, {}),
+        ("a volume without room", AS_ASKED, {"disk_used": 95}, {}),
         ("a volume came back from a snapshot", LOOK, {"restored": "an older copy"}, {}),
         ("nobody knows who has a message", LOOK, {"doubts": ("7 messages offered to otp-1",)}, {}),
         ("mail without a way out", LOOK, {"stranded": True}, {}),

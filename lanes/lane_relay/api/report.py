@@ -98,6 +98,12 @@ class QueueReport(AnswerModel):
     """Attempts."""
     oldest_since: str | None
     bytes: int
+    disk_bytes: int
+    """What the spool takes of its volume, with what it has not given back yet."""
+    budget_bytes: int
+    """What it may take."""
+    behind: bool
+    """Mail waits longer for its first attempt than it is to be delivered in (`slo.latency`)."""
 
 
 class SpoolReport(AnswerModel):

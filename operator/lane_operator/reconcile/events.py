@@ -35,6 +35,7 @@ _ALARMING = {
     ("ActsInForce", "True"),
     ("ActsObserved", "True"),
     ("UpgradeHalted", "True"),
+    ("QueueHealthy", "False"),
     ("NodeLost", "True"),
     ("VolumeForgotten", "True"),
 }

@@ -28,6 +28,7 @@ from lane_operator.status.observed import put_observed
 from lane_operator.status.patience import DNS, RESTART
 from lane_operator.status.progress import deadline, put_draining, put_progress
 from lane_operator.status.quarantine import put_quarantined
+from lane_operator.status.queue_health import put_queue_health, turns_old
 from lane_operator.status.redundancy import put_redundancy
 from lane_operator.status.reverse import put_reverse_names
 from lane_operator.status.slot_waits import slot_waits
@@ -39,6 +40,10 @@ from lane_operator.status.waiting import next_end
 
 __all__ = ["lane_status", "next_look"]
 
+_KEEPS_CLAIMS = (
+    "queue.reclaimPolicy Delete deletes no claim of a slot that goes, since it has the only copy of the slot's "
+    "records: name an audit.archive, or write Retain"
+)
 _ASKED_BY = "spec.monitoring, submission.tls.issuerRef, domains[].dns; networkPolicies in the chart's values"
 
 
@@ -69,6 +74,7 @@ def lane_status(
     put_observed(book, view)
     put_mail_held(book, view)
     put_records_at_risk(book, view)
+    put_queue_health(book, view)
     put_upgrade(book, view)
     slots = tuple(
         slot_status(
@@ -103,6 +109,8 @@ def next_look(lane: Lane, status: LaneStatus, now: dt.datetime) -> float | None:
     if reconciling is not None and reconciling.reason == Reason.WAITING_FOR_DNS and published is not None:
         ends.append(dt.datetime.fromisoformat(published.last_transition_time) + DNS)
     ends += [dt.datetime.fromisoformat(one.waiting_since) + RESTART for one in status.slots if one.waiting_since]
+    if (old := turns_old(lane, status.oldest_since)) is not None:
+        ends.append(old)
     draining = find(status.conditions, ConditionType.DRAINING)
     if draining is not None and draining.reason != Reason.HELD:
         ends.append(deadline(lane, draining.last_transition_time))
@@ -270,6 +278,8 @@ def _put_incomplete(book: Book, view: View) -> None:
     if lacking[False]:
         text = f"the cluster does not serve {lacking[False]}: install it, or do not ask for it ({_ASKED_BY})"
         said.append((Reason.KIND_ABSENT, text))
+    if view.lane.spec.queue.reclaim_policy == "Delete" and view.lane.spec.audit.archive is None:
+        said.append((Reason.NO_ARCHIVE, _KEEPS_CLAIMS))
     said = [(reason, text) for reason, text in said if text]
     if said:
         book.put(ConditionType.CHILDREN_INCOMPLETE, True, said[0][0], "; ".join(text for _, text in said))

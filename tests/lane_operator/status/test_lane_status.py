@@ -75,6 +75,7 @@ def test_a_lane_that_serves_is_ready_and_nothing_abnormal_stands_there() -> None
         "EgressVerified": ("True", "Matched"),
         "DNSPublished": ("True", "AllMatch"),
         "CertificateReady": ("False", "SelfSigned"),
+        "QueueHealthy": ("True", "WithinSLO"),
         "ConfigInForce": ("True", "InForce"),
     }
     assert all(one.observed_generation == 3 for one in said.conditions)

@@ -250,6 +250,9 @@ def test_the_slot_report_tells_what_the_operator_needs(new_relay: NewRelay, sink
     assert report["delivery"]["proof"]["open"] is False
     assert (report["queue"]["live"], report["queue"]["inFlight"]) == (1, 0)
     assert report["queue"]["bytes"] > 100
+    assert report["queue"]["diskBytes"] >= report["queue"]["bytes"]
+    assert report["queue"]["budgetBytes"] > report["queue"]["diskBytes"]
+    assert report["queue"]["behind"] is False
     assert report["domains"] == [
         {
             "name": "brand.test",
