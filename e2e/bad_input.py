@@ -161,6 +161,12 @@ BAD_ENGINES: list[tuple[str, Change, str]] = [
         engine("External", engineConfig={"podAnnotations": [{**ANNOTATION, "value": '["{ip}","{second}"]'}]}),
         "which every address must have then",
     ),
+    (
+        "cold_mail_from_everybodys_address",
+        engine("ClusterDefault", classes=["Cold"], addresses=[]),
+        "Cold mail shares none",
+    ),
+    ("two_ladders", put("warmup", {"schedule": "Default", "steps": [50, 100]}), "take one of them out"),
     ("cilium_without_gateway", engine("Cilium"), "engine Cilium needs node on every address"),
     ("external_with_source", engine("External", addresses=of({"source": "10.0.0.1"})), "External binds nothing"),
     (

@@ -143,12 +143,6 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
     ("a_policy_for_a_pattern_of_domains", policy, put("match.domains", ["*.example.com"]), "must be one domain"),
     ("a_policy_for_every_host", policy, put("match", {"mx": ["*"]}), "must be one MX host, or *. and a domain"),
     ("a_pool_that_cold_shares", pool, put("classes", ["Bulk", "Cold"]), "a pool for Cold is for Cold alone"),
-    (
-        "cold_mail_from_everybodys_address",
-        pool,
-        lambda m: m["spec"].update(engine="ClusterDefault", classes=["Cold"], addresses=[]),
-        "Cold mail shares none",
-    ),
     ("a_pool_for_no_class", pool, put("classes", []), "spec.classes"),
     ("a_lane_without_senders", lane, put("submission.senders", []), "spec.submission.senders"),
     (
@@ -186,6 +180,12 @@ NEW: list[tuple[str, Callable[[], Manifest], Change, str]] = [
         lane,
         put("feedback", {"service": {"type": "NodePort", "loadBalancerClass": "a/b"}}),
         "loadBalancerClass is for type LoadBalancer",
+    ),
+    (
+        "one_port_for_reports_and_links",
+        lane,
+        put("feedback", {"service": {"port": 80}, "unsubscribe": {"url": "https://u.notify.example.com"}}),
+        "service.port 80 is that of unsubscribe links",
     ),
     ("a_tarpit_for_ever", lane, put("submission.limits.tarpit.max", "2m"), "must be at most 60s"),
     ("a_user_twice", lane, put("submission.auth.users", [{"name": "app"}] * 2), "Duplicate value"),

@@ -8,7 +8,10 @@ from lane_api.feedback import ReturnPathSpec
 from lane_api.model import ApiModel, Label, MailDomain, ObjectName, cel
 from lane_api.quantities import Duration, Span
 
-__all__ = ["DkimSpec", "DnsSpec", "LaneDomain"]
+__all__ = ["ROTATE_EVERY_S", "DkimSpec", "DnsSpec", "LaneDomain"]
+
+ROTATE_EVERY_S = 2160 * 3600.0
+"""A quarter of a year."""
 
 
 class DkimSpec(ApiModel):
@@ -43,7 +46,8 @@ class DkimSpec(ApiModel):
     rotate_every: Span | None = None
     """How long a generated key signs before the next one is made. Its record is in status and, with ExternalDNS, in the
     DNSEndpoint; it signs when every slot has found it in DNS and `propagation` is over, and until then the present key
-    goes on (docs/dns.md). Setting it first restarts the slots, one by one. Default: never."""
+    goes on (docs/dns.md). Setting it first restarts the slots, one by one. Default 2160h with `dns.provider:
+    ExternalDNS`, else never: where you publish, each new key asks you to."""
     propagation: Duration = 48 * 3600.0
     """How long DNS answers the next key before it signs: caches of receivers and secondary servers catch up meanwhile.
     Default 48h."""
@@ -75,3 +79,12 @@ class LaneDomain(ApiModel):
     return_path: ReturnPathSpec | None = None
     """Needs `feedback` with mode Rewrite. Default: the sender's own envelope goes out."""
     dns: DnsSpec = DnsSpec()
+
+    @property
+    def signing(self) -> DkimSpec:
+        """How it is signed, with the default that depends on who publishes: a key that is ours, and that another
+        program publishes by itself, gives way by itself."""
+        is_given = self.dkim.secret_name is not None or self.dkim.selector is not None
+        if self.dkim.rotate_every is not None or is_given or self.dns.provider != "ExternalDNS":
+            return self.dkim
+        return self.dkim.model_copy(update={"rotate_every": ROTATE_EVERY_S})

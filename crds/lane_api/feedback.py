@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from lane_api.model import ApiModel, MailDomain, Text, cel
+from lane_api.model import ApiModel, MailDomain, Port, Text, cel
 from lane_api.quantities import Span
 from lane_api.submission import IpFamilyPolicy, Network
 
@@ -58,7 +58,7 @@ class ReturnPathSpec(ApiModel):
 
 
 class FeedbackService(ApiModel):
-    """The Service `LANE-feedback`: port 25 for reports, 80 for unsubscribe links where `unsubscribe` is set."""
+    """The Service `LANE-feedback`: a port for reports, and 80 for unsubscribe links where `unsubscribe` is set."""
 
     model_config = ConfigDict(
         json_schema_extra=cel(
@@ -74,8 +74,11 @@ class FeedbackService(ApiModel):
     )
 
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
-    """The MX of the return paths must lead to port 25 from outside. ClusterIP: something else of yours leads there.
-    NodePort: a port of every node. LoadBalancer: an address that the cloud gives. Default ClusterIP."""
+    """The MX of the return paths must lead to `port` from outside, as port 25. ClusterIP: something else of yours leads
+    there. NodePort: a port of every node. LoadBalancer: an address that the cloud gives. Default ClusterIP."""
+    port: Port = 25
+    """For reports. Those who send them know port 25 alone: take another one only where something of yours in front
+    leads there. Default 25."""
     annotations: Annotated[dict[str, Text], Field(max_length=32)] = {}
     """Of the Service, such as a cloud asks for. Default: none."""
     load_balancer_class: Annotated[str, Field(max_length=253)] = ""
@@ -164,6 +167,10 @@ class FeedbackSpec(ApiModel):
             (
                 "self.?service.?proxyProtocol.orValue(false) == (has(self.proxies) && size(self.proxies) > 0)",
                 "service.proxyProtocol: true and proxies, the balancer's networks, go together: set both",
+            ),
+            (
+                "!has(self.unsubscribe) || self.?service.?port.orValue(25) != 80",
+                "service.port 80 is that of unsubscribe links: take another one for reports",
             ),
         )
     )

@@ -320,6 +320,17 @@ class PoolWarmUp(ApiModel):
     waits where there is none.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "!has(self.schedule) || !has(self.steps) || size(self.steps) == 0",
+                "schedule: Default is the usual ladder, and steps are one of yours: take one of them out",
+            )
+        )
+    )
+
+    schedule: Literal["Default"] | None = None
+    """Default: the usual ladder, as where neither this nor `steps` is given."""
     steps: Annotated[
         tuple[Annotated[int, Field(ge=1, le=10_000_000)], ...],
         Field(
@@ -329,8 +340,8 @@ class PoolWarmUp(ApiModel):
             ),
         ),
     ] = ()
-    """Recipients a step, at each ISP with a policy and at all others together. Default: 50 (others 200), doubled up to
-    5,000, by half up to 50,000, by a quarter up to 1,000,000."""
+    """Recipients a step, at each ISP with a policy and at all others together. Default: the usual ladder, 50
+    (others 200), doubled up to 5,000, by half up to 50,000, by a quarter up to 1,000,000."""
     step_every: Span = 24 * 3600.0
     """Default 24h."""
     connections_per_ip: Count = 2

@@ -77,7 +77,7 @@ async def dkim_key(vault: Vault, lane: Lane, domain: LaneDomain, seen: Observati
 
     `seen` is what the lane's slots said last, by which a key is turned.
     """
-    spec = domain.dkim
+    spec = domain.signing
     if spec.mode != "Sign":
         return None
     if spec.secret_name:

@@ -50,6 +50,16 @@ def lane(dkim: dict[str, Any] | None = None, name: str = "otp") -> Lane:
     return Lane("mail", name, "lane-uid", 1, SendingLaneSpec.model_validate(given))
 
 
+def published(dkim: dict[str, Any] | None = None, provider: str = "ExternalDNS") -> Lane:
+    """A lane of which another program publishes the records."""
+    domain = {"name": DOMAIN, "dkim": dkim or {}, "dns": {"provider": provider}}
+    return replace(lane(), spec=lane().spec.model_validate({**_spec(lane()), "domains": [domain]}))
+
+
+def _spec(of: Lane) -> dict[str, Any]:
+    return of.spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
 async def key_of(kube: Kube, now: dt.datetime, seen: Observation | None = None, of: Lane | None = None) -> DkimKey:
     """A pass of an operator that has just started."""
     found = await provision(kube, Cache(), of or lane(), None, (), (), frozenset({"mail"}), now, (), seen)
@@ -359,3 +369,24 @@ async def test_a_turn_that_is_forbidden_leaves_the_present_key_signing(rig: Rig,
     found = await key_of(kube, MADE + 90 * DAY, sees(first.selector))
     assert (found.selector, found.public_record) == (first.selector, first.public_record)
     assert turn_of(found).following is None
+
+
+async def test_a_key_that_another_program_publishes_gives_way_every_quarter_of_a_year_by_itself(rig: Rig) -> None:
+    key = await first_key(rig, published())
+
+    assert turn_of(key).ends == MADE + dt.timedelta(hours=2160)
+
+
+@pytest.mark.parametrize(
+    "of",
+    [lane({}), published(provider="Manual"), published({"selector": "mine"})],
+    ids=["by hand", "by hand, said", "a selector of its own"],
+)
+async def test_no_key_gives_way_that_a_person_publishes_or_named(rig: Rig, of: Lane) -> None:
+    assert (await first_key(rig, of)).turn is None
+
+
+async def test_what_a_domain_says_counts_whoever_publishes(rig: Rig) -> None:
+    key = await first_key(rig, published({"rotateEvery": "720h"}))
+
+    assert turn_of(key).ends == MADE + dt.timedelta(hours=720)

@@ -99,7 +99,7 @@ def feedback_service(lane: Lane, claims: Iterable[Claim] = ()) -> Manifest | Non
     asked = lane.spec.feedback
     if asked is None:
         return None
-    ports = [("feedback", 25)] + ([("unsubscribe", 80)] if asked.unsubscribe is not None else [])
+    ports = [("feedback", asked.service.port)] + ([("unsubscribe", 80)] if asked.unsubscribe is not None else [])
     metadata: Manifest = {"name": f"{lane.name}-feedback"}
     annotations = {**_published_name(lane), **asked.service.annotations}
     if annotations:

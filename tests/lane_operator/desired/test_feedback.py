@@ -150,3 +150,9 @@ def test_a_list_of_the_namespace_names_the_other_lanes_slots_once_the_key_is_the
     kept = parse(relay_yaml(desired(left, secrets=facts))).suppression
     assert kept is not None
     assert (kept.scope, kept.namespace_key_file) == (SuppressionScope.LANE, found.namespace_key_file)
+
+
+def test_its_port_for_reports_may_be_another() -> None:
+    service = child(desired(made.lane(feedback={"service": {"port": 2525}})), "Service", "otp-feedback")
+
+    assert [(one["port"], one["targetPort"]) for one in service["spec"]["ports"]] == [(2525, "feedback")]
