@@ -1,8 +1,7 @@
 """The frozen values that the steps of one reconciliation hand on: references -> desired -> apply -> observe -> status.
 
 Invariant: plain values, no behaviour, and never the content of a Secret but a slot's configuration, which holds none.
-Everything that decides (pools, desired,
-status, egress, monitoring) reads only these, so each decision can be repeated from what a test writes down.
+All that decides (pools, desired, status, egress, monitoring) reads only these: a test can repeat each decision.
 """
 
 import datetime as dt
