@@ -84,6 +84,8 @@ class SlotStatus(ApiModel):
     waiting_since: OptionalMoment = None
     """Since when it has not served as asked (RFC 3339, UTC), and nothing else is waited for before it; absent while it
     serves. Ten minutes of it are Stalled."""
+    leaving_since: OptionalMoment = None
+    """Since when it is its turn to leave its node, which is to be emptied (RFC 3339, UTC); absent: it is not."""
     queued: int = 0
     """Messages, rounded to two significant digits."""
     oldest_since: OptionalMoment = None

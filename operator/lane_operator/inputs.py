@@ -494,6 +494,8 @@ class Desired:
     """How far the slots' images are on their way."""
     restart: RestartStatus | None = None
     """Which slot hands its mail over before it restarts."""
+    leaving: Mapping[str, str] = field(default_factory=dict)
+    """Slots on nodes that are to be emptied, and when the turn of each began."""
     left: frozenset[str] = frozenset()
     """Slots whose workload is left as it is, since nobody can say now what it is to be."""
     outlived: frozenset[tuple[str, str]] = frozenset()

@@ -373,15 +373,25 @@ def pod_observation(name: str, pod: Manifest | None, said: SlotObservation | Non
     """A slot's words joined with what the cluster knows of its pod."""
     seen = said or SlotObservation(name)
     if pod is None:
-        return replace(seen, pod_ready=False, ready_since="", pod_reason="no pod", reachable=False, pvc_uid=pvc_uid)
+        return replace(
+            seen,
+            pod_ready=False,
+            ready_since="",
+            unready_since="",
+            pod_reason="no pod",
+            reachable=False,
+            pvc_uid=pvc_uid,
+        )
     status = pod.get("status") or {}
     conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
     ready = conditions.get("Ready", {}).get("status") == "True"
+    changed = str(conditions.get("Ready", {}).get("lastTransitionTime") or "")
     return replace(
         seen,
         reachable=seen.reachable and seen.process == process_of(pod),  # else words of a process that is no more
         pod_ready=ready,
-        ready_since=conditions["Ready"].get("lastTransitionTime", "") if ready else "",
+        ready_since=changed if ready else "",
+        unready_since="" if ready else changed or str(pod["metadata"].get("creationTimestamp", "")),
         pod_reason="" if ready else _why_not_ready(status, conditions),
         node=pod.get("spec", {}).get("nodeName", ""),
         pvc_uid=pvc_uid,

@@ -90,6 +90,8 @@ class SlotObservation:
     pod_ready: bool = False
     ready_since: str = ""
     """Since when, by the kubelet; empty: it is not ready, or nobody has said."""
+    unready_since: str = ""
+    """Since when it is not, by the kubelet or the node's lifecycle; empty: it is ready, or has no pod."""
     pod_reason: str = ""
     """Why the pod is not ready, as the kubelet or the scheduler says it."""
     node: str = ""

@@ -41,7 +41,7 @@ def wanted_now(
     upgrade = _upgrade(world, lane, assignment.claims, observation)
     settings = replace(world.lanes, images=upgrade.images, image_records=upgrade.records)
     desired = desired_state(lane, references, assignment, settings, evacuation.lifted)
-    return assignment, replace(desired, upgrade=upgrade.status)
+    return assignment, replace(desired, upgrade=upgrade.status, leaving=evacuation.since)
 
 
 def in_turn(

@@ -338,7 +338,7 @@ def _looks(
         yield world.settings.observe_busy_s
     if desired.upgrade is not None and desired.upgrade.phase in UNDER_WAY:
         yield world.settings.observe_busy_s
-    moves = desired.restart is not None or any(claim.moves for claim in claims)
+    moves = desired.restart is not None or desired.leaving or any(claim.moves for claim in claims)
     if lane.deleting_since is not None or steps or moves:
         yield world.settings.observe_busy_s
     for key in provisioned.dkim.values():

@@ -77,10 +77,7 @@ def lane_status(
     put_queue_health(book, view)
     put_upgrade(book, view)
     slots = tuple(
-        slot_status(
-            lane, claim, observation, waits.since.get(claim.slot_name), desired.volume_sizes.get(claim.slot_name, "")
-        )
-        for claim in assignment.claims
+        slot_status(lane, claim, observation, waits.since.get(claim.slot_name), desired) for claim in assignment.claims
     )
     return LaneStatus(
         observed_generation=lane.generation,

@@ -4,13 +4,14 @@ from lane_api.conditions import Reason
 from lane_api.ippool import Quarantine
 from lane_api.lane_status import SlotRole, SlotStatus, SlotWarmUp
 from lane_api.names import NEEDS_RESTART_TEXT
-from lane_operator.inputs import Claim, Lane, Observation, SlotObservation
+from lane_operator.inputs import Claim, Desired, Lane, Observation, SlotObservation
 from lane_operator.status.figures import rounded
 
 __all__ = ["SHARED", "egress_reason", "is_proved", "is_to_restart", "quarantine_text", "slot_status", "slot_trouble"]
 
 SHARED = "shared"
 """`ip` of a slot without an address of its own."""
+_NOTHING = Desired()
 _EGRESS: dict[str, tuple[bool | None, Reason]] = {
     "Mismatch": (False, Reason.MISMATCH),
     "PortBlocked": (False, Reason.PORT_BLOCKED),
@@ -40,9 +41,9 @@ def egress_reason(slots: list[SlotObservation | None]) -> tuple[bool | None, Rea
 
 
 def slot_status(
-    lane: Lane, claim: Claim, observation: Observation, waiting: str | None, volume: str = ""
+    lane: Lane, claim: Claim, observation: Observation, waiting: str | None, desired: Desired = _NOTHING
 ) -> SlotStatus:
-    """The slot as last seen; `waiting` is since when it does not serve as asked, `volume` the size of its volume."""
+    """The slot as last seen; `waiting` is since when it does not serve as asked."""
     seen = observation.slot(claim.slot_name) or SlotObservation(claim.slot_name)
     ip, second = _addresses(lane, claim)
     return SlotStatus(
@@ -55,10 +56,11 @@ def slot_status(
         egress_verified=is_proved(seen),
         message="; ".join(text for text in (slot_trouble(lane, claim, seen), slot_duty(claim)) if text),
         waiting_since=waiting,
+        leaving_since=desired.leaving.get(claim.slot_name),
         queued=rounded(seen.queued),
         oldest_since=seen.oldest_since,
         warmup=SlotWarmUp(step=seen.warmup.step, isp=seen.warmup.isp) if seen.warmup is not None else None,
-        volume=volume,
+        volume=desired.volume_sizes.get(claim.slot_name, ""),
         config_generation=seen.config_generation,
     )
 
