@@ -20,6 +20,7 @@ LIMITS = Limits(
     texts=(
         "the node needs an address for mail beside its internal one, on which the slots listen",
         "a slot cannot leave its node: while that is down its mail waits and the lane's other slots serve",
+        "each slot has 8 ports of its node, from engineConfig.portRange, which the node's firewall must let pods reach",
         "NetworkPolicy does not hold in a node's network: the lane gets none",
         "the namespace must allow pods in the node's network: label it pod-security.kubernetes.io/enforce=privileged",
         ONE_FAMILY,

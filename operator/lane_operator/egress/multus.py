@@ -30,6 +30,7 @@ LIMITS = Limits(
     source_check=BY_BINDING,
     leaks_at_start=False,
     texts=(
+        "each node that a slot may run on needs the template's master interface and the CNI plugins static and sbr",
         "NetworkPolicy does not reach the second interface",
         ONE_FAMILY,
     ),

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -341,3 +342,24 @@ def test_a_right_that_the_chart_does_not_give_is_named_as_what_is_missing(engine
     assert (answer.reason, answer.waiting) == (Reason.FORBIDDEN, Reason.FORBIDDEN)
     assert f"no rights to {kind}" in answer.message
     assert fix in answer.message
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "egress.md"
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        (Engine.MULTUS, ("master", "static", "sbr", "NetworkPolicy")),
+        (Engine.HOST_NETWORK, ("portRange", "firewall", "NetworkPolicy", "pod-security.kubernetes.io/enforce")),
+    ],
+)
+def test_what_an_engine_asks_of_nodes_is_said_in_its_limits_and_on_its_page(
+    engine: Engine, words: tuple[str, ...]
+) -> None:
+    page = PAGE.read_text()
+    section = page.partition(f"\n## {engine}\n")[2].partition("\n## ")[0]
+
+    for word in words:
+        assert any(word in text for text in LIMITS[engine].texts), word
+        assert word in section, word
