@@ -190,6 +190,8 @@ class NodeFacts:
     unschedulable: bool = False
     ready_since: str = ""
     """When it became so."""
+    unready_since: str = ""
+    """When it fell silent; empty: it is ready, or nobody says."""
     out_of_service: bool = False
     """A person says that it runs nothing any more (the taint `node.kubernetes.io/out-of-service`)."""
 

@@ -69,6 +69,7 @@ class Leadership:
         """resourceVersion of the newest Lease that we have read or written."""
         self._seen: tuple[object, ...] = ()
         self._seen_at = 0.0
+        self._renewed_at = float("-inf")
         self._sure_until = float("-inf")
         self._trouble = ""
 
@@ -79,10 +80,14 @@ class Leadership:
     @property
     def went_back_at(self) -> dt.datetime | None:
         """When it was noticed that the store went back, or may have; None once that is dealt with."""
-        try:
-            return dt.datetime.fromisoformat(self._went_back_at).astimezone(dt.UTC) if self._went_back_at else None
-        except (ValueError, OverflowError):  # a hand wrote it
-            return self._wall()
+        at = self._went_back_at.partition(" ")[0]
+        return (_time(at) or self._wall()) if at else None  # a hand may have written it
+
+    @property
+    def unknown_since(self) -> dt.datetime | None:
+        """Since when slots may have begun that nobody knows: the last renewal that is known from before; None: any
+        time."""
+        return _time(self._went_back_at.partition(" ")[2])
 
     def dealt_with(self) -> None:
         """Nobody has to know any more that the store went back: the next renewal says so."""
@@ -94,7 +99,7 @@ class Leadership:
             async with asyncio.timeout(ATTEMPT_S):
                 lease = await self._kube.get(LEASE, *self._lease)
                 while lease is not None:
-                    noted = _annotations(lease) | {WENT_BACK_ANNOTATION: self._now()}
+                    noted = _annotations(lease) | {WENT_BACK_ANNOTATION: self._note(self._last)}
                     try:
                         await self._annotate(lease, noted)
                     except ConflictError:  # renewed meanwhile
@@ -166,13 +171,15 @@ class Leadership:
         if noted and noted != self._dealt_with:  # by whoever it was, also while we lead
             self._went_back_at = noted
         elif not self.leading.is_set() and self._was_away(spec):
-            self._went_back_at = self._now()
+            self._went_back_at = self._note(lease)
         self._known = await self._write(lease, self._ours(spec))
         self._remember(self._known)
         return True
 
     def _was_away(self, spec: Manifest) -> bool:
-        """Whether nobody renewed it for long, by the clocks on the walls of both."""
+        """Whether nobody renewed it for long: by our own clock where we saw a renewal, else by the walls of both."""
+        if self._clock() - self._renewed_at < AWAY_S:
+            return False
         try:
             since = dt.datetime.fromisoformat(str(spec.get("renewTime")))
         except ValueError:
@@ -199,6 +206,7 @@ class Leadership:
             return True
         seen, now = (holder, spec.get("renewTime"), spec.get("leaseTransitions")), self._clock()
         if seen != self._seen:
+            self._renewed_at = now if self._seen else self._renewed_at
             self._seen, self._seen_at = seen, now
         return now - self._seen_at >= float(spec.get("leaseDurationSeconds") or LEASE_S)
 
@@ -225,6 +233,11 @@ class Leadership:
         operations = [{"op": "add", "path": "/metadata/annotations", "value": annotations}, *more]
         return await self._kube.patch_json(LEASE, *self._lease, operations, lease["metadata"]["resourceVersion"])
 
+    def _note(self, lease: Manifest | None) -> str:
+        """What stands on the Lease: now, and its last renewal that is known from before, if any."""
+        renewed_at = str(((lease or {}).get("spec") or {}).get("renewTime") or "")
+        return f"{self._now()} {renewed_at}".rstrip() if _time(renewed_at) is not None else self._now()
+
     def _now(self) -> str:
         """MicroTime of the API: six digits, always."""
         return self._wall().astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -233,6 +246,15 @@ class Leadership:
         if trouble != self._trouble:
             (log.debug if conflict else log.warning)("lease out of reach", lease=self._lease[1], error=trouble)
         self._trouble = trouble
+
+
+def _time(text: str) -> dt.datetime | None:
+    """A time with its zone; None for what is none."""
+    try:
+        found = dt.datetime.fromisoformat(text)
+        return found.astimezone(dt.UTC) if found.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _uid(lease: Manifest | None) -> str:

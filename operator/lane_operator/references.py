@@ -396,11 +396,12 @@ def node_of(body: Manifest) -> NodeFacts:
     addresses = {entry["type"]: entry["address"] for entry in reversed(status.get("addresses") or ())}
     conditions = {entry["type"]: entry for entry in status.get("conditions") or ()}
     heard: Manifest = conditions.get("Ready") or {}
-    ready = heard.get("status") == "True"
+    ready, changed = heard.get("status") == "True", str(heard.get("lastTransitionTime") or "")
     return NodeFacts(
         internal_ip=_address(addresses.get("InternalIP", "")),
         ready=ready,
-        ready_since=str(heard.get("lastTransitionTime") or "") if ready else "",
+        ready_since=changed if ready else "",
+        unready_since="" if ready else changed,
         unschedulable=bool(body["spec"].get("unschedulable")),
         out_of_service=any(one.get("key") == OUT_OF_SERVICE_TAINT for one in body["spec"].get("taints") or ()),
     )

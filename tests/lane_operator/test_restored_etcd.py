@@ -208,6 +208,76 @@ async def test_who_takes_a_lease_that_nobody_renewed_for_long_does_not_know_what
         assert other.went_back_at == found
 
 
+class Ticking(Leadership):
+    """On clocks that a test sets; the wall's may be wrong."""
+
+    def __init__(self, kube: Kube, identity: str, wrong: dt.timedelta = dt.timedelta()) -> None:
+        self.seconds = 1000.0
+        started = NOW - dt.timedelta(seconds=self.seconds)
+        wall = lambda: started + dt.timedelta(seconds=self.seconds) + wrong  # noqa: E731
+        super().__init__(kube, ("lw", "lanewright"), identity, lambda: self.seconds, wall)
+
+
+async def test_a_replica_whose_clock_is_wrong_believes_the_renewals_that_it_has_seen(
+    server: tuple[SmallApi, Kube],
+) -> None:
+    _, kube = server
+    one, other = Ticking(kube, "a"), Ticking(kube, "b", dt.timedelta(minutes=20))
+    for _ in range(4):
+        for each in (one, other):
+            await each.turn()
+            each.seconds += 2
+    for _ in range(10):
+        other.seconds += 2
+        await other.turn()
+    assert (other.holds(), other.went_back_at) == (True, None)
+
+    late = Ticking(kube, "c", dt.timedelta(minutes=40))
+    for _ in range(10):
+        await late.turn()
+        late.seconds += 2
+    assert late.went_back_at is not None, "it has seen none: nobody may have been there"
+
+
+async def test_it_says_since_when_slots_may_be_unknown(server: tuple[SmallApi, Kube]) -> None:
+    api, kube = server
+    one = Ticking(kube, "a")
+    await one.turn()
+    first, snapshot = NOW, copy.deepcopy(api.objects[PATH])
+    one.seconds += 2
+    await one.turn()
+    api.objects[PATH] = snapshot
+    one.seconds += 30
+    await one.note_went_back()
+    again = Replica(kube, "a")
+    for _ in range(2):
+        await again.turn()
+    assert again.went_back_at == first + dt.timedelta(seconds=32)
+    assert again.unknown_since == first + dt.timedelta(seconds=2), "as it knew of it before"
+
+    again.dealt_with()
+    assert again.unknown_since is None
+
+
+async def test_who_finds_that_nobody_was_there_says_since_when(server: tuple[SmallApi, Kube]) -> None:
+    api, kube = server
+    await Replica(kube, "a").turn()
+    lease = copy.deepcopy(api.objects[PATH])
+    renewed = NOW - dt.timedelta(hours=3)
+    lease["spec"] |= {"holderIdentity": "", "renewTime": renewed.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+    api.put(PATH, lease)
+    other = Replica(kube, "b")
+    for _ in range(2):
+        await other.turn()
+    assert (other.went_back_at, other.unknown_since) == (NOW, renewed)
+    older = copy.deepcopy(api.objects[PATH])
+    older["metadata"]["annotations"][WENT_BACK_ANNOTATION] = "2026-11-23T08:00:00.000000Z"
+    api.put(PATH, older)
+    third = Replica(kube, "b")
+    await third.turn()
+    assert (third.went_back_at, third.unknown_since) == (NOW, None), "as an older operator writes it"
+
+
 async def test_a_lease_that_was_deleted_and_made_again_is_a_newer_one(server: tuple[SmallApi, Kube]) -> None:
     api, kube = server
     one, other = Replica(kube, "a"), Replica(kube, "b")

@@ -22,6 +22,7 @@ class Restored:
 
     def __init__(self, at: dt.datetime) -> None:
         self.went_back_at: dt.datetime | None = at
+        self.unknown_since: dt.datetime | None = None
 
     def dealt_with(self) -> None:
         self.went_back_at = None

@@ -24,6 +24,8 @@ ENDS_WITHIN = dt.timedelta(seconds=STOP_GRACE_S + 15)
 """Of a node that comes back later: the slots' own time, and what its kubelet needs to look at them."""
 ASKED_WITHIN = dt.timedelta(minutes=5)
 """For a slot that cannot be asked what it sends from: then its own objects count."""
+CLOCKS_DIFFER = dt.timedelta(minutes=1)
+"""Between who renews the Lease and who says that a node does not answer."""
 SHOWN = 5
 
 
@@ -33,18 +35,25 @@ def unseen(
     nodes: Mapping[str, NodeFacts],
     unasked: Iterable[str] = (),
     astray: Mapping[str, str] | None = None,
+    unknown_since: dt.datetime | None = None,
 ) -> tuple[str, ...]:
     """What is waited for, in words that name the fix; empty once everybody has been seen.
 
     `unasked`: slots with a running pod that have not answered yet; `astray`: slot -> the address that it proves though
-    its objects name another. Without the right to see nodes only time tells.
+    its objects name another. `unknown_since`: when the newest slots may have begun that nobody knows; a node that was
+    silent before has none of them: of one that fell silent later the restored store says that it was Ready, until
+    somebody notices anew. None: any time. Without the right to see nodes only time tells.
     """
     found = []
     back = [at for node in nodes.values() if (at := _back_at(node)) is not None and at > since]
     ends = max([since + ENDED_AFTER, *(at + ENDS_WITHIN for at in back)])
     if now < ends:
         found.append(f"nodes end slots that are unknown now, until {ends.strftime('%Y-%m-%dT%H:%M:%SZ')}")
-    silent = [name for name, node in sorted(nodes.items()) if not node.ready and not node.out_of_service]
+    silent = [
+        name
+        for name, node in sorted(nodes.items())
+        if not node.ready and not node.out_of_service and not _was_silent(node, unknown_since)
+    ]
     if silent:
         found.append(
             f"{_named('node', silent)} does not answer and may run on slots that are unknown now: once it runs nothing "
@@ -69,8 +78,18 @@ def held_back(pool: str, missing: int, unseen: Iterable[str]) -> Refusal:
 
 
 def _back_at(node: NodeFacts) -> dt.datetime | None:
+    return _time(node.ready_since)
+
+
+def _was_silent(node: NodeFacts, unknown_since: dt.datetime | None) -> bool:
+    """Whether it had fallen silent before, so that no pod was given to it later."""
+    since = _time(node.unready_since)
+    return since is not None and unknown_since is not None and since < unknown_since - CLOCKS_DIFFER
+
+
+def _time(text: str) -> dt.datetime | None:
     try:
-        return dt.datetime.fromisoformat(node.ready_since) if node.ready_since else None
+        return dt.datetime.fromisoformat(text) if text else None
     except ValueError:
         return None
 

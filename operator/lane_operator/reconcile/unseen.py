@@ -35,7 +35,7 @@ def waited_for(world: World) -> tuple[str, ...]:
     if since is None:
         return ()
     unasked, astray = _asked(world)
-    return unseen(since, world.wall(), nodes_of(world.cache), unasked, astray)
+    return unseen(since, world.wall(), nodes_of(world.cache), unasked, astray, world.went_back.unknown_since)
 
 
 def _asked(world: World) -> tuple[list[str], dict[str, str]]:

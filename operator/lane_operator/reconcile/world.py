@@ -37,6 +37,10 @@ class WentBack(Protocol):
     def went_back_at(self) -> dt.datetime | None:
         """When that was noticed; None once it is dealt with."""
 
+    @property
+    def unknown_since(self) -> dt.datetime | None:
+        """Since when slots may have begun that nobody knows; None: any time."""
+
     def dealt_with(self) -> None:
         """Whoever may run is seen by now."""
 
@@ -45,6 +49,7 @@ class NeverWentBack:
     """Of an operator without a Lease: it remembers nothing over its restart."""
 
     went_back_at: dt.datetime | None = None
+    unknown_since: dt.datetime | None = None
 
     def dealt_with(self) -> None:
         """There is nothing to deal with."""

@@ -252,6 +252,7 @@ def test_a_standby_slot_that_goes_counts_and_what_stays_does_not(here: World) ->
 def test_after_the_store_went_back_a_lane_hears_what_its_address_waits_for(here: World) -> None:
     class Restored:
         went_back_at = here.wall()
+        unknown_since = None
 
         def dealt_with(self) -> None:
             raise AssertionError("a judgement notes nothing")

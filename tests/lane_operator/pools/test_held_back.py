@@ -83,6 +83,19 @@ def test_a_node_that_does_not_answer_is_waited_for_until_a_person_says_that_it_r
     assert unseen(NOW, NOW + LATER, {"n1": HERE, "n2": replace(AWAY, out_of_service=True)}) == ()
 
 
+def test_a_node_that_was_silent_before_anything_unknown_began_holds_nobody_up() -> None:
+    since = NOW - dt.timedelta(hours=1)
+
+    def told(unready: str, unknown_since: dt.datetime | None = since) -> tuple[str, ...]:
+        node = replace(AWAY, unready_since=unready)
+        return unseen(NOW, NOW + LATER, {"n1": HERE, "n2": node}, unknown_since=unknown_since)
+
+    assert told("2026-01-01T00:00:00Z") == told("2026-11-23T06:58:00Z") == ()
+    for unready in ("2026-11-23T06:59:30Z", "2026-11-23T07:30:00Z", "2026-11-23T08:00:40Z", "", "nonsense"):
+        assert "node n2 does not answer" in told(unready)[0]
+    assert "node n2" in told("2026-01-01T00:00:00Z", None)[0], "nobody knows since when"
+
+
 def test_a_node_that_comes_back_later_has_its_time_too() -> None:
     back = NOW + 10 * LATER
     node = NodeFacts("192.0.2.11", ready_since=back.strftime("%Y-%m-%dT%H:%M:%SZ"))
