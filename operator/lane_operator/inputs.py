@@ -272,8 +272,7 @@ class References:
     dns_endpoint: Manifest | None = None
     """Its DNSEndpoint as it stands."""
     publishable: tuple[str, ...] | None = None
-    """Domains of which, and of what is under them, the namespace's lanes may have records published; None, or `*` among
-    them: every name."""
+    """Domains of which, and of all below, the namespace may have records published; None, or `*` in it: every name."""
     heads: Mapping[str, Manifest] = field(default_factory=dict)
     """Slot name -> the ConfigMap with signed heads of its records as it stands."""
     handed: Mapping[str, Handed] = field(default_factory=dict)
@@ -287,11 +286,6 @@ class References:
     forced_delivery: ForcedDelivery | None = None
     sharers: tuple[Sharer, ...] = ()
     """Lanes that share the suppression list; none unless the lane's scope is Namespace."""
-
-    def may_publish(self, name: str) -> bool:
-        """Whether the installation lets the lane's namespace have records at this name."""
-        allowed, below = self.publishable, f".{name}".lower()
-        return allowed is None or any(domain == "*" or below.endswith(f".{domain}") for domain in allowed)
 
     def delivery_mode(self, lane: Lane) -> tuple[str, str]:
         """The mode in force and its address: what is forced wins over what the lane says, but over Discard."""

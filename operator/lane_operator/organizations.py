@@ -11,13 +11,18 @@ from urllib.parse import urlsplit
 
 from publicsuffixlist import PublicSuffixList
 
-__all__ = ["from_domains", "organization_of", "seen_domains"]
+__all__ = ["from_domains", "is_below", "organization_of", "seen_domains"]
 
 
 @lru_cache(maxsize=16_384)
 def organization_of(domain: str) -> str:
     """The organizational domain; a name that is a public suffix itself, or no name, is its own."""
     return _suffixes().privatesuffix(domain) or domain
+
+
+def is_below(name: str, domains: Iterable[str] | None) -> bool:
+    """Whether a name is one of these domains, in small letters, or below one; `*` among them, or None, is any."""
+    return domains is None or any(one == "*" or f".{name}".lower().endswith(f".{one}") for one in domains)
 
 
 def from_domains(lane: Mapping[str, Any]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from lane_api.responses import check_rules
 from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.admission.partings import before_delete, before_scale_in
 from lane_operator.demands import demand_of, demands_of, holdings_of
-from lane_operator.desired import cold_conflicts, unknown_isps
+from lane_operator.desired import cold_conflicts, unknown_isps, unpublishable
 from lane_operator.inputs import Key, Lane, Manifest, Policy, Pool, References
 from lane_operator.kube import IP_POOL, ISP_POLICY, SENDING_LANE
 from lane_operator.pools.allocate import allocate
@@ -126,9 +126,11 @@ def _lane(world: World, key: Key, body: Manifest, before: Manifest) -> Iterator[
     if assignment is not None and assignment.refusal is not None:
         yield assignment.refusal.message
     policies = policies_of(world.cache, lane, world.settings.operator_namespace)
-    references = References(pool=pool, policies=policies, others=others_of(world.cache, named))
+    allowed = world.settings.publishable(lane.namespace)
+    references = References(pool=pool, policies=policies, others=others_of(world.cache, named), publishable=allowed)
     for refusal in (*cold_conflicts(lane, references), *unknown_isps(spec, policies)):
         yield refusal.message
+    yield unpublishable(lane, references)
     if lane.namespace not in world.served:
         yield (
             f"the operator has no rights to Secrets in namespace {lane.namespace}, so that nothing of this lane can be "

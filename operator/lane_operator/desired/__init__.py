@@ -2,6 +2,7 @@
 
 from lane_operator.desired.cold import cold_conflicts
 from lane_operator.desired.config_secret import RELAY_FILE, config_name, file_of
+from lane_operator.desired.dns_endpoint import unpublishable
 from lane_operator.desired.growth import refused_growth
 from lane_operator.desired.heads import heads_name
 from lane_operator.desired.kept import kept_hostname
@@ -34,4 +35,5 @@ __all__ = [
     "refused_growth",
     "secret_needs",
     "unknown_isps",
+    "unpublishable",
 ]

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 
 from lane_api.domains import LaneDomain
 from lane_operator.inputs import DkimKey, Lane, Manifest, Pool, References
+from lane_operator.organizations import is_below
 
 __all__ = ["HOSTNAME_ANNOTATION", "dns_endpoint", "publishes", "unpublishable"]
 
@@ -35,7 +36,7 @@ def dns_endpoint(lane: Lane, references: References) -> Manifest | None:
     rows = []
     for domain in publishes(lane):
         for row in _records(lane, domain, references, standing):
-            allowed = row if references.may_publish(row["dnsName"]) else standing.get(_identity(row))
+            allowed = row if is_below(row["dnsName"], references.publishable) else standing.get(_identity(row))
             if allowed is not None:
                 rows.append(allowed)
     if not rows:
@@ -51,7 +52,7 @@ def dns_endpoint(lane: Lane, references: References) -> Manifest | None:
 def unpublishable(lane: Lane, references: References) -> str:
     """Which names external-dns is not asked for, with the fix; empty where there are none."""
     asked = (name for domain in publishes(lane) for name in _names(domain))
-    names = [name for name in dict.fromkeys(asked) if not references.may_publish(name)]
+    names = [name for name in dict.fromkeys(asked) if not is_below(name, references.publishable)]
     if not names:
         return ""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

@@ -4,6 +4,7 @@ from lane_api.conditions import ConditionType, Reason
 from lane_api.lane_status import DomainStatus
 from lane_api.names import DNS_ENDPOINT_KIND
 from lane_api.selector import SelectorFinding
+from lane_operator.organizations import is_below
 from lane_operator.status.book import Book
 from lane_operator.status.keys import dkim_status
 from lane_operator.status.view import View
@@ -89,7 +90,7 @@ def _publishing(view: View, record: str) -> str:
     name, live = view.lane.name, view.references.dns_endpoint
     if DNS_ENDPOINT_KIND not in view.references.kinds:
         return f"the cluster does not serve {DNS_ENDPOINT_KIND}: install external-dns, or publish it yourself"
-    if not view.references.may_publish(record):
+    if not is_below(record, view.references.publishable):
         return (
             "external-dns is not asked for it, since the chart's value dns.domains does not list a domain above it for "
             f"namespace {view.lane.namespace}: see ChildrenIncomplete"

@@ -105,6 +105,14 @@ def test_a_lane_of_a_namespace_that_is_not_served_is_told_so(here: World) -> Non
     assert "servedNamespaces" in said
 
 
+def test_a_lane_hears_of_names_that_its_namespace_may_not_have_published(here: World) -> None:
+    mine = asked("SendingLane", lane(domains=[{"name": "bank.example", "dns": {"provider": "ExternalDNS"}}]))
+    for listed, words in ((("mail=example.com",), "dns.domains does not list them"), (("mail=bank.example",), "")):
+        there = dataclasses.replace(here, settings=dataclasses.replace(here.settings, dns_domains=listed))
+        said = review(there, mine).warnings
+        assert [words in one for one in said] == ([True] if words else [])
+
+
 def test_addresses_that_other_lanes_hold_count(here: World) -> None:
     here.cache.put("SendingLane", lane("first") | {"metadata": {**lane("first")["metadata"], "resourceVersion": "7"}})
 
