@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from lane_api.relayconfig import Delivery, Egress, RelayConfig, RelayRoute, Socks5
 from lane_api.relayrecords import Records
 from lane_api.relaysigning import SigningDomain
-from lane_operator.desired.config_secret import digest
+from lane_operator.desired.config_secret import digest, file_of
+from lane_operator.desired.resolver import BEFORE_FILE, RESOLVER_FILE
 from lane_operator.desired.volumes import Mounted
 from lane_operator.inputs import Manifest
 
-__all__ = ["RESOLVER_DIGEST", "PodParts", "as_carried", "parts_of", "wanted_parts"]
+__all__ = ["RESOLVER_DIGEST", "PodParts", "as_carried", "parts_of", "resolver_files", "wanted_parts"]
 
 RESOLVER_DIGEST = "lanewright.dev/resolver-digest"
 """On the pod: unbound reads its file once, so another one needs another process."""
@@ -42,14 +43,41 @@ def wanted_parts(mounts: Iterable[Mounted], annotations: Mapping[str, str], reso
 
 def parts_of(pod: Manifest | None, workload: Manifest | None) -> PodParts | None:
     """What the slot has: its pod, or the template of the next; None where there is neither, for a slot that is new."""
-    made: Manifest | None = pod or (workload["spec"].get("template") if workload is not None else None)
+    made = _made(pod, workload)
     if made is None:
         return None
     volumes = {one["name"]: one for one in made["spec"].get("volumes") or ()}
     relay: Manifest = next((one for one in made["spec"].get("containers") or () if one["name"] == "relay"), {})
     mounts = [one for one in relay.get("volumeMounts") or () if one["name"] in volumes]
     files = _files((one["mountPath"], volumes[one["name"]]) for one in mounts)
-    return PodParts(files, made.get("metadata", {}).get("annotations") or {})
+    return PodParts(files, _noted(made))
+
+
+def resolver_files(
+    wanted: str | None, secret: Manifest | None, pod: Manifest | None, workload: Manifest | None
+) -> dict[str, str]:
+    """The sidecar's configuration as the next one reads it, and the one that the slot's reads until then.
+
+    `secret` is the slot's as it stands. The new one is there at once, or a sidecar could begin with another than its
+    pod names.
+    """
+    files = {} if wanted is None else {RESOLVER_FILE: wanted}
+    has = _noted(_made(pod, workload) or {}).get(RESOLVER_DIGEST)
+    if has is not None and (wanted is None or digest(wanted) != has):
+        for text in (file_of(secret, RESOLVER_FILE), file_of(secret, BEFORE_FILE)):
+            if text is not None and digest(text) == has:
+                files[BEFORE_FILE] = text
+    return files
+
+
+def _made(pod: Manifest | None, workload: Manifest | None) -> Manifest | None:
+    """What the slot's pod is, or the next one will be."""
+    return pod or (workload["spec"].get("template") if workload is not None else None)
+
+
+def _noted(made: Manifest) -> Mapping[str, str]:
+    found: Mapping[str, str] = made.get("metadata", {}).get("annotations") or {}
+    return found
 
 
 def as_carried(

@@ -14,7 +14,6 @@ import yaml
 from lane_api.names import NOT_IN_BACKUPS
 from lane_api.packing import packed, unpacked
 from lane_api.relayconfig import RelayConfig
-from lane_operator.desired.resolver import RESOLVER_FILE
 from lane_operator.inputs import Manifest
 from lane_operator.packed import entry_of
 
@@ -29,11 +28,12 @@ def config_name(slot: str) -> str:
     return f"{slot}-config"
 
 
-def config_secret(slot: str, relay: str, resolver: str | None, marks: Mapping[str, str]) -> Manifest:
-    """The Secret; `data`, since `stringData` is never read back and every pass would differ; `marks` as `serial`'s."""
-    files = {RELAY_FILE: packed(relay)}
-    if resolver is not None:
-        files[RESOLVER_FILE] = resolver.encode()
+def config_secret(slot: str, relay: str, beside: Mapping[str, str], marks: Mapping[str, str]) -> Manifest:
+    """The Secret with relay.yaml and the files `beside` it; `marks` as `serial`'s.
+
+    `data`, since `stringData` is never read back and every pass would differ.
+    """
+    files = {RELAY_FILE: packed(relay)} | {name: text.encode() for name, text in beside.items()}
     return {
         "apiVersion": "v1",
         "kind": "Secret",

@@ -3,18 +3,20 @@
 Comes after the rendered RelayConfig and before the NetworkPolicy, which must let through what stands here.
 """
 
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from lane_api.names import REFLECTOR_PORT
-from lane_api.pod import Resolver
 from lane_api.relayconfig import RelayConfig
 
 __all__ = ["Sink", "forwarders", "sinks_of"]
 
-_DNS_PORT = 53
+_DNS_PORT, _LAST_PORT = 53, 65535
+_FORWARDER = re.compile(r"^ +forward-addr: ([0-9a-f.:]+)(?:@([0-9]{1,5}))?$", re.MULTILINE | re.IGNORECASE)
 _SCHEME_PORTS = {"https": 443, "http": 80, "tcp": REFLECTOR_PORT}
 
 
@@ -57,9 +59,11 @@ def sinks_of(config: RelayConfig) -> Iterator[Sink]:
     yield from _nameservers(config.delivery.resolvers)
 
 
-def forwarders(resolver: Resolver) -> Iterator[Sink]:
-    """Whom a resolver of ours asks: on other ports than 53, or in networks that are closed otherwise."""
-    yield from _nameservers(resolver.forward_to)
+def forwarders(sidecar: str) -> Iterator[Sink]:
+    """Whom a sidecar with this configuration asks: on other ports than 53, or in networks that are closed otherwise."""
+    for address, port in _FORWARDER.findall(sidecar):
+        with suppress(ValueError):  # a hand's work
+            yield from _nameservers([f"[{address}]:{port}"] if int(port or _DNS_PORT) <= _LAST_PORT else ())
 
 
 def _nameservers(targets: Iterable[str]) -> Iterator[Sink]:

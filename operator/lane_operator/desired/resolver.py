@@ -6,9 +6,11 @@ unless `trustAD` asks for it: networks that close port 53 often have names that 
 
 from lane_api.pod import Resolver
 
-__all__ = ["RESOLVER_FILE", "unbound_config"]
+__all__ = ["BEFORE_FILE", "RESOLVER_FILE", "unbound_config"]
 
 RESOLVER_FILE = "unbound.conf"
+BEFORE_FILE = "unbound.before.conf"
+"""What a sidecar reads that was not started anew yet: whom it asks stays open to it."""
 _TRUST_ANCHOR = "/usr/share/dns/root.key"  # Debian's dns-root-data, in the resolver's image
 
 _SERVER = """\

@@ -14,7 +14,7 @@ from functools import partial
 
 from lane_api.relayconfig import RelayConfig
 from lane_operator.desired.by_others import children_of_others
-from lane_operator.desired.carried import PodParts, as_carried, parts_of, wanted_parts
+from lane_operator.desired.carried import PodParts, as_carried, parts_of, resolver_files, wanted_parts
 from lane_operator.desired.cilium_policy import cilium_policy, lacks_policy
 from lane_operator.desired.cold import cold_conflicts
 from lane_operator.desired.config_secret import config_secret, digest, parsed_config
@@ -192,7 +192,9 @@ def _config(parts: _Parts, references: References, slot: str, config: RelayConfi
     content = digest(text)
     number = serial(content, before, handed, references.read_at)
     parts.digests[slot], parts.serials[slot] = content, number
-    return config_secret(slot, numbered(text, number), resolver, marks(content, number) | spool_seen_note(seen))
+    files = resolver_files(resolver, before, references.pods.get(slot), references.workloads.get(slot))
+    parts.sinks.update(sink for file in files.values() for sink in forwarders(file))
+    return config_secret(slot, numbered(text, number), files, marks(content, number) | spool_seen_note(seen))
 
 
 def _add_network_policy(
@@ -201,13 +203,12 @@ def _add_network_policy(
     """First of all children, so that no pod is there before it; it stays as it is while a slot's needs are unknown."""
     if not parts.names_all_sinks:
         return
-    sinks = parts.sinks.union(forwarders(lane.spec.resolver))
     policies = (
         network_policy(
-            lane, references, assignment.claims, sinks, settings.network_policies, settings.operator_namespace,
+            lane, references, assignment.claims, parts.sinks, settings.network_policies, settings.operator_namespace,
             is_direct=parts.is_direct,
         ),
-        cilium_policy(lane, references, sinks, settings.network_policies),
+        cilium_policy(lane, references, parts.sinks, settings.network_policies),
     )  # fmt: skip
     parts.manifests[:0] = [child(lane, policy) for policy in policies if policy is not None]
 

@@ -14,6 +14,7 @@ from lane_api.ippool import PoolAddress
 from lane_api.packing import unpacked
 from lane_api.relayconfig import RelayConfig
 from lane_operator.desired import desired_state
+from lane_operator.desired.reached import forwarders
 from lane_operator.inputs import Assignment, Desired, Lane, Manifest, Pool, References
 from tests.lane_operator import made
 
@@ -225,6 +226,40 @@ def test_a_forwarder_s_word_is_believed_by_slots_whose_sidecar_validates_it() ->
     here.restart("otp-2")
     here.apply(new)
     assert [here.config(slot).delivery.trust_ad for slot in SLOTS] == [False, False, True]
+
+
+def opened(found: Desired) -> str:
+    """The lane's NetworkPolicy, as text."""
+    return json.dumps(next(one for one in found.manifests if one["kind"] == "NetworkPolicy"))
+
+
+def test_whom_a_sidecar_asks_stays_open_to_it_until_it_asks_another() -> None:
+    here = Cluster().run(resolver={"mode": "Sidecar", "forwardTo": ["192.0.2.53:5300", "[2001:db8::53]:5302"]})
+    new = lane(resolver={"mode": "Sidecar", "forwardTo": ["192.0.2.54:5301"]})
+
+    here.apply(new)
+    found = here.apply(new, restarts=SLOTS[:2])
+
+    data = here.live["Secret", "otp-0-config"]["data"]
+    assert b"192.0.2.54@5301" in base64.b64decode(data["unbound.conf"]), "the next one may begin at any time"
+    for asked in ("192.0.2.53/32", "5300", "2001:db8::53/128", "5302", "192.0.2.54/32", "5301"):
+        assert f"{asked}" in opened(found)
+    here.restart(*SLOTS)
+    here.live["StatefulSet", "otp-2"]["spec"]["template"] = here.pods["otp-2"] = copy.deepcopy(here.pods["otp-1"])
+    found = here.apply(new)
+    assert "5300" not in opened(found)
+    assert set(here.live["Secret", "otp-0-config"]["data"]) == {"relay.yaml.gz", "unbound.conf"}
+
+
+def test_a_sidecar_that_goes_may_ask_until_it_does() -> None:
+    here = Cluster().run(resolver={"mode": "Sidecar", "forwardTo": ["192.0.2.53:5300"]})
+    assert "5300" in opened(here.apply(lane(resolver={"mode": "Cluster"})))
+    assert "5300" in opened(here.apply(lane(resolver={"mode": "Cluster"}))), "from then on, too"
+
+
+@pytest.mark.parametrize("written", ["1.2.3@5300", "::1::@5300", "192.0.2.53@99999", "192.0.2.53@0x10"])
+def test_what_a_hand_writes_into_a_sidecars_configuration_opens_nothing(written: str) -> None:
+    assert not list(forwarders(f"    forward-addr: {written}\n"))
 
 
 def test_routes_go_another_way_with_the_password_for_it_and_at_once_without() -> None:

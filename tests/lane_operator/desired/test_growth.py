@@ -32,7 +32,7 @@ def live(asks: str = "10Gi", has: str | None = "10Gi", storage_class: str = "fas
 
 def desired(of: Lane, claim: Claim, volume: Manifest | None, before: RelayConfig | None = None) -> Desired:
     volumes = {} if volume is None else {claim.slot_name: volume}
-    configs = {} if before is None else {claim.slot_name: config_secret(claim.slot_name, rendered(before), None, {})}
+    configs = {} if before is None else {claim.slot_name: config_secret(claim.slot_name, rendered(before), {}, {})}
     pool = made.pool()
     references = made.references(of, pool, volumes=volumes, configs=configs)
     return desired_state(of, references, made.assignment(claim), made.SETTINGS)
