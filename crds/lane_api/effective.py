@@ -3,6 +3,7 @@
 The operator renders from these values and shows them in `status.effective`. What the spec gives always wins.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from lane_api.classes import CLASS_DEFAULTS, Protection
 from lane_api.quantities import format_duration, format_size
 from lane_api.sendinglane import SendingLaneSpec
 
-__all__ = ["Effective", "effective", "spool_bytes"]
+__all__ = ["Effective", "effective", "figures", "in_force", "spool_bytes"]
 
 RESERVE_SHARE = 0.05
 """Part of the volume that neither spool nor records may fill: segments are rewritten before old ones go."""
@@ -31,12 +32,19 @@ class Effective:
     """Percent."""
     guaranteed: bool
     """Every container of the pod has limits, and requests of the same."""
-    cpu: str
-    memory: str
+    best_effort: bool
+    """No container of the pod has either."""
+    resources: Mapping[str, Any]
+    """Of the relay's container, as Kubernetes spells them."""
     queue_bytes: int
     spool_bytes: int
     records_bytes: int
     protection: Protection
+
+    @property
+    def qos(self) -> str:
+        """Of the pod, as Kubernetes judges it."""
+        return "Guaranteed" if self.guaranteed else "BestEffort" if self.best_effort else "Burstable"
 
     def as_status(self) -> dict[str, Any]:
         """The values as users write them, under the names of the spec."""
@@ -53,13 +61,38 @@ class Effective:
             },
             "audit": {"maxSize": format_size(self.records_bytes)},
             "spool": {"maxSize": format_size(self.spool_bytes)},
-            "pod": {"cpu": self.cpu, "memory": self.memory, "qos": "Guaranteed" if self.guaranteed else "Burstable"},
+            "pod": {"resources": dict(self.resources), "qos": self.qos},
         }
         if self.slo_latency_s is not None:
             shown["slo"] = {"latency": format_duration(self.slo_latency_s), "objective": self.slo_objective}
         if self.p95_alert_s is not None:
             shown.setdefault("slo", {})["p95Alert"] = format_duration(self.p95_alert_s)
         return shown
+
+
+def in_force(spec: SendingLaneSpec) -> dict[str, Any]:
+    """Every default of a lane that decides what becomes of its mail, under the names of the spec."""
+    shown = effective(spec).as_status()
+    shown["limits"] = spec.limits.model_dump(mode="json", by_alias=True)
+    shown["audit"]["retention"] = format_duration(spec.audit.retention)
+    shown["drain"] = {"policy": str(spec.drain.policy), "deadline": format_duration(spec.drain.deadline)}
+    if spec.drain.to is not None:
+        shown["drain"]["to"] = spec.drain.to.host
+    shown["queue"]["reclaimPolicy"] = spec.queue.reclaim_policy
+    shown["outboundTLS"] = spec.outbound_tls
+    shown["automation"] = spec.automation
+    shown["resolver"] = {"mode": spec.resolver.mode, "trustAD": spec.resolver.validates}
+    if spec.feedback is not None:
+        suppression = spec.feedback.suppression
+        shown["feedback"] = {
+            "complaints": spec.feedback.complaints.model_dump(mode="json", by_alias=True),
+            "suppression": {
+                "scope": suppression.scope,
+                "hardBounces": format_duration(suppression.hard_bounces),
+                "maxEntries": suppression.max_entries,
+            },
+        }
+    return shown
 
 
 def effective(spec: SendingLaneSpec) -> Effective:
@@ -77,8 +110,8 @@ def effective(spec: SendingLaneSpec) -> Effective:
         p95_alert_s=_first_given(spec.slo.p95_alert, _alert_before(latency_s)),
         slo_objective=spec.slo.objective,
         guaranteed=_is_guaranteed(spec.pod.resources) if spec.pod.resources else of_class.guaranteed,
-        cpu=of_class.cpu,
-        memory=of_class.memory,
+        best_effort=bool(spec.pod.resources) and not any(spec.pod.resources.values()),
+        resources=spec.pod.resources or figures(of_class.cpu, of_class.memory, guaranteed=of_class.guaranteed),
         queue_bytes=spec.queue.size,
         spool_bytes=spool_bytes(spec.queue.size, spec.audit.max_size),
         records_bytes=spec.audit.max_size,
@@ -90,6 +123,12 @@ def spool_bytes(queue_bytes: int, records_bytes: int) -> int:
     """What the records and the reserve leave of a volume, in whole MiB, so that status prints it short."""
     left = queue_bytes - records_bytes - int(queue_bytes * RESERVE_SHARE)
     return max(left // MIB * MIB, MIB)
+
+
+def figures(cpu: str, memory: str, *, guaranteed: bool) -> dict[str, Any]:
+    """Guaranteed QoS needs limits equal to requests in every container; others may use what is idle."""
+    requests = {"cpu": cpu, "memory": memory}
+    return {"requests": requests, "limits": dict(requests)} if guaranteed else {"requests": requests}
 
 
 def _is_guaranteed(resources: dict[str, Any]) -> bool:

@@ -304,8 +304,8 @@ class LaneStatus(ApiModel):
     drain: DrainStatus | None = None
     """What is left in slots whose mail is to leave them, and when they will be empty; absent while there are none."""
     effective: FreeForm = {}
-    """What the spec comes to with the class's defaults (`pod` is the class's, also beside `spec.pod.resources`), and
-    what the pool's engine cannot do."""
+    """What the spec comes to with its defaults and its class's, the delivery mode that the installation forces
+    (`delivery`), and what the pool's engine cannot do (`egress`)."""
     conditions: Annotated[
         tuple[Condition, ...],
         Field(json_schema_extra=list_map("type")),

@@ -58,7 +58,8 @@ class PodSettings(ApiModel):
     resources: FreeForm = {}
     """Of the relay container, in place of all of the default: requests of 500m and 512Mi with limits of the same for
     Transactional, of 100m and 256Mi for Notification and Bulk, of 50m and 128Mi for Cold. With limits of cpu and memory
-    that are the requests too, the resolver has them as well, and the pod is of QoS Guaranteed."""
+    that are the requests too, the resolver has them as well, and the pod is of QoS Guaranteed. `requests: {}` alone:
+    neither has any, and the pod is of QoS BestEffort."""
     node_selector: Annotated[dict[str, Text], Field(max_length=32)] = {}
     """Labels that the node must carry. Default: none."""
     tolerations: Annotated[tuple[FreeForm, ...], Field(max_length=32)] = ()

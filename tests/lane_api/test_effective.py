@@ -71,4 +71,5 @@ def test_status_shows_the_values_as_users_write_them() -> None:
 
     assert shown["queue"]["lifetime"] == "4h"
     assert shown["slo"] == {"latency": "1m", "objective": 99.7, "p95Alert": "20s"}
-    assert shown["pod"] == {"cpu": "500m", "memory": "512Mi", "qos": "Guaranteed"}
+    figures = {"cpu": "500m", "memory": "512Mi"}
+    assert shown["pod"] == {"resources": {"requests": figures, "limits": figures}, "qos": "Guaranteed"}

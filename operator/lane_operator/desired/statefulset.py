@@ -6,7 +6,7 @@ configuration never rolls a pod.
 
 from dataclasses import replace
 
-from lane_api.effective import effective
+from lane_api.effective import effective, figures
 from lane_api.names import (
     CONFIG_FILE,
     IMAGES_ANNOTATION,
@@ -134,7 +134,7 @@ def _relay(lane: Lane, mounts: tuple[Mounted, ...], engine: EngineClaim, setting
             for name, number in engine.ports.items()
             if name not in unused_ports(lane)
         ],
-        "resources": lane.spec.pod.resources or _resources(lane),
+        "resources": dict(effective(lane.spec).resources),
         "securityContext": _locked_down(),
         "volumeMounts": [one.mount for one in mounts],
         "startupProbe": {**_probe("/livez"), "periodSeconds": 2, "failureThreshold": RECOVERY_S // 2},
@@ -144,27 +144,17 @@ def _relay(lane: Lane, mounts: tuple[Mounted, ...], engine: EngineClaim, setting
 
 
 def _resolver(lane: Lane, settings: DesiredSettings) -> Manifest:
+    values = effective(lane.spec)
     return {
         "name": "resolver",
         "restartPolicy": "Always",
         "image": settings.resolver_image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["/usr/sbin/unbound", "-d", "-p", "-c", f"{RESOLVER_DIR}/unbound.conf"],
-        "resources": _figures(RESOLVER_CPU, RESOLVER_MEMORY, guaranteed=effective(lane.spec).guaranteed),
+        "resources": {} if values.best_effort else figures(RESOLVER_CPU, RESOLVER_MEMORY, guaranteed=values.guaranteed),
         "securityContext": _locked_down(),
         "volumeMounts": [{"name": CONFIG_VOLUME, "mountPath": RESOLVER_DIR, "readOnly": True}],
     }
-
-
-def _resources(lane: Lane) -> Manifest:
-    values = effective(lane.spec)
-    return _figures(values.cpu, values.memory, guaranteed=values.guaranteed)
-
-
-def _figures(cpu: str, memory: str, *, guaranteed: bool) -> Manifest:
-    """Guaranteed QoS needs limits equal to requests in every container; others may use what is idle."""
-    requests = {"cpu": cpu, "memory": memory}
-    return {"requests": requests, "limits": dict(requests)} if guaranteed else {"requests": requests}
 
 
 def _probe(path: str) -> Manifest:

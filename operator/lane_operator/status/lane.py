@@ -10,7 +10,7 @@ import datetime as dt
 from typing import Any
 
 from lane_api.conditions import ConditionType, Reason
-from lane_api.effective import effective
+from lane_api.effective import in_force
 from lane_api.lane_status import LaneStatus
 from lane_api.names import LANE_LABEL, STANDBY_FROM
 from lane_operator.egress import LIMITS
@@ -120,7 +120,9 @@ def next_look(lane: Lane, status: LaneStatus, now: dt.datetime) -> float | None:
 
 def _in_force(view: View) -> dict[str, Any]:
     """The values in force, and what the pool's engine cannot do."""
-    values, pool = effective(view.lane.spec).as_status(), view.references.pool
+    values, pool = in_force(view.lane.spec), view.references.pool
+    mode, to = view.references.delivery_mode(view.lane)
+    values["delivery"] = {"mode": mode, "to": to} if to else {"mode": mode}
     if pool is not None:
         limits = LIMITS[pool.spec.engine]
         values["egress"] = {

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lane_api.effective import effective
+from lane_api.effective import effective, in_force
 from lane_operator.inputs import Manifest
 from tests.lane_operator import made
 from tests.lane_operator.desired.test_desired_state import desired
@@ -90,7 +90,8 @@ def test_what_restricted_refuses_is_noticed() -> None:
      ("Transactional", {"limits": FIGURES}, "Guaranteed"),
      ("Bulk", {"requests": FIGURES, "limits": FIGURES}, "Guaranteed"),
      ("Transactional", {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": FIGURES}, "Burstable"),
-     ("Transactional", {"requests": FIGURES}, "Burstable")],
+     ("Transactional", {"requests": FIGURES}, "Burstable"),
+     ("Cold", {"requests": {}}, "BestEffort"), ("Cold", {"requests": {}, "limits": {}}, "BestEffort")],
 )  # fmt: skip
 @pytest.mark.parametrize("mode", ["Sidecar", "Cluster"])
 def test_a_pods_quality_of_service_is_what_status_says(
@@ -99,7 +100,16 @@ def test_a_pods_quality_of_service_is_what_status_says(
     of = made.lane(trafficClass=of_class, resolver={"mode": mode}, pod={"resources": resources} if resources else {})
 
     assert qos(pod_of(desired(of))) == wanted
-    assert effective(of.spec).as_status()["pod"]["qos"] == wanted
+    assert effective(of.spec).qos == wanted
+
+
+@pytest.mark.parametrize("resources", [{}, {"requests": {"cpu": "2", "memory": "4Gi"}}, {"limits": FIGURES}])
+@pytest.mark.parametrize("of_class", ["Transactional", "Bulk"])
+def test_what_status_says_of_the_relays_resources_is_what_it_gets(of_class: str, resources: dict[str, Any]) -> None:
+    of = made.lane(trafficClass=of_class, pod={"resources": resources})
+
+    (relay,) = pod_of(desired(of))["containers"]
+    assert in_force(of.spec)["pod"]["resources"] == relay["resources"]
 
 
 def test_what_a_lane_says_of_its_pods_is_handed_on() -> None:
