@@ -151,6 +151,10 @@ class Cache:
         """Whether the object is known."""
         return (namespace or "", name) in self._kinds[kind]
 
+    def count(self, kind: str, namespace: str | None = None) -> int:
+        """How many objects of a kind are known, in one namespace or in all."""
+        return len(self._shelf(kind, namespace))
+
     def all(self, kind: str, namespace: str | None = None) -> Iterator[Manifest]:
         """The objects of a kind, of one namespace or of all, in order of name."""
         return (self._read(one) for one in self._of(kind, namespace))

@@ -3,7 +3,7 @@
 First step of a reconciliation. Invariant: what is absent is a value (None), never an error.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from ipaddress import ip_address
 from typing import Any, Generic, TypeVar
@@ -60,6 +60,7 @@ __all__ = [
     "copies_of",
     "heads_of",
     "lane_of",
+    "lanes_beside",
     "lanes_of_pool",
     "multus_network",
     "neighbours_of",
@@ -282,6 +283,12 @@ def others_of(cache: Cache, lane: Manifest) -> tuple[LaneDomains, ...]:
     )
 
 
+def lanes_beside(cache: Cache, namespace: str) -> Iterable[Manifest]:
+    """The lanes of a namespace that name one another's senders, or did before one more came; none of too many."""
+    few = cache.count(SENDING_LANE.kind, namespace) <= NEIGHBOURS + 2
+    return cache.all(SENDING_LANE.kind, namespace) if few else ()
+
+
 def neighbours_of(cache: Cache, lane: Lane) -> tuple[LaneSenders, ...]:
     """What the other lanes of the namespace send as; nothing where they are more than a configuration should carry."""
     found = []
@@ -294,9 +301,31 @@ def neighbours_of(cache: Cache, lane: Lane) -> tuple[LaneSenders, ...]:
     return tuple(found)
 
 
-def nodes_of(cache: Cache) -> dict[str, NodeFacts]:
+class _Nodes(Mapping[str, NodeFacts]):
+    """Each node is read when somebody asks for it, and once: a pass over a lane asks for few of thousands."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._read: dict[str, NodeFacts] = {}
+
+    def __getitem__(self, name: str) -> NodeFacts:
+        if name not in self._read:
+            body = self._cache.get(NODE.kind, None, name)
+            if body is None:
+                raise KeyError(name)
+            self._read[name] = node_of(body)
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (body["metadata"]["name"] for body in self._cache.all(NODE.kind))
+
+    def __len__(self) -> int:
+        return self._cache.count(NODE.kind)
+
+
+def nodes_of(cache: Cache) -> Mapping[str, NodeFacts]:
     """What the engines need to know of each node."""
-    return {body["metadata"]["name"]: node_of(body) for body in cache.all(NODE.kind)}
+    return _Nodes(cache)
 
 
 def configs_of(cache: Cache, lane: Lane) -> dict[str, Manifest]:

@@ -29,10 +29,10 @@ def sharers_of(cache: Cache, lane: Lane) -> tuple[Sharer, ...]:
     Of very many only those next by name, as many before as behind: so each knows whoever knows it, and words come
     round to all.
     """
-    bodies = cache.all(SENDING_LANE.kind, lane.namespace)
-    names = sorted({body["metadata"]["name"] for body in bodies if shares_list(body)} | {lane.name})
     if lane.spec.feedback is None or lane.spec.feedback.suppression.scope != "Namespace":
         return ()
+    bodies = cache.all(SENDING_LANE.kind, lane.namespace)
+    names = sorted({body["metadata"]["name"] for body in bodies if shares_list(body)} | {lane.name})
     at, most = names.index(lane.name), min(len(names) - 1, MOST)
     near = [names[(at + step) % len(names)] for step in range(-(most // 2), most - most // 2 + 1) if step]
     return tuple(Sharer(name, _slots_with_ports(cache, (lane.namespace, name))) for name in sorted(set(near)))

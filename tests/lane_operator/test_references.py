@@ -17,6 +17,7 @@ from lane_operator.references import (
     NEIGHBOURS_SENDERS,
     neighbours_of,
     node_of,
+    nodes_of,
     pool_of,
     pools_beside,
 )
@@ -288,3 +289,21 @@ def test_an_internal_address_that_is_none_is_as_good_as_nothing(said: str, taken
     addresses = [{"type": "InternalIP", "address": said}, {"type": "Hostname", "address": "node-a"}]
 
     assert node_of({"metadata": {"name": "a"}, "spec": {}, "status": {"addresses": addresses}}).internal_ip == taken
+
+
+def test_nodes_are_read_when_asked_for_and_a_pass_sees_each_as_it_was_then() -> None:
+    cache = Cache()
+    for name in ("n1", "n2"):
+        cache.put("Node", node(name, ready=True, version=1))
+    nodes = nodes_of(cache)
+
+    assert (len(nodes), sorted(nodes), nodes["n1"].ready, nodes.get("n3")) == (2, ["n1", "n2"], True, None)
+    cache.put("Node", node("n1", ready=False, version=2))
+    assert nodes["n1"].ready
+    assert not nodes_of(cache)["n1"].ready
+
+
+def node(name: str, *, ready: bool, version: int) -> dict[str, Any]:
+    metadata = {"name": name, "uid": name, "resourceVersion": str(version)}
+    conditions = [{"type": "Ready", "status": str(ready)}]
+    return {"kind": "Node", "metadata": metadata, "spec": {}, "status": {"conditions": conditions}}

@@ -7,6 +7,7 @@ import pytest
 from lane_api.names import LANE_LABEL, POOL_ANNOTATION
 from lane_operator.cache import Cache, Change
 from lane_operator.reconcile import QueueKey, woken_by
+from lane_operator.references import NEIGHBOURS
 
 OPERATOR = "lanewright-system"
 
@@ -43,6 +44,31 @@ def test_a_lane_that_changes_pools_wakes_both(cache: Cache) -> None:
 
 def test_a_lanes_own_status_wakes_the_lane_only(cache: Cache) -> None:
     assert woken(cache, "SendingLane", lane("otp"), lane("otp", status={"queued": 1})) == {"SendingLane mail/otp"}
+
+
+def sends_as(name: str, *senders: str, generation: int = 1) -> dict[str, Any]:
+    one = lane(name, generation=generation)
+    one["spec"]["submission"] = {"senders": [*senders]}
+    return one
+
+
+def test_lanes_that_name_one_anothers_senders_are_woken_by_another_sender_alone(cache: Cache) -> None:
+    before, other = sends_as("otp", "@a.example"), sends_as("otp", "@b.example", generation=2)
+    same = sends_as("otp", "@a.example", generation=2)
+
+    assert woken(cache, "SendingLane", before, other) >= {"SendingLane mail/otp", "SendingLane mail/bulk"}
+    assert "SendingLane shop/shop" not in woken(cache, "SendingLane", before, other)
+    assert "SendingLane mail/bulk" in woken(cache, "SendingLane", None, before)
+    assert "SendingLane mail/bulk" in woken(cache, "SendingLane", before, None)
+    assert "SendingLane mail/bulk" not in woken(cache, "SendingLane", before, same)
+
+
+def test_where_lanes_are_too_many_to_name_one_another_no_sender_wakes_them(cache: Cache) -> None:
+    for number in range(NEIGHBOURS + 1):
+        cache.put("SendingLane", lane(f"l{number}"))
+
+    found = woken(cache, "SendingLane", sends_as("otp", "@a.example"), sends_as("otp", "@b.example", generation=2))
+    assert found == {"SendingLane mail/otp", "IPPool mail/pool"}
 
 
 def test_a_pool_wakes_the_lanes_that_name_it_and_no_others(cache: Cache) -> None:

@@ -25,7 +25,14 @@ from lane_operator.kube import (
 )
 from lane_operator.marks import pool_key, pool_named
 from lane_operator.reconcile.world import QueueKey
-from lane_operator.references import lanes_of_pool, node_of, others_of, pools_sharing_networks, pools_with_network
+from lane_operator.references import (
+    lanes_beside,
+    lanes_of_pool,
+    node_of,
+    others_of,
+    pools_sharing_networks,
+    pools_with_network,
+)
 from lane_operator.sharers import shares_list
 
 __all__ = ["everything", "woken_by"]
@@ -42,6 +49,8 @@ def woken_by(cache: Cache, change: Change, operator_namespace: str) -> frozenset
             if not _is_turned(change):
                 return frozenset({own} | pools)
             sharers = _sharers(cache, own.namespace) if any(map(shares_list, bodies)) else set()
+            if _senders(change.before) != _senders(change.after):
+                sharers |= {_key(own.kind, body) for body in lanes_beside(cache, own.namespace)}
             around = {QueueKey(own.kind, *one.key) for body in bodies for one in others_of(cache, body)}
             return frozenset({own} | pools | around | sharers)
         case IP_POOL.kind:
@@ -136,6 +145,11 @@ def _turns_sharers(cache: Cache, change: Change) -> bool:
         return False
     is_authority = change.kind == SECRET.kind and metadata["name"] == f"{lane['metadata']['name']}-ca"
     return is_authority or (change.kind == STATEFUL_SET.kind and (change.before is None or change.after is None))
+
+
+def _senders(lane: Manifest | None) -> object:
+    """What a lane sends as; its neighbours tell a stranger whose a sender is."""
+    return None if lane is None else (lane["spec"].get("submission") or {}).get("senders")
 
 
 def _lanes_on_nodes(cache: Cache) -> Iterable[QueueKey]:
