@@ -8,7 +8,7 @@ that the installation does not give his namespace is not made; one that stands t
 Source of the format: external-dns, docs/sources/{crd,txt-record,mx-record}.md.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 
 from lane_api.domains import LaneDomain
@@ -30,12 +30,16 @@ def publishes(lane: Lane) -> tuple[LaneDomain, ...]:
     return tuple(domain for domain in lane.spec.domains if domain.dns.provider == "ExternalDNS")
 
 
-def dns_endpoint(lane: Lane, references: References) -> Manifest | None:
-    """The DNSEndpoint; None where every domain's records are published by hand, or none is known yet."""
+def dns_endpoint(lane: Lane, references: References, signing: Collection[str] = ()) -> Manifest | None:
+    """The DNSEndpoint; None where every domain's records are published by hand, or none is known yet.
+
+    `signing` are names of the records of keys that slots sign with: what stands of them stays, also where the key is to
+    be another.
+    """
     standing = _standing(references)
     rows = []
     for domain in publishes(lane):
-        for row in _records(lane, domain, references, standing):
+        for row in _records(lane, domain, references, standing, signing):
             allowed = row if is_below(row["dnsName"], references.publishable) else standing.get(_identity(row))
             if allowed is not None:
                 rows.append(allowed)
@@ -82,10 +86,14 @@ def _identity(row: Manifest) -> tuple[str, str]:
 
 
 def _records(
-    lane: Lane, domain: LaneDomain, references: References, standing: Mapping[tuple[str, str], Manifest]
+    lane: Lane,
+    domain: LaneDomain,
+    references: References,
+    standing: Mapping[tuple[str, str], Manifest],
+    signing: Collection[str],
 ) -> Iterator[Manifest]:
     if domain.dkim.mode == "Sign":
-        yield from _of_keys(domain, references.dkim.get(domain.name), standing)
+        yield from _of_keys(domain, references.dkim.get(domain.name), standing, signing)
     path = domain.return_path
     if path is None or path.mode != "Rewrite":
         return
@@ -100,14 +108,18 @@ def _records(
 
 
 def _of_keys(
-    domain: LaneDomain, key: DkimKey | None, standing: Mapping[tuple[str, str], Manifest]
+    domain: LaneDomain,
+    key: DkimKey | None,
+    standing: Mapping[tuple[str, str], Manifest],
+    signing: Collection[str],
 ) -> Iterator[Manifest]:
     suffix = f"._domainkey.{domain.name}"
-    known = [one for one in _keys(key) if one.public_record]
-    for one in known:
-        yield _text(domain, f"{one.selector}{suffix}", one.public_record)
-    if not known:
-        yield from (row for (name, kind), row in standing.items() if kind == "TXT" and name.endswith(suffix))
+    known = {f"{one.selector}{suffix}": one.public_record for one in _keys(key) if one.public_record}
+    for name, record in known.items():
+        yield _text(domain, name, record)
+    for (name, kind), row in standing.items():
+        if kind == "TXT" and name.endswith(suffix) and name not in known and (not known or name in signing):
+            yield row
 
 
 def _keys(key: DkimKey | None) -> Iterator[DkimKey]:

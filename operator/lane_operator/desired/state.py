@@ -66,6 +66,8 @@ class _Parts:
     serials: dict[str, int] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     sinks: set[Sink] = field(default_factory=set)
+    signing: set[str] = field(default_factory=set)
+    """Names of the records of keys that slots sign with."""
     names_all_sinks: bool = True
     is_direct: bool = False
     """Some slot sends mail itself, not through a proxy."""
@@ -112,7 +114,7 @@ def desired_state(
         lane, references.kinds, settings.monitoring_labels, settings.runbook_url, references.withheld
     )
     parts.manifests += [child(lane, manifest) for manifest in monitoring]
-    acted_on, unserved = children_of_others(lane, references)
+    acted_on, unserved = children_of_others(lane, references, parts.signing)
     parts.manifests += acted_on
     return Desired(
         manifests=tuple(parts.manifests),
@@ -185,6 +187,8 @@ def _outlived(manifests: list[Manifest], references: References) -> Iterator[tup
 def _config(parts: _Parts, references: References, slot: str, config: RelayConfig, resolver: str | None) -> Manifest:
     """The slot's configuration, with the serial that its content has."""
     parts.sinks.update(sinks_of(config))
+    keys = ((one.name, key) for one in config.domains if one.mode == "Sign" for key in (one, one.ed25519))
+    parts.signing.update(f"{key.selector}._domainkey.{name}" for name, key in keys if key is not None)
     parts.is_direct |= config.egress.proxy is None
     before, handed = references.configs.get(slot), references.handed.get(slot, Handed())
     seen = spool_seen(before, handed)

@@ -77,6 +77,11 @@ def _to_publish(view: View, domain: str) -> str:
         )
     if finding == SelectorFinding.OTHER:
         return f"mail from {domain} waits: at {name} {words}; let that name have one TXT record, {record}"
+    if view.published(domain) is None and (before := view.signing_before(domain)):
+        return (
+            f"publish TXT {name} = {record}: slots sign mail from {domain} with the key of {', '.join(before)} until "
+            "they have restarted with this one; leave that record as well"
+        )
     if view.published(domain) is None:  # at the start, or when the last slot goes: it may well be there
         return f"no slot has looked for TXT {name} = {record} yet; publish it where it is not: mail from {domain} waits"
     asked = next((one for one in view.lane.spec.domains if one.name == domain), None)

@@ -138,8 +138,22 @@ class View:
 
     def published(self, domain: str) -> bool | None:
         """What the slots' DNS says of a domain's selector: all that looked must see it; None: none has looked."""
-        said = [seen.domains_published[domain] for seen in self.heard() if domain in seen.domains_published]
+        said = [seen.domains_published[domain] for seen in self._looked(domain)]
         return all(said) if said else None
+
+    def signing_before(self, domain: str) -> tuple[str, ...]:
+        """Selectors of keys that slots sign with until their pods have the one that they are to sign with."""
+        looked = {seen.name for seen in self._looked(domain)}
+        others = (seen for seen in self.heard() if domain in seen.domains_published and seen.name not in looked)
+        return tuple(sorted({seen.domains_selectors[domain] for seen in others}))
+
+    def _looked(self, domain: str) -> Iterator[SlotObservation]:
+        """Slots that look for the domain's record; of a given key that is another now, those that have it."""
+        key = self.references.dkim.get(domain)
+        given = "" if key is None or key.turn is not None else key.selector
+        for seen in self.heard():
+            if domain in seen.domains_published and (not given or seen.domains_selectors.get(domain) in (None, given)):
+                yield seen
 
     def second_published(self, domain: str) -> bool:
         """Every slot that looked found the domain's Ed25519 record."""
@@ -153,7 +167,7 @@ class View:
 
     def dns_of(self, domain: str) -> tuple[str, str]:
         """What DNS holds at a domain's selector, as a slot that waits for it says: (SelectorFinding, its words)."""
-        waits = [seen for seen in self.heard() if not seen.domains_published.get(domain, True)]
+        waits = [seen for seen in self._looked(domain) if not seen.domains_published[domain]]
         said = [seen.domains_dns[domain] for seen in waits if domain in seen.domains_dns]
         return said[0] if said else (SelectorFinding.ABSENT, "")
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from lane_api.ippool import PoolAddress
+from lane_api.names import DNS_ENDPOINT_KIND
 from lane_api.packing import unpacked
 from lane_api.relayconfig import RelayConfig
 from lane_operator.desired import desired_state
@@ -60,6 +61,8 @@ class Cluster:
             lane,
             self.pool,
             multus_network=self.template,
+            kinds=made.KINDS | {DNS_ENDPOINT_KIND},
+            dns_endpoint=self.live.get(("DNSEndpoint", "otp")),
             workloads=of["StatefulSet"],
             pods=self.pods,
             networks=networks,
@@ -138,6 +141,25 @@ def test_a_key_of_another_selector_signs_in_each_slot_once_its_pod_has_it() -> N
     here.restart("otp-0")
     here.apply(new)
     assert [here.config(slot).domains[0].selector for slot in SLOTS] == ["b", "a", "a"]
+
+
+def test_the_record_of_a_key_stays_published_until_no_slot_signs_with_it() -> None:
+    def published(selector: str) -> Lane:
+        (domain,) = signed(selector)["domains"]
+        return lane(domains=[{**domain, "dns": {"provider": "ExternalDNS"}}])
+
+    def records(found: Desired) -> set[str]:
+        (endpoint,) = [one for one in found.manifests if one["kind"] == "DNSEndpoint"]
+        return {row["dnsName"].partition(".")[0] for row in endpoint["spec"]["endpoints"]}
+
+    here = Cluster()
+    here.apply(published("a"))
+    here.restart(*SLOTS)
+    assert records(here.apply(published("b"), restarts=SLOTS)) == {"a", "b"}
+    here.restart(*SLOTS[:2])
+    assert records(here.apply(published("b"))) == {"a", "b"}
+    here.restart(SLOTS[2])
+    assert records(here.apply(published("b"))) == {"b"}
 
 
 def test_the_next_pod_finds_what_it_needs_as_soon_as_the_one_before_ends() -> None:
