@@ -226,15 +226,12 @@ class Observer:
             if not _is_kept(answer, target.intake):
                 await self._order_intake(target)
                 answer = await self._ask(target, "GET", "slot")
+            seen = slot_answer(target.slot, answer)
             metrics.relay_requests.labels(result="ok").inc()
             visited.unanswered, visited.answered_at = 0, time.monotonic()
-            if answer.get("serial") == target.serial:
+            if seen.config_serial == target.serial:
                 visited.refused = ""  # it has taken it after all, by its file
-            return replace(
-                slot_answer(target.slot, answer),
-                config_refused=visited.refused or answer.get("refused") or "",
-                process=target.process,
-            )
+            return replace(seen, config_refused=visited.refused or seen.config_refused, process=target.process)
         except Exception as error:  # noqa: BLE001  # the task's edge: a visit that ends in one is none, the next comes
             metrics.relay_requests.labels(result=type(error).__name__).inc()
             _log_failure(visited, error)

@@ -441,24 +441,6 @@ async def test_a_slot_that_nobody_may_ask_now_keeps_its_last_words_and_is_not_ca
     assert rig.seen().reachable
 
 
-async def test_an_answer_that_nobody_foresaw_is_none_and_the_visits_go_on(rig: Rig) -> None:
-    rig.slot.generation = 7
-    rig.slot.live = float("inf")  # JSON that Python reads, and that is no count
-    with capture_logs() as logged:
-        rig.observer.aim(LANE, (rig.target,))
-        await rig.woken.again()
-        assert not rig.seen().reachable
-        async with asyncio.timeout(60):
-            for _ in range(6):
-                await rig.slot.asked.get()
-
-        rig.slot.live = 5
-        await rig.woken.again()
-
-    assert (rig.seen().reachable, rig.seen().queued) == (True, 5)
-    assert [one["event"] for one in logged].count("visit failed") == 1
-
-
 async def test_another_lanes_authority_is_not_believed(rig: Rig) -> None:
     other = credentials.make_ca("mail/bulk", dt.datetime.now(dt.UTC))
 

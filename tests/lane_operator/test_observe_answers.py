@@ -100,7 +100,7 @@ async def test_what_isps_refuse_the_address_for_is_seen_and_other_acts_are_not()
     said = await Slot().report()
     seen = slot_answer("otp-0", {**said, "delivery": {**said["delivery"], "acts": acts}})
 
-    assert [one.isps for one in seen.quarantines] == [("gmail",), ()]
+    assert [one.isps for one in seen.quarantines] == [(), ("gmail",)]
     assert (seen.quarantines[0].by, seen.quarantines[0].reply) == ("gmail/listed", "550 listed")
     assert (seen.quarantines[0].since, seen.quarantines[0].until) == (act["since"], act["until"])
     assert slot_answer("otp-0", said).quarantines == ()

@@ -7,16 +7,20 @@ import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from lane_operator import credentials
 from lane_operator.inputs import SlotObservation
 from lane_operator.observe import Observer, Target
+from lane_operator.packed import Packed
 from lane_operator.slot_answers import LONGEST, MOST_PARTS, answered
-from tests.lane_operator.test_observe import LANE, SERVER_NAME, Slot
+from tests.lane_operator.test_observe import LANE, SERVER_NAME, Rig, Slot
+from tests.lane_operator.test_observe import rig as rig
 
 MIB = 1 << 20
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -124,3 +128,39 @@ async def test_a_slot_sends_nobody_to_another_place(tmp_path: Path) -> None:
 def test_what_is_no_answer_of_a_slot_is_none(body: bytes) -> None:
     with pytest.raises(ValueError, match="an answer"):
         answered(body)
+
+
+async def test_a_slot_that_says_what_is_no_answer_falls_silent_as_one_that_says_nothing(rig: Rig) -> None:
+    rig.slot.generation = 7
+    rig.observer.aim(LANE, (rig.target,))
+    await rig.woken.again()
+    assert rig.seen().reachable
+
+    rig.slot.live = float("inf")  # JSON that Python reads, and that is no count
+    await rig.woken.again()
+
+    assert not rig.seen().reachable
+
+
+class _Damaged(Packed):
+    """One that cannot be read any more."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("damaged in memory")
+
+
+async def test_a_visit_that_fails_as_nobody_foresaw_is_none_and_the_visits_go_on(rig: Rig) -> None:
+    rig.slot.serial = 1
+    with capture_logs() as logged:
+        rig.observer.aim(LANE, (replace(rig.target, config=_Damaged("7")),))
+        await rig.woken.again()
+        assert not rig.seen().reachable
+        async with asyncio.timeout(60):
+            for _ in range(6):
+                await rig.slot.asked.get()
+
+        rig.slot.live, rig.slot.generation, rig.slot.serial = 5, 7, 70
+        await rig.woken.again()
+
+    assert (rig.seen().reachable, rig.seen().queued) == (True, 5)
+    assert [one["event"] for one in logged].count("visit failed") == 1
