@@ -221,24 +221,6 @@ def test_the_record_to_publish_stands_in_the_message() -> None:
     assert not said.domains[0].dkim.published
 
 
-def test_a_key_counts_as_published_when_a_slot_has_it_that_sees_it() -> None:
-    """Slots whose pods do not have the key that they are to sign with look for the record of the one before."""
-    domain = "notify.example.com"
-    before, now = ({"domains_selectors": {domain: one}} for one in ("old", "lw20261123"))
-    said = status(seen=made.observation(made.seen(0, **before), made.seen(1, **before)))
-
-    assert verdict(said, "DNSPublished") == ("Unknown", "NotPublished")
-    assert not said.domains[0].dkim.published
-    assert "publish TXT lw20261123._domainkey" in message(said, "DNSPublished")
-    assert "with the key of old until they have restarted" in message(said, "DNSPublished")
-
-    said = status(seen=made.observation(made.seen(0, **now), made.seen(1, **before)))
-    assert verdict(said, "DNSPublished") == ("True", "AllMatch")
-    absent = made.seen(0, **now | {"domains_published": {domain: False}})
-    said = status(seen=made.observation(absent, made.seen(1, **before)))
-    assert verdict(said, "DNSPublished") == ("False", "NotPublished")
-
-
 @pytest.mark.parametrize(
     ("looked", "published"), [({0: True, 1: True}, True), ({0: True, 1: False}, False), ({}, False)]
 )

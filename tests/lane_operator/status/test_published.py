@@ -7,7 +7,7 @@ import pytest
 from lane_api.names import DNS_ENDPOINT_KIND
 from lane_operator.inputs import Lane, Manifest
 from tests.lane_operator import made
-from tests.lane_operator.status.test_lane_status import message, settled, status
+from tests.lane_operator.status.test_lane_status import message, settled, status, verdict
 
 ABSENT = made.observation(made.seen(0, domains_published={"notify.example.com": False}))
 
@@ -52,6 +52,24 @@ def test_a_record_that_the_namespace_may_not_have_published_says_who_lets_it() -
 def test_what_a_person_is_to_publish_is_said_as_before() -> None:
     said = message(status(settled(), ABSENT), "DNSPublished")
     assert said.startswith("publish TXT lw20261123._domainkey.notify.example.com")
+
+
+def test_a_key_counts_as_published_when_a_slot_has_it_that_sees_it() -> None:
+    """Slots whose pods do not have the key that they are to sign with look for the record of the one before."""
+    domain = "notify.example.com"
+    before, now = ({"domains_selectors": {domain: one}} for one in ("old", "lw20261123"))
+    said = status(seen=made.observation(made.seen(0, **before), made.seen(1, **before)))
+
+    assert verdict(said, "DNSPublished") == ("Unknown", "NotPublished")
+    assert not said.domains[0].dkim.published
+    assert "publish TXT lw20261123._domainkey" in message(said, "DNSPublished")
+    assert "with the key of old until they have restarted" in message(said, "DNSPublished")
+
+    said = status(seen=made.observation(made.seen(0, **now), made.seen(1, **before)))
+    assert verdict(said, "DNSPublished") == ("True", "AllMatch")
+    absent = made.seen(0, **now | {"domains_published": {domain: False}})
+    said = status(seen=made.observation(absent, made.seen(1, **before)))
+    assert verdict(said, "DNSPublished") == ("False", "NotPublished")
 
 
 def test_a_certificate_that_was_issued_is_told_by_its_secret() -> None:
