@@ -106,7 +106,7 @@ async def serve(
     queue: WorkQueue[QueueKey] = WorkQueue(time.monotonic, random.random)
     observer = Observer(lambda lane: queue.add(QueueKey(SENDING_LANE.kind, *lane)))
     leadership = _leadership(kube, settings)
-    world = _world(kube.fenced(leadership.holds) if leadership else kube, settings, queue, observer, leadership)
+    world = _world(kube.fenced(leadership.may_write_for) if leadership else kube, settings, queue, observer, leadership)
     intake = Intake(world, queue.add)
     ready, leading = ready or asyncio.Event(), leadership.leading if leadership else _set()
     listed, works = asyncio.Event(), asyncio.Event()

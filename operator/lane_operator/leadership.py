@@ -31,6 +31,8 @@ LEASE_S: Final = 12
 """How long a Lease stands that nobody renews."""
 RENEW_WITHIN_S: Final = 8.0
 """How long its holder is sure of it; what is left to LEASE_S is for requests that are under way."""
+UNDER_WAY_S: Final = LEASE_S - RENEW_WITHIN_S - 1.0
+"""How much longer they may take: who gives up has its request cancelled, and the API server a second to notice."""
 EVERY_S: Final = 2.0
 """Between two looks, of the holder and of who waits."""
 ATTEMPT_S: Final = 3.0
@@ -76,6 +78,10 @@ class Leadership:
     def holds(self) -> bool:
         """Whether no other replica can hold it now."""
         return self._clock() < self._sure_until
+
+    def may_write_for(self) -> float:
+        """How many seconds a write that goes out now may take, before another replica may lead; 0: none may."""
+        return max(0.0, self._sure_until + UNDER_WAY_S - self._clock()) if self.holds() else 0.0
 
     @property
     def went_back_at(self) -> dt.datetime | None:

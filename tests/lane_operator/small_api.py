@@ -51,6 +51,10 @@ class SmallApi:
         if method == "POST":
             return self._post(path, await request.json())
         if method == "DELETE":
+            wanted = (await request.json()).get("preconditions", {}) if request.can_read_body else {}
+            known = self.objects.get(path, {}).get("metadata", wanted)
+            if any(known.get(name) != value for name, value in wanted.items()):
+                return self._refuse("Conflict", "the object has been modified")
             gone = self.objects.pop(path, None)
             return web.json_response(gone) if gone else web.json_response({"reason": "NotFound"}, status=404)
         body = await request.json()

@@ -153,3 +153,34 @@ async def test_watches_of_however_many_namespaces_keep_no_request_waiting(
             await enough.wait()
             assert await kube.get(SECRET, "mail", "a") is not None
             over.set()
+
+
+async def test_a_write_that_takes_more_than_it_may_is_given_up_and_a_read_is_not() -> None:
+    answers = asyncio.Event()
+
+    async def late(request: web.Request) -> web.Response:
+        if request.method != "GET":
+            await answers.wait()
+        return web.json_response({"metadata": {}})
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", late)
+    async with TestServer(application, shutdown_timeout=0) as server, kube_of(server) as kube:
+        fenced = kube.fenced(lambda: 0.05)
+        with pytest.raises(errors.UnavailableError):
+            await fenced.delete(SERVICE, "mail", "a", uid="u")
+        assert await fenced.get(SERVICE, "mail", "a") == {"metadata": {}}
+        answers.set()
+        await fenced.fenced(lambda: 60.0).delete(SERVICE, "mail", "a", uid="u")
+
+
+async def test_an_object_that_has_changed_is_not_deleted_by_who_looked_before() -> None:
+    async with small_api() as (api, kube):
+        body = api.put(PATH, {"metadata": {"name": "a", "uid": "u1"}})
+        version = body["metadata"]["resourceVersion"]
+        api.put(PATH, body)
+        with pytest.raises(errors.ConflictError):
+            await kube.delete(SERVICE, "mail", "a", uid="u1", resource_version=version)
+        await kube.delete(SERVICE, "mail", "a", uid="u1")
+        assert PATH not in api.objects
+        await kube.delete(SERVICE, "mail", "a", uid="u1")

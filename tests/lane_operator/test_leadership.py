@@ -206,7 +206,7 @@ async def test_an_api_server_that_does_not_answer_is_waited_for(replicas: Replic
 
 async def test_nothing_is_written_by_a_replica_that_is_not_sure_of_the_lease(replicas: Replicas) -> None:
     one = replicas.one("a")
-    fenced = replicas.kube.fenced(one.holds)
+    fenced = replicas.kube.fenced(one.may_write_for)
     with pytest.raises(NotLeadingError):
         await fenced.create(SERVICE)
 
@@ -219,3 +219,14 @@ async def test_nothing_is_written_by_a_replica_that_is_not_sure_of_the_lease(rep
     assert await fenced.get(_SERVICE_KIND, "mail", "otp") is not None
     lease = "/apis/coordination.k8s.io/v1/namespaces/lw/leases"
     assert replicas.api.writes == [("POST", lease), ("POST", "/api/v1/namespaces/mail/services")]
+
+
+async def test_a_write_may_take_no_longer_than_nobody_else_leads(replicas: Replicas) -> None:
+    one = replicas.one("a")
+    assert one.may_write_for() == 0
+    await one.turn()
+    for passed in (0.0, 2.0, RENEW_WITHIN_S - 0.1):
+        replicas.clock.now = 100.0 + passed
+        assert 1 < one.may_write_for() < LEASE_S - passed
+    replicas.clock.now = 100.0 + RENEW_WITHIN_S
+    assert one.may_write_for() == 0

@@ -1,10 +1,15 @@
 """What goes with a lane, and what stays behind it."""
 
-from lane_api.names import DRAIN_FINALIZER
+from typing import Any
+
+import pytest
+
+from lane_api.names import DRAIN_FINALIZER, QUEUE_FINALIZER
 from lane_operator.desired.heads import kept_heads
 from lane_operator.desired.stamp import child
+from lane_operator.errors import ConflictError
 from lane_operator.kube import CERTIFICATE, DNS_ENDPOINT
-from lane_operator.lifecycle import LetGo
+from lane_operator.lifecycle import DeleteWorkload, LetGo, ReleaseVolume
 from lane_operator.reconcile.steps import run_steps
 from tests.lane_operator import made
 from tests.lane_operator.small_api import small_api
@@ -49,4 +54,53 @@ async def test_published_records_outlive_their_lane_and_a_certificate_goes_with_
         await run_steps(here, of, live, (LetGo(),))
         assert paths["DNSEndpoint"] in api.objects
         assert paths["Certificate"] not in api.objects
+        await here.observer.close()
+
+
+SET = "/apis/apps/v1/namespaces/mail/statefulsets/otp-0"
+CLAIM = "/api/v1/namespaces/mail/persistentvolumeclaims/queue-otp-0"
+
+
+async def test_a_slot_that_another_replica_has_let_start_again_is_not_deleted_by_a_request_that_comes_late() -> None:
+    of = made.lane()
+    async with small_api() as (api, kube):
+        here = world(kube)
+        metadata = {"namespace": "mail", "name": "otp-0", "uid": "w1"}
+        stopped = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": {"replicas": 0}}
+        here.cache.put("StatefulSet", api.put(SET, stopped))
+        started = api.put(SET, stopped | {"spec": {"replicas": 1}})
+        with pytest.raises(ConflictError):
+            await run_steps(here, of, {}, (DeleteWorkload("otp-0", "w1"),))
+        assert api.objects[SET] == started
+        here.cache.put("StatefulSet", started)
+        await run_steps(here, of, {}, (DeleteWorkload("otp-0", "another"),))
+        assert SET in api.objects
+        await run_steps(here, of, {}, (DeleteWorkload("otp-0", "w1"),))
+        assert SET not in api.objects
+        await here.observer.close()
+
+
+async def test_a_claim_that_is_guarded_again_is_not_deleted_by_a_request_that_comes_late() -> None:
+    of = made.lane()
+    async with small_api() as (api, kube):
+        here = world(kube)
+        metadata = {"namespace": "mail", "name": "queue-otp-0", "uid": "v1", "finalizers": [QUEUE_FINALIZER]}
+        guarded = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": {}}
+        here.cache.put("PersistentVolumeClaim", api.put(CLAIM, guarded))
+        released, patch = (ReleaseVolume("otp-0", "v1", delete=True),), kube.patch_json
+
+        async def overtaken(*given: Any, **more: Any) -> Any:
+            left = await patch(*given, **more)
+            api.put(CLAIM, guarded)  # by who leads by now
+            return left
+
+        here.kube.patch_json = overtaken  # type: ignore[method-assign]
+        with pytest.raises(ConflictError):
+            await run_steps(here, of, {}, released)
+        assert api.objects[CLAIM]["metadata"]["finalizers"] == [QUEUE_FINALIZER]
+
+        here.kube.patch_json = patch  # type: ignore[method-assign]
+        here.cache.put("PersistentVolumeClaim", api.objects[CLAIM])
+        await run_steps(here, of, {}, released)
+        assert CLAIM not in api.objects
         await here.observer.close()

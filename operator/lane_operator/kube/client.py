@@ -37,7 +37,8 @@ PAGE = 100
 SECRETS_PAGE = 50
 """Objects in one answer to a list: the loop stands still while it is read, and as Python's objects it takes ten times
 its size. A slot's configuration is 100 KB."""
-REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30)
+REQUEST_S = 30.0
+REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=REQUEST_S)
 ASK_S = 2.0
 """Between two questions to an API server that does not answer, as with the Lease."""
 WATCH_SECONDS = 290  # below the 5-10 minutes after which API servers end a watch themselves
@@ -64,10 +65,11 @@ class ObjectList:
 class Kube:
     """The Kubernetes API as the operator uses it."""
 
-    def __init__(self, configuration: Configuration, may_write: Callable[[], bool] = lambda: True) -> None:
-        """`configuration` as kubernetes.aio loads it (`kube.access`); writes go out while `may_write` says yes."""
+    def __init__(self, configuration: Configuration, may_write_for: Callable[[], float] = lambda: math.inf) -> None:
+        """`configuration` as kubernetes.aio loads it (`kube.access`); `may_write_for` says how many seconds a write
+        that goes out now may take, 0 or less: none goes out."""
         self._configuration = configuration
-        self._may_write = may_write
+        self._may_write_for = may_write_for
         self._client: ApiClient | None = None
         self._question = asyncio.Lock()
         self._answered_at = -math.inf
@@ -82,9 +84,10 @@ class Kube:
         if self._client is not None:
             await self._client.close()
 
-    def fenced(self, may_write: Callable[[], bool]) -> "Kube":
-        """The same API over the same session, whose writes raise NotLeadingError while `may_write` says no."""
-        other = Kube(self._configuration, may_write)
+    def fenced(self, may_write_for: Callable[[], float]) -> "Kube":
+        """The same API over the same session, whose writes raise NotLeadingError where they may take no time, and
+        UnavailableError where they take more than they may."""
+        other = Kube(self._configuration, may_write_for)
         other._client = self._client
         return other
 
@@ -158,10 +161,21 @@ class Kube:
         return await self._request("create", kind, "POST", path, query, manifest)
 
     async def delete(
-        self, kind: Kind, namespace: str | None, name: str, *, uid: str, propagation: str = "Background"
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str,
+        resource_version: str | None = None,
+        propagation: str = "Background",
     ) -> None:
-        """Deletes the object of that uid; gone already is fine, another object of the name is a ConflictError."""
-        body = {"preconditions": {"uid": uid}, "propagationPolicy": propagation}
+        """Deletes the object of that uid, and with a resourceVersion only if it is still that one.
+
+        Gone already is fine; another object of the name, or another state of it, is a ConflictError.
+        """
+        version = {"resourceVersion": resource_version} if resource_version is not None else {}
+        body = {"preconditions": {"uid": uid, **version}, "propagationPolicy": propagation}
         try:
             await self._request("delete", kind, "DELETE", kind.path(namespace, name), body=body)
         except NotFoundError:
@@ -254,11 +268,14 @@ class Kube:
         body: object = None,
         content_type: str = "application/json",
     ) -> Manifest:
-        if method != "GET" and not self._may_write():
+        timeout, left = REQUEST_TIMEOUT, math.inf if method == "GET" else self._may_write_for()
+        if left <= 0:
             raise NotLeadingError(f"{method} {path}: another replica may hold the Lease")
+        if left < REQUEST_S:
+            timeout = aiohttp.ClientTimeout(total=left)
         code, began = 0, time.monotonic()
         try:
-            response = await self._call(method, path, query, body, content_type)
+            response = await self._call(method, path, query, body, content_type, timeout)
             code = response.status
             async with response:
                 text = await response.read()

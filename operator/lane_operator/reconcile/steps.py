@@ -52,7 +52,7 @@ async def run_steps(
                 if not await retain(world, lane, slot, volume):
                     await _release_volume(world, lane, slot, uid, delete=False)
             case DeleteWorkload(slot, uid):
-                await world.kube.delete(STATEFUL_SET, lane.namespace, slot, uid=uid)
+                await _delete_workload(world, lane, slot, uid)
             case ForgetVolume(slot, uid, workload_uid):
                 await _forget_volume(world, lane, slot, uid, workload_uid)
             case LetGo():
@@ -104,21 +104,43 @@ async def _release_volume(world: World, lane: Lane, slot: str, uid: str, *, dele
         return
     if await world.kube.get(POD, lane.namespace, f"{slot}-0") is not None:  # asked anew: a cache may have missed it
         return
-    await _without_finalizer(world, VOLUME_CLAIM, claim, QUEUE_FINALIZER)
-    if delete:
-        await world.kube.delete(VOLUME_CLAIM, lane.namespace, claim["metadata"]["name"], uid=uid)
+    left = await _without_finalizer(world, VOLUME_CLAIM, claim, QUEUE_FINALIZER)
+    if delete and left is not None:
+        await _delete_as_it_is(world, VOLUME_CLAIM, left)
 
 
 async def _forget_volume(world: World, lane: Lane, slot: str, uid: str, workload_uid: str | None) -> None:
     """Deletes the slot's workload and exactly this claim, as a person has asked; the volume's mail goes with it."""
     if workload_uid is not None:
-        await world.kube.delete(STATEFUL_SET, lane.namespace, slot, uid=workload_uid)
+        await _delete_workload(world, lane, slot, workload_uid)
     claim = _claim_of(world, lane, slot, uid)
     if claim is None:
         return
+    left: Manifest | None = claim
     if QUEUE_FINALIZER in (claim["metadata"].get("finalizers") or ()):
-        await _without_finalizer(world, VOLUME_CLAIM, claim, QUEUE_FINALIZER)
-    await world.kube.delete(VOLUME_CLAIM, lane.namespace, claim["metadata"]["name"], uid=uid)
+        left = await _without_finalizer(world, VOLUME_CLAIM, claim, QUEUE_FINALIZER)
+    if left is not None:
+        await _delete_as_it_is(world, VOLUME_CLAIM, left)
+
+
+async def _delete_workload(world: World, lane: Lane, slot: str, uid: str) -> None:
+    """Deletes the slot's workload, if it is still this one."""
+    workload = world.cache.get(STATEFUL_SET.kind, lane.namespace, slot)
+    if workload is not None and workload["metadata"]["uid"] == uid:
+        await _delete_as_it_is(world, STATEFUL_SET, workload)
+
+
+async def _delete_as_it_is(world: World, kind: Kind, body: Manifest) -> None:
+    """Deletes an object in the state that was looked at, or the request might arrive late, when another replica leads
+    and has let the slot start again; raises ConflictError."""
+    metadata = body["metadata"]
+    await world.kube.delete(
+        kind,
+        metadata["namespace"],
+        metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+    )
 
 
 def _claim_of(world: World, lane: Lane, slot: str, uid: str) -> Manifest | None:
@@ -127,7 +149,7 @@ def _claim_of(world: World, lane: Lane, slot: str, uid: str) -> Manifest | None:
     return claim if claim is not None and claim["metadata"]["uid"] == uid else None
 
 
-async def _without_finalizer(world: World, kind: Kind, body: Manifest, finalizer: str) -> None:
-    """Takes one finalizer off an object that is still the one that was looked at."""
+async def _without_finalizer(world: World, kind: Kind, body: Manifest, finalizer: str) -> Manifest | None:
+    """Takes one finalizer off an object that is still the one that was looked at; None: it is gone."""
     finalizers = body["metadata"].get("finalizers") or ()
-    await set_finalizers(world, kind, body, [one for one in finalizers if one != finalizer])
+    return await set_finalizers(world, kind, body, [one for one in finalizers if one != finalizer])
