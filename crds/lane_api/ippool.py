@@ -241,7 +241,8 @@ class PoolAddress(ApiModel):
     with another engine the slot runs on that node alone."""
     zone: ZoneName | None = None
     """The zone that the address lives in: its slot runs on nodes of this `topology.kubernetes.io/zone` alone, and a
-    lane's slots get addresses of different zones. Default: any."""
+    lane's slots get addresses of different zones. HostNetwork refuses one that the address's `node` is not in. Default:
+    any."""
     source: Address | None = None
     """What is bound where a cloud maps 1:1: by the pod, with Cilium by the gateway (its egressIP), with Socks5 by the
     proxy, which says so. Default: `ip`."""

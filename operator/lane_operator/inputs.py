@@ -186,6 +186,8 @@ class NodeFacts:
     """What the engines need to know of a node."""
 
     internal_ip: str
+    zone: str = ""
+    """What it is labelled with; empty: nothing."""
     ready: bool = True
     unschedulable: bool = False
     ready_since: str = ""

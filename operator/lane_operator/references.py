@@ -14,7 +14,7 @@ from lane_api.classes import TrafficClass
 from lane_api.ippool import AddressStatus, Engine, IPPoolSpec, IPPoolStatus, PoolAddress
 from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
 from lane_api.lane_status import LaneStatus
-from lane_api.names import LANE_LABEL, QUEUE_FINALIZER
+from lane_api.names import LANE_LABEL, QUEUE_FINALIZER, ZONE_LABEL
 from lane_api.sendinglane import SendingLaneSpec
 from lane_operator.cache import Cache
 from lane_operator.desired import config_name, heads_name
@@ -428,6 +428,7 @@ def node_of(body: Manifest) -> NodeFacts:
     ready, changed = heard.get("status") == "True", str(heard.get("lastTransitionTime") or "")
     return NodeFacts(
         internal_ip=_address(addresses.get("InternalIP", "")),
+        zone=str((body["metadata"].get("labels") or {}).get(ZONE_LABEL, "")),
         ready=ready,
         ready_since=changed if ready else "",
         unready_since="" if ready else changed,

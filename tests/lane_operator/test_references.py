@@ -7,7 +7,15 @@ import pytest
 
 from lane_api.conditions import Reason
 from lane_api.ippool import IPPoolStatus
-from lane_api.names import ADDRESS_ANNOTATION, CLASS_LABEL, LANE_LABEL, POOL_ANNOTATION, QUEUE_FINALIZER, SLOT_LABEL
+from lane_api.names import (
+    ADDRESS_ANNOTATION,
+    CLASS_LABEL,
+    LANE_LABEL,
+    POOL_ANNOTATION,
+    QUEUE_FINALIZER,
+    SLOT_LABEL,
+    ZONE_LABEL,
+)
 from lane_operator.cache import Cache
 from lane_operator.demands import demands_of, holdings_of
 from lane_operator.inputs import Demand, Holding, LaneSenders, Pool
@@ -282,6 +290,13 @@ def test_where_there_are_too_many_neighbours_none_is_told_of(lanes: int, senders
         cache.put("SendingLane", of_namespace(f"lane{number}", [f"@{one}.example" for one in range(senders)]))
 
     assert neighbours_of(cache, lane()) == ()
+
+
+@pytest.mark.parametrize(("labels", "zone"), [({ZONE_LABEL: "fra-1"}, "fra-1"), ({"rack": "7"}, ""), (None, "")])
+def test_a_node_is_in_the_zone_that_its_label_says(labels: dict[str, str] | None, zone: str) -> None:
+    metadata = {"name": "a"} | ({"labels": labels} if labels is not None else {})
+
+    assert node_of({"metadata": metadata, "spec": {}}).zone == zone
 
 
 @pytest.mark.parametrize(("said", "taken"), [("192.0.2.10", "192.0.2.10"), ("FD00::a", "FD00::a"), ("node-a.lan", "")])

@@ -4,17 +4,15 @@ May: where its address lives, as the engine says or the pool's owner. Rather: ap
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from lane_api.classes import TrafficClass
 from lane_api.ippool import PoolAddress
-from lane_api.names import CLASS_LABEL, LANE_LABEL, ROLE_LABEL
+from lane_api.names import CLASS_LABEL, LANE_LABEL, ROLE_LABEL, ZONE_LABEL
 from lane_operator.egress import EngineClaim
 from lane_operator.inputs import Lane
 
 __all__ = ["affinity"]
-
-ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 
 
 def affinity(lane: Lane, role: str, address: PoolAddress | None, engine: EngineClaim) -> dict[str, Any]:
@@ -34,16 +32,17 @@ def affinity(lane: Lane, role: str, address: PoolAddress | None, engine: EngineC
         noisy = {"key": CLASS_LABEL, "operator": "In", "values": ["Bulk", "Cold"]}
         terms.append(_away_from({"matchExpressions": [noisy]}, weight=5, everywhere=True))
     found: dict[str, Any] = {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": terms}}
-    required = engine.node_affinity or (None if engine.is_brought_out_elsewhere else _home(address))
+    required = engine.node_affinity or _home(address, on_node=not engine.is_brought_out_elsewhere)
     if required is not None:
         found["nodeAffinity"] = required
     return found
 
 
-def _home(address: PoolAddress | None) -> dict[str, Any] | None:
-    """The node or the zone that the address lives in; None for one that any node may have."""
+def _home(address: PoolAddress | None, *, on_node: bool) -> dict[str, Any] | None:
+    """The node or the zone that the address lives in; None for one that any node may have. `on_node`: the slot runs on
+    the node that the address names, which is no gateway."""
     term: dict[str, Any] = {}
-    if address is not None and address.node:
+    if address is not None and address.node and on_node:
         # by the node's name, which its hostname label need not repeat
         term["matchFields"] = [{"key": "metadata.name", "operator": "In", "values": [address.node]}]
     if address is not None and address.zone:

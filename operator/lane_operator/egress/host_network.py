@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from lane_api.conditions import Reason
-from lane_api.names import PORT_NAMES
+from lane_api.names import PORT_NAMES, ZONE_LABEL
 from lane_operator.egress.claims import BY_BINDING, ONE_FAMILY, EngineClaim, Limits, SlotClaim, bound_second, no_right
 from lane_operator.inputs import Refusal
 
@@ -47,6 +47,14 @@ def claim(slot: SlotClaim) -> EngineClaim | Refusal:
             f"node {address.node} of address {address.ip} is not in the cluster: correct the address's node in the "
             "pool, or join the node",
             waiting=Reason.WAITING_FOR_NODE,
+        )
+    if address.zone and node.zone != address.zone:
+        there = f"in zone {node.zone}" if node.zone else f"in no zone (it lacks the label {ZONE_LABEL})"
+        return Refusal(
+            Reason.ENGINE_LIMIT,
+            f"address {address.ip} is said to live in zone {address.zone}, and its node {address.node} is {there}: "
+            "correct zone or node of the address in the pool, or label the node",
+            waiting=Reason.ENGINE_LIMIT,
         )
     source, second = address.source or address.ip, bound_second(address)
     listened = next((one for one in (source, second) if one and ip_address(one) == ip_address(node.internal_ip)), None)

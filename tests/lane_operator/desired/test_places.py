@@ -132,6 +132,18 @@ def test_an_address_that_lives_nowhere_in_particular_binds_no_slot() -> None:
     assert "nodeAffinity" not in pod()["affinity"]
 
 
+def test_a_slot_runs_in_the_zone_of_its_address_also_where_a_gateway_brings_it_out() -> None:
+    of = made.lane()
+    lives = {"node": "gateway-1", "zone": "fra-1"}
+    claim = replace(made.claim(0), address=PoolAddress.model_validate(ZONED | lives))
+    found = desired_state(of, made.references(of, made.pool("Cilium")), made.assignment(claim), made.SETTINGS)
+    workload = next(one for one in found.manifests if one["kind"] == "StatefulSet")
+    required = workload["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+
+    (term,) = required["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term == {"matchExpressions": [{"key": ZONE, "operator": "In", "values": ["fra-1"]}]}
+
+
 def test_a_gateways_node_is_no_home_of_the_slot() -> None:
     of = made.lane()
     claim = replace(made.claim(0), address=PoolAddress.model_validate(ZONED | {"node": "gateway-1"}))

@@ -49,6 +49,25 @@ def attached(template: dict[str, Any] | None = None) -> dict[str, Any]:
     return config
 
 
+@pytest.mark.parametrize(("there", "said"), [("ams-1", "in zone ams-1"), ("", "in no zone")])
+def test_an_address_that_names_another_zone_than_its_node_has_is_refused_with_the_fix(there: str, said: str) -> None:
+    elsewhere = ADDRESS.model_copy(update={"zone": "fra-1"})
+    slot = replace(SLOT, address=elsewhere, nodes={"node-a": NodeFacts("192.0.2.10", zone=there)})
+
+    answer = refused(Engine.HOST_NETWORK, slot)
+
+    assert answer.reason is Reason.ENGINE_LIMIT
+    assert f"203.0.113.10 is said to live in zone fra-1, and its node node-a is {said}" in answer.message
+    assert "correct zone or node of the address" in answer.message
+
+
+def test_an_address_whose_node_is_in_its_zone_is_brought_out_there() -> None:
+    at_home = ADDRESS.model_copy(update={"zone": "fra-1"})
+    slot = replace(SLOT, address=at_home, nodes={"node-a": NodeFacts("192.0.2.10", zone="fra-1")})
+
+    assert granted(Engine.HOST_NETWORK, slot).source == "203.0.113.10"
+
+
 def test_every_engine_has_its_place_in_the_table() -> None:
     assert set(ENGINES) == set(LIMITS) == set(Engine)
 
