@@ -2,6 +2,7 @@
 
 from lane_operator.desired.cold import cold_conflicts
 from lane_operator.desired.config_secret import RELAY_FILE, config_name, file_of
+from lane_operator.desired.disruption_budget import disruption_budget
 from lane_operator.desired.dns_endpoint import unpublishable
 from lane_operator.desired.growth import refused_growth
 from lane_operator.desired.heads import heads_name
@@ -16,6 +17,7 @@ from lane_operator.desired.secrets import (
     proxy_secret,
     secret_needs,
 )
+from lane_operator.desired.stamp import child
 from lane_operator.desired.state import desired_state
 
 __all__ = [
@@ -23,9 +25,11 @@ __all__ = [
     "NAMESPACE_KEY",
     "RELAY_FILE",
     "audit_secret",
+    "child",
     "cold_conflicts",
     "config_name",
     "desired_state",
+    "disruption_budget",
     "feedback_secret",
     "file_of",
     "heads_name",

@@ -47,8 +47,9 @@ from lane_operator.reconcile.finalizers import set_finalizers
 from lane_operator.reconcile.orphans import delete_orphans
 from lane_operator.reconcile.pool import assign, note_sightings
 from lane_operator.reconcile.sight import aim, observation_of
-from lane_operator.reconcile.status_writer import write_invalid_lane, write_lane_status
+from lane_operator.reconcile.status_writer import write_lane_status
 from lane_operator.reconcile.steps import run_steps, take_proofs_off
+from lane_operator.reconcile.unreadable import reconcile_unreadable
 from lane_operator.reconcile.volumes import adopted, deleted_by_hand, settle_adopted
 from lane_operator.reconcile.world import World
 from lane_operator.references import (
@@ -87,8 +88,7 @@ async def reconcile_lane(world: World, key: Key) -> float | None:
         lane = lane_of(body)
     except UnreadableError as error:
         give_turn_back(world, key)  # nothing of it goes on until a person mends it
-        await write_invalid_lane(world, body, str(error))
-        return None
+        return await reconcile_unreadable(world, body, str(error))
     if lane.deleting_since is None:
         if not await _guard(world, body):
             return None

@@ -4,6 +4,7 @@ Invariant: an unchanged status is not written, so our own write, coming back as 
 """
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from lane_api.conditions import ConditionType
@@ -43,9 +44,16 @@ async def write_lane_status(world: World, key: Key, status: LaneStatus) -> float
     return None
 
 
-async def write_invalid_lane(world: World, body: Manifest, message: str) -> None:
-    """Says on a lane that cannot even be read what is wrong with it. Raises KubeError."""
+async def write_invalid_lane(
+    world: World, body: Manifest, message: str, leaving: Mapping[str, str] | None = None
+) -> None:
+    """Says on a lane that cannot even be read what is wrong with it. Raises KubeError.
+
+    `leaving` are slots on nodes that are to be emptied, and since when each has had its turn.
+    """
     status = broken_status(status_of(LaneStatus, body), body, message, world.wall())
+    slots = tuple(one.model_copy(update={"leaving_since": (leaving or {}).get(one.name)}) for one in status.slots)
+    status = status.model_copy(update={"slots": slots})
     wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
     if wanted != (body.get("status") or {}):
         await _write(world, body, wanted)

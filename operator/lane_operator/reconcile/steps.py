@@ -33,11 +33,17 @@ log = structlog.get_logger(__name__)
 
 
 async def run_steps(
-    world: World, lane: Lane, body: Manifest, steps: tuple[Act, ...], left: frozenset[str] = frozenset()
+    world: World,
+    lane: Lane,
+    body: Manifest,
+    steps: tuple[Act, ...],
+    left: frozenset[str] = frozenset(),
+    kept: frozenset[tuple[str, str]] = frozenset(),
 ) -> None:
     """Does each step; what was looked at must still be there, else ConflictError. Raises KubeError.
 
-    `left` are slots whose workload is not applied in this pass.
+    `left` are slots whose workload is not applied in this pass; `kept` are children, as (kind, name), that outlive the
+    lane beside those that always do.
     """
     for step in steps:
         log.info("step", step=type(step).__name__, slot=getattr(step, "slot", ""))
@@ -57,8 +63,8 @@ async def run_steps(
                 await _forget_volume(world, lane, slot, uid, workload_uid)
             case LetGo():
                 heads = {(CONFIG_MAP.kind, heads_name(slot)) for slot in heads_of(world.cache, lane)}
-                kept = kept_secrets(lane) | heads | {(DNS_ENDPOINT.kind, lane.name)}
-                gone = await delete_children(world.kube, world.cache, lane, kept)
+                outlive = kept | kept_secrets(lane) | heads | {(DNS_ENDPOINT.kind, lane.name)}
+                gone = await delete_children(world.kube, world.cache, lane, outlive)
                 gone.raise_passing()  # a child without owner that stays behind now is found by nobody later
                 fresh = world.cache.get(SENDING_LANE.kind, *lane.key) or body
                 await _without_finalizer(world, SENDING_LANE, fresh, DRAIN_FINALIZER)
