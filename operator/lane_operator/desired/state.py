@@ -38,7 +38,7 @@ from lane_operator.desired.stamp import child
 from lane_operator.desired.statefulset import statefulset
 from lane_operator.desired.volume_claim import held_bytes, volume_claim
 from lane_operator.desired.volumes import mounted
-from lane_operator.egress import ENGINES, EngineClaim, SlotClaim, network_named
+from lane_operator.egress import ENGINES, EngineClaim, SlotClaim, is_own_network, network_named
 from lane_operator.inputs import (
     Assignment,
     Claim,
@@ -181,7 +181,10 @@ def _outlived(manifests: list[Manifest], references: References) -> Iterator[tup
         if pod is None or workload is None:
             continue
         asked = {network_named(pod), network_named(workload["spec"].get("template", {}))}
-        yield from {(one["kind"], name) for name, one in networks.items() if name not in asked} - wanted
+        own = {
+            (one["kind"], name) for name, one in networks.items() if is_own_network(slot, name) and name not in asked
+        }
+        yield from own - wanted
 
 
 def _config(parts: _Parts, references: References, slot: str, config: RelayConfig, resolver: str | None) -> Manifest:

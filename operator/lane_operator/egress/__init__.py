@@ -6,7 +6,7 @@ from lane_api.ippool import Engine
 from lane_operator.egress import cilium, cluster_default, external, host_network, multus, socks5
 from lane_operator.egress.cilium import GATEWAY_KIND
 from lane_operator.egress.claims import EngineClaim, Limits, SlotClaim
-from lane_operator.egress.multus import network_named
+from lane_operator.egress.multus import is_own_network, network_named
 from lane_operator.egress.socks5 import PROXY_PARTS, proxy_entry
 from lane_operator.inputs import Refusal
 
@@ -18,6 +18,7 @@ __all__ = [
     "EngineClaim",
     "Limits",
     "SlotClaim",
+    "is_own_network",
     "network_named",
     "proxy_entry",
 ]

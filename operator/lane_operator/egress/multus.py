@@ -8,6 +8,7 @@ meanwhile gets what its configuration does not know.
 
 import hashlib
 import json
+import re
 from typing import Any
 
 from lane_api.conditions import Reason
@@ -24,7 +25,7 @@ from lane_operator.egress.claims import (
 )
 from lane_operator.inputs import Manifest, Refusal
 
-__all__ = ["LIMITS", "NETWORK_KIND", "claim", "network_named"]
+__all__ = ["LIMITS", "NETWORK_KIND", "claim", "is_own_network", "network_named"]
 
 LIMITS = Limits(
     source_check=BY_BINDING,
@@ -112,6 +113,11 @@ def _network(name: str, config: str) -> Manifest:
 def network_named(pod: Manifest) -> str:
     """The network that a pod, or a template of pods, asks for; empty: none."""
     return str((pod.get("metadata", {}).get("annotations") or {}).get(_NETWORKS, ""))
+
+
+def is_own_network(slot: str, name: str) -> bool:
+    """Whether a network is called as those are that are made for the slot; a copy beside them is somebody's own."""
+    return re.fullmatch(rf"{re.escape(slot)}(-[0-9a-f]{{8}})?", name) is not None
 
 
 def _name(slot: SlotClaim, config: str) -> str:

@@ -137,6 +137,17 @@ def test_a_network_of_an_earlier_release_that_is_gone_or_damaged_is_made_again()
     assert asked["otp-1"].startswith("otp-1-")
 
 
+@pytest.mark.parametrize("name", ["otp-0-copy", "otp-00", "mine", "otp-0-0123456789"])
+def test_a_copy_that_somebody_has_made_of_a_network_is_left_alone(name: str) -> None:
+    here = Cluster().run()
+    named = here.pods["otp-0"]["metadata"]["annotations"][NETWORKS]
+    copied = copy.deepcopy(here.live[NETWORK, named])
+    copied["metadata"]["name"] = name
+    here.live[NETWORK, name] = copied
+
+    assert not here.wanted(lane()).outlived
+
+
 def test_networks_stay_while_it_is_not_known_what_the_pod_was_made_with() -> None:
     here = Cluster().run()
     here.template = changed_template()
