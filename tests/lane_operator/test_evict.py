@@ -104,6 +104,9 @@ def test_a_node_is_not_held_up_for_ever_by_a_slot_that_does_not_come_back() -> N
             assert (gone.moving, lifted(gone)) == ("", goes), "nobody is left who could take its mail"
     unknown = observation(seen(0), seen(1, pod_ready=False, node=""))
     assert found(ONE_GOES, unknown) == Evacuation(), "it has no pod at this moment"
+    for minutes, goes in ((9, set()), (10, {"otp-0"})):
+        told = SlotStatus(name="otp-1", waiting_since=ago(minutes))
+        assert lifted(found(ONE_GOES, unknown, of=lane(status=LaneStatus(slots=(told,))))) == goes, "nor gets one"
 
 
 def test_of_two_slots_whose_addresses_are_on_the_node_the_second_does_not_wait_for_the_first() -> None:
@@ -134,6 +137,11 @@ def test_a_node_that_is_only_cordoned_holds_up_no_other_one_for_ever() -> None:
     late = SlotStatus(name="otp-1", leaving_since=ago(15))
     assert found(both, of=handing_over_since(30, late)).moving == "otp-0", "somebody hands over, or none would go"
     assert found(ONE_GOES, of=handing_over_since(999)).moving == "otp-0"
+
+
+def test_who_was_not_evicted_in_his_turn_may_not_be_while_another_restarts() -> None:
+    away = observation(seen(0), seen(1, pod_ready=False, unready_since=ago(1)))
+    assert lifted(found(ONE_GOES, away, of=handing_over_since(60))) == set()
 
 
 def test_a_turn_ends_with_the_cordon() -> None:

@@ -60,11 +60,11 @@ def evacuated(
     known = {one.name: one.leaving_since for one in lane.status.slots if one.leaving_since}
     leaving = [claim for claim in claims if around.is_leaving(claim)]
     since = {claim.slot_name: known[claim.slot_name] for claim in leaving if claim.slot_name in known}
-    passed = frozenset(name for name, began in since.items() if over(began, _TURN, now))
     may = [claim for claim in leaving if around.may_leave(claim)]
+    passed = frozenset(one.slot_name for one in may if over(since.get(one.slot_name, stamp(now)), _TURN, now))
     turn = next((claim for claim in may if claim.slot_name not in passed), may[0] if may else None)
     if turn is None:
-        return Evacuation(lifted=passed, since=since)
+        return Evacuation(since=since)
     name, began = turn.slot_name, since.get(turn.slot_name)
     since[name] = began or stamp(now)
     if not around.hands_over(turn):
@@ -84,6 +84,7 @@ class _Around:
         now: dt.datetime,
     ) -> None:
         self._lane, self._claims, self._observation, self._nodes, self._now = lane, claims, observation, nodes, now
+        self._waiting = {one.name: one.waiting_since for one in lane.status.slots if one.waiting_since}
 
     def is_leaving(self, claim: Claim) -> bool:
         """Whether its node is to be emptied."""
@@ -116,7 +117,8 @@ class _Around:
         seen, home = self._seen(claim), claim.address.node if claim.address is not None else None
         if home and self._is_emptied(home) and not seen.node:
             return True
-        return bool(seen.unready_since) and over(seen.unready_since, RESTART, self._now)
+        since = seen.unready_since or self._waiting.get(claim.slot_name, "")  # without a pod, where a quota forbids it
+        return bool(since) and over(since, RESTART, self._now)
 
     def _is_emptied(self, name: str) -> bool:
         node = self._nodes.get(name)
