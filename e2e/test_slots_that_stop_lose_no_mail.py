@@ -33,6 +33,11 @@ def _nothing_queued(here: Installation) -> bool:
     return int(here.get("sendinglane", "stopping")["status"].get("queued", 0)) == 0
 
 
+def _reasons(here: Installation) -> set[str]:
+    """Of the Events that were posted of the namespace's lanes."""
+    return {one["reason"] for one in here.cluster.get("events.events.k8s.io", "-n", here.namespace)["items"]}
+
+
 @pytest.mark.long("e2e/test_scale_in_drains_first.py", "tests/lane_operator/test_drain.py")
 def test_mail_outlives_held_and_drained_slots_and_the_lane_itself(installation: Installation) -> None:
     here = installation
@@ -45,6 +50,7 @@ def test_mail_outlives_held_and_drained_slots_and_the_lane_itself(installation: 
     # Hold: a slot that is scaled away, then the whole lane, stops with its mail
     here.apply(_lane(here, "Hold", 1, suspend=True))
     eventually(lambda: _stopped_with_mail(here, "stopping-1"), "the slot stopped and kept its mail")
+    eventually(lambda: "SlotHeld" in _reasons(here), "an Event says so")
     here.cluster.kubectl("delete", "sendinglane", "stopping", "-n", here.namespace, "--wait=false")
     eventually(lambda: not here.is_there("sendinglane", "stopping"), "the lane is gone")
     eventually(lambda: all(_stopped_with_mail(here, f"stopping-{slot}") for slot in (0, 1)), "both keep their mail")
@@ -68,6 +74,7 @@ def test_mail_outlives_held_and_drained_slots_and_the_lane_itself(installation: 
     here.apply(_lane(here, "Transfer", 1, suspend=False))
     eventually(lambda: not here.is_there("statefulset", "stopping-1"), "the slot is gone", within=90)
 
+    eventually(lambda: "SlotDrained" in _reasons(here), "an Event says that it was empty")
     _await_arrivals(here, already, 4 * EACH)
     assert figure(here.cluster, here.get("pod", "stopping-0-0"), "lane_relay_handover_taken_total") == EACH
     arrived = [one for one in _arrived(here) if one not in already]
