@@ -135,9 +135,12 @@ def _served(
 ) -> dict[Key, Assignment]:
     """The claims on one pool."""
     asking = [_Asking(demand, closed(demand, ledger.pool)) for demand in demands]
-    holders, is_lost = ledger.holders(), not any(entry.lane for entry in ledger.entries)
+    holders = ledger.holders()
     for one in asking:
         _keep(one, holders)
+    kept = {entry.value for one in asking for entry in one.got.values()}
+    # what this look drops is no record either, or the next one would find it lost as a whole and give what this did not
+    is_lost = not any(entry.lane and (entry.listed or entry.value in kept) for entry in ledger.entries)
     for one in asking:
         _restore(ledger, one, one.demand.vouched, partial(_may_keep, ledger, now))
     for one in () if unseen else asking:

@@ -125,3 +125,16 @@ def test_many_names_are_counted() -> None:
 def test_it_is_hoped_for_as_long_as_any_order_of_things_takes_and_then_a_persons_matter() -> None:
     assert patience(Reason.STORE_WENT_BACK) == WAIT
     assert ENDED_AFTER < WAIT
+
+
+def test_a_record_of_which_this_look_leaves_nothing_is_lost_in_it_and_not_in_the_next() -> None:
+    gone = held("203.0.113.11", "a-0")  # its lane is gone, and the pool lists it no more
+    pool = made.pool(addresses=[{"ip": "203.0.113.10", "hostname": "a.example.com"}])
+    pool = replace(pool, status=IPPoolStatus(addresses=(gone,)))
+    left = replace(demand("b", 0), retained=frozenset({0}), found={0: "203.0.113.10"})
+
+    first = allocate([pool], [left], NOW)
+    again = allocate([replace(pool, status=first.statuses[pool.key])], [left], NOW)
+
+    assert first.assignments == again.assignments
+    assert [one.slot_name for one in first.assignments["mail", "b"].claims] == ["b-0"]
