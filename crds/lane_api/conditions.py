@@ -1,7 +1,7 @@
 """Condition types and reasons, spelled once; metav1.Condition as a model.
 
-Ready, EgressVerified, PTRMatches and QueueHealthy are normal-true. Reconciling, Stalled, Draining, Suspended,
-AddressQuarantined, ActsInForce, ActsObserved, MailHeld, RecordsAtRisk, NodeLost, VolumeForgotten, Upgrading,
+Ready, EgressVerified, PTRMatches, DNSMatches and QueueHealthy are normal-true. Reconciling, Stalled, Draining,
+Suspended, AddressQuarantined, ActsInForce, ActsObserved, MailHeld, RecordsAtRisk, NodeLost, VolumeForgotten, Upgrading,
 UpgradeHalted are abnormal-true: present only while true (kstatus reads their presence).
 """
 
@@ -22,6 +22,7 @@ class ConditionType(StrEnum):
     EGRESS_VERIFIED = "EgressVerified"
     PTR_MATCHES = "PTRMatches"
     DNS_PUBLISHED = "DNSPublished"
+    DNS_MATCHES = "DNSMatches"
     DKIM_ROTATION = "DKIMRotation"
     CERTIFICATE_READY = "CertificateReady"
     QUEUE_HEALTHY = "QueueHealthy"
@@ -110,6 +111,11 @@ class Reason(StrEnum):
     NOT_PUBLISHED = "NotPublished"
     NOT_SIGNED = "NotSigned"
     DNS_UNREACHABLE = "DNSUnreachable"
+    # DNSMatches
+    SPF_WRONG = "SPFWrong"
+    MX_WRONG = "MXWrong"
+    DMARC_WRONG = "DMARCWrong"
+    TLS_RECORD_WRONG = "TLSRecordWrong"
     # DKIMRotation
     NEXT_KEY_UNPUBLISHED = "NextKeyUnpublished"
     NEXT_KEY_PROPAGATES = "NextKeyPropagates"

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from lane_api.conditions import Condition
+from lane_api.dnsrecords import RecordPurpose
 from lane_api.model import ApiModel, list_map
 from lane_api.moment import Moment, OptionalMoment
 from lane_api.pod import FreeForm
@@ -13,6 +14,7 @@ from lane_api.pod import FreeForm
 __all__ = [
     "AttemptFigures",
     "DkimStatus",
+    "DnsRecord",
     "DomainStatus",
     "DrainStatus",
     "Ed25519Status",
@@ -167,12 +169,34 @@ class DkimStatus(ApiModel):
     """Name of the last record that may be taken out of DNS, and of the one beside it, SELECTOR-ed25519."""
 
 
+class DnsRecord(ApiModel):
+    """One record that mail from the domain is judged by, as DNS answers it; its keys are beside, in `dkim`."""
+
+    purpose: RecordPurpose
+    """SPF and MX of a return path that is rewritten, DMARC; MTA-STS and TLS-RPT of that return path where published."""
+    name: str = ""
+    """Where it is to be."""
+    type: str = ""
+    """TXT or MX."""
+    wanted: str = ""
+    """What to publish there; empty where it is as it must be, or yours to choose."""
+    found: str = ""
+    """What DNS answers, the first 256 characters; empty: nothing. Of several MX their hosts, with preference."""
+    ok: bool | None = None
+    """It is as it must be: of SPF, it lets each slot's address send. Absent: nobody can say."""
+
+
 class DomainStatus(ApiModel):
     """One From domain."""
 
     name: str
     """As in the spec."""
     dkim: DkimStatus = DkimStatus()
+    records: Annotated[
+        tuple[DnsRecord, ...],
+        Field(json_schema_extra=list_map("purpose")),
+    ] = ()
+    """What else mail from it is judged by, looked up by each slot: hourly while it is right, else each minute."""
 
 
 class UpgradePhase(StrEnum):

@@ -57,6 +57,7 @@ from lane_relay.records import QueueEntry
 from lane_relay.resolve.cache import CachedLookups
 from lane_relay.resolve.dns import WireResolver, ask_reverse_afresh, ask_txt_afresh, check_server
 from lane_relay.resolve.protection import Protection
+from lane_relay.resolve.published import PublishedWatch
 from lane_relay.resolve.reverse import ReverseWatch
 from lane_relay.resolve.router import Router
 from lane_relay.resolve.selectors import SelectorWatch
@@ -141,6 +142,7 @@ class Pipeline:
                         ("egress", self._gate.run()),
                         ("config", self._source.watch()),
                         ("selectors", self._selectors.run()),
+                        ("published", self.slot.supervisor.keep("published", self._published.run)),
                         ("tls-policies", self.slot.supervisor.keep("tls-policies", self._protection.run)),
                         ("keys", self._watch_keys()),
                         ("warm-up", self._watch_warm_up()),
@@ -315,6 +317,7 @@ class Pipeline:
         self._selectors = SelectorWatch(
             lambda name: ask_txt_afresh(self._resolvers, name), self._prove, clock, self._on_selector
         )
+        self._published = self.slot.published = PublishedWatch.over(lambda: self._resolvers, clock)
         self._signer = Signer(self._selectors.is_live, clock)
         self._protection = Protection.of_lane(self._lookups, clock, self._gate.may_send_first, config.spool.path)
         self._router = Router(config, self._lookups, clock, self._random, self._protection)
@@ -419,6 +422,7 @@ class Pipeline:
         self._gate.apply(config.egress, config.slot.hostname)
         self._signer.apply(config.domains)
         self._selectors.apply(self._signer.publications())
+        self._published.apply(config.domains, config.egress)
         if config.delivery.resolvers != self._resolvers:
             self._resolvers = config.delivery.resolvers
             self._lookups.replace_wire(WireResolver(self._resolvers))

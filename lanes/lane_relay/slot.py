@@ -36,6 +36,7 @@ from lane_relay.orders.keeper import OrderKeeper
 from lane_relay.orders.restored import RESTORED, Mark
 from lane_relay.orders.screener import under_order
 from lane_relay.recent import LastHour, Recent
+from lane_relay.resolve.published import PublishedWatch
 from lane_relay.resolve.selectors import SelectorWatch
 from lane_relay.slot_report import (
     HandoverFigures,
@@ -45,6 +46,7 @@ from lane_relay.slot_report import (
     handover_as_json,
     named_as_json,
     proof_as_json,
+    record_as_json,
     site_as_json,
     time_as_json,
     warm_up_as_json,
@@ -120,6 +122,8 @@ class Slot:
         self.commits = 0
         self.commit_s = 0.0
         """Seconds from handing messages to the spool until they were durable; `pipeline` counts."""
+        self.published: PublishedWatch | None = None
+        """Absent until the spool is recovered."""
         self.warmer: Warmer | None = None
         self.handover: HandoverFigures | None = None
         """Absent where the slot has no siblings."""
@@ -281,6 +285,8 @@ class Slot:
         named = stages.gate.named
         if named is not None:
             figures.egress_ptr = {one.value: float(one is named.finding) for one in PtrFinding}
+        if self.published is not None:
+            figures.dns_records_wrong = self.published.wrong()
         figures.egress_shut_s = stages.gate.shut_seconds()
         figures.held_domains = sum(not domain["published"] for domain in self._domains(stages) if domain["verified"])
 
@@ -399,6 +405,9 @@ class Slot:
             self.feedback.hand_on()
         said["records"] = self.auditor.report() if self.auditor is not None else {}
         said["domains"] = [{key: row[key] for key in row if key != "verified"} for row in rows]
+        if self.published is not None:
+            for row in said["domains"]:
+                row["records"] = [record_as_json(one) for one in self.published.states(row["name"])]
         return said
 
     def _queue(self, stages: Stages, under_way: int) -> dict[str, Any]:

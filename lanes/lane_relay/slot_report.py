@@ -20,6 +20,7 @@ from lane_relay.feedback.outbox import Outbox
 from lane_relay.handover.doubts import SlotDoubt
 from lane_relay.handover.owed import SlotOwed
 from lane_relay.records import received_at
+from lane_relay.resolve.published import RecordState
 from lane_relay.resolve.selectors import SelectorState
 from lane_relay.warmup.warmer import Warmer
 
@@ -31,6 +32,7 @@ __all__ = [
     "handover_as_json",
     "named_as_json",
     "proof_as_json",
+    "record_as_json",
     "site_as_json",
     "time_as_json",
     "warm_up_as_json",
@@ -161,6 +163,18 @@ def named_as_json(named: Named) -> dict[str, Any]:
     """What DNS says of the egress address's own name."""
     at = time_as_json(named.checked_at or None)
     return {"finding": named.finding, "message": named.detail, "names": list(named.names), "at": at}
+
+
+def record_as_json(record: RecordState) -> dict[str, Any]:
+    """What DNS says of one of a domain's records."""
+    return {
+        "purpose": record.purpose,
+        "name": record.name,
+        "finding": record.finding,
+        "message": record.detail,
+        "found": record.found,
+        "at": time_as_json(record.checked_at or None),
+    }
 
 
 def warm_up_as_json(warmer: Warmer) -> list[dict[str, Any]]:

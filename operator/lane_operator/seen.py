@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from lane_api.ippool import Quarantine
 
-__all__ = ["ActSeen", "Hour", "NextKeySeen", "Observation", "Recent", "SlotObservation", "WarmUpSeen"]
+__all__ = ["ActSeen", "Hour", "NextKeySeen", "Observation", "Recent", "RecordSeen", "SlotObservation", "WarmUpSeen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,21 @@ class NextKeySeen:
     """The relay's words for it."""
     ed25519: bool = False
     """DNS answers the Ed25519 key beside it too."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSeen:
+    """What a slot's DNS says of one record that mail from a domain is judged by."""
+
+    purpose: str
+    """A RecordPurpose."""
+    name: str
+    finding: str
+    """A RecordFinding; of SPF for the slot's own address."""
+    message: str = ""
+    """The relay's words for it."""
+    found: str = ""
+    """The beginning of the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +166,8 @@ class SlotObservation:
     """Of each domain, the selector that the slot signs with."""
     domains_next: Mapping[str, NextKeySeen] = field(default_factory=dict)
     """Of each domain with a next key."""
+    domains_records: Mapping[str, tuple[RecordSeen, ...]] = field(default_factory=dict)
+    """Of each domain what else of it is in DNS; none of a relay of an older image, or before it has looked."""
     certificate_self_signed: bool | None = None
     unarchived: int | None = None
     """Records that the slot's archive does not have yet; None: it has no archive, or does not say."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 from lane_api.ippool import Quarantine
 from lane_api.isppolicy import Action
 from lane_operator import slot_words as said_as
-from lane_operator.seen import ActSeen, Hour, NextKeySeen, Recent, SlotObservation, WarmUpSeen
+from lane_operator.seen import ActSeen, Hour, NextKeySeen, Recent, RecordSeen, SlotObservation, WarmUpSeen
 
 __all__ = ["LONGEST", "answered", "slot_answer"]
 
@@ -27,6 +27,8 @@ OBSERVED_TOLD = 5  # of one slot; GET /v1/slot has all
 ACTS_TOLD = 26  # one more than status tells, so that it says that there are more
 SAMPLE_CHARS = 200
 LONGEST_HEAD: Final = 4096
+MOST_RECORDS, RECORD_CHARS = 8, 256
+"""Of a domain, beside its keys; of one record."""
 MOST_QUARANTINES, QUARANTINED_CHARS = 32, 2048
 """Of one address: they stand in the status of its pool, which has room for 1.5 MB, with those of 255 others."""
 _STEPS_S: Final = (86_400, 21_600, 3_600, 900, 300, 60)
@@ -163,7 +165,20 @@ def _domains(said: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "domains_ed25519": {name: bool(one["published"]) for name, one in second.items() if one},
         "domains_selectors": {name: said_as.name(one.get("selector")) for name, one in rows.items()},
         "domains_next": dict(_next_keys(rows)),
+        "domains_records": {
+            name: tuple(map(_record, said_as.rows(one.get("records"))[:MOST_RECORDS])) for name, one in rows.items()
+        },
     }
+
+
+def _record(said: Mapping[str, Any]) -> RecordSeen:
+    return RecordSeen(
+        purpose=said_as.word(said["purpose"]),
+        name=said_as.name(said["name"]),
+        finding=said_as.word(said["finding"]),
+        message=said_as.sentence(said.get("message")),
+        found=said_as.sentence(said.get("found"))[:RECORD_CHARS],
+    )
 
 
 def _next_keys(domains: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, NextKeySeen]]:

@@ -14,6 +14,7 @@ from lane_api.ippool import Quarantine
 from lane_api.lane_status import SlotRole
 from lane_api.names import NEEDS_RESTART_TEXT, STANDBY_FROM
 from lane_operator.inputs import Demand, ForcedDelivery, Handed, LaneDomains, Refusal, SlotObservation
+from lane_operator.seen import RecordSeen
 from tests.gitops.corpus_children import OF_CHILDREN
 from tests.gitops.keys import those_that_turn_their_keys
 from tests.gitops.moves import OF_MOVES
@@ -32,6 +33,7 @@ ABSENT: dict[str, Any] = {
     "domains_published": {DOMAIN: False},
     "domains_dns": {DOMAIN: ("Absent", "no TXT record is published")},
 }
+NO_DMARC = RecordSeen("DMARC", f"_dmarc.{DOMAIN}", "Absent", f"{DOMAIN} has no DMARC record")
 SILENT: dict[str, Any] = {
     "domains_published": {DOMAIN: False},
     "domains_dns": {DOMAIN: ("Unanswered", "DNS does not answer")},
@@ -320,6 +322,7 @@ def lanes_that_are_odd_but_serve() -> Iterator[Story]:
         ("all slots on one node", AS_ASKED, {"node": "node-a"}, {}),
         ("kinds that the cluster does not serve", AS_ASKED, {},
          {"kinds": frozenset({"NetworkAttachmentDefinition.k8s.cni.cncf.io"})}),
+        ("records that are not in DNS", AS_ASKED, {"domains_records": {DOMAIN: (NO_DMARC,)}}, {}),
         ("a full queue", AS_ASKED, {"queued": 99_000, "oldest_since": "2026-11-23T01:00:00Z"}, {}),
         ("a queue that grows", AS_ASKED, {"is_behind": True}, {}),
         ("a volume without room", AS_ASKED, {"disk_used": 95}, {}),

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from lane_api.dnsrecords import RecordFinding, RecordPurpose
 from lane_api.reverse import PtrFinding
 from lane_api.selector import SelectorFinding
 from lane_relay.api.operation import AnswerModel, Name
@@ -128,6 +129,20 @@ class NextKey(SecondKey):
     ed25519: SecondKey | None = Field(alias="ed25519")
 
 
+class RecordReport(AnswerModel):
+    """What DNS says of one record that mail from a domain is judged by."""
+
+    purpose: RecordPurpose
+    name: str
+    finding: RecordFinding
+    message: str
+    """What is so; of SPF for the address that mail leaves from."""
+    found: str
+    """The first 256 characters of it; of MX records the hosts, with preference."""
+    at: str | None
+    """Of the last answer; an outage of DNS is none."""
+
+
 class DomainReport(AnswerModel):
     """One signing domain."""
 
@@ -138,6 +153,8 @@ class DomainReport(AnswerModel):
     message: str
     ed25519: SecondKey | None = Field(alias="ed25519")
     next: NextKey | None = None
+    records: list[RecordReport] | None = None
+    """SPF and MX of the return path, DMARC; MTA-STS and TLS-RPT where they are published."""
 
 
 class ArchiveReport(AnswerModel):

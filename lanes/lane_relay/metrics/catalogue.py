@@ -168,6 +168,13 @@ CATALOGUE: Final = (
     ),
     Declared("egress_proof", Kind.GAUGE, "1 for the state that the egress proof is in.", "egress_state", ("state",)),
     Declared("egress_ptr", Kind.GAUGE, "1 for what DNS says of the address's PTR record.", "egress_ptr", ("finding",)),
+    Declared(
+        "dns_records_wrong",
+        Kind.GAUGE,
+        "Records of From domains and return paths that are absent from DNS, or not as they must be.",
+        "dns_records_wrong",
+        ("purpose",),
+    ),
     Declared("egress_open", Kind.GAUGE, "1 while mail may leave from this slot's address.", "egress_open"),
     Declared(
         "egress_shut_seconds",

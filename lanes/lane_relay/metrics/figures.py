@@ -157,6 +157,8 @@ class Figures:
     egress_states: tuple[str, ...] = ()
     egress_ptr: Mapping[str, float] = field(default_factory=dict)
     """1 for the finding that holds; empty where nobody looks."""
+    dns_records_wrong: Mapping[str, float] = field(default_factory=dict)
+    """By purpose."""
     egress_open: bool = True
     egress_shut_s: float = 0.0
     config_generation: int = 0

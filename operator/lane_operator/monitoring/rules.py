@@ -24,6 +24,7 @@ ENOUGH_A_DAY = 1000
 """Deliveries of a lane of which each standby slot has its part."""
 WRONG_NAME = 'finding=~"NoPTR|HELOMismatch|NoWayBack"'
 """Findings about a PTR record that are no outage of DNS."""
+SPF = 'purpose="SPF"'
 REFUSED_SHARE = 0.01
 """Share of messages that the slots could not take at which somebody is told."""
 
@@ -108,7 +109,7 @@ def _slots(lane: Lane, queries: Queries) -> Iterator[Manifest]:
         "critical",
         "Slot {{ $labels.slot }} sends nothing: its egress address is not proved. See the condition EgressVerified.",
     )
-    yield _name(lane, queries)
+    yield from _names(lane, queries)
     yield _alert(
         lane,
         "LaneIntakeRefused",
@@ -186,9 +187,9 @@ def _volume(lane: Lane, queries: Queries) -> Iterator[Manifest]:
     )
 
 
-def _name(lane: Lane, queries: Queries) -> Manifest:
+def _names(lane: Lane, queries: Queries) -> Iterator[Manifest]:
     """What DNS says of a slot's address; a record that was set takes the old answer's TTL to be seen."""
-    return _alert(
+    yield _alert(
         lane,
         "LanePTRWrong",
         f"max by (slot) ({queries.metric('egress_ptr', WRONG_NAME)}) == 1",
@@ -196,6 +197,15 @@ def _name(lane: Lane, queries: Queries) -> Manifest:
         "warning",
         "ISPs refuse mail from the address of slot {{ $labels.slot }}: its PTR record does not name the slot's "
         "hostname, or that one does not lead back. The condition PTRMatches names the record to set.",
+    )
+    yield _alert(
+        lane,
+        "LaneSPFWrong",
+        f"max by (slot) ({queries.metric('dns_records_wrong', SPF)}) > 0",
+        "15m",
+        "warning",
+        "SPF of a return path does not let the address of slot {{ $labels.slot }} send. The condition DNSMatches "
+        "names the record to publish.",
     )
 
 

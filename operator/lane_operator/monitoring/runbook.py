@@ -32,6 +32,7 @@ DESCRIPTIONS: Final[Mapping[str, str]] = MappingProxyType(
         "from a wrong address.",
         "LanePTRWrong": "Mail to ISPs that refuse the address is late. The slot sends on, unless the pool's "
         "verification.ptr is Require.",
+        "LaneSPFWrong": "Receivers refuse mail from this slot, or file it as spam; DMARC then rests on DKIM alone.",
         "LaneConfigRefused": "No mail is late for it: what was changed last does not hold in this slot.",
         "LaneMailInDoubt": "Mail is late: it is on the disk of one slot, perhaps on that of the other, too.",
         "LaneMailStranded": "Mail is late: it waits for a slot whose address may send it, and expires with the lane's "

@@ -29,6 +29,7 @@ _ALARMING = {
     ("Stalled", "True"),
     ("EgressVerified", "False"),
     ("PTRMatches", "False"),
+    ("DNSMatches", "False"),
     ("ConfigInForce", "False"),
     ("Valid", "False"),
     ("AddressQuarantined", "True"),

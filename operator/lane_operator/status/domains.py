@@ -6,6 +6,7 @@ from lane_api.names import DNS_ENDPOINT_KIND
 from lane_api.selector import SelectorFinding
 from lane_operator.organizations import is_below
 from lane_operator.status.book import Book
+from lane_operator.status.dns_records import dns_records
 from lane_operator.status.keys import dkim_status
 from lane_operator.status.view import View
 
@@ -15,7 +16,11 @@ __all__ = ["domain_statuses", "put_certificate", "put_dns"]
 def domain_statuses(view: View) -> tuple[DomainStatus, ...]:
     """One entry a From domain, with the record to publish."""
     return tuple(
-        DomainStatus(name=domain.name, dkim=dkim_status(view, domain.name, domain.dkim.mode))
+        DomainStatus(
+            name=domain.name,
+            dkim=dkim_status(view, domain.name, domain.dkim.mode),
+            records=dns_records(view, domain),
+        )
         for domain in view.lane.spec.domains
     )
 

@@ -17,6 +17,7 @@ from lane_operator.egress import LIMITS
 from lane_operator.inputs import Assignment, Desired, Lane, Observation, References
 from lane_operator.status.acts import put_acts
 from lane_operator.status.book import Book, find
+from lane_operator.status.dns_records import put_dns_records
 from lane_operator.status.domains import domain_statuses, put_certificate, put_dns
 from lane_operator.status.draining import drain_status
 from lane_operator.status.figures import last_hour, oldest, rounded
@@ -66,6 +67,7 @@ def lane_status(
     _put_ready(book, view, settled=settled, wrong=waits.wrong)
     _put_egress(book, view)
     put_reverse_names(book, view)
+    put_dns_records(book, view)
     _put_config(book, view)
     put_certificate(book, view)
     _put_marks(book, view)

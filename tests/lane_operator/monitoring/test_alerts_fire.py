@@ -36,6 +36,10 @@ CASES: dict[str, dict[str, str]] = {
     },
     "LaneEgressUnproved": {"egress_open{}": "1x19 0x19 1x30"},
     "LanePTRWrong": {'egress_ptr{finding="NoPTR"}': "0x19 1x19 0x30", 'egress_ptr{finding="Unanswered"}': "1x90"},
+    "LaneSPFWrong": {
+        'dns_records_wrong{purpose="SPF"}': "0x19 1x19 0x30",
+        'dns_records_wrong{purpose="DMARC"}': "1x90",
+    },
     "LaneIntakeRefused": {
         "accepted_messages_total{}": "0+90x90",
         'intake_refused_total{reason="452 4.3.1"}': "0x19 0+10x19 190x30",

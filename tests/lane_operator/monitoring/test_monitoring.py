@@ -90,6 +90,7 @@ def test_a_class_without_promise_has_no_latency_alert() -> None:
         "LaneOldestMessageOld",
         "LaneEgressUnproved",
         "LanePTRWrong",
+        "LaneSPFWrong",
         "LaneIntakeRefused",
         "LaneConfigRefused",
         "LaneSpoolFailed",

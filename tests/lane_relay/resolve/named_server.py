@@ -44,6 +44,17 @@ mxboth A 127.0.0.7
 mxboth AAAA ::7
 s1._domainkey TXT "v=DKIM1; k=rsa; p=AAAA" "BBBB"
 text TXT "hello"
+_dmarc.good TXT "v=DMARC1; p=none"
+b.good MX 10 out
+b.good TXT "v=spf1 include:_spf.example.test" " -all"
+_spf TXT "v=spf1 ip4:127.0.0.41 ?all"
+_mta-sts.b.good TXT "v=STSv1; id=20261101;"
+_smtp._tls.b.good TXT "v=TLSRPTv1; rua=mailto:tls@example.test"
+_dmarc.twice TXT "v=DMARC1; p=none"
+_dmarc.twice TXT "v=DMARC1; p=reject"
+_dmarc.vague TXT "v=DMARC1; sp=none"
+_mta-sts.twice TXT "v=STSv1;"
+_smtp._tls.twice TXT "v=TLSRPTv1;"
 out A 127.0.0.41
 $GENERATE 1-90 many MX "$ host$"
 $GENERATE 1-90 many A 127.1.0.$
