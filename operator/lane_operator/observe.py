@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 import structlog
 
-from lane_operator import metrics
+from lane_operator import metrics, slot_words
 from lane_operator.inputs import Handed, Key, Manifest, SlotObservation
 from lane_operator.packed import Packed
 from lane_operator.seen import Hour
@@ -260,7 +260,7 @@ class Observer:
         target = visited.target
         async with self._request(target, "PUT", "config", data=str(target.config).encode()) as response:
             if response.status == 422:
-                visited.refused = str((await _answer(response)).get("error", "refused"))[:1024]
+                visited.refused = slot_words.sentence((await _answer(response)).get("error")) or "refused"
             else:
                 response.raise_for_status()
                 visited.refused = ""

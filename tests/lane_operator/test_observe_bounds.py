@@ -164,3 +164,15 @@ async def test_a_visit_that_fails_as_nobody_foresaw_is_none_and_the_visits_go_on
 
     assert (rig.seen().reachable, rig.seen().queued) == (True, 5)
     assert [one["event"] for one in logged].count("visit failed") == 1
+
+
+async def test_why_a_configuration_was_refused_is_one_line_that_can_be_stored(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        if request.method == "PUT":
+            return web.json_response({"error": "\ud800\x1b[2J" + "x" * 9000}, status=422)
+        return web.json_response(await Slot().report() | {"serial": 1})
+
+    async with visited(tmp_path, answer) as seen:
+        assert seen.reachable
+        assert seen.config_refused.isprintable()
+        assert (len(seen.config_refused), seen.config_refused.encode()[-2:]) == (1024, b"xx")
