@@ -243,7 +243,7 @@ class UpgradeStatus(ApiModel):
     previous: SlotImages = SlotImages()
     """What they had before, and go back to."""
     slot: str = ""
-    """The one that restarts, or is watched."""
+    """The one that restarts, or is watched; while Waiting, one that could not be given its images."""
     since: Moment = ""
     """Since when it does (RFC 3339, UTC)."""
     before: AttemptFigures = AttemptFigures()

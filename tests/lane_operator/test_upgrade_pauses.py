@@ -33,7 +33,11 @@ def test_a_slot_that_has_handed_over_and_does_not_get_its_images_gives_the_place
         assert rig.said == ("Rolling", "otp-0")
         rig.workloads["otp-0"] = workload(OLD)
         rig.passes(0.2)
-        assert rig.said == ("Waiting", "")
+        assert (rig.said, rig.have) == (("Waiting", "otp-0"), ["relay:1", "relay:1"])
+        assert not rig.passes(4.9).waits
+        assert rig.said == ("Waiting", "otp-0")
+        rig.passes(0.2)
+        assert (rig.said, rig.have) == (("Rolling", "otp-0"), ["relay:2", "relay:1"]), "it is tried again"
 
 
 def test_a_lane_that_may_begin_waits_for_its_place_and_one_that_may_not_does_not() -> None:

@@ -36,6 +36,8 @@ _HOPELESS: Final = dt.timedelta(minutes=2)
 _HOPELESS_WORDS: Final = ("ImagePull", "InvalidImageName", "CrashLoopBackOff", "CreateContainer", "RunContainerError")
 _CRASHES: Final = 2
 _UNAPPLIED: Final = dt.timedelta(minutes=1)
+_REFUSED_FOR: Final = dt.timedelta(minutes=5)
+"""Until a slot that could not be given its images is tried again; each try is two words in the lane's status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def _decided(here: "_Here", said: UpgradeStatus | None, may_begin: Callable[[], 
             since=stamp(now),
             before=figures_of(here.observed(here.old)),
         )
-    if not here.next():  # its own slots come first: it takes no place, which it might keep for days
+    if not here.next() or _rests(here, current):  # it takes no place, which it might keep for days
         return UpgradePlan(current, here.images(current))
     return _begin_next(here, current) if may_begin() else UpgradePlan(current, here.images(current), waits=True)
 
@@ -203,7 +205,8 @@ class _Here:
 
     def images(self, said: UpgradeStatus) -> dict[str, SlotImages]:
         """Who waits for his turn keeps what he has; a slot that is made now begins with what the others have."""
-        kept = {name: self.live[name] for name in self.old if name != said.slot and self.works(name)}
+        under_way = said.slot if said.phase in UNDER_WAY else ""
+        kept = {name: self.live[name] for name in self.old if name != under_way and self.works(name)}
         return kept | {name: said.previous for name in self.names if name not in self.live}
 
 
@@ -216,7 +219,7 @@ def _go_on(here: _Here, said: UpgradeStatus) -> UpgradePlan:
         if here.hands_over(said.slot) or here.now - began < _UNAPPLIED:
             return UpgradePlan(said, here.images(said))
         if not here.has_handed_over(said.slot):
-            return _pauses(here, said)
+            return _pauses(here, said, said.slot if here.next() else "")
         return UpgradePlan(said.model_copy(update={"since": stamp(here.now)}), here.images(said))
     if (refused := _refused(here, said)) is not None:
         return _back(here, refused)
@@ -243,10 +246,18 @@ def _begin_next(here: _Here, said: UpgradeStatus) -> UpgradePlan:
     return UpgradePlan(said, here.images(said))
 
 
-def _pauses(here: _Here, said: UpgradeStatus) -> UpgradePlan:
-    """No slot of the lane may restart now, for as long as another one is away: other lanes may go on meanwhile."""
-    said = said.model_copy(update={"phase": UpgradePhase.WAITING, "slot": "", "since": stamp(here.now)})
+def _pauses(here: _Here, said: UpgradeStatus, refused: str = "") -> UpgradePlan:
+    """No slot of the lane may restart now, for as long as another one is away: other lanes may go on meanwhile.
+
+    `refused` is one that may, and was not given its images: by a quota or a webhook, or its pool is gone.
+    """
+    said = said.model_copy(update={"phase": UpgradePhase.WAITING, "slot": refused, "since": stamp(here.now)})
     return UpgradePlan(said, here.images(said))
+
+
+def _rests(here: _Here, said: UpgradeStatus) -> bool:
+    """Whether its slot was refused its images a moment ago."""
+    return bool(said.slot) and here.now - dt.datetime.fromisoformat(said.since) < _REFUSED_FOR
 
 
 def _parting(here: _Here, said: UpgradeStatus | None) -> UpgradePlan:
