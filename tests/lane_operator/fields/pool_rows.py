@@ -122,7 +122,7 @@ POOL: dict[str, Found | tuple[Found, ...]] = {
         Found(
             ["gmail"],
             "relay handover siblings slot=otp-1 isps",
-            pool={"addresses": [{"ip": "203.0.113.9", "hostname": "a.example.com"}, _FIRST][::-1]},
+            pool={"addresses": [_FIRST, {"ip": "203.0.113.9", "hostname": "a.example.com"}]},
         ),
     ),
     "pool.allowedNamespaces.names": Found(["others"], "StatefulSet/otp-0 kind", None),
