@@ -99,6 +99,8 @@ DOOR: Manifest = {"address": "192.0.2.80", "secretName": "socks"}
 ANNOTATION: Manifest = {"name": "cni.projectcalico.org/ipAddrs", "value": '["{ip}"]'}
 
 BAD_ENGINES: list[tuple[str, Change, str]] = [
+    ("a_blocklist_by_url", put("dnsbl", {"lists": ["https://zen.spamhaus.org"]}), "must be the list's zone"),
+    ("a_blocklist_that_has_ended", put("dnsbl", {"lists": ["dnsbl.sorbs.net"]}), "this list has ended"),
     ("socks5_without_proxy", engine("Socks5"), "engine Socks5 needs proxy on every address"),
     ("a_proxy_by_name", engine("Socks5", addresses=of({"proxy": {"address": "socks.example"}})), "one IP address"),
     (

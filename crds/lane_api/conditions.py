@@ -1,8 +1,8 @@
 """Condition types and reasons, spelled once; metav1.Condition as a model.
 
-Ready, EgressVerified, PTRMatches, DNSMatches and QueueHealthy are normal-true. Reconciling, Stalled, Draining,
-Suspended, AddressQuarantined, ActsInForce, ActsObserved, MailHeld, RecordsAtRisk, NodeLost, VolumeForgotten, Upgrading,
-UpgradeHalted are abnormal-true: present only while true (kstatus reads their presence).
+Ready, EgressVerified, PTRMatches, DNSMatches, QueueHealthy and ListsAnswer are normal-true. Reconciling, Stalled,
+Draining, Suspended, AddressQuarantined, Listed, ActsInForce, ActsObserved, MailHeld, RecordsAtRisk, NodeLost,
+VolumeForgotten, Upgrading, UpgradeHalted are abnormal-true: present only while true (kstatus reads their presence).
 """
 
 from enum import StrEnum
@@ -33,6 +33,8 @@ class ConditionType(StrEnum):
     SHARED_DOMAIN = "SharedDomain"
     MIXED_NETWORKS = "MixedNetworks"
     ADDRESS_QUARANTINED = "AddressQuarantined"
+    LISTED = "Listed"
+    LISTS_ANSWER = "ListsAnswer"
     ACTS_IN_FORCE = "ActsInForce"
     ACTS_OBSERVED = "ActsObserved"
     MAIL_HELD = "MailHeld"
@@ -148,6 +150,11 @@ class Reason(StrEnum):
     STANDBY_PROMOTED = "StandbyPromoted"
     NO_STANDBY = "NoStandby"
     STANDBY_REFUSED = "StandbyRefused"
+    # Listed
+    DNSBL = "DNSBL"
+    # ListsAnswer
+    LISTS_WORK = "ListsWork"
+    LIST_BROKEN = "ListBroken"
     # ActsInForce
     MAIL_STOPPED = "MailStopped"
     MAIL_SLOWED = "MailSlowed"

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from lane_api.classes import TrafficClass
 from lane_api.conditions import Condition
+from lane_api.dnsbl import QUARANTINED_BY_DNSBL, Dnsbl, Listings
 from lane_api.endpoints import ReflectorUrl
 from lane_api.model import (
     Address,
@@ -23,7 +24,7 @@ from lane_api.model import (
     list_map,
 )
 from lane_api.moment import Moment, OptionalMoment
-from lane_api.outbound import Count
+from lane_api.pool_warmup import PoolWarmUp
 from lane_api.quantities import Duration, Span
 from lane_api.rules import POOL_ADDRESSES_RULES, POOL_SPEC_RULES
 
@@ -40,7 +41,6 @@ __all__ = [
     "IPPoolStatus",
     "PodAnnotation",
     "PoolAddress",
-    "PoolWarmUp",
     "ProxyRecord",
     "Quarantine",
     "SecondAddress",
@@ -312,43 +312,6 @@ class Verification(ApiModel):
     not proved; an outage of DNS changes nothing. Off: not looked up. Default Warn."""
 
 
-class PoolWarmUp(ApiModel):
-    """How addresses that are new to the ISPs come to send as much as others.
-
-    Each has a daily amount for each ISP, spread over the day, which grows on evidence alone: at least 70% of it was
-    used, less than 10% deferred and 2% bounced. 20% deferred or 14 days without a tenth of it are two steps
-    back, 30 such days half of them, 90 all. What is beyond the amount leaves from another slot of the lane at once, or
-    waits where there is none.
-    """
-
-    model_config = ConfigDict(
-        json_schema_extra=cel(
-            (
-                "!has(self.schedule) || !has(self.steps) || size(self.steps) == 0",
-                "schedule: Default is the usual ladder, and steps are one of yours: take one of them out",
-            )
-        )
-    )
-
-    schedule: Literal["Default"] | None = None
-    """Default: the usual ladder, as where neither this nor `steps` is given."""
-    steps: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=10_000_000)], ...],
-        Field(
-            max_length=64,
-            json_schema_extra=cel(
-                ("self.isSorted()", "write the steps in rising order, such as [50, 100, 200]"),
-            ),
-        ),
-    ] = ()
-    """Recipients a step, at each ISP with a policy and at all others together. Default: the usual ladder, 50
-    (others 200), doubled up to 5,000, by half up to 50,000, by a quarter up to 1,000,000."""
-    step_every: Span = 24 * 3600.0
-    """Default 24h."""
-    connections_per_ip: Count = 2
-    """To one ISP at a time while the address is cold for it. Default 2."""
-
-
 class IPPoolSpec(ApiModel):
     """The addresses and their terms."""
 
@@ -377,6 +340,8 @@ class IPPoolSpec(ApiModel):
     verification: Verification = Verification()
     warmup: PoolWarmUp | None = None
     """For addresses that are not `warm`. Default: none, addresses are taken as warm."""
+    dnsbl: Dnsbl | None = None
+    """Blocklists to look for the addresses in. Default: none."""
 
 
 class Capacity(ApiModel):
@@ -405,11 +370,11 @@ class Quarantine(ApiModel):
     """Why mail does not leave from an address, until when, and who sends it instead."""
 
     by: str
-    """`spec` (addresses[].quarantined), or the reply rule, such as `gmail/listed`."""
+    """`spec` (addresses[].quarantined), `dnsbl` (spec.dnsbl), or the reply rule, such as `gmail/listed`."""
     isps: tuple[str, ...] = ()
     """ISPPolicies, or MX hosts where none matches, whose mail it is about. Empty: all mail."""
     reply: str = ""
-    """What the ISP said."""
+    """What the ISP said, or which list has it."""
     since: Moment
     """When it began (RFC 3339, UTC)."""
     until: OptionalMoment = None
@@ -421,6 +386,16 @@ class Quarantine(ApiModel):
     def is_by_owner(self) -> bool:
         """The pool's owner has written it; no ISP has said anything."""
         return self.by == QUARANTINED_BY_OWNER
+
+    @property
+    def is_by_dnsbl(self) -> bool:
+        """A blocklist has the address."""
+        return self.by == QUARANTINED_BY_DNSBL
+
+    @property
+    def is_of_address(self) -> bool:
+        """It is about the address and not what an ISP said of the lane: another of its addresses may take the mail."""
+        return self.is_by_owner or self.is_by_dnsbl
 
 
 class AddressWarmUp(ApiModel):
@@ -471,6 +446,10 @@ class AddressStatus(ApiModel):
     it is not proved now. Written within half a minute, as `warmup`."""
     warmup: AddressWarmUp | None = None
     """Absent: it is warm for all ISPs that it has sent to, or has sent to none yet."""
+    listed: tuple[str, ...] = ()
+    """Lists of `spec.dnsbl` that have the address now, whoever holds it."""
+    listings: Listings = ()
+    """Each with what it answers and since when."""
     held_elsewhere: str = ""
     """The pool (`namespace/name`) that this address belongs to, where it stands in several."""
 
@@ -492,4 +471,5 @@ class IPPoolStatus(ApiModel):
         Field(json_schema_extra=list_map("type")),
     ] = ()
     """Ready: gives addresses. Valid: no address is another pool's too, and none that is held has left the spec.
-    MixedNetworks: addresses of other classes lie in the same /24 or /64."""
+    MixedNetworks: addresses of other classes lie in the same /24 or /64. Listed: a blocklist of `spec.dnsbl` has some.
+    ListsAnswer: whether those lists work."""

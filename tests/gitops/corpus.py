@@ -20,7 +20,7 @@ from tests.gitops.keys import those_that_turn_their_keys
 from tests.gitops.moves import OF_MOVES
 from tests.gitops.replies import those_that_isps_answer
 from tests.gitops.restored import those_after_a_restored_etcd
-from tests.gitops.sharing import those_that_share
+from tests.gitops.sharing import those_that_are_listed, those_that_share
 from tests.gitops.standstills import OF_STANDSTILLS
 from tests.gitops.stories import ADDRESSES, LaneStory, PolicyStory, PoolStory, Story, moments, served, the_pool
 from tests.gitops.truth import Moment, Truth
@@ -491,7 +491,7 @@ def corpus() -> list[Moment]:
         lanes_that_come, lanes_that_do_not_fit, lanes_that_others_stand_against, lanes_whose_slots_fail,
         lanes_that_restart, lanes_that_cannot_be_written, lanes_that_change, lanes_that_are_scaled,
         lanes_that_are_odd_but_serve, lanes_that_restart_by_a_change, lanes_with_standby_slots, lanes_that_go, pools,
-        policies, *OF_CHILDREN, *OF_MOVES, *OF_STANDSTILLS, those_that_share, those_that_turn_their_keys,
-        those_that_isps_answer, those_after_a_restored_etcd,
+        policies, *OF_CHILDREN, *OF_MOVES, *OF_STANDSTILLS, those_that_share, those_that_are_listed,
+        those_that_turn_their_keys, those_that_isps_answer, those_after_a_restored_etcd,
     )  # fmt: skip
     return list(moments(story for teller in tellers for story in teller()))

@@ -1,8 +1,10 @@
-"""Stories of what is shared with other classes: domains and networks; told, and nothing is waited for."""
+"""Stories of what is shared with other classes, and of blocklists: told, and nothing is waited for."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
+from lane_api.dnsbl import Listing
+from lane_operator.deliverability.dnsbl import Standing, remembered
 from lane_operator.inputs import LaneDomains
 from tests.gitops.stories import ADDRESSES, LaneStory, PoolStory, Story
 from tests.gitops.truth import Truth
@@ -33,4 +35,27 @@ def those_that_share() -> Iterator[Story]:
     pool.near = (replace(bulk, name="bulk"),)
     pool.step("it gives addresses", AS_ASKED)
     pool.step("for days", AS_ASKED, after=600_000)
+    yield pool
+
+
+def those_that_are_listed() -> Iterator[Story]:
+    """By a blocklist, which may not work."""
+    spec = {"lists": ["zen.spamhaus.org"]}
+    listing = Listing(list="zen.spamhaus.org", codes=("127.0.0.2",), since="2026-11-23T07:00:00Z")
+    listed = remembered({"203.0.113.10": (listing,)}, made.NOW)
+
+    story = LaneStory("a blocklist has an address", made.pool(addresses=ADDRESSES, dnsbl=spec))
+    story.step("it serves", AS_ASKED, *story.slots())
+    story.listed = listed
+    story.step("listed", AS_ASKED, *story.slots(), after=1200)
+    story.listed = Standing()
+    story.step("no more", AS_ASKED, *story.slots(), after=1200)
+    yield story
+
+    pool = PoolStory("a blocklist has an address of the pool", dnsbl=spec)
+    pool.step("it gives addresses", AS_ASKED)
+    pool.standing = listed
+    pool.step("listed", AS_ASKED, after=1200)
+    pool.standing = Standing(broken={"zen.spamhaus.org": "answers 127.255.255.254"})
+    pool.step("the list cannot be asked", AS_ASKED, after=1200)
     yield pool

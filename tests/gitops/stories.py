@@ -16,6 +16,8 @@ from lane_api.isppolicy import ISPPolicySpec, ISPPolicyStatus
 from lane_api.lane_status import LaneStatus, RestartStatus, UpgradeStatus
 from lane_api.names import API_VERSION
 from lane_api.sendinglane import SendingLaneSpec
+from lane_operator.deliverability.dnsbl import Standing
+from lane_operator.deliverability.listings import with_listings
 from lane_operator.desired import desired_state
 from lane_operator.inputs import (
     Assignment,
@@ -73,6 +75,8 @@ class LaneStory(Story):
         super().__init__(title)
         self.pool, self.spec, self.status = pool, spec, LaneStatus()
         self.references: dict[str, Any] = {}
+        self.listed: Standing = Standing()
+        """What blocklists say of its addresses."""
         self.refusals: tuple[Refusal, ...] = ()
         self.claims: tuple[Claim, ...] = ()
         """In place of what the allocation gives."""
@@ -147,7 +151,8 @@ class LaneStory(Story):
         allocated = allocate(pools, [demand], self.now, unseen=self.unseen)
         assignment = allocated.assignments.get(of.key, Assignment())
         if self.pool is not None:
-            self.pool = replace(self.pool, status=allocated.statuses[self.pool.key])
+            listed = with_listings(allocated.statuses[self.pool.key], self.listed.listings)
+            self.pool = replace(self.pool, status=listed)
         assignment = Assignment(self.claims) if self.claims else assignment
         references = made.references(of, self.pool, **self.references)
         desired = desired_state(of, references, assignment, made.SETTINGS)
@@ -167,6 +172,8 @@ class PoolStory(Story):
         self.pool = made.pool(**{"addresses": ADDRESSES, **spec})
         self.beside: tuple[Pool, ...] = ()
         self.near: tuple[Pool, ...] = ()
+        self.standing = Standing()
+        """What blocklists say."""
         self.demands: tuple[Demand, ...] = ()
         self.told("applied, and not seen by the operator yet", Truth.COMING, {"observedGeneration": -1})
 
@@ -191,7 +198,8 @@ class PoolStory(Story):
         self.now += dt.timedelta(seconds=after)
         for turn in ("", " (again)"):
             allocated = allocate((self.pool,), self.demands, self.now, self.beside).statuses[self.pool.key]
-            status: IPPoolStatus = pool_status(self.pool, allocated, self.now, self.near)
+            allocated = with_listings(allocated, self.standing.listings)
+            status: IPPoolStatus = pool_status(self.pool, allocated, self.now, self.near, self.standing)
             self.pool = replace(self.pool, status=status)
             self.told(said + turn, truth, status)
 

@@ -13,9 +13,10 @@ import yaml
 
 from lane_api import names
 from lane_api.effective import effective
-from lane_api.ippool import PoolAddress, PoolWarmUp
+from lane_api.ippool import PoolAddress
 from lane_api.lane_status import SlotRole
 from lane_api.listening import HttpListener
+from lane_api.pool_warmup import PoolWarmUp
 from lane_api.queue import DrainPolicy
 from lane_api.relayconfig import (
     Admin,
@@ -267,7 +268,7 @@ def _state(lane: Lane, references: References, claim: Claim, others: Sequence[Cl
     """What the slot does with its mail."""
     if claim.role is SlotRole.HELD:
         return "Held"
-    barred = claim.quarantine is not None and claim.quarantine.is_by_owner
+    barred = claim.quarantine is not None and claim.quarantine.is_of_address
     state = "Suspended" if barred or lane.spec.suspend or cold_conflicts(lane, references) else "Running"
     stays = any(other.takes_mail for other in others)
     leaves = (

@@ -1,10 +1,12 @@
 """Which addresses are quarantined, and which standby slot sends in their place: `with_stand_ins`, pure and stable.
 
 Comes after the allocation and before its record is committed: the record is the pool's status. The relay has stopped
-what an ISP refused by then, and says so in its visits; nothing is stopped here but what the pool's owner quarantines.
+what an ISP refused by then, and says so in its visits; nothing is stopped here but what the pool's owner quarantines,
+by name or by what its blocklists have (`listings`).
 
 Rules, in order:
-1. `addresses[].quarantined` is about all mail and lasts until it is false.
+1. `addresses[].quarantined` is about all mail and lasts until it is false. So is a listing, until it is over; where the
+   lane is never paused, only while a standby slot sends instead (rule 3).
 2. What a slot says of its address counts as it says it. While it cannot be asked, what is recorded counts to its end.
 3. A quarantined slot that is to serve has at most one stand-in, of its own lane, in standby, whose own address none of
    these ISPs refuses. It keeps the one that it has, unless that one cannot send and another can: one cause is one
@@ -21,17 +23,27 @@ from dataclasses import replace
 from lane_api.ippool import QUARANTINED_BY_OWNER, AddressStatus, IPPoolStatus, Quarantine
 from lane_api.lane_status import SlotRole
 from lane_api.moment import moment
+from lane_operator.deliverability.listings import Follows, listed_slots
 from lane_operator.inputs import Claim, Key, SlotObservation
 from lane_operator.pools.allocate import AllocationResult
 
-__all__ = ["Sighted", "with_stand_ins"]
+__all__ = ["FollowsOf", "Sighted", "with_stand_ins"]
 
 Sighted = Callable[[Key, str], SlotObservation | None]
 """(lane, slot) -> what the slot said last."""
+FollowsOf = Callable[[Key], Follows]
+"""lane -> what a listing of its addresses means."""
 
 
-def with_stand_ins(result: AllocationResult, sighted: Sighted, now: dt.datetime) -> AllocationResult:
+def _is_told(_: Key) -> Follows:
+    return Follows.TOLD
+
+
+def with_stand_ins(
+    result: AllocationResult, sighted: Sighted, now: dt.datetime, follows: FollowsOf = _is_told
+) -> AllocationResult:
     """The allocation with what is quarantined, in claims and in the pools' records."""
+    listed = listed_slots(result.statuses.values())
     found: dict[tuple[str, str], Quarantine | None] = {}
     assignments = {}
     records: dict[str, dict[str, Quarantine | None]] = {}
@@ -42,7 +54,11 @@ def with_stand_ins(result: AllocationResult, sighted: Sighted, now: dt.datetime)
     for lane, assignment in result.assignments.items():
         name = "/".join(lane)
         seen = {claim.slot_name: sighted(lane, claim.slot_name) for claim in assignment.claims}
-        claims = _decided(assignment.claims, records.get(name, {}), seen, now)
+        by_list = {slot: one for (of, slot), one in listed.items() if of == name}
+        then = follows(lane) if by_list else Follows.TOLD
+        found_listed = by_list if then is not Follows.TOLD else {}
+        may_stop = then is Follows.STOPPED
+        claims = _decided(assignment.claims, records.get(name, {}), seen, now, found_listed, may_stop=may_stop)
         found |= {(name, claim.slot_name): claim.quarantine for claim in claims}
         assignments[lane] = replace(assignment, claims=claims)
     statuses = {key: _recorded(status, found, now) for key, status in result.statuses.items()}
@@ -54,24 +70,48 @@ def _decided(
     recorded: Mapping[str, Quarantine | None],
     seen: Mapping[str, SlotObservation | None],
     now: dt.datetime,
+    listed: Mapping[str, Quarantine],
+    *,
+    may_stop: bool,
 ) -> tuple[Claim, ...]:
-    """One lane's claims, each with its quarantine, its stand-in, and for whom it stands in."""
-    held = {
+    """One lane's claims, each with its quarantine, its stand-in, and for whom it stands in.
+
+    `listed` are quarantines by slot that its listings mean; `may_stop`: also where nobody sends instead.
+    """
+    without = {
         claim.slot_name: _quarantine(claim, recorded.get(claim.slot_name), seen[claim.slot_name], now)
         for claim in claims
     }
+    held = {slot: _of_list(own, listed.get(slot)) for slot, own in without.items()}
     spare = [claim for claim in claims if claim.role is SlotRole.STANDBY]
     duties: dict[str, list[str]] = {claim.slot_name: [] for claim in spare}
     for claim in claims:
         quarantine = held[claim.slot_name]
+        if quarantine is not None and quarantine.is_by_dnsbl and claim.role.is_going and not may_stop:
+            held[claim.slot_name] = without[claim.slot_name]  # nobody stands in for what drains
         if quarantine is None or claim.role is not SlotRole.ACTIVE:
             continue
         before = recorded.get(claim.slot_name)
         chosen = _stand_in(quarantine, before.stood_in_by if before is not None else "", spare, held, seen, duties)
+        if quarantine.is_by_dnsbl and not may_stop and not (chosen and _may_send(seen[chosen])):
+            quarantine = held[claim.slot_name] = without[claim.slot_name]
+            if quarantine is None:
+                continue
+            chosen = _stand_in(quarantine, chosen, spare, held, seen, duties)
         held[claim.slot_name] = quarantine.model_copy(update={"stood_in_by": chosen})
         if chosen:
             duties[chosen].append(claim.slot_name)
     return tuple(_claim(claim, claims, held, duties) for claim in claims)
+
+
+def _may_send(seen: SlotObservation | None) -> bool:
+    """As far as it is known: one that was not asked yet, by an operator that has just begun, counts as it did."""
+    return seen is None or (seen.reachable and seen.may_send)
+
+
+def _of_list(own: Quarantine | None, listed: Quarantine | None) -> Quarantine | None:
+    """What an ISP refuses is part of what a listing stops; its owner's word is about the same, and comes first."""
+    return own if listed is None or (own is not None and own.is_by_owner) else listed
 
 
 def _quarantine(
@@ -150,8 +190,8 @@ def _is_out(claim: Claim, claims: Sequence[Claim], held: Mapping[str, Quarantine
     if own is None or own.isps:
         return False
     others = [one for one in claims if one is not claim and one.role is SlotRole.ACTIVE]
-    # what an ISP says of a lane is not escaped by the lane's other addresses; the owner of an address has his way
-    takes = own.is_by_owner and any((its := held[one.slot_name]) is None or its.isps for one in others)
+    # what an ISP says of a lane is not escaped by the lane's other addresses; what is the address's own is
+    takes = own.is_of_address and any((its := held[one.slot_name]) is None or its.isps for one in others)
     return bool(own.stood_in_by) or takes
 
 

@@ -1,6 +1,6 @@
-"""Kubernetes Events: one for each condition that changed its status or reason, for what comes up in ActsObserved, for
-what begins or is over of ActsInForce, for each volume of VolumeForgotten, and for each slot that begins to drain or is
-done with it.
+"""Kubernetes Events: one for each condition that changed its status or reason, for what comes up in ActsObserved and
+Listed, for what begins or is over of ActsInForce, for each volume of VolumeForgotten, and for each slot that begins to
+drain or is done with it.
 Of an object's first status what is no warning is one Event together: a thousand new lanes would make seven thousand.
 
 Posted by us, not by kopf, whose events belong to a handler and come again with each. The name is made of what is said
@@ -33,6 +33,8 @@ _ALARMING = {
     ("ConfigInForce", "False"),
     ("Valid", "False"),
     ("AddressQuarantined", "True"),
+    ("Listed", "True"),
+    ("ListsAnswer", "False"),
     ("ActsInForce", "True"),
     ("ActsObserved", "True"),
     ("UpgradeHalted", "True"),
@@ -44,6 +46,7 @@ _EACH = {
     ConditionType.ACTS_IN_FORCE,
     ConditionType.ACTS_OBSERVED,
     ConditionType.DRAINING,
+    ConditionType.LISTED,
     ConditionType.VOLUME_FORGOTTEN,
     ConditionType.UPGRADING,
 }
@@ -134,7 +137,7 @@ def _news(before: Manifest | None, after: Manifest) -> Manifest | None:
         return after
     if after["type"] == ConditionType.VOLUME_FORGOTTEN:  # a word about one volume may follow that about another
         return None if after.get("message", "").startswith(before.get("message", "")) else after
-    if after["type"] != ConditionType.ACTS_OBSERVED:
+    if after["type"] not in (ConditionType.ACTS_OBSERVED, ConditionType.LISTED):
         return None
     known = before.get("message", "").split(SEPARATOR)
     new = [part for part in after.get("message", "").split(SEPARATOR) if part not in known]

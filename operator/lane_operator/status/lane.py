@@ -23,6 +23,7 @@ from lane_operator.status.draining import drain_status
 from lane_operator.status.figures import last_hour, oldest, rounded
 from lane_operator.status.forgotten import SERVES_NOT_FOR, put_forgotten
 from lane_operator.status.keys import put_rotation
+from lane_operator.status.listed import put_listed
 from lane_operator.status.neighbours import put_shared_domain
 from lane_operator.status.node_loss import put_node_loss
 from lane_operator.status.observed import put_observed
@@ -72,6 +73,7 @@ def lane_status(
     put_certificate(book, view)
     _put_marks(book, view)
     put_quarantined(book, view)
+    put_listed(book, view)
     put_acts(book, view)
     put_observed(book, view)
     put_mail_held(book, view)

@@ -5,18 +5,27 @@ from collections.abc import Iterable
 
 from lane_api.conditions import ConditionType, Reason
 from lane_api.ippool import IPPoolStatus
+from lane_operator.deliverability.dnsbl import Standing
 from lane_operator.inputs import Pool
 from lane_operator.status.book import Book
+from lane_operator.status.listed import put_listed_of_pool
 from lane_operator.status.neighbours import put_mixed_networks
 from lane_operator.status.waiting import put_waiting
 
 __all__ = ["pool_status"]
 
 
-def pool_status(pool: Pool, allocated: IPPoolStatus, now: dt.datetime, neighbours: Iterable[Pool] = ()) -> IPPoolStatus:
+def pool_status(
+    pool: Pool,
+    allocated: IPPoolStatus,
+    now: dt.datetime,
+    neighbours: Iterable[Pool] = (),
+    standing: Standing | None = None,
+) -> IPPoolStatus:
     """The status with its conditions; `allocated` is what the allocation says of addresses and capacity.
 
-    `neighbours` are other pools with addresses in the networks of this one's.
+    `neighbours` are other pools with addresses in the networks of this one's; `standing` is what blocklists say of
+    them, once they were asked.
     """
     book = Book(pool.status.conditions, pool.generation, now)
     capacity = allocated.capacity
@@ -39,6 +48,7 @@ def pool_status(pool: Pool, allocated: IPPoolStatus, now: dt.datetime, neighbour
     book.put(ConditionType.READY, not pool.deleting, Reason.DRAINING if pool.deleting else Reason.ACCEPTED, message)
     _put_valid(book, pool, allocated, now)
     put_mixed_networks(book, pool, allocated, neighbours)
+    put_listed_of_pool(book, pool, allocated, standing)
     return allocated.model_copy(update={"observed_generation": pool.generation, "conditions": book.conditions()})
 
 

@@ -89,6 +89,8 @@ def quarantine_text(quarantine: Quarantine) -> str:
     instead = f"leaves from {quarantine.stood_in_by}" if quarantine.stood_in_by else "waits or leaves from the others"
     if quarantine.is_by_owner:
         return f"sends nothing, as quarantined in the pool says; its mail {instead}"
+    if quarantine.is_by_dnsbl:
+        return f"sends nothing until it is listed no more, since {quarantine.reply}; its mail {instead}"
     if not quarantine.stood_in_by:
         instead = "waits"
     reply = f" ({quarantine.reply})" if quarantine.reply else ""

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from lane_api.ippool import Quarantine
 from lane_api.lane_status import SlotRole
 from lane_api.relayconfig import RelayConfig, Sibling
@@ -49,9 +51,13 @@ def test_the_slot_that_an_isp_refuses_is_told_who_stands_in_and_goes_on_with_the
     assert found["otp-s0"].slot.role == "Standby"
 
 
-def test_a_slot_whose_address_its_owner_quarantines_gives_all_away_and_the_stand_in_takes_mail() -> None:
+BY_DNSBL = BY_OWNER.model_copy(update={"by": "dnsbl", "reply": "zen.example has 203.0.113.10 (127.0.0.2)"})
+
+
+@pytest.mark.parametrize("ordered", [BY_OWNER, BY_DNSBL])
+def test_a_slot_whose_address_is_quarantined_gives_all_away_and_the_stand_in_takes_mail(ordered: Quarantine) -> None:
     promoted = spare(SlotRole.PROMOTED, stands_in_for=("otp-0",), replaces=True)
-    found = configs(replace(made.claim(0), role=SlotRole.QUARANTINED, quarantine=BY_OWNER), promoted)
+    found = configs(replace(made.claim(0), role=SlotRole.QUARANTINED, quarantine=ordered), promoted)
 
     assert (found["otp-0"].delivery.state, found["otp-0"].intake.state) == ("TransferringSuspended", "Closed")
     assert found["otp-s0"].slot.role == "Active"
@@ -59,8 +65,9 @@ def test_a_slot_whose_address_its_owner_quarantines_gives_all_away_and_the_stand
     assert siblings(found["otp-s0"])["otp-0"].role == "Leaving"
 
 
-def test_a_lone_slot_whose_address_its_owner_quarantines_takes_mail_and_sends_none() -> None:
-    (config,) = configs(replace(made.claim(0), quarantine=replace_stand_in(BY_OWNER))).values()
+@pytest.mark.parametrize("ordered", [BY_OWNER, BY_DNSBL])
+def test_a_lone_slot_whose_address_is_quarantined_takes_mail_and_sends_none(ordered: Quarantine) -> None:
+    (config,) = configs(replace(made.claim(0), quarantine=replace_stand_in(ordered))).values()
 
     assert (config.delivery.state, config.intake.state) == ("Suspended", "Open")
 

@@ -8,7 +8,7 @@ from lane_api.lane_status import LaneStatus, SlotRole
 from lane_operator.inputs import Claim, SlotObservation
 from lane_operator.reconcile.events import is_alarming
 from tests.lane_operator import made
-from tests.lane_operator.desired.test_standby import BY_OWNER, spare
+from tests.lane_operator.desired.test_standby import BY_DNSBL, BY_OWNER, spare
 from tests.lane_operator.status.test_lane_status import message, status, verdict
 
 KIND = "AddressQuarantined"
@@ -54,6 +54,18 @@ def test_a_standby_slot_that_does_not_answer_says_why_its_pod_is_not_there() -> 
 
     assert found.slots[-1].message == "does not answer the operator: no pod"
     assert verdict(found, "Ready") == ("True", "AllSlotsVerified")
+
+
+def test_a_listed_address_is_said_with_the_list_and_the_stand_in() -> None:
+    of_all = spare(SlotRole.PROMOTED, stands_in_for=("otp-0",), replaces=True)
+    barred = replace(made.claim(0), role=SlotRole.QUARANTINED, quarantine=BY_DNSBL)
+    found = said(barred, made.claim(1), of_all)
+
+    assert verdict(found, KIND) == ("True", "StandbyPromoted")
+    assert message(found, KIND) == (
+        "otp-0 (203.0.113.10) sends nothing until it is listed no more, since zen.example has 203.0.113.10 (127.0.0.2)"
+        "; its mail leaves from otp-s0"
+    )
 
 
 def test_a_refused_address_is_said_with_isp_rule_reply_end_and_stand_in() -> None:
