@@ -187,6 +187,10 @@ class Dns:
         """Makes `ip` the only address of `name`, in a zone that takes updates; raises DnsError."""
         self._update(name, [f"update delete {name}. A", f"update add {name}. {ttl_s} A {ip}"])
 
+    def withdraw_address(self, name: str) -> None:
+        """Leaves `name` without an address."""
+        self._update(name, [f"update delete {name}. A"])
+
     def flush(self) -> None:
         """Empties the resolver's cache."""
         self._place.run([*self._control(), "flush_zone", "."])

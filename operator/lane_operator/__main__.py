@@ -8,6 +8,7 @@ works; the others list and watch like it, so that what they know is fresh when t
 import asyncio
 import contextlib
 import ctypes
+import dataclasses
 import datetime as dt
 import gc
 import logging
@@ -31,12 +32,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from lane_operator import metrics
 from lane_operator.admission import Door, Identity
+from lane_operator.blocklists import Blocklists, asker
 from lane_operator.cache import Cache
 from lane_operator.census import Census
 from lane_operator.errors import ConflictError, KubeError, UnavailableError, WentBackError
 from lane_operator.handlers import Intake, register, withheld_kinds
 from lane_operator.inputs import DesiredSettings, ForcedDelivery, NetworkPolicies
-from lane_operator.kube import SENDING_LANE, Kind, Kube, configuration
+from lane_operator.kube import IP_POOL, SENDING_LANE, Kind, Kube, configuration
 from lane_operator.leadership import EVERY_S, Leadership, LeaseLostError
 from lane_operator.observe import Observer
 from lane_operator.own_resolver import nameservers
@@ -106,7 +108,9 @@ async def serve(
     queue: WorkQueue[QueueKey] = WorkQueue(time.monotonic, random.random)
     observer = Observer(lambda lane: queue.add(QueueKey(SENDING_LANE.kind, *lane)))
     leadership = _leadership(kube, settings)
-    world = _world(kube.fenced(leadership.may_write_for) if leadership else kube, settings, queue, observer, leadership)
+    blocklists = _blocklists(settings, queue)
+    fenced = kube.fenced(leadership.may_write_for) if leadership else kube
+    world = dataclasses.replace(_world(fenced, settings, queue, observer, leadership), blocklists=blocklists)
     intake = Intake(world, queue.add)
     ready, leading = ready or asyncio.Event(), leadership.leading if leadership else _set()
     listed, works = asyncio.Event(), asyncio.Event()
@@ -147,6 +151,7 @@ async def serve(
     finally:
         REGISTRY.unregister(census)
         await observer.close()
+        await blocklists.close()
 
 
 def _world(
@@ -181,6 +186,15 @@ def _world(
         served=frozenset(settings.secret_namespaces),
         withheld=withheld_kinds(settings),
         went_back=leadership or NeverWentBack(),
+    )
+
+
+def _blocklists(settings: Settings, queue: WorkQueue[QueueKey]) -> Blocklists:
+    """Who asks blocklists; a pool of which something has changed is looked at."""
+    return Blocklists(
+        lambda pool: queue.add(QueueKey(IP_POOL.kind, *pool)),
+        asker(settings.dnsbl_resolvers),
+        lambda: dt.datetime.now(dt.UTC),
     )
 
 

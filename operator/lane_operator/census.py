@@ -52,6 +52,7 @@ class Census(Collector):
         yield stalled
         yield halted
         yield self._pools()
+        yield from self._listed()
 
     def _pools(self) -> GaugeMetricFamily:
         found = GaugeMetricFamily(
@@ -64,6 +65,22 @@ class Census(Collector):
             for state in _POOL_STATES:
                 found.add_metric([_name(body), state], float(capacity.get(state) or 0))
         return found
+
+    def _listed(self) -> Iterator[GaugeMetricFamily]:
+        listed = GaugeMetricFamily(
+            "lanewright_address_listed", "1 for each address in a blocklist.", labels=["pool", "ip", "list"]
+        )
+        broken = GaugeMetricFamily(
+            "lanewright_blocklist_broken", "1 for each pool with a blocklist that cannot be asked.", labels=["pool"]
+        )
+        for body in self._cache.all(IP_POOL.kind):
+            for row in (body.get("status") or {}).get("addresses") or ():
+                for name in row.get("listed") or ():
+                    listed.add_metric([_name(body), row["ip"], name], 1)
+            if _conditions(body).get(ConditionType.LISTS_ANSWER, ("", ""))[0] == "False":
+                broken.add_metric([_name(body)], 1)
+        yield listed
+        yield broken
 
 
 def _name(body: Manifest) -> str:

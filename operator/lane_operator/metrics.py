@@ -7,6 +7,7 @@ __all__ = [
     "api_seconds",
     "applies",
     "deletes",
+    "dnsbl_lookups",
     "leader",
     "oldest_key_seconds",
     "queue_depth",
@@ -45,5 +46,10 @@ applies = Counter("lanewright_applies_total", "Server-side applies.", ["kind"])
 deletes = Counter("lanewright_deletes_total", "Children deleted.", ["kind"])
 status_writes = Counter("lanewright_status_writes_total", "Status patches.", ["kind"])
 relay_requests = Counter("lanewright_relay_requests_total", "Requests to the slots' /v1.", ["result"])
+dnsbl_lookups = Counter(
+    "lanewright_dnsbl_lookups_total",
+    "Questions to blocklists, by list and whether DNS answered; no such name is an answer.",
+    ["list", "result"],
+)
 reviews = Counter("lanewright_reviews_total", "Objects that the webhook was asked about.", ["result"])
 resync_timestamp_seconds = Gauge("lanewright_resync_timestamp_seconds", "When everything was last listed and compared.")

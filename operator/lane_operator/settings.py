@@ -94,9 +94,14 @@ class Settings:
     http_host: str = ""
     """Empty: every address, of both families (asyncio's `::` would leave out IPv4)."""
     log_level: str = "INFO"
+    dnsbl_resolvers: tuple[str, ...] = ()
+    """Addresses of the resolvers that blocklists are asked by; empty: those of our own resolv.conf."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for what must not be misread: mail would reach those whom it was kept from."""
+        for resolver in self.dnsbl_resolvers:
+            if not _is_address(resolver):
+                raise ValueError(f"{PREFIX}DNSBL_RESOLVERS: {resolver!r} is no address such as 10.96.0.53")
         for network in self.closed_networks:
             if not _is_part_of_a_family(network):
                 raise ValueError(f"{PREFIX}CLOSED_NETWORKS: {network!r} is no network such as 10.244.0.0/16")
@@ -134,6 +139,14 @@ class Settings:
             elif field.default is dataclasses.MISSING:
                 raise ValueError(f"{variable} is not set")
         return cls(**values)  # type: ignore[arg-type]  # each value was parsed to its field's type just above
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_part_of_a_family(network: str) -> bool:

@@ -12,6 +12,8 @@ from e2e.internet import addresses, packages
 from e2e.internet.dns import Dns, DnsConfig, DnsError, txt_rdata
 from e2e.internet.place import HostPlace
 from e2e.internet.zones import zone_files
+from lane_operator.blocklists import asker
+from lane_operator.deliverability.dnsbl import Answer
 from tests.ports import free_port
 
 IP = "127.0.0.1"  # bind9 listens only on addresses that an interface has
@@ -91,6 +93,17 @@ def test_the_peculiar_domains_are_peculiar(dns: Dns) -> None:
 def test_egress_addresses_have_names_both_ways(dns: Dns) -> None:
     assert dns.query("10.113.0.203.in-addr.arpa", "PTR") == ["out10.example.com."]
     assert dns.query("out10.example.com") == ["203.0.113.10"]
+
+
+async def test_the_operator_asks_a_blocklist_of_bind9_through_unbound(dns: Dns) -> None:
+    ask = asker([IP], dns.config.resolver_port)
+    name = "9.113.0.203.dnsbl.example.com"
+    assert await ask(name) == Answer()
+    dns.publish_address(name, "127.0.0.4")
+    assert await ask(name) == Answer(("127.0.0.4",))
+    dns.withdraw_address(name)
+    assert await ask(name) == Answer()
+    assert (await ask(f"2.0.0.127.{addresses.SERVFAIL_DOMAIN}")).failure == "NoNameservers"
 
 
 def test_a_published_text_is_visible_at_once_also_where_its_absence_was_cached(dns: Dns) -> None:

@@ -75,6 +75,18 @@ def test_a_pool_tells_what_becomes_of_its_addresses_until_it_goes() -> None:
     assert told(cache) == set()
 
 
+def test_a_listed_address_and_a_list_that_cannot_be_asked_are_named_until_that_is_over() -> None:
+    cache = Cache()
+    rows = [{"ip": "203.0.113.10", "listed": ["zen.spamhaus.org"]}, {"ip": "203.0.113.11", "listed": []}]
+    put(cache, "IPPool", "pool", addresses=rows, conditions=[condition("ListsAnswer", "ListBroken", "False")])
+    assert {line for line in told(cache) if "list" in line and "objects" not in line} == {
+        'lanewright_address_listed{ip="203.0.113.10",list="zen.spamhaus.org",pool="mail/pool"} 1.0',
+        'lanewright_blocklist_broken{pool="mail/pool"} 1.0',
+    }
+    put(cache, "IPPool", "pool", 2, addresses=rows[1:], conditions=[condition("ListsAnswer", "ListsWork")])
+    assert not {line for line in told(cache) if "list" in line and "objects" not in line}
+
+
 def test_every_metric_of_the_operator_is_documented_and_nothing_else_is() -> None:
     page = (ROOT / "docs" / "metrics.md").read_text()
     ours = set(re.findall(r"`(lanewright_[a-z_]+)`", page))

@@ -13,9 +13,12 @@ from math import inf
 
 import structlog
 
+from lane_api.dnsbl import Listing, shown
 from lane_api.ippool import ADDRESS_FIGURES, AddressStatus, Engine, IPPoolStatus, PoolAddress
 from lane_api.names import POOL_FINALIZER, slot_name
 from lane_operator import metrics
+from lane_operator.blocklists import Aim
+from lane_operator.deliverability.listings import Follows, ListingsOf, follows, with_listings, without_listed
 from lane_operator.demands import demand_of, demands_of, holdings_of, indices_of
 from lane_operator.errors import ConflictError, ForbiddenError, NotFoundError
 from lane_operator.inputs import Assignment, Demand, Key, Lane, Manifest, Pool
@@ -31,6 +34,7 @@ from lane_operator.reconcile.unseen import still_unseen
 from lane_operator.reconcile.world import QueueKey, World
 from lane_operator.references import (
     UnreadableError,
+    lane_of,
     pool_if_readable,
     pool_of,
     pools_beside,
@@ -128,6 +132,7 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
     world.pools_behind.discard(key)
     if body is None:
         world.pool_figures_written.pop(key, None)
+        world.blocklists.aim(key, None, {})
         return None
     try:
         pool = pool_of(body)
@@ -137,6 +142,7 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
         await _write(world, body, broken_status(recorded, body, str(error), world.wall()))
         await _let_go(world, key)
         return None
+    world.blocklists.aim(key, _blocklists_of(pool), {row.ip: row.listings for row in pool.status.addresses})
     async with world.allocating:
         fresh = pool_if_readable(world.cache, pool.key)
         if fresh is not None:  # else it went, or was broken, while another allocation was under way
@@ -153,11 +159,50 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
 def _allocated(world: World, pool: Pool) -> AllocationResult:
     beside, demands = pools_beside(world.cache, pool), demands_of(world.cache, pool.key)
     holdings = holdings_of(world.cache, pool.ips)
-    result = allocate((pool,), demands, world.wall(), beside, holdings, still_unseen(world))
-    result = with_stand_ins(result, world.observer.seen, world.wall())
+    listings = _listings_of(world, pool)
+    giving = without_listed(pool, listings)
+    result = allocate((giving,), demands, world.wall(), beside, holdings, still_unseen(world))
+    result = replace(result, statuses={key: with_listings(one, listings) for key, one in result.statuses.items()})
+    result = with_stand_ins(result, world.observer.seen, world.wall(), partial(_follows, world, pool))
     result = with_growth(result, world.observer.seen, partial(_warms_up, pool))
     statuses = {key: with_sightings(status, world.observer.seen) for key, status in result.statuses.items()}
     return replace(result, statuses=statuses)
+
+
+def _blocklists_of(pool: Pool) -> Aim | None:
+    """What is asked for it: of each address that it gives, or that a slot still has."""
+    dnsbl = pool.spec.dnsbl
+    if dnsbl is None:
+        return None
+    addresses = {ip for address in pool.spec.addresses for ip in address.ips}
+    addresses |= {row.ip for row in pool.status.addresses if _is_held(row)}
+    if not addresses:  # ClusterDefault has none
+        return None
+    return Aim(dnsbl.every, tuple(sorted(dnsbl.lists)), tuple(sorted(addresses)))
+
+
+def _listings_of(world: World, pool: Pool) -> ListingsOf:
+    """What counts of each address: as the lists said, or, before they were asked, as it is recorded."""
+    standing = world.blocklists.standing(pool.key)
+    asked = frozenset(map(shown, pool.spec.dnsbl.lists)) if pool.spec.dnsbl is not None else frozenset()
+    recorded = {row.ip: row.listings for row in pool.status.addresses}
+
+    def listings_of(ip: str) -> tuple[Listing, ...]:
+        found = recorded.get(ip, ()) if standing is None else standing.listings(ip)
+        return tuple(one for one in found if one.list in asked)
+
+    return listings_of
+
+
+def _follows(world: World, pool: Pool, lane: Key) -> Follows:
+    """What a listing means for the lane; one whose spec cannot be read goes on."""
+    body = world.cache.get(SENDING_LANE.kind, *lane)
+    if body is None:
+        return Follows.TOLD
+    try:
+        return follows(pool, lane_of(body, read_status=False).spec)
+    except UnreadableError:
+        return Follows.TOLD
 
 
 def _warms_up(pool: Pool, address: PoolAddress) -> bool:
@@ -194,10 +239,23 @@ async def _commit(world: World, pool: Pool, result: AllocationResult) -> bool:
     body = world.cache.get(IP_POOL.kind, *pool.key)
     if body is None or body["metadata"]["resourceVersion"] != pool.resource_version:
         return False
-    status = pool_status(pool, result.statuses[pool.key], world.wall(), pools_near(world.cache, pool))
+    near, standing = pools_near(world.cache, pool), world.blocklists.standing(pool.key)
+    status = pool_status(pool, result.statuses[pool.key], world.wall(), near, standing)
     if any(_is_held(record) for record in status.addresses):
         body = await _guarded(world, body)
-    return body is not None and await _write(world, body, status)
+    if body is None or not await _write(world, body, status):
+        return False
+    _wake_the_listed(world, pool.status, status)
+    return True
+
+
+def _wake_the_listed(world: World, before: IPPoolStatus, after: IPPoolStatus) -> None:
+    """Has the lanes looked at whose addresses are listed otherwise: the write that is our own wakes nobody."""
+    known = {(row.ip, row.lane): row.listings for row in before.addresses}
+    for row in after.addresses:
+        if row.lane and row.released_at is None and row.listings != known.get((row.ip, row.lane), ()):
+            namespace, _, name = row.lane.partition("/")
+            world.enqueue(QueueKey(SENDING_LANE.kind, namespace, name))
 
 
 async def _guarded(world: World, body: Manifest) -> Manifest | None:

@@ -3,18 +3,21 @@
 import asyncio
 import datetime as dt
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from lane_api.dnsbl import Listing
+from lane_operator.blocklists import Aim
 from lane_operator.cache import Cache
+from lane_operator.deliverability.dnsbl import Standing
 from lane_operator.inputs import DesiredSettings, Key
 from lane_operator.kube import Kube
 from lane_operator.observe import Observer
 from lane_operator.reconcile.turns import Turns
 from lane_operator.settings import Settings
 
-__all__ = ["NeverWentBack", "QueueKey", "WentBack", "World"]
+__all__ = ["AsksNobody", "NeverWentBack", "QueueKey", "WentBack", "World"]
 
 
 class QueueKey(NamedTuple):
@@ -55,6 +58,27 @@ class NeverWentBack:
         """There is nothing to deal with."""
 
 
+class AsksBlocklists(Protocol):
+    """Who looks for pools' addresses in blocklists."""
+
+    def aim(self, pool: Key, aim: Aim | None, recorded: Mapping[str, Iterable[Listing]]) -> None:
+        """Has a pool looked after; None: no more."""
+
+    def standing(self, pool: Key) -> Standing | None:
+        """What is known of a pool's addresses; None before its first look."""
+
+
+class AsksNobody:
+    """Of a world without DNS: what stands in a pool's status stays."""
+
+    def aim(self, pool: Key, aim: Aim | None, recorded: Mapping[str, Iterable[Listing]]) -> None:
+        """Nothing is looked for."""
+
+    def standing(self, _pool: Key) -> Standing | None:
+        """Nothing is known."""
+        return None
+
+
 @dataclass(slots=True)
 class World:
     """The collaborators of the passes of one operator process."""
@@ -86,5 +110,7 @@ class World:
     went_back: WentBack = field(default_factory=NeverWentBack)
     unseen: tuple[float, tuple[str, ...]] = (-math.inf, ())
     """When it was looked for who may still hold addresses, by the monotonic clock, and what is waited for."""
+    blocklists: AsksBlocklists = field(default_factory=AsksNobody)
+    """What is asked whether pools' addresses are listed."""
     served: frozenset[str] = frozenset()
     """Namespaces whose Secrets are ours to read and write."""

@@ -21,6 +21,9 @@ CASES: dict[str, dict[str, str]] = {
         'lanewright_leader{{},pod="a"}': "1x120",
         'lanewright_leader{{},pod="b"}': "0x19 1x39 0x60",
     },
+    "LanewrightAddressListed": {
+        'lanewright_address_listed{{},pool="mail/pool",ip="203.0.113.10",list="zen.spamhaus.org"}': "_x19 1x39 _x60"
+    },
     "LanewrightFailing": {
         'lanewright_reconcile_errors_total{{},kind="SendingLane",reason="UnavailableError"}': "5x19 6+1x39 46x60",
         'lanewright_reconcile_errors_total{{},kind="SendingLane",reason="ConflictError"}': "0+3x120",
@@ -35,6 +38,7 @@ CASES: dict[str, dict[str, str]] = {
         'lanewright_stalled{{},kind="SendingLane",object="mail/otp",reason="PoolNotFound"}': "_x19 1x39 _x60"
     },
     "LanewrightUpgradeHalted": {'lanewright_upgrade_halted{{},lane="mail/otp"}': "_x19 1x39 _x60"},
+    "LanewrightBlocklistBroken": {'lanewright_blocklist_broken{{},pool="mail/pool"}': "_x19 1x39 _x60"},
 }
 TIMES = ("18m", "57m", "115m")
 
