@@ -50,7 +50,7 @@ def dns_records(view: View, domain: LaneDomain) -> tuple[DnsRecord, ...]:
 
 
 def put_dns_records(book: Book, view: View) -> None:
-    """Nothing before a slot has looked. What a slot that does not answer said last counts, as with PTRMatches."""
+    """Nothing before a slot has looked; what one that does not answer said last counts where no other has."""
     found = [one for domain in view.lane.spec.domains for one in _verdicts(view, domain)]
     wrong = sorted((one for one in found if one.ok is False), key=lambda one: list(_REASONS).index(one.purpose))
     silent = [one for one in found if one.is_unanswered]
@@ -75,7 +75,9 @@ def _told(one: Verdict) -> str:
 
 
 def _verdicts(view: View, domain: LaneDomain) -> tuple[Verdict, ...]:
-    said = {seen.name: seen.domains_records.get(domain.name, ()) for seen in view.heard()}
+    heard = [seen for seen in view.heard() if seen.domains_records.get(domain.name)]
+    answering = [seen for seen in heard if seen.reachable]
+    said = {seen.name: seen.domains_records[domain.name] for seen in answering or heard}
     return verdicts(_needs(view, domain), said)
 
 

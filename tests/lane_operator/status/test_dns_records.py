@@ -61,6 +61,13 @@ def test_no_mail_waits_for_them_and_nothing_is_said_before_a_slot_has_looked() -
     assert (found(told((), ()), KIND), told((), ()).domains[0].records) == (None, ())
 
 
+def test_what_a_slot_said_that_does_not_answer_any_more_is_no_alarm_where_others_look() -> None:
+    lost = made.seen(1, reachable=False, domains_records={DOMAIN: (DMARC, MX, FAILS)})
+    looks = made.seen(0, domains_records={DOMAIN: (DMARC, MX, SPF)})
+    assert verdict(status(made.lane(**PATH), made.observation(looks, lost)), KIND) == ("True", "AllMatch")
+    assert verdict(status(made.lane(**PATH), made.observation(made.seen(0), lost)), KIND) == ("False", "SPFWrong")
+
+
 def test_they_are_read_from_the_slots_report_and_an_older_image_tells_none() -> None:
     domain = {"name": DOMAIN, "published": True}
     answer: dict[str, Any] = {
