@@ -36,6 +36,10 @@ __all__ = ["Aim", "Ask", "Blocklists", "asker"]
 
 AT_ONCE = 16
 """Questions under way, of all pools together."""
+OF_ONE_POOL = 8
+"""Of these, so that lists which answer slowly hold up no other pool's."""
+MOST_CODES = 8
+"""Of an answer; Spamhaus has at most five at once."""
 ANSWERS_WITHIN_S = 6.0
 """Of a question, over all resolvers."""
 IN_DOUBT_S = 300.0
@@ -67,6 +71,7 @@ class _Watched:
     standing: Standing
     task: "asyncio.Task[None] | None" = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OF_ONE_POOL))
     is_asked: bool = False
     looked_at: float = -APART_S
     """By the monotonic clock."""
@@ -138,7 +143,11 @@ class Blocklists:
         for address in aim.addresses:
             families.setdefault(ip_address(address).version, []).append(address)
         looks = await asyncio.gather(
-            *(self._zone(zone, family, its) for zone in aim.lists for family, its in sorted(families.items()))
+            *(
+                self._zone(watched.room, zone, family, its)
+                for zone in aim.lists
+                for family, its in sorted(families.items())
+            )
         )
         watched.standing = decide(before, looks, self._wall())
         is_news = not watched.is_asked or _told(before) != _told(watched.standing)
@@ -147,17 +156,17 @@ class Blocklists:
             log.info("blocklists asked", pool="/".join(pool), broken=dict(watched.standing.broken))
             self._woken(pool)
 
-    async def _zone(self, zone: str, family: int, addresses: Iterable[str]) -> ZoneLook:
+    async def _zone(self, room: asyncio.Semaphore, zone: str, family: int, addresses: Iterable[str]) -> ZoneLook:
         """One list; one that does not answer at its test address is asked for no more."""
-        listed, unlisted = [await self._answer(address, zone) for address in probes(family)]
+        listed, unlisted = [await self._answer(room, address, zone) for address in probes(family)]
         if listed.failure or not listed.codes:
             unasked = Answer(failure="it was not asked, since it does not work")
             return ZoneLook(zone, family, listed, unlisted, dict.fromkeys(addresses, unasked))
-        found = await asyncio.gather(*(self._answer(address, zone) for address in addresses))
+        found = await asyncio.gather(*(self._answer(room, address, zone) for address in addresses))
         return ZoneLook(zone, family, listed, unlisted, dict(zip(addresses, found, strict=True)))
 
-    async def _answer(self, address: str, zone: str) -> Answer:
-        async with self._room:
+    async def _answer(self, room: asyncio.Semaphore, address: str, zone: str) -> Answer:
+        async with room, self._room:
             answer = await self._ask(query_name(address, zone))
         metrics.dnsbl_lookups.labels(list=shown(zone), result="failed" if answer.failure else "answered").inc()
         return answer
@@ -183,7 +192,7 @@ def asker(nameservers: Iterable[str], port: int = 53, within_s: float = ANSWERS_
             return Answer()
         except (DNSException, OSError) as error:
             return Answer(failure=type(error).__name__)  # its text has the name that was asked for, and so a key
-        return Answer(tuple(record.address for record in found))
+        return Answer(tuple(sorted(record.address for record in found))[:MOST_CODES])
 
     return ask
 
@@ -191,4 +200,4 @@ def asker(nameservers: Iterable[str], port: int = 53, within_s: float = ANSWERS_
 def _told(standing: Standing) -> object:
     """What a pool's status says of it."""
     counting = {key: one.listing for key, one in standing.known.items() if one.counts}
-    return counting, standing.broken
+    return counting, standing.broken, standing.without_ipv6

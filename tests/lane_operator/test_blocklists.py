@@ -155,15 +155,37 @@ async def test_no_more_questions_are_under_way_than_there_is_room_for() -> None:
             under_way -= 1
             return Answer(("127.0.0.2",)) if name.startswith("2.") else Answer()
         if under_way == 16:
-            everybody.set()
+            everybody.set()  # two pools are at it by now
         await everybody.wait()
         under_way -= 1
         return Answer()
 
     async with looking(ask) as (lists, woken):
-        lists.aim(POOL, Aim(FAST, (GOOD,), tuple(f"203.0.113.{last}" for last in range(64))), {})
-        await woken.get()
+        for name in ("a", "b", "c"):
+            lists.aim(("mail", name), Aim(FAST, (GOOD,), tuple(f"203.0.113.{last}" for last in range(64))), {})
+        for _ in range(3):
+            await woken.get()
     assert most == 16
+
+
+async def test_a_pool_whose_lists_answer_slowly_holds_up_no_other() -> None:
+    never = asyncio.Event()
+
+    async def ask(name: str) -> Answer:
+        if name.endswith(BAD) and not name.startswith(("2.0.0.127", "1.0.0.127")):
+            await never.wait()
+        return Answer(("127.0.0.2",)) if name.startswith("2.0.0.127") else Answer()
+
+    async with looking(ask) as (lists, woken):
+        lists.aim(("mail", "slow"), Aim(FAST, (BAD,), tuple(f"203.0.113.{last}" for last in range(64))), {})
+        lists.aim(POOL, Aim(FAST, (GOOD,), (IP,)), {})
+        assert await woken.get() == POOL
+
+
+async def test_an_answer_is_no_longer_than_any_list_s() -> None:
+    async with name_server() as (server, ask):
+        server.records = {"all.example": tuple(f"127.0.0.{last}" for last in range(2, 99))}
+        assert len((await ask("all.example")).codes) == 8
 
 
 async def test_where_nobody_answers_that_is_no_listing_and_no_key_is_told() -> None:

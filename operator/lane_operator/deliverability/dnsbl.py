@@ -77,6 +77,8 @@ class Standing:
     known: Mapping[tuple[str, str], Known] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
     """Lists that do not work, and why; one that works for a single family names the other."""
+    without_ipv6: tuple[str, ...] = ()
+    """Lists that work, and have no IPv6 address, as many: they say nothing of those of the pool."""
 
     def listings(self, ip: str) -> tuple[Listing, ...]:
         """The lists that have an address, in order of name."""
@@ -117,7 +119,9 @@ def decide(before: Standing, looks: Iterable[ZoneLook], now: dt.datetime) -> Sta
                 known[ip, name] = new
         if wrong:
             troubles.setdefault(name, {})[look.family] = wrong
-    return Standing(known, {name: _told(found, families[name]) for name, found in sorted(troubles.items())})
+    ipv4_alone = tuple(name for name in sorted(troubles) if 4 in families[name] and troubles[name] == _NO_IPV6)
+    broken = {name: _told(found, families[name]) for name, found in sorted(troubles.items()) if name not in ipv4_alone}
+    return Standing(known, broken, ipv4_alone)
 
 
 def query_name(ip: str, zone: str) -> str:
@@ -156,13 +160,20 @@ def _unheard(old: Known | None, now: dt.datetime) -> Known | None:
 
 def _trouble(look: ZoneLook) -> str:
     """Why the list cannot be believed; empty where it can."""
-    listed, unlisted = probes(look.family)
+    _, unlisted = probes(look.family)
     wrong = _unusable(look.listed) or _unusable(look.unlisted)
     if wrong:
         return wrong
     if not look.listed.codes:
-        return f"does not have its test address {listed}"
+        return _missing(look.family)
     return f"has {unlisted}, so it has every address" if look.unlisted.codes else ""
+
+
+def _missing(family: int) -> str:
+    return f"does not have its test address {probes(family)[0]}"
+
+
+_NO_IPV6 = {6: _missing(6)}
 
 
 def _unusable(answer: Answer) -> str:

@@ -32,6 +32,8 @@ def put_listed_of_pool(book: Book, pool: Pool, allocated: IPPoolStatus, standing
         book.put(ConditionType.LISTS_ANSWER, False, Reason.LIST_BROKEN, message)
     elif standing is not None:
         message = f"each has its test address and not every one: {', '.join(map(shown, dnsbl.lists))}"
+        if standing.without_ipv6:
+            message = f"{message}; of IPv6 addresses nothing is known to {', '.join(standing.without_ipv6)}"
         book.put(ConditionType.LISTS_ANSWER, True, Reason.LISTS_WORK, message)
     elif before is not None:
         book.put(ConditionType.LISTS_ANSWER, before.status == "True", Reason(before.reason), before.message)

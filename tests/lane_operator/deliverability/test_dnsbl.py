@@ -132,13 +132,18 @@ def test_what_is_recorded_counts_after_a_restart_until_two_looks_say_otherwise()
     assert after(FOUND, start=restarted).listings(IP) == (LISTING,)
 
 
-def test_a_list_without_ipv6_is_said_to_be_and_lists_ipv4_all_the_same() -> None:
+def test_a_list_without_ipv6_works_for_ipv4_and_is_said_to() -> None:
     six = ZoneLook(ZONE, 6, listed=NOTHING, unlisted=NOTHING, addresses={"2001:db8::10": NOTHING})
     standing = Standing()
     for _ in range(2):
         standing = decide(standing, [look(FOUND), six], NOW)
     assert standing.listings(IP) == (LISTING,)
-    assert standing.broken == {ZONE: "does not have its test address ::ffff:7f00:2 (for IPv6 alone)"}
+    assert (standing.broken, standing.without_ipv6) == ({}, (ZONE,))
+
+    alone = decide(Standing(), [six], NOW)
+    assert (alone.broken, alone.without_ipv6) == ({ZONE: "does not have its test address ::ffff:7f00:2"}, ())
+    refuses = replace(six, listed=Answer(("127.255.255.255",)))
+    assert decide(Standing(), [look(NOTHING), refuses], NOW).broken[ZONE].endswith(" (for IPv6 alone)")
 
 
 def test_a_list_s_key_is_shown_nowhere() -> None:

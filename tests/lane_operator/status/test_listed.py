@@ -58,6 +58,10 @@ def test_a_list_that_cannot_be_asked_is_told_with_the_cause() -> None:
     assert (status, reason) == ("False", "ListBroken")
     assert message.startswith("zen.spamhaus.org answers 127.255.255.254: the resolver is public. It lists nobody")
     assert pool_says(recorded(), Standing())["ListsAnswer"][:2] == ("True", "ListsWork")
+    four = Standing(without_ipv6=("zen.spamhaus.org",))
+    assert pool_says(recorded(), four)["ListsAnswer"][2].endswith(
+        "; of IPv6 addresses nothing is known to zen.spamhaus.org"
+    )
 
 
 def test_what_was_said_of_the_lists_stays_until_an_operator_that_has_just_begun_has_asked() -> None:
