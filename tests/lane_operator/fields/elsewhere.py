@@ -9,6 +9,7 @@ from tests.lane_operator.fields.places import DOMAIN
 _KEYS = "tests/lane_operator/test_dkim_keys.py"
 _BAD_INPUT = "e2e/test_bad_input_is_refused_with_the_fix.py"
 _TURNS = {"domains": [{"name": DOMAIN, "dkim": {"rotateEvery": "240h"}}]}
+_LISTS = {"dnsbl": {"lists": ["bl.spamcop.net"]}}
 _BALANCED = {"type": "LoadBalancer"}
 
 
@@ -99,5 +100,23 @@ ELSEWHERE: dict[str, Elsewhere] = {
         "the word for what is so without it; beside steps it is refused",
         "e2e/bad_input.py::two_ladders",
         pool={"warmup": {}},
+    ),
+    "pool.dnsbl.lists": Elsewhere(
+        ["zen.spamhaus.org"],
+        "whom the operator asks; what it is told is in status, and in a child once it is a quarantine",
+        "tests/lane_operator/test_listed_pool_pass.py::test_every_address_is_asked_for_seconds_too_and_with_what_is_recorded",
+        pool=_LISTS,
+    ),
+    "pool.dnsbl.every": Elsewhere(
+        "30m",
+        "how often it asks",
+        "tests/lane_operator/test_listed_pool_pass.py::test_every_address_is_asked_for_seconds_too_and_with_what_is_recorded",
+        pool=_LISTS,
+    ),
+    "pool.dnsbl.onListing": Elsewhere(
+        "Quarantine",
+        "what a listing means: of addresses that are in no list it changes nothing",
+        "tests/lane_operator/pools/test_listings.py::test_what_follows_is_what_the_pool_asks_for_as_far_as_the_lane_lets_it",
+        pool=_LISTS,
     ),
 }
