@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final
 
 from e2e.chaos.door import Fault
-from e2e.chaos.rig import BULK, CODES, FORGOTTEN, LATE, PASSING, Rig
+from e2e.chaos.rig import BULK, CODES, FORGOTTEN, LATE, MOVES, MOVING, PASSING, Rig
 from e2e.cluster import ClusterError
 from e2e.eventually import eventually
 from e2e.internet.internet import InternetError
@@ -30,6 +30,7 @@ __all__ = ["FULL", "SHORT", "Acts", "Scale"]
 MOST_WRITES: Final = 14
 """A pass that makes a slot has about so many."""
 FOLLOWED_WITHIN_S: Final = 60.0
+OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Scale:
 
 
 LONG: Final = frozenset({
-    "no operator", "volume pending", "two that lead", "node away", "node cut off", "API server hangs"
+    "no operator", "volume pending", "two that lead", "node away", "node cut off", "node gone", "API server hangs"
 })  # fmt: skip
 """What they are about is the longest part of a run: the short form does the others."""
 SHORT: Final = Scale(12, 60.0, 30.0, 8.0, 20.0, 15.0, 10, LONG)
@@ -84,6 +85,7 @@ class Acts:
             "two that lead": self.two_that_lead,
             "node away": self.node_away,
             "node cut off": self.node_cut_off,
+            "node gone": self.node_gone,
             "API server hangs": self.api_server_hangs,
             "API server killed": self.api_server_killed,
             "etcd restored": self.etcd_restored,
@@ -136,7 +138,7 @@ class Acts:
         with contextlib.suppress(AssertionError, ClusterError, InternetError):
             eventually(lambda: _serves(rig, PASSING), "it takes mail", 20)
             self._sent_to_passing += 1
-            rig.send_to_passing(self._sent_to_passing, 20)
+            rig.send_to(PASSING, self._sent_to_passing, 20)
         self._delete_passing()
 
     def _delete_passing(self) -> None:
@@ -334,6 +336,51 @@ class Acts:
         eventually(lambda: _node_ready(rig, node), "the node is ready again", 90)
         rig.here.apply(rig.manifest(BULK, 2))
 
+    def node_gone(self) -> None:
+        """A node's cable is cut for good, its power goes, and somebody says that it runs nothing any more.
+
+        The lane whose volume is the network's goes on elsewhere with the mail that waited and its address; slots whose
+        volumes are on that node wait for it, and nobody has their addresses.
+        """
+        rig, space = self.rig, self.rig.here.namespace
+        claim, volume = f"queue-{MOVING}-0", {"size": "1Gi", "storageClassName": MOVES}
+        rig.network_volume(claim)
+        rig.here.apply(rig.manifest(MOVING, 1, pool_of=PASSING, queue=volume))
+        eventually(lambda: _serves(rig, MOVING), "it serves", 120)
+        rig.here.apply(rig.manifest(MOVING, 1, pool_of=PASSING, queue=volume, suspend=True))
+        self._sent_to_passing += 1
+        rig.send_to(MOVING, self._sent_to_passing, 20)
+        node, address = rig.here.get("pod", f"{MOVING}-0-0")["spec"]["nodeName"], rig.address_of(f"{MOVING}-0")
+        stuck = [one for one in self._slots_on(node) if not one.startswith(MOVING)]
+        rig.relay_kills += [Kill(time.time(), rig.address_of(slot)) for slot in stuck]
+        rig.cluster.cut_link(node)
+        taint = ("taint", "node", node, f"{OUT_OF_SERVICE}=nodeshutdown:NoExecute")
+        try:
+            eventually(lambda: not _node_ready(rig, node), "the node is not ready", 90)
+            rig.cluster.power_off(node)
+            rig.cluster.kubectl(*taint)
+            eventually(lambda: f"{MOVING}-0" not in self._slots_on(node), "its pod there is gone", 120)
+            eventually(lambda: _pod_serves(rig, f"{MOVING}-0"), "it is elsewhere", 120)
+            assert rig.address_of(f"{MOVING}-0") == address, "it has another address"
+            rig.here.apply(rig.manifest(MOVING, 1, pool_of=PASSING, queue=volume))
+            eventually(lambda: _has_sent_all(rig, MOVING), "what waited has left", 120)
+            assert not [slot for slot in stuck if _runs(rig, slot)], "a slot runs without its volume"
+            time.sleep(self.scale.node_away_s)
+        finally:
+            rig.cluster.restore_link(node)
+            rig.cluster.start_node(node)
+            rig.cluster.kubectl(*taint[:-1], f"{OUT_OF_SERVICE}-", check=False)
+        eventually(lambda: _node_ready(rig, node), "the node is ready again", 90)
+        rig.cluster.kubectl("delete", "sendinglane", MOVING, "-n", space, "--wait=false")
+        eventually(lambda: not rig.here.is_there("sendinglane", MOVING), "the lane is gone", 180)
+        rig.give_up_volume(claim)
+
+    def _slots_on(self, node: str) -> list[str]:
+        """Slots whose pods are there."""
+        how = ("-n", self.rig.here.namespace, "-l", "lanewright.dev/slot", f"--field-selector=spec.nodeName={node}")
+        found = self.rig.cluster.get("pods", *how)["items"]
+        return [one["metadata"]["labels"]["lanewright.dev/slot"] for one in found]
+
     # the API server
 
     def api_server_hangs(self) -> None:
@@ -414,6 +461,17 @@ def _is_held_back(rig: Rig, lane: str) -> bool:
     conditions = rig.here.get("sendinglane", lane).get("status", {}).get("conditions", ())
     said = any(one["reason"] == "StoreWentBack" for one in conditions)
     return said and not rig.here.is_there("statefulset", f"{lane}-0")
+
+
+def _has_sent_all(rig: Rig, lane: str) -> bool:
+    slots = rig.here.get("sendinglane", lane)["status"].get("slots", ())
+    return bool(slots) and all(one["egressVerified"] and not one["queued"] for one in slots)
+
+
+def _runs(rig: Rig, slot: str) -> bool:
+    """Whether a container of its pod has been started."""
+    found = rig.cluster.get("pod", f"{slot}-0", "-n", rig.here.namespace, "--ignore-not-found")
+    return any(one.get("started") for one in found.get("status", {}).get("containerStatuses", ()))
 
 
 def _pod_serves(rig: Rig, slot: str) -> bool:

@@ -2,7 +2,7 @@
 
 `codes` is Transactional with two slots and never asked to change by itself; `bulk` grows and shrinks with mail in it,
 since one of its ISPs is slow; `passing` comes and goes. Each has a pool of its own, so that a message
-says by its source whose it is; `forgotten` and `late` draw from that of `passing`.
+says by its source whose it is; `forgotten`, `late` and `moving` draw from that of `passing`.
 Before: `installation`, `e2e.load`, `e2e.internet`. After: `acts`.
 """
 
@@ -37,9 +37,9 @@ from e2e.load.ledger import Entry, Kill
 from e2e.outbound import sending_lane
 from e2e.release import OPERATOR_NAMESPACE, RELEASE
 
-__all__ = ["BULK", "CODES", "FORGOTTEN", "LATE", "PASSING", "Rig"]
+__all__ = ["BULK", "CODES", "FORGOTTEN", "LATE", "MOVES", "MOVING", "PASSING", "Rig"]
 
-CODES, BULK, PASSING, FORGOTTEN, LATE = "codes", "bulk", "passing", "forgotten", "late"
+CODES, BULK, PASSING, FORGOTTEN, LATE, MOVING = "codes", "bulk", "passing", "forgotten", "late", "moving"
 POOLS: Final = {
     CODES: ("203.0.113.140", "203.0.113.141"),
     BULK: ("203.0.113.142", "203.0.113.143", "203.0.113.144"),
@@ -53,6 +53,8 @@ DOOR, DOOR_PORT = "door-of-the-operator", 443
 SLOW: Final = addresses.FREEMAIL
 SLOW_S: Final = 2.0
 """It takes so long over each message, so that there is always mail in every slot, and some on its way."""
+MOVES: Final = "moves"
+"""Class of volumes that any node can have."""
 ARRIVES_WITHIN_S: Final = 120.0
 FOREIGN: Final = "somebody-elses"
 
@@ -132,15 +134,47 @@ class Rig:
             ledger=self.folder / f"{stream}.jsonl",
         )
 
-    def send_to_passing(self, number: int, messages: int) -> None:
-        """Some mail for the lane that comes and goes; each message has its outcome when this returns."""
+    def send_to(self, lane: str, number: int, messages: int) -> None:
+        """Some mail for a lane that comes and goes; each message has its outcome when this returns.
+
+        Its stream is `passing`'s: their pool is one, and so are the addresses that it may leave from.
+        """
 
         async def send() -> None:
-            load = await self.internet.load(self.load(f"{PASSING}-{number}", PASSING, 20.0, messages))
+            load = await self.internet.load(self.load(f"{PASSING}-{number}", lane, 20.0, messages))
             self._loads.append(load)
             await load.done(90.0)
 
         asyncio.run(send())
+
+    def network_volume(self, claim: str) -> None:
+        """A volume of any node's for this claim: all nodes are on one machine, and so is the folder."""
+        name = f"{self.here.namespace}-{claim}"
+        folder = self.folder / "moves" / name
+        folder.mkdir(parents=True)
+        for one in (folder, folder.parent, self.folder):
+            one.chmod(0o777 if one is folder else 0o755)
+        self.here.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolume",
+                "metadata": {"name": name},
+                "spec": {
+                    "capacity": {"storage": "1Gi"},
+                    "accessModes": ["ReadWriteOnce"],
+                    "storageClassName": MOVES,
+                    "persistentVolumeReclaimPolicy": "Retain",
+                    "hostPath": {"path": str(folder), "type": "Directory"},
+                    "claimRef": {"namespace": self.here.namespace, "name": claim},
+                },
+            }
+        )
+
+    def give_up_volume(self, claim: str) -> None:
+        """That volume goes with its claim."""
+        space = self.here.namespace
+        self.cluster.kubectl("delete", "pvc", claim, "-n", space, "--ignore-not-found", "--wait=false")
+        self.cluster.kubectl("delete", "pv", f"{space}-{claim}", "--ignore-not-found", "--wait=false")
 
     def _open_door(self, seed: int) -> None:
         """The operator's pods find the API server where the door listens."""

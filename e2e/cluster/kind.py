@@ -288,7 +288,11 @@ class KindCluster:
     def stop_node(self, node: str) -> None:
         self._exec(node, "systemctl", "stop", "kubelet", "containerd")
 
+    def power_off(self, node: str) -> None:
+        self._run("docker", "kill", node)
+
     def start_node(self, node: str) -> None:
+        self._run("docker", "start", node)  # one that runs goes on
         self._exec(node, "systemctl", "start", "containerd", "kubelet")
         if not poll(lambda: self._exec(node, "crictl", "info", check=False).returncode == 0, 60):
             raise ClusterError(f"{node}: containerd does not come back", f"docker exec {node} journalctl -u containerd")

@@ -69,6 +69,9 @@ class Cluster(Protocol):
     def stop_node(self, node: str) -> None:
         """Kill kubelet, kube-proxy and containerd of a node; its containers run on."""
 
+    def power_off(self, node: str) -> None:
+        """As `stop_node`, and what runs in its containers ends at once, too."""
+
     def start_node(self, node: str) -> None:
         """Start them again; returns when containers can be run."""
 

@@ -269,6 +269,9 @@ class LocalCluster:
     def stop_node(self, node: str) -> None:
         self.node(node).stop()
 
+    def power_off(self, node: str) -> None:
+        self.node(node).power_off()
+
     def start_node(self, node: str) -> None:
         found = self.node(node)
         found.start_runtime()

@@ -4,9 +4,12 @@ Invariant: everything a node writes lies below its folder in the state or below 
 into its programs lead there through the node's mount namespace, which dies with the node's last process.
 """
 
+import contextlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
+from signal import SIGKILL
 from typing import Final
 
 from e2e.cluster import addresses, render
@@ -115,6 +118,14 @@ class Node:
         """End kubelet, kube-proxy and containerd, at once or politely; the pods' processes run on."""
         found = [p for p in map(self.process, ("kubelet", "kube-proxy", "containerd")) if p]
         self._processes.end(found, grace=0 if now else 5)
+
+    def power_off(self) -> None:
+        """End it all at once, the pods' processes as well."""
+        tasks = self.tasks()
+        self.stop()
+        for pid in tasks.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, SIGKILL)
 
     def abandon(self) -> None:
         """End all of the node's own programs, because its network namespace is gone."""
