@@ -377,9 +377,9 @@ class Acts:
 
     def _slots_on(self, node: str) -> list[str]:
         """Slots whose pods are there."""
-        how = ("-n", self.rig.here.namespace, "-l", "lanewright.dev/slot", f"--field-selector=spec.nodeName={node}")
-        found = self.rig.cluster.get("pods", *how)["items"]
-        return [one["metadata"]["labels"]["lanewright.dev/slot"] for one in found]
+        found = self.rig.cluster.get("pods", "-n", self.rig.here.namespace, "-l", "lanewright.dev/slot")["items"]
+        there = (one for one in found if one["spec"].get("nodeName") == node)
+        return [one["metadata"]["labels"]["lanewright.dev/slot"] for one in there]
 
     # the API server
 
