@@ -21,6 +21,8 @@ from e2e.cluster.processes import Process, Processes, wait_for
 
 PROGRAMS: Final = ("containerd", "kubelet", "kube-proxy")
 _START_SECONDS: Final = 60.0
+_CRI_ANSWERS: Final = b"Start streaming server"
+"""The last that containerd says before."""
 
 
 class Node:
@@ -76,18 +78,18 @@ class Node:
         if self.process("containerd"):
             return
         conf = self._layout.conf / f"containerd-{self.name}.toml"
-        self._spawn("containerd", self._entering([shutil.which("containerd") or "containerd", "-c", str(conf)]))
         log = self._layout.log / f"containerd-{self.name}.log"
+        before = log.stat().st_size if log.exists() else 0
+        self._spawn("containerd", self._entering([shutil.which("containerd") or "containerd", "-c", str(conf)]))
         error = ClusterError(f"{self.name}: containerd's CRI plugin does not come up", "read the log", log)
-        # a kubelet that starts before CRI answers gives up at once
-        wait_for(self._runtime_ready, _START_SECONDS, error)
 
-    def _runtime_ready(self) -> bool:
-        listed = self.ctr("plugins", "ls", check=False).stdout
-        return any(
-            line.split()[:2] == ["io.containerd.grpc.v1", "cri"] and line.split()[-1] == "ok"
-            for line in listed.splitlines()
-        )
+        def answers() -> bool:
+            with log.open("rb") as said:
+                said.seek(before)
+                return _CRI_ANSWERS in said.read()
+
+        # a kubelet that starts before CRI answers gives up at once; it looks at the containers of before first
+        wait_for(answers, _START_SECONDS, error)
 
     def start_kubelet(self) -> None:
         """Start kubelet and kube-proxy."""
