@@ -150,10 +150,9 @@ class Rig:
     def network_volume(self, claim: str) -> None:
         """A volume of any node's for this claim: all nodes are on one machine, and so is the folder."""
         name = f"{self.here.namespace}-{claim}"
-        folder = self.folder / "moves" / name
+        folder = self.cluster.layout.nodes / MOVES / "vol" / f"{name}_{claim}"  # where witnesses find volumes
         folder.mkdir(parents=True)
-        for one in (folder, folder.parent, self.folder):
-            one.chmod(0o777 if one is folder else 0o755)
+        folder.chmod(0o777)
         self.here.apply(
             {
                 "apiVersion": "v1",
