@@ -203,7 +203,7 @@ async def test_ciliums_own_definitions_take_its_policies_and_its_slot_waits_for_
     here.apply(made, sending_lane("cilium", space, "cilium"))
     running = here.operator_restarts()
     message = eventually(lambda: _refused(here, "cilium"), "the engine is missed", within=60)
-    assert "rights.engines" in message
+    assert "install Cilium with egressGateway.enabled" in message
 
     definitions = [module_file(cluster.layout, "cilium", f"{one}-policies.yaml") for one in ("gateway", "network")]
     try:
