@@ -7,7 +7,7 @@ import pytest
 
 from e2e import figures
 from e2e.eventually import eventually
-from e2e.installation import Installation, lane, pool
+from e2e.installation import OPERATOR_USER, Installation, lane, pool
 
 pytestmark = [pytest.mark.cluster, pytest.mark.quiet]
 
@@ -72,3 +72,26 @@ def test_what_a_hand_breaks_is_repaired_within_seconds(installation: Installatio
 
     figures.record("e2e", "repair_s", max(took), "s", 2.0, "lower", "make e2e")
     figures.record("e2e", "repairs", len(took), "repairs", None, "higher", "make e2e")
+
+
+def test_what_the_api_server_spells_and_rounds_in_its_own_way_is_no_drift(installation: Installation) -> None:
+    here = installation
+    asked = {"requests": {"cpu": "10.3m", "memory": "0.64E8"}, "limits": {"cpu": "1E0", "memory": "200000000000m"}}
+    here.apply(pool("pool", here.namespace), lane("spelled", here.namespace, pod={"resources": {**asked}}))
+    here.wait_ready("spelled")
+    pod = here.get("statefulset", "spelled-0")["spec"]["template"]["spec"]
+    relay = next(one for one in pod["containers"] if one["name"] == "relay")
+    assert relay["resources"]["requests"]["cpu"] == "11m", "it keeps nothing finer than thousandths"
+    assert relay["resources"] != asked
+
+    start, uid = here.cluster.audit_offset(), here.get("service", "spelled")["metadata"]["uid"]
+    here.cluster.kubectl("delete", "service", "spelled", "-n", here.namespace, "--wait=false")
+    eventually(
+        lambda: here.get("service", "spelled")["metadata"]["uid"] != uid,
+        "the Service is there again",
+        within=REPAIRED_WITHIN_S,
+    )
+
+    written = here.cluster.writes(offset=start, user=OPERATOR_USER)
+    assert [one.name for one in written if one.resource == "services"], "a pass went over the whole lane"
+    assert [one for one in written if one.resource == "statefulsets"] == []
