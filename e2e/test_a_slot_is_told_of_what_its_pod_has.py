@@ -56,7 +56,8 @@ def test_what_needs_another_pod_is_told_with_that_pod(installation: Installation
     here = installation
     narrow = {"network": f"{here.namespace}/public", "prefixLength": 25, "gateway": "203.0.113.1"}
     here.apply(network(here.namespace), reflector_secret(here.internet, here.namespace))
-    here.apply(pool("pool", here.namespace, *ADDRESSES), lane("follows", here.namespace, replicas=2))
+    given = lane("follows", here.namespace, replicas=2)
+    here.apply(pool("pool", here.namespace, *ADDRESSES), given)
     here.wait_ready("follows")
     before = _pods(here)
     assert {_prefix(here, slot) for slot in SLOTS} == {24}
@@ -68,7 +69,7 @@ def test_what_needs_another_pod_is_told_with_that_pod(installation: Installation
             here.namespace,
             replicas=2,
             resolver={"mode": "Sidecar", "forwardTo": BEFORE},
-            submission={"senders": ["@follows.example.com"], "maxRecipients": 7},
+            submission=given["spec"]["submission"] | {"maxRecipients": 7},
         ),
     )
     told_at_once: set[str] = set()
