@@ -28,9 +28,13 @@ def test_an_empty_slot_goes_and_one_with_mail_stays(installation: Installation) 
     assert here.is_there("pod", "shrinking-1-0")
     assert here.get("statefulset", "shrinking-1")["spec"]["replicas"] == 1
     assert "lanewright.dev/queue" in here.get("pvc", "queue-shrinking-1")["metadata"]["finalizers"]
-    records = {one["ip"]: one for one in here.get("ippool", "pool")["status"]["addresses"]}
-    assert records[addresses["shrinking-2"]].get("releasedAt")
-    assert not records[addresses["shrinking-1"]].get("releasedAt")
+
+    def released(slot: str) -> bool:
+        records = {one["ip"]: one for one in here.get("ippool", "pool")["status"]["addresses"]}
+        return bool(records[addresses[slot]].get("releasedAt"))
+
+    eventually(lambda: released("shrinking-2"), "its address rests")
+    assert not released("shrinking-1")
 
     here.cluster.kubectl("scale", "sendinglane", "shrinking", "-n", space, "--replicas=3")
 
