@@ -21,6 +21,7 @@ from lane_api.relaysigning import SigningDomain
 from lane_relay.clock import Clock
 from lane_relay.resolve.answers import Answer, Lookups, MxRecord
 from lane_relay.resolve.dns import WireResolver
+from lane_relay.resolve.due import keep_looking
 from lane_relay.resolve.spf import SpfResult, check_host
 
 __all__ = ["Asked", "PublishedWatch", "RecordState", "look_up"]
@@ -127,18 +128,7 @@ class PublishedWatch:
 
     async def run(self) -> None:
         """Looks for ever; ends by cancellation."""
-        while True:
-            self._changed.clear()
-            now = self._clock.monotonic()
-            due = min(self._due, key=self._due.__getitem__, default=None)
-            if due is not None and self._due[due] <= now:
-                await self.look(due)
-                continue
-            try:
-                async with asyncio.timeout(_WHEN_RIGHT_S if due is None else self._due[due] - now):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+        await keep_looking(lambda: self._due, self._changed, self._clock.monotonic, self.look, _WHEN_RIGHT_S)
 
     async def look(self, domain: str) -> None:
         """Looks once."""

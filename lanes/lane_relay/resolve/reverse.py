@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from lane_api.reverse import PtrFinding
 from lane_relay.clock import Clock
 from lane_relay.resolve.answers import Answer, Status
+from lane_relay.resolve.due import keep_looking
 
 __all__ = ["AskReverse", "Mode", "ReverseState", "ReverseWatch", "judge_reverse"]
 
@@ -111,19 +112,7 @@ class ReverseWatch:
 
     async def run(self) -> None:
         """Looks for ever; ends by cancellation."""
-        while True:
-            self._changed.clear()
-            now = self._clock.monotonic()
-            due = min(self._due, key=self._due.__getitem__, default=None)
-            if due is not None and self._due[due] <= now:
-                await self.look(due)
-                continue
-            wait = _WHEN_RIGHT_S if due is None else self._due[due] - now
-            try:
-                async with asyncio.timeout(wait):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+        await keep_looking(lambda: self._due, self._changed, self._clock.monotonic, self.look, _WHEN_RIGHT_S)
 
     async def look(self, address: str) -> None:
         """Looks once."""
